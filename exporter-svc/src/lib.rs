@@ -1,0 +1,1 @@
+//! exporter-svc: turns OTLP into signed Prometheus remote write.

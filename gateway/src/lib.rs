@@ -1,0 +1,1 @@
+//! gateway: takes OTLP metrics from any OpenTelemetry SDK into the mesh.

@@ -1,0 +1,19 @@
+//! What every pod of the promesh mesh shares, and nothing else.
+//!
+//! A sample crosses this crate twice. On the sending side (receiver-svc and
+//! gateway) a scrape or a push becomes a [`batch::Batch`], waits in a lane of
+//! the [`outbox`] and travels through [`balance`] to one of the exporters that
+//! [`endpoints`] discovers. On the receiving side exporter-svc reads the batch's
+//! facts from gRPC metadata and answers with a [`verdict`].
+//!
+//! ```text
+//! scrape ─▶ Batch ─▶ outbox lane ─▶ balance ─OTLP/gRPC─▶ exporter ─▶ AMP
+//!                        ▲                                   │
+//!                        └────────────── verdict ◀───────────┘
+//! ```
+
+pub mod batch;
+pub mod config;
+pub mod go_regexp;
+pub mod labels;
+pub mod verdict;

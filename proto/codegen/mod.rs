@@ -1,0 +1,25 @@
+//! Turns the `.proto` files into Rust, for the `codegen` example which writes
+//! the result and for the test which compares it.
+
+use std::path::{Path, PathBuf};
+
+const SOURCES: [&str; 3] = [
+    "prometheus/exposition.proto",
+    "prometheus/remote_write_v1.proto",
+    "prometheus/remote_write_v2.proto",
+];
+
+/// Where the checked-in bindings live.
+pub(crate) fn checked_in() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src/generated")
+}
+
+/// Generates all bindings into `out`.
+pub(crate) fn generate(out: &Path) -> Result<(), Box<dyn std::error::Error>> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("proto");
+    let descriptors = protox::compile(SOURCES, [root])?;
+    prost_build::Config::new()
+        .out_dir(out)
+        .compile_fds(descriptors)?;
+    Ok(())
+}

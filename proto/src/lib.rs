@@ -1,0 +1,26 @@
+//! Wire types of Prometheus: remote write 1.0 and 2.0 and the protobuf
+//! exposition format.
+//!
+//! The modules are generated from `proto/*.proto` and checked in, so that a
+//! build needs no protobuf compiler. `cargo run -p proto --example codegen`
+//! writes them anew; a test fails when they drift from their sources.
+//!
+//! OTLP needs nothing of this: its types come from `opentelemetry-proto`.
+
+/// Remote write 1.0 (`prometheus.WriteRequest`).
+#[rustfmt::skip]
+#[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
+#[path = "generated/prometheus.rs"]
+pub mod v1;
+
+/// Remote write 2.0 (`io.prometheus.write.v2.Request`).
+#[rustfmt::skip]
+#[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
+#[path = "generated/io.prometheus.write.v2.rs"]
+pub mod v2;
+
+/// The protobuf exposition format (`io.prometheus.client.MetricFamily`).
+#[rustfmt::skip]
+#[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
+#[path = "generated/io.prometheus.client.rs"]
+pub mod exposition;

@@ -1,0 +1,4 @@
+//! receiver-svc: discovers Prometheus targets, scrapes those that are its own,
+//! relabels as Prometheus does, and emits OTLP over gRPC.
+
+pub mod exposition;

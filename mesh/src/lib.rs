@@ -14,6 +14,7 @@
 
 pub mod batch;
 pub mod config;
+pub mod float;
 pub mod go_regexp;
 pub mod labels;
 pub mod verdict;

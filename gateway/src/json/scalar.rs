@@ -1,0 +1,207 @@
+//! The scalars of protobuf's JSON mapping.
+
+use std::{fmt, marker::PhantomData, str::FromStr};
+
+use base64::Engine;
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error, Unexpected, Visitor},
+};
+
+/// A 32- or 64-bit integer, as a number or as a string.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Integer<T>(pub(super) T);
+
+/// A double, as a number or as a string.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Double(pub(super) f64);
+
+/// A trace or span id in hex.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Hex(pub(super) Vec<u8>);
+
+/// Bytes in base64, standard or URL-safe, with or without padding.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Base64(pub(super) Vec<u8>);
+
+/// `AggregationTemporality`, by number or by name.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Temporality(pub(super) i32);
+
+/// Reads `null` as the default, as protobuf does for every field.
+pub(super) fn or_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de> + Default,
+{
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+struct IntegerVisitor<T>(PhantomData<T>);
+struct DoubleVisitor;
+struct TemporalityVisitor;
+
+// === impl Integer ===
+
+impl<'de, T> Deserialize<'de> for Integer<T>
+where
+    T: FromStr + TryFrom<u64> + TryFrom<i64>,
+{
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(IntegerVisitor(PhantomData))
+    }
+}
+
+impl<T> Visitor<'_> for IntegerVisitor<T>
+where
+    T: FromStr + TryFrom<u64> + TryFrom<i64>,
+{
+    type Value = Integer<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = std::any::type_name::<T>();
+        write!(f, "an integer that fits {kind}, as a number or a string")
+    }
+
+    fn visit_u64<E: Error>(self, n: u64) -> Result<Self::Value, E> {
+        let fits = T::try_from(n).map_err(|_| E::invalid_value(Unexpected::Unsigned(n), &self))?;
+        Ok(Integer(fits))
+    }
+
+    fn visit_i64<E: Error>(self, n: i64) -> Result<Self::Value, E> {
+        let fits = T::try_from(n).map_err(|_| E::invalid_value(Unexpected::Signed(n), &self))?;
+        Ok(Integer(fits))
+    }
+
+    /// `1e3` and `5.0` are integers too where they have no fraction.
+    fn visit_f64<E: Error>(self, n: f64) -> Result<Self::Value, E> {
+        // 2^53: beyond it a double no longer tells neighbouring integers apart.
+        const EXACT: f64 = 9_007_199_254_740_992.0;
+        if n.fract() != 0.0 || n.abs() > EXACT {
+            return Err(E::invalid_value(Unexpected::Float(n), &self));
+        }
+        self.visit_i64(n as i64)
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+        match text.parse() {
+            Ok(n) => Ok(Integer(n)),
+            Err(_) => Err(E::invalid_value(Unexpected::Str(text), &self)),
+        }
+    }
+}
+
+// === impl Double ===
+
+impl<'de> Deserialize<'de> for Double {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(DoubleVisitor)
+    }
+}
+
+impl Visitor<'_> for DoubleVisitor {
+    type Value = Double;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a number, or one as a string, or \"NaN\", \"Infinity\", \"-Infinity\"")
+    }
+
+    fn visit_f64<E: Error>(self, n: f64) -> Result<Self::Value, E> {
+        Ok(Double(n))
+    }
+
+    fn visit_u64<E: Error>(self, n: u64) -> Result<Self::Value, E> {
+        Ok(Double(n as f64))
+    }
+
+    fn visit_i64<E: Error>(self, n: i64) -> Result<Self::Value, E> {
+        Ok(Double(n as f64))
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+        // Rust also reads "inf" and "nan" in any case, which protobuf does not.
+        let number = match text {
+            "NaN" => Some(f64::NAN),
+            "Infinity" => Some(f64::INFINITY),
+            "-Infinity" => Some(f64::NEG_INFINITY),
+            _ => text.parse().ok().filter(|n: &f64| n.is_finite()),
+        };
+        number
+            .map(Double)
+            .ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
+    }
+}
+
+// === impl Hex ===
+
+impl<'de> Deserialize<'de> for Hex {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let digits = |pair: &[u8]| {
+            let pair = std::str::from_utf8(pair).ok()?;
+            u8::from_str_radix(pair, 16).ok()
+        };
+        let bytes: Option<Vec<u8>> = text.as_bytes().chunks(2).map(digits).collect();
+        match bytes {
+            Some(bytes) if text.len() % 2 == 0 && !text.contains('+') => Ok(Self(bytes)),
+            _ => Err(D::Error::invalid_value(
+                Unexpected::Str(&text),
+                &"an even number of hex digits",
+            )),
+        }
+    }
+}
+
+// === impl Base64 ===
+
+impl<'de> Deserialize<'de> for Base64 {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        use base64::{
+            alphabet,
+            engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+        };
+        const LENIENT: GeneralPurposeConfig =
+            GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+        let text = String::deserialize(deserializer)?;
+        let url_safe = text.contains(['-', '_']);
+        let alphabet = if url_safe {
+            alphabet::URL_SAFE
+        } else {
+            alphabet::STANDARD
+        };
+        GeneralPurpose::new(&alphabet, LENIENT)
+            .decode(&text)
+            .map(Self)
+            .map_err(|_| D::Error::invalid_value(Unexpected::Str(&text), &"base64"))
+    }
+}
+
+// === impl Temporality ===
+
+impl<'de> Deserialize<'de> for Temporality {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(TemporalityVisitor)
+    }
+}
+
+impl Visitor<'_> for TemporalityVisitor {
+    type Value = Temporality;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("1 (AGGREGATION_TEMPORALITY_DELTA) or 2 (AGGREGATION_TEMPORALITY_CUMULATIVE)")
+    }
+
+    fn visit_u64<E: Error>(self, n: u64) -> Result<Self::Value, E> {
+        match n {
+            0..=2 => Ok(Temporality(n as i32)),
+            _ => Err(E::invalid_value(Unexpected::Unsigned(n), &self)),
+        }
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+        use opentelemetry_proto::tonic::metrics::v1::AggregationTemporality;
+        AggregationTemporality::from_str_name(text)
+            .map(|temporality| Temporality(temporality.into()))
+            .ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
+    }
+}

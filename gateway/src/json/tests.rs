@@ -1,0 +1,196 @@
+use opentelemetry_proto::tonic::{
+    collector::metrics::v1::ExportMetricsServiceRequest,
+    common::v1::{AnyValue, any_value},
+    metrics::v1::{Metric, metric, number_data_point},
+};
+use proptest::prelude::*;
+
+use super::decode;
+
+fn request(metric: &str) -> String {
+    format!(r#"{{"resourceMetrics":[{{"scopeMetrics":[{{"metrics":[{metric}]}}]}}]}}"#)
+}
+
+fn one_metric(metric: &str) -> Metric {
+    let decoded = decode(request(metric).as_bytes()).unwrap();
+    decoded.resource_metrics[0].scope_metrics[0].metrics[0].clone()
+}
+
+fn refusal(metric: &str) -> String {
+    decode(request(metric).as_bytes()).unwrap_err().to_string()
+}
+
+fn gauge_value(json: &str) -> Option<number_data_point::Value> {
+    let metric = one_metric(&format!(r#"{{"gauge":{{"dataPoints":[{{{json}}}]}}}}"#));
+    match metric.data {
+        Some(metric::Data::Gauge(gauge)) => gauge.data_points[0].value,
+        other => panic!("{other:?} is no gauge"),
+    }
+}
+
+#[test]
+fn doubles_come_as_numbers_and_as_strings() {
+    let double = |json: &str| match gauge_value(json) {
+        Some(number_data_point::Value::AsDouble(v)) => v,
+        other => panic!("{other:?} is no double"),
+    };
+    assert_eq!(double(r#""asDouble": 1.5"#), 1.5);
+    assert_eq!(double(r#""asDouble": "1.5""#), 1.5);
+    assert_eq!(double(r#""asDouble": 3"#), 3.0);
+    assert_eq!(double(r#""asDouble": -3"#), -3.0);
+    assert_eq!(double(r#""asDouble": "Infinity""#), f64::INFINITY);
+    assert_eq!(double(r#""asDouble": "-Infinity""#), f64::NEG_INFINITY);
+    assert!(double(r#""asDouble": "NaN""#).is_nan());
+}
+
+#[test]
+fn integers_come_as_numbers_and_as_strings() {
+    let int = number_data_point::Value::AsInt;
+    assert_eq!(gauge_value(r#""asInt": 7"#), Some(int(7)));
+    assert_eq!(gauge_value(r#""asInt": "-7""#), Some(int(-7)));
+    assert_eq!(gauge_value(r#""asInt": 1e3"#), Some(int(1000)));
+    let largest = format!(r#""asInt": "{}""#, i64::MAX);
+    assert_eq!(gauge_value(&largest), Some(int(i64::MAX)));
+}
+
+#[test]
+fn null_and_unknown_fields_are_no_values() {
+    assert_eq!(gauge_value(r#""asDouble": null, "attributes": null"#), None);
+    assert_eq!(gauge_value(r#""color": {"of": ["the", "moon"]}"#), None);
+}
+
+#[test]
+fn temporality_comes_by_number_and_by_name() {
+    for spelling in ["2", r#""AGGREGATION_TEMPORALITY_CUMULATIVE""#] {
+        let metric = one_metric(&format!(
+            r#"{{"sum":{{"aggregationTemporality":{spelling},"isMonotonic":true}}}}"#
+        ));
+        let Some(metric::Data::Sum(sum)) = metric.data else {
+            panic!("{spelling}: no sum");
+        };
+        assert_eq!((sum.aggregation_temporality, sum.is_monotonic), (2, true));
+    }
+}
+
+#[test]
+fn attributes_of_every_type_are_read() {
+    let body = r#"{"resourceMetrics":[{"resource":{"attributes":[
+        {"key":"s","value":{"stringValue":"é"}},
+        {"key":"b","value":{"boolValue":true}},
+        {"key":"i","value":{"intValue":"9"}},
+        {"key":"d","value":{"doubleValue":0.5}},
+        {"key":"a","value":{"arrayValue":{"values":[{"intValue":1}]}}},
+        {"key":"k","value":{"kvlistValue":{"values":[{"key":"x","value":{"stringValue":"y"}}]}}},
+        {"key":"y","value":{"bytesValue":"_-8"}},
+        {"key":"n"}]}}]}"#;
+    let request = decode(body.as_bytes()).unwrap();
+    let attributes = &request.resource_metrics[0]
+        .resource
+        .as_ref()
+        .unwrap()
+        .attributes;
+    assert_eq!(attributes.len(), 8);
+    let bytes = any_value::Value::BytesValue(vec![0xff, 0xef]);
+    assert_eq!(attributes[6].value, Some(AnyValue { value: Some(bytes) }));
+    assert_eq!(attributes[7].value, None);
+}
+
+#[test]
+fn exemplars_carry_their_ids_in_hex() {
+    let metric = one_metric(
+        r#"{"gauge":{"dataPoints":[{"asInt":1,"exemplars":[
+            {"traceId":"5B8EFFF798038103D269B633813FC60C","spanId":"eee19b7ec3c1b174","asDouble":2}]}]}}"#,
+    );
+    let Some(metric::Data::Gauge(gauge)) = metric.data else {
+        panic!("no gauge");
+    };
+    let exemplar = &gauge.data_points[0].exemplars[0];
+    assert_eq!((exemplar.trace_id.len(), exemplar.span_id[0]), (16, 0xee));
+}
+
+#[test]
+fn what_is_wrong_is_named_with_its_place() {
+    let point = |json: &str| format!(r#"{{"gauge":{{"dataPoints":[{{{json}}}]}}}}"#);
+    let path = "resourceMetrics[0].scopeMetrics[0].metrics[0]";
+    let cases = [
+        (point(r#""asDouble":"fast""#), "expected a number"),
+        (point(r#""asDouble":true"#), "expected a number"),
+        (point(r#""asInt":1.5"#), "expected an integer that fits i64"),
+        (
+            point(r#""asInt":"18446744073709551615""#),
+            "expected an integer that fits i64",
+        ),
+        (
+            point(r#""timeUnixNano":-1"#),
+            "expected an integer that fits u64",
+        ),
+        (
+            point(r#""asInt":1,"asDouble":1"#),
+            "more than one of asDouble, asInt",
+        ),
+        (
+            point(r#""exemplars":[{"traceId":"xyz"}]"#),
+            "expected an even number of hex digits",
+        ),
+        (
+            r#"{"sum":{"aggregationTemporality":"CUMULATIVE"}}"#.into(),
+            "expected 1 (AGGREGATION_TEMPORALITY_DELTA)",
+        ),
+        (
+            r#"{"sum":{"aggregationTemporality":3}}"#.into(),
+            "expected 1 (AGGREGATION_TEMPORALITY_DELTA)",
+        ),
+        (
+            r#"{"sum":{},"gauge":{}}"#.into(),
+            "more than one of gauge, sum",
+        ),
+    ];
+    for (metric, expected) in cases {
+        let error = refusal(&metric);
+        assert!(error.starts_with(path), "{metric}: {error}");
+        assert!(error.contains(expected), "{metric}: {error}");
+        assert!(error.contains("line 1 column"), "{metric}: {error}");
+    }
+}
+
+#[test]
+fn a_body_is_one_json_object() {
+    for body in ["", "[]", "{} {}", "{\"resourceMetrics\":", "\u{1f}"] {
+        assert!(decode(body.as_bytes()).is_err(), "{body:?}");
+    }
+    assert_eq!(
+        decode(b"{}").unwrap(),
+        ExportMetricsServiceRequest::default()
+    );
+}
+
+proptest! {
+    #[test]
+    fn no_body_panics(body in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let _ = decode(&body);
+    }
+
+    /// What `opentelemetry-proto` writes, we read: an independent writer.
+    #[test]
+    fn what_others_write_is_read(value in any::<f64>().prop_filter("JSON has no such numbers", |v| v.is_finite()), count in any::<u64>(), name in ".{0,8}") {
+        use opentelemetry_proto::tonic::metrics::v1::*;
+        let point = HistogramDataPoint {
+            count,
+            sum: Some(value),
+            bucket_counts: vec![count, 0],
+            explicit_bounds: vec![value],
+            time_unix_nano: count,
+            ..Default::default()
+        };
+        let histogram = Histogram { data_points: vec![point], aggregation_temporality: 2 };
+        let metric = Metric { name, data: Some(metric::Data::Histogram(histogram)), ..Default::default() };
+        let request = ExportMetricsServiceRequest {
+            resource_metrics: vec![ResourceMetrics {
+                scope_metrics: vec![ScopeMetrics { metrics: vec![metric], ..Default::default() }],
+                ..Default::default()
+            }],
+        };
+        let json = serde_json::to_vec(&request).unwrap();
+        prop_assert_eq!(decode(&json).unwrap(), request);
+    }
+}

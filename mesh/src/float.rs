@@ -24,7 +24,11 @@ pub fn openmetrics(value: f64) -> String {
     // Where Go's shortest %g turns to an exponent.
     if (-4..6).contains(&exponent) {
         let plain = format!("{value}");
-        return if plain.contains('.') { plain } else { plain + ".0" };
+        return if plain.contains('.') {
+            plain
+        } else {
+            plain + ".0"
+        };
     }
     let sign = if exponent < 0 { '-' } else { '+' };
     format!("{mantissa}e{sign}{:02}", exponent.unsigned_abs())

@@ -12,9 +12,14 @@
 //!                        └────────────── verdict ◀───────────┘
 //! ```
 
+pub mod admin;
 pub mod batch;
 pub mod config;
 pub mod float;
 pub mod go_regexp;
 pub mod labels;
+pub mod otlp;
+pub mod reload;
+pub mod shutdown;
+pub mod telemetry;
 pub mod verdict;

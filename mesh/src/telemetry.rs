@@ -1,0 +1,73 @@
+//! Logs and metrics of a service.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+
+/// How a service logs.
+#[derive(Clone, Debug, clap::Args)]
+pub struct LogArgs {
+    /// Least severe level that is logged: error, warn, info, debug, trace, or a
+    /// filter such as `info,mesh::balance=debug`.
+    #[arg(long = "log.level", env = "PROMESH_LOG_LEVEL", default_value = "info")]
+    pub level: String,
+
+    /// Format of log lines.
+    #[arg(
+        long = "log.format",
+        env = "PROMESH_LOG_FORMAT",
+        default_value = "auto"
+    )]
+    pub format: LogFormat,
+}
+
+/// Format of log lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// Text on a terminal, JSON elsewhere.
+    #[default]
+    Auto,
+    /// Text.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The log level is not a filter.
+#[derive(Debug, thiserror::Error)]
+#[error("--log.level={level}: {source}")]
+pub struct LogError {
+    level: String,
+    source: tracing_subscriber::filter::ParseError,
+}
+
+// === impl LogArgs ===
+
+impl LogArgs {
+    /// Installs the process' log subscriber, which writes to standard error.
+    ///
+    /// # Errors
+    /// Where the level is not a filter.
+    pub fn init(&self) -> Result<(), LogError> {
+        let filter = EnvFilter::try_new(&self.level).map_err(|source| LogError {
+            level: self.level.clone(),
+            source,
+        })?;
+        let json = match self.format {
+            LogFormat::Auto => !std::io::stderr().is_terminal(),
+            LogFormat::Text => false,
+            LogFormat::Json => true,
+        };
+        let registry = tracing_subscriber::registry().with(filter);
+        // A second call, as tests make, leaves the first subscriber in place.
+        let _ = if json {
+            let layer = fmt::layer().json().flatten_event(true);
+            registry.with(layer.with_writer(std::io::stderr)).try_init()
+        } else {
+            registry
+                .with(fmt::layer().with_writer(std::io::stderr))
+                .try_init()
+        };
+        Ok(())
+    }
+}

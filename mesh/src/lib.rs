@@ -14,11 +14,14 @@
 
 pub mod admin;
 pub mod batch;
+pub mod clock;
 pub mod config;
+pub mod export;
 pub mod float;
 pub mod go_regexp;
 pub mod labels;
 pub mod otlp;
+pub mod outbox;
 pub mod reload;
 pub mod shutdown;
 pub mod telemetry;

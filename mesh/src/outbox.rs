@@ -1,0 +1,193 @@
+//! The outbox: what has been acquired and not yet been judged by the backend.
+//!
+//! A sample stays here until an exporter's verdict says what became of it. Batches
+//! wait in lanes: a target always hashes to the same lane, a lane is a FIFO with
+//! at most one request in flight, and a request carries at most one batch of a
+//! target. So no target's batches can overtake each other, whatever is retried.
+//!
+//! ```text
+//! push ─▶ lane 0 ▮▮▮ ─▶ worker ─▶ Service<Export> ─▶ verdict ─▶ account
+//!      ─▶ lane 1 ▮   ─▶ worker ─▶        …
+//! ```
+//!
+//! The outbox is bounded in bytes and in age. Where the bytes do not suffice the
+//! oldest batches go first; a scraper asks [`Outbox::has_room`] before it acquires
+//! more. The account of all samples balances at all times (law 10).
+
+mod account;
+mod backoff;
+mod lanes;
+mod worker;
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{sync::oneshot, task::JoinSet, time::Instant};
+use tower::Service;
+
+use crate::{
+    batch::Batch,
+    clock::Clock,
+    export::{Export, ExportError},
+    verdict::Verdict,
+};
+
+pub use account::{Account, AccountCollector, Expiry};
+use lanes::Lanes;
+
+/// The outbox' limits, as flags.
+#[derive(Clone, Debug, clap::Args)]
+pub struct OutboxArgs {
+    /// Number of lanes: how many requests may be in flight at once.
+    #[arg(
+        long = "outbox.lanes",
+        env = "PROMESH_OUTBOX_LANES",
+        default_value_t = 32
+    )]
+    pub lanes: u16,
+
+    /// Bytes of batches that may wait; the oldest expire first.
+    #[arg(long = "outbox.max-bytes", env = "PROMESH_OUTBOX_MAX_BYTES", default_value_t = 512 << 20)]
+    pub max_bytes: usize,
+
+    /// Seconds a batch may wait. AMP refuses samples older than an hour.
+    #[arg(long = "outbox.max-age-seconds", env = "PROMESH_OUTBOX_MAX_AGE_SECONDS", default_value_t = 55 * 60)]
+    pub max_age_seconds: u64,
+
+    /// Bytes of one request to an exporter; a batch that is larger goes alone.
+    #[arg(long = "outbox.max-request-bytes", env = "PROMESH_OUTBOX_MAX_REQUEST_BYTES", default_value_t = 4 << 20)]
+    pub max_request_bytes: usize,
+
+    /// Seconds an exporter has for one request. Doubled, up to 60, after each
+    /// request of a lane that took longer.
+    #[arg(
+        long = "outbox.deadline-seconds",
+        env = "PROMESH_OUTBOX_DEADLINE_SECONDS",
+        default_value_t = 10
+    )]
+    pub deadline_seconds: u64,
+}
+
+/// Holds batches until the backend has spoken. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Outbox {
+    lanes: Arc<Lanes>,
+}
+
+/// The tasks that empty an outbox; they end when this is dropped.
+#[derive(Debug)]
+pub struct Workers {
+    lanes: Arc<Lanes>,
+    tasks: JoinSet<()>,
+}
+
+/// What became of one batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The backend has spoken.
+    Judged(Verdict),
+    /// It was never judged.
+    Expired(Expiry),
+}
+
+/// The outbox takes nothing any more: the service is stopping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the outbox is closed")]
+pub struct Closed;
+
+// === impl OutboxArgs ===
+
+impl Default for OutboxArgs {
+    fn default() -> Self {
+        #[derive(clap::Parser)]
+        struct Only {
+            #[command(flatten)]
+            args: OutboxArgs,
+        }
+        <Only as clap::Parser>::parse_from([""]).args
+    }
+}
+
+impl OutboxArgs {
+    fn max_age(&self) -> Duration {
+        Duration::from_secs(self.max_age_seconds)
+    }
+
+    fn deadline(&self) -> Duration {
+        Duration::from_secs(
+            self.deadline_seconds
+                .clamp(1, worker::MAX_DEADLINE.as_secs()),
+        )
+    }
+}
+
+// === impl Outbox ===
+
+impl Outbox {
+    /// An outbox that sends through `exports`, and the workers that do so.
+    pub fn new<S>(args: &OutboxArgs, clock: Clock, exports: S) -> (Self, Workers)
+    where
+        S: Service<Export, Response = Verdict, Error = ExportError> + Clone + Send + 'static,
+        S::Future: Send,
+    {
+        let lanes = Arc::new(Lanes::new(args, clock));
+        let mut tasks = JoinSet::new();
+        for lane in 0..lanes.len() {
+            let worker = worker::Worker::new(lane, lanes.clone(), exports.clone(), args.deadline());
+            tasks.spawn(worker.run());
+        }
+        let outbox = Self {
+            lanes: lanes.clone(),
+        };
+        (outbox, Workers { lanes, tasks })
+    }
+
+    /// Takes a batch. Where there is no room older ones expire.
+    ///
+    /// # Errors
+    /// Where the outbox is closed; the batch is not accounted for then.
+    pub fn push(&self, batch: Batch) -> Result<(), Closed> {
+        self.lanes.push(batch, None)
+    }
+
+    /// Takes a batch and tells what becomes of it. Such a batch travels alone, so
+    /// that the verdict is its own.
+    ///
+    /// # Errors
+    /// Where the outbox is closed.
+    pub fn push_and_tell(&self, batch: Batch) -> Result<oneshot::Receiver<Outcome>, Closed> {
+        let (tell, told) = oneshot::channel();
+        self.lanes.push(batch, Some(tell))?;
+        Ok(told)
+    }
+
+    /// Whether `bytes` more fit without an older batch expiring.
+    pub fn has_room(&self, bytes: usize) -> bool {
+        self.lanes.has_room(bytes)
+    }
+
+    /// What became of every sample so far.
+    pub fn account(&self) -> Account {
+        self.lanes.account()
+    }
+
+    /// The account as metrics.
+    pub fn collector(&self) -> AccountCollector {
+        AccountCollector::new(self.lanes.clone())
+    }
+}
+
+// === impl Workers ===
+
+impl Workers {
+    /// Takes no more batches, delivers those that wait until `deadline`, and
+    /// returns the final account.
+    pub async fn drain(mut self, deadline: Instant) -> Account {
+        self.lanes.close();
+        let all_done = async { while self.tasks.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout_at(deadline, all_done).await;
+        self.lanes.account()
+    }
+}
+
+#[cfg(test)]
+mod tests;

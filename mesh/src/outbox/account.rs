@@ -1,0 +1,210 @@
+//! The account of an outbox: what became of every sample.
+
+use std::{collections::BTreeMap, fmt, sync::Arc};
+
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric},
+    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
+};
+
+use super::lanes::Lanes;
+use crate::verdict::{Reason, Verdict};
+
+/// Why a batch was given up without a verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Expiry {
+    /// It waited longer than the outbox keeps batches.
+    TooOld,
+    /// The outbox was full and it was the oldest.
+    OutboxFull,
+}
+
+/// What became of every sample that was pushed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Account {
+    /// Taken into the outbox.
+    pub pushed: u64,
+    /// In the backend.
+    pub stored: u64,
+    /// Accepted by the backend and dropped as another replica's copy.
+    pub deduplicated: u64,
+    /// Refused by the backend or an exporter, by reason.
+    pub rejected: BTreeMap<Reason, u64>,
+    /// Given up without a verdict, by reason.
+    pub expired: BTreeMap<Expiry, u64>,
+    /// Neither yet.
+    pub waiting: u64,
+    /// Bytes of the batches that wait.
+    pub waiting_bytes: u64,
+}
+
+/// An account as metrics, all of one moment.
+#[derive(Debug)]
+pub struct AccountCollector {
+    lanes: Arc<Lanes>,
+}
+
+// === impl Expiry ===
+
+impl Expiry {
+    /// All reasons.
+    pub const ALL: [Self; 2] = [Self::TooOld, Self::OutboxFull];
+
+    /// The reason's name in metrics and logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::TooOld => "too_old",
+            Self::OutboxFull => "outbox_full",
+        }
+    }
+}
+
+// === impl Account ===
+
+impl Account {
+    /// Whether every sample is accounted for (law 10).
+    pub fn balances(&self) -> bool {
+        let rejected: u64 = self.rejected.values().sum();
+        let expired: u64 = self.expired.values().sum();
+        self.pushed == self.stored + self.deduplicated + rejected + expired + self.waiting
+    }
+
+    pub(super) fn push(&mut self, samples: u64, bytes: usize) {
+        self.pushed += samples;
+        self.waiting += samples;
+        self.waiting_bytes += bytes as u64;
+    }
+
+    pub(super) fn expire(&mut self, why: Expiry, samples: u64, bytes: usize) {
+        self.leave(samples, bytes);
+        *self.expired.entry(why).or_default() += samples;
+    }
+
+    /// Books a verdict. A verdict over more samples than were sent, a peer's
+    /// mistake, is cut to what was sent, so that the account still balances.
+    pub(super) fn judge(&mut self, verdict: &Verdict, samples: u64, bytes: usize) {
+        self.leave(samples, bytes);
+        let mut rest = samples;
+        let mut take = |n: u64| {
+            let taken = n.min(rest);
+            rest -= taken;
+            taken
+        };
+        self.deduplicated += take(verdict.deduplicated);
+        for &(reason, n) in &verdict.rejected {
+            *self.rejected.entry(reason).or_default() += take(n);
+        }
+        self.stored += rest;
+    }
+
+    fn leave(&mut self, samples: u64, bytes: usize) {
+        self.waiting -= samples;
+        self.waiting_bytes -= bytes as u64;
+    }
+}
+
+impl fmt::Display for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "pushed={} stored={} deduplicated={} waiting={}",
+            self.pushed, self.stored, self.deduplicated, self.waiting
+        )?;
+        for (reason, n) in &self.rejected {
+            write!(f, " rejected{{{}}}={n}", reason.as_str())?;
+        }
+        for (reason, n) in &self.expired {
+            write!(f, " expired{{{}}}={n}", reason.as_str())?;
+        }
+        Ok(())
+    }
+}
+
+// === impl AccountCollector ===
+
+impl AccountCollector {
+    pub(super) fn new(lanes: Arc<Lanes>) -> Self {
+        Self { lanes }
+    }
+}
+
+impl Collector for AccountCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let account = self.lanes.account();
+        let counters = [
+            (
+                "outbox_samples_pushed",
+                "Samples taken into the outbox",
+                account.pushed,
+            ),
+            (
+                "outbox_samples_stored",
+                "Samples the backend has stored",
+                account.stored,
+            ),
+            (
+                "outbox_samples_deduplicated",
+                "Samples the backend dropped as another replica's copy",
+                account.deduplicated,
+            ),
+        ];
+        for (name, help, value) in counters {
+            let counter = ConstCounter::new(value);
+            let metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            counter.encode(metric)?;
+        }
+        let rejected =
+            Reason::ALL.map(|r| (r.as_str(), account.rejected.get(&r).copied().unwrap_or(0)));
+        by_reason(
+            &mut encoder,
+            "outbox_samples_rejected",
+            "Samples refused for good",
+            &rejected,
+        )?;
+        let expired =
+            Expiry::ALL.map(|e| (e.as_str(), account.expired.get(&e).copied().unwrap_or(0)));
+        by_reason(
+            &mut encoder,
+            "outbox_samples_expired",
+            "Samples given up without a verdict",
+            &expired,
+        )?;
+        let gauges = [
+            (
+                "outbox_samples_waiting",
+                "Samples that wait for a verdict",
+                account.waiting,
+            ),
+            (
+                "outbox_bytes",
+                "Bytes of the batches that wait",
+                account.waiting_bytes,
+            ),
+            (
+                "outbox_bytes_limit",
+                "Bytes of batches that may wait",
+                self.lanes.max_bytes() as u64,
+            ),
+        ];
+        for (name, help, value) in gauges {
+            let gauge = ConstGauge::new(value as i64);
+            gauge.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
+        }
+        Ok(())
+    }
+}
+
+fn by_reason(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    values: &[(&'static str, u64)],
+) -> Result<(), fmt::Error> {
+    let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+    for (reason, value) in values {
+        let counter = ConstCounter::new(*value);
+        counter.encode(family.encode_family(&[("reason", *reason)])?)?;
+    }
+    Ok(())
+}

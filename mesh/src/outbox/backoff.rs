@@ -1,0 +1,44 @@
+//! How long to wait before the next attempt.
+
+use std::time::Duration;
+
+use rand::Rng;
+
+const FIRST: Duration = Duration::from_millis(100);
+const LONGEST: Duration = Duration::from_secs(5);
+
+/// Exponential back-off with full jitter, so that lanes which failed together do
+/// not come back together.
+#[derive(Clone, Debug)]
+pub(super) struct Backoff {
+    ceiling: Duration,
+}
+
+// === impl Backoff ===
+
+impl Backoff {
+    pub(super) fn new() -> Self {
+        Self { ceiling: FIRST }
+    }
+
+    /// The next delay: between half of the ceiling and all of it.
+    pub(super) fn next(&mut self) -> Duration {
+        let delay = self.ceiling.mul_f64(rand::rng().random_range(0.5..=1.0));
+        self.ceiling = (self.ceiling * 2).min(LONGEST);
+        delay
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delays_grow_to_a_bound() {
+        let mut backoff = Backoff::new();
+        let delays: Vec<_> = (0..20).map(|_| backoff.next()).collect();
+        assert!(delays[0] <= FIRST && delays[0] >= FIRST / 2);
+        assert!(delays.iter().all(|d| *d <= LONGEST));
+        assert!(delays[19] >= LONGEST / 2);
+    }
+}

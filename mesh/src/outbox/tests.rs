@@ -1,0 +1,299 @@
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use tonic::{Code, Status};
+
+use super::*;
+use crate::{batch::Facts, verdict::Reason};
+
+const START_MS: i64 = 1_700_000_000_000;
+
+/// An exporter that answers from a script, and then stores everything.
+#[derive(Clone, Default)]
+struct Exporter {
+    script: Arc<Mutex<Vec<Answer>>>,
+    /// Payloads that were stored, in the order of the verdicts, and when.
+    stored: Arc<Mutex<Vec<(Bytes, Instant)>>>,
+    attempts: Arc<Mutex<Vec<Instant>>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Answer {
+    Store,
+    Reject(u64),
+    Again(Duration),
+    Lost,
+    Unsent,
+    Silence,
+}
+
+impl Exporter {
+    fn scripted(answers: impl IntoIterator<Item = Answer>) -> Self {
+        let mut script: Vec<_> = answers.into_iter().collect();
+        script.reverse();
+        let exporter = Self::default();
+        *exporter.script.lock().unwrap() = script;
+        exporter
+    }
+
+    fn service(
+        &self,
+    ) -> impl Service<Export, Response = Verdict, Error = ExportError, Future: Send> + Clone + use<>
+    {
+        let exporter = self.clone();
+        tower::service_fn(move |export| exporter.clone().answer(export))
+    }
+
+    async fn answer(self, export: Export) -> Result<Verdict, ExportError> {
+        self.attempts.lock().unwrap().push(Instant::now());
+        let answer = self.script.lock().unwrap().pop().unwrap_or(Answer::Store);
+        match answer {
+            Answer::Store => {
+                self.stored
+                    .lock()
+                    .unwrap()
+                    .push((export.payload, Instant::now()));
+                Ok(Verdict::default())
+            }
+            Answer::Reject(n) => {
+                let mut verdict = Verdict::default();
+                verdict.reject(Reason::TooOld, n);
+                Ok(verdict)
+            }
+            Answer::Again(after) => Err(ExportError::Again {
+                after: Some(after),
+                status: Status::unavailable("busy"),
+            }),
+            Answer::Lost => Err(ExportError::Unknown {
+                code: Code::Unknown,
+                message: "connection reset".to_owned(),
+            }),
+            Answer::Unsent => Err(ExportError::Unsent("no exporter".into())),
+            Answer::Silence => std::future::pending().await,
+        }
+    }
+
+    fn stored(&self) -> Vec<Bytes> {
+        self.stored
+            .lock()
+            .unwrap()
+            .iter()
+            .map(|(p, _)| p.clone())
+            .collect()
+    }
+}
+
+fn batch(key: u64, text: &str) -> Batch {
+    Batch {
+        key,
+        payload: Bytes::copy_from_slice(text.as_bytes()),
+        samples: 10,
+        time_ms: START_MS,
+        facts: Arc::new(Facts::default()),
+    }
+}
+
+fn outbox(args: OutboxArgs, exporter: &Exporter) -> (Outbox, Workers) {
+    Outbox::new(&args, Clock::of_runtime(START_MS), exporter.service())
+}
+
+async fn drained(workers: Workers) -> Account {
+    let account = workers
+        .drain(Instant::now() + Duration::from_secs(7200))
+        .await;
+    assert!(account.balances(), "{account}");
+    account
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_pushed_is_stored_in_order() {
+    let exporter = Exporter::default();
+    let (outbox, workers) = outbox(OutboxArgs::default(), &exporter);
+    for text in ["one ", "two ", "three"] {
+        outbox.push(batch(7, text)).unwrap();
+    }
+    let account = drained(workers).await;
+    assert_eq!(
+        (account.pushed, account.stored, account.waiting),
+        (30, 30, 0)
+    );
+    assert_eq!(exporter.stored(), ["one ", "two ", "three"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn heads_of_a_lane_travel_together_one_a_target() {
+    let exporter = Exporter::default();
+    let args = OutboxArgs {
+        lanes: 1,
+        ..Default::default()
+    };
+    let (outbox, workers) = outbox(args, &exporter);
+    for (key, text) in [(1, "a1 "), (2, "b1 "), (1, "a2 "), (2, "b2 ")] {
+        outbox.push(batch(key, text)).unwrap();
+    }
+    drained(workers).await;
+    assert_eq!(exporter.stored(), ["a1 b1 ", "a2 b2 "]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_exporters_delay_is_kept() {
+    let exporter = Exporter::scripted([Answer::Again(Duration::from_secs(30))]);
+    let (outbox, workers) = outbox(OutboxArgs::default(), &exporter);
+    let start = Instant::now();
+    outbox.push(batch(1, "x")).unwrap();
+    drained(workers).await;
+    let stored = exporter.stored.lock().unwrap()[0].1;
+    assert!(stored - start >= Duration::from_secs(30));
+    assert!(stored - start <= Duration::from_secs(31));
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_verdict_the_deadline_is_waited_for() {
+    for lost in [Answer::Lost, Answer::Silence] {
+        let exporter = Exporter::scripted([lost]);
+        let (outbox, workers) = outbox(OutboxArgs::default(), &exporter);
+        let start = Instant::now();
+        outbox.push(batch(1, "x")).unwrap();
+        drained(workers).await;
+        let stored = exporter.stored.lock().unwrap()[0].1;
+        assert!(stored - start >= Duration::from_secs(10), "{lost:?}");
+        assert!(stored - start <= Duration::from_secs(11), "{lost:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_never_sent_is_sent_again_soon() {
+    let exporter = Exporter::scripted([Answer::Unsent]);
+    let (outbox, workers) = outbox(OutboxArgs::default(), &exporter);
+    let start = Instant::now();
+    outbox.push(batch(1, "x")).unwrap();
+    drained(workers).await;
+    assert!(exporter.stored.lock().unwrap()[0].1 - start <= Duration::from_secs(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn slow_exporters_are_given_more_time() {
+    let exporter = Exporter::scripted([Answer::Silence; 4]);
+    let (outbox, workers) = outbox(OutboxArgs::default(), &exporter);
+    outbox.push(batch(1, "x")).unwrap();
+    drained(workers).await;
+    let attempts = exporter.attempts.lock().unwrap().clone();
+    let gaps: Vec<_> = attempts
+        .windows(2)
+        .map(|w| (w[1] - w[0]).as_secs() / 10)
+        .collect();
+    assert_eq!(gaps, [1, 2, 4, 6]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_is_waited_for_has_its_own_verdict() {
+    let exporter = Exporter::scripted([Answer::Store, Answer::Reject(4)]);
+    let args = OutboxArgs {
+        lanes: 1,
+        ..Default::default()
+    };
+    let (outbox, workers) = outbox(args, &exporter);
+    outbox.push(batch(1, "x")).unwrap();
+    let told = outbox.push_and_tell(batch(2, "y")).unwrap();
+    let account = drained(workers).await;
+    let mut expected = Verdict::default();
+    expected.reject(Reason::TooOld, 4);
+    assert_eq!(told.await.unwrap(), Outcome::Judged(expected));
+    assert_eq!(account.rejected, BTreeMap::from([(Reason::TooOld, 4)]));
+    assert_eq!(account.stored, 16);
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_it_is_full_the_oldest_go_first() {
+    let exporter = Exporter::scripted([Answer::Silence]);
+    let args = OutboxArgs {
+        max_bytes: 10,
+        ..Default::default()
+    };
+    let (outbox, workers) = outbox(args, &exporter);
+    for (i, text) in ["0000", "1111", "2222", "3333"].into_iter().enumerate() {
+        assert_eq!(outbox.has_room(4), i < 2);
+        outbox
+            .push(Batch {
+                time_ms: START_MS + i as i64,
+                ..batch(i as u64, text)
+            })
+            .unwrap();
+    }
+    let account = drained(workers).await;
+    assert_eq!(account.expired, BTreeMap::from([(Expiry::OutboxFull, 20)]));
+    let mut stored = exporter.stored();
+    stored.sort();
+    assert_eq!(stored, ["2222", "3333"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_too_old_is_not_sent() {
+    let exporter = Exporter::scripted(vec![Answer::Unsent; 10_000]);
+    let (outbox, workers) = outbox(OutboxArgs::default(), &exporter);
+    let told = outbox.push_and_tell(batch(1, "x")).unwrap();
+    assert_eq!(told.await.unwrap(), Outcome::Expired(Expiry::TooOld));
+    let account = drained(workers).await;
+    assert_eq!(account.expired, BTreeMap::from([(Expiry::TooOld, 10)]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_closed_outbox_takes_nothing() {
+    let (outbox, workers) = outbox(OutboxArgs::default(), &Exporter::default());
+    drained(workers).await;
+    assert_eq!(outbox.push(batch(1, "x")), Err(Closed));
+}
+
+fn any_answer() -> impl Strategy<Value = Answer> {
+    prop_oneof![
+        3 => Just(Answer::Store),
+        1 => (0u64..20).prop_map(Answer::Reject),
+        1 => (0u64..5000).prop_map(|ms| Answer::Again(Duration::from_millis(ms))),
+        1 => Just(Answer::Lost),
+        1 => Just(Answer::Unsent),
+        1 => Just(Answer::Silence),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whatever exporters answer: every sample is accounted for, and no target's
+    /// batches are stored out of order or twice.
+    #[test]
+    fn nothing_is_lost_and_nothing_overtakes(
+        answers in proptest::collection::vec(any_answer(), 0..40),
+        keys in proptest::collection::vec(0u64..6, 1..60),
+        max_bytes in 20usize..400,
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        let (account, stored) = runtime.block_on(async {
+            let exporter = Exporter::scripted(answers);
+            let args = OutboxArgs { lanes: 3, max_bytes, ..Default::default() };
+            let (outbox, workers) = outbox(args, &exporter);
+            for (i, key) in keys.iter().enumerate() {
+                outbox.push(batch(*key, &format!("{key}:{i:03},"))).unwrap();
+                assert!(outbox.account().balances());
+                tokio::time::sleep(Duration::from_millis(300)).await;
+            }
+            (drained(workers).await, exporter.stored())
+        });
+        prop_assert_eq!(account.pushed, 10 * keys.len() as u64);
+        prop_assert_eq!(account.waiting, 0);
+        let text = String::from_utf8(stored.concat()).unwrap();
+        let mut last = BTreeMap::new();
+        for part in text.split_terminator(',') {
+            let (key, i) = part.split_once(':').unwrap();
+            let before = last.insert(key.to_owned(), i.to_owned());
+            prop_assert!(before.is_none_or(|before| *before < *i), "{}", text);
+        }
+    }
+}

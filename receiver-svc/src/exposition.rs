@@ -8,6 +8,18 @@
 
 use std::borrow::Cow;
 
+mod cursor;
+mod float;
+mod label_block;
+pub mod negotiate;
+mod series_text;
+mod text;
+
+use mesh::config::scrape::ScrapeProtocol;
+
+pub use self::negotiate::{ContentTypeError, Format};
+use self::text::TextParser;
+
 /// What a family's `# TYPE` line says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum MetricType {
@@ -28,6 +40,23 @@ pub enum MetricType {
     /// `unknown`, `untyped`, or not said.
     #[default]
     Unknown,
+}
+
+/// What a scrape wants from a body, from its configuration.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ParserOptions {
+    /// Take native histograms. Without it a histogram is read as a classic one,
+    /// whatever it has.
+    pub native_histograms: bool,
+    /// Turn classic histograms into native ones with custom buckets.
+    pub classic_to_nhcb: bool,
+    /// Give classic histograms also where a native one is there or was made.
+    pub keep_classic: bool,
+    /// Add the labels `__type__` and `__unit__`.
+    pub type_and_unit_labels: bool,
+    /// Read `_created` samples of OpenMetrics as start timestamps; without it
+    /// they are series like others.
+    pub start_timestamps: bool,
 }
 
 /// One step of a parse.
@@ -82,7 +111,7 @@ pub struct HistogramSeries<'a> {
     /// As [`Series::timestamp`].
     pub timestamp: Option<i64>,
     /// The value.
-    pub histogram: Histogram,
+    pub histogram: Box<Histogram>,
 }
 
 /// A native histogram, of integers or of floats.
@@ -163,6 +192,30 @@ pub struct ParseError {
     pub message: String,
 }
 
+/// The parser of a body, whatever its format is.
+#[derive(Debug)]
+pub struct AnyParser<'a>(Inner<'a>);
+
+#[derive(Debug)]
+enum Inner<'a> {
+    Text(TextParser<'a>),
+}
+
+/// A parser of `body` by its `Content-Type`, or by `fallback` where the target
+/// sent none that Prometheus knows.
+///
+/// # Errors
+/// Where neither names a format; the scrape fails then.
+pub fn parser<'a>(
+    content_type: Option<&str>,
+    fallback: Option<ScrapeProtocol>,
+    options: &ParserOptions,
+    body: &'a [u8],
+) -> Result<AnyParser<'a>, ContentTypeError> {
+    let format = Format::of(content_type, fallback)?;
+    Ok(AnyParser::new(format, options, body))
+}
+
 /// A parse under way.
 pub trait Parser {
     /// The next entry, or `None` at the end of the body.
@@ -182,4 +235,60 @@ pub trait Parser {
     /// When that series started to count, in milliseconds since the Unix epoch,
     /// where the format says so.
     fn start_timestamp(&mut self) -> Option<i64>;
+}
+
+// === impl MetricType ===
+
+impl MetricType {
+    /// The word for it in OpenMetrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+            Self::GaugeHistogram => "gaugehistogram",
+            Self::Summary => "summary",
+            Self::Info => "info",
+            Self::StateSet => "stateset",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+// === impl AnyParser ===
+
+impl<'a> AnyParser<'a> {
+    /// A parser of `body`, which is of `format`.
+    pub fn new(_format: Format, options: &ParserOptions, body: &'a [u8]) -> Self {
+        Self(Inner::Text(TextParser::new(
+            body,
+            options.type_and_unit_labels,
+        )))
+    }
+}
+
+impl Parser for AnyParser<'_> {
+    fn next(&mut self) -> Result<Option<Entry<'_>>, ParseError> {
+        match &mut self.0 {
+            Inner::Text(parser) => parser.next(),
+        }
+    }
+
+    fn labels(&self, out: &mut Vec<(String, String)>) {
+        match &self.0 {
+            Inner::Text(parser) => parser.labels(out),
+        }
+    }
+
+    fn exemplar(&mut self) -> Option<Exemplar> {
+        match &mut self.0 {
+            Inner::Text(parser) => parser.exemplar(),
+        }
+    }
+
+    fn start_timestamp(&mut self) -> Option<i64> {
+        match &mut self.0 {
+            Inner::Text(parser) => parser.start_timestamp(),
+        }
+    }
 }

@@ -1,0 +1,129 @@
+//! Media types as Go's `mime.ParseMediaType` reads them, because a scrape in
+//! Prometheus fails where that one fails.
+
+use std::collections::HashMap;
+
+/// Why a text is not a media type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MediaTypeError {
+    /// Nothing stands before the slash.
+    #[error("expected a media type, found none")]
+    NoType,
+    /// The type is followed by something else than a slash.
+    #[error("expected `/` after the type")]
+    NoSlash,
+    /// Nothing stands behind the slash.
+    #[error("expected a subtype after `/`")]
+    NoSubtype,
+    /// The subtype is followed by something else than a parameter.
+    #[error("expected `;` or the end after the subtype")]
+    AfterSubtype,
+    /// A parameter is not of the form `name=value`.
+    #[error("expected parameters of the form `; name=value`")]
+    Parameter,
+    /// A parameter has two values.
+    #[error("found two values for one parameter")]
+    Duplicate,
+}
+
+/// The type and subtype of `text` in lower case.
+pub(super) fn parse(text: &str) -> Result<String, MediaTypeError> {
+    let (media_type, parameters) = text.split_at(text.find(';').unwrap_or(text.len()));
+    let media_type = media_type.trim().to_ascii_lowercase();
+    check_type(&media_type)?;
+    check_parameters(parameters)?;
+    Ok(media_type)
+}
+
+fn check_type(text: &str) -> Result<(), MediaTypeError> {
+    let (main, rest) = split_token(text);
+    if main.is_empty() {
+        return Err(MediaTypeError::NoType);
+    }
+    if rest.is_empty() {
+        return Ok(());
+    }
+    let (sub, rest) = split_token(rest.strip_prefix('/').ok_or(MediaTypeError::NoSlash)?);
+    match (sub, rest) {
+        ("", _) => Err(MediaTypeError::NoSubtype),
+        (_, "") => Ok(()),
+        _ => Err(MediaTypeError::AfterSubtype),
+    }
+}
+
+fn check_parameters(mut text: &str) -> Result<(), MediaTypeError> {
+    let mut seen = HashMap::new();
+    loop {
+        text = text.trim_start();
+        if text.is_empty() || text.trim_end() == ";" {
+            return Ok(());
+        }
+        let (name, value, rest) = split_parameter(text).ok_or(MediaTypeError::Parameter)?;
+        text = rest;
+        // The same value twice is let pass.
+        if *seen.entry(name).or_insert_with(|| value.clone()) != value {
+            return Err(MediaTypeError::Duplicate);
+        }
+    }
+}
+
+/// Splits `; name=value` off.
+fn split_parameter(text: &str) -> Option<(String, String, &str)> {
+    let (name, rest) = split_token(text.strip_prefix(';')?.trim_start());
+    let rest = rest.trim_start().strip_prefix('=')?.trim_start();
+    let (value, rest) = match rest.strip_prefix('"') {
+        Some(rest) => split_quoted(rest)?,
+        None => match split_token(rest) {
+            ("", _) => return None,
+            (value, rest) => (value.to_owned(), rest),
+        },
+    };
+    (!name.is_empty()).then(|| (name.to_ascii_lowercase(), value, rest))
+}
+
+fn split_quoted(text: &str) -> Option<(String, &str)> {
+    let mut value = String::new();
+    let mut chars = text.char_indices();
+    loop {
+        match chars.next()? {
+            (at, '"') => return Some((value, &text[at + 1..])),
+            (_, '\r' | '\n') => return None,
+            (_, '\\') => value.push(chars.next()?.1),
+            (_, other) => value.push(other),
+        }
+    }
+}
+
+fn split_token(text: &str) -> (&str, &str) {
+    let is_token = |c: char| c.is_ascii_graphic() && !r#"()<>@,;:\"/[]?="#.contains(c);
+    text.split_at(text.find(|c| !is_token(c)).unwrap_or(text.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn verdicts_are_those_of_go() {
+        let ok = |text: &str, want: &str| assert_eq!(parse(text).as_deref(), Ok(want), "{text}");
+        let err = |text: &str, want| assert_eq!(parse(text), Err(want), "{text}");
+        ok("text/plain", "text/plain");
+        ok(" Text/PLAIN ;version=0.0.4", "text/plain");
+        ok("text/plain; ", "text/plain");
+        ok("text/plain; a=b; A=b", "text/plain");
+        ok(r#"text/plain; a="b; \"c"; d=e"#, "text/plain");
+        ok(r#"text/plain; a="""#, "text/plain");
+        ok("text", "text");
+        err("", MediaTypeError::NoType);
+        err("/plain", MediaTypeError::NoType);
+        err("text plain", MediaTypeError::NoSlash);
+        err("text/", MediaTypeError::NoSubtype);
+        err("text/plain/x", MediaTypeError::AfterSubtype);
+        err("text/plain; a", MediaTypeError::Parameter);
+        err("text/plain; a=", MediaTypeError::Parameter);
+        err("text/plain; =b", MediaTypeError::Parameter);
+        err("text/plain; a=b c", MediaTypeError::Parameter);
+        err(r#"text/plain; a="b"#, MediaTypeError::Parameter);
+        err("text/plain; a=b; a=c", MediaTypeError::Duplicate);
+    }
+}

@@ -1,0 +1,150 @@
+//! Name and labels of a sample of the text formats.
+
+use std::borrow::Cow;
+
+use memchr::memchr;
+use mesh::labels::{BUCKET, METRIC_NAME, QUANTILE};
+
+use super::{
+    MetricType, ParseError,
+    cursor::Cursor,
+    label_block::{self, Dialect, Item},
+};
+
+/// What the metadata lines said last. They hold for all samples that follow,
+/// whatever their names are, as in Prometheus.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Metadata<'a> {
+    pub(super) metric_type: MetricType,
+    pub(super) unit: Cow<'a, str>,
+}
+
+/// Reads the name and the labels of a sample and returns the name, still
+/// escaped. What the cursor went over is the series' text.
+pub(super) fn read<'a, D: Dialect>(cursor: &mut Cursor<'a>) -> Result<&'a [u8], ParseError> {
+    let before = cursor.take_metric_name();
+    let mut name = (!before.is_empty()).then_some(before);
+    if eat_brace::<D>(cursor) {
+        while let Some(item) = label_block::next_item::<D>(cursor)? {
+            match item {
+                Item::MetricName(second) if name.is_some() => {
+                    return Err(cursor.unexpected(second, "one metric name only"));
+                }
+                Item::MetricName(found) => name = Some(found),
+                Item::Label(..) => {}
+            }
+        }
+    }
+    match name {
+        Some([]) | None => Err(cursor.error("expected a metric name, found none".to_owned())),
+        Some(name) => Ok(name),
+    }
+}
+
+/// Adds the labels of a series that was read before.
+pub(super) fn labels<D: Dialect>(
+    raw: &[u8],
+    metadata: &Metadata<'_>,
+    type_and_unit: bool,
+    out: &mut Vec<(String, String)>,
+) {
+    let mut cursor = Cursor::over_series(raw);
+    let name_at = out.len();
+    let name = unescape(cursor.take_metric_name());
+    out.push((METRIC_NAME.to_owned(), name.into_owned()));
+    let stamps = if type_and_unit {
+        stamps(metadata)
+    } else {
+        [None, None]
+    };
+    out.extend(
+        stamps
+            .iter()
+            .flatten()
+            .map(|&(name, value)| (name.to_owned(), value.to_owned())),
+    );
+    if !eat_brace::<D>(&mut cursor) {
+        return;
+    }
+    while let Ok(Some(item)) = label_block::next_item::<D>(&mut cursor) {
+        match item {
+            Item::MetricName(name) => out[name_at].1 = unescape(name).into_owned(),
+            Item::Label(name, value) => {
+                let name = unescape(name);
+                let stamped = stamps.iter().flatten().any(|(stamp, _)| *stamp == name);
+                if !stamped && !(type_and_unit && name == METRIC_NAME) {
+                    let value = canonical(metadata.metric_type, &name, unescape(value));
+                    out.push((name.into_owned(), value.into_owned()));
+                }
+            }
+        }
+    }
+}
+
+/// Reads the brace that opens the labels, or nothing where there are none.
+fn eat_brace<D: Dialect>(cursor: &mut Cursor<'_>) -> bool {
+    let mut ahead = cursor.clone();
+    if D::BLANKS {
+        ahead.skip_blanks();
+    }
+    let found = ahead.eat(b'{');
+    if found {
+        *cursor = ahead;
+    }
+    found
+}
+
+/// The labels that tell a series' type and unit.
+fn stamps<'a>(metadata: &'a Metadata<'_>) -> [Option<(&'static str, &'a str)>; 2] {
+    let known = metadata.metric_type != MetricType::Unknown;
+    [
+        known.then(|| ("__type__", metadata.metric_type.as_str())),
+        (!metadata.unit.is_empty()).then(|| ("__unit__", &*metadata.unit)),
+    ]
+}
+
+/// The value of `name` in the form in which Prometheus 3 stores bucket bounds
+/// and quantiles, whatever form the target gave them.
+fn canonical<'a>(metric_type: MetricType, name: &str, value: Cow<'a, str>) -> Cow<'a, str> {
+    let is_number = match metric_type {
+        MetricType::Summary => name == QUANTILE,
+        MetricType::Histogram => name == BUCKET,
+        _ => false,
+    };
+    match super::float::value(value.as_bytes()) {
+        Some(number) if is_number => mesh::float::openmetrics(number).into(),
+        _ => value,
+    }
+}
+
+/// Resolves `\\`, `\"` and `\n`; another backslash stands for itself.
+pub(super) fn unescape(text: &[u8]) -> Cow<'_, str> {
+    resolve(text, true)
+}
+
+/// Resolves `\\` and `\n` only, as in the help of the Prometheus text format.
+pub(super) fn unescape_help(text: &[u8]) -> Cow<'_, str> {
+    resolve(text, false)
+}
+
+fn resolve(text: &[u8], quotes: bool) -> Cow<'_, str> {
+    let text = String::from_utf8_lossy(text);
+    if memchr(b'\\', text.as_bytes()).is_none() {
+        return text;
+    }
+    let mut out = String::with_capacity(text.len());
+    let mut chars = text.chars().peekable();
+    while let Some(char) = chars.next() {
+        let resolved = match (char, chars.peek()) {
+            ('\\', Some('\\')) => Some('\\'),
+            ('\\', Some('n')) => Some('\n'),
+            ('\\', Some('"')) if quotes => Some('"'),
+            _ => None,
+        };
+        if resolved.is_some() {
+            chars.next();
+        }
+        out.push(resolved.unwrap_or(char));
+    }
+    out.into()
+}

@@ -1,0 +1,225 @@
+//! The Prometheus text formats 0.0.4 and 1.0.0.
+//!
+//! The two differ in what a target may write (1.0.0 brought quoted names); a
+//! reader of the newer reads the older, so there is one parser for both.
+//!
+//! Where the format's description and Prometheus differ, Prometheus' verdict
+//! holds, for example that commas between labels may be left out. There are two
+//! exceptions, where Prometheus would store something else than what the target
+//! says: blanks before a name are no part of it, and a null byte at the start of
+//! a line is an error rather than the end of the body.
+
+use std::borrow::Cow;
+
+use super::{
+    Entry, Exemplar, MetricType, ParseError, Parser, Series,
+    cursor::Cursor,
+    float,
+    label_block::{self, Dialect},
+    series_text::{self, Metadata},
+};
+
+/// Parses a text body of version 0.0.4 or 1.0.0.
+#[derive(Clone, Debug)]
+pub(super) struct TextParser<'a> {
+    cursor: Cursor<'a>,
+    metadata: Metadata<'a>,
+    type_and_unit: bool,
+    /// The series returned last.
+    raw: &'a [u8],
+}
+
+/// The labels of the Prometheus text formats.
+struct Text;
+
+// === impl TextParser ===
+
+impl<'a> TextParser<'a> {
+    /// A parser of `body`; `type_and_unit` adds the labels `__type__` and
+    /// `__unit__`.
+    pub(super) fn new(body: &'a [u8], type_and_unit: bool) -> Self {
+        Self {
+            cursor: Cursor::new(body),
+            metadata: Metadata::default(),
+            type_and_unit,
+            raw: &[],
+        }
+    }
+
+    /// As [`Parser::next`], but the entry does not borrow the parser.
+    pub(super) fn advance(&mut self) -> Result<Option<Entry<'a>>, ParseError> {
+        loop {
+            self.cursor.skip_blanks();
+            match self.cursor.peek() {
+                None => return Ok(None),
+                Some(b'\n') => self.cursor.bump(),
+                Some(b'#') => return self.comment().map(Some),
+                Some(_) => return self.series().map(Some),
+            }
+        }
+    }
+
+    fn series(&mut self) -> Result<Entry<'a>, ParseError> {
+        let cursor = &mut self.cursor;
+        let start = cursor.at();
+        if !matches!(
+            cursor.peek(),
+            Some(b'a'..=b'z' | b'A'..=b'Z' | b'_' | b':' | b'{')
+        ) {
+            return Err(cursor.expected("a metric name, `{` or `#`"));
+        }
+        series_text::read::<Text>(cursor)?;
+        self.raw = cursor.since(start);
+        cursor.skip_blanks();
+        let value = value(cursor)?;
+        let timestamp = timestamp(cursor)?;
+        let raw = self.raw;
+        Ok(Entry::Series(Series {
+            raw,
+            timestamp,
+            value,
+        }))
+    }
+
+    fn comment(&mut self) -> Result<Entry<'a>, ParseError> {
+        let cursor = &mut self.cursor;
+        let start = cursor.at();
+        cursor.bump();
+        let hash = cursor.at();
+        cursor.skip_blanks();
+        if cursor.at() > hash {
+            if keyword(cursor, b"HELP") {
+                return help(cursor);
+            }
+            if keyword(cursor, b"TYPE") {
+                let (metric, metric_type) = metric_type(cursor)?;
+                self.metadata.metric_type = metric_type;
+                return Ok(Entry::Type {
+                    metric,
+                    metric_type,
+                });
+            }
+        }
+        cursor.take_line();
+        Ok(Entry::Comment(cursor.since(start)))
+    }
+}
+
+impl Parser for TextParser<'_> {
+    fn next(&mut self) -> Result<Option<Entry<'_>>, ParseError> {
+        self.advance()
+    }
+
+    fn labels(&self, out: &mut Vec<(String, String)>) {
+        series_text::labels::<Text>(self.raw, &self.metadata, self.type_and_unit, out);
+    }
+
+    fn exemplar(&mut self) -> Option<Exemplar> {
+        None
+    }
+
+    fn start_timestamp(&mut self) -> Option<i64> {
+        None
+    }
+}
+
+// === impl Text ===
+
+impl Dialect for Text {
+    const BLANKS: bool = true;
+    const COMMAS: bool = false;
+    const NEWLINES: bool = true;
+    const METRIC_NAME: bool = true;
+    const NULLS: bool = true;
+}
+
+fn value(cursor: &mut Cursor<'_>) -> Result<f64, ParseError> {
+    let text = cursor.take_while(|byte| !matches!(byte, b'{' | b' ' | b'\t' | b'\n'));
+    if text.is_empty() {
+        return Err(cursor.expected("a value"));
+    }
+    float::value(text).ok_or_else(|| cursor.unexpected(text, "a number as value"))
+}
+
+/// Reads the rest of a sample's line behind its value.
+fn timestamp(cursor: &mut Cursor<'_>) -> Result<Option<i64>, ParseError> {
+    cursor.skip_blanks();
+    let digits = cursor.take_while(|byte| byte.is_ascii_digit());
+    cursor.skip_blanks();
+    if !matches!(cursor.peek(), None | Some(b'\n')) {
+        let or_timestamp = if digits.is_empty() {
+            "a timestamp or "
+        } else {
+            ""
+        };
+        return Err(cursor.expected(&format!("{or_timestamp}the end of the line")));
+    }
+    if digits.is_empty() {
+        return Ok(None);
+    }
+    let parsed = std::str::from_utf8(digits)
+        .ok()
+        .and_then(|digits| digits.parse().ok());
+    parsed
+        .map(Some)
+        .ok_or_else(|| cursor.unexpected(digits, "a timestamp of 64 bits"))
+}
+
+/// Reads `word` and the blanks behind it, or nothing.
+fn keyword(cursor: &mut Cursor<'_>, word: &[u8]) -> bool {
+    let mut ahead = cursor.clone();
+    let found = ahead.eat_text(word) && matches!(ahead.peek(), Some(b' ' | b'\t'));
+    if found {
+        ahead.skip_blanks();
+        *cursor = ahead;
+    }
+    found
+}
+
+fn help<'a>(cursor: &mut Cursor<'a>) -> Result<Entry<'a>, ParseError> {
+    let metric = metric_name(cursor)?;
+    let text = text(cursor);
+    if !cursor.is_utf8(text) {
+        return Err(cursor.unexpected(text, "a help text of UTF-8"));
+    }
+    let help = series_text::unescape_help(text);
+    Ok(Entry::Help { metric, help })
+}
+
+fn metric_type<'a>(cursor: &mut Cursor<'a>) -> Result<(Cow<'a, str>, MetricType), ParseError> {
+    let metric = metric_name(cursor)?;
+    let metric_type = match text(cursor) {
+        b"counter" => MetricType::Counter,
+        b"gauge" => MetricType::Gauge,
+        b"histogram" => MetricType::Histogram,
+        b"summary" => MetricType::Summary,
+        b"untyped" => MetricType::Unknown,
+        other => {
+            let types = "counter, gauge, histogram, summary or untyped";
+            return Err(cursor.unexpected(other, types));
+        }
+    };
+    Ok((metric, metric_type))
+}
+
+/// Reads the name that a metadata line is about.
+fn metric_name<'a>(cursor: &mut Cursor<'a>) -> Result<Cow<'a, str>, ParseError> {
+    let name = match cursor.peek() {
+        Some(b'"') => label_block::quoted_name(cursor)?,
+        _ => cursor.take_metric_name(),
+    };
+    if name.is_empty() {
+        return Err(cursor.expected("a metric name"));
+    }
+    Ok(series_text::unescape(name))
+}
+
+/// Reads the rest of a metadata line. The byte behind the name is a separator,
+/// whatever it is; blanks behind that are part of the text.
+fn text<'a>(cursor: &mut Cursor<'a>) -> &'a [u8] {
+    let line = cursor.take_line();
+    match line {
+        [_, text @ ..] if line.iter().any(|byte| !matches!(byte, b' ' | b'\t')) => text,
+        _ => &[],
+    }
+}

@@ -1,16 +1,197 @@
 //! Regular expressions with the syntax and semantics of Go's `regexp`.
+//!
+//! Relabeling rules are written for Prometheus, which compiles `^(?s:RE)$` with
+//! Go's RE2 dialect. It differs from that of the `regex` crate in what it accepts
+//! and in what it means (`\d` is ASCII, `[a&&b]` is a plain set, `a{1001}` and
+//! `a**` are errors, `\Q..\E` quotes), so that a rule must not be handed to the
+//! latter as text. Here the same wrapped text is parsed with Go's rules into the
+//! tree ([`regex_syntax::hir::Hir`]) that `regex-automata` compiles.
+//!
+//! ```
+//! use mesh::go_regexp::Regexp;
+//!
+//! let regexp: Regexp = "([^:]+)(?::\\d+)?".parse()?;
+//! let captures = regexp.captures("node1:9100").expect("a match");
+//! let mut host = String::new();
+//! captures.expand("${1}:443", &mut host);
+//! assert_eq!(host, "node1:443");
+//! # Ok::<(), mesh::go_regexp::RegexpError>(())
+//! ```
 
-/// A compiled expression, anchored at both ends.
-#[derive(Clone, Debug)]
-pub struct Regexp {
+use std::{
+    fmt,
+    hash::{Hash, Hasher},
+    str::FromStr,
+    sync::{Arc, LazyLock},
+};
+
+use regex_automata::{Input, meta, util::primitives::NonMaxUsize};
+
+mod error;
+mod expand;
+
+pub use self::error::RegexpError;
+
+/// The expression of rules that give none.
+const DEFAULT: &str = "(.*)";
+
+/// A compiled expression, anchored at both ends. Cheap to clone.
+#[derive(Clone)]
+pub struct Regexp(Arc<Program>);
+
+struct Program {
     source: String,
+    regex: meta::Regex,
+    /// Name of each group, the whole match first.
+    groups: Vec<Option<String>>,
+}
+
+/// What the groups of one match matched.
+#[derive(Clone, Debug)]
+pub struct Captures<'r, 't> {
+    groups: &'r [Option<String>],
+    text: &'t str,
+    slots: Vec<Option<NonMaxUsize>>,
 }
 
 // === impl Regexp ===
 
 impl Regexp {
+    /// Compiles `^(?s:source)$`, as Prometheus does.
+    ///
+    /// # Errors
+    ///
+    /// Where Go refuses the expression, and where its program would be larger
+    /// than 64 MiB.
+    pub fn new(source: &str) -> Result<Self, RegexpError> {
+        let wrapped = format!("^(?s:{source})$");
+        let regex =
+            meta::Regex::new(&wrapped).map_err(|error| RegexpError::new(error.to_string()))?;
+        let groups = regex
+            .group_info()
+            .pattern_names(regex_automata::PatternID::ZERO)
+            .map(|name| name.map(str::to_owned))
+            .collect();
+        Ok(Self(Arc::new(Program {
+            source: source.to_owned(),
+            regex,
+            groups,
+        })))
+    }
+
     /// The expression as written.
     pub fn as_str(&self) -> &str {
-        &self.source
+        &self.0.source
+    }
+
+    /// Whether this is [`Regexp::default`] itself, rather than an expression that
+    /// was given, be it the same.
+    pub fn is_default(&self) -> bool {
+        Arc::ptr_eq(&self.0, &DEFAULT_REGEXP.0)
+    }
+
+    /// Whether the whole of `text` matches.
+    pub fn is_match(&self, text: &str) -> bool {
+        self.0.regex.is_match(text)
+    }
+
+    /// The groups of the match in `text`, or `None` where there is none.
+    pub fn captures<'r, 't>(&'r self, text: &'t str) -> Option<Captures<'r, 't>> {
+        let program = &*self.0;
+        let mut slots = vec![None; program.groups.len() * 2];
+        program.regex.search_slots(&Input::new(text), &mut slots)?;
+        Some(Captures {
+            groups: &program.groups,
+            text,
+            slots,
+        })
+    }
+
+    /// `text` with each match replaced by the expanded `template`, or `None` where
+    /// there is none.
+    ///
+    /// An expression such as `a)|(b` undoes the anchors it is wrapped in, so that a
+    /// match need not be all of `text`.
+    pub fn replace_all(&self, text: &str, template: &str) -> Option<String> {
+        let captures = self.captures(text)?;
+        let mut out = String::with_capacity(text.len());
+        captures.expand(template, &mut out);
+        Some(out)
+    }
+}
+
+impl Default for Regexp {
+    /// `(.*)`.
+    fn default() -> Self {
+        DEFAULT_REGEXP.clone()
+    }
+}
+
+static DEFAULT_REGEXP: LazyLock<Regexp> =
+    LazyLock::new(|| Regexp::new(DEFAULT).expect("the default expression is valid"));
+
+impl FromStr for Regexp {
+    type Err = RegexpError;
+
+    fn from_str(source: &str) -> Result<Self, Self::Err> {
+        Self::new(source)
+    }
+}
+
+impl PartialEq for Regexp {
+    /// Two expressions are equal where their texts are.
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for Regexp {}
+
+impl Hash for Regexp {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_str().hash(state);
+    }
+}
+
+impl fmt::Debug for Regexp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Regexp({:?})", self.as_str())
+    }
+}
+
+impl fmt::Display for Regexp {
+    /// The expression as written.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+// === impl Captures ===
+
+impl<'t> Captures<'_, 't> {
+    /// What group `index` matched, the whole match being group 0. `None` where
+    /// there is no such group or it took no part in the match.
+    pub fn get(&self, index: usize) -> Option<&'t str> {
+        let start = index.checked_mul(2)?;
+        let (from, to) = (self.slots.get(start)?, self.slots.get(start + 1)?);
+        Some(&self.text[from.as_ref()?.get()..to.as_ref()?.get()])
+    }
+
+    /// What the group called `name` matched; of several so called the first that
+    /// took part.
+    pub fn name(&self, name: &str) -> Option<&'t str> {
+        let called = |group: &Option<String>| group.as_deref() == Some(name);
+        (0..self.groups.len())
+            .filter(|&index| called(&self.groups[index]))
+            .find_map(|index| self.get(index))
+    }
+
+    /// Appends `template` to `out` with `$1`, `$name` and `${name}` replaced by
+    /// what these groups matched and `$$` by `$`.
+    ///
+    /// A group that is unknown or took no part is replaced by nothing. A `$` that
+    /// starts none of these forms stays as it is.
+    pub fn expand(&self, template: &str, out: &mut String) {
+        expand::expand(self, template, out);
     }
 }

@@ -1,0 +1,80 @@
+//! Which label and metric names are legal.
+//!
+//! Prometheus knows two schemes: the legacy character set and, since version 3,
+//! any UTF-8. A Rust string is UTF-8 already, so the second only asks for a name
+//! that is not empty.
+
+use crate::config::relabel::ValidationScheme;
+
+/// Whether `name` has the form `[a-zA-Z_][a-zA-Z0-9_]*`.
+pub fn is_valid_legacy_label_name(name: &str) -> bool {
+    is_word(name, |byte| byte == b'_')
+}
+
+/// Whether `name` has the form `[a-zA-Z_:][a-zA-Z0-9_:]*`.
+pub fn is_valid_legacy_metric_name(name: &str) -> bool {
+    is_word(name, |byte| byte == b'_' || byte == b':')
+}
+
+fn is_word(name: &str, punctuation: impl Fn(u8) -> bool) -> bool {
+    let letter = |byte: u8| byte.is_ascii_alphabetic() || punctuation(byte);
+    match name.as_bytes() {
+        [] => false,
+        [first, rest @ ..] => {
+            letter(*first) && rest.iter().all(|&b| letter(b) || b.is_ascii_digit())
+        }
+    }
+}
+
+// === impl ValidationScheme ===
+
+impl ValidationScheme {
+    /// Whether a label may have this name.
+    pub fn is_valid_label_name(self, name: &str) -> bool {
+        match self {
+            Self::Legacy => is_valid_legacy_label_name(name),
+            Self::Utf8 => !name.is_empty(),
+        }
+    }
+
+    /// Whether a metric may have this name.
+    pub fn is_valid_metric_name(self, name: &str) -> bool {
+        match self {
+            Self::Legacy => is_valid_legacy_metric_name(name),
+            Self::Utf8 => !name.is_empty(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn legacy_names_are_ascii_words() {
+        for good in ["a", "_", "Az_09", "__name__"] {
+            assert!(is_valid_legacy_label_name(good), "{good}");
+            assert!(is_valid_legacy_metric_name(good), "{good}");
+        }
+        for bad in ["", "0a", "a-b", "a.b", "é", "a b", "a\n"] {
+            assert!(!is_valid_legacy_label_name(bad), "{bad}");
+            assert!(!is_valid_legacy_metric_name(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn only_metric_names_may_have_colons() {
+        assert!(is_valid_legacy_metric_name(":job:up"));
+        assert!(!is_valid_legacy_label_name("job:up"));
+    }
+
+    #[test]
+    fn utf8_names_are_anything_but_empty() {
+        for (name, valid) in [("", false), ("a.b", true), ("é", true), (" ", true)] {
+            assert_eq!(ValidationScheme::Utf8.is_valid_label_name(name), valid);
+            assert_eq!(ValidationScheme::Utf8.is_valid_metric_name(name), valid);
+        }
+        assert!(!ValidationScheme::Legacy.is_valid_label_name("a.b"));
+        assert!(!ValidationScheme::Legacy.is_valid_metric_name("a.b"));
+    }
+}

@@ -15,10 +15,9 @@ pub(super) trait Dialect {
     const COMMAS: bool;
     /// A label value may hold a newline as it is.
     const NEWLINES: bool;
-    /// The metric's name may stand among the labels, in quotes.
-    const METRIC_NAME: bool;
-    /// A label value may hold a null byte.
-    const NULLS: bool;
+    /// They are an exemplar's: the metric's name may not stand among them, and
+    /// Prometheus takes neither newlines in names nor null bytes in values.
+    const EXEMPLAR: bool;
 }
 
 /// One thing between the braces, still escaped.
@@ -40,7 +39,7 @@ pub(super) fn next_item<'a, D: Dialect>(
     }
     let quoted = cursor.peek() == Some(b'"');
     let name = if quoted {
-        quoted_name(cursor)?
+        quoted_name(cursor, !D::EXEMPLAR)?
     } else {
         cursor.take_label_name()
     };
@@ -48,7 +47,7 @@ pub(super) fn next_item<'a, D: Dialect>(
         return Err(cursor.expected("a label name or `}`"));
     }
     blanks::<D>(cursor);
-    if D::METRIC_NAME && quoted && matches!(cursor.peek(), Some(b',' | b'}')) {
+    if !D::EXEMPLAR && quoted && matches!(cursor.peek(), Some(b',' | b'}')) {
         cursor.eat(b',');
         return Ok(Some(Item::MetricName(name)));
     }
@@ -65,8 +64,11 @@ pub(super) fn next_item<'a, D: Dialect>(
 }
 
 /// Reads a name in quotes.
-pub(super) fn quoted_name<'a>(cursor: &mut Cursor<'a>) -> Result<&'a [u8], ParseError> {
-    match cursor.take_quoted(true) {
+pub(super) fn quoted_name<'a>(
+    cursor: &mut Cursor<'a>,
+    newlines: bool,
+) -> Result<&'a [u8], ParseError> {
+    match cursor.take_quoted(newlines) {
         None => Err(cursor.expected("a name in quotes")),
         Some(name) if !cursor.is_utf8(name) || memchr(0, name).is_some() => {
             Err(cursor.unexpected(name, "a name of UTF-8 without null bytes"))
@@ -82,7 +84,7 @@ fn value<'a, D: Dialect>(cursor: &mut Cursor<'a>) -> Result<&'a [u8], ParseError
     if !cursor.is_utf8(value) {
         return Err(cursor.unexpected(value, "a label value of UTF-8"));
     }
-    if !D::NULLS && memchr(0, value).is_some() {
+    if D::EXEMPLAR && memchr(0, value).is_some() {
         return Err(cursor.unexpected(value, "a label value without null bytes"));
     }
     Ok(value)

@@ -1,6 +1,6 @@
 //! Name and labels of a sample of the text formats.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, iter};
 
 use memchr::memchr;
 use mesh::labels::{BUCKET, METRIC_NAME, QUANTILE};
@@ -48,9 +48,8 @@ pub(super) fn labels<D: Dialect>(
     type_and_unit: bool,
     out: &mut Vec<(String, String)>,
 ) {
-    let mut cursor = Cursor::over_series(raw);
     let name_at = out.len();
-    let name = unescape(cursor.take_metric_name());
+    let name = unescape(Cursor::over_series(raw).take_metric_name());
     out.push((METRIC_NAME.to_owned(), name.into_owned()));
     let stamps = if type_and_unit {
         stamps(metadata)
@@ -63,10 +62,7 @@ pub(super) fn labels<D: Dialect>(
             .flatten()
             .map(|&(name, value)| (name.to_owned(), value.to_owned())),
     );
-    if !eat_brace::<D>(&mut cursor) {
-        return;
-    }
-    while let Ok(Some(item)) = label_block::next_item::<D>(&mut cursor) {
+    for item in items::<D>(raw) {
         match item {
             Item::MetricName(name) => out[name_at].1 = unescape(name).into_owned(),
             Item::Label(name, value) => {
@@ -79,6 +75,32 @@ pub(super) fn labels<D: Dialect>(
             }
         }
     }
+}
+
+/// What is between the braces of a series that was read before.
+pub(super) fn items<'a, D: Dialect>(raw: &'a [u8]) -> impl Iterator<Item = Item<'a>> {
+    let mut cursor = Cursor::over_series(raw);
+    cursor.take_metric_name();
+    let braces = eat_brace::<D>(&mut cursor);
+    iter::from_fn(move || {
+        if braces {
+            label_block::next_item::<D>(&mut cursor).ok()?
+        } else {
+            None
+        }
+    })
+}
+
+/// Reads the name of the family that a metadata line is about, still escaped.
+pub(super) fn family_name<'a>(cursor: &mut Cursor<'a>) -> Result<&'a [u8], ParseError> {
+    let name = match cursor.peek() {
+        Some(b'"') => label_block::quoted_name(cursor, true)?,
+        _ => cursor.take_metric_name(),
+    };
+    if name.is_empty() {
+        return Err(cursor.expected("a metric name"));
+    }
+    Ok(name)
 }
 
 /// Reads the brace that opens the labels, or nothing where there are none.

@@ -15,7 +15,8 @@ use super::{
     Entry, Exemplar, MetricType, ParseError, Parser, Series,
     cursor::Cursor,
     float,
-    label_block::{self, Dialect},
+    label_block::Dialect,
+    nhcb::BodyParser,
     series_text::{self, Metadata},
 };
 
@@ -43,19 +44,6 @@ impl<'a> TextParser<'a> {
             metadata: Metadata::default(),
             type_and_unit,
             raw: &[],
-        }
-    }
-
-    /// As [`Parser::next`], but the entry does not borrow the parser.
-    pub(super) fn advance(&mut self) -> Result<Option<Entry<'a>>, ParseError> {
-        loop {
-            self.cursor.skip_blanks();
-            match self.cursor.peek() {
-                None => return Ok(None),
-                Some(b'\n') => self.cursor.bump(),
-                Some(b'#') => return self.comment().map(Some),
-                Some(_) => return self.series().map(Some),
-            }
         }
     }
 
@@ -105,6 +93,20 @@ impl<'a> TextParser<'a> {
     }
 }
 
+impl<'a> BodyParser<'a> for TextParser<'a> {
+    fn advance(&mut self) -> Result<Option<Entry<'a>>, ParseError> {
+        loop {
+            self.cursor.skip_blanks();
+            match self.cursor.peek() {
+                None => return Ok(None),
+                Some(b'\n') => self.cursor.bump(),
+                Some(b'#') => return self.comment().map(Some),
+                Some(_) => return self.series().map(Some),
+            }
+        }
+    }
+}
+
 impl Parser for TextParser<'_> {
     fn next(&mut self) -> Result<Option<Entry<'_>>, ParseError> {
         self.advance()
@@ -129,8 +131,7 @@ impl Dialect for Text {
     const BLANKS: bool = true;
     const COMMAS: bool = false;
     const NEWLINES: bool = true;
-    const METRIC_NAME: bool = true;
-    const NULLS: bool = true;
+    const EXEMPLAR: bool = false;
 }
 
 fn value(cursor: &mut Cursor<'_>) -> Result<f64, ParseError> {
@@ -177,7 +178,7 @@ fn keyword(cursor: &mut Cursor<'_>, word: &[u8]) -> bool {
 }
 
 fn help<'a>(cursor: &mut Cursor<'a>) -> Result<Entry<'a>, ParseError> {
-    let metric = metric_name(cursor)?;
+    let metric = series_text::unescape(series_text::family_name(cursor)?);
     let text = text(cursor);
     if !cursor.is_utf8(text) {
         return Err(cursor.unexpected(text, "a help text of UTF-8"));
@@ -187,7 +188,7 @@ fn help<'a>(cursor: &mut Cursor<'a>) -> Result<Entry<'a>, ParseError> {
 }
 
 fn metric_type<'a>(cursor: &mut Cursor<'a>) -> Result<(Cow<'a, str>, MetricType), ParseError> {
-    let metric = metric_name(cursor)?;
+    let metric = series_text::unescape(series_text::family_name(cursor)?);
     let metric_type = match text(cursor) {
         b"counter" => MetricType::Counter,
         b"gauge" => MetricType::Gauge,
@@ -200,18 +201,6 @@ fn metric_type<'a>(cursor: &mut Cursor<'a>) -> Result<(Cow<'a, str>, MetricType)
         }
     };
     Ok((metric, metric_type))
-}
-
-/// Reads the name that a metadata line is about.
-fn metric_name<'a>(cursor: &mut Cursor<'a>) -> Result<Cow<'a, str>, ParseError> {
-    let name = match cursor.peek() {
-        Some(b'"') => label_block::quoted_name(cursor)?,
-        _ => cursor.take_metric_name(),
-    };
-    if name.is_empty() {
-        return Err(cursor.expected("a metric name"));
-    }
-    Ok(series_text::unescape(name))
 }
 
 /// Reads the rest of a metadata line. The byte behind the name is a separator,

@@ -13,9 +13,12 @@
 //! ```
 
 pub mod admin;
+mod backoff;
+pub mod balance;
 pub mod batch;
 pub mod clock;
 pub mod config;
+pub mod endpoints;
 pub mod export;
 pub mod float;
 pub mod go_regexp;

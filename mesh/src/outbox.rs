@@ -15,7 +15,7 @@
 //! more. The account of all samples balances at all times (law 10).
 
 mod account;
-mod backoff;
+
 mod lanes;
 mod worker;
 

@@ -7,11 +7,9 @@ use tonic::Code;
 use tower::{Service, ServiceExt};
 use tracing::{debug, warn};
 
-use super::{
-    backoff::Backoff,
-    lanes::{Lanes, Taken},
-};
+use super::lanes::{Lanes, Taken};
 use crate::{
+    backoff::Backoff,
     export::{Export, ExportError},
     verdict::Verdict,
 };

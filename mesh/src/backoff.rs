@@ -1,4 +1,4 @@
-//! How long to wait before the next attempt.
+//! How long to wait before the next attempt, of a request or a connection.
 
 use std::time::Duration;
 
@@ -10,19 +10,19 @@ const LONGEST: Duration = Duration::from_secs(5);
 /// Exponential back-off with full jitter, so that lanes which failed together do
 /// not come back together.
 #[derive(Clone, Debug)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     ceiling: Duration,
 }
 
 // === impl Backoff ===
 
 impl Backoff {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { ceiling: FIRST }
     }
 
     /// The next delay: between half of the ceiling and all of it.
-    pub(super) fn next(&mut self) -> Duration {
+    pub(crate) fn next(&mut self) -> Duration {
         let delay = self.ceiling.mul_f64(rand::rng().random_range(0.5..=1.0));
         self.ceiling = (self.ceiling * 2).min(LONGEST);
         delay

@@ -1,0 +1,126 @@
+//! A connection to one address that is kept up.
+
+use std::{fmt, io, sync::Arc, time::Duration};
+
+use futures::future::BoxFuture;
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    sync::watch,
+    time::{sleep, timeout},
+};
+use tonic::body::Body;
+use tracing::{debug, info};
+
+use crate::backoff::Backoff;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// An HTTP/2 connection that requests can be sent on.
+pub(super) type Connection = http2::SendRequest<Body>;
+
+/// A byte stream to a peer.
+pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
+/// Opens byte streams to addresses: plain TCP, TLS, or a simulation's network.
+#[derive(Clone)]
+pub struct Connector(Arc<dyn Fn(String) -> Connecting + Send + Sync>);
+
+type Connecting = BoxFuture<'static, io::Result<Box<dyn Io>>>;
+
+/// Connects by TCP, without TLS.
+pub fn plaintext() -> Connector {
+    Connector::new(|address| async move {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    })
+}
+
+// === impl Connector ===
+
+impl Connector {
+    /// A connector that opens streams with `connect`.
+    pub fn new<F, Fut, T>(connect: F) -> Self
+    where
+        F: Fn(String) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = io::Result<T>> + Send + 'static,
+        T: Io + 'static,
+    {
+        Self(Arc::new(move |address| {
+            let connecting = connect(address);
+            Box::pin(async move { Ok(Box::new(connecting.await?) as Box<dyn Io>) })
+        }))
+    }
+
+    async fn connect(&self, address: &str) -> io::Result<Box<dyn Io>> {
+        let connecting = (self.0)(address.to_owned());
+        match timeout(CONNECT_TIMEOUT, connecting).await {
+            Ok(connected) => connected,
+            Err(_) => Err(io::ErrorKind::TimedOut.into()),
+        }
+    }
+}
+
+impl fmt::Debug for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Connector")
+    }
+}
+
+/// Connects to `address` again and again and shows the connection in `slot` while
+/// it is up.
+pub(super) async fn keep_up(
+    address: String,
+    connector: Connector,
+    ping_interval: Option<Duration>,
+    slot: watch::Sender<Option<Connection>>,
+    came_up: watch::Sender<u64>,
+) {
+    let mut backoff = Backoff::new();
+    loop {
+        match open(&address, &connector, ping_interval).await {
+            Ok((connection, driver)) => {
+                info!(address, "Connected");
+                slot.send_replace(Some(connection));
+                came_up.send_modify(|times| *times += 1);
+                backoff = Backoff::new();
+                // Resolves when no new request can be sent; those in flight are
+                // driven to their end by a task of hyper's.
+                let ended = driver.await;
+                slot.send_replace(None);
+                info!(
+                    address,
+                    error = ended.err().map(tracing::field::display),
+                    "Disconnected"
+                );
+            }
+            Err(error) => debug!(address, %error, "Not connected"),
+        }
+        sleep(backoff.next()).await;
+    }
+}
+
+type Driver = BoxFuture<'static, Result<(), hyper::Error>>;
+
+async fn open(
+    address: &str,
+    connector: &Connector,
+    ping_interval: Option<Duration>,
+) -> Result<(Connection, Driver), Box<dyn std::error::Error + Send + Sync>> {
+    let io = TokioIo::new(connector.connect(address).await?);
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder.timer(TokioTimer::new());
+    if let Some(interval) = ping_interval {
+        builder
+            .keep_alive_interval(interval)
+            .keep_alive_timeout(interval)
+            .keep_alive_while_idle(true);
+    }
+    let (connection, driver) = timeout(CONNECT_TIMEOUT, builder.handshake(io)).await??;
+    Ok((connection, Box::pin(driver)))
+}

@@ -1,0 +1,60 @@
+//! What the balancer counts.
+
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::Registry,
+};
+
+use crate::{export::ExportError, verdict::Verdict};
+
+/// What the balancer counts.
+#[derive(Clone, Debug, Default)]
+pub struct BalanceMetrics {
+    exports: Family<Outcome, Counter>,
+    known: Gauge,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Outcome {
+    outcome: &'static str,
+}
+
+// === impl BalanceMetrics ===
+
+impl BalanceMetrics {
+    /// Registers the metrics.
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "exports",
+            "Requests to exporters by what came back: verdict, again, unsent or unknown",
+            self.exports.clone(),
+        );
+        registry.register(
+            "exporters",
+            "Exporters that discovery knows",
+            self.known.clone(),
+        );
+    }
+
+    pub(super) fn observe(&self, outcome: &Result<Verdict, ExportError>) {
+        self.count(match outcome {
+            Ok(_) => "verdict",
+            Err(ExportError::Again { .. }) => "again",
+            Err(ExportError::Unsent(_)) => "unsent",
+            Err(ExportError::Unknown { .. }) => "unknown",
+        });
+    }
+
+    pub(super) fn unsent(&self) {
+        self.count("unsent");
+    }
+
+    pub(super) fn known(&self, exporters: usize) {
+        self.known.set(exporters as i64);
+    }
+
+    fn count(&self, outcome: &'static str) {
+        self.exports.get_or_create(&Outcome { outcome }).inc();
+    }
+}

@@ -14,9 +14,11 @@ mod cursor;
 mod float;
 mod histogram;
 mod label_block;
+mod metadata;
 pub mod negotiate;
 mod nhcb;
 mod openmetrics;
+mod protobuf;
 mod series_text;
 mod text;
 

@@ -4,7 +4,7 @@ use mesh::config::scrape::ScrapeProtocol;
 
 use super::{
     ContentTypeError, Entry, Exemplar, Format, ParseError, Parser, nhcb::NhcbParser,
-    openmetrics::OpenMetricsParser, text::TextParser,
+    openmetrics::OpenMetricsParser, protobuf::ProtobufParser, text::TextParser,
 };
 
 /// What a scrape wants from a body, from its configuration.
@@ -32,6 +32,7 @@ pub struct AnyParser<'a>(Inner<'a>);
 enum Inner<'a> {
     Text(TextParser<'a>),
     OpenMetrics(OpenMetricsParser<'a>),
+    Protobuf(ProtobufParser<'a>),
     TextToNhcb(NhcbParser<'a, TextParser<'a>>),
     OpenMetricsToNhcb(NhcbParser<'a, OpenMetricsParser<'a>>),
 }
@@ -57,6 +58,7 @@ macro_rules! each {
         match $inner {
             Inner::Text($parser) => $result,
             Inner::OpenMetrics($parser) => $result,
+            Inner::Protobuf($parser) => $result,
             Inner::TextToNhcb($parser) => $result,
             Inner::OpenMetricsToNhcb($parser) => $result,
         }
@@ -77,10 +79,10 @@ impl<'a> AnyParser<'a> {
                 Inner::TextToNhcb(NhcbParser::new(text(), options.keep_classic))
             }
             (Format::OpenMetrics, false) => Inner::OpenMetrics(openmetrics()),
-            (_, true) => {
+            (Format::OpenMetrics, true) => {
                 Inner::OpenMetricsToNhcb(NhcbParser::new(openmetrics(), options.keep_classic))
             }
-            (Format::Protobuf, _) => Inner::Text(text()),
+            (Format::Protobuf, _) => Inner::Protobuf(ProtobufParser::new(body, *options)),
         })
     }
 }

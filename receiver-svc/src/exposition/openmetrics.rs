@@ -13,8 +13,9 @@ use super::{
     cursor::Cursor,
     float,
     label_block::{self, Dialect, Item},
+    metadata::Metadata,
     nhcb::BodyParser,
-    series_text::{self, Metadata},
+    series_text,
 };
 use created::Created;
 
@@ -25,7 +26,6 @@ pub(super) struct OpenMetricsParser<'a> {
     metadata: Metadata<'a>,
     /// Length of the family's name, still escaped.
     family: usize,
-    type_and_unit: bool,
     /// Read `_created` samples as start timestamps of the others.
     start_timestamps: bool,
     created: Created,
@@ -70,9 +70,8 @@ impl<'a> OpenMetricsParser<'a> {
     pub(super) fn new(body: &'a [u8], type_and_unit: bool, start_timestamps: bool) -> Self {
         Self {
             cursor: Cursor::new(body),
-            metadata: Metadata::default(),
+            metadata: Metadata::new(type_and_unit),
             family: 0,
-            type_and_unit,
             start_timestamps,
             created: Created::default(),
             sample: Sample::default(),
@@ -195,7 +194,7 @@ impl Parser for OpenMetricsParser<'_> {
     }
 
     fn labels(&self, out: &mut Vec<(String, String)>) {
-        series_text::labels::<Labels>(self.sample.raw, &self.metadata, self.type_and_unit, out);
+        series_text::labels::<Labels>(self.sample.raw, &self.metadata, out);
     }
 
     fn exemplar(&mut self) -> Option<Exemplar> {
@@ -333,5 +332,9 @@ fn timestamp(cursor: &mut Cursor<'_>) -> Result<Option<i64>, ParseError> {
 /// becomes the smallest number, which is what its processors make of it.
 fn seconds_to_ms(seconds: f64) -> i64 {
     let ms = seconds * 1000.0;
-    if ms.abs() < i64::MAX as f64 { ms as i64 } else { i64::MIN }
+    if ms.abs() < i64::MAX as f64 {
+        ms as i64
+    } else {
+        i64::MIN
+    }
 }

@@ -9,15 +9,8 @@ use super::{
     MetricType, ParseError,
     cursor::Cursor,
     label_block::{self, Dialect, Item},
+    metadata::Metadata,
 };
-
-/// What the metadata lines said last. They hold for all samples that follow,
-/// whatever their names are, as in Prometheus.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Metadata<'a> {
-    pub(super) metric_type: MetricType,
-    pub(super) unit: Cow<'a, str>,
-}
 
 /// Reads the name and the labels of a sample and returns the name, still
 /// escaped. What the cursor went over is the series' text.
@@ -45,30 +38,18 @@ pub(super) fn read<'a, D: Dialect>(cursor: &mut Cursor<'a>) -> Result<&'a [u8], 
 pub(super) fn labels<D: Dialect>(
     raw: &[u8],
     metadata: &Metadata<'_>,
-    type_and_unit: bool,
     out: &mut Vec<(String, String)>,
 ) {
     let name_at = out.len();
     let name = unescape(Cursor::over_series(raw).take_metric_name());
     out.push((METRIC_NAME.to_owned(), name.into_owned()));
-    let stamps = if type_and_unit {
-        stamps(metadata)
-    } else {
-        [None, None]
-    };
-    out.extend(
-        stamps
-            .iter()
-            .flatten()
-            .map(|&(name, value)| (name.to_owned(), value.to_owned())),
-    );
+    metadata.stamp(out);
     for item in items::<D>(raw) {
         match item {
             Item::MetricName(name) => out[name_at].1 = unescape(name).into_owned(),
             Item::Label(name, value) => {
                 let name = unescape(name);
-                let stamped = stamps.iter().flatten().any(|(stamp, _)| *stamp == name);
-                if !stamped && !(type_and_unit && name == METRIC_NAME) {
+                if !metadata.stamps(&name) {
                     let value = canonical(metadata.metric_type, &name, unescape(value));
                     out.push((name.into_owned(), value.into_owned()));
                 }
@@ -114,15 +95,6 @@ fn eat_brace<D: Dialect>(cursor: &mut Cursor<'_>) -> bool {
         *cursor = ahead;
     }
     found
-}
-
-/// The labels that tell a series' type and unit.
-fn stamps<'a>(metadata: &'a Metadata<'_>) -> [Option<(&'static str, &'a str)>; 2] {
-    let known = metadata.metric_type != MetricType::Unknown;
-    [
-        known.then(|| ("__type__", metadata.metric_type.as_str())),
-        (!metadata.unit.is_empty()).then(|| ("__unit__", &*metadata.unit)),
-    ]
 }
 
 /// The value of `name` in the form in which Prometheus 3 stores bucket bounds

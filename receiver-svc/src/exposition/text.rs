@@ -12,12 +12,8 @@
 use std::borrow::Cow;
 
 use super::{
-    Entry, Exemplar, MetricType, ParseError, Parser, Series,
-    cursor::Cursor,
-    float,
-    label_block::Dialect,
-    nhcb::BodyParser,
-    series_text::{self, Metadata},
+    Entry, Exemplar, MetricType, ParseError, Parser, Series, cursor::Cursor, float,
+    label_block::Dialect, metadata::Metadata, nhcb::BodyParser, series_text,
 };
 
 /// Parses a text body of version 0.0.4 or 1.0.0.
@@ -25,7 +21,6 @@ use super::{
 pub(super) struct TextParser<'a> {
     cursor: Cursor<'a>,
     metadata: Metadata<'a>,
-    type_and_unit: bool,
     /// The series returned last.
     raw: &'a [u8],
 }
@@ -41,8 +36,7 @@ impl<'a> TextParser<'a> {
     pub(super) fn new(body: &'a [u8], type_and_unit: bool) -> Self {
         Self {
             cursor: Cursor::new(body),
-            metadata: Metadata::default(),
-            type_and_unit,
+            metadata: Metadata::new(type_and_unit),
             raw: &[],
         }
     }
@@ -113,7 +107,7 @@ impl Parser for TextParser<'_> {
     }
 
     fn labels(&self, out: &mut Vec<(String, String)>) {
-        series_text::labels::<Text>(self.raw, &self.metadata, self.type_and_unit, out);
+        series_text::labels::<Text>(self.raw, &self.metadata, out);
     }
 
     fn exemplar(&mut self) -> Option<Exemplar> {

@@ -1,0 +1,283 @@
+//! Histograms: classic buckets, native buckets, or both in one message.
+
+use super::{
+    message::{self, MessageError},
+    wire::{Fields, WireError},
+};
+use crate::exposition::{Counts, Exemplar, Histogram, Span, classic::ClassicHistogram};
+
+/// A histogram. Its buckets and exemplars are left to be walked.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct HistogramMessage<'a> {
+    fields: Fields<'a>,
+    /// Its count, whether it is an integer or not.
+    pub(super) count: f64,
+    pub(super) sum: f64,
+    pub(super) start_timestamp: Option<i64>,
+    /// It has classic buckets.
+    pub(super) has_buckets: bool,
+    integer_count: u64,
+    float_count: f64,
+    schema: i32,
+    zero_threshold: f64,
+    zero_count: u64,
+    zero_count_float: f64,
+    has_spans: bool,
+    has_exemplars: bool,
+}
+
+/// A classic bucket.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Bucket<'a> {
+    pub(super) upper_bound: f64,
+    /// Cumulative.
+    pub(super) count: f64,
+    pub(super) exemplar: Option<Fields<'a>>,
+}
+
+/// The exemplars of a sample that are left.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) enum Exemplars<'a> {
+    #[default]
+    None,
+    /// Of a counter or a classic bucket.
+    One(Fields<'a>),
+    /// Of a native histogram; those without a timestamp do not count.
+    Own(Fields<'a>),
+    /// Of the buckets of a histogram that has none of its own.
+    OfBuckets(Fields<'a>),
+}
+
+const BUCKET: u32 = 3;
+const NEGATIVE_SPAN: u32 = 9;
+const POSITIVE_SPAN: u32 = 12;
+const EXEMPLAR: u32 = 16;
+
+// === impl HistogramMessage ===
+
+impl<'a> HistogramMessage<'a> {
+    pub(super) fn read(fields: Fields<'a>) -> Result<Self, WireError> {
+        let mut it = Self {
+            fields,
+            ..Self::default()
+        };
+        let mut fields = fields;
+        while let Some(field) = fields.next()? {
+            match field.number {
+                1 => it.integer_count = field.unsigned()?,
+                2 => it.sum = field.double()?,
+                BUCKET => it.has_buckets = true,
+                4 => it.float_count = field.double()?,
+                5 => it.schema = field.zigzag32()?,
+                6 => it.zero_threshold = field.double()?,
+                7 => it.zero_count = field.unsigned()?,
+                8 => it.zero_count_float = field.double()?,
+                NEGATIVE_SPAN | POSITIVE_SPAN => it.has_spans = true,
+                15 => it.start_timestamp = message::timestamp(field.fields()?)?,
+                EXEMPLAR => it.has_exemplars = true,
+                _ => {}
+            }
+        }
+        it.count = either(it.float_count, it.integer_count);
+        Ok(it)
+    }
+
+    /// Whether it has native buckets. One without observations tells that it is
+    /// native by a span without buckets.
+    pub(super) fn is_native(&self) -> bool {
+        self.has_spans || self.zero_threshold > 0.0 || self.zero_count > 0
+    }
+
+    /// Its classic buckets, to be read with [`Bucket::next`].
+    pub(super) fn buckets(&self) -> Fields<'a> {
+        self.fields
+    }
+
+    /// The exemplars of the native histogram.
+    pub(super) fn exemplars(&self) -> Exemplars<'a> {
+        match self.has_exemplars {
+            true => Exemplars::Own(self.fields),
+            false => Exemplars::OfBuckets(self.fields),
+        }
+    }
+
+    /// The native histogram.
+    pub(super) fn native(&self, gauge: bool) -> Result<Histogram, MessageError> {
+        let mut histogram = Histogram {
+            schema: self.schema,
+            zero_threshold: self.zero_threshold,
+            sum: self.sum,
+            positive_spans: Vec::new(),
+            negative_spans: Vec::new(),
+            custom_values: Vec::new(),
+            gauge,
+            counts: self.no_counts(),
+        };
+        let mut fields = self.fields;
+        while let Some(field) = fields.next()? {
+            match (field.number, &mut histogram.counts) {
+                (NEGATIVE_SPAN, _) => histogram.negative_spans.push(span(field.fields()?)?),
+                (POSITIVE_SPAN, _) => histogram.positive_spans.push(span(field.fields()?)?),
+                (
+                    10,
+                    Counts::Integer {
+                        negative_deltas, ..
+                    },
+                ) => field.zigzags(negative_deltas)?,
+                (
+                    13,
+                    Counts::Integer {
+                        positive_deltas, ..
+                    },
+                ) => field.zigzags(positive_deltas)?,
+                (11, Counts::Float { negative, .. }) => field.doubles(negative)?,
+                (14, Counts::Float { positive, .. }) => field.doubles(positive)?,
+                _ => {}
+            }
+        }
+        check_spans(&histogram)?;
+        histogram.compact(0)?;
+        Ok(histogram)
+    }
+
+    /// Counts without buckets, of integers or of floats.
+    fn no_counts(&self) -> Counts {
+        if self.float_count > 0.0 || self.zero_count_float > 0.0 {
+            Counts::Float {
+                count: self.float_count,
+                zero_count: self.zero_count_float,
+                positive: Vec::new(),
+                negative: Vec::new(),
+            }
+        } else {
+            Counts::Integer {
+                count: self.integer_count,
+                zero_count: self.zero_count,
+                positive_deltas: Vec::new(),
+                negative_deltas: Vec::new(),
+            }
+        }
+    }
+
+    /// The classic histogram as a native one with custom buckets.
+    pub(super) fn to_nhcb(
+        self,
+        gauge: bool,
+        scratch: &mut ClassicHistogram,
+    ) -> Result<Histogram, MessageError> {
+        scratch.clear();
+        scratch.count(self.count);
+        scratch.sum(self.sum);
+        let mut buckets = self.buckets();
+        while let Some(bucket) = Bucket::next(&mut buckets)? {
+            scratch.bucket(bucket.upper_bound, bucket.count);
+        }
+        let histogram = scratch.convert()?;
+        Ok(Histogram { gauge, ..histogram })
+    }
+}
+
+// === impl Bucket ===
+
+impl<'a> Bucket<'a> {
+    /// The next bucket of a histogram's fields.
+    pub(super) fn next(buckets: &mut Fields<'a>) -> Result<Option<Self>, WireError> {
+        let Some(field) = buckets.next_of(BUCKET)? else {
+            return Ok(None);
+        };
+        let (mut bucket, mut integer, mut float) = (Self::default(), 0, 0.0);
+        let mut fields = field.fields()?;
+        while let Some(field) = fields.next()? {
+            match field.number {
+                1 => integer = field.unsigned()?,
+                2 => bucket.upper_bound = field.double()?,
+                3 => bucket.exemplar = Some(field.fields()?),
+                4 => float = field.double()?,
+                _ => {}
+            }
+        }
+        bucket.count = either(float, integer);
+        Ok(Some(bucket))
+    }
+}
+
+// === impl Exemplars ===
+
+impl Exemplars<'_> {
+    /// The next exemplar. One that is not well-formed ends them.
+    pub(super) fn next(&mut self) -> Result<Option<Exemplar>, WireError> {
+        loop {
+            let fields = match self {
+                Self::None => return Ok(None),
+                Self::One(fields) => {
+                    let fields = *fields;
+                    *self = Self::None;
+                    return message::exemplar(fields).map(Some);
+                }
+                Self::Own(fields) => match fields.next_of(EXEMPLAR)? {
+                    None => return Ok(None),
+                    Some(field) => field.fields()?,
+                },
+                Self::OfBuckets(buckets) => match Bucket::next(buckets)? {
+                    None => return Ok(None),
+                    Some(Bucket { exemplar: None, .. }) => continue,
+                    Some(Bucket {
+                        exemplar: Some(fields),
+                        ..
+                    }) => fields,
+                },
+            };
+            let exemplar = message::exemplar(fields)?;
+            if exemplar.timestamp.is_some() {
+                return Ok(Some(exemplar));
+            }
+        }
+    }
+}
+
+/// A count is given as a float where it is none of integers.
+fn either(float: f64, integer: u64) -> f64 {
+    if float == 0.0 { integer as f64 } else { float }
+}
+
+fn span(mut fields: Fields<'_>) -> Result<Span, WireError> {
+    let mut span = Span {
+        offset: 0,
+        length: 0,
+    };
+    while let Some(field) = fields.next()? {
+        match field.number {
+            1 => span.offset = field.zigzag32()?,
+            2 => span.length = field.unsigned()? as u32,
+            _ => {}
+        }
+    }
+    Ok(span)
+}
+
+fn check_spans(histogram: &Histogram) -> Result<(), MessageError> {
+    let (positive, negative) = match &histogram.counts {
+        Counts::Integer {
+            positive_deltas,
+            negative_deltas,
+            ..
+        } => (positive_deltas.len(), negative_deltas.len()),
+        Counts::Float {
+            positive, negative, ..
+        } => (positive.len(), negative.len()),
+    };
+    for (side, spans, buckets) in [
+        ("positive", &histogram.positive_spans, positive),
+        ("negative", &histogram.negative_spans, negative),
+    ] {
+        let spans: u64 = spans.iter().map(|span| u64::from(span.length)).sum();
+        if spans != buckets as u64 {
+            return Err(MessageError::Spans {
+                side,
+                spans,
+                buckets,
+            });
+        }
+    }
+    Ok(())
+}

@@ -13,6 +13,7 @@
 //! ```
 
 pub mod admin;
+pub mod aws;
 mod backoff;
 pub mod balance;
 pub mod batch;

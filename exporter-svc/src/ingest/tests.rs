@@ -1,0 +1,468 @@
+//! Exports against a backend that does as it is told.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex},
+};
+
+use axum::{Router, extract::State, http::HeaderMap, response::IntoResponse, routing::post};
+use mesh::{
+    batch::{Batch, Ha},
+    config::{http::HttpClientConfig, remote_write::*},
+    export::{ExportError, failure, verdict},
+    verdict::{Reason, Verdict},
+};
+use opentelemetry_proto::tonic::{
+    common::v1::{AnyValue, KeyValue, any_value},
+    metrics::v1::{
+        Gauge, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, metric::Data,
+        number_data_point,
+    },
+};
+use prometheus_client::registry::Registry;
+use prost::Message;
+use proto::v1;
+use tokio::sync::Notify;
+use tonic::Code;
+
+use super::*;
+use crate::remote_write::destination::{Options, Registered};
+use crate::remote_write::piece::RequestLimits;
+
+/// A backend that answers as scripted and writes down what it was sent.
+#[derive(Clone, Default)]
+struct Backend(Arc<BackendState>);
+
+#[derive(Default)]
+struct BackendState {
+    script: Mutex<VecDeque<Scripted>>,
+    requests: Mutex<Vec<v1::WriteRequest>>,
+    arrived: Notify,
+    release: Notify,
+}
+
+/// One scripted answer.
+enum Scripted {
+    Answer(u16, &'static str, Option<&'static str>),
+    /// Answers 200 once released.
+    Held,
+}
+
+// === impl Backend ===
+
+impl Backend {
+    /// Serves on a loopback port and returns the URL to post to.
+    async fn serve(&self) -> String {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let routes = Router::new()
+            .route("/write", post(write))
+            .with_state(self.clone());
+        tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
+        format!("http://{address}/write")
+    }
+
+    fn script(&self, scripted: Scripted) {
+        self.0.script.lock().unwrap().push_back(scripted);
+    }
+
+    /// Names of the series of each request, with their times.
+    fn requests(&self) -> Vec<Vec<(String, i64)>> {
+        let requests = self.0.requests.lock().unwrap();
+        let name = |series: &v1::TimeSeries| {
+            let name = series.labels.iter().find(|l| l.name == "__name__").unwrap();
+            (name.value.clone(), series.samples[0].timestamp)
+        };
+        let names = |request: &v1::WriteRequest| request.timeseries.iter().map(name).collect();
+        requests.iter().map(names).collect()
+    }
+
+    async fn has(&self, requests: usize) {
+        while self.0.requests.lock().unwrap().len() < requests {
+            self.0.arrived.notified().await;
+        }
+    }
+}
+
+async fn write(
+    State(backend): State<Backend>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> axum::response::Response {
+    assert_eq!(headers["content-encoding"], "snappy");
+    assert_eq!(headers["content-type"], "application/x-protobuf");
+    assert_eq!(headers["x-prometheus-remote-write-version"], "0.1.0");
+    let plain = snap::raw::Decoder::new().decompress_vec(&body).unwrap();
+    let request = v1::WriteRequest::decode(plain.as_slice()).unwrap();
+    let scripted = backend.0.script.lock().unwrap().pop_front();
+    backend.0.requests.lock().unwrap().push(request);
+    backend.0.arrived.notify_one();
+    match scripted {
+        None => ().into_response(),
+        Some(Scripted::Answer(status, body, retry_after)) => {
+            let status = axum::http::StatusCode::from_u16(status).unwrap();
+            let mut response = (status, body).into_response();
+            if let Some(after) = retry_after {
+                response
+                    .headers_mut()
+                    .insert("retry-after", after.parse().unwrap());
+            }
+            response
+        }
+        Some(Scripted::Held) => {
+            backend.0.release.notified().await;
+            ().into_response()
+        }
+    }
+}
+
+/// An entry of `remote_write` as small as it can be.
+pub(crate) fn entry(url: &str) -> RemoteWriteConfig {
+    RemoteWriteConfig {
+        url: url.parse().unwrap(),
+        name: "backend".to_owned(),
+        remote_timeout: Duration::from_secs(30),
+        headers: Default::default(),
+        write_relabel_configs: Vec::new(),
+        protobuf_message: ProtobufMessage::V1,
+        send_exemplars: false,
+        send_native_histograms: true,
+        sigv4: None,
+        http: HttpClientConfig::default(),
+        queue: QueueConfig {
+            max_samples_per_send: 10_000,
+            max_shards: 50,
+            min_backoff: Duration::from_millis(30),
+            max_backoff: Duration::from_secs(5),
+            sample_age_limit: Duration::ZERO,
+        },
+        send_metadata: false,
+        metadata_send_interval: Duration::from_secs(60),
+    }
+}
+
+/// An exporter in front of these backends.
+async fn ingest(urls: &[&str]) -> Arc<Ingest> {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let mut registry = Registry::default();
+    let registered = Registered::register(&mut registry);
+    let options = Options {
+        limits: RequestLimits {
+            series: 10_000,
+            bytes: 1 << 20,
+        },
+        linger: Duration::from_millis(20),
+        allow_http: false,
+        cache_bytes: 1 << 20,
+    };
+    let mut all = Vec::new();
+    for url in urls {
+        all.push(
+            Destination::start(&entry(url), &options, &registered)
+                .await
+                .unwrap(),
+        );
+    }
+    let destinations = Destinations {
+        all,
+        external_labels: Labels::default(),
+    };
+    let limits = IngestLimits {
+        budget: 1 << 20,
+        timeout: Duration::from_secs(10),
+    };
+    Arc::new(Ingest::new(
+        destinations,
+        limits,
+        Metrics::register(&mut registry),
+    ))
+}
+
+/// A batch of one sample of each of these series.
+fn batch(series: &[(&str, i64)]) -> Bytes {
+    let metric = |(name, time_ms): &(&str, i64)| Metric {
+        name: (*name).to_owned(),
+        data: Some(Data::Gauge(Gauge {
+            data_points: vec![NumberDataPoint {
+                attributes: vec![KeyValue {
+                    key: "job".to_owned(),
+                    value: Some(AnyValue {
+                        value: Some(any_value::Value::StringValue("x".to_owned())),
+                    }),
+                    ..Default::default()
+                }],
+                time_unix_nano: *time_ms as u64 * 1_000_000,
+                value: Some(number_data_point::Value::AsDouble(1.0)),
+                ..Default::default()
+            }],
+        })),
+        ..Default::default()
+    };
+    let resource = ResourceMetrics {
+        scope_metrics: vec![ScopeMetrics {
+            metrics: series.iter().map(metric).collect(),
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    Batch::frame(&resource.encode_to_vec())
+}
+
+fn scrape(replica: Option<&str>) -> Facts {
+    let ha = replica.map(|replica| Ha {
+        cluster: "c".to_owned(),
+        replica: replica.to_owned(),
+    });
+    Facts {
+        origin: Origin::Scrape,
+        ha,
+        ..Default::default()
+    }
+}
+
+/// What a sender of the mesh makes of the answer.
+async fn send(ingest: &Ingest, facts: &Facts, payload: Bytes) -> Result<Verdict, ExportError> {
+    send_within(ingest, facts, payload, "10S").await
+}
+
+async fn send_within(
+    ingest: &Ingest,
+    facts: &Facts,
+    payload: Bytes,
+    timeout: &str,
+) -> Result<Verdict, ExportError> {
+    let mut request = Request::new(payload);
+    facts.write(request.metadata_mut());
+    request
+        .metadata_mut()
+        .insert("grpc-timeout", timeout.parse().unwrap());
+    match ingest.export(request).await {
+        Ok(response) => Ok(verdict(&response.metadata().clone(), response.into_inner())),
+        Err(status) => failure(status, 1),
+    }
+}
+
+#[tokio::test]
+async fn an_export_is_answered_once_the_backend_has() {
+    let backend = Backend::default();
+    backend.script(Scripted::Held);
+    let ingest = ingest(&[&backend.serve().await]).await;
+    let facts = scrape(Some("a"));
+    let export = send(&ingest, &facts, batch(&[("up", 1), ("down", 1)]));
+    tokio::pin!(export);
+    tokio::select! {
+        _ = &mut export => panic!("answered before the backend"),
+        () = backend.has(1) => {}
+    }
+    backend.0.release.notify_one();
+    assert_eq!(export.await.unwrap(), Verdict::default());
+    let request = backend.0.requests.lock().unwrap()[0].clone();
+    for series in request.timeseries {
+        let labels: Vec<_> = series
+            .labels
+            .iter()
+            .map(|l| (l.name.as_str(), l.value.as_str()))
+            .collect();
+        assert_eq!(labels[0], ("__name__", labels[0].1));
+        assert_eq!(
+            labels[1..],
+            [("__replica__", "a"), ("cluster", "c"), ("job", "x")]
+        );
+    }
+}
+
+#[tokio::test]
+async fn exports_that_come_together_share_a_request_and_pairs_do_not() {
+    let backend = Backend::default();
+    let ingest = ingest(&[&backend.serve().await]).await;
+    let (a, b, none) = (scrape(Some("a")), scrape(Some("b")), scrape(None));
+    let (one, two, three, four) = tokio::join!(
+        send(&ingest, &a, batch(&[("one", 1)])),
+        send(&ingest, &a, batch(&[("two", 1)])),
+        send(&ingest, &b, batch(&[("one", 1)])),
+        send(&ingest, &none, batch(&[("one", 1)])),
+    );
+    for answer in [one, two, three, four] {
+        answer.unwrap();
+    }
+    let mut sizes: Vec<_> = backend.requests().iter().map(Vec::len).collect();
+    sizes.sort_unstable();
+    assert_eq!(sizes, [1, 1, 2]);
+}
+
+#[tokio::test]
+async fn samples_of_one_series_go_one_request_after_another() {
+    let backend = Backend::default();
+    backend.script(Scripted::Held);
+    let ingest = ingest(&[&backend.serve().await]).await;
+    let facts = scrape(None);
+    // The third waits for the second, which waits for the first; the other
+    // series waits for nothing.
+    let many = send(&ingest, &facts, batch(&[("m", 1), ("m", 2), ("m", 3)]));
+    let later = async {
+        backend.has(1).await;
+        send(&ingest, &facts, batch(&[("other", 9)])).await.unwrap();
+        assert_eq!(backend.requests().len(), 2);
+        backend.0.release.notify_one();
+    };
+    let (answer, ()) = tokio::join!(many, later);
+    answer.unwrap();
+    let times: Vec<_> = backend
+        .requests()
+        .concat()
+        .into_iter()
+        .map(|(_, time)| time)
+        .collect();
+    assert_eq!(times, [1, 9, 2, 3]);
+}
+
+#[tokio::test]
+async fn a_failure_takes_the_later_samples_of_its_series_back() {
+    let backend = Backend::default();
+    backend.script(Scripted::Answer(500, "unwell", None));
+    let ingest = ingest(&[&backend.serve().await]).await;
+    let answer = send(&ingest, &scrape(None), batch(&[("m", 1), ("m", 2)])).await;
+    match answer {
+        Err(ExportError::Again { after, status }) => {
+            assert_eq!(status.code(), Code::Unavailable);
+            assert!(status.message().contains("unwell"), "{}", status.message());
+            assert!(after.unwrap() >= Duration::from_millis(25), "{after:?}");
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(backend.requests(), [[("m".to_owned(), 1)]]);
+}
+
+#[tokio::test]
+async fn verdicts_are_counted() {
+    let backend = Backend::default();
+    let ingest = ingest(&[&backend.serve().await]).await;
+    backend.script(Scripted::Answer(202, "not the elected one", None));
+    let verdict = send(&ingest, &scrape(Some("b")), batch(&[("a", 1), ("b", 1)]))
+        .await
+        .unwrap();
+    assert_eq!(
+        verdict,
+        Verdict {
+            deduplicated: 2,
+            ..Default::default()
+        }
+    );
+    let body = "err: out of order sample. timestamp=x, series={__name__=\"a\", job=\"x\"}";
+    backend.script(Scripted::Answer(400, body, None));
+    let verdict = send(&ingest, &scrape(None), batch(&[("a", 1), ("b", 2)]))
+        .await
+        .unwrap();
+    assert_eq!(verdict.rejected, [(Reason::OutOfOrder, 1)]);
+    assert_eq!(backend.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn a_throttled_destination_sends_everyone_away_until_it_is_over() {
+    let backend = Backend::default();
+    backend.script(Scripted::Answer(429, "Rate exceeded", Some("30")));
+    let ingest = ingest(&[&backend.serve().await]).await;
+    for name in ["first", "second"] {
+        match send(&ingest, &scrape(None), batch(&[(name, 1)])).await {
+            Err(ExportError::Again { after, status }) => {
+                assert_eq!(status.code(), Code::ResourceExhausted);
+                assert!(after.unwrap() > Duration::from_secs(25), "{after:?}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(backend.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn a_post_is_given_up_before_its_deadline_and_not_vouched_for() {
+    let backend = Backend::default();
+    backend.script(Scripted::Held);
+    let ingest = ingest(&[&backend.serve().await]).await;
+    let started = Instant::now();
+    let answer = send_within(&ingest, &scrape(None), batch(&[("m", 1)]), "400m").await;
+    assert!(started.elapsed() < Duration::from_millis(400));
+    match answer {
+        Err(ExportError::Unknown { code, .. }) => assert_eq!(code, Code::DeadlineExceeded),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_posted_that_has_no_time_left() {
+    let backend = Backend::default();
+    let ingest = ingest(&[&backend.serve().await]).await;
+    let answer = send_within(&ingest, &scrape(None), batch(&[("m", 1)]), "50m").await;
+    assert!(
+        matches!(answer, Err(ExportError::Again { .. })),
+        "{answer:?}"
+    );
+    assert!(backend.requests().is_empty());
+}
+
+#[tokio::test]
+async fn a_backend_that_is_not_there_is_vouched_for() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/write", listener.local_addr().unwrap());
+    drop(listener);
+    let ingest = ingest(&[&url]).await;
+    let answer = send(&ingest, &scrape(None), batch(&[("m", 1)])).await;
+    assert!(
+        matches!(answer, Err(ExportError::Again { .. })),
+        "{answer:?}"
+    );
+}
+
+#[tokio::test]
+async fn an_export_is_answered_when_all_destinations_have() {
+    let (one, two) = (Backend::default(), Backend::default());
+    two.script(Scripted::Answer(503, "", None));
+    let ingest = ingest(&[&one.serve().await, &two.serve().await]).await;
+    let facts = scrape(None);
+    let answer = send(&ingest, &facts, batch(&[("m", 1)])).await;
+    assert!(
+        matches!(answer, Err(ExportError::Again { .. })),
+        "{answer:?}"
+    );
+    send(&ingest, &facts, batch(&[("m", 1)])).await.unwrap();
+    assert_eq!(one.requests(), two.requests());
+}
+
+#[tokio::test]
+async fn bytes_that_are_not_otlp_are_malformed_for_good() {
+    let backend = Backend::default();
+    let ingest = ingest(&[&backend.serve().await]).await;
+    for bytes in [&b"\x0a\x05ab"[..], b"\x0a\x02\x12\x05"] {
+        let verdict = send(&ingest, &scrape(None), Bytes::from_static(bytes))
+            .await
+            .unwrap();
+        assert_eq!(verdict.rejected, [(Reason::Malformed, 1)]);
+    }
+    assert!(backend.requests().is_empty());
+}
+
+#[tokio::test]
+async fn what_there_is_no_room_for_is_sent_away() {
+    let backend = Backend::default();
+    backend.script(Scripted::Held);
+    let ingest = ingest(&[&backend.serve().await]).await;
+    let series: Vec<_> = (0..10_000).map(|i| format!("m{i}")).collect();
+    let series: Vec<_> = series.iter().map(|name| (name.as_str(), 1)).collect();
+    let facts = scrape(None);
+    // One that needs all the room there is may have it while nobody else is here.
+    let large = send(&ingest, &facts, batch(&series));
+    let small = async {
+        backend.has(1).await;
+        let answer = send(&ingest, &facts, batch(&[("m", 1)])).await;
+        backend.0.release.notify_one();
+        answer
+    };
+    let (large, small) = tokio::join!(large, small);
+    large.unwrap();
+    match small {
+        Err(ExportError::Again { status, .. }) => {
+            assert_eq!(status.code(), Code::ResourceExhausted);
+        }
+        other => panic!("{other:?}"),
+    }
+}

@@ -1,0 +1,215 @@
+//! How much of a refused request was refused.
+//!
+//! Remote write 1.0 has no counts in its answers. Cortex and AMP store what is
+//! valid and name the first series that is not; Prometheus names none and stores
+//! nothing of the request. So a refusal that names no series is counted for all
+//! of the request. Of one that names a series, a reason that lies in the series
+//! (its labels, its being new) is counted for that series; a reason that lies in
+//! the time is counted for all samples of the same piece that the same time
+//! rules out, because a scrape that comes too late comes too late as a whole.
+
+use std::collections::BTreeMap;
+
+use mesh::verdict::Reason;
+use prost::Message;
+use proto::v1;
+
+use super::piece::Piece;
+use crate::ha::REPLICA;
+
+/// The units refused of each piece of a request, in the order of the pieces.
+pub fn refused<'a>(
+    pieces: impl Iterator<Item = &'a Piece> + Clone,
+    reason: Reason,
+    message: &str,
+) -> Vec<u64> {
+    let Some(named) = named_series(message) else {
+        return pieces.map(|piece| piece.units).collect();
+    };
+    let mut found = false;
+    let counts: Vec<_> = pieces
+        .clone()
+        .map(|piece| {
+            // The same series cannot be in two pieces of a request.
+            let time = if found { None } else { time_of(piece, &named) };
+            found |= time.is_some();
+            time.map_or(0, |time| ruled_out(piece, reason, time))
+        })
+        .collect();
+    if found {
+        return counts;
+    }
+    pieces.map(|piece| piece.units).collect()
+}
+
+/// The samples of `piece` that are refused when the one at `time` is.
+fn ruled_out(piece: &Piece, reason: Reason, time: i64) -> u64 {
+    let out = |sample: i64| match reason {
+        Reason::OutOfOrder | Reason::TooOld => sample <= time,
+        Reason::NewValueForTimestamp => sample == time,
+        Reason::TooFarInFuture => sample >= time,
+        _ => false,
+    };
+    let times = piece.series().filter_map(|(encoded, _)| read_time(encoded));
+    let count = times.filter(|sample| out(*sample)).count() as u64;
+    // Series that are no units of their own, such as target_info, do not count.
+    count.clamp(1, piece.units.max(1))
+}
+
+/// When the series was sampled, where the piece has it.
+fn time_of(piece: &Piece, named: &BTreeMap<String, String>) -> Option<i64> {
+    piece.series().find_map(|(encoded, _)| {
+        let series = v1::TimeSeries::decode(encoded).ok()?;
+        // The backend drops the replica before it looks further.
+        let labels = series.labels.iter().filter(|label| label.name != REPLICA);
+        let same = labels.clone().count() == named.len()
+            && labels
+                .into_iter()
+                .all(|l| named.get(&l.name) == Some(&l.value));
+        if same { time(&series) } else { None }
+    })
+}
+
+fn read_time(encoded: &[u8]) -> Option<i64> {
+    time(&v1::TimeSeries::decode(encoded).ok()?)
+}
+
+fn time(series: &v1::TimeSeries) -> Option<i64> {
+    let sample = series.samples.first().map(|sample| sample.timestamp);
+    sample.or_else(|| {
+        series
+            .histograms
+            .first()
+            .map(|histogram| histogram.timestamp)
+    })
+}
+
+/// The series a message names, as `{__name__="m", a="b"}` or `m{a="b"}`.
+fn named_series(message: &str) -> Option<BTreeMap<String, String>> {
+    let open = message.find('{')?;
+    let mut labels = BTreeMap::new();
+    let before = &message[..open];
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
+    let name = &before[before.trim_end_matches(is_name).len()..];
+    if !name.is_empty() {
+        labels.insert("__name__".to_owned(), name.to_owned());
+    }
+    let mut rest = &message[open + 1..];
+    loop {
+        rest = rest.trim_start_matches([',', ' ']);
+        if rest.starts_with('}') {
+            return (!labels.is_empty()).then_some(labels);
+        }
+        let (name, value) = rest.split_once('=')?;
+        let (value, after) = quoted(value)?;
+        labels.insert(name.trim_matches('"').to_owned(), value);
+        rest = after;
+    }
+}
+
+/// A quoted string at the start of `text`, and what follows it. Quotes that were
+/// escaped once more on the way are taken as well.
+fn quoted(text: &str) -> Option<(String, &str)> {
+    let (quote, inner) = match text.strip_prefix("\\\"") {
+        Some(inner) => ("\\\"", inner),
+        None => ("\"", text.strip_prefix('"')?),
+    };
+    let mut value = String::new();
+    let mut rest = inner;
+    loop {
+        if let Some(after) = rest.strip_prefix(quote) {
+            return Some((value, after));
+        }
+        let mut chars = rest.chars();
+        match chars.next()? {
+            '\\' => match chars.next()? {
+                'n' => value.push('\n'),
+                't' => value.push('\t'),
+                other => value.push(other),
+            },
+            other => value.push(other),
+        }
+        rest = chars.as_str();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        remote_write::piece::{Cutter, Rendered, RequestLimits},
+        translate::sink::{NativeHistograms, Sink, Times, Wants},
+    };
+
+    /// A piece of series named `m` with a label `i`, one for each time.
+    fn piece(times: &[i64], first: usize) -> Piece {
+        let limits = RequestLimits {
+            series: 100,
+            bytes: 1 << 20,
+        };
+        let native_histograms = NativeHistograms::None;
+        let wants = Wants {
+            native_histograms,
+            exemplars: false,
+            families: false,
+            limits,
+        };
+        let mut sink = Sink::new(wants);
+        for (i, &time_ms) in times.iter().enumerate() {
+            let i = (first + i).to_string();
+            let labels = [("__name__", "m"), ("__replica__", "a"), ("i", i.as_str())];
+            let times = Times {
+                time_ms,
+                start_ms: 0,
+            };
+            sink.float(&Rendered::new(labels.into_iter()), times, 1.0, &[], true);
+        }
+        let _ = Cutter::new(limits);
+        sink.finish().pieces.remove(0)
+    }
+
+    #[test]
+    fn a_refusal_that_names_no_series_is_of_the_whole_request() {
+        let pieces = [piece(&[1, 1], 0), piece(&[1], 5)];
+        let counts = refused(pieces.iter(), Reason::OutOfOrder, "out of order sample");
+        assert_eq!(counts, [2, 1]);
+    }
+
+    #[test]
+    fn a_reason_in_the_series_is_of_that_series() {
+        let pieces = [piece(&[1, 1], 0), piece(&[1, 1], 5)];
+        let message = "series has too many labels (actual: 40, limit: 30) series: 'm{i=\"6\"}'";
+        assert_eq!(refused(pieces.iter(), Reason::LabelLimit, message), [0, 1]);
+        let message = "err: per-user series limit, series={__name__=\\\"m\\\", i=\\\"0\\\"}";
+        assert_eq!(refused(pieces.iter(), Reason::SeriesLimit, message), [1, 0]);
+    }
+
+    #[test]
+    fn a_reason_in_the_time_is_of_all_it_rules_out() {
+        let pieces = [piece(&[7], 9), piece(&[5, 9, 9, 12], 0)];
+        let message = "user=x: err: sample, series={__name__=\"m\", i=\"1\"}";
+        let counts = |reason| refused(pieces.iter(), reason, message);
+        assert_eq!(counts(Reason::OutOfOrder), [0, 3]);
+        assert_eq!(counts(Reason::NewValueForTimestamp), [0, 2]);
+        assert_eq!(counts(Reason::TooFarInFuture), [0, 3]);
+    }
+
+    #[test]
+    fn a_series_that_is_not_there_is_no_excuse() {
+        let pieces = [piece(&[1, 1], 0)];
+        let message = "out of order sample, series={__name__=\"other\"}";
+        assert_eq!(refused(pieces.iter(), Reason::OutOfOrder, message), [2]);
+    }
+
+    #[test]
+    fn named_series_are_read() {
+        let read = |message| named_series(message).map(|l| format!("{l:?}"));
+        let want = Some(r#"{"__name__": "m", "a": "x\"y}", "b": ""}"#.to_owned());
+        assert_eq!(read(r#"e: {__name__="m", a="x\"y}", b=""} e"#), want);
+        assert_eq!(read(r#"e: m{a="x\"y}",b=""}"#), want);
+        assert_eq!(read("no series"), None);
+        assert_eq!(read("{}"), None);
+        assert_eq!(read("{\"code\": 400}"), None);
+        assert_eq!(read("m{a=\"cut"), None);
+    }
+}

@@ -1,0 +1,269 @@
+//! One task per destination that joins pieces into requests and answers them.
+//!
+//! It owns the destination's [`Queue`] and [`Pace`]; a request is compressed,
+//! signed and posted by a task of its own.
+
+use std::{sync::Arc, time::Duration};
+
+use http::StatusCode;
+use tokio::{
+    sync::mpsc,
+    task::JoinSet,
+    time::{Instant, MissedTickBehavior},
+};
+use tracing::{Instrument, warn};
+
+use super::{
+    Cause, Outcome, Retry, attribution,
+    client::{Client, PostError},
+    metrics::Metrics,
+    pace::{Pace, PaceLimits, jitter},
+    piece::RequestLimits,
+    queue::{Queue, Work},
+    verdict::Answer,
+};
+
+/// How a destination's requests are made.
+#[derive(Clone, Copy, Debug)]
+pub struct JoinConfig {
+    /// How large requests become.
+    pub limits: RequestLimits,
+    /// How long a piece waits for others to join it.
+    pub linger: Duration,
+    /// How many requests are in flight, and how it backs off.
+    pub pace: PaceLimits,
+    /// How long one post may take.
+    pub timeout: Duration,
+}
+
+/// Takes pieces for one destination; the task ends once all clones are dropped
+/// and everything is answered.
+#[derive(Clone, Debug)]
+pub struct Joiner(mpsc::Sender<Work>);
+
+/// The task behind a [`Joiner`].
+#[derive(Debug)]
+struct Task {
+    client: Arc<Client>,
+    config: JoinConfig,
+    metrics: Arc<Metrics>,
+    queue: Queue,
+    pace: Pace,
+    posts: JoinSet<Posted>,
+}
+
+/// A request that was answered, or not.
+#[derive(Debug)]
+struct Posted {
+    works: Vec<Work>,
+    took: Duration,
+    answer: Result<(StatusCode, Answer), PostError>,
+}
+
+/// Pieces handed over and not yet seen by the task. The bytes they hold are
+/// bounded where Exports are admitted.
+const HANDOVER: usize = 64;
+/// How often pieces whose time ran out, or whose sender has left, are looked for.
+const SWEEP: Duration = Duration::from_millis(100);
+
+// === impl Joiner ===
+
+impl Joiner {
+    /// Starts the task of one destination.
+    pub fn spawn(client: Arc<Client>, config: JoinConfig, metrics: Arc<Metrics>) -> Self {
+        let (sender, receiver) = mpsc::channel(HANDOVER);
+        let span = tracing::info_span!("remote_write", destination = client.name());
+        let task = Task {
+            queue: Queue::new(config.limits, config.linger),
+            pace: Pace::new(config.pace),
+            posts: JoinSet::new(),
+            client,
+            config,
+            metrics,
+        };
+        tokio::spawn(task.run(receiver).instrument(span));
+        Self(sender)
+    }
+
+    /// Hands a piece over; its outcome comes through [`Work::reply`].
+    pub async fn join(&self, work: Work) {
+        // The task ends only after all senders are dropped; should it ever be
+        // gone, the dropped reply tells.
+        let _ = self.0.send(work).await;
+    }
+}
+
+// === impl Task ===
+
+impl Task {
+    async fn run(mut self, mut pieces: mpsc::Receiver<Work>) {
+        let mut sweep = tokio::time::interval(SWEEP);
+        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut open = true;
+        while open || !self.queue.is_empty() || !self.posts.is_empty() {
+            let due = self.queue.due(Instant::now());
+            tokio::select! {
+                work = pieces.recv(), if open => match work {
+                    Some(work) => self.queue.push(work, Instant::now()),
+                    None => open = false,
+                },
+                Some(posted) = self.posts.join_next() => match posted {
+                    Ok(posted) => self.settle(posted),
+                    Err(error) => warn!(%error, "A post panicked"),
+                },
+                () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
+                _ = sweep.tick() => self.sweep(),
+            }
+            self.post_what_is_ready(!open);
+        }
+    }
+
+    /// Posts as many requests as are ready and the pace allows.
+    fn post_what_is_ready(&mut self, flush: bool) {
+        let now = Instant::now();
+        self.metrics.window.set(self.pace.window() as i64);
+        if !self.pace.allows(self.posts.len(), now) {
+            return self.turn_away(now);
+        }
+        while self.pace.allows(self.posts.len(), now) {
+            let Some(works) = self.queue.take(now, flush) else {
+                break;
+            };
+            self.post(works, now);
+        }
+        self.metrics.in_flight.set(self.posts.len() as i64);
+    }
+
+    fn post(&mut self, works: Vec<Work>, now: Instant) {
+        let (client, timeout) = (Arc::clone(&self.client), self.config.timeout);
+        let asked = works.iter().map(|work| work.deadline).min();
+        let deadline = asked.unwrap_or(now).min(now + timeout);
+        self.metrics.requested(works.iter().map(|work| &work.piece));
+        let post = async move {
+            let started = Instant::now();
+            let pieces: Vec<_> = works.iter().map(|work| &work.piece).collect();
+            let answer = client.post(&pieces, deadline).await;
+            let took = started.elapsed();
+            Posted {
+                works,
+                took,
+                answer,
+            }
+        };
+        self.posts.spawn(post.in_current_span());
+    }
+
+    /// Answers the pieces that will not be posted in time.
+    fn sweep(&mut self) {
+        let (now, needed) = (Instant::now(), self.pace.needed());
+        self.queue.sweep(|work| {
+            let late = work.deadline < now + needed || work.reply.is_closed();
+            late.then(|| {
+                let message = "the deadline is too near to start a post".to_owned();
+                Outcome::Retry(Retry {
+                    cause: Cause::Unavailable,
+                    after: Duration::ZERO,
+                    settled: true,
+                    message,
+                })
+            })
+        });
+    }
+
+    /// While nothing may be posted, answers the pieces whose deadline comes
+    /// before that is over.
+    fn turn_away(&mut self, now: Instant) {
+        let hold = self.pace.hold(now);
+        if hold.is_zero() {
+            return;
+        }
+        let again = now + hold + self.pace.needed();
+        self.queue.sweep(|work| {
+            (work.deadline < again).then(|| {
+                Outcome::Retry(Retry {
+                    cause: Cause::Exhausted,
+                    after: hold + jitter(hold),
+                    settled: true,
+                    message: "the destination is backing off".to_owned(),
+                })
+            })
+        });
+    }
+
+    /// Answers the pieces of a request.
+    fn settle(&mut self, posted: Posted) {
+        let Posted {
+            works,
+            took,
+            answer,
+        } = posted;
+        for work in &works {
+            self.queue.landed(&work.piece);
+        }
+        self.metrics.answered(&answer, took);
+        let outcomes = self.outcomes(&works, took, answer);
+        for (work, outcome) in works.into_iter().zip(outcomes) {
+            self.metrics.settled(&outcome, &work.piece);
+            // Whoever asked may have left.
+            let _ = work.reply.send(outcome);
+        }
+    }
+
+    fn outcomes(
+        &mut self,
+        works: &[Work],
+        took: Duration,
+        answer: Result<(StatusCode, Answer), PostError>,
+    ) -> Vec<Outcome> {
+        let now = Instant::now();
+        let (cause, after, settled, message) = match answer.map(|(_, answer)| answer) {
+            Ok(Answer::Stored) => {
+                self.pace.succeeded(took);
+                return vec![Outcome::Stored; works.len()];
+            }
+            Ok(Answer::Deduplicated) => {
+                self.pace.succeeded(took);
+                return vec![Outcome::Deduplicated; works.len()];
+            }
+            Ok(Answer::Rejected { reason, message }) => {
+                self.pace.succeeded(took);
+                warn!(reason = reason.as_str(), %message, "Refused for good");
+                let units = attribution::refused(works.iter().map(|w| &w.piece), reason, &message);
+                let rejected = |units| match units {
+                    0 => Outcome::Stored,
+                    _ => Outcome::Rejected {
+                        reason,
+                        units,
+                        message: message.clone(),
+                    },
+                };
+                return units.into_iter().map(rejected).collect();
+            }
+            Ok(Answer::Throttled { after, message }) => (Cause::Exhausted, after, true, message),
+            Ok(Answer::Failed { after, message }) => (Cause::Unavailable, after, true, message),
+            Ok(Answer::Forbidden { message } | Answer::UnsupportedMediaType { message }) => {
+                (Cause::Unavailable, None, true, message)
+            }
+            Err(error) => {
+                let cause = match error {
+                    PostError::DeadlineExceeded => Cause::DeadlineExceeded,
+                    _ => Cause::Unavailable,
+                };
+                (cause, None, error.is_settled(), error.to_string())
+            }
+        };
+        self.pace.failed(took, after, now);
+        let hold = self.pace.hold(now);
+        warn!(%message, backoff = ?hold, "Not delivered");
+        let after = hold + jitter(hold);
+        let retry = Retry {
+            cause,
+            after,
+            settled,
+            message,
+        };
+        self.queue
+            .fail_followers(works.iter().map(|work| &work.piece), &retry);
+        vec![Outcome::Retry(retry); works.len()]
+    }
+}

@@ -1,0 +1,196 @@
+//! What a destination's requests count.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use mesh::verdict::Verdict;
+use prometheus_client::{
+    encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::{Registry, Unit},
+};
+
+use super::{Outcome, client::PostError, piece::Piece, verdict::Answer};
+
+/// The families of all destinations.
+#[derive(Clone, Debug)]
+pub struct Families {
+    samples: Family<SampleLabels, Counter>,
+    requests: Family<RequestLabels, Counter>,
+    latency: Family<DestinationLabels, Histogram, fn() -> Histogram>,
+    bytes: Family<DestinationLabels, Counter>,
+    in_flight: Family<DestinationLabels, Gauge>,
+    window: Family<DestinationLabels, Gauge>,
+}
+
+/// The metrics of one destination.
+#[derive(Debug)]
+pub struct Metrics {
+    families: Families,
+    destination: String,
+    latency: Histogram,
+    bytes: Counter,
+    /// Requests in flight.
+    pub in_flight: Gauge,
+    /// Requests that may be in flight for now.
+    pub window: Gauge,
+}
+
+/// The labels of what is counted per destination.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct DestinationLabels {
+    /// The destination's name.
+    pub destination: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct SampleLabels {
+    destination: String,
+    outcome: &'static str,
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RequestLabels {
+    destination: String,
+    code: Code,
+}
+
+/// A status code, or why there was none.
+#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq)]
+enum Code {
+    Status(u16),
+    None(&'static str),
+}
+
+/// Seconds.
+const LATENCY_BUCKETS: [f64; 12] = [
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+];
+
+// === impl Families ===
+
+impl Families {
+    /// Registers the families.
+    pub fn register(registry: &mut Registry) -> Self {
+        let families = Self {
+            samples: Family::default(),
+            requests: Family::default(),
+            latency: Family::new_with_constructor(|| Histogram::new(LATENCY_BUCKETS)),
+            bytes: Family::default(),
+            in_flight: Family::default(),
+            window: Family::default(),
+        };
+        registry.register(
+            "samples",
+            "What became of samples, in the unit of their sender's ledger",
+            families.samples.clone(),
+        );
+        registry.register(
+            "requests",
+            "Remote-write requests by status code",
+            families.requests.clone(),
+        );
+        registry.register_with_unit(
+            "request_duration",
+            "How long posts took",
+            Unit::Seconds,
+            families.latency.clone(),
+        );
+        registry.register_with_unit(
+            "request",
+            "Size of requests before compression",
+            Unit::Bytes,
+            families.bytes.clone(),
+        );
+        registry.register(
+            "requests_in_flight",
+            "Requests in flight",
+            families.in_flight.clone(),
+        );
+        registry.register(
+            "requests_window",
+            "Requests that may be in flight for now",
+            families.window.clone(),
+        );
+        families
+    }
+
+    /// The metrics of one destination.
+    pub fn of(&self, destination: &str) -> Metrics {
+        let labels = DestinationLabels {
+            destination: destination.to_owned(),
+        };
+        Metrics {
+            latency: self.latency.get_or_create(&labels).clone(),
+            bytes: self.bytes.get_or_create(&labels).clone(),
+            in_flight: self.in_flight.get_or_create(&labels).clone(),
+            window: self.window.get_or_create(&labels).clone(),
+            families: self.clone(),
+            destination: labels.destination,
+        }
+    }
+}
+
+// === impl Metrics ===
+
+impl Metrics {
+    /// Counts a request of these pieces.
+    pub fn requested<'a>(&self, pieces: impl Iterator<Item = &'a Piece>) {
+        self.bytes
+            .inc_by(pieces.map(|piece| piece.bytes.len() as u64).sum());
+    }
+
+    /// Counts an answer, or that there was none.
+    pub fn answered(&self, answer: &Result<(StatusCode, Answer), PostError>, took: Duration) {
+        self.latency.observe(took.as_secs_f64());
+        let code = match answer {
+            Ok((status, _)) => Code::Status(status.as_u16()),
+            Err(error) => Code::None(error.kind()),
+        };
+        let destination = self.destination.clone();
+        let labels = RequestLabels { destination, code };
+        self.families.requests.get_or_create(&labels).inc();
+    }
+
+    /// Counts what became of a piece.
+    pub fn settled(&self, outcome: &Outcome, piece: &Piece) {
+        match outcome {
+            Outcome::Stored => self.samples("stored", "", piece.units),
+            Outcome::Deduplicated => self.samples("deduplicated", "", piece.units),
+            Outcome::Rejected { reason, units, .. } => {
+                self.samples("rejected", reason.as_str(), *units);
+                self.samples("stored", "", piece.units.saturating_sub(*units));
+            }
+            Outcome::Retry(_) => self.samples("returned", "", piece.units),
+        }
+    }
+
+    /// Counts what was refused before anything was sent.
+    pub fn refused(&self, verdict: &Verdict) {
+        for (reason, units) in &verdict.rejected {
+            self.samples("rejected", reason.as_str(), *units);
+        }
+    }
+
+    fn samples(&self, outcome: &'static str, reason: &'static str, units: u64) {
+        let destination = self.destination.clone();
+        let labels = SampleLabels {
+            destination,
+            outcome,
+            reason,
+        };
+        self.families.samples.get_or_create(&labels).inc_by(units);
+    }
+}
+
+// === impl Code ===
+
+impl EncodeLabelValue for Code {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+        match self {
+            Self::Status(status) => EncodeLabelValue::encode(&u64::from(*status), encoder),
+            Self::None(why) => EncodeLabelValue::encode(why, encoder),
+        }
+    }
+}

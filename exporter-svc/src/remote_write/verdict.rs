@@ -1,0 +1,274 @@
+//! What the backend's answer means for the samples it answered.
+//!
+//! The table follows AMP's documentation and Cortex, of which AMP was made; what
+//! Prometheus answers fits in it too.
+
+use std::time::{Duration, SystemTime};
+
+use http::{HeaderMap, StatusCode, header};
+use mesh::verdict::Reason;
+
+/// What the backend said of one request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// All of it is stored.
+    Stored,
+    /// None of it is: another replica is the elected one.
+    Deduplicated,
+    /// Some or all of it was refused for good; the rest is stored.
+    Rejected {
+        /// Why.
+        reason: Reason,
+        /// The backend's own words.
+        message: String,
+    },
+    /// The backend takes less than it is sent.
+    Throttled {
+        /// How long it wants to be left alone, where it said so.
+        after: Option<Duration>,
+        /// The backend's own words.
+        message: String,
+    },
+    /// The backend is unwell.
+    Failed {
+        /// How long it wants to be left alone, where it said so.
+        after: Option<Duration>,
+        /// The backend's own words.
+        message: String,
+    },
+    /// The signature, the credentials or their permissions are not accepted.
+    Forbidden {
+        /// The backend's own words.
+        message: String,
+    },
+    /// It does not know this message.
+    UnsupportedMediaType {
+        /// The backend's own words.
+        message: String,
+    },
+}
+
+/// How much of a body is kept in messages.
+const MESSAGE_CHARS: usize = 1024;
+
+/// Phrases of refusals by reason, in lower case; the first that is found counts.
+const PHRASES: &[(&str, Reason)] = &[
+    ("too many ha clusters", Reason::HaClusterLimit),
+    ("series limit", Reason::SeriesLimit),
+    ("per_user_series_limit", Reason::SeriesLimit),
+    ("per_labelset_series_limit", Reason::SeriesLimit),
+    ("out of order", Reason::OutOfOrder),
+    ("out-of-order", Reason::OutOfOrder),
+    (
+        "duplicate sample for timestamp",
+        Reason::NewValueForTimestamp,
+    ),
+    ("new value for timestamp", Reason::NewValueForTimestamp),
+    ("new-value-for-timestamp", Reason::NewValueForTimestamp),
+    ("too far in the future", Reason::TooFarInFuture),
+    ("timestamp too new", Reason::TooFarInFuture),
+    ("timestamp too old", Reason::TooOld),
+    ("sample too old", Reason::TooOld),
+    ("too old sample", Reason::TooOld),
+    ("sample-too-old", Reason::TooOld),
+    ("greater_than_max_sample_age", Reason::TooOld),
+    ("out of bounds", Reason::TooOld),
+    ("too many labels", Reason::LabelLimit),
+    ("max_label_names_per_series", Reason::LabelLimit),
+    ("label name too long", Reason::LabelLimit),
+    ("label value too long", Reason::LabelLimit),
+    ("label_value_too_long", Reason::LabelLimit),
+    ("duplicate label name", Reason::DuplicateLabel),
+    ("duplicate_label_names", Reason::DuplicateLabel),
+    ("missing metric name", Reason::InvalidName),
+    ("missing_metric_name", Reason::InvalidName),
+    ("invalid metric name", Reason::InvalidName),
+    ("metric_name_invalid", Reason::InvalidName),
+    ("invalid label", Reason::InvalidLabel),
+    ("label_invalid", Reason::InvalidLabel),
+    ("native histogram", Reason::InvalidHistogram),
+    ("native_histogram", Reason::InvalidHistogram),
+    ("invalid histogram", Reason::InvalidHistogram),
+];
+
+// === impl Answer ===
+
+impl Answer {
+    /// Reads an answer.
+    pub fn read(status: StatusCode, headers: &HeaderMap, body: &str, now: SystemTime) -> Self {
+        let message = || message(status, body);
+        let after = || retry_after(headers, now);
+        match status {
+            StatusCode::ACCEPTED => Self::Deduplicated,
+            _ if status.is_success() => Self::Stored,
+            StatusCode::FORBIDDEN => Self::Forbidden { message: message() },
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => Self::UnsupportedMediaType { message: message() },
+            // Cortex refuses new series beyond the limit with this status too.
+            // The rest of the request is stored, so it is no reason to come back.
+            StatusCode::TOO_MANY_REQUESTS if reason(body) == Reason::SeriesLimit => {
+                Self::Rejected {
+                    reason: Reason::SeriesLimit,
+                    message: message(),
+                }
+            }
+            StatusCode::TOO_MANY_REQUESTS => Self::Throttled {
+                after: after(),
+                message: message(),
+            },
+            StatusCode::PAYLOAD_TOO_LARGE => Self::Rejected {
+                reason: Reason::TooLarge,
+                message: message(),
+            },
+            StatusCode::REQUEST_TIMEOUT => Self::Failed {
+                after: after(),
+                message: message(),
+            },
+            _ if status.is_client_error() => Self::Rejected {
+                reason: reason(body),
+                message: message(),
+            },
+            // A redirect too: it cannot be followed with the same signature.
+            _ => Self::Failed {
+                after: after(),
+                message: message(),
+            },
+        }
+    }
+}
+
+fn reason(body: &str) -> Reason {
+    let body = body.to_lowercase();
+    let found = PHRASES.iter().find(|(phrase, _)| body.contains(phrase));
+    found.map_or(Reason::Refused, |(_, reason)| *reason)
+}
+
+fn message(status: StatusCode, body: &str) -> String {
+    let body: String = body.trim().chars().take(MESSAGE_CHARS).collect();
+    format!("{status}: {body}")
+}
+
+/// `Retry-After` as seconds or as a date (RFC 9110, 10.2.3).
+fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let value = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = value.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let at = httpdate::parse_http_date(value).ok()?;
+    Some(at.duration_since(now).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(status: u16, body: &str) -> Answer {
+        let status = StatusCode::from_u16(status).unwrap();
+        Answer::read(status, &HeaderMap::new(), body, SystemTime::UNIX_EPOCH)
+    }
+
+    #[test]
+    fn successes() {
+        assert_eq!(read(200, ""), Answer::Stored);
+        assert_eq!(read(204, ""), Answer::Stored);
+        assert_eq!(read(202, "replicas did not match"), Answer::Deduplicated);
+    }
+
+    #[test]
+    fn refusals_have_their_reason() {
+        let is = |status, body, want| match read(status, body) {
+            Answer::Rejected { reason, .. } => assert_eq!(reason, want, "{body}"),
+            other => panic!("{body}: {other:?}"),
+        };
+        is(
+            400,
+            "user=1: err: out of order sample. timestamp=1, series={a=\"b\"}",
+            Reason::OutOfOrder,
+        );
+        is(
+            400,
+            "err: duplicate sample for timestamp. x",
+            Reason::NewValueForTimestamp,
+        );
+        is(400, "out of bounds", Reason::TooOld);
+        is(400, "timestamp too old: 12 metric: \"m\"", Reason::TooOld);
+        is(
+            400,
+            "timestamp too new: 12 metric: \"m\"",
+            Reason::TooFarInFuture,
+        );
+        is(
+            400,
+            "per-user series limit of 10 exceeded",
+            Reason::SeriesLimit,
+        );
+        is(
+            429,
+            "per-user series limit of 10 exceeded",
+            Reason::SeriesLimit,
+        );
+        is(
+            400,
+            "series has too many labels (actual: 40, limit: 30)",
+            Reason::LabelLimit,
+        );
+        is(
+            400,
+            "label value too long for metric: m",
+            Reason::LabelLimit,
+        );
+        is(400, "sample invalid label: \"a-b\"", Reason::InvalidLabel);
+        is(400, "sample missing metric name", Reason::InvalidName);
+        is(400, "duplicate label name: a", Reason::DuplicateLabel);
+        is(
+            400,
+            "native histogram buckets exceeded",
+            Reason::InvalidHistogram,
+        );
+        is(
+            400,
+            "too many HA clusters (limit: 100)",
+            Reason::HaClusterLimit,
+        );
+        is(400, "phase of the moon", Reason::Refused);
+        is(401, "", Reason::Refused);
+        is(404, "", Reason::Refused);
+        is(413, "", Reason::TooLarge);
+    }
+
+    #[test]
+    fn what_comes_again_is_told_apart() {
+        assert!(matches!(
+            read(429, "Rate exceeded"),
+            Answer::Throttled { .. }
+        ));
+        assert!(matches!(read(500, ""), Answer::Failed { .. }));
+        assert!(matches!(read(503, ""), Answer::Failed { .. }));
+        assert!(matches!(read(307, ""), Answer::Failed { .. }));
+        assert!(matches!(read(408, ""), Answer::Failed { .. }));
+        assert!(matches!(read(403, ""), Answer::Forbidden { .. }));
+        assert!(matches!(read(415, ""), Answer::UnsupportedMediaType { .. }));
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        let after = |value: &str| {
+            let headers = HeaderMap::from_iter([(header::RETRY_AFTER, value.parse().unwrap())]);
+            retry_after(&headers, SystemTime::UNIX_EPOCH + Duration::from_secs(10))
+        };
+        assert_eq!(after("7"), Some(Duration::from_secs(7)));
+        assert_eq!(
+            after("Thu, 01 Jan 1970 00:00:15 GMT"),
+            Some(Duration::from_secs(5))
+        );
+        assert_eq!(after("Thu, 01 Jan 1970 00:00:05 GMT"), Some(Duration::ZERO));
+        assert_eq!(after("soon"), None);
+    }
+
+    #[test]
+    fn the_backend_s_words_are_kept_up_to_a_length() {
+        let Answer::Failed { message, .. } = read(500, &"é".repeat(5000)) else {
+            panic!("a failure")
+        };
+        assert!(message.starts_with("500 Internal Server Error: é") && message.len() < 2200);
+    }
+}

@@ -1,0 +1,126 @@
+//! From OTLP bytes to encoded remote-write series.
+//!
+//! Two sets of rules, by where the data was born. What a receiver scraped is
+//! carried over as it is ([`identity`]); what an SDK pushed is translated by the
+//! OpenTelemetry specification's Prometheus compatibility rules ([`otlp`]). Both
+//! end in a [`sink::Sink`], which cuts the series into pieces that fit requests.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use foldhash::HashMap;
+use mesh::{
+    batch::{Facts, Origin},
+    config::relabel::RelabelConfig,
+};
+
+use self::{
+    cache::RenderCache,
+    identity::Identity,
+    sink::{Sink, Translated, Wants},
+};
+use crate::{
+    ha::Stamp,
+    wire::{Fields, WireError},
+};
+
+pub mod cache;
+pub mod exemplar;
+pub mod exponential;
+pub mod identity;
+pub mod labels;
+pub mod sink;
+
+/// The value of a staleness marker: one particular NaN.
+pub const STALE_NAN: f64 = f64::from_bits(0x7ff0_0000_0000_0002);
+
+/// The flag of a data point that says it has no value: its series are stale.
+pub const NO_RECORDED_VALUE: u32 = 1;
+
+/// Translates Exports for one destination.
+#[derive(Debug)]
+pub struct Translator {
+    wants: Wants,
+    rules: Arc<[RelabelConfig]>,
+    stamps: Mutex<Stamps>,
+    /// One cache for the resources that hash to it, so that translations of
+    /// different targets do not wait for each other.
+    caches: Box<[Mutex<RenderCache>]>,
+}
+
+/// Stamps by what senders say of their data. There is one for each replica group
+/// as a rule.
+#[derive(Debug, Default)]
+struct Stamps {
+    known: HashMap<Arc<Facts>, (u32, Arc<Stamp>)>,
+    /// Never given twice, so that no cache entry outlives its meaning.
+    next: u32,
+}
+
+/// How many stamps are known at most.
+const MAX_STAMPS: usize = 1024;
+/// Into how many parts the cache is divided.
+const CACHES: usize = 32;
+
+// === impl Translator ===
+
+impl Translator {
+    /// A translator for a destination, with a cache of about this many bytes.
+    pub fn new(wants: Wants, rules: Arc<[RelabelConfig]>, cache_bytes: usize) -> Self {
+        let cache = || Mutex::new(RenderCache::new(cache_bytes / CACHES));
+        Self {
+            wants,
+            rules,
+            stamps: Mutex::default(),
+            caches: std::iter::repeat_with(cache).take(CACHES).collect(),
+        }
+    }
+
+    /// Translates the encoded `ResourceMetrics` of one Export.
+    ///
+    /// # Errors
+    /// Where they are malformed.
+    pub fn translate(
+        &self,
+        facts: &Arc<Facts>,
+        resources: &[Bytes],
+    ) -> Result<Translated, WireError> {
+        let mut sink = Sink::new(self.wants);
+        let (id, stamp) = self.stamp(facts);
+        for resource in resources {
+            match facts.origin {
+                Origin::Scrape | Origin::Otlp => {
+                    let cache = &self.caches[part(resource)?];
+                    // A cache is whole after every call, whatever panicked.
+                    let mut cache = cache.lock().unwrap_or_else(PoisonError::into_inner);
+                    Identity::new(&stamp, id, &mut cache, &mut sink).resource_metrics(resource)?;
+                }
+            }
+        }
+        Ok(sink.finish())
+    }
+
+    fn stamp(&self, facts: &Arc<Facts>) -> (u32, Arc<Stamp>) {
+        let mut stamps = self.stamps.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((id, stamp)) = stamps.known.get(facts) {
+            return (*id, Arc::clone(stamp));
+        }
+        if stamps.known.len() == MAX_STAMPS {
+            stamps.known.clear();
+        }
+        let stamp = Arc::new(Stamp::new(Arc::clone(facts), Arc::clone(&self.rules)));
+        let id = stamps.next;
+        stamps.next = stamps.next.wrapping_add(1);
+        stamps
+            .known
+            .insert(Arc::clone(facts), (id, Arc::clone(&stamp)));
+        (id, stamp)
+    }
+}
+
+/// The part of the cache for the resource of an encoded `ResourceMetrics`.
+fn part(resource_metrics: &[u8]) -> Result<usize, WireError> {
+    let first = Fields::new(resource_metrics).next().transpose()?;
+    let hash = first.map_or(0, |field| xxhash_rust::xxh3::xxh3_64(field.raw));
+    Ok(hash as usize % CACHES)
+}

@@ -1,0 +1,457 @@
+//! The walker against its oracle, which reads the same bytes as prost's types
+//! and says the rules in as few words as possible.
+
+use std::sync::Arc;
+
+use mesh::batch::Facts;
+use opentelemetry_proto::tonic::{
+    common::v1::{AnyValue, KeyValue, any_value},
+    metrics::v1::{
+        ExponentialHistogram, ExponentialHistogramDataPoint, Gauge, Histogram, HistogramDataPoint,
+        Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, Sum, Summary, SummaryDataPoint,
+        metric::Data, number_data_point, summary_data_point::ValueAtQuantile,
+    },
+};
+use proptest::{collection::vec, option, prelude::*};
+
+use super::*;
+use crate::{
+    remote_write::piece::RequestLimits,
+    translate::{
+        STALE_NAN,
+        sink::{Translated, Wants},
+    },
+};
+
+const TIME: u64 = 1_700_000_000_000;
+
+/// A series as the backend will see it: labels, milliseconds, bits of the value.
+type Seen = (Vec<(String, String)>, i64, u64);
+
+fn wants(native_histograms: NativeHistograms) -> Wants {
+    Wants {
+        native_histograms,
+        exemplars: true,
+        families: false,
+        limits: RequestLimits {
+            series: 1000,
+            bytes: 1 << 20,
+        },
+    }
+}
+
+fn translate_with(metrics: Vec<Metric>, wants: Wants, cache: &mut RenderCache) -> Translated {
+    let resource = ResourceMetrics {
+        scope_metrics: vec![ScopeMetrics {
+            metrics,
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    let stamp = Stamp::new(Arc::new(Facts::default()), Arc::new([]));
+    let mut sink = Sink::new(wants);
+    let mut identity = Identity::new(&stamp, 1, cache, &mut sink);
+    identity
+        .resource_metrics(&resource.encode_to_vec())
+        .unwrap();
+    sink.finish()
+}
+
+fn translate(metrics: Vec<Metric>) -> Translated {
+    let mut cache = RenderCache::new(1 << 20);
+    translate_with(metrics, wants(NativeHistograms::All), &mut cache)
+}
+
+/// All series of all pieces as prost reads them.
+fn decode(translated: &Translated) -> Vec<v1::TimeSeries> {
+    let requests = translated.pieces.iter();
+    requests
+        .flat_map(|piece| {
+            v1::WriteRequest::decode(piece.bytes.as_slice())
+                .unwrap()
+                .timeseries
+        })
+        .collect()
+}
+
+fn floats(translated: &Translated) -> Vec<Seen> {
+    decode(translated)
+        .into_iter()
+        .flat_map(|series| {
+            let labels = series.labels.into_iter().map(|l| (l.name, l.value));
+            let labels: Vec<_> = labels.collect();
+            let samples = series.samples.into_iter();
+            samples.map(move |s| (labels.clone(), s.timestamp, s.value.to_bits()))
+        })
+        .collect()
+}
+
+// The oracle.
+
+fn seen(name: &str, attributes: &[KeyValue], extra: Option<(&str, String)>, value: f64) -> Seen {
+    let own = attributes
+        .iter()
+        .map(|kv| (kv.key.clone(), labels_text(kv)));
+    let mut labels: Vec<_> = own.filter(|(_, value)| !value.is_empty()).collect();
+    labels.push(("__name__".to_owned(), name.to_owned()));
+    labels.extend(extra.map(|(name, value)| (name.to_owned(), value)));
+    labels.sort();
+    (labels, TIME as i64, value.to_bits())
+}
+
+fn labels_text(pair: &KeyValue) -> String {
+    crate::translate::labels::text(pair.value.as_ref())
+}
+
+fn oracle(metric: &Metric) -> Vec<Seen> {
+    let name = &metric.name;
+    let value = |flags: u32, value: f64| if flags & 1 == 1 { STALE_NAN } else { value };
+    match metric.data.as_ref().unwrap() {
+        Data::Gauge(Gauge { data_points }) | Data::Sum(Sum { data_points, .. }) => data_points
+            .iter()
+            .map(|p| {
+                let number = match p.value.unwrap() {
+                    number_data_point::Value::AsDouble(number) => number,
+                    number_data_point::Value::AsInt(number) => number as f64,
+                };
+                seen(name, &p.attributes, None, value(p.flags, number))
+            })
+            .collect(),
+        Data::Histogram(histogram) => histogram
+            .data_points
+            .iter()
+            .flat_map(|p| {
+                let bucket = format!("{name}_bucket");
+                let mut total = 0;
+                let mut out = Vec::new();
+                for (bound, count) in p.explicit_bounds.iter().zip(&p.bucket_counts) {
+                    total += count;
+                    let le = Some(("le", mesh::float::openmetrics(*bound)));
+                    out.push(seen(
+                        &bucket,
+                        &p.attributes,
+                        le,
+                        value(p.flags, total as f64),
+                    ));
+                }
+                let count = value(p.flags, p.count as f64);
+                let inf = Some(("le", "+Inf".to_owned()));
+                out.push(seen(&bucket, &p.attributes, inf, count));
+                let sum = value(p.flags, p.sum.unwrap());
+                out.push(seen(&format!("{name}_sum"), &p.attributes, None, sum));
+                out.push(seen(&format!("{name}_count"), &p.attributes, None, count));
+                out
+            })
+            .collect(),
+        Data::Summary(summary) => summary
+            .data_points
+            .iter()
+            .flat_map(|p| {
+                let quantiles = p.quantile_values.iter().map(|q| {
+                    let label = ("quantile", mesh::float::openmetrics(q.quantile));
+                    seen(name, &p.attributes, Some(label), value(p.flags, q.value))
+                });
+                let sum = value(p.flags, p.sum);
+                let count = value(p.flags, p.count as f64);
+                let rest = [
+                    seen(&format!("{name}_sum"), &p.attributes, None, sum),
+                    seen(&format!("{name}_count"), &p.attributes, None, count),
+                ];
+                quantiles.chain(rest).collect::<Vec<_>>()
+            })
+            .collect(),
+        Data::ExponentialHistogram(_) => Vec::new(),
+    }
+}
+
+// What the properties range over.
+
+fn attribute(key: &str, value: &str) -> KeyValue {
+    KeyValue {
+        key: key.to_owned(),
+        value: Some(AnyValue {
+            value: Some(any_value::Value::StringValue(value.to_owned())),
+        }),
+        ..Default::default()
+    }
+}
+
+prop_compose! {
+    /// Attributes with one that no other point has, so that no series comes twice.
+    fn attributes()(values in vec(".{0,4}", 0..4), id: u64) -> Vec<KeyValue> {
+        let keys = ["job", "instance", "a", "é"];
+        let named = keys.iter().zip(&values).map(|(key, value)| attribute(key, value));
+        named.chain([attribute("id", &id.to_string())]).collect()
+    }
+}
+
+/// Any value but a negative zero, which prost does not write.
+fn value() -> impl Strategy<Value = f64> {
+    any::<f64>().prop_map(|value| value + 0.0)
+}
+
+fn number_point() -> impl Strategy<Value = NumberDataPoint> {
+    (attributes(), any::<u64>(), 0..2u32, any::<bool>()).prop_map(
+        |(attributes, bits, flags, int)| {
+            let value = match int {
+                true => number_data_point::Value::AsInt(bits as i64),
+                false => number_data_point::Value::AsDouble(f64::from_bits(bits)),
+            };
+            NumberDataPoint {
+                attributes,
+                value: Some(value),
+                flags,
+                time_unix_nano: TIME * 1_000_000,
+                ..Default::default()
+            }
+        },
+    )
+}
+
+fn histogram_point() -> impl Strategy<Value = HistogramDataPoint> {
+    let buckets = vec(0u64..1 << 40, 1..6);
+    (attributes(), buckets, value(), 0..2u32).prop_map(|(attributes, counts, sum, flags)| {
+        HistogramDataPoint {
+            attributes,
+            count: counts.iter().sum(),
+            sum: Some(sum),
+            explicit_bounds: (1..counts.len()).map(|i| i as f64 * 0.5).collect(),
+            bucket_counts: counts,
+            flags,
+            time_unix_nano: TIME * 1_000_000,
+            ..Default::default()
+        }
+    })
+}
+
+fn summary_point() -> impl Strategy<Value = SummaryDataPoint> {
+    let quantiles = vec(value(), 0..4);
+    let rest = (any::<u32>(), value(), 0..2u32);
+    (attributes(), quantiles, rest).prop_map(|(attributes, values, (count, sum, flags))| {
+        let at = |(i, value)| ValueAtQuantile {
+            quantile: i as f64 / 10.0,
+            value,
+        };
+        SummaryDataPoint {
+            attributes,
+            count: count.into(),
+            sum,
+            quantile_values: values.into_iter().enumerate().map(at).collect(),
+            flags,
+            time_unix_nano: TIME * 1_000_000,
+            ..Default::default()
+        }
+    })
+}
+
+fn data() -> impl Strategy<Value = Data> {
+    prop_oneof![
+        vec(number_point(), 0..4).prop_map(|data_points| Data::Gauge(Gauge { data_points })),
+        vec(number_point(), 0..4).prop_map(|data_points| Data::Sum(Sum {
+            data_points,
+            ..Default::default()
+        })),
+        vec(histogram_point(), 0..3).prop_map(|data_points| Data::Histogram(Histogram {
+            data_points,
+            ..Default::default()
+        })),
+        vec(summary_point(), 0..3).prop_map(|data_points| Data::Summary(Summary { data_points })),
+    ]
+}
+
+fn metric(data: Data) -> Metric {
+    Metric {
+        name: "m".to_owned(),
+        data: Some(data),
+        ..Default::default()
+    }
+}
+
+proptest! {
+    #[test]
+    fn the_walker_agrees_with_its_oracle(names in vec("[a-z:_]{1,6}", 3), data in vec(data(), 0..4)) {
+        let metrics: Vec<_> = data
+            .into_iter()
+            .zip(names.iter().cycle())
+            .map(|(data, name)| Metric { name: name.clone(), ..metric(data) })
+            .collect();
+        let want: Vec<_> = metrics.iter().flat_map(oracle).collect();
+        let mut cache = RenderCache::new(1 << 20);
+        // The second time everything comes from the cache.
+        for _ in 0..2 {
+            let got = translate_with(metrics.clone(), wants(NativeHistograms::All), &mut cache);
+            prop_assert_eq!(got.units, want.len() as u64);
+            prop_assert_eq!(floats(&got), want.clone());
+        }
+    }
+
+    #[test]
+    fn no_bytes_panic(bytes: Vec<u8>) {
+        let stamp = Stamp::new(Arc::new(Facts::default()), Arc::new([]));
+        let mut sink = Sink::new(wants(NativeHistograms::All));
+        let mut cache = RenderCache::new(1 << 20);
+        let _ = Identity::new(&stamp, 1, &mut cache, &mut sink).resource_metrics(&bytes);
+    }
+
+    #[test]
+    fn exponential_histograms_are_native_ones(
+        counts in vec(0u64..3, 0..20),
+        offset in -10..10i32,
+        sum in option::of(value()),
+    ) {
+        let point = ExponentialHistogramDataPoint {
+            attributes: vec![attribute("job", "x")],
+            count: counts.iter().sum(),
+            sum,
+            scale: 3,
+            positive: Some(Buckets { offset, bucket_counts: counts.clone() }),
+            zero_threshold: 0.5,
+            time_unix_nano: TIME * 1_000_000,
+            ..Default::default()
+        };
+        let data_points = vec![point];
+        let data = Data::ExponentialHistogram(ExponentialHistogram { data_points, ..Default::default() });
+        let native = decode(&translate(vec![metric(data)]))[0].histograms[0].clone();
+        prop_assert_eq!((native.schema, native.timestamp), (3, TIME as i64));
+        prop_assert_eq!(native.sum.to_bits(), sum.unwrap_or(0.0).to_bits());
+        let want: Vec<_> = (i64::from(offset) + 1..).zip(counts).filter(|(_, n)| *n > 0).collect();
+        prop_assert_eq!(populated(&native), want);
+    }
+}
+
+/// The populated positive buckets of a native histogram.
+fn populated(histogram: &v1::Histogram) -> Vec<(i64, u64)> {
+    let (mut index, mut count) = (0i64, 0i64);
+    let mut deltas = histogram.positive_deltas.iter();
+    let mut out = Vec::new();
+    for span in &histogram.positive_spans {
+        index += i64::from(span.offset);
+        for _ in 0..span.length {
+            count += deltas.next().unwrap();
+            out.push((index, count as u64));
+            index += 1;
+        }
+    }
+    assert_eq!(deltas.next(), None);
+    out.retain(|(_, count)| *count > 0);
+    out
+}
+
+fn custom_buckets(flags: u32) -> Metric {
+    let point = HistogramDataPoint {
+        count: 6,
+        sum: Some(2.5),
+        explicit_bounds: vec![1.0, 2.0],
+        bucket_counts: vec![1, 0, 5],
+        flags,
+        ..Default::default()
+    };
+    let data_points = vec![point];
+    Metric {
+        metadata: vec![attribute("prometheus.histogram", "nhcb")],
+        ..metric(Data::Histogram(Histogram {
+            data_points,
+            ..Default::default()
+        }))
+    }
+}
+
+#[test]
+fn custom_buckets_stay_native_where_the_destination_takes_them() {
+    let translated = translate(vec![custom_buckets(0)]);
+    let native = &decode(&translated)[0].histograms[0];
+    assert_eq!((native.schema, native.sum), (CUSTOM_BUCKETS, 2.5));
+    assert_eq!(native.custom_values, [1.0, 2.0]);
+    assert_eq!(populated(native), [(0, 1), (2, 5)]);
+    assert_eq!(translated.units, 1);
+}
+
+#[test]
+fn custom_buckets_become_classic_ones_where_it_does_not() {
+    let mut cache = RenderCache::new(1 << 20);
+    let wants = wants(NativeHistograms::Exponential);
+    let translated = translate_with(vec![custom_buckets(0)], wants, &mut cache);
+    let values: Vec<_> = floats(&translated)
+        .iter()
+        .map(|s| f64::from_bits(s.2))
+        .collect();
+    assert_eq!(values, [1.0, 1.0, 6.0, 2.5, 6.0]);
+    // It was one sample where it was scraped.
+    assert_eq!((translated.units, translated.pieces[0].units), (1, 1));
+}
+
+#[test]
+fn a_native_series_ends_with_a_native_marker() {
+    let translated = translate(vec![custom_buckets(NO_RECORDED)]);
+    let native = &decode(&translated)[0].histograms[0];
+    assert_eq!(native.sum.to_bits(), STALE_NAN.to_bits());
+}
+
+const NO_RECORDED: u32 = crate::translate::NO_RECORDED_VALUE;
+
+#[test]
+fn a_histogram_that_otlp_cannot_express_comes_as_it_is() {
+    let histogram = v1::Histogram {
+        count: Some(v1::histogram::Count::CountFloat(1.5)),
+        sum: 3.0,
+        reset_hint: v1::histogram::ResetHint::Gauge as i32,
+        ..Default::default()
+    };
+    let carried = KeyValue {
+        key: HISTOGRAM_ATTRIBUTE.to_owned(),
+        value: Some(AnyValue {
+            value: Some(any_value::Value::BytesValue(histogram.encode_to_vec())),
+        }),
+        ..Default::default()
+    };
+    let point = NumberDataPoint {
+        attributes: vec![attribute("job", "x"), carried],
+        value: Some(number_data_point::Value::AsDouble(f64::NAN)),
+        time_unix_nano: TIME * 1_000_000,
+        ..Default::default()
+    };
+    let data_points = vec![point];
+    let series = decode(&translate(vec![metric(Data::Gauge(Gauge { data_points }))])).remove(0);
+    assert_eq!(series.labels.len(), 2);
+    let want = v1::Histogram {
+        timestamp: TIME as i64,
+        ..histogram
+    };
+    assert_eq!(series.histograms, [want]);
+}
+
+#[test]
+fn exemplars_go_to_the_bucket_they_fall_in() {
+    let exemplar = |value| Exemplar {
+        value: Some(opentelemetry_proto::tonic::metrics::v1::exemplar::Value::AsDouble(value)),
+        ..Default::default()
+    };
+    let point = HistogramDataPoint {
+        explicit_bounds: vec![1.0],
+        bucket_counts: vec![1, 2],
+        exemplars: vec![exemplar(1.0), exemplar(7.0), exemplar(8.0)],
+        ..Default::default()
+    };
+    let data_points = vec![point];
+    let data = Data::Histogram(Histogram {
+        data_points,
+        ..Default::default()
+    });
+    let series = decode(&translate(vec![metric(data)]));
+    let counts: Vec<_> = series.iter().map(|s| s.exemplars.len()).collect();
+    assert_eq!(counts, [1, 2, 0]);
+}
+
+#[test]
+fn what_the_destination_cannot_take_is_refused_visibly() {
+    let data_points = vec![ExponentialHistogramDataPoint::default()];
+    let data = Data::ExponentialHistogram(ExponentialHistogram {
+        data_points,
+        ..Default::default()
+    });
+    let mut cache = RenderCache::new(1 << 20);
+    let wants = wants(NativeHistograms::None);
+    let translated = translate_with(vec![metric(data)], wants, &mut cache);
+    assert_eq!(translated.refused.rejected, [(Reason::Unsupported, 1)]);
+    assert!(translated.problem.unwrap().contains("schema 0"));
+}

@@ -1,0 +1,127 @@
+//! Attributes as label values.
+
+use std::collections::BTreeMap;
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value};
+
+/// The text of an attribute's value: a string as it is, anything else as JSON.
+pub fn text(value: Option<&AnyValue>) -> String {
+    match value.and_then(|value| value.value.as_ref()) {
+        // The last is an index into a table that only profiles have.
+        None | Some(Value::StringValueStrindex(_)) => String::new(),
+        Some(Value::StringValue(text)) => text.clone(),
+        Some(Value::BytesValue(bytes)) => STANDARD.encode(bytes),
+        Some(value) => json(value),
+    }
+}
+
+fn json(value: &Value) -> String {
+    match value {
+        Value::StringValue(text) => quoted(text),
+        Value::BytesValue(bytes) => quoted(&STANDARD.encode(bytes)),
+        Value::BoolValue(value) => value.to_string(),
+        Value::IntValue(value) => value.to_string(),
+        Value::DoubleValue(value) => number(*value),
+        Value::StringValueStrindex(_) => "null".to_owned(),
+        Value::ArrayValue(array) => {
+            let items: Vec<_> = array
+                .values
+                .iter()
+                .map(|item| json_or_null(Some(item)))
+                .collect();
+            format!("[{}]", items.join(","))
+        }
+        Value::KvlistValue(list) => object(&list.values),
+    }
+}
+
+/// A map with its keys sorted; of two with one key the last wins.
+fn object(pairs: &[KeyValue]) -> String {
+    let sorted: BTreeMap<_, _> = pairs
+        .iter()
+        .map(|kv| (&kv.key, kv.value.as_ref()))
+        .collect();
+    let members: Vec<_> = sorted
+        .into_iter()
+        .map(|(key, value)| format!("{}:{}", quoted(key), json_or_null(value)))
+        .collect();
+    format!("{{{}}}", members.join(","))
+}
+
+fn json_or_null(value: Option<&AnyValue>) -> String {
+    let value = value.and_then(|value| value.value.as_ref());
+    value.map_or_else(|| "null".to_owned(), json)
+}
+
+/// A number as ECMAScript, and with it Go's JSON, writes it: no fraction where
+/// there is none, an exponent for the very small and the very large.
+fn number(value: f64) -> String {
+    let magnitude = value.abs();
+    if !value.is_finite() {
+        return mesh::float::plain(value);
+    }
+    if magnitude == 0.0 || (1e-6..1e21).contains(&magnitude) {
+        return mesh::float::plain(value);
+    }
+    let scientific = format!("{value:e}");
+    match scientific.split_once('e') {
+        Some((mantissa, exponent)) if !exponent.starts_with('-') => {
+            format!("{mantissa}e+{exponent}")
+        }
+        _ => scientific,
+    }
+}
+
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry_proto::tonic::common::v1::{ArrayValue, KeyValueList};
+
+    use super::*;
+
+    fn any(value: Value) -> AnyValue {
+        AnyValue { value: Some(value) }
+    }
+
+    fn pair(key: &str, value: Value) -> KeyValue {
+        KeyValue {
+            key: key.to_owned(),
+            value: Some(any(value)),
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn every_type_has_a_text() {
+        let is = |value, want: &str| assert_eq!(text(Some(&any(value))), want);
+        is(Value::StringValue("a \"b\"".to_owned()), "a \"b\"");
+        is(Value::BoolValue(true), "true");
+        is(Value::IntValue(-7), "-7");
+        is(Value::DoubleValue(1.0), "1");
+        is(Value::DoubleValue(0.25), "0.25");
+        is(Value::DoubleValue(1e21), "1e+21");
+        is(Value::DoubleValue(1.5e-7), "1.5e-7");
+        is(Value::DoubleValue(f64::INFINITY), "+Inf");
+        is(Value::BytesValue(vec![1, 2, 255]), "AQL/");
+        let values = vec![any(Value::StringValue("x".to_owned())), AnyValue::default()];
+        is(Value::ArrayValue(ArrayValue { values }), r#"["x",null]"#);
+        let values = vec![
+            pair("b", Value::IntValue(1)),
+            pair("a", Value::BoolValue(false)),
+        ];
+        is(
+            Value::KvlistValue(KeyValueList { values }),
+            r#"{"a":false,"b":1}"#,
+        );
+    }
+
+    #[test]
+    fn no_value_is_empty() {
+        assert_eq!(text(None), "");
+        assert_eq!(text(Some(&AnyValue::default())), "");
+    }
+}

@@ -1,0 +1,87 @@
+//! AWS credentials and region, found as every AWS tool finds them.
+//!
+//! The chain is the SDK's: environment, profile (with its SSO, processes and
+//! source profiles), web identity (IRSA), ECS and EKS Pod Identity, IMDSv2; keys
+//! given in the configuration come before it and a role to assume after it.
+
+use aws_config::{BehaviorVersion, Region, SdkConfig, sts::AssumeRoleProvider};
+use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
+use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
+
+use crate::config::Secret;
+
+/// What a configuration says of AWS, all of it optional.
+#[derive(Clone, Debug, Default)]
+pub struct AwsOptions {
+    /// Region; from the environment, the profile or IMDS unless given.
+    pub region: Option<String>,
+    /// Static access key and secret key.
+    pub keys: Option<(String, Secret)>,
+    /// Named profile.
+    pub profile: Option<String>,
+    /// Role to assume with the credentials found.
+    pub role_arn: Option<String>,
+    /// External id of that role.
+    pub external_id: Option<String>,
+    /// Use the FIPS endpoint of STS.
+    pub use_fips_sts: bool,
+}
+
+/// What the chain found.
+#[derive(Clone, Debug)]
+pub struct Aws {
+    /// The region, where anything told it.
+    pub region: Option<String>,
+    /// Where credentials come from. Each call asks the source anew.
+    pub credentials: SharedCredentialsProvider,
+}
+
+/// The name our sessions have in CloudTrail.
+const SESSION_NAME: &str = "promesh";
+
+// === impl AwsOptions ===
+
+impl AwsOptions {
+    /// Sets the chain up. Credentials are asked for only once they are needed, a
+    /// region that is not given right away.
+    pub async fn resolve(&self) -> Aws {
+        // The process has one TLS stack; the chain's default would bring another.
+        let http_client = aws_smithy_http_client::Builder::new()
+            .tls_provider(tls::Provider::Rustls(CryptoMode::Ring))
+            .build_https();
+        let mut loader = aws_config::defaults(BehaviorVersion::latest())
+            .http_client(http_client)
+            .use_fips(self.use_fips_sts);
+        if let Some(region) = &self.region {
+            loader = loader.region(Region::new(region.clone()));
+        }
+        if let Some(profile) = &self.profile {
+            loader = loader.profile_name(profile);
+        }
+        if let Some((access_key, secret_key)) = &self.keys {
+            let keys =
+                Credentials::new(access_key, secret_key.expose(), None, None, "configuration");
+            loader = loader.credentials_provider(keys);
+        }
+        let config = loader.load().await;
+        Aws {
+            region: config.region().map(ToString::to_string),
+            credentials: self.provider(&config).await,
+        }
+    }
+
+    async fn provider(&self, config: &SdkConfig) -> SharedCredentialsProvider {
+        let found = config.credentials_provider();
+        let found = found.expect("a loaded configuration always has a provider");
+        let Some(role) = &self.role_arn else {
+            return found;
+        };
+        let mut assumed = AssumeRoleProvider::builder(role)
+            .session_name(SESSION_NAME)
+            .configure(config);
+        if let Some(external_id) = &self.external_id {
+            assumed = assumed.external_id(external_id);
+        }
+        SharedCredentialsProvider::new(assumed.build_from_provider(found).await)
+    }
+}

@@ -29,11 +29,18 @@ use regex_automata::{Input, meta, util::primitives::NonMaxUsize};
 
 mod error;
 mod expand;
+mod parser;
 
 pub use self::error::RegexpError;
+use self::parser::Parsed;
 
 /// The expression of rules that give none.
 const DEFAULT: &str = "(.*)";
+
+/// Bytes an expression may have.
+const MAX_SOURCE: usize = 1 << 20;
+/// Bytes its automaton may have.
+const MAX_PROGRAM: usize = 64 << 20;
 
 /// A compiled expression, anchored at both ends. Cheap to clone.
 #[derive(Clone)]
@@ -61,17 +68,23 @@ impl Regexp {
     ///
     /// # Errors
     ///
-    /// Where Go refuses the expression, and where its program would be larger
-    /// than 64 MiB.
+    /// Where Go refuses the expression; where it has more than 1 MiB, nests deeper
+    /// than 100 levels, or its automaton would need more than 64 MiB.
     pub fn new(source: &str) -> Result<Self, RegexpError> {
-        let wrapped = format!("^(?s:{source})$");
-        let regex =
-            meta::Regex::new(&wrapped).map_err(|error| RegexpError::new(error.to_string()))?;
-        let groups = regex
-            .group_info()
-            .pattern_names(regex_automata::PatternID::ZERO)
-            .map(|name| name.map(str::to_owned))
-            .collect();
+        if source.len() > MAX_SOURCE {
+            let expected = format!("at most {MAX_SOURCE} bytes");
+            return Err(RegexpError::too_large(source, expected));
+        }
+        let wrapped = format!("{}{source}{}", error::PREFIX, error::SUFFIX);
+        let Parsed { hir, groups } =
+            parser::parse(&wrapped).map_err(|error| RegexpError::syntax(source, error))?;
+        let regex = meta::Builder::new()
+            .configure(meta::Config::new().nfa_size_limit(Some(MAX_PROGRAM)))
+            .build_from_hir(&hir)
+            .map_err(|_| {
+                let expected = format!("a program of at most {MAX_PROGRAM} bytes");
+                RegexpError::too_large(source, expected)
+            })?;
         Ok(Self(Arc::new(Program {
             source: source.to_owned(),
             regex,
@@ -95,11 +108,19 @@ impl Regexp {
         self.0.regex.is_match(text)
     }
 
-    /// The groups of the match in `text`, or `None` where there is none.
+    /// The groups of the first match in `text`, or `None` where there is none.
     pub fn captures<'r, 't>(&'r self, text: &'t str) -> Option<Captures<'r, 't>> {
+        self.captures_from(text, 0)
+    }
+
+    fn captures_from<'r, 't>(&'r self, text: &'t str, start: usize) -> Option<Captures<'r, 't>> {
+        if start > text.len() {
+            return None;
+        }
         let program = &*self.0;
         let mut slots = vec![None; program.groups.len() * 2];
-        program.regex.search_slots(&Input::new(text), &mut slots)?;
+        let input = Input::new(text).range(start..);
+        program.regex.search_slots(&input, &mut slots)?;
         Some(Captures {
             groups: &program.groups,
             text,
@@ -111,12 +132,23 @@ impl Regexp {
     /// there is none.
     ///
     /// An expression such as `a)|(b` undoes the anchors it is wrapped in, so that a
-    /// match need not be all of `text`.
+    /// match need not be all of `text`, nor the only one.
     pub fn replace_all(&self, text: &str, template: &str) -> Option<String> {
-        let captures = self.captures(text)?;
-        let mut out = String::with_capacity(text.len());
-        captures.expand(template, &mut out);
-        Some(out)
+        let mut replaced = None;
+        let (mut copied, mut from) = (0, 0);
+        while let Some(captures) = self.captures_from(text, from) {
+            let out: &mut String = replaced.get_or_insert_default();
+            let (start, end) = captures.span();
+            out.push_str(&text[copied..start]);
+            // An empty match right behind another match does not count.
+            if end > copied || start == 0 {
+                captures.expand(template, out);
+            }
+            copied = end;
+            let step = text[from..].chars().next().map_or(1, char::len_utf8);
+            from = end.max(from + step);
+        }
+        replaced.map(|out| out + &text[copied..])
     }
 }
 
@@ -169,6 +201,12 @@ impl fmt::Display for Regexp {
 // === impl Captures ===
 
 impl<'t> Captures<'_, 't> {
+    /// Where the match begins and ends.
+    fn span(&self) -> (usize, usize) {
+        let slot = |index: usize| self.slots[index].map_or(0, NonMaxUsize::get);
+        (slot(0), slot(1))
+    }
+
     /// What group `index` matched, the whole match being group 0. `None` where
     /// there is no such group or it took no part in the match.
     pub fn get(&self, index: usize) -> Option<&'t str> {
@@ -195,3 +233,6 @@ impl<'t> Captures<'_, 't> {
         expand::expand(self, template, out);
     }
 }
+
+#[cfg(test)]
+mod tests;

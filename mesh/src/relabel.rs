@@ -127,3 +127,6 @@ fn label_map(config: &RelabelConfig, labels: &mut LabelsBuilder) {
         labels.set(name, value);
     }
 }
+
+#[cfg(test)]
+mod tests;

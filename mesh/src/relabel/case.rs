@@ -43,3 +43,21 @@ fn title(c: char) -> char {
     };
     char::from_u32(u32::from(c) + offset).unwrap_or(c)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_letter_has_one_counterpart() {
+        assert_eq!(to_lower("İΑΣ ǅ ÀЖ"), "iασ ǆ àж");
+        assert_eq!(to_upper("ßﬁŉǰΐ ᾳᾀᾐᾠῃῳ ᾈ ıſ"), "ßﬁŉǰΐ ᾼᾈᾘᾨῌῼ ᾈ IS");
+    }
+
+    #[test]
+    fn all_else_stays() {
+        let text = "1_-/ 😀語";
+        assert_eq!(to_lower(text), text);
+        assert_eq!(to_upper(text), text);
+    }
+}

@@ -203,8 +203,8 @@ impl Sample {
     fn read(&mut self, parser: &impl Parser, family: &str) {
         self.labels.clear();
         parser.labels(&mut self.labels);
-        let bound = self.labels.iter().position(|(name, _)| name == BUCKET);
-        let bound = bound.map(|at| self.labels.remove(at).1);
+        let bounds = self.labels.extract_if(.., |(name, _)| name == BUCKET);
+        let bound = bounds.fold(None, |first, (_, bound)| first.or(Some(bound)));
         self.labels.sort_unstable();
         self.part = None;
         let Some((_, name)) = self.labels.iter_mut().find(|(name, _)| name == METRIC_NAME) else {

@@ -8,6 +8,7 @@ use mesh::labels::{BUCKET, METRIC_NAME, QUANTILE};
 use super::{
     MetricType, ParseError,
     cursor::Cursor,
+    float,
     label_block::{self, Dialect, Item},
     metadata::Metadata,
 };
@@ -73,15 +74,15 @@ pub(super) fn items<'a, D: Dialect>(raw: &'a [u8]) -> impl Iterator<Item = Item<
 }
 
 /// Reads the name of the family that a metadata line is about, still escaped.
+/// In quotes Prometheus lets the empty one pass.
 pub(super) fn family_name<'a>(cursor: &mut Cursor<'a>) -> Result<&'a [u8], ParseError> {
-    let name = match cursor.peek() {
-        Some(b'"') => label_block::quoted_name(cursor, true)?,
-        _ => cursor.take_metric_name(),
-    };
-    if name.is_empty() {
-        return Err(cursor.expected("a metric name"));
+    if cursor.peek() == Some(b'"') {
+        return label_block::quoted_name(cursor, true);
     }
-    Ok(name)
+    match cursor.take_metric_name() {
+        [] => Err(cursor.expected("a metric name")),
+        name => Ok(name),
+    }
 }
 
 /// Reads the brace that opens the labels, or nothing where there are none.
@@ -105,9 +106,12 @@ fn canonical<'a>(metric_type: MetricType, name: &str, value: Cow<'a, str>) -> Co
         MetricType::Histogram => name == BUCKET,
         _ => false,
     };
-    match super::float::value(value.as_bytes()) {
-        Some(number) if is_number => mesh::float::openmetrics(number).into(),
-        _ => value,
+    if !is_number {
+        return value;
+    }
+    match float::value(value.as_bytes()) {
+        Some(number) => mesh::float::openmetrics(number).into(),
+        None => value,
     }
 }
 

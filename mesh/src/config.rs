@@ -6,15 +6,23 @@
 //! mistake is found wherever the file is read first. The types here are what a
 //! file *means*: defaults filled in, `global` inherited, values checked.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt, io,
+    path::{Path, PathBuf},
+};
 
 use crate::labels::Labels;
 
 pub mod discovery;
+pub mod duration;
+mod expand;
 pub mod http;
 pub mod relabel;
 pub mod remote_write;
 pub mod scrape;
+pub mod size;
+mod yaml;
 
 /// A whole configuration file.
 #[derive(Clone, Debug)]
@@ -40,8 +48,71 @@ pub struct Secret(String);
 /// HTTP query parameters by name, in the order they are sent.
 pub type Params = BTreeMap<String, Vec<String>>;
 
-/// `refresh_interval` of the discovery mechanisms that poll.
-pub type RefreshInterval = Duration;
+/// A configuration that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub struct ConfigError {
+    path: PathBuf,
+    place: Option<(u64, u64)>,
+    message: String,
+}
+
+// === impl Config ===
+
+impl Config {
+    /// Reads the file at `path` and the files it names.
+    ///
+    /// # Errors
+    /// Where a file cannot be read or does not mean anything, with file, line and
+    /// column.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|e| ConfigError::unreadable(path, e))?;
+        Self::parse(&text, path, &|name| std::env::var(name).ok())
+    }
+
+    /// Reads `text` as if it stood in the file at `path`; `variable` answers what
+    /// environment variables are set to.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn parse(
+        text: &str,
+        path: &Path,
+        variable: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, ConfigError> {
+        yaml::file::load(text, path, variable)
+    }
+}
+
+// === impl ConfigError ===
+
+impl ConfigError {
+    fn in_file(path: &Path, problem: yaml::Problem) -> Self {
+        let place = problem.location.map(|at| (at.line(), at.column()));
+        Self {
+            path: path.to_owned(),
+            place: place.filter(|(line, _)| *line > 0),
+            message: problem.message,
+        }
+    }
+
+    fn unreadable(path: &Path, error: io::Error) -> Self {
+        Self {
+            path: path.to_owned(),
+            place: None,
+            message: error.to_string(),
+        }
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.path.display())?;
+        if let Some((line, column)) = self.place {
+            write!(f, ":{line}:{column}")?;
+        }
+        write!(f, ": {}", self.message)
+    }
+}
 
 // === impl Secret ===
 
@@ -62,3 +133,6 @@ impl std::fmt::Debug for Secret {
         f.write_str("<secret>")
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -34,6 +34,9 @@ pub enum DiscoveryConfig {
     Kubernetes(Box<KubernetesConfig>),
     /// `ec2_sd_configs`.
     Ec2(Box<Ec2Config>),
+    /// A mechanism of Prometheus that promesh does not have, by its key. A file
+    /// with one can be checked, not run: its targets would silently be missing.
+    Unsupported(String),
 }
 
 /// `file_sd_configs`.
@@ -176,4 +179,30 @@ pub struct Ec2Config {
     pub filters: Vec<(String, Vec<String>)>,
     /// How the API is reached.
     pub http: HttpClientConfig,
+}
+
+// === impl KubernetesRole ===
+
+impl KubernetesRole {
+    /// All roles.
+    pub const ALL: [Self; 6] = [
+        Self::Node,
+        Self::Service,
+        Self::Pod,
+        Self::Endpoints,
+        Self::EndpointSlice,
+        Self::Ingress,
+    ];
+
+    /// The role's name in a configuration file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Node => "node",
+            Self::Service => "service",
+            Self::Pod => "pod",
+            Self::Endpoints => "endpoints",
+            Self::EndpointSlice => "endpointslice",
+            Self::Ingress => "ingress",
+        }
+    }
 }

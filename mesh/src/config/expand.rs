@@ -1,0 +1,68 @@
+//! `${VAR}` in `external_labels`, the one place where Prometheus expands.
+
+/// Replaces `$VAR` and `${VAR}` by what `variable` answers and `$$` by `$`. What
+/// is not set becomes nothing; braces without a name are dropped, as Go does.
+pub(super) fn expand(text: &str, variable: impl Fn(&str) -> Option<String>) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(dollar) = rest.find('$') {
+        out.push_str(&rest[..dollar]);
+        rest = &rest[dollar + 1..];
+        let (name, after) = name(rest);
+        match name {
+            // A dollar before something that is no name stays.
+            Some("") if after.len() == rest.len() => out.push('$'),
+            Some("$") => out.push('$'),
+            Some(name) => out.push_str(&variable(name).unwrap_or_default()),
+            None => {}
+        }
+        rest = after;
+    }
+    out.push_str(rest);
+    out
+}
+
+/// The name after a dollar and the text after the name; `None` for bad syntax,
+/// which is dropped.
+fn name(text: &str) -> (Option<&str>, &str) {
+    if let Some(braced) = text.strip_prefix('{') {
+        return match braced.find('}') {
+            Some(0) => (None, &braced[1..]),
+            Some(end) => (Some(&braced[..end]), &braced[end + 1..]),
+            None => (None, braced),
+        };
+    }
+    let special = |c: char| "*#$@!?-".contains(c) || c.is_ascii_digit();
+    if text.starts_with(special) {
+        return (Some(&text[..1]), &text[1..]);
+    }
+    let end = text
+        .find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+        .unwrap_or(text.len());
+    (Some(&text[..end]), &text[end..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::expand;
+
+    #[test]
+    fn variables_are_expanded_as_go_does() {
+        let variable = |name: &str| (name == "TEST").then(|| "value".to_owned());
+        for (text, expanded) in [
+            ("plain", "plain"),
+            ("${TEST}", "value"),
+            ("$TEST-x", "value-x"),
+            ("foo${TEST}bar", "foovaluebar"),
+            ("foo$$bar", "foo$bar"),
+            ("foo$${TEST}", "foo${TEST}"),
+            ("${UNSET}", ""),
+            ("${}x", "x"),
+            ("a$", "a$"),
+            ("a$ b", "a$ b"),
+            ("${TEST", "TEST"),
+        ] {
+            assert_eq!(expand(text, variable), expanded, "{text}");
+        }
+    }
+}

@@ -1,0 +1,101 @@
+use std::{path::Path, time::Duration};
+
+use super::{Config, discovery::DiscoveryConfig};
+
+fn parse(text: &str) -> Result<Config, String> {
+    Config::parse(text, Path::new("p.yml"), &|_| None).map_err(|error| error.to_string())
+}
+
+#[test]
+fn a_mistake_is_named_with_its_place() {
+    for (text, expected) in [
+        (
+            "global:\n  scrape_intervall: 1s\n",
+            "p.yml:2:3: unknown field `scrape_intervall`",
+        ),
+        (
+            "global:\n  scrape_interval: 1 minute\n",
+            "p.yml:2:20: \"1 minute\" is no duration",
+        ),
+        (
+            "scrape_configs:\n- job_name: a\n  sample_limit: many\n",
+            "p.yml:3:17: ",
+        ),
+        (
+            "scrape_configs:\n- job_name: a\n  bogus: 1\n",
+            "p.yml:3:3: unknown field `bogus`",
+        ),
+        (
+            "scrape_configs:\n- job_name: a\n- job_name: a\n",
+            "p.yml: found multiple scrape configs with job name \"a\"",
+        ),
+        (
+            "scrape_configs:\n- job_name: a\n  relabel_configs:\n  - regex: '('\n    action: keep\n",
+            "p.yml:4:12: ",
+        ),
+        (
+            "scrape_configs:\n- job_name: a\n  scrape_timeout: 2m\n",
+            "p.yml:2:3: scrape timeout greater than scrape interval",
+        ),
+        ("scrape_configs: [}\n", "p.yml:1:"),
+    ] {
+        let error = parse(text).unwrap_err();
+        assert!(error.starts_with(expected), "{text}: {error}");
+    }
+}
+
+#[test]
+fn no_secret_is_printed() {
+    let text = "remote_write:\n- url: http://h/\n  basic_auth:\n    username: u\n    password: hunter2\n    bogus: x\n";
+    assert!(!parse(text).unwrap_err().contains("hunter2"));
+    let good = text.replace("    bogus: x\n", "");
+    assert!(!format!("{:?}", parse(&good).unwrap()).contains("hunter2"));
+}
+
+#[test]
+fn a_bomb_of_aliases_is_refused() {
+    let mut text = "a0: &a0 [x, x]\n".to_owned();
+    for i in 1..40 {
+        text.push_str(&format!("a{i}: &a{i} [*a{}, *a{}]\n", i - 1, i - 1));
+    }
+    assert!(parse(&text).is_err());
+}
+
+#[test]
+fn scrape_configs_inherit_from_global() {
+    let config = parse(
+        "global: {scrape_interval: 15s, sample_limit: 7, body_size_limit: 1KB}\n\
+         scrape_configs:\n\
+         - job_name: a\n\
+         - {job_name: b, scrape_interval: 5s, sample_limit: 9}\n",
+    )
+    .unwrap();
+    let [a, b] = &config.scrape_configs[..] else {
+        panic!("{config:?}")
+    };
+    assert_eq!(
+        (a.scrape_interval, a.scrape_timeout),
+        (Duration::from_secs(15), Duration::from_secs(10))
+    );
+    assert_eq!(
+        (b.scrape_interval, b.scrape_timeout),
+        (Duration::from_secs(5), Duration::from_secs(5))
+    );
+    assert_eq!(
+        (a.sample_limit, b.sample_limit, b.body_size_limit),
+        (7, 9, 1024)
+    );
+}
+
+#[test]
+fn what_promesh_does_not_have_is_carried_by_name() {
+    let config = parse(
+        "rule_files: [a.yml]\n\
+         scrape_configs:\n\
+         - job_name: a\n  consul_sd_configs: [{server: x}]\n",
+    )
+    .unwrap();
+    assert_eq!(config.ignored_sections, ["rule_files"]);
+    let unsupported = DiscoveryConfig::Unsupported("consul_sd_configs".to_owned());
+    assert_eq!(config.scrape_configs[0].discovery, [unsupported]);
+}

@@ -1,0 +1,492 @@
+//! HTTP client settings as they are written.
+//!
+//! They stand among the keys of whatever section uses them, and a strict struct
+//! cannot be flattened into another one: [`with_http`] writes them into each.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use url::Url;
+
+use super::{Context, Problem, scalar::Text};
+use crate::config::{
+    Params, Secret,
+    http::{
+        Auth, HttpClientConfig, OAuth2Config, PemSource, ProxyConfig, SecretSource, TlsConfig,
+        TlsVersion,
+    },
+};
+
+/// The HTTP client's keys.
+#[derive(Debug, Default)]
+pub(in crate::config) struct Http {
+    pub(in crate::config) basic_auth: Option<BasicAuth>,
+    pub(in crate::config) authorization: Option<Authorization>,
+    pub(in crate::config) oauth2: Option<OAuth2>,
+    pub(in crate::config) bearer_token: Option<Text<Secret>>,
+    pub(in crate::config) bearer_token_file: Option<String>,
+    pub(in crate::config) tls_config: Option<Tls>,
+    pub(in crate::config) follow_redirects: Option<bool>,
+    pub(in crate::config) enable_http2: Option<bool>,
+    pub(in crate::config) proxy: Proxy,
+    pub(in crate::config) http_headers: Option<BTreeMap<String, Header>>,
+}
+
+/// The proxy's keys.
+#[derive(Debug, Default)]
+pub(in crate::config) struct Proxy {
+    pub(in crate::config) proxy_url: Option<String>,
+    pub(in crate::config) no_proxy: Option<String>,
+    pub(in crate::config) proxy_from_environment: Option<bool>,
+    pub(in crate::config) proxy_connect_header: Option<BTreeMap<String, Vec<Text<Secret>>>>,
+}
+
+/// Declares a strict struct with the HTTP client's keys among its own.
+macro_rules! with_http {
+    ($(#[$meta:meta])* struct $name:ident { $($(#[$field_meta:meta])* $field:ident: $type:ty,)* }) => {
+        $(#[$meta])*
+        #[derive(Debug, serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub(in crate::config) struct $name {
+            $($(#[$field_meta])* $field: $type,)*
+            basic_auth: Option<crate::config::yaml::http::BasicAuth>,
+            authorization: Option<crate::config::yaml::http::Authorization>,
+            oauth2: Option<crate::config::yaml::http::OAuth2>,
+            bearer_token: Option<crate::config::yaml::scalar::Text<crate::config::Secret>>,
+            bearer_token_file: Option<String>,
+            tls_config: Option<crate::config::yaml::http::Tls>,
+            follow_redirects: Option<bool>,
+            enable_http2: Option<bool>,
+            proxy_url: Option<String>,
+            no_proxy: Option<String>,
+            proxy_from_environment: Option<bool>,
+            proxy_connect_header: Option<
+                std::collections::BTreeMap<
+                    String,
+                    Vec<crate::config::yaml::scalar::Text<crate::config::Secret>>,
+                >,
+            >,
+            http_headers: Option<
+                std::collections::BTreeMap<String, crate::config::yaml::http::Header>,
+            >,
+        }
+
+        impl $name {
+            fn take_http(&mut self) -> crate::config::yaml::http::Http {
+                crate::config::yaml::http::Http {
+                    basic_auth: self.basic_auth.take(),
+                    authorization: self.authorization.take(),
+                    oauth2: self.oauth2.take(),
+                    bearer_token: self.bearer_token.take(),
+                    bearer_token_file: self.bearer_token_file.take(),
+                    tls_config: self.tls_config.take(),
+                    follow_redirects: self.follow_redirects.take(),
+                    enable_http2: self.enable_http2.take(),
+                    proxy: crate::config::yaml::http::Proxy {
+                        proxy_url: self.proxy_url.take(),
+                        no_proxy: self.no_proxy.take(),
+                        proxy_from_environment: self.proxy_from_environment.take(),
+                        proxy_connect_header: self.proxy_connect_header.take(),
+                    },
+                    http_headers: self.http_headers.take(),
+                }
+            }
+        }
+    };
+}
+pub(in crate::config) use with_http;
+
+/// `basic_auth`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct BasicAuth {
+    username: Option<String>,
+    username_file: Option<String>,
+    password: Option<Text<Secret>>,
+    password_file: Option<String>,
+}
+
+/// `authorization`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct Authorization {
+    r#type: Option<String>,
+    credentials: Option<Text<Secret>>,
+    credentials_file: Option<String>,
+}
+
+/// `oauth2`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct OAuth2 {
+    client_id: Option<String>,
+    client_secret: Option<Text<Secret>>,
+    client_secret_file: Option<String>,
+    scopes: Option<Vec<String>>,
+    token_url: Option<Text<Url>>,
+    endpoint_params: Option<BTreeMap<String, String>>,
+    tls_config: Option<Tls>,
+    proxy_url: Option<String>,
+    no_proxy: Option<String>,
+    proxy_from_environment: Option<bool>,
+    proxy_connect_header: Option<BTreeMap<String, Vec<Text<Secret>>>>,
+}
+
+/// `tls_config`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct Tls {
+    ca: Option<Text<Secret>>,
+    ca_file: Option<String>,
+    cert: Option<Text<Secret>>,
+    cert_file: Option<String>,
+    key: Option<Text<Secret>>,
+    key_file: Option<String>,
+    server_name: Option<String>,
+    insecure_skip_verify: Option<bool>,
+    min_version: Option<Text<TlsVersion>>,
+    max_version: Option<Text<TlsVersion>>,
+}
+
+/// One entry of `http_headers`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct Header {
+    values: Option<Vec<String>>,
+    secrets: Option<Vec<Text<Secret>>>,
+    files: Option<Vec<String>>,
+}
+
+/// Headers that the client sets itself or that another key sets.
+const RESERVED_HEADERS: [&str; 15] = [
+    "accept",
+    "accept-encoding",
+    "authorization",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "host",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "user-agent",
+    "x-prometheus-remote-write-version",
+    "x-prometheus-scrape-timeout-seconds",
+];
+
+// === impl Http ===
+
+impl Http {
+    /// Whether no key is given.
+    pub(in crate::config) fn is_default(&self) -> bool {
+        self.basic_auth.is_none()
+            && self.authorization.is_none()
+            && self.oauth2.is_none()
+            && self.bearer_token.is_none()
+            && self.bearer_token_file.is_none()
+            && self.tls_config.is_none()
+            && self.follow_redirects.is_none()
+            && self.enable_http2.is_none()
+            && self.proxy.is_default()
+            && self.http_headers.is_none()
+    }
+
+    pub(in crate::config) fn build(
+        self,
+        context: Context<'_>,
+    ) -> Result<HttpClientConfig, Problem> {
+        self.check_exclusive()?;
+        let bearer = secret(self.bearer_token, self.bearer_token_file, context);
+        let auth = match (self.basic_auth, self.authorization, self.oauth2, bearer) {
+            (Some(basic), ..) => Some(basic.build(context)?),
+            (None, Some(authorization), ..) => Some(authorization.build(context)?),
+            (None, None, Some(oauth2), _) => Some(oauth2.build(context)?),
+            (None, None, None, Some(credentials)) => Some(Auth::Authorization {
+                scheme: "Bearer".to_owned(),
+                credentials,
+            }),
+            (None, None, None, None) => None,
+        };
+        let headers = self.http_headers.unwrap_or_default().into_iter();
+        Ok(HttpClientConfig {
+            auth,
+            tls: self.tls_config.unwrap_or_default().build(context)?,
+            follow_redirects: self.follow_redirects.unwrap_or(true),
+            enable_http2: self.enable_http2.unwrap_or(true),
+            proxy: self.proxy.build()?,
+            http_headers: headers
+                .map(|(name, header)| header.build(name, context))
+                .collect::<Result<_, _>>()?,
+        })
+    }
+
+    fn check_exclusive(&self) -> Result<(), Problem> {
+        if self.bearer_token.is_some() && self.bearer_token_file.is_some() {
+            return Err(Problem::new(
+                "at most one of bearer_token & bearer_token_file must be configured",
+            ));
+        }
+        let bearer = self.bearer_token.is_some() || self.bearer_token_file.is_some();
+        if bearer && (self.basic_auth.is_some() || self.oauth2.is_some()) {
+            return Err(Problem::new(
+                "at most one of basic_auth, oauth2, bearer_token & bearer_token_file must be configured",
+            ));
+        }
+        if bearer && self.authorization.is_some() {
+            return Err(Problem::new(
+                "authorization is not compatible with bearer_token & bearer_token_file",
+            ));
+        }
+        let ways = [
+            self.basic_auth.is_some(),
+            self.oauth2.is_some(),
+            self.authorization.is_some(),
+        ];
+        if ways.into_iter().filter(|given| *given).count() > 1 {
+            return Err(Problem::new(
+                "at most one of basic_auth, oauth2 & authorization must be configured",
+            ));
+        }
+        Ok(())
+    }
+}
+
+// === impl BasicAuth ===
+
+impl BasicAuth {
+    fn build(self, context: Context<'_>) -> Result<Auth, Problem> {
+        at_most_one(
+            &self.username,
+            &self.username_file,
+            "basic_auth: username & username_file",
+        )?;
+        at_most_one(
+            &self.password,
+            &self.password_file,
+            "basic_auth: password & password_file",
+        )?;
+        let username = self.username.map(|name| Text(Secret::new(name)));
+        let username = secret(username, self.username_file, context);
+        Ok(Auth::Basic {
+            username: username.unwrap_or(SecretSource::Inline(Secret::default())),
+            password: secret(self.password, self.password_file, context),
+        })
+    }
+}
+
+// === impl Authorization ===
+
+impl Authorization {
+    fn build(self, context: Context<'_>) -> Result<Auth, Problem> {
+        at_most_one(
+            &self.credentials,
+            &self.credentials_file,
+            "authorization: credentials & credentials_file",
+        )?;
+        let scheme = self.r#type.unwrap_or_default();
+        let scheme = if scheme.trim().is_empty() {
+            "Bearer"
+        } else {
+            scheme.trim()
+        };
+        if scheme.eq_ignore_ascii_case("basic") {
+            return Err(Problem::new(
+                "authorization type cannot be set to \"basic\", use \"basic_auth\" instead",
+            ));
+        }
+        let credentials = secret(self.credentials, self.credentials_file, context);
+        Ok(Auth::Authorization {
+            scheme: scheme.to_owned(),
+            credentials: credentials.unwrap_or(SecretSource::Inline(Secret::default())),
+        })
+    }
+}
+
+// === impl OAuth2 ===
+
+impl OAuth2 {
+    fn build(self, context: Context<'_>) -> Result<Auth, Problem> {
+        at_most_one(
+            &self.client_secret,
+            &self.client_secret_file,
+            "oauth2: client_secret & client_secret_file",
+        )?;
+        let proxy = Proxy {
+            proxy_url: self.proxy_url,
+            no_proxy: self.no_proxy,
+            proxy_from_environment: self.proxy_from_environment,
+            proxy_connect_header: self.proxy_connect_header,
+        };
+        let client_id = self.client_id.filter(|id| !id.is_empty());
+        let endpoint_params = self.endpoint_params.unwrap_or_default().into_iter();
+        Ok(Auth::OAuth2(Box::new(OAuth2Config {
+            client_id: client_id
+                .ok_or_else(|| Problem::new("oauth2: client_id must be configured"))?,
+            client_secret: secret(self.client_secret, self.client_secret_file, context)
+                .ok_or_else(|| {
+                    Problem::new(
+                        "oauth2: either client_secret or client_secret_file must be configured",
+                    )
+                })?,
+            scopes: self.scopes.unwrap_or_default(),
+            token_url: self
+                .token_url
+                .ok_or_else(|| Problem::new("oauth2: token_url must be configured"))?
+                .0,
+            endpoint_params: endpoint_params
+                .map(|(k, v)| (k, vec![v]))
+                .collect::<Params>(),
+            tls: self.tls_config.unwrap_or_default().build(context)?,
+            proxy: proxy.build()?,
+        })))
+    }
+}
+
+// === impl Tls ===
+
+impl Tls {
+    fn build(self, context: Context<'_>) -> Result<TlsConfig, Problem> {
+        at_most_one(&self.ca, &self.ca_file, "tls_config: ca & ca_file")?;
+        at_most_one(&self.cert, &self.cert_file, "tls_config: cert & cert_file")?;
+        at_most_one(&self.key, &self.key_file, "tls_config: key & key_file")?;
+        let config = TlsConfig {
+            ca: pem(self.ca, self.ca_file, context),
+            cert: pem(self.cert, self.cert_file, context),
+            key: pem(self.key, self.key_file, context),
+            server_name: self.server_name.filter(|name| !name.is_empty()),
+            insecure_skip_verify: self.insecure_skip_verify.unwrap_or(false),
+            min_version: self.min_version.map(|v| v.0),
+            max_version: self.max_version.map(|v| v.0),
+        };
+        if config.cert.is_some() != config.key.is_some() {
+            return Err(Problem::new(
+                "tls_config: cert and key must be configured together",
+            ));
+        }
+        if let (Some(min), Some(max)) = (config.min_version, config.max_version)
+            && min > max
+        {
+            return Err(Problem::new(
+                "tls_config: max_version is older than min_version",
+            ));
+        }
+        Ok(config)
+    }
+}
+
+// === impl Proxy ===
+
+impl Proxy {
+    fn is_default(&self) -> bool {
+        self.proxy_url.is_none()
+            && self.no_proxy.is_none()
+            && self.proxy_from_environment.is_none()
+            && self.proxy_connect_header.is_none()
+    }
+
+    fn build(self) -> Result<ProxyConfig, Problem> {
+        let url = self.proxy_url.filter(|url| !url.is_empty());
+        let url = url
+            .map(|url| {
+                url.parse::<Url>()
+                    .map_err(|e| Problem::new(format!("proxy_url {url:?}: {e}")))
+            })
+            .transpose()?;
+        let no_proxy = self.no_proxy.unwrap_or_default();
+        let from_environment = self.proxy_from_environment.unwrap_or(false);
+        if from_environment && url.is_some() {
+            return Err(Problem::new(
+                "if proxy_from_environment is configured, proxy_url must not be configured",
+            ));
+        }
+        if from_environment && !no_proxy.is_empty() {
+            return Err(Problem::new(
+                "if proxy_from_environment is configured, no_proxy must not be configured",
+            ));
+        }
+        if url.is_none() && !no_proxy.is_empty() {
+            return Err(Problem::new(
+                "if no_proxy is configured, proxy_url must also be configured",
+            ));
+        }
+        let headers = self.proxy_connect_header.unwrap_or_default();
+        if !headers.is_empty() && url.is_none() && !from_environment {
+            return Err(Problem::new(
+                "if proxy_connect_header is configured, proxy_url or proxy_from_environment must also be configured",
+            ));
+        }
+        Ok(ProxyConfig {
+            url,
+            no_proxy,
+            from_environment,
+            connect_header: headers
+                .into_iter()
+                .map(|(name, values)| (name, values.into_iter().map(|v| v.0).collect()))
+                .collect(),
+        })
+    }
+}
+
+// === impl Header ===
+
+impl Header {
+    fn build(
+        self,
+        name: String,
+        context: Context<'_>,
+    ) -> Result<(String, Vec<SecretSource>), Problem> {
+        let lower = name.to_ascii_lowercase();
+        if RESERVED_HEADERS.contains(&lower.as_str()) || lower.starts_with("proxy-") {
+            return Err(Problem::new(format!(
+                "setting header {name:?} is not allowed"
+            )));
+        }
+        if name.parse::<http::HeaderName>().is_err() {
+            return Err(Problem::new(format!("{name:?} is no header name")));
+        }
+        let inline = self.values.into_iter().flatten().map(Secret::new);
+        let secrets = self.secrets.into_iter().flatten().map(|secret| secret.0);
+        let files = self.files.into_iter().flatten();
+        let values = inline
+            .chain(secrets)
+            .map(SecretSource::Inline)
+            .chain(files.map(|file| SecretSource::File(context.path(file))))
+            .collect();
+        Ok((name, values))
+    }
+}
+
+fn at_most_one<A, B>(one: &Option<A>, other: &Option<B>, names: &str) -> Result<(), Problem> {
+    if one.is_some() && other.is_some() {
+        return Err(Problem::new(format!(
+            "at most one of {names} must be configured"
+        )));
+    }
+    Ok(())
+}
+
+fn secret(
+    inline: Option<Text<Secret>>,
+    file: Option<String>,
+    context: Context<'_>,
+) -> Option<SecretSource> {
+    match (inline, file.filter(|file| !file.is_empty())) {
+        (Some(inline), _) => Some(SecretSource::Inline(inline.0)),
+        (None, Some(file)) => Some(SecretSource::File(context.path(file))),
+        (None, None) => None,
+    }
+}
+
+fn pem(
+    inline: Option<Text<Secret>>,
+    file: Option<String>,
+    context: Context<'_>,
+) -> Option<PemSource> {
+    match secret(inline, file, context)? {
+        SecretSource::Inline(pem) if pem.expose().is_empty() => None,
+        SecretSource::Inline(pem) => Some(PemSource::Inline(pem)),
+        SecretSource::File(path) => Some(PemSource::File(path)),
+    }
+}

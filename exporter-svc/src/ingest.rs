@@ -219,4 +219,4 @@ fn malformed(error: impl std::fmt::Display) -> Status {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -173,7 +173,7 @@ async fn destinations(args: &Args, registered: &Registered) -> Result<Destinatio
     let options = args.remote_write.options();
     let mut all = Vec::with_capacity(config.remote_write.len());
     for entry in &config.remote_write {
-        let started = Destination::start(entry, &options, registered).await;
+        let started = Destination::start(entry, &config.otlp, &options, registered).await;
         all.push(started.map_err(|source| Error::Destination {
             file: file(),
             source,

@@ -89,3 +89,79 @@ impl UnaryService<Bytes> for Export {
         Box::pin(async move { ingest.export(request).await })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use opentelemetry_proto::tonic::collector::metrics::v1::{
+        ExportMetricsServiceRequest, metrics_service_client::MetricsServiceClient,
+    };
+    use prost::Message;
+    use tonic::{
+        Code,
+        transport::{Channel, Server, server::TcpIncoming},
+    };
+
+    use super::*;
+    use crate::ingest::tests::{Backend, Scripted, batch, ingest};
+
+    /// Serves Exports for `backend` and connects a stock client.
+    async fn client(backend: &Backend, max_bytes: usize) -> MetricsServiceClient<Channel> {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = MetricsServer::new(ingest(&[&backend.serve().await]).await, max_bytes);
+        let serving = Server::builder().add_service(server);
+        tokio::spawn(serving.serve_with_incoming(TcpIncoming::from(listener)));
+        MetricsServiceClient::connect(format!("http://{address}"))
+            .await
+            .unwrap()
+    }
+
+    fn request(series: &[(&str, i64)]) -> ExportMetricsServiceRequest {
+        ExportMetricsServiceRequest::decode(batch(series)).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_stock_client_can_talk_to_it() {
+        let backend = Backend::default();
+        let client = client(&backend, 1 << 20).await;
+        let clients = [
+            client.clone(),
+            client.clone().send_compressed(CompressionEncoding::Gzip),
+            client.send_compressed(CompressionEncoding::Zstd),
+        ];
+        for (i, mut client) in clients.into_iter().enumerate() {
+            let response = client
+                .export(request(&[("up", i as i64 + 1)]))
+                .await
+                .unwrap();
+            assert_eq!(response.into_inner().partial_success, None);
+        }
+        assert_eq!(backend.requests().len(), 3);
+    }
+
+    #[tokio::test]
+    async fn the_sender_s_deadline_holds() {
+        let backend = Backend::default();
+        backend.script(Scripted::Held);
+        let mut client = client(&backend, 1 << 20).await;
+        let mut request = Request::new(request(&[("up", 1)]));
+        request.set_timeout(Duration::from_millis(500));
+        let status = client.export(request).await.unwrap_err();
+        // Our own words, not those of tonic's timer on either side.
+        assert_eq!(status.code(), Code::DeadlineExceeded);
+        assert_eq!(status.message(), "no answer before the deadline");
+    }
+
+    #[tokio::test]
+    async fn what_is_too_large_is_refused() {
+        let mut client = client(&Backend::default(), 100).await;
+        let name = "m".repeat(200);
+        let status = client.export(request(&[(&name, 1)])).await.unwrap_err();
+        assert!(
+            matches!(status.code(), Code::OutOfRange | Code::ResourceExhausted),
+            "{status:?}"
+        );
+    }
+}

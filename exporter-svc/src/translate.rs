@@ -17,8 +17,12 @@ use mesh::{
 use self::{
     cache::RenderCache,
     identity::Identity,
+    otlp::{Otlp, OtlpRules},
     sink::{Sink, Translated, Wants},
 };
+use opentelemetry_proto::tonic::metrics::v1::ResourceMetrics;
+use prost::Message;
+
 use crate::{
     ha::Stamp,
     wire::{Fields, WireError},
@@ -29,6 +33,8 @@ pub mod exemplar;
 pub mod exponential;
 pub mod identity;
 pub mod labels;
+pub mod name;
+pub mod otlp;
 pub mod sink;
 
 /// The value of a staleness marker: one particular NaN.
@@ -42,6 +48,7 @@ pub const NO_RECORDED_VALUE: u32 = 1;
 pub struct Translator {
     wants: Wants,
     rules: Arc<[RelabelConfig]>,
+    otlp: OtlpRules,
     stamps: Mutex<Stamps>,
     /// One cache for the resources that hash to it, so that translations of
     /// different targets do not wait for each other.
@@ -66,11 +73,17 @@ const CACHES: usize = 32;
 
 impl Translator {
     /// A translator for a destination, with a cache of about this many bytes.
-    pub fn new(wants: Wants, rules: Arc<[RelabelConfig]>, cache_bytes: usize) -> Self {
+    pub fn new(
+        wants: Wants,
+        rules: Arc<[RelabelConfig]>,
+        otlp: OtlpRules,
+        cache_bytes: usize,
+    ) -> Self {
         let cache = || Mutex::new(RenderCache::new(cache_bytes / CACHES));
         Self {
             wants,
             rules,
+            otlp,
             stamps: Mutex::default(),
             caches: std::iter::repeat_with(cache).take(CACHES).collect(),
         }
@@ -87,9 +100,15 @@ impl Translator {
     ) -> Result<Translated, WireError> {
         let mut sink = Sink::new(self.wants);
         let (id, stamp) = self.stamp(facts);
-        for resource in resources {
-            match facts.origin {
-                Origin::Scrape | Origin::Otlp => {
+        match facts.origin {
+            Origin::Otlp => {
+                let mut otlp = Otlp::new(&self.otlp, &stamp, &mut sink);
+                for resource in resources {
+                    otlp.resource_metrics(ResourceMetrics::decode(resource.as_ref())?);
+                }
+            }
+            Origin::Scrape => {
+                for resource in resources {
                     let cache = &self.caches[part(resource)?];
                     // A cache is whole after every call, whatever panicked.
                     let mut cache = cache.lock().unwrap_or_else(PoisonError::into_inner);

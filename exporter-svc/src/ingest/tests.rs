@@ -31,7 +31,7 @@ use crate::remote_write::piece::RequestLimits;
 
 /// A backend that answers as scripted and writes down what it was sent.
 #[derive(Clone, Default)]
-struct Backend(Arc<BackendState>);
+pub(crate) struct Backend(Arc<BackendState>);
 
 #[derive(Default)]
 struct BackendState {
@@ -42,7 +42,7 @@ struct BackendState {
 }
 
 /// One scripted answer.
-enum Scripted {
+pub(crate) enum Scripted {
     Answer(u16, &'static str, Option<&'static str>),
     /// Answers 200 once released.
     Held,
@@ -52,7 +52,7 @@ enum Scripted {
 
 impl Backend {
     /// Serves on a loopback port and returns the URL to post to.
-    async fn serve(&self) -> String {
+    pub(crate) async fn serve(&self) -> String {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let routes = Router::new()
@@ -62,12 +62,12 @@ impl Backend {
         format!("http://{address}/write")
     }
 
-    fn script(&self, scripted: Scripted) {
+    pub(crate) fn script(&self, scripted: Scripted) {
         self.0.script.lock().unwrap().push_back(scripted);
     }
 
     /// Names of the series of each request, with their times.
-    fn requests(&self) -> Vec<Vec<(String, i64)>> {
+    pub(crate) fn requests(&self) -> Vec<Vec<(String, i64)>> {
         let requests = self.0.requests.lock().unwrap();
         let name = |series: &v1::TimeSeries| {
             let name = series.labels.iter().find(|l| l.name == "__name__").unwrap();
@@ -77,7 +77,7 @@ impl Backend {
         requests.iter().map(names).collect()
     }
 
-    async fn has(&self, requests: usize) {
+    pub(crate) async fn has(&self, requests: usize) {
         while self.0.requests.lock().unwrap().len() < requests {
             self.0.arrived.notified().await;
         }
@@ -142,7 +142,7 @@ pub(crate) fn entry(url: &str) -> RemoteWriteConfig {
 }
 
 /// An exporter in front of these backends.
-async fn ingest(urls: &[&str]) -> Arc<Ingest> {
+pub(crate) async fn ingest(urls: &[&str]) -> Arc<Ingest> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut registry = Registry::default();
     let registered = Registered::register(&mut registry);
@@ -158,7 +158,7 @@ async fn ingest(urls: &[&str]) -> Arc<Ingest> {
     let mut all = Vec::new();
     for url in urls {
         all.push(
-            Destination::start(&entry(url), &options, &registered)
+            Destination::start(&entry(url), &OtlpConfig::default(), &options, &registered)
                 .await
                 .unwrap(),
         );
@@ -179,7 +179,7 @@ async fn ingest(urls: &[&str]) -> Arc<Ingest> {
 }
 
 /// A batch of one sample of each of these series.
-fn batch(series: &[(&str, i64)]) -> Bytes {
+pub(crate) fn batch(series: &[(&str, i64)]) -> Bytes {
     let metric = |(name, time_ms): &(&str, i64)| Metric {
         name: (*name).to_owned(),
         data: Some(Data::Gauge(Gauge {

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use mesh::{
     aws::AwsOptions,
-    config::remote_write::{ProtobufMessage, RemoteWriteConfig},
+    config::remote_write::{OtlpConfig, ProtobufMessage, RemoteWriteConfig},
 };
 use prometheus_client::registry::Registry;
 use url::{Host, Url};
@@ -24,6 +24,7 @@ use crate::{
     },
     translate::{
         Translator,
+        otlp::OtlpRules,
         sink::{NativeHistograms, Wants},
     },
 };
@@ -112,10 +113,11 @@ impl Destination {
     /// Where the entry cannot be used.
     pub async fn start(
         config: &RemoteWriteConfig,
+        otlp: &OtlpConfig,
         options: &Options,
         registered: &Registered,
     ) -> Result<Self, DestinationError> {
-        let started = Self::try_start(config, options, registered).await;
+        let started = Self::try_start(config, otlp, options, registered).await;
         started.map_err(|problem| DestinationError {
             name: config.name.clone(),
             problem,
@@ -124,6 +126,7 @@ impl Destination {
 
     async fn try_start(
         config: &RemoteWriteConfig,
+        otlp: &OtlpConfig,
         options: &Options,
         registered: &Registered,
     ) -> Result<Self, Problem> {
@@ -155,7 +158,12 @@ impl Destination {
         };
         Ok(Self {
             name: config.name.clone(),
-            translator: Translator::new(wants, rules, options.cache_bytes),
+            translator: Translator::new(
+                wants,
+                rules,
+                OtlpRules::new(otlp.clone()),
+                options.cache_bytes,
+            ),
             joiner: Joiner::spawn(Arc::new(client), join, Arc::clone(&metrics)),
             metrics,
         })

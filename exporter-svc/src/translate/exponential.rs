@@ -12,6 +12,8 @@ use super::STALE_NAN;
 
 /// The coarsest and the finest schema there are.
 const SCHEMAS: std::ops::RangeInclusive<i32> = -4..=8;
+/// The schema of native histograms with custom bounds.
+pub const CUSTOM_BUCKETS: i32 = -53;
 /// An OTLP scale can only be this much finer; beyond, nothing is left of an i32
 /// bucket index.
 const MAX_SCALE_DOWN: u32 = 31;
@@ -83,6 +85,41 @@ impl Exponential {
         }
     }
 
+    /// Upper bounds and how many observations are not above them. Buckets are
+    /// powers of two, or wider, so that bounds stay the same from one point to the
+    /// next whatever the scale.
+    ///
+    /// # Errors
+    /// As [`Exponential::to_native`].
+    pub fn to_classic(&self) -> Result<Vec<(f64, u64)>, ExponentialError> {
+        let (min, _) = SCHEMAS.into_inner();
+        if self.scale < min {
+            return Err(ExponentialError::Scale(self.scale));
+        }
+        let scale_down = self.scale.max(0).unsigned_abs();
+        let width = f64::exp2(-f64::from(self.scale.min(0)));
+        let bound = |index: i64| f64::exp2(index as f64 * width);
+        let populated = |buckets: &Buckets| populated(merged(buckets, scale_down));
+        let (negative, positive) = (populated(&self.negative), populated(&self.positive));
+        let zero = (self.zero_count > 0).then_some((self.zero_threshold, self.zero_count));
+        let counts = negative
+            .into_iter()
+            .rev()
+            .map(|(index, count)| (-bound(index - 1), count))
+            .chain(zero)
+            .chain(
+                positive
+                    .into_iter()
+                    .map(|(index, count)| (bound(index), count)),
+            );
+        let mut total = 0u64;
+        let cumulative = counts.map(|(bound, count)| {
+            total = total.saturating_add(count);
+            (bound, total)
+        });
+        Ok(cumulative.filter(|(bound, _)| bound.is_finite()).collect())
+    }
+
     fn native(&self, schema: i32, positive: Layout, negative: Layout) -> v1::Histogram {
         v1::Histogram {
             count: Some(histogram::Count::CountInt(self.count)),
@@ -109,29 +146,58 @@ pub fn stale() -> v1::Histogram {
     }
 }
 
-/// Lays out OTLP buckets, `2^scale_down` of them merged into one.
-fn layout(buckets: &Buckets, scale_down: u32) -> Result<Layout, ExponentialError> {
-    let scale_down = scale_down.min(MAX_SCALE_DOWN);
-    let merged = buckets
-        .bucket_counts
-        .iter()
-        .zip(i64::from(buckets.offset)..);
-    spans(merged.map(|(&count, index)| ((index >> scale_down) + 1, count)))
+/// A native histogram with custom bounds, from OTLP's counts by bucket.
+pub fn custom_buckets(
+    counts: &[u64],
+    custom_values: Vec<f64>,
+    count: u64,
+    sum: Option<f64>,
+) -> v1::Histogram {
+    // As many buckets as a message has bytes at most: every index fits.
+    let counts = (0..).zip(counts.iter().copied());
+    let (positive_spans, positive_deltas) = spans(counts).unwrap_or_default();
+    v1::Histogram {
+        count: Some(histogram::Count::CountInt(count)),
+        sum: sum.unwrap_or(0.0),
+        schema: CUSTOM_BUCKETS,
+        zero_count: Some(histogram::ZeroCount::ZeroCountInt(0)),
+        positive_spans,
+        positive_deltas,
+        custom_values,
+        ..Default::default()
+    }
 }
 
-/// Lays out counts by bucket index, given in ascending order; counts of one
-/// index are added up and empty buckets left out where that saves a place.
-pub fn spans(counts: impl Iterator<Item = (i64, u64)>) -> Result<Layout, ExponentialError> {
-    let mut merged: Vec<(i64, u64)> = Vec::new();
+/// Lays out OTLP buckets, `2^scale_down` of them merged into one.
+fn layout(buckets: &Buckets, scale_down: u32) -> Result<Layout, ExponentialError> {
+    spans(merged(buckets, scale_down))
+}
+
+/// Counts by Prometheus' bucket index, `2^scale_down` buckets merged into one.
+fn merged(buckets: &Buckets, scale_down: u32) -> impl Iterator<Item = (i64, u64)> {
+    let scale_down = scale_down.min(MAX_SCALE_DOWN);
+    let indexed = (i64::from(buckets.offset)..).zip(&buckets.bucket_counts);
+    indexed.map(move |(index, &count)| ((index >> scale_down) + 1, count))
+}
+
+/// Populated buckets; counts of one index, which come one after another, are added
+/// up.
+fn populated(counts: impl Iterator<Item = (i64, u64)>) -> Vec<(i64, u64)> {
+    let mut populated: Vec<(i64, u64)> = Vec::new();
     for (index, count) in counts.filter(|(_, count)| *count > 0) {
-        match merged.last_mut() {
+        match populated.last_mut() {
             Some((last, total)) if *last == index => *total = total.saturating_add(count),
-            _ => merged.push((index, count)),
+            _ => populated.push((index, count)),
         }
     }
+    populated
+}
+
+/// Lays out counts by bucket index, given in ascending order.
+fn spans(counts: impl Iterator<Item = (i64, u64)>) -> Result<Layout, ExponentialError> {
     let (mut spans, mut deltas) = (Vec::<v1::BucketSpan>::new(), Vec::new());
     let (mut next, mut previous) = (0i64, 0u64);
-    for (index, count) in merged {
+    for (index, count) in populated(counts) {
         let gap = index - next;
         match spans.last_mut() {
             Some(span) if gap <= MAX_LISTED_GAP => {
@@ -150,4 +216,98 @@ pub fn spans(counts: impl Iterator<Item = (i64, u64)>) -> Result<Layout, Exponen
         (next, previous) = (index + 1, count);
     }
     Ok((spans, deltas))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::{collection::vec, prelude::*};
+
+    use super::*;
+
+    fn exponential(scale: i32, offset: i32, bucket_counts: Vec<u64>) -> Exponential {
+        Exponential {
+            count: bucket_counts
+                .iter()
+                .fold(0, |total, count| total.wrapping_add(*count)),
+            scale,
+            positive: Buckets {
+                offset,
+                bucket_counts,
+            },
+            ..Default::default()
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn merging_keeps_every_observation(
+            scale in -4..20i32,
+            offset in -3000..3000i32,
+            counts in vec(0u64..5, 0..400),
+            max in 1usize..200,
+        ) {
+            let total = counts.iter().sum::<u64>();
+            let native = exponential(scale, offset, counts).to_native(max).unwrap();
+            prop_assert!((-4..=8).contains(&native.schema));
+            prop_assert!(native.positive_deltas.len() <= max || native.schema == -4);
+            let mut count = 0;
+            let buckets = native.positive_deltas.iter().map(|delta| {
+                count += delta;
+                count as u64
+            });
+            prop_assert_eq!(buckets.sum::<u64>(), total);
+            let listed: u32 = native.positive_spans.iter().map(|span| span.length).sum();
+            prop_assert_eq!(listed as usize, native.positive_deltas.len());
+        }
+
+        #[test]
+        fn classic_buckets_are_cumulative(scale in -4..20i32, counts in vec(0u64..5, 0..100)) {
+            let mut histogram = exponential(scale, -50, counts.clone());
+            histogram.negative = Buckets { offset: -3, bucket_counts: counts };
+            histogram.zero_count = 7;
+            let buckets = histogram.to_classic().unwrap();
+            prop_assert!(buckets.is_sorted_by(|a, b| a.0 < b.0 && a.1 < b.1), "{:?}", buckets);
+            prop_assert_eq!(buckets.last().unwrap().1, histogram.count * 2 + 7);
+        }
+
+        #[test]
+        fn no_offset_panics(scale: i32, offset: i32, counts in vec(any::<u64>(), 0..5)) {
+            let mut histogram = exponential(0, offset, counts);
+            histogram.scale = scale;
+            let _ = histogram.to_native(200);
+            let _ = histogram.to_classic();
+        }
+    }
+
+    #[test]
+    fn small_gaps_are_listed_and_large_ones_are_not() {
+        let native = exponential(0, 4, vec![1, 0, 0, 2, 0, 0, 0, 3])
+            .to_native(0)
+            .unwrap();
+        let spans: Vec<_> = native
+            .positive_spans
+            .iter()
+            .map(|s| (s.offset, s.length))
+            .collect();
+        assert_eq!(spans, [(5, 4), (3, 1)]);
+        assert_eq!(native.positive_deltas, [1, -1, 0, 2, 1]);
+    }
+
+    #[test]
+    fn classic_bounds_are_powers_of_two() {
+        // Scale 1: bucket i is (2^(i/2), 2^((i+1)/2)].
+        let buckets = exponential(1, 0, vec![1, 2, 3, 4]).to_classic().unwrap();
+        assert_eq!(buckets, [(2.0, 3), (4.0, 10)]);
+        // Scale -1: bucket i is (4^i, 4^(i+1)].
+        let buckets = exponential(-1, 0, vec![1, 2]).to_classic().unwrap();
+        assert_eq!(buckets, [(4.0, 1), (16.0, 3)]);
+    }
+
+    #[test]
+    fn too_coarse_is_refused() {
+        assert_eq!(
+            exponential(-5, 0, vec![]).to_native(0),
+            Err(ExponentialError::Scale(-5))
+        );
+    }
 }

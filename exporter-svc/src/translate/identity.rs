@@ -12,7 +12,7 @@ use opentelemetry_proto::tonic::metrics::v1::{
     Exemplar, exponential_histogram_data_point::Buckets,
 };
 use prost::Message;
-use proto::v1::{self, histogram};
+use proto::v1;
 
 use self::{
     metric::{Data, Metric, Point, messages},
@@ -21,7 +21,7 @@ use self::{
 use super::{
     cache::RenderCache,
     exemplar,
-    exponential::{self, Exponential},
+    exponential::{self, CUSTOM_BUCKETS, Exponential},
     sink::{NativeHistograms, Sink},
 };
 use crate::{
@@ -35,8 +35,6 @@ pub mod series;
 /// The attribute that carries a native histogram that OTLP cannot express, as an
 /// encoded remote-write `Histogram`.
 pub const HISTOGRAM_ATTRIBUTE: &str = "promesh.histogram";
-/// The schema of native histograms with custom bounds.
-const CUSTOM_BUCKETS: i32 = -53;
 
 /// Translates the metrics of scrapes.
 #[derive(Debug)]
@@ -222,25 +220,12 @@ impl<'a> Identity<'a> {
         count: u64,
         sum: Option<f64>,
     ) -> Result<(), WireError> {
-        let counts = (0..).zip(self.counts.iter().copied());
-        let Ok((positive_spans, positive_deltas)) = exponential::spans(counts) else {
-            // An index would have to be larger than a message can be long.
-            return Ok(());
-        };
-        let histogram = v1::Histogram {
-            count: Some(histogram::Count::CountInt(count)),
-            sum: sum.unwrap_or(0.0),
-            schema: CUSTOM_BUCKETS,
-            zero_count: Some(histogram::ZeroCount::ZeroCountInt(0)),
-            positive_spans,
-            positive_deltas,
-            custom_values: self
-                .bounds
-                .iter()
-                .map(|bits| f64::from_bits(*bits))
-                .collect(),
-            ..Default::default()
-        };
+        let bounds = self
+            .bounds
+            .iter()
+            .map(|bits| f64::from_bits(*bits))
+            .collect();
+        let histogram = exponential::custom_buckets(&self.counts, bounds, count, sum);
         self.write_native(point, histogram)
     }
 
@@ -379,12 +364,11 @@ fn histogram_attribute(field: &Field<'_>) -> Result<Option<v1::Histogram>, WireE
         return Ok(None);
     };
     // AnyValue.bytes_value of KeyValue.value.
-    for any in messages(value, 2) {
-        for bytes in messages(any?, 7) {
-            return Ok(Some(v1::Histogram::decode(bytes?)?));
-        }
-    }
-    Ok(None)
+    let Some(any) = messages(value, 2).next().transpose()? else {
+        return Ok(None);
+    };
+    let bytes = messages(any, 7).next().transpose()?;
+    Ok(bytes.map(v1::Histogram::decode).transpose()?)
 }
 
 #[cfg(test)]

@@ -1,0 +1,365 @@
+//! OTLP names, units and attribute keys as Prometheus names.
+//!
+//! The rules are those of the OpenTelemetry specification's Prometheus
+//! compatibility page ("OTLP Metric points to Prometheus"), as Prometheus 3
+//! applies them.
+
+use mesh::config::remote_write::{OtlpConfig, TranslationStrategy};
+
+/// Makes Prometheus names of OTLP ones.
+#[derive(Clone, Copy, Debug)]
+pub struct Namer {
+    /// Names keep all characters they have.
+    utf8: bool,
+    /// Units and types become suffixes.
+    suffixes: bool,
+    /// Label names that begin with one underscore get `key` before it.
+    key_before_underscore: bool,
+    /// Label names keep runs of underscores.
+    keep_underscores: bool,
+}
+
+/// What a metric's name depends on besides name and unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A gauge: `_ratio` where its unit is 1.
+    Gauge,
+    /// A monotonic sum: `_total`.
+    Counter,
+    /// Anything else.
+    Other,
+}
+
+/// A name of which nothing legal is left.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what} {name:?} has no Prometheus name")]
+pub struct NameError {
+    what: &'static str,
+    name: String,
+}
+
+/// Units of UCUM and the words Prometheus has for them.
+const UNITS: &[(&str, &str)] = &[
+    ("d", "days"),
+    ("h", "hours"),
+    ("min", "minutes"),
+    ("s", "seconds"),
+    ("ms", "milliseconds"),
+    ("us", "microseconds"),
+    ("ns", "nanoseconds"),
+    ("By", "bytes"),
+    ("KiBy", "kibibytes"),
+    ("MiBy", "mebibytes"),
+    ("GiBy", "gibibytes"),
+    ("TiBy", "tibibytes"),
+    ("KBy", "kilobytes"),
+    ("MBy", "megabytes"),
+    ("GBy", "gigabytes"),
+    ("TBy", "terabytes"),
+    ("m", "meters"),
+    ("V", "volts"),
+    ("A", "amperes"),
+    ("J", "joules"),
+    ("W", "watts"),
+    ("g", "grams"),
+    ("Cel", "celsius"),
+    ("Hz", "hertz"),
+    ("1", ""),
+    ("%", "percent"),
+];
+
+/// Units that something is counted per.
+const PER_UNITS: &[(&str, &str)] = &[
+    ("s", "second"),
+    ("m", "minute"),
+    ("h", "hour"),
+    ("d", "day"),
+    ("w", "week"),
+    ("mo", "month"),
+    ("y", "year"),
+];
+
+// === impl Namer ===
+
+impl Namer {
+    /// A namer with the rules of a configuration.
+    pub fn new(config: &OtlpConfig) -> Self {
+        use TranslationStrategy as Strategy;
+        let strategy = config.translation_strategy;
+        Self {
+            utf8: matches!(
+                strategy,
+                Strategy::NoUtf8EscapingWithSuffixes | Strategy::NoTranslation
+            ),
+            suffixes: matches!(
+                strategy,
+                Strategy::UnderscoreEscapingWithSuffixes | Strategy::NoUtf8EscapingWithSuffixes
+            ),
+            key_before_underscore: config.label_name_underscore_sanitization,
+            keep_underscores: config.label_name_preserve_multiple_underscores,
+        }
+    }
+
+    /// Whether names keep all characters they have.
+    pub fn keeps_utf8(&self) -> bool {
+        self.utf8
+    }
+
+    /// A metric's name.
+    ///
+    /// # Errors
+    /// Where nothing legal is left of it.
+    pub fn metric(&self, name: &str, unit: &str, kind: Kind) -> Result<String, NameError> {
+        if self.utf8 {
+            return Ok(match self.suffixes {
+                true => utf8_with_suffixes(name, unit, kind),
+                false => name.to_owned(),
+            });
+        }
+        let made = match self.suffixes {
+            true => with_suffixes(name, unit, kind),
+            false => escaped(name),
+        };
+        if made.is_empty() || (made != name && made.bytes().all(|byte| byte == b'_')) {
+            return Err(NameError {
+                what: "metric",
+                name: name.to_owned(),
+            });
+        }
+        Ok(made)
+    }
+
+    /// A label's name.
+    ///
+    /// # Errors
+    /// Where nothing legal is left of it.
+    pub fn label(&self, key: &str) -> Result<String, NameError> {
+        let mut made = match self.utf8 {
+            true => key.to_owned(),
+            false => sanitized(key, self.keep_underscores),
+        };
+        if !self.utf8 && made.starts_with(|first: char| first.is_ascii_digit()) {
+            made.insert_str(0, "key_");
+        }
+        let one_underscore = made.starts_with('_') && !made.starts_with("__");
+        if !self.utf8 && self.key_before_underscore && one_underscore {
+            made.insert_str(0, "key");
+        }
+        if made.bytes().all(|byte| byte == b'_') {
+            return Err(NameError {
+                what: "attribute",
+                name: key.to_owned(),
+            });
+        }
+        Ok(made)
+    }
+}
+
+/// A unit in words, as metadata has it.
+pub fn unit(unit: &str) -> String {
+    let (main, per) = unit_words(unit);
+    let words = [clean(&main), clean(&per)];
+    let words: Vec<_> = words
+        .iter()
+        .filter(|word| !word.is_empty())
+        .map(String::as_str)
+        .collect();
+    let joined = words.join("_");
+    joined.strip_suffix('_').unwrap_or(&joined).to_owned()
+}
+
+/// Whether a character may stand in a metric's name besides the underscore.
+fn is_name_char(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == ':'
+}
+
+/// A name with `_` for what is not legal, runs of it as one.
+fn escaped(name: &str) -> String {
+    let parts = name.split(|c: char| !is_name_char(c) && c != '_');
+    let parts: Vec<_> = parts.filter(|part| !part.is_empty()).collect();
+    digit_guarded(parts.join("_"))
+}
+
+/// A name of words joined by underscores, its unit and type behind.
+fn with_suffixes(name: &str, unit: &str, kind: Kind) -> String {
+    let mut words: Vec<_> = name
+        .split(|c: char| !is_name_char(c))
+        .filter(|word| !word.is_empty())
+        .map(str::to_owned)
+        .collect();
+    let (main, per) = unit_words(unit);
+    let (mut main, mut per) = (clean(&main), clean(&per));
+    if words.contains(&main) {
+        main.clear();
+    }
+    per = per.strip_suffix('_').unwrap_or(&per).to_owned();
+    if per == "per" || words.contains(&per) {
+        per.clear();
+    }
+    if !per.is_empty() {
+        main = main.strip_suffix('_').unwrap_or(&main).to_owned();
+    }
+    words.extend([main, per].into_iter().filter(|word| !word.is_empty()));
+    if let Some(suffix) = suffix(unit, kind) {
+        words.retain(|word| word != suffix);
+        words.push(suffix.to_owned());
+    }
+    digit_guarded(words.join("_"))
+}
+
+/// A name as it is, its unit and type behind, none of them twice.
+fn utf8_with_suffixes(name: &str, unit: &str, kind: Kind) -> String {
+    let (main, per) = unit_words(unit);
+    let suffix = suffix(unit, kind);
+    let name = suffix.map_or(name, |suffix| without(name, suffix));
+    let name = if per.is_empty() {
+        name
+    } else {
+        without(name, &per)
+    };
+    let mut made = name.to_owned();
+    let main = (!main.is_empty() && !name.ends_with(&*main)).then_some(&*main);
+    let per = (!per.is_empty()).then_some(&*per);
+    for part in [main, per, suffix].into_iter().flatten() {
+        made.push('_');
+        made.push_str(part);
+    }
+    made
+}
+
+/// The suffix that a metric's type asks for. A unit of 1 makes a ratio of gauges
+/// only: counters of things often have it by mistake.
+fn suffix(unit: &str, kind: Kind) -> Option<&'static str> {
+    match kind {
+        Kind::Counter => Some("total"),
+        Kind::Gauge if unit == "1" => Some("ratio"),
+        _ => None,
+    }
+}
+
+/// `name` without `suffix` and the character before it.
+fn without<'a>(name: &'a str, suffix: &str) -> &'a str {
+    let Some(rest) = name.strip_suffix(suffix) else {
+        return name;
+    };
+    match rest.char_indices().next_back() {
+        Some((at, _)) if at > 0 => &rest[..at],
+        _ => name,
+    }
+}
+
+/// A unit's words: what is counted, and what it is counted per.
+fn unit_words(unit: &str) -> (String, String) {
+    let (main, per) = unit.split_once('/').unwrap_or((unit, ""));
+    // Braces hold annotations, which are no units.
+    let plain = |text: &str| Some(text.trim().to_owned()).filter(|text| !text.contains(['{', '}']));
+    let word = |text: String, words: &[(&str, &str)]| {
+        let known = words.iter().find(|(unit, _)| *unit == text);
+        known.map_or(text, |(_, word)| (*word).to_owned())
+    };
+    let main = plain(main).map_or_else(String::new, |main| word(main, UNITS));
+    let per = plain(per).map_or_else(String::new, |per| word(per, PER_UNITS));
+    match per.is_empty() {
+        true => (main, per),
+        false => (main, format!("per_{per}")),
+    }
+}
+
+/// A unit with `_` for what is not legal in a name, runs of it as one and none in
+/// front.
+fn clean(unit: &str) -> String {
+    let mut made = String::with_capacity(unit.len());
+    for c in unit.chars() {
+        match is_name_char(c) {
+            true => made.push(c),
+            false if made.is_empty() || made.ends_with('_') => {}
+            false => made.push('_'),
+        }
+    }
+    made
+}
+
+fn digit_guarded(mut name: String) -> String {
+    if name.starts_with(|first: char| first.is_ascii_digit()) {
+        name.insert(0, '_');
+    }
+    name
+}
+
+/// A label name with `_` for what is not legal. Runs of it become one unless they
+/// are kept, but for the two before and behind a reserved name.
+fn sanitized(key: &str, keep_underscores: bool) -> String {
+    let reserved = key
+        .strip_prefix("__")
+        .and_then(|key| key.strip_suffix("__"));
+    let reserved = reserved.filter(|inner| !keep_underscores && !inner.is_empty());
+    let mut made = String::with_capacity(key.len());
+    for c in reserved.unwrap_or(key).chars() {
+        match c.is_ascii_alphanumeric() {
+            true => made.push(c),
+            false if !keep_underscores && made.ends_with('_') => {}
+            false => made.push('_'),
+        }
+    }
+    match reserved {
+        Some(_) => format!("__{made}__"),
+        None => made,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn namer(translation_strategy: TranslationStrategy) -> Namer {
+        Namer::new(&OtlpConfig {
+            translation_strategy,
+            ..Default::default()
+        })
+    }
+
+    #[test]
+    fn each_strategy_has_its_names() {
+        let name = |strategy| {
+            namer(strategy)
+                .metric("http.server.duration", "ms", Kind::Counter)
+                .unwrap()
+        };
+        use TranslationStrategy as Strategy;
+        assert_eq!(
+            name(Strategy::UnderscoreEscapingWithSuffixes),
+            "http_server_duration_milliseconds_total"
+        );
+        assert_eq!(
+            name(Strategy::UnderscoreEscapingWithoutSuffixes),
+            "http_server_duration"
+        );
+        assert_eq!(
+            name(Strategy::NoUtf8EscapingWithSuffixes),
+            "http.server.duration_milliseconds_total"
+        );
+        assert_eq!(name(Strategy::NoTranslation), "http.server.duration");
+    }
+
+    #[test]
+    fn nothing_is_said_twice() {
+        let default = namer(TranslationStrategy::default());
+        let is = |name, unit, kind, want: &str| {
+            assert_eq!(default.metric(name, unit, kind).unwrap(), want);
+        };
+        is("requests.total", "", Kind::Counter, "requests_total");
+        is("duration.seconds", "s", Kind::Other, "duration_seconds");
+        is("speed", "m/s", Kind::Gauge, "speed_meters_per_second");
+        is("hit.ratio", "1", Kind::Gauge, "hit_ratio");
+        is("cpus", "{cpu}", Kind::Gauge, "cpus");
+    }
+
+    #[test]
+    fn a_name_without_a_letter_is_none() {
+        let default = namer(TranslationStrategy::default());
+        let error = default.metric("@@", "", Kind::Gauge).unwrap_err();
+        assert_eq!(error.to_string(), "metric \"@@\" has no Prometheus name");
+        assert!(default.label("").is_err());
+        assert!(default.label("--").is_err());
+    }
+}

@@ -1,0 +1,148 @@
+//! Attributes as labels: those of a point, of its scope and of its resource.
+//!
+//! A resource's `service.name` and `service.instance.id` become `job` and
+//! `instance`. Its other attributes are labels of `target_info` only, unless they
+//! are promoted.
+
+use mesh::labels::{INSTANCE, JOB, LabelsBuilder, METRIC_NAME};
+use opentelemetry_proto::tonic::common::v1::{InstrumentationScope, KeyValue};
+
+use super::OtlpRules;
+use crate::translate::{labels::text, name::NameError};
+
+/// The attributes that identify a resource.
+pub(super) const SERVICE_NAME: &str = "service.name";
+pub(super) const SERVICE_NAMESPACE: &str = "service.namespace";
+pub(super) const SERVICE_INSTANCE_ID: &str = "service.instance.id";
+
+/// What the points of one resource and scope have in common.
+#[derive(Debug)]
+pub(super) struct Attributes<'a> {
+    rules: &'a OtlpRules,
+    job: String,
+    instance: String,
+    /// Labels of the resource, for series that do not have them.
+    promoted: Vec<(String, String)>,
+    /// Labels of the scope, over those of the point.
+    scope: Vec<(String, String)>,
+}
+
+// === impl Attributes ===
+
+impl<'a> Attributes<'a> {
+    /// Those of a resource.
+    pub(super) fn of_resource(rules: &'a OtlpRules, resource: &[KeyValue]) -> Self {
+        let value = |key: &str| {
+            let pair = resource.iter().find(|pair| pair.key == key);
+            pair.map(|pair| text(pair.value.as_ref()))
+        };
+        let job = match (value(SERVICE_NAMESPACE), value(SERVICE_NAME)) {
+            (Some(namespace), Some(name)) => format!("{namespace}/{name}"),
+            (None, Some(name)) => name,
+            (_, None) => String::new(),
+        };
+        let promoted = resource.iter().filter(|pair| is_promoted(rules, &pair.key));
+        let label = |pair: &KeyValue| {
+            let name = rules.namer.label(&pair.key).ok()?;
+            Some((name, text(pair.value.as_ref())))
+        };
+        Self {
+            rules,
+            job,
+            instance: value(SERVICE_INSTANCE_ID).unwrap_or_default(),
+            promoted: promoted.filter_map(label).collect(),
+            scope: Vec::new(),
+        }
+    }
+
+    /// Turns to the points of a scope.
+    pub(super) fn enter_scope(&mut self, scope: Option<&InstrumentationScope>, schema_url: &str) {
+        self.scope.clear();
+        let Some(scope) = scope.filter(|scope| !scope.name.is_empty()) else {
+            return;
+        };
+        if !self.rules.config.promote_scope_metadata {
+            return;
+        }
+        for pair in &scope.attributes {
+            if let Ok(name) = self.rules.namer.label(&format!("otel_scope_{}", pair.key)) {
+                self.scope.push((name, text(pair.value.as_ref())));
+            }
+        }
+        let own = [
+            ("otel_scope_name", &*scope.name),
+            ("otel_scope_version", &*scope.version),
+            ("otel_scope_schema_url", schema_url),
+        ];
+        self.scope
+            .extend(own.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    }
+
+    /// The labels of a point with these attributes, but for its name.
+    ///
+    /// # Errors
+    /// Where a key has no legal name.
+    pub(super) fn labels(&self, own: &[KeyValue]) -> Result<LabelsBuilder, NameError> {
+        let mut labels = joined(self.rules, own, |key| key != METRIC_NAME)?;
+        for (name, value) in &self.promoted {
+            if labels.get(name).is_none() {
+                labels.set(&**name, &**value);
+            }
+        }
+        self.identify(&mut labels);
+        for (name, value) in &self.scope {
+            labels.set(&**name, &**value);
+        }
+        Ok(labels)
+    }
+
+    /// Sets `job` and `instance`, where the resource tells them.
+    pub(super) fn identify(&self, labels: &mut LabelsBuilder) {
+        for (name, value) in [(JOB, &self.job), (INSTANCE, &self.instance)] {
+            if !value.is_empty() {
+                labels.set(name, &**value);
+            }
+        }
+    }
+}
+
+/// Labels of the attributes that `keep` wants. Where two keys get the same name,
+/// their values are joined by `;` in the order of the keys.
+///
+/// # Errors
+/// Where a key has no legal name.
+pub(super) fn joined(
+    rules: &OtlpRules,
+    attributes: &[KeyValue],
+    keep: impl Fn(&str) -> bool,
+) -> Result<LabelsBuilder, NameError> {
+    let mut pairs: Vec<_> = attributes
+        .iter()
+        .filter(|pair| keep(&pair.key))
+        .map(|pair| (&*pair.key, text(pair.value.as_ref())))
+        .collect();
+    pairs.sort_by_key(|(key, _)| *key);
+    let mut labels = LabelsBuilder::default();
+    for (key, value) in pairs {
+        if rules.namer.keeps_utf8() {
+            labels.set(key, value);
+            continue;
+        }
+        let name = rules.namer.label(key)?;
+        let value = match labels.get(&name) {
+            Some(first) => format!("{first};{value}"),
+            None => value,
+        };
+        labels.set(name, value);
+    }
+    Ok(labels)
+}
+
+fn is_promoted(rules: &OtlpRules, key: &str) -> bool {
+    let config = &rules.config;
+    let among = |keys: &[String]| keys.iter().any(|other| other == key);
+    match config.promote_all_resource_attributes {
+        true => !among(&config.ignore_resource_attributes),
+        false => among(&config.promote_resource_attributes),
+    }
+}

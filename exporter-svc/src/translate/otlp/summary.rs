@@ -1,0 +1,33 @@
+//! Summaries: a series per quantile, `_sum` and `_count`.
+
+use mesh::labels::QUANTILE;
+use opentelemetry_proto::tonic::metrics::v1::SummaryDataPoint;
+
+use super::{Otlp, attributes::Attributes, times};
+
+// === impl Otlp ===
+
+impl Otlp<'_> {
+    pub(super) fn summaries(
+        &mut self,
+        attributes: &Attributes<'_>,
+        name: &str,
+        mut points: Vec<SummaryDataPoint>,
+    ) {
+        points.sort_by_key(|point| point.time_unix_nano);
+        for summary in points {
+            let times = times(summary.time_unix_nano, summary.start_time_unix_nano);
+            let own = (&*summary.attributes, summary.flags, &[][..]);
+            let Some(point) = self.point(attributes, own, times) else {
+                continue;
+            };
+            self.float(&point, &format!("{name}_sum"), None, summary.sum, &[], true);
+            let count = summary.count as f64;
+            self.float(&point, &format!("{name}_count"), None, count, &[], false);
+            for at in summary.quantile_values {
+                let quantile = Some((QUANTILE, mesh::float::plain(at.quantile)));
+                self.float(&point, name, quantile, at.value, &[], false);
+            }
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! `target_info`: a resource's attributes as labels of a series of their own.
+
+use mesh::{
+    labels::{INSTANCE, JOB, METRIC_NAME},
+    verdict::Reason,
+};
+use opentelemetry_proto::tonic::{common::v1::KeyValue, metrics::v1::Metric};
+use proto::v1::metric_metadata::MetricType;
+
+use super::{
+    Otlp,
+    attributes::{Attributes, SERVICE_INSTANCE_ID, SERVICE_NAME, SERVICE_NAMESPACE, joined},
+    family, times,
+};
+use crate::remote_write::piece::Family;
+
+/// The time that the points of a resource cover, nanoseconds since the Unix epoch.
+#[derive(Debug, Default)]
+pub(super) struct Period(Option<(u64, u64)>);
+
+/// A series is found for this long after its last sample; half of it between two
+/// samples leaves no gap.
+const STEP_NANOS: u64 = 150_000_000_000;
+/// Samples of one push at most; a push that covers more time than that gets its
+/// last ones.
+const MAX_SAMPLES: u64 = 50;
+
+// === impl Period ===
+
+impl Period {
+    /// Covers the points of `metric` too.
+    pub(super) fn extend(&mut self, metric: &Metric) {
+        for time in family::times(metric) {
+            let (first, last) = self.0.unwrap_or((time, time));
+            self.0 = Some((first.min(time), last.max(time)));
+        }
+    }
+
+    /// The times at which a sample is due, the last one at the period's end.
+    fn samples(&self) -> impl Iterator<Item = u64> {
+        let steps = self.0.map(|(first, last)| {
+            let first = first.max(last.saturating_sub(STEP_NANOS * MAX_SAMPLES));
+            (first..last).step_by(STEP_NANOS as usize).chain([last])
+        });
+        steps.into_iter().flatten()
+    }
+}
+
+// === impl Otlp ===
+
+impl Otlp<'_> {
+    /// Writes the `target_info` of a resource, where it says more than who it is.
+    pub(super) fn target_info(&mut self, resource: &[KeyValue], period: Period) {
+        let identifying = [SERVICE_NAMESPACE, SERVICE_NAME, SERVICE_INSTANCE_ID];
+        let is_identifying = |key: &str| identifying.contains(&key);
+        if resource.iter().all(|pair| is_identifying(&pair.key)) {
+            return;
+        }
+        let keep_all = self.rules.config.keep_identifying_resource_attributes;
+        let labels = joined(self.rules, resource, |key| {
+            key != METRIC_NAME && (keep_all || !is_identifying(key))
+        });
+        let mut labels = match labels {
+            Ok(labels) => labels,
+            // The points themselves are carried all the same.
+            Err(error) => {
+                return self
+                    .sink
+                    .refuse(Reason::InvalidLabel, 0, || error.to_string());
+            }
+        };
+        Attributes::of_resource(self.rules, resource).identify(&mut labels);
+        if labels.get(JOB).is_none() && labels.get(INSTANCE).is_none() {
+            return;
+        }
+        labels.set(METRIC_NAME, "target_info");
+        if self.sink.wants().families {
+            self.sink.begin_family(Family {
+                name: "target_info".to_owned(),
+                metric_type: MetricType::Gauge,
+                help: "Target metadata".to_owned(),
+                unit: String::new(),
+            });
+        }
+        let series = self.stamp.render(&mut labels);
+        for time in period.samples() {
+            if self.target_infos.insert((series.hash, time)) {
+                self.sink.float(&series, times(time, 0), 1.0, &[], false);
+            }
+        }
+    }
+}

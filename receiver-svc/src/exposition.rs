@@ -20,6 +20,8 @@ mod nhcb;
 mod openmetrics;
 mod protobuf;
 mod series_text;
+#[cfg(test)]
+mod testing;
 mod text;
 
 pub use self::{

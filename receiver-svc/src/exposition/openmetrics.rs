@@ -7,17 +7,16 @@
 //! it.
 
 mod created;
+mod sample;
 
-use super::{
-    Entry, Exemplar, MetricType, ParseError, Parser, Series,
-    cursor::Cursor,
-    float,
-    label_block::{self, Dialect, Item},
-    metadata::Metadata,
-    nhcb::BodyParser,
-    series_text,
+use self::{
+    created::Created,
+    sample::{Labels, RawExemplar, Sample},
 };
-use created::Created;
+use super::{
+    Entry, Exemplar, MetricType, ParseError, Parser, Series, cursor::Cursor, metadata::Metadata,
+    nhcb::BodyParser, series_text,
+};
 
 /// Parses an OpenMetrics body.
 #[derive(Clone, Debug)]
@@ -34,33 +33,6 @@ pub(super) struct OpenMetricsParser<'a> {
     /// `# EOF` was read.
     ended: bool,
 }
-
-/// The line of a sample.
-#[derive(Clone, Debug, Default)]
-struct Sample<'a> {
-    /// Name and labels.
-    raw: &'a [u8],
-    /// The name, still escaped.
-    name: &'a [u8],
-    timestamp: Option<i64>,
-    value: f64,
-    exemplar: Option<RawExemplar<'a>>,
-}
-
-/// An exemplar whose labels are still as exposed.
-#[derive(Clone, Debug)]
-struct RawExemplar<'a> {
-    /// What stands behind the opening brace, the closing one included.
-    labels: &'a [u8],
-    value: f64,
-    timestamp: Option<i64>,
-}
-
-/// The labels of OpenMetrics samples.
-struct Labels;
-
-/// The labels of OpenMetrics exemplars.
-struct ExemplarLabels;
 
 // === impl OpenMetricsParser ===
 
@@ -211,130 +183,5 @@ impl Parser for OpenMetricsParser<'_> {
     }
 }
 
-// === impl Sample ===
-
-impl<'a> Sample<'a> {
-    fn read(cursor: &mut Cursor<'a>) -> Result<Self, ParseError> {
-        let start = cursor.at();
-        if !matches!(
-            cursor.peek(),
-            Some(b'a'..=b'z' | b'A'..=b'Z' | b'_' | b':' | b'{')
-        ) {
-            return Err(cursor.expected("a metric name, `{` or `# EOF`"));
-        }
-        let name = series_text::read::<Labels>(cursor)?;
-        let raw = cursor.since(start);
-        let value = number(cursor, "a value")?;
-        let timestamp = timestamp(cursor)?;
-        let exemplar = RawExemplar::read(cursor)?;
-        if !cursor.eat(b'\n') {
-            return Err(cursor.expected("a timestamp, an exemplar or the end of the line"));
-        }
-        Ok(Self {
-            raw,
-            name,
-            timestamp,
-            value,
-            exemplar,
-        })
-    }
-
-    fn is_created(&self) -> bool {
-        self.name.ends_with(b"_created")
-    }
-}
-
-// === impl RawExemplar ===
-
-impl<'a> RawExemplar<'a> {
-    fn read(cursor: &mut Cursor<'a>) -> Result<Option<Self>, ParseError> {
-        if !cursor.eat_text(b" # {") {
-            return Ok(None);
-        }
-        let start = cursor.at();
-        while label_block::next_item::<ExemplarLabels>(cursor)?.is_some() {}
-        let labels = cursor.since(start);
-        let value = number(cursor, "a value of the exemplar")?;
-        let timestamp = timestamp(cursor)?;
-        Ok(Some(Self {
-            labels,
-            value,
-            timestamp,
-        }))
-    }
-
-    fn resolve(self) -> Exemplar {
-        let Self {
-            labels,
-            value,
-            timestamp,
-        } = self;
-        let mut cursor = Cursor::over_series(labels);
-        let mut labels = Vec::new();
-        while let Ok(Some(Item::Label(name, value))) =
-            label_block::next_item::<ExemplarLabels>(&mut cursor)
-        {
-            let (name, value) = (series_text::unescape(name), series_text::unescape(value));
-            labels.push((name.into_owned(), value.into_owned()));
-        }
-        Exemplar {
-            labels,
-            value,
-            timestamp,
-        }
-    }
-}
-
-// === impl Labels ===
-
-impl Dialect for Labels {
-    const BLANKS: bool = false;
-    const COMMAS: bool = true;
-    const NEWLINES: bool = false;
-    const EXEMPLAR: bool = false;
-}
-
-// === impl ExemplarLabels ===
-
-impl Dialect for ExemplarLabels {
-    const BLANKS: bool = false;
-    const COMMAS: bool = true;
-    const NEWLINES: bool = false;
-    const EXEMPLAR: bool = true;
-}
-
-/// Reads a blank and the number behind it.
-fn number(cursor: &mut Cursor<'_>, what: &str) -> Result<f64, ParseError> {
-    if !cursor.eat(b' ') {
-        return Err(cursor.expected(&format!("a blank and {what}")));
-    }
-    let text = cursor.take_while(|byte| !matches!(byte, b' ' | b'\n'));
-    if text.is_empty() {
-        return Err(cursor.expected(what));
-    }
-    float::value(text).ok_or_else(|| cursor.unexpected(text, &format!("a number as {what}")))
-}
-
-/// Reads a timestamp in seconds, if there is one.
-fn timestamp(cursor: &mut Cursor<'_>) -> Result<Option<i64>, ParseError> {
-    let mut ahead = cursor.clone();
-    if !ahead.eat(b' ') || ahead.eat_text(b"# {") {
-        return Ok(None);
-    }
-    let seconds = number(cursor, "a timestamp")?;
-    if !seconds.is_finite() {
-        return Err(cursor.error(format!("expected a finite timestamp, found {seconds}")));
-    }
-    Ok(Some(seconds_to_ms(seconds)))
-}
-
-/// Milliseconds since the epoch, cut as Prometheus cuts them. What does not fit
-/// becomes the smallest number, which is what its processors make of it.
-fn seconds_to_ms(seconds: f64) -> i64 {
-    let ms = seconds * 1000.0;
-    if ms.abs() < i64::MAX as f64 {
-        ms as i64
-    } else {
-        i64::MIN
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -317,3 +317,6 @@ impl Parser for ProtobufParser<'_> {
         self.start_timestamp
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,8 +11,8 @@ use std::collections::VecDeque;
 use mesh::labels::{BUCKET, QUANTILE};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{Labels, MetricType, Sample, seconds_to_ms};
-use crate::exposition::{cursor::Cursor, label_block::Item, series_text};
+use super::sample::{Labels, Sample, seconds_to_ms};
+use crate::exposition::{MetricType, cursor::Cursor, label_block::Item, series_text};
 
 /// The `_created` samples of the current run of samples.
 #[derive(Clone, Debug, Default)]

@@ -1,0 +1,123 @@
+use crate::exposition::testing::{error, samples};
+
+use super::*;
+
+fn parser(body: &str) -> OpenMetricsParser<'_> {
+    OpenMetricsParser::new(body.as_bytes(), false, true)
+}
+
+#[test]
+fn the_body_ends_with_eof() {
+    assert_eq!(samples(parser("a 1\n# EOF\n")), ["a 1"]);
+    assert_eq!(samples(parser("a 1\n# EOF")), ["a 1"]);
+    let mut ended = parser("# EOF");
+    assert_eq!(ended.next(), Ok(None));
+    assert_eq!(ended.next(), Ok(None));
+}
+
+#[test]
+fn errors_tell_line_found_and_expected() {
+    let is = |body, want: &str| assert_eq!(error(parser(body)), want, "{body:?}");
+    is(
+        "a 1\n",
+        "line 2: expected a metric name, `{` or `# EOF`, found the end of the body",
+    );
+    is(
+        "a 1\n# EOF\nb",
+        r#"line 3: expected the end of the body after `# EOF`, found "b""#,
+    );
+    is(
+        "\n",
+        "line 1: expected a metric name, `{` or `# EOF`, found the end of the line",
+    );
+    is("a  1\n", r#"line 1: expected a value, found " 1""#);
+    is(
+        "a 1 x\n",
+        r#"line 1: expected a number as a timestamp, found "x""#,
+    );
+    is(
+        "a 1 inf\n",
+        "line 1: expected a finite timestamp, found inf",
+    );
+    is(
+        "a{b=\"c\" d=\"e\"} 1\n",
+        r#"line 1: expected `,` or `}` after a label, found " d=\"e\"} 1""#,
+    );
+    is(
+        "a 1 # {b} 1\n",
+        r#"line 1: expected `=` after a label name, found "} 1""#,
+    );
+    is(
+        "# FOO a\n",
+        r#"line 1: expected HELP, TYPE, UNIT or EOF, found "FOO a""#,
+    );
+    is(
+        "# TYPE a untyped\n",
+        "line 1: expected counter, gauge, histogram, gaugehistogram, \
+        summary, info, stateset or unknown, found \"untyped\"",
+    );
+    is(
+        "# UNIT a s\n",
+        r#"line 1: expected a unit that the metric's name ends with, found "s""#,
+    );
+    is(
+        "# HELP a b",
+        "line 1: expected the end of the line, found the end of the body",
+    );
+}
+
+#[test]
+fn timestamps_are_seconds_and_cut_to_milliseconds() {
+    let body = "a 1 1.2509\na 1 -1\na 1 1e99\n# EOF\n";
+    assert_eq!(
+        samples(parser(body)),
+        ["a 1 @1250", "a 1 @-1000", "a 1 @-9223372036854775808"]
+    );
+}
+
+#[test]
+fn an_exemplar_is_given_once_and_unescaped() {
+    let mut parser = parser("a 1 # {b=\"\\\"\\n\"} 2 3.5\n# EOF\n");
+    parser.next().unwrap();
+    let labels = vec![("b".to_owned(), "\"\n".to_owned())];
+    let exemplar = Exemplar {
+        labels,
+        value: 2.0,
+        timestamp: Some(3500),
+    };
+    assert_eq!(parser.exemplar(), Some(exemplar));
+    assert_eq!(parser.exemplar(), None);
+}
+
+#[test]
+fn created_samples_are_the_starts_of_those_before_them() {
+    let starts = |lines: &str| {
+        let body = format!("{lines}# EOF\n");
+        let mut parser = parser(&body);
+        let mut starts = Vec::new();
+        while let Some(entry) = parser.next().unwrap() {
+            if matches!(entry, Entry::Series(_)) {
+                starts.push(parser.start_timestamp());
+            }
+        }
+        starts
+    };
+    let counter = |lines: &str| starts(&format!("# TYPE a counter\n{lines}"));
+    assert_eq!(
+        counter("a_total 1\na_created 2\na_total{b=\"\"} 1\n"),
+        [Some(2000), None]
+    );
+    // Found once, it holds also behind it.
+    assert_eq!(
+        counter("a_total 1\na_created 2\na_total 1\n"),
+        [Some(2000), Some(2000)]
+    );
+    assert_eq!(counter("a_created 2\na_total 1\n"), [None]);
+    assert_eq!(counter("a_total 1\n# HELP a b\na_created 2\n"), [None]);
+    assert_eq!(
+        starts("# TYPE a histogram\na_bucket{le=\"1\"} 1\na_sum 1\na_created 2\n"),
+        [Some(2000), Some(2000)],
+    );
+    // A gauge of that name is a series.
+    assert_eq!(starts("# TYPE a gauge\na 1\na_created 2\n"), [None, None]);
+}

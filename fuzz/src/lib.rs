@@ -1,0 +1,14 @@
+//! What each fuzz target does with its input, as plain functions that panic on a
+//! mistake.
+//!
+//! libFuzzer calls them through the binaries in `fuzz_targets/`. The integration
+//! tests include this file as a module to replay the checked-in corpora without it.
+
+pub mod go_regexp;
+pub mod relabel;
+
+/// What a target does with an input.
+pub type Target = fn(&[u8]);
+
+/// All targets by name, which is also that of the directory in `corpus/`.
+pub const ALL: &[(&str, Target)] = &[("go_regexp", go_regexp::run), ("relabel", relabel::run)];

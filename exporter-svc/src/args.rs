@@ -45,6 +45,15 @@ pub struct Args {
     )]
     pub web_listen_address: SocketAddr,
 
+    /// Seconds that a stopping exporter goes on answering what it has taken.
+    #[arg(
+        long = "shutdown.timeout",
+        env = "PROMESH_SHUTDOWN_TIMEOUT",
+        value_parser = seconds,
+        default_value = "60"
+    )]
+    pub shutdown_timeout: Duration,
+
     #[command(flatten)]
     #[allow(
         missing_docs,
@@ -58,15 +67,6 @@ pub struct Args {
         reason = "clap would show the text as the program's description"
     )]
     pub remote_write: RemoteWriteArgs,
-
-    /// How long a stopping exporter goes on answering what it has taken.
-    #[arg(
-        long = "shutdown.timeout",
-        env = "PROMESH_SHUTDOWN_TIMEOUT",
-        value_parser = seconds,
-        default_value = "60"
-    )]
-    pub shutdown_timeout: Duration,
 
     #[command(flatten)]
     #[allow(
@@ -95,7 +95,7 @@ pub struct GrpcArgs {
         env = "PROMESH_INGEST_MAX_BYTES",
         default_value_t = 512 << 20
     )]
-    pub max_bytes: usize,
+    pub budget_bytes: usize,
 
     /// Exports that one connection may have under way.
     #[arg(
@@ -158,7 +158,7 @@ pub struct RemoteWriteArgs {
         env = "PROMESH_REMOTE_WRITE_MAX_BYTES",
         default_value_t = 1 << 20
     )]
-    pub max_bytes: usize,
+    pub request_bytes: usize,
 
     /// Bytes that the cache of encoded labels may take, for each destination.
     #[arg(
@@ -175,7 +175,7 @@ impl GrpcArgs {
     /// What Exports may cost.
     pub fn limits(&self) -> IngestLimits {
         IngestLimits {
-            budget: self.max_bytes,
+            budget: self.budget_bytes,
             timeout: self.timeout,
         }
     }
@@ -189,7 +189,7 @@ impl RemoteWriteArgs {
         Options {
             limits: RequestLimits {
                 series: self.max_series.max(1),
-                bytes: self.max_bytes,
+                bytes: self.request_bytes,
             },
             linger: Duration::from_millis(self.linger_ms),
             allow_http: self.allow_http,
@@ -200,4 +200,16 @@ impl RemoteWriteArgs {
 
 fn seconds(text: &str) -> Result<Duration, std::num::ParseIntError> {
     text.parse().map(Duration::from_secs)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Args::command().debug_assert();
+    }
 }

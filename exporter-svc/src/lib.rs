@@ -67,8 +67,8 @@ pub struct Addresses {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The configuration file cannot be used.
-    #[error("{0}")]
-    Config(String),
+    #[error(transparent)]
+    Config(#[from] mesh::config::ConfigError),
     /// An entry of `remote_write` cannot be used.
     #[error("{}: {source}", .file.display())]
     Destination {
@@ -155,14 +155,10 @@ async fn listen(
     bound.await.map_err(failed)
 }
 
-fn load(_path: &std::path::Path) -> Result<Config, Error> {
-    Err(Error::Config("no loader yet".to_owned()))
-}
-
 /// Reads the configuration file and starts what it says.
 async fn destinations(args: &Args, registered: &Registered) -> Result<Destinations, Error> {
     let file = || args.config_file.clone();
-    let config = load(&args.config_file)?;
+    let config = Config::load(&args.config_file)?;
     ha::check(&config.external_labels).map_err(|source| Error::Ha {
         file: file(),
         source,

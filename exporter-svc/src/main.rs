@@ -1,6 +1,7 @@
 //! The exporter's process.
 
-use anyhow::Context;
+use std::process::ExitCode;
+
 use clap::Parser;
 use exporter_svc::{Args, bind};
 use mesh::shutdown::Shutdown;
@@ -9,13 +10,22 @@ use mesh::shutdown::Shutdown;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
+async fn main() -> ExitCode {
+    match run(Args::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("exporter-svc: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(args: Args) -> anyhow::Result<()> {
     let provider = rustls::crypto::ring::default_provider();
     // Fails only where one is installed already.
     let _ = provider.install_default();
-    let args = Args::parse();
     args.log.init()?;
-    let shutdown = Shutdown::on_signals().context("signal handlers")?;
+    let shutdown = Shutdown::on_signals()?;
     bind(args).await?.run(shutdown).await?;
     Ok(())
 }

@@ -13,6 +13,8 @@ use mesh::{
     batch::{Facts, Origin},
     config::relabel::RelabelConfig,
 };
+use opentelemetry_proto::tonic::metrics::v1::ResourceMetrics;
+use prost::Message;
 
 use self::{
     cache::RenderCache,
@@ -20,9 +22,6 @@ use self::{
     otlp::{Otlp, OtlpRules},
     sink::{Sink, Translated, Wants},
 };
-use opentelemetry_proto::tonic::metrics::v1::ResourceMetrics;
-use prost::Message;
-
 use crate::{
     ha::Stamp,
     wire::{Fields, WireError},

@@ -6,7 +6,7 @@
 //! parsed when they are asked for, which a scrape does once per series and
 //! process (the scrape cache is keyed by [`Series::raw`]).
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt};
 
 mod any;
 mod classic;
@@ -120,12 +120,21 @@ pub struct Exemplar {
 
 /// A body that is not of its format. It fails the whole scrape.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("line {line}: {message}")]
+#[error("{place}: {message}")]
 pub struct ParseError {
-    /// Line of a text body, number of the family of a protobuf body; from 1.
-    pub line: usize,
-    /// What was found and what was expected.
+    /// Where in the body.
+    pub place: Place,
+    /// What was expected there and what was found.
     pub message: String,
+}
+
+/// A place in a body, counted from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A line of a text body.
+    Line(usize),
+    /// A metric family of a protobuf body.
+    Family(usize),
 }
 
 /// A parse under way.
@@ -136,9 +145,10 @@ pub trait Parser {
     /// Where the body is not of the format; the parse is over then.
     fn next(&mut self) -> Result<Option<Entry<'_>>, ParseError>;
 
-    /// Adds the labels of the series that [`Parser::next`] returned last,
-    /// `__name__` included, `le` and `quantile` in Prometheus 3's canonical form.
-    /// Duplicate names are kept, so that the caller can refuse them.
+    /// Adds the labels of the series that [`Parser::next`] returned last in the
+    /// order of the body, `__name__` first, `le` and `quantile` in Prometheus 3's
+    /// canonical form. Duplicate names are kept, so that the caller can refuse
+    /// them, and so are empty values.
     fn labels(&self, out: &mut Vec<(String, String)>);
 
     /// The next exemplar of that series, `None` when there are no more.
@@ -163,6 +173,17 @@ impl MetricType {
             Self::Info => "info",
             Self::StateSet => "stateset",
             Self::Unknown => "unknown",
+        }
+    }
+}
+
+// === impl Place ===
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Line(line) => write!(f, "line {line}"),
+            Self::Family(family) => write!(f, "metric family {family}"),
         }
     }
 }

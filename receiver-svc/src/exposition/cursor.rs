@@ -2,7 +2,7 @@
 
 use memchr::{memchr, memchr_iter, memchr2, memchr3};
 
-use super::ParseError;
+use super::{ParseError, Place};
 
 /// How much of an unexpected text an error shows, in bytes.
 const EXCERPT: usize = 32;
@@ -152,7 +152,8 @@ impl<'a> Cursor<'a> {
     #[cold]
     pub(super) fn error(&self, message: String) -> ParseError {
         let line = 1 + memchr_iter(b'\n', &self.body[..self.at]).count();
-        ParseError { line, message }
+        let place = Place::Line(line);
+        ParseError { place, message }
     }
 }
 

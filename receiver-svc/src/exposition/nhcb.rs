@@ -5,7 +5,8 @@
 //! histogram are collected while they follow each other, and the native one is
 //! given before the first entry that does not belong to it. Samples that do not
 //! make a histogram are gone then, as in Prometheus, unless classic histograms
-//! are kept.
+//! are kept. A timestamp is the histogram's own, where Prometheus takes that of
+//! the sample behind it.
 
 use std::collections::VecDeque;
 

@@ -4,7 +4,7 @@
 //! lines, and `# EOF` at the end, so that a body that was cut off is an error.
 //! What Prometheus lets pass beyond the specification (names that do not belong
 //! to the family, families that come twice) passes here too, as it would store
-//! it.
+//! it. Only the labels of exemplars are unescaped, which Prometheus forgets.
 
 mod created;
 mod sample;

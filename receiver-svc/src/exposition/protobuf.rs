@@ -20,7 +20,7 @@ use self::{
 };
 use super::{
     Entry, Exemplar, Histogram, HistogramSeries, MetricType, ParseError, Parser, ParserOptions,
-    Series, classic::ClassicHistogram,
+    Place, Series, classic::ClassicHistogram,
 };
 
 /// Parses a protobuf body.
@@ -291,7 +291,7 @@ impl Parser for ProtobufParser<'_> {
         match self.advance() {
             Ok(event) => Ok(event.map(|event| self.entry(event))),
             Err(error) => Err(ParseError {
-                line: self.families,
+                place: Place::Family(self.families),
                 message: error.to_string(),
             }),
         }

@@ -99,7 +99,8 @@ fn eat_brace<D: Dialect>(cursor: &mut Cursor<'_>) -> bool {
 }
 
 /// The value of `name` in the form in which Prometheus 3 stores bucket bounds
-/// and quantiles, whatever form the target gave them.
+/// and quantiles, whatever form the target gave them. What it does not take as a
+/// sample's value (hexadecimal digits, underscores) is left as it is.
 fn canonical<'a>(metric_type: MetricType, name: &str, value: Cow<'a, str>) -> Cow<'a, str> {
     let is_number = match metric_type {
         MetricType::Summary => name == QUANTILE,

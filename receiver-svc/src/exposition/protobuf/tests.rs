@@ -196,19 +196,19 @@ fn errors_tell_the_family_and_what_was_expected() {
     };
     assert_eq!(
         after_good(histogram(spans)),
-        "line 2: expected 2 positive buckets by the spans, found 1"
+        "metric family 2: expected 2 positive buckets by the spans, found 1"
     );
     let mut unknown = good.clone();
     let at = unknown.iter().position(|&byte| byte == 0x18).unwrap() + 1;
     unknown[at] = 9;
     assert_eq!(
         after_good(unknown),
-        "line 2: expected a metric type of 0 to 5, found 9"
+        "metric family 2: expected a metric type of 0 to 5, found 9"
     );
     let nameless = vec![2, 0x22, 0];
     assert_eq!(
         after_good(nameless),
-        "line 2: expected a metric name, found none"
+        "metric family 2: expected a metric name, found none"
     );
     let unnamed = io::Metric {
         label: vec![io::LabelPair::default()],
@@ -217,12 +217,15 @@ fn errors_tell_the_family_and_what_was_expected() {
     let unnamed = body(io::MetricType::Gauge, unnamed);
     assert_eq!(
         after_good(unnamed),
-        "line 2: expected a label name, found none"
+        "metric family 2: expected a label name, found none"
     );
     let text = vec![3, 0x0a, 1, 0xff];
-    assert_eq!(after_good(text), "line 2: expected UTF-8 in field 1");
+    assert_eq!(
+        after_good(text),
+        "metric family 2: expected UTF-8 in field 1"
+    );
     assert_eq!(
         after_good(vec![200, 1]),
-        "line 2: expected more bytes, found the end of the message"
+        "metric family 2: expected more bytes, found the end of the message"
     );
 }

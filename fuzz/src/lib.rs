@@ -4,6 +4,7 @@
 //! libFuzzer calls them through the binaries in `fuzz_targets/`. The integration
 //! tests include this file as a module to replay the checked-in corpora without it.
 
+pub mod exposition;
 pub mod go_regexp;
 pub mod relabel;
 
@@ -11,4 +12,10 @@ pub mod relabel;
 pub type Target = fn(&[u8]);
 
 /// All targets by name, which is also that of the directory in `corpus/`.
-pub const ALL: &[(&str, Target)] = &[("go_regexp", go_regexp::run), ("relabel", relabel::run)];
+pub const ALL: &[(&str, Target)] = &[
+    ("exposition_openmetrics", exposition::openmetrics),
+    ("exposition_protobuf", exposition::protobuf),
+    ("exposition_text", exposition::text),
+    ("go_regexp", go_regexp::run),
+    ("relabel", relabel::run),
+];

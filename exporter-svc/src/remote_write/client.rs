@@ -1,18 +1,11 @@
 //! Posts requests to one destination.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::{
-    client::legacy::{Client as HyperClient, connect::HttpConnector},
-    rt::TokioExecutor,
-};
+use http_body_util::{BodyExt, Limited};
+use mesh::http_client::{HttpClient, HttpClientError};
 use tokio::time::Instant;
 
 use super::{piece::Piece, verdict::Answer};
@@ -28,9 +21,6 @@ pub struct Client {
     signer: Option<Arc<Signer>>,
 }
 
-/// How requests reach the backend.
-pub type HttpClient = HyperClient<HttpsConnector<HttpConnector>, Full<Bytes>>;
-
 /// There is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum PostError {
@@ -39,10 +29,10 @@ pub enum PostError {
     DeadlineExceeded,
     /// The backend could not be reached; nothing was sent.
     #[error("connecting: {0}")]
-    Connect(#[source] Error),
+    Connect(#[source] HttpClientError),
     /// The connection broke; the backend may have the request.
     #[error("posting: {0}")]
-    Broken(#[source] Error),
+    Broken(#[source] HttpClientError),
     /// The request could not be made, and was not sent.
     #[error("{0}")]
     Unsent(#[source] Error),
@@ -62,8 +52,6 @@ const MAX_BODY: usize = 64 << 10;
 /// Who we say we are.
 const USER_AGENT: &str = concat!("promesh-exporter/", env!("CARGO_PKG_VERSION"));
 const VERSION: HeaderName = HeaderName::from_static("x-prometheus-remote-write-version");
-/// How long connecting may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 // === impl Client ===
 
@@ -132,11 +120,7 @@ impl Client {
         if let Some(signer) = &self.signer {
             signer.sign(&mut request)?;
         }
-        let response = self.http.request(request.map(Full::new)).await;
-        let response = response.map_err(|error| match error.is_connect() {
-            true => PostError::Connect(describe(&error).into()),
-            false => PostError::Broken(describe(&error).into()),
-        })?;
+        let response = self.http.request(request).await?;
         let (head, body) = response.into_parts();
         // The status has spoken; a body that breaks off changes nothing.
         let body = Limited::new(body, MAX_BODY).collect().await;
@@ -186,25 +170,20 @@ impl PostError {
     }
 }
 
+impl From<HttpClientError> for PostError {
+    fn from(error: HttpClientError) -> Self {
+        match &error {
+            HttpClientError::Connection(cause) if cause.is_connect() => Self::Connect(error),
+            HttpClientError::Connection(_) | HttpClientError::Redirect(_) => Self::Broken(error),
+            _ => Self::Unsent(error.into()),
+        }
+    }
+}
+
 impl From<SignError> for PostError {
     fn from(error: SignError) -> Self {
         Self::Unsent(error.into())
     }
-}
-
-/// A pool of connections.
-pub fn http() -> HttpClient {
-    let mut tcp = HttpConnector::new();
-    tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
-    tcp.set_nodelay(true);
-    tcp.enforce_http(false);
-    let https = HttpsConnectorBuilder::new()
-        .with_native_roots()
-        .expect("roots")
-        .https_or_http()
-        .enable_all_versions()
-        .wrap_connector(tcp);
-    HyperClient::builder(TokioExecutor::new()).build(https)
 }
 
 /// Joins pieces into a snappy-compressed `WriteRequest`.
@@ -222,15 +201,4 @@ fn encode_v1(pieces: &[&Piece]) -> Result<Bytes, PostError> {
     compressed
         .map(Bytes::from)
         .map_err(|error| PostError::Unsent(error.into()))
-}
-
-/// An error of hyper and all that caused it.
-fn describe(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
 }

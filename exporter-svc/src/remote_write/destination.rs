@@ -6,12 +6,13 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use mesh::{
     aws::AwsOptions,
     config::remote_write::{OtlpConfig, ProtobufMessage, RemoteWriteConfig},
+    http_client::{HttpClient, HttpClientError},
 };
 use prometheus_client::registry::Registry;
 use url::{Host, Url};
 
 use super::{
-    client::{self, Client},
+    client::Client,
     join::{JoinConfig, Joiner},
     metrics,
     pace::PaceLimits,
@@ -85,6 +86,8 @@ enum Problem {
     Scheme(String),
     #[error("headers: {0:?} is not a header with a text value")]
     Header(String),
+    #[error(transparent)]
+    Http(#[from] HttpClientError),
     #[error("sigv4: no region in the section, in the url, or in AWS_REGION")]
     NoRegion,
 }
@@ -135,7 +138,7 @@ impl Destination {
             config.name.clone(),
             config.url.as_str().parse()?,
             headers(config)?,
-            client::http(),
+            http(config)?,
             signer(config, registered).await?,
         );
         let wants = Wants {
@@ -195,6 +198,13 @@ fn headers(config: &RemoteWriteConfig) -> Result<HeaderMap, Problem> {
         header.ok_or_else(|| Problem::Header(name.clone()))
     };
     config.headers.iter().map(parse).collect()
+}
+
+fn http(config: &RemoteWriteConfig) -> Result<HttpClient, HttpClientError> {
+    let mut settings = config.http.clone();
+    // A signature holds for one address only.
+    settings.follow_redirects &= config.sigv4.is_none();
+    HttpClient::new(&settings)
 }
 
 /// AMP takes native histograms, but none with custom bounds.

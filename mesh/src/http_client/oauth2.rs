@@ -107,10 +107,12 @@ impl Tokens {
     }
 
     async fn form(&self) -> Result<Bytes, HttpClientError> {
+        // Read before the form is begun: a form cannot cross an await between threads.
+        let client_secret = secret(&self.config.client_secret).await?;
         let mut form = Serializer::new(String::new());
         form.append_pair("grant_type", "client_credentials")
             .append_pair("client_id", &self.config.client_id)
-            .append_pair("client_secret", &secret(&self.config.client_secret).await?);
+            .append_pair("client_secret", &client_secret);
         if !self.config.scopes.is_empty() {
             form.append_pair("scope", &self.config.scopes.join(" "));
         }

@@ -1,4 +1,5 @@
 //! receiver-svc: discovers Prometheus targets, scrapes those that are its own,
 //! relabels as Prometheus does, and emits OTLP over gRPC.
 
+pub mod discovery;
 pub mod exposition;

@@ -1,10 +1,13 @@
 //! `*_sd_configs` and `static_configs`: where targets come from.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use url::Url;
 
-use super::{Secret, http::HttpClientConfig};
+use super::{ConfigError, Secret, http::HttpClientConfig};
 use crate::labels::Labels;
 
 /// A set of targets that share labels, as discovery yields them.
@@ -179,6 +182,15 @@ pub struct Ec2Config {
     pub filters: Vec<(String, Vec<String>)>,
     /// How the API is reached.
     pub http: HttpClientConfig,
+}
+
+/// Reads a list of target groups: a file of `file_sd_configs` in YAML or JSON, the
+/// answer of an `http_sd_configs` endpoint. The caller names their sources.
+///
+/// # Errors
+/// Where it is no such list, with its place in `origin`.
+pub fn parse_target_groups(text: &str, origin: &Path) -> Result<Vec<TargetGroup>, ConfigError> {
+    super::yaml::file::target_groups(text, origin)
 }
 
 // === impl KubernetesRole ===

@@ -13,12 +13,14 @@ use serde_saphyr::Spanned;
 
 use super::{
     Context, List, Problem, build_all,
+    discovery::StaticGroup,
     remote_write::{Otlp, RemoteWrite},
     scrape::{Global, Inherited, Scrape},
 };
 use crate::{
     config::{
-        Config, ConfigError, expand::expand, relabel::ValidationScheme, scrape::ScrapeConfig,
+        Config, ConfigError, discovery::TargetGroup, expand::expand, relabel::ValidationScheme,
+        scrape::ScrapeConfig,
     },
     labels::Labels,
     names::is_valid_legacy_label_name,
@@ -97,6 +99,18 @@ fn scrape_file(
     let file: ScrapeFile = read(&text, path)?;
     scrape_configs(file.scrape_configs, inherited, context)
         .map_err(|problem| ConfigError::in_file(path, problem))
+}
+
+/// Reads a list of target groups.
+pub(in crate::config) fn target_groups(
+    text: &str,
+    path: &Path,
+) -> Result<Vec<TargetGroup>, ConfigError> {
+    let list: Vec<Spanned<Option<StaticGroup>>> = read(text, path)?;
+    build_all(Some(list), "target group", |group| {
+        group.build(String::new())
+    })
+    .map_err(|problem| ConfigError::in_file(path, problem))
 }
 
 fn scrape_configs(

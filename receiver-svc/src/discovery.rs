@@ -1,0 +1,248 @@
+//! Discovery: where targets come from.
+//!
+//! Each mechanism of a configuration runs as a task of its own and tells its
+//! target groups to a [`Groups`] handle. Mechanisms with equal settings run once,
+//! however many jobs use them. What all of them know is published per job, the
+//! first time at once and then at most every five seconds, as Prometheus does.
+//!
+//! ```text
+//! file_sd ─▶ Groups ─┐
+//! http_sd ─▶ Groups ─┼─ changed ─▶ publish ─▶ watch: job ─▶ target groups
+//! static  ─▶ Groups ─┘
+//! ```
+
+mod file;
+mod groups;
+mod http;
+mod metrics;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use mesh::config::{
+    discovery::{DiscoveryConfig, TargetGroup},
+    scrape::ScrapeConfig,
+};
+use tokio::{
+    sync::{Notify, watch},
+    task::AbortHandle,
+    time::sleep,
+};
+
+pub use groups::Groups;
+pub use metrics::DiscoveryMetrics;
+
+/// Two publications are at least this far apart, unless told otherwise.
+pub const UPDATE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// The target groups of every job.
+pub type Jobs = BTreeMap<String, Vec<TargetGroup>>;
+
+/// Runs the discovery mechanisms of a configuration.
+#[derive(Debug)]
+pub struct Discovery {
+    mechanisms: Vec<Mechanism>,
+    shared: Arc<Shared>,
+    publisher: AbortHandle,
+}
+
+/// A configuration whose targets cannot be discovered.
+#[derive(Debug, thiserror::Error)]
+pub enum DiscoveryError {
+    /// A mechanism of Prometheus that promesh does not have.
+    #[error(
+        "job {job:?}: {mechanism} is not supported, use http_sd_configs or file_sd_configs with an adapter that writes its targets"
+    )]
+    Unsupported {
+        /// The job.
+        job: String,
+        /// The mechanism's key in the configuration.
+        mechanism: String,
+    },
+    /// A mechanism could not be started.
+    #[error("job {job:?}: {source}")]
+    Start {
+        /// The job.
+        job: String,
+        /// Why not.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+/// One mechanism that runs.
+#[derive(Debug)]
+struct Mechanism {
+    config: DiscoveryConfig,
+    jobs: Vec<String>,
+    groups: Groups,
+    task: Option<AbortHandle>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    /// Some mechanism's groups have changed.
+    changed: Arc<Notify>,
+    /// What each job's mechanisms write to.
+    sources: watch::Sender<Vec<(String, Vec<Groups>)>>,
+    published: watch::Sender<Arc<Jobs>>,
+    metrics: DiscoveryMetrics,
+}
+
+// === impl Discovery ===
+
+impl Discovery {
+    /// Discovery without any mechanism yet, which publishes once every
+    /// `update_interval` at most.
+    pub fn new(metrics: DiscoveryMetrics, update_interval: Duration) -> Self {
+        let shared = Arc::new(Shared {
+            changed: Arc::default(),
+            sources: watch::Sender::default(),
+            published: watch::Sender::default(),
+            metrics,
+        });
+        let publisher = tokio::spawn(publish(shared.clone(), update_interval)).abort_handle();
+        Self {
+            mechanisms: Vec::new(),
+            shared,
+            publisher,
+        }
+    }
+
+    /// The target groups of every job, whenever they have changed.
+    pub fn jobs(&self) -> watch::Receiver<Arc<Jobs>> {
+        self.shared.published.subscribe()
+    }
+
+    /// Runs the mechanisms of these jobs and no others. Those that run already go
+    /// on, with what they know.
+    ///
+    /// # Errors
+    /// Where a mechanism cannot run; nothing has changed then.
+    pub fn apply(&mut self, configs: &[ScrapeConfig]) -> Result<(), DiscoveryError> {
+        let mut next: Vec<Mechanism> = Vec::new();
+        for scrape in configs {
+            for config in &scrape.discovery {
+                match next
+                    .iter_mut()
+                    .find(|mechanism| mechanism.config == *config)
+                {
+                    Some(mechanism) => mechanism.jobs.push(scrape.job_name.clone()),
+                    None => next.push(self.mechanism(&scrape.job_name, config)?),
+                }
+            }
+        }
+        for old in &mut self.mechanisms {
+            if next.iter().any(|new| new.config == old.config) {
+                // Its task lives on in the new list.
+                old.task = None;
+            }
+        }
+        let sources = configs.iter().map(|scrape| {
+            let of_job = next.iter().filter(|m| m.jobs.contains(&scrape.job_name));
+            let groups = of_job.map(|mechanism| mechanism.groups.clone()).collect();
+            (scrape.job_name.clone(), groups)
+        });
+        self.shared.sources.send_replace(sources.collect());
+        self.mechanisms = next;
+        self.shared.changed.notify_one();
+        Ok(())
+    }
+
+    /// The mechanism that runs with these settings, or a new one.
+    fn mechanism(&self, job: &str, config: &DiscoveryConfig) -> Result<Mechanism, DiscoveryError> {
+        if let Some(running) = self.mechanisms.iter().find(|m| m.config == *config) {
+            return Ok(Mechanism {
+                config: config.clone(),
+                jobs: vec![job.to_owned()],
+                groups: running.groups.clone(),
+                task: running.task.clone(),
+            });
+        }
+        let groups = Groups::new(self.shared.changed.clone());
+        let task = self.start(job, config, groups.clone())?;
+        Ok(Mechanism {
+            config: config.clone(),
+            jobs: vec![job.to_owned()],
+            groups,
+            task,
+        })
+    }
+
+    fn start(
+        &self,
+        job: &str,
+        config: &DiscoveryConfig,
+        groups: Groups,
+    ) -> Result<Option<AbortHandle>, DiscoveryError> {
+        let metrics = self.shared.metrics.clone();
+        let failed = |source| DiscoveryError::Start {
+            job: job.to_owned(),
+            source,
+        };
+        let task = match config.clone() {
+            DiscoveryConfig::Static(fixed) => {
+                groups.replace(fixed);
+                return Ok(None);
+            }
+            DiscoveryConfig::File(config) => tokio::spawn(file::run(config, groups, metrics)),
+            DiscoveryConfig::Http(config) => {
+                let http = http::Http::new(*config).map_err(|e| failed(e.into()))?;
+                tokio::spawn(http.run(groups, metrics))
+            }
+            other => {
+                return Err(DiscoveryError::Unsupported {
+                    job: job.to_owned(),
+                    mechanism: key(&other),
+                });
+            }
+        };
+        Ok(Some(task.abort_handle()))
+    }
+}
+
+impl Drop for Discovery {
+    fn drop(&mut self) {
+        self.publisher.abort();
+    }
+}
+
+// === impl Mechanism ===
+
+impl Drop for Mechanism {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+    }
+}
+
+async fn publish(shared: Arc<Shared>, update_interval: Duration) {
+    loop {
+        shared.changed.notified().await;
+        let jobs: Jobs = shared
+            .sources
+            .borrow()
+            .iter()
+            .map(|(job, sources)| (job.clone(), sources.iter().flat_map(Groups::all).collect()))
+            .collect();
+        shared.metrics.observe(&jobs);
+        shared.published.send_replace(Arc::new(jobs));
+        sleep(update_interval).await;
+    }
+}
+
+/// The key of a mechanism in a configuration file.
+fn key(config: &DiscoveryConfig) -> String {
+    match config {
+        DiscoveryConfig::Static(_) => "static_configs",
+        DiscoveryConfig::File(_) => "file_sd_configs",
+        DiscoveryConfig::Http(_) => "http_sd_configs",
+        DiscoveryConfig::Dns(_) => "dns_sd_configs",
+        DiscoveryConfig::Kubernetes(_) => "kubernetes_sd_configs",
+        DiscoveryConfig::Ec2(_) => "ec2_sd_configs",
+        DiscoveryConfig::Unsupported(mechanism) => mechanism,
+    }
+    .to_owned()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,97 @@
+//! `http_sd_configs`: target groups from an HTTP endpoint.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, header};
+use http_body_util::{BodyExt, Limited};
+use mesh::{
+    config::{
+        discovery::{HttpConfig, TargetGroup, parse_target_groups},
+        duration,
+    },
+    http_client::{HttpClient, HttpClientError},
+};
+use tokio::time::{interval, timeout};
+use tracing::warn;
+
+use super::{DiscoveryMetrics, Groups};
+
+const URL: &str = "__meta_url";
+const USER_AGENT: &str = concat!("promesh/", env!("CARGO_PKG_VERSION"));
+/// Far more than any list of targets needs.
+const MAX_BODY: usize = 64 << 20;
+
+/// Fetches one list of target groups again and again.
+#[derive(Debug)]
+pub(super) struct Http {
+    config: HttpConfig,
+    client: HttpClient,
+}
+
+type Error = Box<dyn std::error::Error + Send + Sync>;
+
+// === impl Http ===
+
+impl Http {
+    pub(super) fn new(config: HttpConfig) -> Result<Self, HttpClientError> {
+        let client = HttpClient::new(&config.http)?;
+        Ok(Self { config, client })
+    }
+
+    /// A failure keeps what was known before.
+    pub(super) async fn run(self, groups: Groups, metrics: DiscoveryMetrics) {
+        let mut refresh = interval(self.config.refresh_interval);
+        loop {
+            refresh.tick().await;
+            match timeout(self.config.refresh_interval, self.fetch()).await {
+                Ok(Ok(fetched)) => groups.replace(fetched),
+                Ok(Err(error)) => self.failed(&metrics, &error.to_string()),
+                Err(_) => self.failed(&metrics, "no answer within the refresh interval"),
+            }
+        }
+    }
+
+    async fn fetch(&self) -> Result<Vec<TargetGroup>, Error> {
+        let request = Request::get(self.config.url.as_str())
+            .header(header::ACCEPT, "application/json")
+            .header(header::USER_AGENT, USER_AGENT)
+            .header(
+                "X-Prometheus-Refresh-Interval-Seconds",
+                self.config.refresh_interval.as_secs_f64().to_string(),
+            )
+            .body(Bytes::new())?;
+        let response = self.client.request(request).await?;
+        if !response.status().is_success() {
+            return Err(format!("status {}, expected 200", response.status()).into());
+        }
+        let content_type = response.headers().get(header::CONTENT_TYPE);
+        let content_type = content_type
+            .and_then(|v| v.to_str().ok())
+            .unwrap_or_default();
+        if content_type.split(';').next().map(str::trim) != Some("application/json") {
+            return Err(format!("content type {content_type:?}, expected application/json").into());
+        }
+        let body = Limited::new(response.into_body(), MAX_BODY)
+            .collect()
+            .await?
+            .to_bytes();
+        let mut groups = parse_target_groups(
+            std::str::from_utf8(&body)?,
+            self.config.url.as_str().as_ref(),
+        )?;
+        for (i, group) in groups.iter_mut().enumerate() {
+            let mut labels = group.labels.to_builder();
+            labels.set(URL, self.config.url.as_str());
+            group.labels = labels.build();
+            group.source = format!("{}:{i}", self.config.url);
+        }
+        Ok(groups)
+    }
+
+    fn failed(&self, metrics: &DiscoveryMetrics, error: &str) {
+        metrics.failed("http");
+        let interval: Duration = self.config.refresh_interval;
+        warn!(url = %self.config.url, error, next = duration::format(interval), "Targets not fetched, the last ones stay");
+    }
+}

@@ -1,0 +1,65 @@
+//! What discovery counts.
+
+use mesh::config::discovery::TargetGroup;
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::Registry,
+};
+
+use super::Jobs;
+
+/// What discovery counts.
+#[derive(Clone, Debug, Default)]
+pub struct DiscoveryMetrics {
+    targets: Family<Job, Gauge>,
+    updates: Counter,
+    failures: Family<Mechanism, Counter>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Job {
+    job: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Mechanism {
+    mechanism: &'static str,
+}
+
+// === impl DiscoveryMetrics ===
+
+impl DiscoveryMetrics {
+    /// Registers the metrics.
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "discovery_targets",
+            "Targets that discovery knows, before relabeling",
+            self.targets.clone(),
+        );
+        registry.register(
+            "discovery_updates",
+            "Times that changed target groups were published",
+            self.updates.clone(),
+        );
+        registry.register(
+            "discovery_failures",
+            "Refreshes that failed; what was known before stays",
+            self.failures.clone(),
+        );
+    }
+
+    pub(super) fn observe(&self, jobs: &Jobs) {
+        self.updates.inc();
+        self.targets.clear();
+        for (job, groups) in jobs {
+            let targets: usize = groups.iter().map(|g: &TargetGroup| g.targets.len()).sum();
+            let job = Job { job: job.clone() };
+            self.targets.get_or_create(&job).set(targets as i64);
+        }
+    }
+
+    pub(super) fn failed(&self, mechanism: &'static str) {
+        self.failures.get_or_create(&Mechanism { mechanism }).inc();
+    }
+}

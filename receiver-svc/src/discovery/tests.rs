@@ -1,0 +1,138 @@
+use std::path::Path;
+
+use axum::{Router, http::StatusCode, response::IntoResponse, routing::get};
+use mesh::config::Config;
+use tokio::{net::TcpListener, time::timeout};
+
+use super::*;
+
+fn scrape_configs(text: &str, folder: &Path) -> Vec<ScrapeConfig> {
+    let config = Config::parse(text, &folder.join("prometheus.yml"), &|_| None);
+    config.unwrap().scrape_configs
+}
+
+fn discovery() -> Discovery {
+    Discovery::new(DiscoveryMetrics::default(), Duration::from_millis(5))
+}
+
+/// Waits until the addresses of a job are those that are expected.
+async fn until(jobs: &mut watch::Receiver<Arc<Jobs>>, job: &str, expected: &[&str]) {
+    let addresses = |jobs: &Jobs| -> Vec<String> {
+        let groups = jobs.get(job).into_iter().flatten();
+        let targets = groups.flat_map(|group| &group.targets);
+        targets
+            .map(|t| t.get("__address__").unwrap().to_owned())
+            .collect()
+    };
+    let seen = jobs.wait_for(|jobs| addresses(jobs) == expected);
+    let in_time = timeout(Duration::from_secs(30), seen).await.is_ok();
+    assert!(
+        in_time,
+        "{job}: {:?}, expected {expected:?}",
+        addresses(&jobs.borrow())
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn static_targets_are_known_at_once_and_shared_mechanisms_run_once() {
+    let mut discovery = discovery();
+    let mut jobs = discovery.jobs();
+    let text = "scrape_configs:\n\
+        - {job_name: a, static_configs: [{targets: ['h:1', 'h:2'], labels: {x: y}}]}\n\
+        - {job_name: b, static_configs: [{targets: ['h:1', 'h:2'], labels: {x: y}}]}\n";
+    discovery
+        .apply(&scrape_configs(text, Path::new("")))
+        .unwrap();
+    until(&mut jobs, "a", &["h:1", "h:2"]).await;
+    until(&mut jobs, "b", &["h:1", "h:2"]).await;
+    assert_eq!(discovery.mechanisms.len(), 1);
+    discovery
+        .apply(&scrape_configs(
+            "scrape_configs:\n- job_name: b\n",
+            Path::new(""),
+        ))
+        .unwrap();
+    until(&mut jobs, "b", &[]).await;
+    assert!(!jobs.borrow().contains_key("a"));
+}
+
+#[tokio::test]
+async fn files_are_followed_and_a_bad_one_keeps_its_targets() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write("a.yml", "- targets: ['a:1']\n- targets: ['a:2']\n");
+    write("b.json", r#"[{"targets": ["b:1"], "labels": {"k": "v"}}]"#);
+    let text = "scrape_configs:\n- job_name: f\n  file_sd_configs: [{files: ['*.yml', '*.json'], refresh_interval: 50ms}]\n";
+    let mut discovery = discovery();
+    let mut jobs = discovery.jobs();
+    discovery
+        .apply(&scrape_configs(text, folder.path()))
+        .unwrap();
+    until(&mut jobs, "f", &["a:1", "a:2", "b:1"]).await;
+    let path = folder.path().join("b.json");
+    let groups = jobs.borrow()["f"].clone();
+    assert_eq!(groups[2].labels.get("__meta_filepath"), path.to_str());
+    assert_eq!(groups[2].labels.get("k"), Some("v"));
+
+    write("a.yml", "- targets: ['a:3']\n");
+    std::fs::remove_file(path).unwrap();
+    until(&mut jobs, "f", &["a:3"]).await;
+    write("a.yml", "targets: oops");
+    write("c.yml", "- targets: ['c:1']\n");
+    until(&mut jobs, "f", &["a:3", "c:1"]).await;
+}
+
+#[tokio::test]
+async fn a_failing_endpoint_keeps_its_targets() {
+    let answers = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counted = answers.clone();
+    let app = Router::new().route(
+        "/targets",
+        get(move || async move {
+            match counted.fetch_add(1, std::sync::atomic::Ordering::SeqCst) {
+                0 => (
+                    [("content-type", "application/json; charset=utf-8")],
+                    r#"[{"targets": ["h:1"]}]"#,
+                )
+                    .into_response(),
+                1 => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+                _ => ([("content-type", "text/html")], "[]").into_response(),
+            }
+        }),
+    );
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+    let text = format!(
+        "scrape_configs:\n- job_name: h\n  http_sd_configs: [{{url: 'http://{address}/targets', refresh_interval: 50ms}}]\n"
+    );
+    let mut discovery = discovery();
+    let mut jobs = discovery.jobs();
+    discovery
+        .apply(&scrape_configs(&text, Path::new("")))
+        .unwrap();
+    until(&mut jobs, "h", &["h:1"]).await;
+    while answers.load(std::sync::atomic::Ordering::SeqCst) < 5 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    until(&mut jobs, "h", &["h:1"]).await;
+    let labels = jobs.borrow()["h"][0].labels.clone();
+    assert_eq!(
+        labels.get("__meta_url"),
+        Some(format!("http://{address}/targets").as_str())
+    );
+}
+
+#[tokio::test]
+async fn an_unknown_mechanism_is_refused_by_name() {
+    let text = "scrape_configs:\n- {job_name: a, consul_sd_configs: [{}]}\n";
+    let mut discovery = discovery();
+    let error = discovery
+        .apply(&scrape_configs(text, Path::new("")))
+        .unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .starts_with("job \"a\": consul_sd_configs is not supported, use")
+    );
+}

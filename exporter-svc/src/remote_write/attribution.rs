@@ -7,6 +7,7 @@
 //! (its labels, its being new) is counted for that series; a reason that lies in
 //! the time is counted for all samples of the same piece that the same time
 //! rules out, because a scrape that comes too late comes too late as a whole.
+//! Remote write 2.0 tells how many there are, if not which.
 
 use std::collections::BTreeMap;
 
@@ -17,8 +18,33 @@ use proto::v1;
 use super::piece::Piece;
 use crate::ha::REPLICA;
 
-/// The units refused of each piece of a request, in the order of the pieces.
+/// The units refused of each piece of a request, in the order of the pieces; of
+/// `count` in all where the backend said so.
 pub fn refused<'a>(
+    pieces: impl Iterator<Item = &'a Piece> + Clone,
+    reason: Reason,
+    count: Option<u64>,
+    message: &str,
+) -> Vec<u64> {
+    let estimated = estimate(pieces.clone(), reason, message);
+    let Some(count) = count else {
+        return estimated;
+    };
+    // Those that probably were refused first, then the rest in order.
+    let mut left = count;
+    let mut take = |at_most: u64| {
+        let taken = at_most.min(left);
+        left -= taken;
+        taken
+    };
+    let probable: Vec<_> = estimated.into_iter().map(&mut take).collect();
+    let rest = pieces.zip(probable);
+    rest.map(|(piece, units)| units + take(piece.units.saturating_sub(units)))
+        .collect()
+}
+
+/// The units refused of each piece, from the backend's words.
+fn estimate<'a>(
     pieces: impl Iterator<Item = &'a Piece> + Clone,
     reason: Reason,
     message: &str,
@@ -137,7 +163,7 @@ fn quoted(text: &str) -> Option<(String, &str)> {
 mod tests {
     use super::*;
     use crate::{
-        remote_write::piece::{Cutter, Rendered, RequestLimits},
+        remote_write::piece::{Rendered, RequestLimits},
         translate::sink::{NativeHistograms, Sink, Times, Wants},
     };
 
@@ -164,14 +190,18 @@ mod tests {
             };
             sink.float(&Rendered::new(labels.into_iter()), times, 1.0, &[], true);
         }
-        let _ = Cutter::new(limits);
         sink.finish().pieces.remove(0)
     }
 
     #[test]
     fn a_refusal_that_names_no_series_is_of_the_whole_request() {
         let pieces = [piece(&[1, 1], 0), piece(&[1], 5)];
-        let counts = refused(pieces.iter(), Reason::OutOfOrder, "out of order sample");
+        let counts = refused(
+            pieces.iter(),
+            Reason::OutOfOrder,
+            None,
+            "out of order sample",
+        );
         assert_eq!(counts, [2, 1]);
     }
 
@@ -179,16 +209,22 @@ mod tests {
     fn a_reason_in_the_series_is_of_that_series() {
         let pieces = [piece(&[1, 1], 0), piece(&[1, 1], 5)];
         let message = "series has too many labels (actual: 40, limit: 30) series: 'm{i=\"6\"}'";
-        assert_eq!(refused(pieces.iter(), Reason::LabelLimit, message), [0, 1]);
+        assert_eq!(
+            refused(pieces.iter(), Reason::LabelLimit, None, message),
+            [0, 1]
+        );
         let message = "err: per-user series limit, series={__name__=\\\"m\\\", i=\\\"0\\\"}";
-        assert_eq!(refused(pieces.iter(), Reason::SeriesLimit, message), [1, 0]);
+        assert_eq!(
+            refused(pieces.iter(), Reason::SeriesLimit, None, message),
+            [1, 0]
+        );
     }
 
     #[test]
     fn a_reason_in_the_time_is_of_all_it_rules_out() {
         let pieces = [piece(&[7], 9), piece(&[5, 9, 9, 12], 0)];
         let message = "user=x: err: sample, series={__name__=\"m\", i=\"1\"}";
-        let counts = |reason| refused(pieces.iter(), reason, message);
+        let counts = |reason| refused(pieces.iter(), reason, None, message);
         assert_eq!(counts(Reason::OutOfOrder), [0, 3]);
         assert_eq!(counts(Reason::NewValueForTimestamp), [0, 2]);
         assert_eq!(counts(Reason::TooFarInFuture), [0, 3]);
@@ -198,7 +234,21 @@ mod tests {
     fn a_series_that_is_not_there_is_no_excuse() {
         let pieces = [piece(&[1, 1], 0)];
         let message = "out of order sample, series={__name__=\"other\"}";
-        assert_eq!(refused(pieces.iter(), Reason::OutOfOrder, message), [2]);
+        assert_eq!(
+            refused(pieces.iter(), Reason::OutOfOrder, None, message),
+            [2]
+        );
+    }
+
+    #[test]
+    fn a_count_is_the_count() {
+        let pieces = [piece(&[1, 1], 0), piece(&[1, 1], 5)];
+        let message = "labels: m{i=\"6\"}";
+        let counts = |n| refused(pieces.iter(), Reason::LabelLimit, Some(n), message);
+        assert_eq!(counts(0), [0, 0]);
+        assert_eq!(counts(1), [0, 1]);
+        assert_eq!(counts(3), [2, 1]);
+        assert_eq!(counts(9), [2, 2]);
     }
 
     #[test]

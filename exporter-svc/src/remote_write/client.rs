@@ -1,15 +1,32 @@
 //! Posts requests to one destination.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::SystemTime,
+};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
-use mesh::http_client::{HttpClient, HttpClientError};
+use mesh::{
+    config::remote_write::ProtobufMessage,
+    http_client::{HttpClient, HttpClientError},
+};
 use tokio::time::Instant;
+use tracing::warn;
 
-use super::{piece::Piece, verdict::Answer};
-use crate::sigv4::{SignError, Signer};
+use super::{
+    encode,
+    piece::{Family, Piece},
+    verdict::Answer,
+};
+use crate::{
+    sigv4::{SignError, Signer},
+    wire::WireError,
+};
 
 /// Posts requests to one destination.
 #[derive(Debug)]
@@ -19,6 +36,9 @@ pub struct Client {
     headers: HeaderMap,
     http: HttpClient,
     signer: Option<Arc<Signer>>,
+    message: ProtobufMessage,
+    /// Whether the backend said that it does not know remote write 2.0.
+    fell_back: AtomicBool,
 }
 
 /// There is no answer.
@@ -40,6 +60,13 @@ pub enum PostError {
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
+/// A version of remote write, as headers say it.
+#[derive(Clone, Copy, Debug)]
+struct Version {
+    content_type: &'static str,
+    number: &'static str,
+}
+
 /// An answer and its headers.
 struct Response {
     status: StatusCode,
@@ -47,6 +74,19 @@ struct Response {
     body: String,
 }
 
+const V1: Version = Version {
+    content_type: "application/x-protobuf",
+    number: "0.1.0",
+};
+const V2: Version = Version {
+    content_type: "application/x-protobuf;proto=io.prometheus.write.v2.Request",
+    number: "2.0.0",
+};
+/// How many samples and native histograms a 2.0 backend wrote.
+const WRITTEN: [&str; 2] = [
+    "x-prometheus-remote-write-samples-written",
+    "x-prometheus-remote-write-histograms-written",
+];
 /// How much of an answer's body is read.
 const MAX_BODY: usize = 64 << 10;
 /// Who we say we are.
@@ -63,6 +103,7 @@ impl Client {
         headers: HeaderMap,
         http: HttpClient,
         signer: Option<Arc<Signer>>,
+        message: ProtobufMessage,
     ) -> Self {
         Self {
             name,
@@ -70,6 +111,8 @@ impl Client {
             headers,
             http,
             signer,
+            message,
+            fell_back: AtomicBool::new(false),
         }
     }
 
@@ -79,8 +122,9 @@ impl Client {
     }
 
     /// Posts one request of these pieces and reads the answer. A refused
-    /// signature is made once more with new credentials; nothing else is posted
-    /// twice.
+    /// signature is made once more with new credentials, and a backend that does
+    /// not know remote write 2.0 is written to in 1.0 from then on; nothing else is
+    /// posted twice.
     ///
     /// # Errors
     /// Where there is no answer before the deadline.
@@ -89,20 +133,47 @@ impl Client {
         pieces: &[&Piece],
         deadline: Instant,
     ) -> Result<(StatusCode, Answer), PostError> {
-        let body = encode_v1(pieces)?;
-        let posted = tokio::time::timeout_at(deadline, self.post_signed(body)).await;
-        let response = posted.unwrap_or(Err(PostError::DeadlineExceeded))?;
-        let answer = Answer::read(
-            response.status,
-            &response.headers,
-            &response.body,
-            SystemTime::now(),
-        );
-        Ok((response.status, answer))
+        let posting = async {
+            if self.speaks_v2() {
+                let response = self.post_signed(V2, encode::v2(pieces)?).await?;
+                if response.status != StatusCode::UNSUPPORTED_MEDIA_TYPE {
+                    return Ok(response.answer(Some(pieces)));
+                }
+                warn!(body = response.body, "Falling back to remote write 1.0");
+                self.fell_back.store(true, Ordering::Relaxed);
+            }
+            let response = self.post_signed(V1, encode::v1(pieces)).await?;
+            Ok(response.answer(None))
+        };
+        let posted = tokio::time::timeout_at(deadline, posting).await;
+        posted.unwrap_or(Err(PostError::DeadlineExceeded))
     }
 
-    async fn post_signed(&self, body: Bytes) -> Result<Response, PostError> {
-        let response = self.send(body.clone()).await?;
+    /// Posts what families say of themselves; remote write 2.0 says it beside their
+    /// series.
+    ///
+    /// # Errors
+    /// Where there is no answer before the deadline.
+    pub async fn post_metadata(
+        &self,
+        families: &[Arc<Family>],
+        deadline: Instant,
+    ) -> Result<(StatusCode, Answer), PostError> {
+        let posting = self.post_signed(V1, encode::metadata(families));
+        let posted = tokio::time::timeout_at(deadline, posting).await;
+        let response = posted.unwrap_or(Err(PostError::DeadlineExceeded))?;
+        Ok(response.answer(None))
+    }
+
+    /// Whether requests are of remote write 2.0.
+    pub fn speaks_v2(&self) -> bool {
+        self.message == ProtobufMessage::V2 && !self.fell_back.load(Ordering::Relaxed)
+    }
+
+    async fn post_signed(&self, version: Version, body: Vec<u8>) -> Result<Response, PostError> {
+        let compressed = snap::raw::Encoder::new().compress_vec(&body);
+        let body = Bytes::from(compressed.map_err(|error| PostError::Unsent(error.into()))?);
+        let response = self.send(version, body.clone()).await?;
         let Some(signer) = &self.signer else {
             return Ok(response);
         };
@@ -112,11 +183,11 @@ impl Client {
         let date = response.headers.get(header::DATE);
         let date = date.and_then(|date| httpdate::parse_http_date(date.to_str().ok()?).ok());
         signer.refused(date).await;
-        self.send(body).await
+        self.send(version, body).await
     }
 
-    async fn send(&self, body: Bytes) -> Result<Response, PostError> {
-        let mut request = self.request(body);
+    async fn send(&self, version: Version, body: Bytes) -> Result<Response, PostError> {
+        let mut request = self.request(version, body);
         if let Some(signer) = &self.signer {
             signer.sign(&mut request)?;
         }
@@ -132,7 +203,7 @@ impl Client {
         })
     }
 
-    fn request(&self, body: Bytes) -> Request<Bytes> {
+    fn request(&self, version: Version, body: Bytes) -> Request<Bytes> {
         let mut request = Request::new(body);
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.uri.clone();
@@ -140,14 +211,36 @@ impl Client {
         *headers = self.headers.clone();
         let ours = [
             (header::CONTENT_ENCODING, "snappy"),
-            (header::CONTENT_TYPE, "application/x-protobuf"),
+            (header::CONTENT_TYPE, version.content_type),
             (header::USER_AGENT, USER_AGENT),
-            (VERSION, "0.1.0"),
+            (VERSION, version.number),
         ];
         for (name, value) in ours {
             headers.insert(name, HeaderValue::from_static(value));
         }
         request
+    }
+}
+
+// === impl Response ===
+
+impl Response {
+    /// What it means. A backend that speaks 2.0 says how many of the samples that
+    /// it was `sent` it wrote.
+    fn answer(self, sent: Option<&[&Piece]>) -> (StatusCode, Answer) {
+        let now = SystemTime::now();
+        let answer = Answer::read(self.status, &self.headers, &self.body, now);
+        let Some(pieces) = sent else {
+            return (self.status, answer);
+        };
+        let sent = pieces.iter().map(|piece| piece.marks.len() as u64).sum();
+        (self.status, answer.counted(sent, self.written()))
+    }
+
+    fn written(&self) -> Option<u64> {
+        let count = |name: &&str| self.headers.get(*name)?.to_str().ok()?.parse::<u64>().ok();
+        let counts = WRITTEN.iter().map(count);
+        counts.flatten().reduce(u64::saturating_add)
     }
 }
 
@@ -180,25 +273,17 @@ impl From<HttpClientError> for PostError {
     }
 }
 
+impl From<WireError> for PostError {
+    fn from(error: WireError) -> Self {
+        Self::Unsent(error.into())
+    }
+}
+
 impl From<SignError> for PostError {
     fn from(error: SignError) -> Self {
         Self::Unsent(error.into())
     }
 }
 
-/// Joins pieces into a snappy-compressed `WriteRequest`.
-fn encode_v1(pieces: &[&Piece]) -> Result<Bytes, PostError> {
-    let joined: Vec<u8>;
-    let plain = match pieces {
-        [one] => &one.bytes,
-        many => {
-            let all: Vec<_> = many.iter().map(|piece| piece.bytes.as_slice()).collect();
-            joined = all.concat();
-            &joined
-        }
-    };
-    let compressed = snap::raw::Encoder::new().compress_vec(plain);
-    compressed
-        .map(Bytes::from)
-        .map_err(|error| PostError::Unsent(error.into()))
-}
+#[cfg(test)]
+mod tests;

@@ -140,11 +140,12 @@ impl Destination {
             headers(config)?,
             http(config)?,
             signer(config, registered).await?,
+            config.protobuf_message,
         );
         let wants = Wants {
             native_histograms: native_histograms(config),
             exemplars: config.send_exemplars,
-            families: config.protobuf_message == ProtobufMessage::V2,
+            families: config.protobuf_message == ProtobufMessage::V2 || config.send_metadata,
             limits: options.limits,
         };
         let rules = config.write_relabel_configs.clone().into();
@@ -158,6 +159,9 @@ impl Destination {
                 max_backoff: config.queue.max_backoff,
             },
             timeout: config.remote_timeout,
+            metadata: config
+                .send_metadata
+                .then_some(config.metadata_send_interval),
         };
         Ok(Self {
             name: config.name.clone(),

@@ -11,11 +11,12 @@ use tokio::{
     task::JoinSet,
     time::{Instant, MissedTickBehavior},
 };
-use tracing::{Instrument, warn};
+use tracing::{Instrument, debug, warn};
 
 use super::{
     Cause, Outcome, Retry, attribution,
     client::{Client, PostError},
+    metadata::Noted,
     metrics::Metrics,
     pace::{Pace, PaceLimits, jitter},
     piece::RequestLimits,
@@ -34,6 +35,8 @@ pub struct JoinConfig {
     pub pace: PaceLimits,
     /// How long one post may take.
     pub timeout: Duration,
+    /// How often metadata is sent, where it is at all.
+    pub metadata: Option<Duration>,
 }
 
 /// Takes pieces for one destination; the task ends once all clones are dropped
@@ -50,6 +53,7 @@ struct Task {
     queue: Queue,
     pace: Pace,
     posts: JoinSet<Posted>,
+    noted: Noted,
 }
 
 /// A request that was answered, or not.
@@ -63,6 +67,8 @@ struct Posted {
 /// Pieces handed over and not yet seen by the task. The bytes they hold are
 /// bounded where Exports are admitted.
 const HANDOVER: usize = 64;
+/// Metadata is sent this soon after the start, and then every interval.
+const FIRST_METADATA: Duration = Duration::from_secs(5);
 /// How often pieces whose time ran out, or whose sender has left, are looked for.
 const SWEEP: Duration = Duration::from_millis(100);
 
@@ -77,6 +83,7 @@ impl Joiner {
             queue: Queue::new(config.limits, config.linger),
             pace: Pace::new(config.pace),
             posts: JoinSet::new(),
+            noted: Noted::default(),
             client,
             config,
             metrics,
@@ -99,12 +106,14 @@ impl Task {
     async fn run(mut self, mut pieces: mpsc::Receiver<Work>) {
         let mut sweep = tokio::time::interval(SWEEP);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let every = self.config.metadata.unwrap_or(Duration::MAX);
+        let mut metadata = Instant::now() + every.min(FIRST_METADATA);
         let mut open = true;
         while open || !self.queue.is_empty() || !self.posts.is_empty() {
             let due = self.queue.due(Instant::now());
             tokio::select! {
                 work = pieces.recv(), if open => match work {
-                    Some(work) => self.queue.push(work, Instant::now()),
+                    Some(work) => self.push(work),
                     None => open = false,
                 },
                 Some(posted) = self.posts.join_next() => match posted {
@@ -113,9 +122,38 @@ impl Task {
                 },
                 () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
                 _ = sweep.tick() => self.sweep(),
+                () = tokio::time::sleep_until(metadata), if self.config.metadata.is_some() => {
+                    metadata = Instant::now() + every;
+                    self.post_metadata();
+                }
             }
             self.post_what_is_ready(!open);
         }
+    }
+
+    fn push(&mut self, work: Work) {
+        if self.config.metadata.is_some() && !self.client.speaks_v2() {
+            self.noted.note(&work.piece.families);
+        }
+        self.queue.push(work, Instant::now());
+    }
+
+    /// Posts what families said of themselves since the last time. Nobody waits for
+    /// it: what is lost comes again with their next series.
+    fn post_metadata(&mut self) {
+        let deadline = Instant::now() + self.config.timeout;
+        let (client, requests) = (Arc::clone(&self.client), self.noted.take());
+        let post = async move {
+            for families in requests {
+                let answer = client.post_metadata(&families, deadline).await;
+                match answer.map(|(_, answer)| answer) {
+                    Ok(Answer::Stored | Answer::Deduplicated) => {}
+                    Ok(answer) => debug!(?answer, "Metadata not stored"),
+                    Err(error) => debug!(%error, "Metadata not sent"),
+                }
+            }
+        };
+        tokio::spawn(post.in_current_span());
     }
 
     /// Posts as many requests as are ready and the pace allows.
@@ -225,10 +263,15 @@ impl Task {
                 self.pace.succeeded(took);
                 return vec![Outcome::Deduplicated; works.len()];
             }
-            Ok(Answer::Rejected { reason, message }) => {
+            Ok(Answer::Rejected {
+                reason,
+                count,
+                message,
+            }) => {
                 self.pace.succeeded(took);
                 warn!(reason = reason.as_str(), %message, "Refused for good");
-                let units = attribution::refused(works.iter().map(|w| &w.piece), reason, &message);
+                let units =
+                    attribution::refused(works.iter().map(|w| &w.piece), reason, count, &message);
                 let rejected = |units| match units {
                     0 => Outcome::Stored,
                     _ => Outcome::Rejected {
@@ -241,9 +284,7 @@ impl Task {
             }
             Ok(Answer::Throttled { after, message }) => (Cause::Exhausted, after, true, message),
             Ok(Answer::Failed { after, message }) => (Cause::Unavailable, after, true, message),
-            Ok(Answer::Forbidden { message } | Answer::UnsupportedMediaType { message }) => {
-                (Cause::Unavailable, None, true, message)
-            }
+            Ok(Answer::Forbidden { message }) => (Cause::Unavailable, None, true, message),
             Err(error) => {
                 let cause = match error {
                     PostError::DeadlineExceeded => Cause::DeadlineExceeded,

@@ -19,6 +19,8 @@ pub enum Answer {
     Rejected {
         /// Why.
         reason: Reason,
+        /// How many samples, where the backend said so.
+        count: Option<u64>,
         /// The backend's own words.
         message: String,
     },
@@ -38,11 +40,6 @@ pub enum Answer {
     },
     /// The signature, the credentials or their permissions are not accepted.
     Forbidden {
-        /// The backend's own words.
-        message: String,
-    },
-    /// It does not know this message.
-    UnsupportedMediaType {
         /// The backend's own words.
         message: String,
     },
@@ -102,12 +99,12 @@ impl Answer {
             StatusCode::ACCEPTED => Self::Deduplicated,
             _ if status.is_success() => Self::Stored,
             StatusCode::FORBIDDEN => Self::Forbidden { message: message() },
-            StatusCode::UNSUPPORTED_MEDIA_TYPE => Self::UnsupportedMediaType { message: message() },
             // Cortex refuses new series beyond the limit with this status too.
             // The rest of the request is stored, so it is no reason to come back.
             StatusCode::TOO_MANY_REQUESTS if reason(body) == Reason::SeriesLimit => {
                 Self::Rejected {
                     reason: Reason::SeriesLimit,
+                    count: None,
                     message: message(),
                 }
             }
@@ -117,6 +114,7 @@ impl Answer {
             },
             StatusCode::PAYLOAD_TOO_LARGE => Self::Rejected {
                 reason: Reason::TooLarge,
+                count: None,
                 message: message(),
             },
             StatusCode::REQUEST_TIMEOUT => Self::Failed {
@@ -125,6 +123,7 @@ impl Answer {
             },
             _ if status.is_client_error() => Self::Rejected {
                 reason: reason(body),
+                count: None,
                 message: message(),
             },
             // A redirect too: it cannot be followed with the same signature.
@@ -132,6 +131,31 @@ impl Answer {
                 after: after(),
                 message: message(),
             },
+        }
+    }
+
+    /// Takes into account how many of the samples `sent` a remote-write 2.0
+    /// backend says it has `written`. One that does not say so has not understood
+    /// the request (Remote-Write 2.0, "Required Written Response Headers").
+    pub fn counted(self, sent: u64, written: Option<u64>) -> Self {
+        let missing = sent.saturating_sub(written.unwrap_or(0));
+        match self {
+            Self::Stored if missing > 0 => Self::Rejected {
+                reason: Reason::Refused,
+                count: Some(missing),
+                message: match written {
+                    Some(written) => format!("{written} of {sent} samples written"),
+                    None => "the answer has none of the headers of remote write 2.0".to_owned(),
+                },
+            },
+            Self::Rejected {
+                reason, message, ..
+            } => Self::Rejected {
+                reason,
+                count: written.map(|_| missing),
+                message,
+            },
+            other => other,
         }
     }
 }
@@ -246,7 +270,20 @@ mod tests {
         assert!(matches!(read(307, ""), Answer::Failed { .. }));
         assert!(matches!(read(408, ""), Answer::Failed { .. }));
         assert!(matches!(read(403, ""), Answer::Forbidden { .. }));
-        assert!(matches!(read(415, ""), Answer::UnsupportedMediaType { .. }));
+    }
+
+    #[test]
+    fn what_was_not_written_was_refused() {
+        let counted = |answer: Answer, written| match answer.counted(10, written) {
+            Answer::Rejected { count, .. } => count,
+            Answer::Stored => Some(0),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(counted(read(200, ""), Some(10)), Some(0));
+        assert_eq!(counted(read(200, ""), Some(7)), Some(3));
+        assert_eq!(counted(read(200, ""), None), Some(10));
+        assert_eq!(counted(read(400, "out of order"), Some(7)), Some(3));
+        assert_eq!(counted(read(400, "out of order"), None), None);
     }
 
     #[test]

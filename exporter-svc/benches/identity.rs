@@ -1,0 +1,127 @@
+//! The scraped path: OTLP bytes to remote-write bytes, 10 000 samples at a time.
+//!
+//! `cargo bench -p exporter-svc`. Warm is every scrape but a target's first; cold
+//! is what a new exporter has to do for all of them.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use divan::{Bencher, counter::ItemsCount};
+use exporter_svc::{
+    remote_write::piece::RequestLimits,
+    translate::{
+        Translator,
+        otlp::OtlpRules,
+        sink::{NativeHistograms, Wants},
+    },
+};
+use mesh::{
+    batch::{Facts, Ha, Origin},
+    config::remote_write::OtlpConfig,
+};
+use opentelemetry_proto::tonic::{
+    common::v1::{AnyValue, KeyValue, any_value},
+    metrics::v1::{
+        Gauge, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, metric::Data,
+        number_data_point,
+    },
+};
+use prost::Message;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const METRICS: usize = 100;
+const SERIES: usize = 100;
+
+fn main() {
+    divan::main();
+}
+
+fn translator() -> Translator {
+    let wants = Wants {
+        native_histograms: NativeHistograms::Exponential,
+        exemplars: false,
+        families: false,
+        limits: RequestLimits {
+            series: 10_000,
+            bytes: 1 << 20,
+        },
+    };
+    let rules = OtlpRules::new(OtlpConfig::default());
+    Translator::new(wants, Arc::new([]), rules, 256 << 20)
+}
+
+/// 100 metrics of 100 series with eight labels each.
+fn scrape() -> Bytes {
+    let attribute = |key: &str, value: String| KeyValue {
+        key: key.to_owned(),
+        value: Some(AnyValue {
+            value: Some(any_value::Value::StringValue(value)),
+        }),
+        ..Default::default()
+    };
+    let point = |i: usize| NumberDataPoint {
+        attributes: vec![
+            attribute("code", format!("{}", 200 + i % 5)),
+            attribute("handler", format!("/api/v1/things/{}", i % 20)),
+            attribute("instance", "10.11.12.13:9100".to_owned()),
+            attribute("job", "kubernetes-pods".to_owned()),
+            attribute("method", "GET".to_owned()),
+            attribute("namespace", "production".to_owned()),
+            attribute("pod", "frontend-7d9c5b8f6-x2x7p".to_owned()),
+            attribute("shard", i.to_string()),
+        ],
+        time_unix_nano: 1_795_437_296_000_000_000,
+        value: Some(number_data_point::Value::AsDouble(i as f64 * 1.5)),
+        ..Default::default()
+    };
+    let metric = |n: usize| Metric {
+        name: format!("http_server_requests_of_kind_{n}_total"),
+        data: Some(Data::Gauge(Gauge {
+            data_points: (0..SERIES).map(point).collect(),
+        })),
+        ..Default::default()
+    };
+    let metrics = (0..METRICS).map(metric).collect();
+    let scope_metrics = vec![ScopeMetrics {
+        metrics,
+        ..Default::default()
+    }];
+    ResourceMetrics {
+        scope_metrics,
+        ..Default::default()
+    }
+    .encode_to_vec()
+    .into()
+}
+
+fn facts() -> Arc<Facts> {
+    let ha = Ha {
+        cluster: "eu-1".to_owned(),
+        replica: "a".to_owned(),
+    };
+    Arc::new(Facts {
+        origin: Origin::Scrape,
+        ha: Some(ha),
+        ..Default::default()
+    })
+}
+
+#[divan::bench]
+fn warm(bencher: Bencher<'_, '_>) {
+    let (translator, facts, scrape) = (translator(), facts(), [scrape()]);
+    translator.translate(&facts, &scrape).unwrap();
+    bencher
+        .counter(ItemsCount::new(METRICS * SERIES))
+        .bench(|| translator.translate(&facts, &scrape).unwrap());
+}
+
+#[divan::bench]
+fn cold(bencher: Bencher<'_, '_>) {
+    let (facts, scrape) = (facts(), [scrape()]);
+    bencher
+        .counter(ItemsCount::new(METRICS * SERIES))
+        .with_inputs(translator)
+        .bench_refs(|translator| translator.translate(&facts, &scrape).unwrap());
+}

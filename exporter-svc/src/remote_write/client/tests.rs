@@ -1,0 +1,166 @@
+//! Remote write 2.0 and its fall-back, against a backend that answers as scripted.
+
+use std::{collections::VecDeque, sync::Mutex, time::Duration};
+
+use axum::{Router, extract::State, response::IntoResponse, routing::post};
+use mesh::config::http::HttpClientConfig;
+use mesh::verdict::Reason;
+use prost::Message;
+use proto::{v1, v2};
+
+use super::*;
+use crate::{
+    remote_write::piece::{Rendered, RequestLimits},
+    translate::sink::{NativeHistograms, Sink, Times, Wants},
+};
+
+/// What a request said of itself, and how many series it had.
+type Seen = (String, String, usize);
+
+#[derive(Clone, Default)]
+struct Backend(Arc<Mutex<BackendState>>);
+
+#[derive(Default)]
+struct BackendState {
+    /// Status and how many samples were written, where it says so.
+    script: VecDeque<(u16, Option<u64>)>,
+    seen: Vec<Seen>,
+}
+
+// === impl Backend ===
+
+impl Backend {
+    async fn client(&self, message: ProtobufMessage) -> Client {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let uri = format!("http://{}/", listener.local_addr().unwrap());
+        let routes = Router::new()
+            .route("/", post(write))
+            .with_state(self.clone());
+        tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
+        let http = HttpClient::new(&HttpClientConfig::default()).unwrap();
+        let name = "backend".to_owned();
+        Client::new(
+            name,
+            uri.parse().unwrap(),
+            HeaderMap::new(),
+            http,
+            None,
+            message,
+        )
+    }
+
+    fn script(&self, answers: &[(u16, Option<u64>)]) {
+        self.0.lock().unwrap().script.extend(answers);
+    }
+
+    fn versions(&self) -> Vec<String> {
+        let seen = &self.0.lock().unwrap().seen;
+        seen.iter().map(|(version, ..)| version.clone()).collect()
+    }
+}
+
+async fn write(
+    State(backend): State<Backend>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> axum::response::Response {
+    let mut backend = backend.0.lock().unwrap();
+    let text = |name: &str| headers[name].to_str().unwrap().to_owned();
+    let (version, content_type) = (
+        text("x-prometheus-remote-write-version"),
+        text("content-type"),
+    );
+    let plain = snap::raw::Decoder::new().decompress_vec(&body).unwrap();
+    let series = match version.as_str() {
+        "2.0.0" => v2::Request::decode(plain.as_slice())
+            .unwrap()
+            .timeseries
+            .len(),
+        _ => v1::WriteRequest::decode(plain.as_slice())
+            .unwrap()
+            .timeseries
+            .len(),
+    };
+    backend.seen.push((version, content_type, series));
+    let (status, written) = backend.script.pop_front().unwrap_or((200, None));
+    let status = StatusCode::from_u16(status).unwrap();
+    match written {
+        Some(written) => (status, [(WRITTEN[0], written.to_string())]).into_response(),
+        None => status.into_response(),
+    }
+}
+
+/// A piece of two series.
+fn piece() -> Piece {
+    let mut sink = Sink::new(Wants {
+        native_histograms: NativeHistograms::None,
+        exemplars: false,
+        families: false,
+        limits: RequestLimits {
+            series: 10,
+            bytes: 1 << 20,
+        },
+    });
+    for name in ["a", "b"] {
+        let series = Rendered::new([("__name__", name)].into_iter());
+        sink.float(
+            &series,
+            Times {
+                time_ms: 1,
+                start_ms: 0,
+            },
+            1.0,
+            &[],
+            true,
+        );
+    }
+    sink.finish().pieces.remove(0)
+}
+
+async fn post_one(client: &Client) -> Answer {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    client.post(&[&piece()], deadline).await.unwrap().1
+}
+
+#[tokio::test]
+async fn version_2_names_itself_and_counts_what_was_written() {
+    let backend = Backend::default();
+    let client = backend.client(ProtobufMessage::V2).await;
+    backend.script(&[(200, Some(2)), (200, Some(1)), (200, None), (400, Some(1))]);
+    assert_eq!(post_one(&client).await, Answer::Stored);
+    for want in [Some(1), Some(2), Some(1)] {
+        match post_one(&client).await {
+            Answer::Rejected { reason, count, .. } => {
+                assert_eq!((reason, count), (Reason::Refused, want));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    let content_type = "application/x-protobuf;proto=io.prometheus.write.v2.Request";
+    let want = ("2.0.0".to_owned(), content_type.to_owned(), 2);
+    assert_eq!(backend.0.lock().unwrap().seen, vec![want; 4]);
+}
+
+#[tokio::test]
+async fn a_backend_that_does_not_know_version_2_gets_version_1_from_then_on() {
+    let backend = Backend::default();
+    let client = backend.client(ProtobufMessage::V2).await;
+    backend.script(&[(415, None)]);
+    assert_eq!(post_one(&client).await, Answer::Stored);
+    assert_eq!(post_one(&client).await, Answer::Stored);
+    assert_eq!(backend.versions(), ["2.0.0", "0.1.0", "0.1.0"]);
+    assert_eq!(
+        backend.0.lock().unwrap().seen[1].1,
+        "application/x-protobuf"
+    );
+}
+
+#[tokio::test]
+async fn version_1_has_nothing_to_fall_back_to() {
+    let backend = Backend::default();
+    let client = backend.client(ProtobufMessage::V1).await;
+    backend.script(&[(415, None)]);
+    assert!(matches!(post_one(&client).await, Answer::Rejected { .. }));
+    assert_eq!(backend.versions(), ["0.1.0"]);
+}

@@ -1,1 +1,5 @@
-//! The judge: an AMP stand-in, a sample app, a validator and the demo.
+//! The judge: what tests, demos and measurements of the mesh are held against.
+//!
+//! [`amp`] stands in for the backend and keeps a ledger of every arrival.
+
+pub mod amp;

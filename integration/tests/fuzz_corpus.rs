@@ -7,7 +7,10 @@
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
 #[path = "../../fuzz/src/lib.rs"]
-#[expect(unreachable_pub, reason = "the items are public where they are a crate")]
+#[expect(
+    unreachable_pub,
+    reason = "the items are public where they are a crate"
+)]
 mod targets;
 
 fn corpus() -> PathBuf {

@@ -1,0 +1,345 @@
+//! The stand-in's endpoints: remote write as the backend answers it, queries, and
+//! pages of its own for the ledger and the faults.
+
+use std::time::Duration;
+
+use axum::{
+    Json, Router,
+    body::Bytes,
+    extract::{DefaultBodyLimit, Query, State as Extract},
+    http::{HeaderMap, Method, StatusCode, Uri, header},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use mesh::labels::{Labels, METRIC_NAME};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::{
+    Backend, Fault, State, Store, WORKSPACE,
+    decode::{self, Incoming, Value},
+    ledger::{Arrival, Outcome},
+    selector::Selector,
+    sigv4_check::{Signed, verify},
+    store::{Sample, Series},
+};
+
+const MAX_BODY: usize = 64 << 20;
+const CLUSTER: &str = "cluster";
+const REPLICA: &str = "__replica__";
+
+pub(super) fn router(backend: Backend) -> Router {
+    let workspace = Router::new()
+        .route("/api/v1/remote_write", post(remote_write))
+        .route("/api/v1/query", get(query))
+        .route("/ledger", get(ledger))
+        .route("/faults", post(set_fault))
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .with_state(backend);
+    Router::new().nest(WORKSPACE, workspace)
+}
+
+async fn remote_write(
+    Extract(backend): Extract<Backend>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let now_ms = backend.options.clock.now_ms();
+    if let Some(keys) = &backend.options.keys {
+        // Nesting has cut the path; the client signed the whole.
+        let path = format!("{WORKSPACE}{}", uri.path());
+        let signed = Signed {
+            method: method.as_str(),
+            path: &path,
+            query: uri.query().unwrap_or_default(),
+            headers: &headers,
+            body: &body,
+        };
+        if let Err(error) = verify(keys, signed, now_ms / 1000) {
+            let message = json!({ "message": error.to_string() });
+            return (StatusCode::FORBIDDEN, Json(message)).into_response();
+        }
+    }
+    let fault = backend.faults.take();
+    match &fault {
+        Some(Fault::Status {
+            code,
+            body,
+            retry_after,
+        }) => {
+            let code = StatusCode::from_u16(*code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            let mut headers = HeaderMap::new();
+            if let Some(seconds) = retry_after {
+                headers.insert(header::RETRY_AFTER, (*seconds).into());
+            }
+            return (code, headers, body.clone()).into_response();
+        }
+        Some(Fault::Hang) => std::future::pending().await,
+        Some(Fault::Slow(delay)) => tokio::time::sleep(*delay).await,
+        _ => {}
+    }
+    let content_type = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|v| v.to_str().ok());
+    let answer = match decode::decode(&body, content_type.unwrap_or_default()) {
+        Ok(incoming) => {
+            let outcome = backend.take(&incoming, fault.as_ref());
+            if outcome.is_ok() && outcome != Ok(StatusCode::ACCEPTED) {
+                backend.forward(&headers, body).await;
+            }
+            outcome
+        }
+        Err(error) => Err(format!("{error:#}")),
+    };
+    if fault == Some(Fault::StoreAndHang) {
+        std::future::pending().await
+    }
+    match answer {
+        Ok(code) => code.into_response(),
+        Err(message) => (StatusCode::BAD_REQUEST, message).into_response(),
+    }
+}
+
+// === impl Backend ===
+
+impl Backend {
+    /// Stores a request as the backend would: 200 or 202, or 400 with the first
+    /// complaint, in which case the valid rest is stored all the same.
+    fn take(&self, incoming: &Incoming, fault: Option<&Fault>) -> Result<StatusCode, String> {
+        let now_ms = self.options.clock.now_ms();
+        let mut state = self.state();
+        let state = &mut *state;
+        let request = state.ledger.begin_request();
+        let first = incoming.series.first().map(|series| &series.labels);
+        let pair = first.and_then(|labels| Some((labels.get(CLUSTER)?, labels.get(REPLICA)?)));
+        let elected =
+            pair.is_none_or(|(cluster, replica)| state.ha.accepts(cluster, replica, now_ms));
+        let mut complaint = None;
+        for series in &incoming.series {
+            for (timestamp, value) in &series.samples {
+                let sample = Sample {
+                    timestamp: *timestamp,
+                    value: value.clone(),
+                };
+                let outcome = if elected {
+                    state.store(&series.labels, pair.is_some(), sample, now_ms, fault)
+                } else {
+                    Ok(Outcome::Deduplicated)
+                };
+                let (outcome, why) = match outcome {
+                    Ok(outcome) => (outcome, None),
+                    Err((outcome, why)) => (outcome, Some(why)),
+                };
+                if complaint.is_none() {
+                    complaint = why;
+                }
+                state.ledger.record(Arrival {
+                    request,
+                    at_ms: now_ms,
+                    labels: series.labels.clone(),
+                    timestamp: *timestamp,
+                    value: value.clone(),
+                    outcome,
+                });
+            }
+        }
+        match (elected, complaint) {
+            (false, _) => Ok(StatusCode::ACCEPTED),
+            (true, None) => Ok(StatusCode::OK),
+            (true, Some(complaint)) => Err(complaint),
+        }
+    }
+
+    /// Passes an accepted request on to the server behind the stand-in.
+    async fn forward(&self, headers: &HeaderMap, body: Bytes) {
+        let (Some(url), Some(client)) = (&self.options.forward, &self.client) else {
+            return;
+        };
+        let mut request = axum::http::Request::post(url.as_str());
+        for name in [
+            "content-type",
+            "content-encoding",
+            "x-prometheus-remote-write-version",
+        ] {
+            if let Some(value) = headers.get(name) {
+                request = request.header(name, value);
+            }
+        }
+        let Ok(request) = request.body(body) else {
+            return;
+        };
+        match client.request(request).await {
+            Ok(response) if response.status().is_success() => {}
+            Ok(response) => tracing::warn!(status = %response.status(), "Not forwarded"),
+            Err(error) => tracing::warn!(%error, "Not forwarded"),
+        }
+    }
+}
+
+// === impl State ===
+
+impl State {
+    fn store(
+        &mut self,
+        sent: &Labels,
+        ha: bool,
+        sample: Sample,
+        now_ms: i64,
+        fault: Option<&Fault>,
+    ) -> Result<Outcome, (Outcome, String)> {
+        let refused = |why: String| Err((Outcome::Refused, why));
+        let mut labels = sent.to_builder();
+        if ha {
+            // Cortex removes the replica's label from all series of an HA request.
+            labels.del(REPLICA);
+        }
+        let labels = labels.build();
+        if let Some(complaint) = Store::complaint(&labels) {
+            return refused(complaint);
+        }
+        if let Some(Fault::RefuseMetric(name)) = fault
+            && labels.get(METRIC_NAME) == Some(name)
+        {
+            return refused(format!("label value invalid for metric {name}"));
+        }
+        let limited = matches!(fault, Some(Fault::SeriesLimit)) || self.store.is_full();
+        if limited && !self.store.contains(&labels) {
+            return refused("per-user series limit of 0 exceeded".to_owned());
+        }
+        let timestamp = sample.timestamp;
+        match self.store.append(&labels, sample, now_ms) {
+            outcome @ (Outcome::Stored | Outcome::Duplicate) => Ok(outcome),
+            Outcome::Conflict => Err((
+                Outcome::Conflict,
+                format!("duplicate sample for timestamp: timestamp {timestamp}, series {labels}"),
+            )),
+            Outcome::OutOfOrder => Err((
+                Outcome::OutOfOrder,
+                format!("out of order sample: timestamp {timestamp}, series {labels}"),
+            )),
+            Outcome::TooOld => Err((
+                Outcome::TooOld,
+                format!("timestamp too old: {timestamp} metric: {labels}"),
+            )),
+            other => Err((
+                other,
+                format!("timestamp too new: {timestamp} metric: {labels}"),
+            )),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct QueryParams {
+    query: String,
+}
+
+/// An instant query answers each series' newest sample, one with a range in
+/// brackets all of them.
+async fn query(Extract(backend): Extract<Backend>, Query(params): Query<QueryParams>) -> Response {
+    let range = params.query.trim_end().ends_with(']');
+    let selector = params.query.split('[').next().unwrap_or_default();
+    let selector = match Selector::parse(selector) {
+        Ok(selector) => selector,
+        Err(error) => {
+            let answer =
+                json!({"status": "error", "errorType": "bad_data", "error": format!("{error:#}")});
+            return (StatusCode::BAD_REQUEST, Json(answer)).into_response();
+        }
+    };
+    let series = backend
+        .state()
+        .store
+        .select(|labels| selector.matches(labels));
+    let result: Vec<_> = series.iter().map(|series| result(series, range)).collect();
+    let kind = if range { "matrix" } else { "vector" };
+    Json(json!({"status": "success", "data": {"resultType": kind, "result": result}}))
+        .into_response()
+}
+
+fn result(series: &Series, range: bool) -> serde_json::Value {
+    let metric: serde_json::Map<_, _> = series
+        .labels
+        .iter()
+        .map(|(name, value)| (name.to_owned(), value.into()))
+        .collect();
+    let point = |sample: &Sample| json!([sample.timestamp as f64 / 1000.0, text(&sample.value)]);
+    if range {
+        json!({"metric": metric, "values": series.samples.iter().map(point).collect::<Vec<_>>()})
+    } else {
+        json!({"metric": metric, "value": series.samples.last().map(point)})
+    }
+}
+
+fn text(value: &Value) -> String {
+    match value {
+        Value::Float(bits) => match f64::from_bits(*bits) {
+            v if v == f64::INFINITY => "+Inf".to_owned(),
+            v if v == f64::NEG_INFINITY => "-Inf".to_owned(),
+            v => v.to_string(),
+        },
+        Value::Histogram(histogram) => format!("histogram sum {}", histogram.sum),
+    }
+}
+
+async fn ledger(Extract(backend): Extract<Backend>) -> Json<serde_json::Value> {
+    let totals = backend.totals();
+    let samples: serde_json::Map<_, _> = totals
+        .samples
+        .iter()
+        .map(|(outcome, n)| (outcome.as_str().to_owned(), (*n).into()))
+        .collect();
+    Json(json!({
+        "requests": totals.requests,
+        "elections": backend.elections(),
+        "samples": samples,
+    }))
+}
+
+/// A fault as the page takes it.
+#[derive(Deserialize)]
+struct FaultRequest {
+    /// How many requests it hits; all from now on where it is not given.
+    times: Option<usize>,
+    /// The status that is answered; no fault at all where nothing is given.
+    status: Option<u16>,
+    retry_after: Option<u64>,
+    slow_ms: Option<u64>,
+    store_and_hang: Option<bool>,
+}
+
+async fn set_fault(
+    Extract(backend): Extract<Backend>,
+    Json(request): Json<FaultRequest>,
+) -> StatusCode {
+    let fault = match request {
+        FaultRequest {
+            status: Some(code),
+            retry_after,
+            ..
+        } => Some(Fault::Status {
+            code,
+            body: "told to fail".to_owned(),
+            retry_after,
+        }),
+        FaultRequest {
+            slow_ms: Some(ms), ..
+        } => Some(Fault::Slow(Duration::from_millis(ms))),
+        FaultRequest {
+            store_and_hang: Some(true),
+            ..
+        } => Some(Fault::StoreAndHang),
+        _ => None,
+    };
+    match (request.times, fault) {
+        (Some(times), Some(fault)) => backend.faults.next(vec![fault; times]),
+        (_, fault) => backend.faults.always(fault),
+    }
+    StatusCode::NO_CONTENT
+}
+
+#[cfg(test)]
+#[path = "http/tests.rs"]
+mod tests;

@@ -47,6 +47,7 @@ fn translator() -> Translator {
             series: 10_000,
             bytes: 1 << 20,
         },
+        max_age: None,
     };
     let rules = OtlpRules::new(OtlpConfig::default());
     Translator::new(wants, Arc::new([]), rules, 256 << 20)

@@ -5,10 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use clap::Parser;
 use mesh::telemetry::LogArgs;
 
-use crate::{
-    ingest::IngestLimits,
-    remote_write::{destination::Options, piece::RequestLimits},
-};
+use crate::{ingest::IngestLimits, remote_write::destination::Options};
 
 /// Turns OTLP into signed Prometheus remote write.
 ///
@@ -144,14 +141,6 @@ pub struct RemoteWriteArgs {
     )]
     pub linger_ms: u64,
 
-    /// Series of one request at most.
-    #[arg(
-        long = "remote-write.max-series",
-        env = "PROMESH_REMOTE_WRITE_MAX_SERIES",
-        default_value_t = 10_000
-    )]
-    pub max_series: usize,
-
     /// Bytes of one request at most, before compression.
     #[arg(
         long = "remote-write.max-bytes",
@@ -187,10 +176,7 @@ impl RemoteWriteArgs {
     /// What holds for all destinations.
     pub fn options(&self) -> Options {
         Options {
-            limits: RequestLimits {
-                series: self.max_series.max(1),
-                bytes: self.request_bytes,
-            },
+            request_bytes: self.request_bytes,
             linger: Duration::from_millis(self.linger_ms),
             allow_http: self.allow_http,
             cache_bytes: self.cache_bytes,

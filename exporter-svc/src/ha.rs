@@ -124,3 +124,107 @@ pub fn without_pair(external_labels: &Labels) -> Labels {
         .filter(|(name, _)| !pair.contains(name))
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use mesh::{batch::Ha, config::relabel::Action};
+    use prost::Message;
+    use proto::v1;
+
+    use super::*;
+
+    fn stamp(ha: bool, external: &[(&str, &str)], rules: Vec<RelabelConfig>) -> Stamp {
+        let ha = ha.then(|| Ha {
+            cluster: "c".to_owned(),
+            replica: "a".to_owned(),
+        });
+        let external_labels = external.iter().copied().collect();
+        let facts = Facts {
+            ha,
+            external_labels,
+            ..Default::default()
+        };
+        Stamp::new(Arc::new(facts), rules.into())
+    }
+
+    /// What is sent, as text.
+    fn rendered(stamp: &Stamp, labels: &[(&str, &str)]) -> String {
+        let labels: Labels = labels.iter().copied().collect();
+        let rendered = stamp.render(&mut labels.to_builder());
+        let series = v1::TimeSeries::decode(&*rendered.labels).unwrap();
+        let sorted = series.labels.is_sorted_by_key(|label| label.name.clone());
+        assert!(sorted, "{series:?}");
+        let labels: Labels = series
+            .labels
+            .into_iter()
+            .map(|l| (l.name, l.value))
+            .collect();
+        labels.to_string()
+    }
+
+    #[test]
+    fn the_pair_is_stamped_and_what_is_in_its_way_renamed() {
+        let stamp = stamp(true, &[], vec![]);
+        assert_eq!(
+            rendered(
+                &stamp,
+                &[("a", "1"), ("cluster", "x"), ("exported_cluster", "y")]
+            ),
+            r#"{__replica__="a", a="1", cluster="c", exported_cluster="y", exported_exported_cluster="x"}"#
+        );
+    }
+
+    #[test]
+    fn a_replica_of_its_own_is_never_left_to_the_backend() {
+        let labels = [("__replica__", "b"), ("cluster", "x")];
+        assert_eq!(
+            rendered(&stamp(false, &[], vec![]), &labels),
+            r#"{cluster="x", exported___replica__="b"}"#
+        );
+    }
+
+    #[test]
+    fn external_labels_give_way_to_the_series_own() {
+        let stamp = stamp(false, &[("region", "r"), ("zone", "z")], vec![]);
+        assert_eq!(
+            rendered(&stamp, &[("zone", "1")]),
+            r#"{region="r", zone="1"}"#
+        );
+    }
+
+    #[test]
+    fn rules_see_external_labels_but_not_the_last_word() {
+        let drop_pair = RelabelConfig {
+            regex: "cluster|__replica__|region".parse().unwrap(),
+            action: Action::LabelDrop,
+            ..Default::default()
+        };
+        let keep = RelabelConfig {
+            source_labels: vec!["cluster".to_owned()],
+            regex: "c".parse().unwrap(),
+            action: Action::Keep,
+            ..Default::default()
+        };
+        let stamp = stamp(true, &[("region", "r")], vec![keep.clone(), drop_pair]);
+        assert_eq!(
+            rendered(&stamp, &[("a", "1")]),
+            r#"{__replica__="a", a="1", cluster="c"}"#
+        );
+        let other = super::tests::stamp(false, &[], vec![keep]);
+        assert_eq!(rendered(&other, &[("a", "1")]), "{}");
+    }
+
+    #[test]
+    fn a_replica_of_nothing_is_refused() {
+        let external = [(REPLICA, "a")].into_iter().collect();
+        let error = check(&external).unwrap_err().to_string();
+        assert!(
+            error.starts_with("external labels have __replica__ but not cluster"),
+            "{error}"
+        );
+        let external = [(REPLICA, "a"), (CLUSTER, "c")].into_iter().collect();
+        assert!(check(&external).is_ok());
+        let plain = without_pair(&external);
+        assert!(plain.is_empty());
+    }
+}

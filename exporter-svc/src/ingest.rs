@@ -87,6 +87,13 @@ impl Ingest {
         *current = Arc::new(destinations);
     }
 
+    /// Logs what became of all samples.
+    pub fn log_ledger(&self) {
+        for destination in &self.destinations().all {
+            destination.metrics.log_ledger();
+        }
+    }
+
     /// Answers one Export.
     ///
     /// # Errors
@@ -96,6 +103,7 @@ impl Ingest {
         let answer = self.try_export(request, started).await;
         let code = answer.as_ref().map_or_else(Status::code, |_| Code::Ok);
         self.metrics.answered(code, started.elapsed());
+        self.show_room();
         answer
     }
 
@@ -107,6 +115,7 @@ impl Ingest {
         let deadline = started + timeout(request.metadata()).unwrap_or(self.limits.timeout);
         let facts = Facts::read(request.metadata()).map_err(malformed)?;
         let permit = self.admit(request.get_ref().len())?;
+        self.show_room();
         let resources = split_resource_metrics(request.get_ref()).map_err(malformed)?;
         let destinations = self.destinations();
         let facts = Arc::new(destinations.complete(facts));
@@ -137,7 +146,9 @@ impl Ingest {
         for (destination, translated, replies) in pending {
             let answer = Answer::gather(translated, replies).await;
             if answer.retry.is_none() {
-                destination.metrics.refused(&answer.refused);
+                destination
+                    .metrics
+                    .withheld(&answer.refused, answer.dropped);
             }
             all.push(answer);
         }
@@ -165,6 +176,12 @@ impl Ingest {
                 }
                 .status()
             })
+    }
+
+    fn show_room(&self) {
+        let free = self.budget.available_permits() * 1024;
+        self.metrics
+            .in_flight(self.limits.budget.saturating_sub(free));
     }
 
     fn destinations(&self) -> Arc<Destinations> {

@@ -231,6 +231,7 @@ impl Bound {
             Ok(served) => served.map_err(Error::Admin)?,
             Err(error) => error!(%error, "The admin port panicked"),
         }
+        ingest.log_ledger();
         info!("Exporter stopped");
         Ok(())
     }

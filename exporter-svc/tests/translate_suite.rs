@@ -81,6 +81,7 @@ fn translate(request: &ExportMetricsServiceRequest, rules: OtlpConfig) -> Transl
             series: 100_000,
             bytes: 1 << 24,
         },
+        max_age: None,
     };
     let translator = Translator::new(wants, Arc::new([]), OtlpRules::new(rules), 0);
     let facts = Facts {

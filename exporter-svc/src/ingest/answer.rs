@@ -27,6 +27,8 @@ use crate::{
 pub struct Answer {
     /// What the Export held, in units of the sender's ledger.
     pub units: u64,
+    /// How many of them relabeling dropped.
+    pub dropped: u64,
     /// What was refused here, before anything was sent.
     pub refused: Verdict,
     /// What was not stored, for whatever reason.
@@ -48,6 +50,7 @@ impl Answer {
     ) -> Self {
         let mut answer = Self {
             units: translated.units,
+            dropped: translated.dropped,
             verdict: translated.refused.clone(),
             refused: translated.refused,
             problem: translated.problem,

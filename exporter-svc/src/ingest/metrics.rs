@@ -5,7 +5,7 @@ use std::time::Duration;
 use mesh::batch::Origin;
 use prometheus_client::{
     encoding::EncodeLabelSet,
-    metrics::{counter::Counter, family::Family, histogram::Histogram},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::{Registry, Unit},
 };
 use tonic::Code;
@@ -16,6 +16,7 @@ pub struct Metrics {
     received: Family<OriginLabels, Counter>,
     exports: Family<CodeLabels, Counter>,
     duration: Histogram,
+    bytes: Gauge,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -40,6 +41,7 @@ impl Metrics {
             received: Family::default(),
             exports: Family::default(),
             duration: Histogram::new(DURATION_BUCKETS),
+            bytes: Gauge::default(),
         };
         registry.register(
             "samples_received",
@@ -53,7 +55,18 @@ impl Metrics {
             Unit::Seconds,
             metrics.duration.clone(),
         );
+        registry.register_with_unit(
+            "ingest_in_flight",
+            "Room that Exports under way take, of --ingest.max-bytes",
+            Unit::Bytes,
+            metrics.bytes.clone(),
+        );
         metrics
+    }
+
+    /// Says how much room Exports under way take, in bytes.
+    pub fn in_flight(&self, bytes: usize) {
+        self.bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
     /// Counts an answered Export.

@@ -27,7 +27,6 @@ use tonic::Code;
 
 use super::*;
 use crate::remote_write::destination::{Options, Registered};
-use crate::remote_write::piece::RequestLimits;
 
 /// A backend that answers as scripted and writes down what it was sent.
 #[derive(Clone, Default)]
@@ -147,10 +146,7 @@ pub(crate) async fn ingest(urls: &[&str]) -> Arc<Ingest> {
     let mut registry = Registry::default();
     let registered = Registered::register(&mut registry);
     let options = Options {
-        limits: RequestLimits {
-            series: 10_000,
-            bytes: 1 << 20,
-        },
+        request_bytes: 1 << 20,
         linger: Duration::from_millis(20),
         allow_http: false,
         cache_bytes: 1 << 20,

@@ -179,6 +179,7 @@ mod tests {
             exemplars: false,
             families: false,
             limits,
+            max_age: None,
         };
         let mut sink = Sink::new(wants);
         for (i, &time_ms) in times.iter().enumerate() {

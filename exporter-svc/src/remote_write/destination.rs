@@ -9,6 +9,7 @@ use mesh::{
     http_client::{HttpClient, HttpClientError},
 };
 use prometheus_client::registry::Registry;
+use tracing::warn;
 use url::{Host, Url};
 
 use super::{
@@ -46,8 +47,8 @@ pub struct Destination {
 /// What holds for all destinations of a process.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// How large requests become.
-    pub limits: RequestLimits,
+    /// Bytes of one request at most, before compression.
+    pub request_bytes: usize,
     /// How long a piece waits for others to join it.
     pub linger: Duration,
     /// Whether plain http is allowed to other hosts than this one.
@@ -134,6 +135,9 @@ impl Destination {
         registered: &Registered,
     ) -> Result<Self, Problem> {
         check_scheme(&config.url, options.allow_http)?;
+        if sigv4::region_of(&config.url).is_some() && config.sigv4.is_none() {
+            warn!(url = %config.url, "AMP takes signed requests only, and there is no sigv4 section");
+        }
         let client = Client::new(
             config.name.clone(),
             config.url.as_str().parse()?,
@@ -142,16 +146,22 @@ impl Destination {
             signer(config, registered).await?,
             config.protobuf_message,
         );
+        let limits = RequestLimits {
+            series: config.queue.max_samples_per_send,
+            bytes: options.request_bytes,
+        };
+        let age_limit = config.queue.sample_age_limit;
         let wants = Wants {
             native_histograms: native_histograms(config),
             exemplars: config.send_exemplars,
             families: config.protobuf_message == ProtobufMessage::V2 || config.send_metadata,
-            limits: options.limits,
+            limits,
+            max_age: (!age_limit.is_zero()).then_some(age_limit),
         };
         let rules = config.write_relabel_configs.clone().into();
         let metrics = Arc::new(registered.requests.of(&config.name));
         let join = JoinConfig {
-            limits: options.limits,
+            limits,
             linger: options.linger,
             pace: PaceLimits {
                 window: config.queue.max_shards,

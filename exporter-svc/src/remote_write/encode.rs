@@ -190,6 +190,7 @@ mod tests {
                 series: 100,
                 bytes: 1 << 20,
             },
+            max_age: None,
         });
         let family = |name: &str, metric_type| Family {
             name: name.to_owned(),

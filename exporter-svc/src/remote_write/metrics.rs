@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use mesh::verdict::Verdict;
+use mesh::verdict::{Reason, Verdict};
 use prometheus_client::{
     encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::{Registry, Unit},
 };
+use tracing::info;
 
 use super::{Outcome, client::PostError, piece::Piece, verdict::Answer};
 
@@ -28,6 +29,12 @@ pub struct Families {
 pub struct Metrics {
     families: Families,
     destination: String,
+    stored: Counter,
+    deduplicated: Counter,
+    /// One for each reason, in the order of [`Reason::ALL`].
+    rejected: Vec<Counter>,
+    returned: Counter,
+    dropped: Counter,
     latency: Histogram,
     bytes: Counter,
     /// Requests in flight.
@@ -118,6 +125,15 @@ impl Families {
 
     /// The metrics of one destination.
     pub fn of(&self, destination: &str) -> Metrics {
+        let samples = |outcome, reason| {
+            let destination = destination.to_owned();
+            let labels = SampleLabels {
+                destination,
+                outcome,
+                reason,
+            };
+            self.samples.get_or_create(&labels).clone()
+        };
         let labels = DestinationLabels {
             destination: destination.to_owned(),
         };
@@ -127,6 +143,13 @@ impl Families {
             in_flight: self.in_flight.get_or_create(&labels).clone(),
             window: self.window.get_or_create(&labels).clone(),
             families: self.clone(),
+            stored: samples("stored", ""),
+            deduplicated: samples("deduplicated", ""),
+            rejected: Reason::ALL
+                .map(|reason| samples("rejected", reason.as_str()))
+                .into(),
+            returned: samples("returned", ""),
+            dropped: samples("dropped", "relabel"),
             destination: labels.destination,
         }
     }
@@ -156,31 +179,48 @@ impl Metrics {
     /// Counts what became of a piece.
     pub fn settled(&self, outcome: &Outcome, piece: &Piece) {
         match outcome {
-            Outcome::Stored => self.samples("stored", "", piece.units),
-            Outcome::Deduplicated => self.samples("deduplicated", "", piece.units),
-            Outcome::Rejected { reason, units, .. } => {
-                self.samples("rejected", reason.as_str(), *units);
-                self.samples("stored", "", piece.units.saturating_sub(*units));
+            Outcome::Stored => {
+                self.stored.inc_by(piece.units);
             }
-            Outcome::Retry(_) => self.samples("returned", "", piece.units),
+            Outcome::Deduplicated => {
+                self.deduplicated.inc_by(piece.units);
+            }
+            Outcome::Rejected { reason, units, .. } => {
+                self.reject(*reason, *units);
+                self.stored.inc_by(piece.units.saturating_sub(*units));
+            }
+            Outcome::Retry(_) => {
+                self.returned.inc_by(piece.units);
+            }
         }
     }
 
-    /// Counts what was refused before anything was sent.
-    pub fn refused(&self, verdict: &Verdict) {
+    /// Counts what was refused, or dropped by relabeling, before anything was sent.
+    pub fn withheld(&self, verdict: &Verdict, dropped: u64) {
+        self.dropped.inc_by(dropped);
         for (reason, units) in &verdict.rejected {
-            self.samples("rejected", reason.as_str(), *units);
+            self.reject(*reason, *units);
         }
     }
 
-    fn samples(&self, outcome: &'static str, reason: &'static str, units: u64) {
-        let destination = self.destination.clone();
-        let labels = SampleLabels {
-            destination,
-            outcome,
-            reason,
-        };
-        self.families.samples.get_or_create(&labels).inc_by(units);
+    fn reject(&self, reason: Reason, units: u64) {
+        let all = Reason::ALL.iter().zip(&self.rejected);
+        for (_, counter) in all.filter(|(other, _)| **other == reason) {
+            counter.inc_by(units);
+        }
+    }
+
+    /// Logs what became of samples so far.
+    pub fn log_ledger(&self) {
+        info!(
+            destination = self.destination,
+            stored = self.stored.get(),
+            deduplicated = self.deduplicated.get(),
+            rejected = self.rejected.iter().map(Counter::get).sum::<u64>(),
+            dropped = self.dropped.get(),
+            returned = self.returned.get(),
+            "Ledger of samples"
+        );
     }
 }
 

@@ -128,15 +128,11 @@ impl Cutter {
         self.family = Some(family);
     }
 
-    /// Adds one sample of one series; a series that relabeling dropped is
-    /// nothing.
+    /// Adds one sample of one series.
     ///
     /// # Errors
     /// Where the Export has too many samples of this series already.
     pub fn push(&mut self, series: &Rendered, sample: Sample<'_>) -> Result<(), TooManyRounds> {
-        if series.labels.is_empty() {
-            return Ok(());
-        }
         let count = self.seen.entry(series.hash).or_default();
         if *count == MAX_ROUNDS {
             return Err(TooManyRounds);
@@ -304,13 +300,6 @@ mod tests {
             bytes: 1,
         };
         assert_eq!(cut(&["a", "b"], tiny).len(), 2);
-    }
-
-    #[test]
-    fn dropped_series_are_nothing() {
-        let mut cutter = Cutter::new(LIMITS);
-        cutter.push(&Rendered::default(), sample(b"x")).unwrap();
-        assert!(cutter.finish().is_empty());
     }
 
     #[test]

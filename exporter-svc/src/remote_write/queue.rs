@@ -222,3 +222,155 @@ impl Group {
         self.waiting = kept;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::Semaphore;
+
+    use super::*;
+    use crate::remote_write::{
+        Cause,
+        piece::{Mark, Piece},
+    };
+
+    const LINGER: Duration = Duration::from_millis(20);
+
+    fn queue(series: usize) -> Queue {
+        Queue::new(
+            RequestLimits {
+                series,
+                bytes: 1000,
+            },
+            LINGER,
+        )
+    }
+
+    /// A piece of these series of ten bytes each, and where its outcome comes.
+    fn work(replica: Option<&str>, hashes: &[u64]) -> (Work, oneshot::Receiver<Outcome>) {
+        let (reply, outcome) = oneshot::channel();
+        let ha = replica.map(|replica| Ha {
+            cluster: "c".to_owned(),
+            replica: replica.to_owned(),
+        });
+        let mark = |(i, &hash): (usize, &u64)| Mark {
+            hash,
+            end: (i + 1) * 10,
+            family: 0,
+            start_ms: 0,
+        };
+        let piece = Piece {
+            bytes: vec![0; hashes.len() * 10],
+            marks: hashes.iter().enumerate().map(mark).collect(),
+            ..Default::default()
+        };
+        let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        let work = Work {
+            piece,
+            facts: Arc::new(Facts {
+                ha,
+                ..Default::default()
+            }),
+            deadline: Instant::now() + Duration::from_secs(10),
+            reply,
+            permit: Arc::new(permit),
+        };
+        (work, outcome)
+    }
+
+    fn push(
+        queue: &mut Queue,
+        replica: Option<&str>,
+        hashes: &[u64],
+    ) -> oneshot::Receiver<Outcome> {
+        let (work, outcome) = work(replica, hashes);
+        queue.push(work, Instant::now());
+        outcome
+    }
+
+    /// The series of the next request.
+    fn take(queue: &mut Queue) -> Option<Vec<u64>> {
+        let works = queue.take(Instant::now(), true)?;
+        let marks = works.iter().flat_map(|work| &work.piece.marks);
+        Some(marks.map(|mark| mark.hash).collect())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pieces_linger_unless_a_request_is_full() {
+        let mut queue = queue(3);
+        let _one = push(&mut queue, None, &[1, 2]);
+        let due = queue.due(Instant::now()).unwrap();
+        assert_eq!(due, Instant::now() + LINGER);
+        assert!(queue.take(Instant::now(), false).is_none());
+        assert_eq!(queue.take(due, false).unwrap().len(), 1);
+        let _two = [
+            push(&mut queue, None, &[3]),
+            push(&mut queue, None, &[4, 5]),
+        ];
+        assert_eq!(queue.take(Instant::now(), false).unwrap().len(), 2);
+        assert!(queue.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_is_bounded_but_for_its_first_piece() {
+        let mut queue = queue(3);
+        let _replies: Vec<_> = [&[1, 2][..], &[3, 4], &[5, 6, 7, 8, 9]]
+            .map(|hashes| push(&mut queue, None, hashes))
+            .into();
+        assert_eq!(take(&mut queue), Some(vec![1, 2]));
+        assert_eq!(take(&mut queue), Some(vec![3, 4]));
+        assert_eq!(take(&mut queue), Some(vec![5, 6, 7, 8, 9]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_series_waits_for_its_earlier_sample_and_so_does_what_follows() {
+        let mut queue = queue(100);
+        let _first = push(&mut queue, None, &[1, 2]);
+        let landed = queue.take(Instant::now(), true).unwrap().remove(0).piece;
+        // 2 is in flight; 3 is free by itself but comes after 3 with 2.
+        let _rest = [&[2, 3][..], &[3, 4], &[5]].map(|hashes| push(&mut queue, None, hashes));
+        assert_eq!(take(&mut queue), Some(vec![5]));
+        assert_eq!(take(&mut queue), None);
+        queue.landed(&landed);
+        assert_eq!(take(&mut queue), Some(vec![2, 3]));
+        assert_eq!(take(&mut queue), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pairs_do_not_mix_and_take_turns() {
+        let mut queue = queue(100);
+        let _a = push(&mut queue, Some("a"), &[1]);
+        tokio::time::advance(Duration::from_millis(1)).await;
+        let _rest =
+            [("b", 2), ("a", 3)].map(|(replica, hash)| push(&mut queue, Some(replica), &[hash]));
+        assert_eq!(take(&mut queue), Some(vec![1, 3]));
+        assert_eq!(take(&mut queue), Some(vec![2]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_follows_a_failure_fails_with_it() {
+        let mut queue = queue(100);
+        let (failed, _) = work(None, &[1, 2]);
+        let (mut follower, mut other) = (
+            push(&mut queue, None, &[2, 3]),
+            push(&mut queue, None, &[4]),
+        );
+        let retry = Retry {
+            cause: Cause::Unavailable,
+            after: Duration::ZERO,
+            settled: false,
+            message: String::new(),
+        };
+        queue.fail_followers([&failed.piece].into_iter(), &retry);
+        // It was never sent itself, whatever became of the other.
+        let outcome = follower.try_recv().unwrap();
+        assert_eq!(
+            outcome,
+            Outcome::Retry(Retry {
+                settled: true,
+                ..retry
+            })
+        );
+        assert!(other.try_recv().is_err());
+        assert_eq!(take(&mut queue), Some(vec![4]));
+    }
+}

@@ -217,3 +217,110 @@ fn chain(error: &dyn std::error::Error) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    };
+
+    use aws_credential_types::provider::{
+        error::CredentialsError, future::ProvideCredentials as ProvideCredentialsFuture,
+    };
+
+    use super::*;
+
+    /// Gives KEY1, KEY2, … that are good for a while, unless it is told to fail.
+    #[derive(Clone, Debug, Default)]
+    struct Source {
+        asked: Arc<AtomicUsize>,
+        life: Option<Duration>,
+        fails: Arc<Mutex<bool>>,
+    }
+
+    impl ProvideCredentials for Source {
+        fn provide_credentials<'a>(&'a self) -> ProvideCredentialsFuture<'a>
+        where
+            Self: 'a,
+        {
+            let n = self.asked.fetch_add(1, Ordering::Relaxed) + 1;
+            if *self.fails.lock().unwrap() {
+                let error = CredentialsError::provider_error("the source is down");
+                return ProvideCredentialsFuture::ready(Err(error));
+            }
+            let expiry = self.life.map(|life| SystemTime::now() + life);
+            let credentials = Credentials::new(format!("KEY{n}"), "secret", None, expiry, "test");
+            ProvideCredentialsFuture::ready(Ok(credentials))
+        }
+    }
+
+    impl Source {
+        async fn cache(&self) -> CredentialsCache {
+            let metrics = CredentialsFamilies::default().of("test");
+            CredentialsCache::start(SharedCredentialsProvider::new(self.clone()), metrics).await
+        }
+
+        fn asked(&self) -> usize {
+            self.asked.load(Ordering::Relaxed)
+        }
+    }
+
+    fn key(cache: &CredentialsCache) -> String {
+        cache.current().unwrap().access_key_id().to_owned()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn they_are_renewed_ahead_of_their_expiry() {
+        let life = Some(Duration::from_secs(3600));
+        let source = Source {
+            life,
+            ..Default::default()
+        };
+        let cache = source.cache().await;
+        assert_eq!(key(&cache), "KEY1");
+        tokio::time::sleep(Duration::from_secs(3600 - 310)).await;
+        assert_eq!(source.asked(), 1);
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        assert_eq!(key(&cache), "KEY2");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn short_lived_ones_are_not_asked_for_all_the_time() {
+        let life = Some(Duration::from_secs(200));
+        let source = Source {
+            life,
+            ..Default::default()
+        };
+        let _cache = source.cache().await;
+        tokio::time::sleep(Duration::from_secs(1000)).await;
+        assert!((8..=12).contains(&source.asked()), "{}", source.asked());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_source_that_is_down_takes_nothing_away() {
+        let source = Source::default();
+        let cache = source.cache().await;
+        *source.fails.lock().unwrap() = true;
+        cache.refresh().await;
+        assert_eq!((key(&cache).as_str(), source.asked()), ("KEY1", 2));
+        *source.fails.lock().unwrap() = false;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(key(&cache), "KEY3");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_reason_is_told_until_there_are_some() {
+        let source = Source::default();
+        *source.fails.lock().unwrap() = true;
+        let cache = source.cache().await;
+        let error = cache.current().unwrap_err();
+        assert!(error.contains("the source is down"), "{error}");
+        tokio::time::sleep(Duration::from_secs(600)).await;
+        // At first after a second, then at most every half minute.
+        assert!((20..=26).contains(&source.asked()), "{}", source.asked());
+        *source.fails.lock().unwrap() = false;
+        tokio::time::sleep(MAX_BACKOFF).await;
+        assert!(cache.current().is_ok());
+    }
+}

@@ -1,9 +1,12 @@
 //! Where translated series go: encodes their samples and counts what was
 //! refused.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use mesh::verdict::{Reason, Verdict};
+use mesh::{
+    clock::Clock,
+    verdict::{Reason, Verdict},
+};
 use prost::Message;
 use proto::v1;
 
@@ -34,6 +37,8 @@ pub struct Wants {
     pub families: bool,
     /// How large a piece may become.
     pub limits: RequestLimits,
+    /// How old samples may be.
+    pub max_age: Option<Duration>,
 }
 
 /// Collects the series of one Export for one destination.
@@ -42,8 +47,12 @@ pub struct Sink {
     wants: Wants,
     cutter: Cutter,
     units: u64,
+    /// Those of which relabeling dropped the series that counts.
+    dropped: u64,
     refused: Verdict,
     problem: Option<String>,
+    /// Samples before this are too old.
+    oldest_ms: i64,
     /// Encoded fields of the sample under way.
     fields: Vec<u8>,
 }
@@ -55,6 +64,8 @@ pub struct Translated {
     pub pieces: Vec<Piece>,
     /// How many units of the sender's ledger it holds, refused ones included.
     pub units: u64,
+    /// How many of them relabeling dropped.
+    pub dropped: u64,
     /// What was refused here, before anything was sent.
     pub refused: Verdict,
     /// Why the first of them was refused, in words.
@@ -79,8 +90,13 @@ impl Sink {
             wants,
             cutter: Cutter::new(wants.limits),
             units: 0,
+            dropped: 0,
             refused: Verdict::default(),
             problem: None,
+            oldest_ms: wants.max_age.map_or(i64::MIN, |age| {
+                let now_ms = Clock::system().now_ms();
+                now_ms.saturating_sub_unsigned(age.as_millis() as u64)
+            }),
             fields: Vec::new(),
         }
     }
@@ -150,6 +166,14 @@ impl Sink {
     }
 
     fn push(&mut self, series: &Rendered, times: Times, counted: bool) {
+        if series.labels.is_empty() {
+            self.dropped += u64::from(counted);
+            return;
+        }
+        if times.time_ms < self.oldest_ms {
+            let problem = || "older than sample_age_limit".to_owned();
+            return self.refuse(Reason::TooOld, u64::from(counted), problem);
+        }
         let sample = Sample {
             fields: &self.fields,
             start_ms: times.start_ms,
@@ -165,6 +189,7 @@ impl Sink {
         Translated {
             pieces: self.cutter.finish(),
             units: self.units,
+            dropped: self.dropped,
             refused: self.refused,
             problem: self.problem,
         }

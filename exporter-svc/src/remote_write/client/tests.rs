@@ -101,6 +101,7 @@ fn piece() -> Piece {
             series: 10,
             bytes: 1 << 20,
         },
+        max_age: None,
     });
     for name in ["a", "b"] {
         let series = Rendered::new([("__name__", name)].into_iter());

@@ -37,6 +37,7 @@ fn wants(native_histograms: NativeHistograms) -> Wants {
             series: 1000,
             bytes: 1 << 20,
         },
+        max_age: None,
     }
 }
 

@@ -115,6 +115,9 @@ fn hash_mod(value: &str, modulus: u64) -> String {
     (u64::from_be_bytes(last) % modulus).to_string()
 }
 
+/// Copies labels to other names. Where several come to one name, the last in the
+/// order of names wins; in Prometheus it is the last in the order in which they
+/// were set, which for targets is that of a Go map.
 fn label_map(config: &RelabelConfig, labels: &mut LabelsBuilder) {
     let mapped: Vec<(String, String)> = labels
         .iter()

@@ -10,6 +10,14 @@
 //!     └───── frame 1: branches a; items b   on ) becomes an item of frame 0
 //! └───────── frame 0: items ^
 //! ```
+//!
+//! What is known to differ from Go 1.26:
+//! - The bounds on length, size and nesting are ours, and lower.
+//! - Unicode is that of `regex-syntax`, a version or two newer.
+//! - `\p{Old_Italic}` and other scripts of several words are known, as they were
+//!   until Go 1.24.
+//! - `\x{D800}`, a code point that is no character, matches nothing. In Go it
+//!   matches U+FFFD where an expression begins with it.
 
 use regex_syntax::hir::{Dot, Hir, Look};
 

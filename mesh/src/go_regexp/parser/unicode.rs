@@ -49,9 +49,6 @@ impl Parser<'_> {
 
 /// The category or script of this name, in which case, `_`, `-` and spaces do not
 /// matter.
-///
-/// Go from 1.25 on does not find scripts of several words (`Old_Italic`), as
-/// earlier releases did; they are found here.
 fn lookup(name: &str) -> Option<ClassUnicode> {
     let name: String = name
         .chars()

@@ -24,8 +24,9 @@ pub struct Batch {
     /// How many samples the batch holds: the unit of the ledger. For a scrape
     /// they are Prometheus samples, for a push OTLP data points.
     pub samples: u64,
-    /// The oldest sample's time, milliseconds since the Unix epoch. It decides
-    /// when the batch is too old for the backend.
+    /// When its samples were acquired, milliseconds since the Unix epoch. It decides
+    /// when the batch is too old for the backend. Not the oldest sample's time: a
+    /// single old one must not expire the others.
     pub time_ms: i64,
     /// What holds for all its series.
     pub facts: Arc<Facts>,
@@ -95,7 +96,7 @@ impl Batch {
         framed.freeze()
     }
 
-    /// How long ago its oldest sample was taken.
+    /// How long ago its samples were acquired.
     pub fn age(&self, now_ms: i64) -> Duration {
         Duration::from_millis(now_ms.saturating_sub(self.time_ms).max(0) as u64)
     }

@@ -3,3 +3,5 @@
 
 pub mod discovery;
 pub mod exposition;
+pub mod otlp;
+pub mod scrape;

@@ -16,9 +16,7 @@ fn backend() -> Backend {
     Backend::new(options).unwrap()
 }
 
-type Pairs<'a> = &'a [(&'a str, &'a str)];
-
-fn body(series: &[(Pairs<'_>, i64, f64)]) -> Bytes {
+fn body(series: &[(&[(&str, &str)], i64, f64)]) -> Bytes {
     let timeseries = series
         .iter()
         .map(|(labels, timestamp, value)| v1::TimeSeries {

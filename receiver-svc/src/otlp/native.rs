@@ -1,0 +1,284 @@
+//! Native histograms: points of OTLP's kinds where they say the same, and
+//! otherwise bytes in an attribute.
+
+use prost::Message;
+use proto::v1::{self, histogram};
+
+use super::{
+    HISTOGRAM_ATTRIBUTE,
+    attributes::{self, EXPONENTIAL_ATTRIBUTES, HISTOGRAM_ATTRIBUTES, NUMBER_ATTRIBUTES},
+    exemplar, number, wire,
+};
+use crate::{
+    exposition::{Counts, Exemplar, Histogram, Span},
+    scrape::{
+        histogram::CUSTOM_BUCKETS,
+        resolution::{indexes, is_exponential},
+        sample::Sample,
+    },
+};
+
+/// How a native histogram is carried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// As an `ExponentialHistogramDataPoint`.
+    Exponential,
+    /// As a `HistogramDataPoint` of a metric that is marked.
+    CustomBuckets,
+    /// As a `NumberDataPoint` with the histogram in an attribute: one that may go
+    /// down, counts in fractions, or has buckets too far apart to list them all.
+    Attribute,
+}
+
+/// Buckets of one side that OTLP may list, empty ones included.
+const MAX_LISTED: i64 = 2048;
+
+const COUNT: u32 = 4;
+const SUM: u32 = 5;
+/// `HistogramDataPoint`.
+const BUCKET_COUNTS: u32 = 6;
+const EXPLICIT_BOUNDS: u32 = 7;
+const EXEMPLARS: u32 = 8;
+/// `ExponentialHistogramDataPoint`.
+const SCALE: u32 = 6;
+const ZERO_COUNT: u32 = 7;
+const POSITIVE: u32 = 8;
+const NEGATIVE: u32 = 9;
+const EXPONENTIAL_EXEMPLARS: u32 = 11;
+const ZERO_THRESHOLD: u32 = 14;
+/// `Buckets.offset` and `Buckets.bucket_counts`.
+const OFFSET: u32 = 1;
+const COUNTS: u32 = 2;
+/// `KeyValue.key`, `KeyValue.value` and `AnyValue.bytes_value`.
+const KEY: u32 = 1;
+const VALUE: u32 = 2;
+const BYTES_VALUE: u32 = 7;
+
+/// The form that carries all of a histogram.
+pub(super) fn form(histogram: &Histogram) -> Form {
+    let Counts::Integer {
+        positive_deltas,
+        negative_deltas,
+        ..
+    } = &histogram.counts
+    else {
+        return Form::Attribute;
+    };
+    let sides = [
+        (&histogram.positive_spans, positive_deltas),
+        (&histogram.negative_spans, negative_deltas),
+    ];
+    let [Some((positive, counts)), Some((negative, _))] =
+        sides.map(|(spans, deltas)| listed(spans, deltas))
+    else {
+        return Form::Attribute;
+    };
+    let has_bounds = || {
+        (0..=histogram.custom_values.len() as i64)
+            .contains(&(i64::from(positive) + counts.len() as i64 - 1))
+    };
+    let expressible = [positive, negative].iter().all(|first| *first > i32::MIN);
+    match histogram.schema {
+        _ if histogram.gauge => Form::Attribute,
+        CUSTOM_BUCKETS if positive >= 0 && (counts.is_empty() || has_bounds()) => {
+            Form::CustomBuckets
+        }
+        schema if is_exponential(schema) && expressible => Form::Exponential,
+        _ => Form::Attribute,
+    }
+}
+
+/// Writes the point of a native histogram.
+pub(super) fn put(
+    attributes: &[u8],
+    sample: &Sample,
+    histogram: &Histogram,
+    exemplars: &[Exemplar],
+    out: &mut Vec<u8>,
+) {
+    match form(histogram) {
+        Form::Exponential => put_exponential(attributes, sample, histogram, exemplars, out),
+        Form::CustomBuckets => put_custom(attributes, sample, histogram, exemplars, out),
+        Form::Attribute => {
+            number::put(attributes, sample, exemplars, out);
+            put_attribute(histogram, out);
+        }
+    }
+}
+
+fn put_exponential(
+    attributes: &[u8],
+    sample: &Sample,
+    histogram: &Histogram,
+    exemplars: &[Exemplar],
+    out: &mut Vec<u8>,
+) {
+    let Counts::Integer {
+        count,
+        zero_count,
+        positive_deltas,
+        negative_deltas,
+    } = &histogram.counts
+    else {
+        return;
+    };
+    number::put_times(sample, out);
+    wire::put_fixed64(COUNT, *count, out);
+    wire::put_double(SUM, histogram.sum, out);
+    wire::put_key(SCALE, wire::VARINT, out);
+    wire::put_varint(zigzag(histogram.schema), out);
+    wire::put_fixed64(ZERO_COUNT, *zero_count, out);
+    put_side(POSITIVE, &histogram.positive_spans, positive_deltas, out);
+    put_side(NEGATIVE, &histogram.negative_spans, negative_deltas, out);
+    exemplar::put(EXPONENTIAL_EXEMPLARS, exemplars, out);
+    wire::put_double(ZERO_THRESHOLD, histogram.zero_threshold, out);
+    attributes::put_as(EXPONENTIAL_ATTRIBUTES, attributes, out);
+}
+
+fn put_side(field: u32, spans: &[Span], deltas: &[i64], out: &mut Vec<u8>) {
+    let Some((first, counts)) = listed(spans, deltas).filter(|(_, counts)| !counts.is_empty())
+    else {
+        return;
+    };
+    let mut packed = Vec::with_capacity(counts.len() * 2);
+    for count in counts {
+        wire::put_varint(count, &mut packed);
+    }
+    let mut buckets = Vec::with_capacity(packed.len() + 16);
+    wire::put_key(OFFSET, wire::VARINT, &mut buckets);
+    // A bucket of OTLP has the index of the lower bound, not of the upper.
+    wire::put_varint(zigzag(first - 1), &mut buckets);
+    wire::put_bytes(COUNTS, &packed, &mut buckets);
+    wire::put_bytes(field, &buckets, out);
+}
+
+fn put_custom(
+    attributes: &[u8],
+    sample: &Sample,
+    histogram: &Histogram,
+    exemplars: &[Exemplar],
+    out: &mut Vec<u8>,
+) {
+    let Counts::Integer {
+        count,
+        positive_deltas,
+        ..
+    } = &histogram.counts
+    else {
+        return;
+    };
+    let bounds = &histogram.custom_values;
+    let mut counts = vec![0_u64; bounds.len() + 1];
+    let listed = listed(&histogram.positive_spans, positive_deltas);
+    for (index, count) in listed
+        .into_iter()
+        .flat_map(|(first, counts)| (first..).zip(counts))
+    {
+        if let Some(bucket) = usize::try_from(index)
+            .ok()
+            .and_then(|at| counts.get_mut(at))
+        {
+            *bucket = count;
+        }
+    }
+    number::put_times(sample, out);
+    wire::put_fixed64(COUNT, *count, out);
+    wire::put_double(SUM, histogram.sum, out);
+    wire::put_header(BUCKET_COUNTS, counts.len() * 8, out);
+    out.extend(counts.iter().flat_map(|count| count.to_le_bytes()));
+    wire::put_header(EXPLICIT_BOUNDS, bounds.len() * 8, out);
+    out.extend(bounds.iter().flat_map(|bound| bound.to_le_bytes()));
+    exemplar::put(EXEMPLARS, exemplars, out);
+    attributes::put_as(HISTOGRAM_ATTRIBUTES, attributes, out);
+}
+
+/// The index of the first bucket and the counts from there on, empty ones
+/// included; `None` where the spans could not be told from them: a span that is
+/// empty or touches another, an empty bucket, or too many of those between.
+fn listed(spans: &[Span], deltas: &[i64]) -> Option<(i32, Vec<u64>)> {
+    let apart = spans.iter().skip(1).all(|span| span.offset > 0);
+    let filled = spans.iter().all(|span| span.length > 0);
+    let Some(first) = spans.first() else {
+        return Some((0, Vec::new()));
+    };
+    let buckets: u64 = spans.iter().map(|span| u64::from(span.length)).sum();
+    let width = spans.iter().fold(0_i64, |width, span| {
+        width + i64::from(span.offset) + i64::from(span.length)
+    }) - i64::from(first.offset);
+    if !apart || !filled || width > MAX_LISTED || buckets != deltas.len() as u64 {
+        return None;
+    }
+    let mut counts = vec![0; usize::try_from(width).ok()?];
+    let mut count = 0_i64;
+    for (index, delta) in indexes(spans).zip(deltas) {
+        count = count.wrapping_add(*delta);
+        let at = usize::try_from(index - i64::from(first.offset)).ok()?;
+        *counts.get_mut(at)? = u64::try_from(count).ok().filter(|count| *count > 0)?;
+    }
+    Some((first.offset, counts))
+}
+
+fn zigzag(value: i32) -> u64 {
+    u64::from((value << 1 ^ value >> 31) as u32)
+}
+
+fn put_attribute(histogram: &Histogram, out: &mut Vec<u8>) {
+    let mut any = Vec::new();
+    wire::put_bytes(BYTES_VALUE, &message(histogram).encode_to_vec(), &mut any);
+    let mut pair = Vec::with_capacity(any.len() + 32);
+    wire::put_bytes(KEY, HISTOGRAM_ATTRIBUTE.as_bytes(), &mut pair);
+    wire::put_bytes(VALUE, &any, &mut pair);
+    wire::put_bytes(NUMBER_ATTRIBUTES, &pair, out);
+}
+
+/// A histogram as remote write has it.
+fn message(histogram: &Histogram) -> v1::Histogram {
+    let spans = |spans: &[Span]| -> Vec<_> {
+        let spans = spans.iter();
+        spans
+            .map(|span| v1::BucketSpan {
+                offset: span.offset,
+                length: span.length,
+            })
+            .collect()
+    };
+    let hint = match histogram.gauge {
+        true => histogram::ResetHint::Gauge,
+        false => histogram::ResetHint::Unknown,
+    };
+    let mut message = v1::Histogram {
+        sum: histogram.sum,
+        schema: histogram.schema,
+        zero_threshold: histogram.zero_threshold,
+        negative_spans: spans(&histogram.negative_spans),
+        positive_spans: spans(&histogram.positive_spans),
+        reset_hint: hint.into(),
+        custom_values: histogram.custom_values.clone(),
+        ..v1::Histogram::default()
+    };
+    match &histogram.counts {
+        Counts::Integer {
+            count,
+            zero_count,
+            positive_deltas,
+            negative_deltas,
+        } => {
+            message.count = Some(histogram::Count::CountInt(*count));
+            message.zero_count = Some(histogram::ZeroCount::ZeroCountInt(*zero_count));
+            message.positive_deltas.clone_from(positive_deltas);
+            message.negative_deltas.clone_from(negative_deltas);
+        }
+        Counts::Float {
+            count,
+            zero_count,
+            positive,
+            negative,
+        } => {
+            message.count = Some(histogram::Count::CountFloat(*count));
+            message.zero_count = Some(histogram::ZeroCount::ZeroCountFloat(*zero_count));
+            message.positive_counts.clone_from(positive);
+            message.negative_counts.clone_from(negative);
+        }
+    }
+    message
+}

@@ -1,0 +1,123 @@
+//! What stock readers see: the kinds of metrics that samples become.
+
+use mesh::labels::Labels;
+use opentelemetry_proto::tonic::{
+    collector::metrics::v1::ExportMetricsServiceRequest,
+    metrics::v1::{Metric, metric::Data},
+};
+use prost::Message;
+use receiver_svc::{
+    exposition::ParserOptions,
+    otlp::{self, Resource},
+    scrape::{Cache, InOrder, Scrape},
+};
+
+use crate::round_trip::{NOW_MS, options};
+
+/// The metrics of an OpenMetrics body in one part, each as its name, kind, number
+/// of points and type.
+fn shapes(parser: ParserOptions, body: &str) -> Vec<String> {
+    let (options, target) = (options(parser), Labels::default());
+    let mut cache = Cache::new();
+    let storage = InOrder::at(NOW_MS);
+    let mut scrape = Scrape::begin(&mut cache, &options, &target, storage, NOW_MS);
+    let content_type = Some("application/openmetrics-text");
+    scrape
+        .append(content_type, format!("{body}# EOF\n").as_bytes())
+        .unwrap();
+    let parts = otlp::encode(&scrape.commit(), &Resource::new("j", "i"), 1 << 20);
+    let payload: Vec<u8> = parts
+        .iter()
+        .flat_map(|part| part.payload.to_vec())
+        .collect();
+    let request = ExportMetricsServiceRequest::decode(payload.as_slice()).unwrap();
+    let resources = request.resource_metrics.into_iter();
+    let scopes = resources.flat_map(|resource| resource.scope_metrics);
+    scopes
+        .flat_map(|scope| scope.metrics)
+        .map(|metric| shape(&metric))
+        .collect()
+}
+
+fn shape(metric: &Metric) -> String {
+    let (kind, points) = match metric.data.as_ref().unwrap() {
+        Data::Gauge(data) => ("gauge", data.data_points.len()),
+        Data::Sum(data) if data.is_monotonic => ("counter", data.data_points.len()),
+        Data::Sum(data) => ("sum", data.data_points.len()),
+        Data::Histogram(data) => ("histogram", data.data_points.len()),
+        Data::ExponentialHistogram(data) => ("exponential", data.data_points.len()),
+        Data::Summary(data) => ("summary", data.data_points.len()),
+    };
+    let metadata: Vec<_> = metric.metadata.iter().map(|kv| kv.key.as_str()).collect();
+    format!("{} {kind} {points} {}", metric.name, metadata.join(","))
+}
+
+#[test]
+fn regular_families_are_what_they_are_called() {
+    let body = "# TYPE c counter\nc_total{a=\"1\"} 1\nc_total{a=\"2\"} 1\n\
+                # TYPE g gauge\ng 1\n\
+                # TYPE i info\ni_info{v=\"1\"} 1\n\
+                # TYPE h histogram\n\
+                h_bucket{a=\"1\",le=\"1\"} 1\nh_bucket{a=\"1\",le=\"+Inf\"} 2\n\
+                h_sum{a=\"1\"} 3\nh_count{a=\"1\"} 2\n\
+                h_count{a=\"2\"} 2\nh_sum{a=\"2\"} 3\nh_bucket{a=\"2\",le=\"+Inf\"} 2\n\
+                # TYPE s summary\ns{quantile=\"0.5\"} 1\ns_sum 1\ns_count 1\n\
+                none 1\n";
+    assert_eq!(
+        shapes(ParserOptions::default(), body),
+        [
+            "c_total counter 2 prometheus.type,prometheus.family",
+            "g gauge 1 prometheus.type",
+            "i_info sum 1 prometheus.type,prometheus.family",
+            "h histogram 2 prometheus.type",
+            "s summary 1 prometheus.type",
+            "none gauge 1 ",
+        ]
+    );
+}
+
+#[test]
+fn irregular_families_are_carried_series_by_series() {
+    let rest = "h_sum 3\nh_count 2\n";
+    for buckets in [
+        // No bucket for all.
+        "h_bucket{le=\"1\"} 1\n",
+        // Bounds or counts that go down.
+        "h_bucket{le=\"+Inf\"} 2\nh_bucket{le=\"1\"} 1\n",
+        "h_bucket{le=\"1\"} 3\nh_bucket{le=\"+Inf\"} 2\n",
+        // Another count than the last bucket's, a fraction, another time.
+        "h_bucket{le=\"+Inf\"} 3\n",
+        "h_bucket{le=\"1\"} 0.5\nh_bucket{le=\"+Inf\"} 2\n",
+        "h_bucket{le=\"+Inf\"} 2 1795427440\n",
+        // An exemplar that is not in its bucket.
+        "h_bucket{le=\"1\"} 1 # {a=\"b\"} 2\nh_bucket{le=\"+Inf\"} 2\n",
+    ] {
+        let body = format!("# TYPE h histogram\n{buckets}{rest}");
+        let lines = shapes(ParserOptions::default(), &body);
+        let kinds = "h_bucket gauge|h_sum gauge|h_count gauge";
+        assert_eq!(lines.len(), 3, "{buckets}{lines:?}");
+        assert!(
+            kinds
+                .split('|')
+                .zip(&lines)
+                .all(|(kind, line)| line.starts_with(kind))
+        );
+    }
+    let summary =
+        "# TYPE s summary\ns{quantile=\"0.9\"} 1\ns{quantile=\"0.5\"} 1\ns_sum 1\ns_count 1\n";
+    assert_eq!(shapes(ParserOptions::default(), summary).len(), 3);
+}
+
+#[test]
+fn custom_buckets_are_marked() {
+    let parser = ParserOptions {
+        classic_to_nhcb: true,
+        ..ParserOptions::default()
+    };
+    let body =
+        "# TYPE h histogram\nh_bucket{le=\"1\"} 1\nh_bucket{le=\"+Inf\"} 2\nh_sum 3\nh_count 2\n";
+    assert_eq!(
+        shapes(parser, body),
+        ["h histogram 1 prometheus.type,prometheus.histogram"]
+    );
+}

@@ -1,0 +1,5 @@
+//! Scraping, against what Prometheus' own tests expect of it.
+
+mod append;
+mod options;
+mod suite;

@@ -5,8 +5,9 @@
 //! and in what it means (`\d` is ASCII, `[a&&b]` is a plain set, `a{1001}` and
 //! `a**` are errors, `\Q..\E` quotes), so that a rule must not be handed to the
 //! latter as text. Here the same wrapped text is parsed with Go's rules into the
-//! tree ([`regex_syntax::hir::Hir`]) that `regex-automata` compiles. It runs a rule
-//! in tens of nanoseconds, so that there are no other ways to match beside it.
+//! tree ([`regex_syntax::hir::Hir`]) that `regex-automata` compiles. That tells in
+//! tens of nanoseconds whether a rule matches, so that there are no other ways to
+//! match beside it.
 //!
 //! ```
 //! use mesh::go_regexp::Regexp;

@@ -5,3 +5,5 @@ pub mod discovery;
 pub mod exposition;
 pub mod otlp;
 pub mod scrape;
+pub mod scrape_client;
+pub mod shard;

@@ -31,6 +31,8 @@ const EXPORTED_PREFIX: &str = "exported_";
 pub struct Stamp {
     facts: Arc<Facts>,
     rules: Arc<[RelabelConfig]>,
+    /// External labels and the HA pair, sorted by name.
+    added: Vec<(String, String)>,
 }
 
 // === impl Stamp ===
@@ -38,7 +40,27 @@ pub struct Stamp {
 impl Stamp {
     /// A stamp for data with these facts, to a destination with these rules.
     pub fn new(facts: Arc<Facts>, rules: Arc<[RelabelConfig]>) -> Self {
-        Self { facts, rules }
+        let external = facts.external_labels.iter();
+        let pair = facts
+            .ha
+            .iter()
+            .flat_map(|ha| [(CLUSTER, &*ha.cluster), (REPLICA, &*ha.replica)]);
+        let added: Labels = external.chain(pair).collect();
+        let added = added
+            .iter()
+            .map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let added = added.collect();
+        Self {
+            facts,
+            rules,
+            added,
+        }
+    }
+
+    /// What is added to a series that has none of these labels, sorted by name;
+    /// `None` where rules have to see the series first.
+    pub fn added(&self) -> Option<&[(String, String)]> {
+        self.rules.is_empty().then_some(&self.added)
     }
 
     /// Renders a label set as it is sent. It is empty where the rules drop the

@@ -22,10 +22,7 @@ use self::{
     otlp::{Otlp, OtlpRules},
     sink::{Sink, Translated, Wants},
 };
-use crate::{
-    ha::Stamp,
-    wire::{Fields, WireError},
-};
+use crate::{ha::Stamp, wire::WireError};
 
 pub mod cache;
 pub mod exemplar;
@@ -49,9 +46,7 @@ pub struct Translator {
     rules: Arc<[RelabelConfig]>,
     otlp: OtlpRules,
     stamps: Mutex<Stamps>,
-    /// One cache for the resources that hash to it, so that translations of
-    /// different targets do not wait for each other.
-    caches: Box<[Mutex<RenderCache>]>,
+    cache: RenderCache,
 }
 
 /// Stamps by what senders say of their data. There is one for each replica group
@@ -65,8 +60,6 @@ struct Stamps {
 
 /// How many stamps are known at most.
 const MAX_STAMPS: usize = 1024;
-/// Into how many parts the cache is divided.
-const CACHES: usize = 32;
 
 // === impl Translator ===
 
@@ -78,13 +71,12 @@ impl Translator {
         otlp: OtlpRules,
         cache_bytes: usize,
     ) -> Self {
-        let cache = || Mutex::new(RenderCache::new(cache_bytes / CACHES));
         Self {
             wants,
             rules,
             otlp,
             stamps: Mutex::default(),
-            caches: std::iter::repeat_with(cache).take(CACHES).collect(),
+            cache: RenderCache::new(cache_bytes),
         }
     }
 
@@ -107,11 +99,9 @@ impl Translator {
                 }
             }
             Origin::Scrape => {
+                let mut identity = Identity::new(&stamp, id, &self.cache, &mut sink);
                 for resource in resources {
-                    let cache = &self.caches[part(resource)?];
-                    // A cache is whole after every call, whatever panicked.
-                    let mut cache = cache.lock().unwrap_or_else(PoisonError::into_inner);
-                    Identity::new(&stamp, id, &mut cache, &mut sink).resource_metrics(resource)?;
+                    identity.resource_metrics(resource)?;
                 }
             }
         }
@@ -134,11 +124,4 @@ impl Translator {
             .insert(Arc::clone(facts), (id, Arc::clone(&stamp)));
         (id, stamp)
     }
-}
-
-/// The part of the cache for the resource of an encoded `ResourceMetrics`.
-fn part(resource_metrics: &[u8]) -> Result<usize, WireError> {
-    let first = Fields::new(resource_metrics).next().transpose()?;
-    let hash = first.map_or(0, |field| xxhash_rust::xxh3::xxh3_64(field.raw));
-    Ok(hash as usize % CACHES)
 }

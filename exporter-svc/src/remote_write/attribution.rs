@@ -189,7 +189,13 @@ mod tests {
                 time_ms,
                 start_ms: 0,
             };
-            sink.float(&Rendered::new(labels.into_iter()), times, 1.0, &[], true);
+            sink.float(
+                Rendered::new(labels.into_iter()).as_ref(),
+                times,
+                1.0,
+                &[],
+                true,
+            );
         }
         sink.finish().pieces.remove(0)
     }

@@ -213,9 +213,15 @@ mod tests {
             timestamp: 7,
         };
         sink.begin_family(family("c", MetricType::Counter));
-        sink.float(&labels("c_total", "x"), times, 1.5, &[exemplar], true);
         sink.float(
-            &labels("c_total", "y"),
+            labels("c_total", "x").as_ref(),
+            times,
+            1.5,
+            &[exemplar],
+            true,
+        );
+        sink.float(
+            labels("c_total", "y").as_ref(),
             Times {
                 start_ms: 0,
                 ..times
@@ -230,7 +236,7 @@ mod tests {
             sum: 9.0,
             ..Default::default()
         };
-        sink.histogram(&labels("h", "x"), times, histogram, &[]);
+        sink.histogram(labels("h", "x").as_ref(), times, histogram, &[]);
         sink.finish().pieces.remove(0)
     }
 

@@ -72,6 +72,15 @@ pub struct Rendered {
     pub hash: u64,
 }
 
+/// A series' labels as they will be sent, borrowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SeriesRef<'a> {
+    /// As [`Rendered::labels`].
+    pub labels: &'a [u8],
+    /// As [`Rendered::hash`].
+    pub hash: u64,
+}
+
 /// One sample of a series, encoded.
 #[derive(Clone, Copy, Debug)]
 pub struct Sample<'a> {
@@ -132,7 +141,7 @@ impl Cutter {
     ///
     /// # Errors
     /// Where the Export has too many samples of this series already.
-    pub fn push(&mut self, series: &Rendered, sample: Sample<'_>) -> Result<(), TooManyRounds> {
+    pub fn push(&mut self, series: SeriesRef<'_>, sample: Sample<'_>) -> Result<(), TooManyRounds> {
         let count = self.seen.entry(series.hash).or_default();
         if *count == MAX_ROUNDS {
             return Err(TooManyRounds);
@@ -144,7 +153,13 @@ impl Cutter {
         }
         let len = series.labels.len() + sample.fields.len();
         if !self.open[round].has_room_for(len, self.limits) {
-            let full = std::mem::take(&mut self.open[round]);
+            // The next one will probably be as large.
+            let next = Piece {
+                bytes: Vec::with_capacity(self.limits.bytes),
+                marks: Vec::with_capacity(self.open[round].marks.len()),
+                ..Default::default()
+            };
+            let full = std::mem::replace(&mut self.open[round], next);
             self.done.push((round, full));
         }
         self.open[round].push(series, sample, self.family.as_ref());
@@ -172,10 +187,10 @@ impl Piece {
             || (self.marks.len() < limits.series && self.bytes.len() + len <= limits.bytes)
     }
 
-    fn push(&mut self, series: &Rendered, sample: Sample<'_>, family: Option<&Arc<Family>>) {
+    fn push(&mut self, series: SeriesRef<'_>, sample: Sample<'_>, family: Option<&Arc<Family>>) {
         let len = series.labels.len() + sample.fields.len();
         wire::put_len(&mut self.bytes, 1, len);
-        self.bytes.extend_from_slice(&series.labels);
+        self.bytes.extend_from_slice(series.labels);
         self.bytes.extend_from_slice(sample.fields);
         self.units += u64::from(sample.counted);
         if let Some(family) = family
@@ -213,8 +228,26 @@ impl Rendered {
         for (name, value) in labels {
             wire::put_label(&mut encoded, 1, name, value);
         }
-        let hash = xxhash_rust::xxh3::xxh3_64(&encoded);
+        let hash = SeriesRef::new(&encoded).hash;
         let labels = encoded.into_boxed_slice();
+        Self { labels, hash }
+    }
+
+    /// The same, borrowed.
+    pub fn as_ref(&self) -> SeriesRef<'_> {
+        SeriesRef {
+            labels: &self.labels,
+            hash: self.hash,
+        }
+    }
+}
+
+// === impl SeriesRef ===
+
+impl<'a> SeriesRef<'a> {
+    /// Encoded `Label` fields, sorted by name.
+    pub fn new(labels: &'a [u8]) -> Self {
+        let hash = xxhash_rust::xxh3::xxh3_64(labels);
         Self { labels, hash }
     }
 }
@@ -262,7 +295,7 @@ mod tests {
     fn cut(names: &[&str], limits: RequestLimits) -> Vec<Vec<u64>> {
         let mut cutter = Cutter::new(limits);
         for name in names {
-            cutter.push(&series(name), sample(b"")).unwrap();
+            cutter.push(series(name).as_ref(), sample(b"")).unwrap();
         }
         let hashes = |piece: Piece| piece.marks.iter().map(|mark| mark.hash).collect();
         cutter.finish().into_iter().map(hashes).collect()
@@ -307,16 +340,16 @@ mod tests {
         let mut cutter = Cutter::new(LIMITS);
         let a = series("a");
         for _ in 0..MAX_ROUNDS {
-            cutter.push(&a, sample(b"")).unwrap();
+            cutter.push(a.as_ref(), sample(b"")).unwrap();
         }
-        assert_eq!(cutter.push(&a, sample(b"")), Err(TooManyRounds));
+        assert_eq!(cutter.push(a.as_ref(), sample(b"")), Err(TooManyRounds));
     }
 
     #[test]
     fn series_come_back_as_they_went_in() {
         let mut cutter = Cutter::new(LIMITS);
-        cutter.push(&series("a"), sample(b"12")).unwrap();
-        cutter.push(&series("b"), sample(b"")).unwrap();
+        cutter.push(series("a").as_ref(), sample(b"12")).unwrap();
+        cutter.push(series("b").as_ref(), sample(b"")).unwrap();
         let piece = cutter.finish().remove(0);
         let lens: Vec<_> = piece.series().map(|(bytes, _)| bytes.len()).collect();
         assert_eq!(

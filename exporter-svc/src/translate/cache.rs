@@ -1,13 +1,19 @@
 //! Rendered labels by what they were rendered from.
 //!
-//! A series comes back every interval with the same encoded name and attributes,
-//! so its labels are rendered once and copied ever after. The cache has two
-//! generations: what is used moves to the young one, and when the young one has
-//! grown to half of the bound, the old one is forgotten and the young one
-//! becomes the old. That keeps what is in use without a list to maintain on
-//! every hit.
+//! Where labels cannot be written straight from a point's attributes, because
+//! relabeling rules have to see them or a label is in the way of ours, they are
+//! rendered once and copied ever after: a series comes back every interval with
+//! the same encoded name and attributes.
+//!
+//! Each part of the cache has two generations. What is used moves to the young
+//! one, and when that has grown to half of the part's bound, the old one is
+//! forgotten and the young one becomes the old. That keeps what is in use without
+//! a list to maintain on every hit.
 
-use std::hash::BuildHasher;
+use std::{
+    hash::BuildHasher,
+    sync::{Mutex, PoisonError},
+};
 
 use hashbrown::{HashTable, hash_table::Entry};
 
@@ -17,13 +23,17 @@ use crate::remote_write::piece::Rendered;
 #[derive(Debug)]
 pub struct RenderCache {
     hasher: foldhash::fast::RandomState,
+    parts: Box<[Mutex<Part>]>,
+}
+
+/// A part of the cache, so that translations do not wait for each other.
+#[derive(Debug)]
+struct Part {
     young: HashTable<Cached>,
     old: HashTable<Cached>,
     young_bytes: usize,
     /// What `young_bytes` may grow to.
     half: usize,
-    /// Lookups that found nothing.
-    misses: u64,
 }
 
 /// The series of one data point.
@@ -33,6 +43,8 @@ struct Cached {
     series: Box<[Rendered]>,
 }
 
+/// Into how many parts the cache is divided.
+const PARTS: usize = 64;
 /// What an entry costs beside its bytes: two boxes' pointers and headers.
 const ENTRY_OVERHEAD: usize = 96;
 
@@ -41,22 +53,48 @@ const ENTRY_OVERHEAD: usize = 96;
 impl RenderCache {
     /// A cache of about this many bytes.
     pub fn new(bytes: usize) -> Self {
+        let part = || {
+            Mutex::new(Part {
+                young: HashTable::new(),
+                old: HashTable::new(),
+                young_bytes: 0,
+                half: bytes / PARTS / 2,
+            })
+        };
         Self {
             hasher: foldhash::fast::RandomState::default(),
-            young: HashTable::new(),
-            old: HashTable::new(),
-            young_bytes: 0,
-            half: bytes / 2,
-            misses: 0,
+            parts: std::iter::repeat_with(part).take(PARTS).collect(),
         }
     }
 
-    /// The series rendered from `key`, rendering them if they are not cached.
+    /// Hands the series rendered from `key` to `use_them`, rendering them if they
+    /// are not cached.
     ///
     /// # Errors
     /// Those of `render`.
-    pub fn series<E>(
+    pub fn with<E>(
+        &self,
+        key: &[u8],
+        render: impl FnOnce() -> Result<Box<[Rendered]>, E>,
+        use_them: impl FnOnce(&[Rendered]),
+    ) -> Result<(), E> {
+        let hash = self.hasher.hash_one(key);
+        // The high bits: the tables use the low ones.
+        let part = &self.parts[(hash >> 32) as usize % PARTS];
+        // A part is whole after every step, whatever panicked.
+        let mut part = part.lock().unwrap_or_else(PoisonError::into_inner);
+        use_them(part.series(&self.hasher, hash, key, render)?);
+        Ok(())
+    }
+}
+
+// === impl Part ===
+
+impl Part {
+    fn series<E>(
         &mut self,
+        hasher: &foldhash::fast::RandomState,
+        hash: u64,
         key: &[u8],
         render: impl FnOnce() -> Result<Box<[Rendered]>, E>,
     ) -> Result<&[Rendered], E> {
@@ -64,36 +102,21 @@ impl RenderCache {
             self.old = std::mem::take(&mut self.young);
             self.young_bytes = 0;
         }
-        let Self {
-            hasher,
-            young,
-            old,
-            young_bytes,
-            misses,
-            ..
-        } = self;
-        let hash = hasher.hash_one(key);
-        let vacant = match young.entry(hash, |c| *c.key == *key, |c| hasher.hash_one(&*c.key)) {
+        let rehash = |cached: &Cached| hasher.hash_one(&*cached.key);
+        let entry = self.young.entry(hash, |cached| *cached.key == *key, rehash);
+        let vacant = match entry {
             Entry::Occupied(hit) => return Ok(&hit.into_mut().series),
             Entry::Vacant(vacant) => vacant,
         };
-        let cached = match old.find_entry(hash, |c| *c.key == *key) {
+        let cached = match self.old.find_entry(hash, |cached| *cached.key == *key) {
             Ok(hit) => hit.remove().0,
-            Err(_) => {
-                *misses += 1;
-                Cached {
-                    key: key.into(),
-                    series: render()?,
-                }
-            }
+            Err(_) => Cached {
+                key: key.into(),
+                series: render()?,
+            },
         };
-        *young_bytes += cached.size();
+        self.young_bytes += cached.size();
         Ok(&vacant.insert(cached).into_mut().series)
-    }
-
-    /// How many lookups had to render since this was asked last.
-    pub fn take_misses(&mut self) -> u64 {
-        std::mem::take(&mut self.misses)
     }
 }
 
@@ -112,44 +135,48 @@ mod tests {
 
     use super::*;
 
-    fn rendered(key: &[u8]) -> Result<Box<[Rendered]>, Infallible> {
-        let labels = key.into();
-        Ok(Box::new([Rendered { labels, hash: 0 }]))
-    }
-
     /// Looks `key` up and tells whether it had to be rendered.
-    fn misses(cache: &mut RenderCache, key: &[u8]) -> bool {
-        let series = cache.series(key, || rendered(key)).unwrap();
-        assert_eq!(*series[0].labels, *key);
-        cache.take_misses() == 1
+    fn misses(cache: &RenderCache, key: &[u8]) -> bool {
+        let mut missed = false;
+        let render = || {
+            missed = true;
+            let labels = key.into();
+            Ok::<_, Infallible>([Rendered { labels, hash: 0 }].into())
+        };
+        let used = |series: &[Rendered]| assert_eq!(*series[0].labels, *key);
+        cache.with(key, render, used).unwrap();
+        missed
     }
 
     #[test]
     fn what_was_rendered_is_remembered() {
-        let mut cache = RenderCache::new(1 << 20);
-        assert!(misses(&mut cache, b"a"));
-        assert!(misses(&mut cache, b"b"));
-        assert!(!misses(&mut cache, b"a"));
+        let cache = RenderCache::new(1 << 20);
+        assert!(misses(&cache, b"a"));
+        assert!(misses(&cache, b"b"));
+        assert!(!misses(&cache, b"a"));
     }
 
     #[test]
     fn what_is_in_use_stays_and_the_rest_goes() {
-        let mut cache = RenderCache::new(4000);
-        misses(&mut cache, b"used");
-        misses(&mut cache, b"unused");
-        for i in 0..100u32 {
-            misses(&mut cache, &i.to_le_bytes());
-            assert!(!misses(&mut cache, b"used"));
+        let cache = RenderCache::new(4000 * PARTS);
+        misses(&cache, b"used");
+        misses(&cache, b"unused");
+        for i in 0..100 * PARTS as u32 {
+            misses(&cache, &i.to_le_bytes());
+            assert!(!misses(&cache, b"used"));
         }
-        assert!(misses(&mut cache, b"unused"));
-        assert!(cache.young.len() + cache.old.len() < 40);
+        assert!(misses(&cache, b"unused"));
+        let entries = cache.parts.iter().map(|part| {
+            let part = part.lock().unwrap();
+            part.young.len() + part.old.len()
+        });
+        assert!(entries.sum::<usize>() < 40 * PARTS);
     }
 
     #[test]
     fn what_could_not_be_rendered_is_not_remembered() {
-        let mut cache = RenderCache::new(4000);
-        assert_eq!(cache.series(b"a", || Err("no")), Err("no"));
-        assert_eq!(cache.take_misses(), 1);
-        assert!(misses(&mut cache, b"a"));
+        let cache = RenderCache::new(4000 * PARTS);
+        assert_eq!(cache.with(b"a", || Err("no"), |_| {}), Err("no"));
+        assert!(misses(&cache, b"a"));
     }
 }

@@ -200,7 +200,7 @@ impl<'a> Otlp<'a> {
         let series = self.stamp.render(&mut labels);
         let value = if point.stale { STALE_NAN } else { value };
         self.sink
-            .float(&series, point.times, value, exemplars, counted);
+            .float(series.as_ref(), point.times, value, exemplars, counted);
     }
 
     /// Writes a native histogram.
@@ -209,7 +209,7 @@ impl<'a> Otlp<'a> {
         labels.set(METRIC_NAME, name);
         let series = self.stamp.render(&mut labels);
         self.sink
-            .histogram(&series, point.times, histogram, &point.exemplars);
+            .histogram(series.as_ref(), point.times, histogram, &point.exemplars);
     }
 }
 

@@ -11,7 +11,7 @@ use prost::Message;
 use proto::v1;
 
 use crate::{
-    remote_write::piece::{Cutter, Family, Piece, Rendered, RequestLimits, Sample},
+    remote_write::piece::{Cutter, Family, Piece, RequestLimits, Sample, SeriesRef},
     wire,
 };
 
@@ -125,7 +125,7 @@ impl Sink {
     /// Adds a float sample.
     pub fn float(
         &mut self,
-        series: &Rendered,
+        series: SeriesRef<'_>,
         times: Times,
         value: f64,
         exemplars: &[v1::Exemplar],
@@ -147,7 +147,7 @@ impl Sink {
     /// Adds a native histogram.
     pub fn histogram(
         &mut self,
-        series: &Rendered,
+        series: SeriesRef<'_>,
         times: Times,
         mut histogram: v1::Histogram,
         exemplars: &[v1::Exemplar],
@@ -165,7 +165,7 @@ impl Sink {
         }
     }
 
-    fn push(&mut self, series: &Rendered, times: Times, counted: bool) {
+    fn push(&mut self, series: SeriesRef<'_>, times: Times, counted: bool) {
         if series.labels.is_empty() {
             self.dropped += u64::from(counted);
             return;

@@ -106,7 +106,7 @@ fn piece() -> Piece {
     for name in ["a", "b"] {
         let series = Rendered::new([("__name__", name)].into_iter());
         sink.float(
-            &series,
+            series.as_ref(),
             Times {
                 time_ms: 1,
                 start_ms: 0,

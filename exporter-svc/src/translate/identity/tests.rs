@@ -3,7 +3,10 @@
 
 use std::sync::Arc;
 
-use mesh::batch::Facts;
+use mesh::{
+    batch::{Facts, Ha},
+    config::relabel::{Action, RelabelConfig},
+};
 use opentelemetry_proto::tonic::{
     common::v1::{AnyValue, KeyValue, any_value},
     metrics::v1::{
@@ -14,12 +17,16 @@ use opentelemetry_proto::tonic::{
 };
 use proptest::{collection::vec, option, prelude::*};
 
+use mesh::verdict::Reason;
+use opentelemetry_proto::tonic::metrics::v1::exponential_histogram_data_point::Buckets;
+
 use super::*;
 use crate::{
     remote_write::piece::RequestLimits,
     translate::{
         STALE_NAN,
-        sink::{Translated, Wants},
+        exponential::CUSTOM_BUCKETS,
+        sink::{NativeHistograms, Translated, Wants},
     },
 };
 
@@ -41,7 +48,7 @@ fn wants(native_histograms: NativeHistograms) -> Wants {
     }
 }
 
-fn translate_with(metrics: Vec<Metric>, wants: Wants, cache: &mut RenderCache) -> Translated {
+fn translate_with(metrics: Vec<Metric>, wants: Wants, cache: &RenderCache) -> Translated {
     let resource = ResourceMetrics {
         scope_metrics: vec![ScopeMetrics {
             metrics,
@@ -50,8 +57,17 @@ fn translate_with(metrics: Vec<Metric>, wants: Wants, cache: &mut RenderCache) -
         ..Default::default()
     };
     let stamp = Stamp::new(Arc::new(Facts::default()), Arc::new([]));
+    stamped(&resource, &stamp, wants, cache)
+}
+
+fn stamped(
+    resource: &ResourceMetrics,
+    stamp: &Stamp,
+    wants: Wants,
+    cache: &RenderCache,
+) -> Translated {
     let mut sink = Sink::new(wants);
-    let mut identity = Identity::new(&stamp, 1, cache, &mut sink);
+    let mut identity = Identity::new(stamp, 1, cache, &mut sink);
     identity
         .resource_metrics(&resource.encode_to_vec())
         .unwrap();
@@ -59,8 +75,8 @@ fn translate_with(metrics: Vec<Metric>, wants: Wants, cache: &mut RenderCache) -
 }
 
 fn translate(metrics: Vec<Metric>) -> Translated {
-    let mut cache = RenderCache::new(1 << 20);
-    translate_with(metrics, wants(NativeHistograms::All), &mut cache)
+    let cache = RenderCache::new(1 << 20);
+    translate_with(metrics, wants(NativeHistograms::All), &cache)
 }
 
 /// All series of all pieces as prost reads them.
@@ -179,10 +195,14 @@ fn attribute(key: &str, value: &str) -> KeyValue {
 
 prop_compose! {
     /// Attributes with one that no other point has, so that no series comes twice.
-    fn attributes()(values in vec(".{0,4}", 0..4), id: u64) -> Vec<KeyValue> {
+    fn attributes()(values in vec(".{0,4}", 0..4), id: u64, sorted: bool) -> Vec<KeyValue> {
         let keys = ["job", "instance", "a", "é"];
         let named = keys.iter().zip(&values).map(|(key, value)| attribute(key, value));
-        named.chain([attribute("id", &id.to_string())]).collect()
+        let mut all: Vec<_> = named.chain([attribute("id", &id.to_string())]).collect();
+        if sorted {
+            all.sort_by(|one, other| one.key.cmp(&other.key));
+        }
+        all
     }
 }
 
@@ -245,6 +265,31 @@ fn summary_point() -> impl Strategy<Value = SummaryDataPoint> {
     })
 }
 
+/// Attributes among which are labels that get in the way of ours.
+fn in_the_way() -> impl Strategy<Value = Vec<KeyValue>> {
+    let names = [
+        "A",
+        "__name__",
+        "__replica__",
+        "a",
+        "b",
+        "cluster",
+        "le",
+        "quantile",
+        "z",
+    ];
+    let picked = proptest::sample::subsequence(names.to_vec(), 0..=names.len());
+    let values = vec("[a-z]{0,2}", names.len());
+    (picked, values, any::<bool>()).prop_map(|(names, values, reversed)| {
+        let pairs = names.iter().zip(&values);
+        let mut all: Vec<_> = pairs.map(|(name, value)| attribute(name, value)).collect();
+        if reversed {
+            all.reverse();
+        }
+        all
+    })
+}
+
 fn data() -> impl Strategy<Value = Data> {
     prop_oneof![
         vec(number_point(), 0..4).prop_map(|data_points| Data::Gauge(Gauge { data_points })),
@@ -277,21 +322,69 @@ proptest! {
             .map(|(data, name)| Metric { name: name.clone(), ..metric(data) })
             .collect();
         let want: Vec<_> = metrics.iter().flat_map(oracle).collect();
-        let mut cache = RenderCache::new(1 << 20);
+        let cache = RenderCache::new(1 << 20);
         // The second time everything comes from the cache.
         for _ in 0..2 {
-            let got = translate_with(metrics.clone(), wants(NativeHistograms::All), &mut cache);
+            let got = translate_with(metrics.clone(), wants(NativeHistograms::All), &cache);
             prop_assert_eq!(got.units, want.len() as u64);
             prop_assert_eq!(floats(&got), want.clone());
         }
     }
 
     #[test]
+    fn both_ways_to_labels_agree(
+        points in vec(in_the_way(), 0..4),
+        data in prop_oneof![Just(0), Just(1), Just(2)],
+        ha: bool,
+        external in vec(("[a-z]{1,2}", "[a-z]{0,2}"), 0..3),
+    ) {
+        let ha = ha.then(|| Ha { cluster: "c".to_owned(), replica: "a".to_owned() });
+        let external_labels = external.into_iter().collect();
+        let facts = Arc::new(Facts { ha, external_labels, ..Default::default() });
+        // A rule that changes nothing has to see the labels all the same.
+        let rule = RelabelConfig {
+            regex: "no such label".parse().unwrap(),
+            action: Action::LabelDrop,
+            ..Default::default()
+        };
+        let data = match data {
+            0 => Data::Gauge(Gauge {
+                data_points: points
+                    .into_iter()
+                    .map(|attributes| NumberDataPoint { attributes, value: Some(number_data_point::Value::AsInt(1)), ..Default::default() })
+                    .collect(),
+            }),
+            1 => Data::Histogram(Histogram {
+                data_points: points
+                    .into_iter()
+                    .map(|attributes| HistogramDataPoint { attributes, sum: Some(1.0), explicit_bounds: vec![1.0], bucket_counts: vec![1, 2], ..Default::default() })
+                    .collect(),
+                ..Default::default()
+            }),
+            _ => Data::Summary(Summary {
+                data_points: points
+                    .into_iter()
+                    .map(|attributes| SummaryDataPoint { attributes, quantile_values: vec![ValueAtQuantile { quantile: 0.5, value: 1.0 }], ..Default::default() })
+                    .collect(),
+            }),
+        };
+        let resource = ResourceMetrics {
+            scope_metrics: vec![ScopeMetrics { metrics: vec![metric(data)], ..Default::default() }],
+            ..Default::default()
+        };
+        let [direct, looked_up] = [vec![], vec![rule]].map(|rules| {
+            let stamp = Stamp::new(Arc::clone(&facts), rules.into());
+            floats(&stamped(&resource, &stamp, wants(NativeHistograms::All), &RenderCache::new(1 << 20)))
+        });
+        prop_assert_eq!(direct, looked_up);
+    }
+
+    #[test]
     fn no_bytes_panic(bytes: Vec<u8>) {
         let stamp = Stamp::new(Arc::new(Facts::default()), Arc::new([]));
         let mut sink = Sink::new(wants(NativeHistograms::All));
-        let mut cache = RenderCache::new(1 << 20);
-        let _ = Identity::new(&stamp, 1, &mut cache, &mut sink).resource_metrics(&bytes);
+        let cache = RenderCache::new(1 << 20);
+        let _ = Identity::new(&stamp, 1, &cache, &mut sink).resource_metrics(&bytes);
     }
 
     #[test]
@@ -369,9 +462,9 @@ fn custom_buckets_stay_native_where_the_destination_takes_them() {
 
 #[test]
 fn custom_buckets_become_classic_ones_where_it_does_not() {
-    let mut cache = RenderCache::new(1 << 20);
+    let cache = RenderCache::new(1 << 20);
     let wants = wants(NativeHistograms::Exponential);
-    let translated = translate_with(vec![custom_buckets(0)], wants, &mut cache);
+    let translated = translate_with(vec![custom_buckets(0)], wants, &cache);
     let values: Vec<_> = floats(&translated)
         .iter()
         .map(|s| f64::from_bits(s.2))
@@ -450,9 +543,9 @@ fn what_the_destination_cannot_take_is_refused_visibly() {
         data_points,
         ..Default::default()
     });
-    let mut cache = RenderCache::new(1 << 20);
+    let cache = RenderCache::new(1 << 20);
     let wants = wants(NativeHistograms::None);
-    let translated = translate_with(vec![metric(data)], wants, &mut cache);
+    let translated = translate_with(vec![metric(data)], wants, &cache);
     assert_eq!(translated.refused.rejected, [(Reason::Unsupported, 1)]);
     assert!(translated.problem.unwrap().contains("schema 0"));
 }

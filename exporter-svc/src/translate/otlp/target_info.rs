@@ -85,7 +85,8 @@ impl Otlp<'_> {
         let series = self.stamp.render(&mut labels);
         for time in period.samples() {
             if self.target_infos.insert((series.hash, time)) {
-                self.sink.float(&series, times(time, 0), 1.0, &[], false);
+                self.sink
+                    .float(series.as_ref(), times(time, 0), 1.0, &[], false);
             }
         }
     }

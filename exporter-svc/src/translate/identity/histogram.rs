@@ -1,0 +1,200 @@
+//! Histograms of the scraped path, classic and native.
+
+use mesh::verdict::Reason;
+use opentelemetry_proto::tonic::metrics::v1::exponential_histogram_data_point::Buckets;
+use prost::Message;
+use proto::v1;
+
+use super::{
+    Identity,
+    metric::{Metric, Point},
+    series::Kind,
+};
+use crate::{
+    translate::{
+        exponential::{self, CUSTOM_BUCKETS, Exponential},
+        sink::NativeHistograms,
+    },
+    wire::{Fields, WireError},
+};
+
+// === impl Identity ===
+
+impl Identity<'_> {
+    pub(super) fn histogram(
+        &mut self,
+        metric: &Metric<'_>,
+        encoded: &[u8],
+    ) -> Result<(), WireError> {
+        let mut point = Point::default();
+        let (mut count, mut sum) = (0, None);
+        let native =
+            metric.custom_buckets && self.sink.wants().native_histograms == NativeHistograms::All;
+        let kind = if native {
+            Kind::Single
+        } else {
+            Kind::Histogram
+        };
+        self.lookup.begin(kind, metric.name);
+        self.counts.clear();
+        self.bounds.clear();
+        for field in Fields::new(encoded) {
+            let field = field?;
+            match field.number {
+                9 => self.lookup.attribute(&field),
+                2 => point.times.start_ms = field.time_ms()?,
+                3 => point.times.time_ms = field.time_ms()?,
+                4 => count = field.fixed64()?,
+                5 => sum = Some(field.double()?),
+                6 => field.fixed64s(&mut self.counts)?,
+                7 => field.fixed64s(&mut self.bounds)?,
+                8 => point.exemplars.push(field.bytes()?),
+                10 => point.flags(field.varint()?),
+                _ => {}
+            }
+        }
+        if native {
+            self.sink.count(1);
+            return self.custom_buckets(&point, count, sum);
+        }
+        self.classic(&point, count, sum, metric.custom_buckets)
+    }
+
+    /// Writes `_bucket`, `_sum` and `_count`. A native histogram in this form is
+    /// still one sample of the sender's ledger.
+    fn classic(
+        &mut self,
+        point: &Point<'_>,
+        count: u64,
+        sum: Option<f64>,
+        one_sample: bool,
+    ) -> Result<(), WireError> {
+        let exemplars = self.exemplars(point)?;
+        let buckets = self.bounds.len();
+        let written = buckets as u64 + 2 + u64::from(sum.is_some());
+        self.sink.count(if one_sample { 1 } else { written });
+        let bound = |i: usize| {
+            self.bounds
+                .get(i)
+                .map_or(f64::INFINITY, |bits| f64::from_bits(*bits))
+        };
+        let mut cumulative = 0u64;
+        self.lookup.each(&self.bounds, |i, series| {
+            let mut inside = Vec::new();
+            let value = match i.checked_sub(buckets + 1) {
+                None => {
+                    let lower = i.checked_sub(1).map_or(f64::NEG_INFINITY, bound);
+                    let within = |e: &&v1::Exemplar| e.value > lower && e.value <= bound(i);
+                    inside.extend(exemplars.iter().filter(within).cloned());
+                    cumulative =
+                        cumulative.saturating_add(self.counts.get(i).copied().unwrap_or(0));
+                    // The last bucket holds all observations, whatever the others say.
+                    (if i == buckets { count } else { cumulative }) as f64
+                }
+                Some(0) => match sum {
+                    Some(sum) => sum,
+                    None => return,
+                },
+                Some(_) => count as f64,
+            };
+            let counted = !one_sample || i == 0;
+            self.sink
+                .float(series, point.times, point.value(value), &inside, counted);
+        })
+    }
+
+    /// Writes a native histogram with custom bounds.
+    fn custom_buckets(
+        &mut self,
+        point: &Point<'_>,
+        count: u64,
+        sum: Option<f64>,
+    ) -> Result<(), WireError> {
+        let bounds = self
+            .bounds
+            .iter()
+            .map(|bits| f64::from_bits(*bits))
+            .collect();
+        let histogram = exponential::custom_buckets(&self.counts, bounds, count, sum);
+        self.write_native(point, histogram)
+    }
+
+    pub(super) fn exponential(
+        &mut self,
+        metric: &Metric<'_>,
+        encoded: &[u8],
+    ) -> Result<(), WireError> {
+        let mut point = Point::default();
+        let mut histogram = Exponential::default();
+        self.lookup.begin(Kind::Single, metric.name);
+        for field in Fields::new(encoded) {
+            let field = field?;
+            match field.number {
+                1 => self.lookup.attribute(&field),
+                2 => point.times.start_ms = field.time_ms()?,
+                3 => point.times.time_ms = field.time_ms()?,
+                4 => histogram.count = field.fixed64()?,
+                5 => histogram.sum = Some(field.double()?),
+                6 => histogram.scale = field.sint32()?,
+                7 => histogram.zero_count = field.fixed64()?,
+                8 => histogram.positive = Buckets::decode(field.bytes()?)?,
+                9 => histogram.negative = Buckets::decode(field.bytes()?)?,
+                10 => point.flags(field.varint()?),
+                11 => point.exemplars.push(field.bytes()?),
+                14 => histogram.zero_threshold = field.double()?,
+                _ => {}
+            }
+        }
+        self.sink.count(1);
+        match histogram.to_native(0) {
+            Ok(native) => self.native(&point, native),
+            Err(error) => {
+                self.sink.refuse(Reason::InvalidHistogram, 1, || {
+                    format!("metric {}: {error}", metric.name)
+                });
+                Ok(())
+            }
+        }
+    }
+
+    /// Writes a native histogram where the destination takes it.
+    pub(super) fn native(
+        &mut self,
+        point: &Point<'_>,
+        histogram: v1::Histogram,
+    ) -> Result<(), WireError> {
+        let taken = match self.sink.wants().native_histograms {
+            NativeHistograms::None => false,
+            NativeHistograms::Exponential => histogram.schema != CUSTOM_BUCKETS,
+            NativeHistograms::All => true,
+        };
+        if taken {
+            return self.write_native(point, histogram);
+        }
+        self.sink.refuse(Reason::Unsupported, 1, || {
+            let schema = histogram.schema;
+            format!("the destination takes no native histogram of schema {schema}")
+        });
+        Ok(())
+    }
+
+    fn write_native(
+        &mut self,
+        point: &Point<'_>,
+        histogram: v1::Histogram,
+    ) -> Result<(), WireError> {
+        let histogram = if point.stale {
+            exponential::stale()
+        } else {
+            histogram
+        };
+        let exemplars = self.exemplars(point)?;
+        let mut histogram = Some(histogram);
+        self.lookup.each(&[], |_, series| {
+            if let Some(histogram) = histogram.take() {
+                self.sink
+                    .histogram(series, point.times, histogram, &exemplars);
+            }
+        })
+    }
+}

@@ -1,5 +1,14 @@
 //! The judge: what tests, demos and measurements of the mesh are held against.
 //!
-//! [`amp`] stands in for the backend and keeps a ledger of every arrival.
+//! [`amp`] stands in for the backend and keeps a ledger of every arrival,
+//! [`sample_app`] is scraped, [`otel`] pushes, and [`validator`] compares what was
+//! stored. [`mesh`] builds the whole of it from processes ([`child`]), and
+//! [`demo`] shows it.
 
 pub mod amp;
+pub mod child;
+pub mod demo;
+pub mod mesh;
+pub mod otel;
+pub mod sample_app;
+pub mod validator;

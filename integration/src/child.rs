@@ -1,0 +1,157 @@
+//! Services as processes of their own, so that they can be killed.
+//!
+//! A child is this very program with a hidden subcommand: `cargo run` needs to
+//! build nothing else. It writes where it listens as one line of JSON, and logs to
+//! a file.
+
+use std::{
+    fs::File,
+    path::Path,
+    process::Stdio,
+    time::Duration,
+};
+
+use anyhow::{Context, bail};
+use serde::{Deserialize, Serialize};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, Command},
+    time::timeout,
+};
+
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Where a service listens.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct Addresses {
+    /// OTLP/gRPC.
+    pub grpc: Option<String>,
+    /// OTLP/HTTP.
+    pub http: Option<String>,
+    /// The admin port.
+    pub web: String,
+}
+
+/// A service that runs as a process. It is killed when it is dropped.
+#[derive(Debug)]
+pub struct Service {
+    /// What it is called in the table and in messages.
+    pub name: String,
+    /// Where it listens.
+    pub addresses: Addresses,
+    child: Child,
+}
+
+/// What the child writes once it listens.
+pub fn announce(addresses: &Addresses) {
+    println!("{}", serde_json::json!(addresses));
+}
+
+// === impl Service ===
+
+impl Service {
+    /// Starts `program` with `arguments` and waits until it listens.
+    ///
+    /// # Errors
+    /// Where it does not, with the end of its log.
+    pub async fn start(
+        program: &Path,
+        name: &str,
+        arguments: &[String],
+        environment: &[(&str, &str)],
+        logs: &Path,
+    ) -> anyhow::Result<Self> {
+        let log = logs.join(format!("{name}.log"));
+        let mut child = Command::new(program)
+            .args(arguments)
+            .envs(environment.iter().copied())
+            .stdout(Stdio::piped())
+            .stderr(File::create(&log)?)
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("starting {}", program.display()))?;
+        let stdout = child.stdout.take().context("no standard output")?;
+        let mut lines = BufReader::new(stdout).lines();
+        let line = timeout(START_TIMEOUT, lines.next_line()).await;
+        let Ok(Ok(Some(line))) = line else {
+            let log = std::fs::read_to_string(&log).unwrap_or_default();
+            bail!("{name} did not start:\n{log}");
+        };
+        Ok(Self {
+            name: name.to_owned(),
+            addresses: serde_json::from_str(&line).with_context(|| format!("{name}: {line}"))?,
+            child,
+        })
+    }
+
+    /// The process' number, while it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// Kills it at once (SIGKILL).
+    ///
+    /// # Errors
+    /// Where it has ended already.
+    pub async fn kill(&mut self) -> anyhow::Result<()> {
+        Ok(self.child.kill().await?)
+    }
+
+    /// Asks it to stop (SIGTERM) and waits until it has.
+    ///
+    /// # Errors
+    /// Where it does not stop in time or with a failure.
+    pub async fn stop(&mut self, limit: Duration) -> anyhow::Result<()> {
+        let Some(pid) = self.pid() else { return Ok(()) };
+        let told = Command::new("kill").arg("-TERM").arg(pid.to_string()).status().await?;
+        anyhow::ensure!(told.success(), "{}: kill -TERM {pid} failed", self.name);
+        let status = timeout(limit, self.child.wait())
+            .await
+            .with_context(|| format!("{} did not stop within {limit:?}", self.name))??;
+        anyhow::ensure!(status.success(), "{} ended with {status}", self.name);
+        Ok(())
+    }
+
+    /// Its metrics, by name and labels as they are exposed.
+    ///
+    /// # Errors
+    /// Where it does not answer.
+    pub async fn metrics(&self) -> anyhow::Result<Metrics> {
+        let url = format!("http://{}/metrics", self.addresses.web);
+        let client = mesh::http_client::HttpClient::new(&Default::default())?;
+        let request = http::Request::get(url).body(bytes::Bytes::new())?;
+        let response = timeout(Duration::from_secs(5), client.request(request)).await??;
+        let body = http_body_util::BodyExt::collect(response.into_body()).await?.to_bytes();
+        Ok(Metrics(String::from_utf8(body.to_vec())?))
+    }
+}
+
+/// A page of metrics.
+#[derive(Clone, Debug, Default)]
+pub struct Metrics(String);
+
+// === impl Metrics ===
+
+impl Metrics {
+    /// The sum over all series of a name.
+    pub fn sum(&self, name: &str) -> f64 {
+        let of_name = self.0.lines().filter_map(|line| {
+            let rest = line.strip_prefix(name)?;
+            rest.starts_with([' ', '{']).then(|| rest.rsplit(' ').next()?.parse::<f64>().ok())?
+        });
+        of_name.sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn series_of_a_name_are_summed() {
+        let page = "# TYPE a counter\na_total{x=\"1\"} 2\na_total{x=\"2\"} 3\na_total_more 9\nb 1\n";
+        let metrics = Metrics(page.to_owned());
+        assert_eq!((metrics.sum("a_total"), metrics.sum("b"), metrics.sum("c")), (5.0, 1.0, 0.0));
+    }
+}

@@ -1,0 +1,86 @@
+//! The judge's commands.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use integration::{child, demo};
+use mesh::shutdown::Shutdown;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Shows and proves that promesh works.
+#[derive(Parser)]
+#[command(name = "integration", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one of it")]
+enum Command {
+    /// Runs the whole mesh against a sample app and a stand-in for AMP.
+    Demo(demo::DemoArgs),
+    /// Runs a receiver, as a child of the demo.
+    #[command(hide = true)]
+    Receiver(receiver_svc::Args),
+    /// Runs an exporter, as a child of the demo.
+    #[command(hide = true)]
+    Exporter(exporter_svc::Args),
+    /// Runs a gateway, as a child of the demo.
+    #[command(hide = true)]
+    Gateway(gateway::Args),
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let provider = rustls::crypto::ring::default_provider();
+    // Fails only where one is installed already.
+    let _ = provider.install_default();
+    match run(Cli::parse().command).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Demo(args) => demo::run(args, std::env::current_exe()?).await,
+        Command::Receiver(args) => {
+            args.log.init()?;
+            let shutdown = Shutdown::on_signals()?;
+            let receiver = receiver_svc::bind(args).await?;
+            child::announce(&child::Addresses {
+                web: receiver.addresses.web.to_string(),
+                ..Default::default()
+            });
+            Ok(receiver.run(shutdown).await?)
+        }
+        Command::Exporter(args) => {
+            args.log.init()?;
+            let shutdown = Shutdown::on_signals()?;
+            let exporter = exporter_svc::bind(args).await?;
+            child::announce(&child::Addresses {
+                grpc: Some(exporter.addresses.grpc.to_string()),
+                web: exporter.addresses.web.to_string(),
+                ..Default::default()
+            });
+            Ok(exporter.run(shutdown).await?)
+        }
+        Command::Gateway(args) => {
+            args.log.init()?;
+            let shutdown = Shutdown::on_signals()?;
+            let gateway = gateway::bind(args).await?;
+            child::announce(&child::Addresses {
+                grpc: Some(gateway.addresses.grpc.to_string()),
+                http: Some(gateway.addresses.http.to_string()),
+                web: gateway.addresses.web.to_string(),
+            });
+            Ok(gateway.run(shutdown).await?)
+        }
+    }
+}

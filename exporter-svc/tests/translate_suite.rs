@@ -433,3 +433,100 @@ fn attributes(pairs: &Value) -> Vec<KeyValue> {
     };
     pairs.as_object().into_iter().flatten().map(pair).collect()
 }
+
+/// Samples in the form in which both can be compared with the collector's; of
+/// native histograms it is the schema and the count, the suites above know the
+/// rest.
+fn comparable(translated: &Translated) -> Vec<Sample> {
+    let mut samples = Vec::new();
+    for (encoded, _) in translated.pieces.iter().flat_map(|piece| piece.series()) {
+        let series = v1::TimeSeries::decode(encoded).unwrap();
+        // The collector has no label for it.
+        let labels = series
+            .labels
+            .into_iter()
+            .filter(|l| l.name != "otel_scope_schema_url");
+        let labels: Labels = labels.map(|l| (l.name, l.value)).collect();
+        let floats = series.samples.iter();
+        samples.extend(floats.map(|s| format!("{labels} @{} {}", s.timestamp, float(s.value))));
+        let native = series.histograms.iter();
+        samples.extend(native.map(|h| format!("{labels} schema {} {:?}", h.schema, h.count)));
+    }
+    samples.sort();
+    samples.dedup();
+    samples
+}
+
+/// What the collector's translator made of a row, in the same form.
+fn of_collector(all: &Value) -> Vec<Sample> {
+    let mut samples = Vec::new();
+    for series in all.as_array().into_iter().flatten() {
+        let pairs = series["labels"].as_array().unwrap().iter();
+        let pairs = pairs.map(|pair| (pair[0].as_str().unwrap(), pair[1].as_str().unwrap()));
+        let labels: Labels = pairs.collect();
+        for sample in series["samples"].as_array().into_iter().flatten() {
+            samples.push(format!(
+                "{labels} @{} {}",
+                sample[0],
+                wanted_float(&sample[1])
+            ));
+        }
+        for histogram in series["histograms"].as_array().into_iter().flatten() {
+            let count = histogram["Count"]["count_int"].as_u64().unwrap_or(0);
+            let count = Some(v1::histogram::Count::CountInt(count));
+            let schema = histogram["schema"].as_i64().unwrap_or(0);
+            samples.push(format!("{labels} schema {schema} {count:?}"));
+        }
+    }
+    samples.sort();
+    samples.dedup();
+    samples
+}
+
+/// Rows in which the collector's translator differs from Prometheus', each with
+/// its reason.
+const COLLECTOR_DIFFERS: &[(usize, &str)] = &[
+    (
+        29,
+        "it sends target_info once, Prometheus every half look-back period",
+    ),
+    (
+        30,
+        "it sends target_info once, Prometheus every half look-back period",
+    ),
+];
+
+#[test]
+#[cfg_attr(not(suites), ignore = "../shared/suites is not beside this checkout")]
+fn the_collector_agrees_where_it_agrees_with_prometheus() {
+    let settings = [
+        ("default", "v1", Strategy::UnderscoreEscapingWithSuffixes),
+        (
+            "no_suffixes",
+            "v1",
+            Strategy::UnderscoreEscapingWithoutSuffixes,
+        ),
+        ("utf8_suffixes", "v2", Strategy::NoUtf8EscapingWithSuffixes),
+    ];
+    let rows = rows("contrib_v0.156_from_metrics.jsonl");
+    assert_eq!(rows.len(), 58);
+    let mut failures = Vec::new();
+    for (setting, version, translation_strategy) in settings {
+        for (i, row) in rows.iter().enumerate() {
+            let request = serde_json::from_value(row["otlp"].clone()).unwrap();
+            let rules = OtlpConfig {
+                translation_strategy,
+                promote_scope_metadata: true,
+                label_name_preserve_multiple_underscores: true,
+                ..Default::default()
+            };
+            let got = comparable(&translate(&request, rules));
+            let want = of_collector(&row[setting][version]);
+            let differs = COLLECTOR_DIFFERS.iter().any(|(row, _)| *row == i);
+            if (got == want) == differs {
+                failures.push(format!("{setting} {i}:\n  got {got:#?}\n  want {want:#?}"));
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}

@@ -123,6 +123,17 @@ pub fn retry_info(code: Code, message: &str, delay: Duration) -> Bytes {
     .into()
 }
 
+/// An encoded `google.rpc.Status` without details, the body of a failed OTLP/HTTP
+/// request.
+pub fn rpc_status(code: Code, message: &str) -> Bytes {
+    let status = RpcStatus {
+        code: code as i32,
+        message: message.to_owned(),
+        details: Vec::new(),
+    };
+    status.encode_to_vec().into()
+}
+
 /// The delay that a `RetryInfo` in a status' details asks for.
 pub fn retry_delay(details: &[u8]) -> Option<Duration> {
     let status = RpcStatus::decode(details).ok()?;

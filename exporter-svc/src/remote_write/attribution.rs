@@ -1,17 +1,18 @@
 //! How much of a refused request was refused.
 //!
 //! Remote write 1.0 has no counts in its answers. Cortex and AMP store what is
-//! valid and name the first series that is not; Prometheus names none and stores
-//! nothing of the request. So a refusal that names no series is counted for all
-//! of the request. Of one that names a series, a reason that lies in the series
-//! (its labels, its being new) is counted for that series; a reason that lies in
-//! the time is counted for all samples of the same piece that the same time
-//! rules out, because a scrape that comes too late comes too late as a whole.
-//! Remote write 2.0 tells how many there are, if not which.
+//! valid and name the first series that is not, or its metric; Prometheus names
+//! none and stores nothing of the request. So a refusal that names nothing is
+//! counted for all of the request, one that names a metric for the metric's
+//! series. Of one that names a series, a reason that lies in the series (its
+//! labels, its being new) is counted for that series; a reason that lies in the
+//! time is counted for all samples of the same piece that the same time rules out,
+//! because a scrape that comes too late comes too late as a whole. Remote write 2.0
+//! tells how many there are, if not which.
 
 use std::collections::BTreeMap;
 
-use mesh::verdict::Reason;
+use mesh::{labels::METRIC_NAME, verdict::Reason};
 use prost::Message;
 use proto::v1;
 
@@ -50,7 +51,14 @@ fn estimate<'a>(
     message: &str,
 ) -> Vec<u64> {
     let Some(named) = named_series(message) else {
-        return pieces.map(|piece| piece.units).collect();
+        let counts: Vec<_> = match named_metric(message) {
+            Some(name) => pieces.clone().map(|piece| of_metric(piece, name)).collect(),
+            None => Vec::new(),
+        };
+        return match counts.iter().any(|count| *count > 0) {
+            true => counts,
+            false => pieces.map(|piece| piece.units).collect(),
+        };
     };
     let mut found = false;
     let counts: Vec<_> = pieces
@@ -66,6 +74,22 @@ fn estimate<'a>(
         return counts;
     }
     pieces.map(|piece| piece.units).collect()
+}
+
+/// The series of a metric in `piece`.
+fn of_metric(piece: &Piece, name: &str) -> u64 {
+    let is_named = |encoded: &[u8]| {
+        let series = v1::TimeSeries::decode(encoded).unwrap_or_default();
+        series
+            .labels
+            .iter()
+            .any(|label| label.name == METRIC_NAME && label.value == name)
+    };
+    let count = piece
+        .series()
+        .filter(|(encoded, _)| is_named(encoded))
+        .count();
+    (count as u64).min(piece.units)
 }
 
 /// The samples of `piece` that are refused when the one at `time` is.
@@ -115,10 +139,9 @@ fn named_series(message: &str) -> Option<BTreeMap<String, String>> {
     let open = message.find('{')?;
     let mut labels = BTreeMap::new();
     let before = &message[..open];
-    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
-    let name = &before[before.trim_end_matches(is_name).len()..];
+    let name = &before[before.trim_end_matches(is_name_char).len()..];
     if !name.is_empty() {
-        labels.insert("__name__".to_owned(), name.to_owned());
+        labels.insert(METRIC_NAME.to_owned(), name.to_owned());
     }
     let mut rest = &message[open + 1..];
     loop {
@@ -131,6 +154,24 @@ fn named_series(message: &str) -> Option<BTreeMap<String, String>> {
         labels.insert(name.trim_matches('"').to_owned(), value);
         rest = after;
     }
+}
+
+/// The metric a message names: `for metric m`, `metric: "m"`, `series: 'm'`.
+fn named_metric(message: &str) -> Option<&str> {
+    let after = ["metric: ", "metric ", "series: "]
+        .iter()
+        .find_map(|word| {
+            let (_, after) = message.split_once(word)?;
+            Some(after.trim_start_matches(['"', '\'', '\\']))
+        })?;
+    let end = after
+        .find(|c: char| !is_name_char(c))
+        .unwrap_or(after.len());
+    Some(&after[..end]).filter(|name| !name.is_empty())
+}
+
+fn is_name_char(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '_' || c == ':'
 }
 
 /// A quoted string at the start of `text`, and what follows it. Quotes that were
@@ -235,6 +276,20 @@ mod tests {
         assert_eq!(counts(Reason::OutOfOrder), [0, 3]);
         assert_eq!(counts(Reason::NewValueForTimestamp), [0, 2]);
         assert_eq!(counts(Reason::TooFarInFuture), [0, 3]);
+    }
+
+    #[test]
+    fn a_refusal_that_names_a_metric_is_of_its_series() {
+        let pieces = [piece(&[1, 1], 0), piece(&[1], 5)];
+        let counts = |message| refused(pieces.iter(), Reason::LabelLimit, None, message);
+        assert_eq!(counts("label value too long for metric m: label l"), [2, 1]);
+        assert_eq!(counts("label name too long for metric: \\\"m\\\""), [2, 1]);
+        assert_eq!(counts("series has too many labels (9) series: 'm'"), [2, 1]);
+        assert_eq!(
+            named_metric("label value too long for metric other:x."),
+            Some("other:x")
+        );
+        assert_eq!(named_metric("invalid metric: "), None);
     }
 
     #[test]

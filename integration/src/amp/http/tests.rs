@@ -16,7 +16,9 @@ fn backend() -> Backend {
     Backend::new(options).unwrap()
 }
 
-fn body(series: &[(&[(&str, &str)], i64, f64)]) -> Bytes {
+type Pairs<'a> = &'a [(&'a str, &'a str)];
+
+fn body(series: &[(Pairs<'_>, i64, f64)]) -> Bytes {
     let timeseries = series
         .iter()
         .map(|(labels, timestamp, value)| v1::TimeSeries {

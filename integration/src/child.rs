@@ -4,12 +4,7 @@
 //! build nothing else. It writes where it listens as one line of JSON, and logs to
 //! a file.
 
-use std::{
-    fs::File,
-    path::Path,
-    process::Stdio,
-    time::Duration,
-};
+use std::{fs::File, path::Path, process::Stdio, time::Duration};
 
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
@@ -104,7 +99,11 @@ impl Service {
     /// Where it does not stop in time or with a failure.
     pub async fn stop(&mut self, limit: Duration) -> anyhow::Result<()> {
         let Some(pid) = self.pid() else { return Ok(()) };
-        let told = Command::new("kill").arg("-TERM").arg(pid.to_string()).status().await?;
+        let told = Command::new("kill")
+            .arg("-TERM")
+            .arg(pid.to_string())
+            .status()
+            .await?;
         anyhow::ensure!(told.success(), "{}: kill -TERM {pid} failed", self.name);
         let status = timeout(limit, self.child.wait())
             .await
@@ -122,7 +121,9 @@ impl Service {
         let client = mesh::http_client::HttpClient::new(&Default::default())?;
         let request = http::Request::get(url).body(bytes::Bytes::new())?;
         let response = timeout(Duration::from_secs(5), client.request(request)).await??;
-        let body = http_body_util::BodyExt::collect(response.into_body()).await?.to_bytes();
+        let body = http_body_util::BodyExt::collect(response.into_body())
+            .await?
+            .to_bytes();
         Ok(Metrics(String::from_utf8(body.to_vec())?))
     }
 }
@@ -138,7 +139,8 @@ impl Metrics {
     pub fn sum(&self, name: &str) -> f64 {
         let of_name = self.0.lines().filter_map(|line| {
             let rest = line.strip_prefix(name)?;
-            rest.starts_with([' ', '{']).then(|| rest.rsplit(' ').next()?.parse::<f64>().ok())?
+            rest.starts_with([' ', '{'])
+                .then(|| rest.rsplit(' ').next()?.parse::<f64>().ok())?
         });
         of_name.sum()
     }
@@ -150,8 +152,12 @@ mod tests {
 
     #[test]
     fn series_of_a_name_are_summed() {
-        let page = "# TYPE a counter\na_total{x=\"1\"} 2\na_total{x=\"2\"} 3\na_total_more 9\nb 1\n";
+        let page =
+            "# TYPE a counter\na_total{x=\"1\"} 2\na_total{x=\"2\"} 3\na_total_more 9\nb 1\n";
         let metrics = Metrics(page.to_owned());
-        assert_eq!((metrics.sum("a_total"), metrics.sum("b"), metrics.sum("c")), (5.0, 1.0, 0.0));
+        assert_eq!(
+            (metrics.sum("a_total"), metrics.sum("b"), metrics.sum("c")),
+            (5.0, 1.0, 0.0)
+        );
     }
 }

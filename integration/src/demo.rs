@@ -60,7 +60,12 @@ pub async fn run(args: DemoArgs, program: PathBuf) -> anyhow::Result<()> {
     })
     .await?;
     print_urls(&mesh);
-    let gateway = mesh.gateway.addresses.grpc.clone().context("the gateway has no gRPC port")?;
+    let gateway = mesh
+        .gateway
+        .addresses
+        .grpc
+        .clone()
+        .context("the gateway has no gRPC port")?;
     let mut pusher = tokio::task::spawn_blocking(move || Pusher::new(&gateway)).await??;
     let started = Instant::now();
     let mut killed = !args.kill_exporter;
@@ -91,7 +96,10 @@ pub async fn run(args: DemoArgs, program: PathBuf) -> anyhow::Result<()> {
         }
         if args.once && started.elapsed() > PATIENCE {
             let logs = mesh.logs().display();
-            bail!("only {scrapes} of {} scrapes are stored after {PATIENCE:?}; logs in {logs}", args.scrapes);
+            bail!(
+                "only {scrapes} of {} scrapes are stored after {PATIENCE:?}; logs in {logs}",
+                args.scrapes
+            );
         }
         tokio::select! {
             () = sleep(TABLE_INTERVAL) => {}
@@ -124,7 +132,12 @@ pub fn validate(mesh: &Mesh, pusher: &Pusher) -> anyhow::Result<Report> {
     let body = |n| mesh.sample_app.body(n).map(|body| relabeled(&body).into());
     report.compare(&stored, &added, SCRAPES, body);
     let totals = mesh.amp.backend().totals();
-    for bad in [Outcome::Conflict, Outcome::OutOfOrder, Outcome::TooOld, Outcome::Refused] {
+    for bad in [
+        Outcome::Conflict,
+        Outcome::OutOfOrder,
+        Outcome::TooOld,
+        Outcome::Refused,
+    ] {
         let n = totals.of(bad);
         if n > 0 {
             report.differs(format!("{n} samples arrived {}", bad.as_str()));
@@ -143,7 +156,11 @@ pub fn validate(mesh: &Mesh, pusher: &Pusher) -> anyhow::Result<Report> {
     let expected = Value::Float((pusher.orders() as f64).to_bits());
     match newest {
         Some(sample) if sample.value == expected => {}
-        found => report.differs(format!("{} is {found:?}, expected {}", otel::COUNTER, pusher.orders())),
+        found => report.differs(format!(
+            "{} is {found:?}, expected {}",
+            otel::COUNTER,
+            pusher.orders()
+        )),
     }
     Ok(report)
 }
@@ -154,16 +171,25 @@ fn relabeled(body: &str) -> String {
 }
 
 fn stored_scrapes(mesh: &Mesh) -> anyhow::Result<usize> {
-    let series = mesh.amp.backend().select(&format!("{SCRAPES}{{job=\"{JOB}\"}}"))?;
+    let series = mesh
+        .amp
+        .backend()
+        .select(&format!("{SCRAPES}{{job=\"{JOB}\"}}"))?;
     Ok(series.iter().map(|series| series.samples.len()).sum())
 }
 
 fn print_urls(mesh: &Mesh) {
-    println!("sample app     http://{}/metrics", mesh.sample_app.address());
+    println!(
+        "sample app     http://{}/metrics",
+        mesh.sample_app.address()
+    );
     println!("backend        {}/ledger", mesh.amp.url());
     for service in mesh.services() {
         let pid = service.pid().unwrap_or_default();
-        println!("{:<14} http://{}/  (pid {pid})", service.name, service.addresses.web);
+        println!(
+            "{:<14} http://{}/  (pid {pid})",
+            service.name, service.addresses.web
+        );
     }
     println!("logs           {}", mesh.logs().display());
 }
@@ -182,14 +208,22 @@ async fn print_table(mesh: &Mesh) {
         .iter()
         .map(|(outcome, n)| format!("{} {n}", outcome.as_str()))
         .collect();
-    println!("backend        {} requests: {}", totals.requests, outcomes.join(", "));
+    println!(
+        "backend        {} requests: {}",
+        totals.requests,
+        outcomes.join(", ")
+    );
 }
 
 async fn row(service: &Service) -> String {
     let Ok(metrics) = service.metrics().await else {
         return format!("{:<14} does not answer", service.name);
     };
-    let prefix = if service.name == "gateway" { "promesh_gateway" } else { "promesh_receiver" };
+    let prefix = if service.name == "gateway" {
+        "promesh_gateway"
+    } else {
+        "promesh_receiver"
+    };
     let sum = |name: &str| metrics.sum(&format!("{prefix}_outbox_samples_{name}"));
     format!(
         "{:<14} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}",
@@ -204,7 +238,10 @@ async fn row(service: &Service) -> String {
 }
 
 fn print_report(report: &Report) {
-    println!("\nvalidator: {} scrapes, {} samples compared", report.scrapes, report.samples);
+    println!(
+        "\nvalidator: {} scrapes, {} samples compared",
+        report.scrapes, report.samples
+    );
     if report.is_good() {
         println!("validator: everything arrived exactly once, labelled right");
     }

@@ -2,12 +2,14 @@
 //!
 //! [`amp`] stands in for the backend and keeps a ledger of every arrival,
 //! [`sample_app`] is scraped, [`otel`] pushes, and [`validator`] compares what was
-//! stored. [`mesh`] builds the whole of it from processes ([`child`]), and
+//! stored. [`mesh`] builds the whole of it from processes ([`child`]), [`in_process`]
+//! parts of it for tests, and
 //! [`demo`] shows it.
 
 pub mod amp;
 pub mod child;
 pub mod demo;
+pub mod in_process;
 pub mod mesh;
 pub mod otel;
 pub mod sample_app;

@@ -84,7 +84,14 @@ impl Mesh {
         let config = write_config(folder.path(), &options, &amp, &sample_app)?;
         let config_flag = format!("--config.file={}", config.display());
         let start = async |name: &str, arguments: &[String], environment: &[(&str, &str)]| {
-            Service::start(&options.program, name, arguments, environment, folder.path()).await
+            Service::start(
+                &options.program,
+                name,
+                arguments,
+                environment,
+                folder.path(),
+            )
+            .await
         };
         let credentials = [
             ("AWS_ACCESS_KEY_ID", keys.access_key.as_str()),
@@ -101,7 +108,10 @@ impl Mesh {
             ];
             exporters.push(start(&format!("exporter-{i}"), &arguments, &credentials).await?);
         }
-        let endpoints: Vec<_> = exporters.iter().filter_map(|e| e.addresses.grpc.clone()).collect();
+        let endpoints: Vec<_> = exporters
+            .iter()
+            .filter_map(|e| e.addresses.grpc.clone())
+            .collect();
         let endpoints = format!("--exporter.endpoints={}", endpoints.join(","));
         let mut receivers = Vec::new();
         for group in ["a", "b"] {
@@ -115,7 +125,8 @@ impl Mesh {
                     format!("--shard.self=receiver-{group}-{i}:1"),
                 ];
                 let environment = [("CLUSTER", CLUSTER), ("REPLICA", group)];
-                receivers.push(start(&format!("receiver-{group}-{i}"), &arguments, &environment).await?);
+                receivers
+                    .push(start(&format!("receiver-{group}-{i}"), &arguments, &environment).await?);
             }
         }
         let arguments = [
@@ -167,7 +178,10 @@ fn write_config(
 ) -> anyhow::Result<PathBuf> {
     let (url, tls) = if options.https {
         std::fs::write(folder.join("ca.pem"), amp.ca_pem())?;
-        (amp.secure_remote_write_url(), "\n  tls_config: {ca_file: ca.pem}")
+        (
+            amp.secure_remote_write_url(),
+            "\n  tls_config: {ca_file: ca.pem}",
+        )
     } else {
         (amp.remote_write_url(), "")
     };

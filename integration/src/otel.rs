@@ -36,15 +36,23 @@ impl Pusher {
             .with_endpoint(format!("http://{gateway}"))
             .build()?;
         let attributes = [KeyValue::new("service.instance.id", INSTANCE)];
-        let resource = Resource::builder().with_service_name(SERVICE).with_attributes(attributes);
+        let resource = Resource::builder()
+            .with_service_name(SERVICE)
+            .with_attributes(attributes);
         let provider = SdkMeterProvider::builder()
             .with_reader(PeriodicReader::builder(exporter).build())
             .with_resource(resource.build())
             .build();
         let meter = provider.meter("integration");
         Ok(Self {
-            orders: meter.u64_counter("demo.orders").with_description("Orders").build(),
-            duration: meter.f64_histogram("demo.order.duration").with_unit("s").build(),
+            orders: meter
+                .u64_counter("demo.orders")
+                .with_description("Orders")
+                .build(),
+            duration: meter
+                .f64_histogram("demo.order.duration")
+                .with_unit("s")
+                .build(),
             provider,
             pushed: 0,
         })

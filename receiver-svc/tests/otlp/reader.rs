@@ -268,9 +268,7 @@ fn labels(
     labels
 }
 
-fn exemplars(
-    exemplars: &[opentelemetry_proto::tonic::metrics::v1::Exemplar],
-) -> Vec<ReadExemplar> {
+fn exemplars(exemplars: &[opentelemetry_proto::tonic::metrics::v1::Exemplar]) -> Vec<ReadExemplar> {
     let read = exemplars.iter().map(|e| {
         let ids = [("span_id", &e.span_id), ("trace_id", &e.trace_id)].into_iter();
         let ids = ids.filter(|(_, id)| !id.is_empty());

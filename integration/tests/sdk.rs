@@ -1,0 +1,95 @@
+//! An OpenTelemetry SDK's metrics reach the backend through the gateway.
+
+use integration::{
+    amp::{Amp, AmpOptions, Fault, Value},
+    in_process,
+    otel::{COUNTER, Pusher},
+};
+
+/// An SDK that pushes through a gateway and an exporter to a stand-in.
+struct Pushing {
+    amp: Amp,
+    pusher: Option<Pusher>,
+    _services: (
+        in_process::Running<exporter_svc::Addresses>,
+        in_process::Running<gateway::Addresses>,
+        tempfile::TempDir,
+    ),
+}
+
+impl Pushing {
+    async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let amp = Amp::start(AmpOptions::default()).await.unwrap();
+        let config = in_process::write_config(folder.path(), "", &amp).unwrap();
+        let mut flags = in_process::own_ports(&["grpc", "web"]);
+        flags.push(format!("--config.file={}", config.display()));
+        let exporter = in_process::exporter(&flags).await.unwrap();
+        let mut flags = in_process::own_ports(&["otlp.grpc", "otlp.http", "web"]);
+        flags.push(format!("--exporter.endpoints={}", exporter.addresses.grpc));
+        let gateway = in_process::gateway(&flags).await.unwrap();
+        let pusher = Pusher::new(&gateway.addresses.grpc.to_string()).unwrap();
+        Self {
+            amp,
+            pusher: Some(pusher),
+            _services: (exporter, gateway, folder),
+        }
+    }
+
+    async fn push(&mut self) -> anyhow::Result<()> {
+        let mut pusher = self.pusher.take().unwrap();
+        let (pusher, outcome) = tokio::task::spawn_blocking(move || {
+            let outcome = pusher.push();
+            (pusher, outcome)
+        })
+        .await
+        .unwrap();
+        self.pusher = Some(pusher);
+        outcome
+    }
+
+    fn values(&self, selector: &str) -> Vec<f64> {
+        let series = self.amp.backend().select(selector).unwrap();
+        let samples = series.iter().flat_map(|series| &series.samples);
+        samples
+            .map(|sample| match sample.value {
+                Value::Float(bits) => f64::from_bits(bits),
+                Value::Histogram(_) => panic!("{selector} is a native histogram"),
+            })
+            .collect()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pushes_are_translated_and_stored_without_ha_labels() {
+    let mut pushing = Pushing::start().await;
+    for _ in 0..3 {
+        pushing.push().await.unwrap();
+    }
+    let selector = format!(
+        r#"{COUNTER}{{job="demo-sdk",instance="sdk-0",kind="book",cluster="",__replica__=""}}"#
+    );
+    assert_eq!(pushing.values(&selector), [1.0, 2.0, 3.0]);
+    let buckets = r#"demo_order_duration_seconds_bucket{le="+Inf"}"#;
+    assert_eq!(pushing.values(buckets), [1.0, 2.0, 3.0]);
+    assert_eq!(
+        pushing.values("demo_order_duration_seconds_sum"),
+        [0.25, 0.5, 0.75]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_is_answered_only_once_it_is_stored() {
+    let mut pushing = Pushing::start().await;
+    pushing
+        .amp
+        .backend()
+        .faults()
+        .next([Fault::status(500, "oops"), Fault::throttle(1)]);
+    pushing.push().await.unwrap();
+    assert_eq!(pushing.amp.backend().faults().remaining(), 0);
+    assert_eq!(
+        pushing.values(&format!("{COUNTER}{{kind=\"book\"}}")),
+        [1.0]
+    );
+}

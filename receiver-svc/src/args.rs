@@ -1,0 +1,87 @@
+//! The command line.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::Parser;
+use mesh::{balance::ExporterArgs, outbox::OutboxArgs, telemetry::LogArgs};
+
+use crate::shard::ShardArgs;
+
+/// Discovers and scrapes Prometheus targets and sends their samples to exporters.
+///
+/// Reads a Prometheus configuration file as it is. Any number of receivers with
+/// the same `global.external_labels` share the targets among them
+/// (`--shard.members`); a second group with another `__replica__` makes an HA
+/// pair. What was scraped is kept until an exporter says what became of it.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "receiver-svc", version)]
+pub struct Args {
+    /// Prometheus configuration file; `global` and `scrape_configs` are used.
+    #[arg(
+        long = "config.file",
+        env = "PROMESH_CONFIG_FILE",
+        default_value = "prometheus.yml"
+    )]
+    pub config_file: PathBuf,
+
+    /// Where /metrics, /targets, /-/healthy, /-/ready and /-/reload are served.
+    #[arg(
+        long = "web.listen-address",
+        env = "PROMESH_WEB_LISTEN_ADDRESS",
+        default_value = "0.0.0.0:8080"
+    )]
+    pub web_listen_address: SocketAddr,
+
+    /// Bytes of bodies that all running scrapes may hold; a scrape that would need
+    /// more fails.
+    #[arg(
+        long = "scrape.memory-budget",
+        env = "PROMESH_SCRAPE_MEMORY_BUDGET",
+        default_value_t = 512 << 20
+    )]
+    pub memory_budget: usize,
+
+    /// Seconds between two updates of the targets at least.
+    #[arg(
+        long = "discovery.update-interval-seconds",
+        env = "PROMESH_DISCOVERY_UPDATE_INTERVAL_SECONDS",
+        default_value_t = 5
+    )]
+    pub discovery_update_interval_seconds: u64,
+
+    /// Seconds that a stopping receiver goes on delivering what it has scraped.
+    #[arg(
+        long = "shutdown.timeout-seconds",
+        env = "PROMESH_SHUTDOWN_TIMEOUT_SECONDS",
+        default_value_t = 60
+    )]
+    pub shutdown_timeout_seconds: u64,
+
+    #[command(flatten)]
+    #[allow(
+        missing_docs,
+        reason = "clap would show the text as the program's description"
+    )]
+    pub shard: ShardArgs,
+
+    #[command(flatten)]
+    #[allow(
+        missing_docs,
+        reason = "clap would show the text as the program's description"
+    )]
+    pub exporter: ExporterArgs,
+
+    #[command(flatten)]
+    #[allow(
+        missing_docs,
+        reason = "clap would show the text as the program's description"
+    )]
+    pub outbox: OutboxArgs,
+
+    #[command(flatten)]
+    #[allow(
+        missing_docs,
+        reason = "clap would show the text as the program's description"
+    )]
+    pub log: LogArgs,
+}

@@ -7,5 +7,4 @@ pub mod exposition;
 pub mod facts;
 pub mod otlp;
 pub mod scrape;
-pub mod scrape_client;
 pub mod shard;

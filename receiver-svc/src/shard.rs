@@ -3,6 +3,11 @@
 //! The receivers of a replica group scrape everything once: a target belongs to
 //! the member with the highest hash of (member, target), so that all members agree
 //! without a word, and one that comes or goes moves only its share.
+//!
+//! A receiver that is not among the members, as it is not ready yet or no longer,
+//! has no targets: the others scrape them all, and two must never scrape one
+//! (law 1). When the members change, an owner stops at once and a new one waits
+//! for [`GRACE`].
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -34,11 +39,12 @@ pub struct ShardArgs {
 }
 
 /// The members of a replica group at one moment, as one of them sees it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shard {
     /// Hashes of the others' names; empty where this receiver is alone.
     others: Arc<[u64]>,
-    me: u64,
+    /// The hash of its own, where it is one of the members.
+    me: Option<u64>,
 }
 
 /// The shard of this receiver, whenever it has changed; `None` until the members
@@ -48,20 +54,40 @@ pub type Shards = watch::Receiver<Option<Shard>>;
 // === impl Shard ===
 
 impl Shard {
-    /// The shard of `me` among `members`; `me` counts as one of them, also before
-    /// the others have noticed it.
+    /// The shard of `me` among `members`.
     pub fn new(me: &str, members: &BTreeSet<String>) -> Self {
         let others = members.iter().filter(|member| *member != me);
         Self {
             others: others.map(|member| hash(member)).collect(),
-            me: hash(me),
+            me: members.contains(me).then(|| hash(me)),
         }
     }
 
     /// Whether the target with this identity hash is this receiver's.
     pub fn owns(&self, target: u64) -> bool {
-        let mine = score(self.me, target);
+        let Some(me) = self.me else {
+            return false;
+        };
+        let mine = score(me, target);
         self.others.iter().all(|other| score(*other, target) < mine)
+    }
+
+    /// The shard of a receiver that has no others beside it.
+    pub fn alone() -> Self {
+        Self {
+            others: Arc::default(),
+            me: Some(0),
+        }
+    }
+
+    /// Whether this receiver is one of the members.
+    pub fn is_member(&self) -> bool {
+        self.me.is_some()
+    }
+
+    /// Whether there are others, from which targets may come.
+    pub fn has_others(&self) -> bool {
+        !self.others.is_empty()
     }
 }
 
@@ -91,7 +117,7 @@ pub fn follow(me: String, mut members: Addresses) -> Shards {
 
 /// The shard of a receiver that is alone.
 pub fn alone() -> Shards {
-    let (sender, receiver) = watch::channel(Some(Shard::default()));
+    let (sender, receiver) = watch::channel(Some(Shard::alone()));
     tokio::spawn(async move { sender.closed().await });
     receiver
 }
@@ -148,13 +174,11 @@ mod tests {
     }
 
     #[test]
-    fn a_receiver_that_nobody_knows_yet_takes_its_share() {
+    fn a_receiver_that_the_others_do_not_know_has_no_targets() {
         let known = members(2);
-        let share = (0..1000u64)
-            .filter(|t| Shard::new("10.0.0.9:8080", &known).owns(*t))
-            .count();
-        assert!((250..=420).contains(&share), "{share}");
-        assert!(Shard::default().owns(7));
+        let stranger = Shard::new("10.0.0.9:8080", &known);
+        assert!(!stranger.is_member() && !(0..1000).any(|target| stranger.owns(target)));
+        assert!(Shard::alone().owns(7) && Shard::alone().is_member());
     }
 
     #[tokio::test]

@@ -174,6 +174,13 @@ impl Cache {
         self.series.get_mut(series).tracked = self.iteration;
     }
 
+    /// Forgets what texts stand for, as they may stand for other series now. Series
+    /// that were there in the last scrape still end once they are not.
+    pub(crate) fn forget_texts(&mut self) {
+        (self.texts, self.entries) = (Interner::default(), Vec::new());
+        (self.live, self.expected) = (0, 0);
+    }
+
     /// Ends the current scrape. `successful` forgets what it did not have; so
     /// does a failed one, once many of them have left too much.
     pub(crate) fn end_iteration(&mut self, successful: bool) {

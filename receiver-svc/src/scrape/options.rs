@@ -42,6 +42,15 @@ pub struct Options {
 // === impl Options ===
 
 impl Options {
+    /// Whether a sample becomes the same series under `other`.
+    pub(crate) fn maps_alike(&self, other: &Self) -> bool {
+        self.parser == other.parser
+            && self.honor_labels == other.honor_labels
+            && self.metric_relabel_configs == other.metric_relabel_configs
+            && self.validation_scheme == other.validation_scheme
+            && self.label_limits == other.label_limits
+    }
+
     /// The options of a scrape configuration.
     ///
     /// `start_timestamps` takes `_created` samples of OpenMetrics as start times;

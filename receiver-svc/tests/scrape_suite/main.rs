@@ -3,3 +3,4 @@
 mod append;
 mod options;
 mod suite;
+mod targets;

@@ -1,0 +1,154 @@
+//! All scrape pools: what the configuration, discovery and the shard come to.
+//!
+//! Loops run as tasks of their own and end with the manager, without a word to
+//! anyone: a process that stops leaves no staleness markers behind.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use mesh::{batch::Facts, config::scrape::ScrapeConfig, http_client::HttpClientError};
+use tokio::sync::watch;
+use tracing::warn;
+
+use super::{
+    job::{Job, Shared},
+    pool::Pool,
+    status::Status,
+};
+use crate::{
+    discovery::Jobs,
+    shard::{GRACE, Shard},
+};
+
+/// All scrape pools.
+#[derive(Debug)]
+pub struct Manager {
+    shared: Shared,
+    pools: Vec<Pool>,
+    /// `None` until the members of the replica group are known.
+    shard: Option<Shard>,
+    /// When loops of targets that may come from others may begin.
+    from_ms: i64,
+    status: watch::Sender<Arc<Status>>,
+}
+
+/// Jobs that can be scraped.
+#[derive(Debug)]
+pub struct Prepared(Vec<Arc<Job>>);
+
+/// A job that cannot be scraped.
+#[derive(Debug, thiserror::Error)]
+#[error("job {job:?}: {source}")]
+pub struct JobError {
+    job: String,
+    source: HttpClientError,
+}
+
+// === impl Manager ===
+
+impl Manager {
+    /// No pools yet.
+    pub fn new(shared: Shared) -> Self {
+        let budget = shared.budget.bytes() as i64;
+        shared.metrics.budget.set(budget);
+        Self {
+            shared,
+            pools: Vec::new(),
+            shard: None,
+            from_ms: i64::MIN,
+            status: watch::Sender::default(),
+        }
+    }
+
+    /// What is known of all targets, whenever they have changed.
+    pub fn status(&self) -> watch::Receiver<Arc<Status>> {
+        self.status.subscribe()
+    }
+
+    /// Gets ready to scrape these jobs. Nothing changes yet.
+    ///
+    /// # Errors
+    /// Where one of them cannot be scraped.
+    pub fn prepare(
+        &self,
+        configs: &[ScrapeConfig],
+        facts: &Arc<Facts>,
+    ) -> Result<Prepared, JobError> {
+        let jobs = configs.iter().map(|config| {
+            let before = self.pools.iter().map(Pool::job);
+            let before = before
+                .into_iter()
+                .find(|job| job.config.job_name == config.job_name);
+            let job = Job::new(
+                config.clone(),
+                facts.clone(),
+                &self.shared,
+                before.map(|job| &**job),
+            );
+            job.map(Arc::new).map_err(|source| JobError {
+                job: config.job_name.clone(),
+                source,
+            })
+        });
+        jobs.collect::<Result<_, _>>().map(Prepared)
+    }
+
+    /// Scrapes these jobs from now on, and no others. The targets of a job that is
+    /// no longer there get no markers, as in Prometheus.
+    pub fn apply(&mut self, prepared: Prepared) {
+        let mut before: BTreeMap<String, Pool> = std::mem::take(&mut self.pools)
+            .into_iter()
+            .map(|pool| (pool.job().config.job_name.clone(), pool))
+            .collect();
+        for job in prepared.0 {
+            let pool = match before.remove(&job.config.job_name) {
+                Some(mut pool) => {
+                    pool.follow(job);
+                    pool
+                }
+                None => Pool::new(job, self.shared.clone()),
+            };
+            self.pools.push(pool);
+        }
+        for job in before.keys() {
+            self.shared.metrics.forget(job);
+        }
+    }
+
+    /// Takes up what discovery knows now.
+    pub fn discovered(&mut self, jobs: &Jobs) {
+        for pool in &mut self.pools {
+            let groups = jobs.get(&pool.job().config.job_name);
+            // A job that discovery has not told of yet keeps what it has.
+            if let Some(groups) = groups {
+                pool.discovered(groups);
+            }
+        }
+    }
+
+    /// Takes up which targets are this receiver's now. Where there are others,
+    /// what becomes its own waits for them to have stopped.
+    pub fn share(&mut self, shard: Shard) {
+        if self.shard.as_ref() == Some(&shard) {
+            return;
+        }
+        if shard.has_others() || self.shard.as_ref().is_some_and(Shard::has_others) {
+            let grace = GRACE.as_millis() as i64;
+            self.from_ms = self.shared.clock.now_ms().saturating_add(grace);
+        }
+        if !shard.is_member() {
+            warn!("Not among the members of the replica group, nothing is scraped here");
+        }
+        self.shard = Some(shard);
+    }
+
+    /// Makes the loops those of the targets that are this receiver's. To be called
+    /// after any of the changes above.
+    pub fn sync(&mut self) {
+        let Some(shard) = &self.shard else {
+            return;
+        };
+        let pools = self.pools.iter_mut();
+        let jobs = pools.map(|pool| pool.sync(shard, self.from_ms)).collect();
+        self.status.send_replace(Arc::new(Status { jobs }));
+    }
+}

@@ -1,0 +1,189 @@
+//! The scrape pool: the targets of one job and the loops that scrape them.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+};
+
+use mesh::{config::discovery::TargetGroup, labels::Labels};
+use tokio::{sync::watch, task::AbortHandle};
+use tracing::{Instrument, info_span, warn};
+
+use super::{
+    job::{Job, Shared},
+    scrape_loop::{Order, ScrapeLoop},
+    status::{Health, JobStatus, TargetStatus},
+    target::{Populated, Target, populate},
+};
+use crate::shard::Shard;
+
+/// The targets of one job and the loops that scrape them.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    job: Arc<Job>,
+    shared: Shared,
+    loops: HashMap<u64, Running>,
+    groups: Vec<TargetGroup>,
+}
+
+/// A loop that runs. Dropped, the loop ends without a marker.
+#[derive(Debug)]
+struct Running {
+    orders: watch::Sender<Order>,
+    health: Health,
+    task: AbortHandle,
+    /// The target is gone, and the loop waits whether it comes back.
+    gone: bool,
+}
+
+/// What discovery's target groups come to.
+#[derive(Debug, Default)]
+struct Population {
+    /// By identity, so that each is there once.
+    targets: BTreeMap<u64, Arc<Target>>,
+    dropped: Vec<Labels>,
+    dropped_count: usize,
+    errors: Vec<String>,
+}
+
+// === impl Pool ===
+
+impl Pool {
+    pub(crate) fn new(job: Arc<Job>, shared: Shared) -> Self {
+        Self {
+            job,
+            shared,
+            loops: HashMap::new(),
+            groups: Vec::new(),
+        }
+    }
+
+    pub(crate) fn job(&self) -> &Arc<Job> {
+        &self.job
+    }
+
+    /// Takes up the settings of a reload. The loops go on with their caches and in
+    /// their phases.
+    pub(crate) fn follow(&mut self, job: Arc<Job>) {
+        self.job = job;
+        for running in self.loops.values().filter(|running| !running.gone) {
+            running.orders.send_replace(Order::Scrape(self.job.clone()));
+        }
+    }
+
+    /// Takes up what discovery knows now.
+    pub(crate) fn discovered(&mut self, groups: &[TargetGroup]) {
+        if self.groups != groups {
+            self.groups = groups.to_vec();
+        }
+    }
+
+    /// Makes the loops those of the targets that are this receiver's. Loops that
+    /// begin wait until `from_ms`.
+    pub(crate) fn sync(&mut self, shard: &Shard, from_ms: i64) -> JobStatus {
+        let population = self.populate();
+        self.job.count_targets(population.targets.len());
+        let own: HashSet<u64> = population
+            .targets
+            .keys()
+            .copied()
+            .filter(|identity| shard.owns(*identity))
+            .collect();
+        self.end_others(&population, &own);
+        for identity in &own {
+            self.begin(&population.targets[identity], from_ms);
+        }
+        self.status(population, &own)
+    }
+
+    fn populate(&self) -> Population {
+        let mut population = Population::default();
+        let config = &self.job.config;
+        let keep = usize::try_from(config.keep_dropped_targets).unwrap_or(usize::MAX);
+        for group in &self.groups {
+            for labels in &group.targets {
+                match populate(config, group, labels) {
+                    Ok(Populated::Kept(target)) => {
+                        population
+                            .targets
+                            .insert(target.identity, Arc::from(target));
+                    }
+                    Ok(Populated::Dropped(labels)) => {
+                        population.dropped_count += 1;
+                        if keep == 0 || population.dropped.len() < keep {
+                            population.dropped.push(labels);
+                        }
+                    }
+                    Err(error) => population.errors.push(format!("{labels}: {error}")),
+                }
+            }
+        }
+        if let Some(error) = population.errors.first() {
+            let errors = population.errors.len();
+            warn!(job = config.job_name, errors, %error, "Targets that cannot be scraped");
+        }
+        population
+    }
+
+    /// Ends the loops of targets that are not to be scraped here. Those that are
+    /// gone from discovery get markers in the end; those that another receiver
+    /// scrapes from now on do not.
+    fn end_others(&mut self, population: &Population, own: &HashSet<u64>) {
+        self.loops.retain(|identity, running| {
+            if own.contains(identity) {
+                return true;
+            }
+            if population.targets.contains_key(identity) || running.task.is_finished() {
+                return false;
+            }
+            if !running.gone {
+                running.orders.send_replace(Order::Gone);
+                running.gone = true;
+            }
+            true
+        });
+    }
+
+    fn begin(&mut self, target: &Arc<Target>, from_ms: i64) {
+        if let Some(running) = self.loops.get_mut(&target.identity) {
+            if running.gone {
+                running.orders.send_replace(Order::Scrape(self.job.clone()));
+                running.gone = false;
+            }
+            return;
+        }
+        let (orders, told) = watch::channel(Order::Scrape(self.job.clone()));
+        let health = Health::default();
+        let (job, shared) = (self.job.clone(), self.shared.clone());
+        let begun = ScrapeLoop::new(target.clone(), job, shared, told, health.clone());
+        let from_ms = self.shared.clock.now_ms().max(from_ms);
+        let span = info_span!("scrape", job = self.job.config.job_name, url = target.url);
+        let task = tokio::spawn(begun.run(from_ms).instrument(span)).abort_handle();
+        let running = Running {
+            orders,
+            health,
+            task,
+            gone: false,
+        };
+        self.loops.insert(target.identity, running);
+    }
+
+    fn status(&self, population: Population, own: &HashSet<u64>) -> JobStatus {
+        let job = self.job.config.job_name.clone();
+        let others = population.targets.len() - own.len();
+        let metrics = &self.shared.metrics;
+        metrics.targets(&job, own.len(), others, population.dropped_count);
+        metrics.target_errors(&job, population.errors.len());
+        let targets = population.targets.into_values().map(|target| TargetStatus {
+            health: self.loops.get(&target.identity).map(|l| l.health.clone()),
+            target,
+        });
+        JobStatus {
+            job,
+            targets: targets.collect(),
+            dropped: population.dropped,
+            dropped_count: population.dropped_count,
+            errors: population.errors,
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! The loop that scrapes one target.
+//!
+//! It owns the target's cache and is told what to do through a watch: to go on,
+//! perhaps with other settings, or that the target is gone. A loop that is no
+//! longer told anything ends at once and leaves no marker behind: its target may
+//! have moved to another receiver, or the process stops (law 8).
+
+use std::{sync::Arc, time::Duration};
+
+use mesh::batch::Batch;
+use tokio::{sync::watch, time::sleep};
+use tracing::debug;
+
+use super::{
+    cache::Cache,
+    job::{Job, Shared},
+    metrics::Skip,
+    run::{self, Run},
+    schedule::Schedule,
+    status::Health,
+    target::Target,
+};
+use crate::otlp::Resource;
+
+/// What a loop is told.
+#[derive(Clone, Debug)]
+pub(crate) enum Order {
+    /// Scrape, as this job says.
+    Scrape(Arc<Job>),
+    /// The target is gone from discovery; it may come back.
+    Gone,
+}
+
+/// Scrapes one target.
+#[derive(Debug)]
+pub(crate) struct ScrapeLoop {
+    target: Arc<Target>,
+    shared: Shared,
+    orders: watch::Receiver<Order>,
+    job: Arc<Job>,
+    schedule: Schedule,
+    resource: Resource,
+    health: Health,
+    /// Taken while a scrape is worked on.
+    cache: Option<Cache>,
+    /// The slot of the last scrape.
+    last: Option<i64>,
+    /// Bytes of the last body, and of what was made of it.
+    last_body: usize,
+    last_batch: usize,
+}
+
+/// Bytes that a target is expected to send the first time.
+const FIRST_BODY: usize = 64 << 10;
+
+/// Why a wait ended.
+enum Woken {
+    Due,
+    Told(Order),
+    /// Nobody will tell anything any more.
+    Dismissed,
+}
+
+// === impl ScrapeLoop ===
+
+impl ScrapeLoop {
+    /// A loop for `target`, in `group`'s phase of it.
+    pub(crate) fn new(
+        target: Arc<Target>,
+        job: Arc<Job>,
+        shared: Shared,
+        orders: watch::Receiver<Order>,
+        health: Health,
+    ) -> Self {
+        let label = |name| target.public.get(name).unwrap_or_default();
+        Self {
+            schedule: Schedule::new(target.identity, job.group(), target.interval),
+            resource: Resource::new(label(mesh::labels::JOB), label(mesh::labels::INSTANCE)),
+            target,
+            shared,
+            orders,
+            job,
+            health,
+            cache: Some(Cache::new()),
+            last: None,
+            last_body: FIRST_BODY,
+            last_batch: FIRST_BODY,
+        }
+    }
+
+    /// Scrapes in every slot that begins at `from_ms` or later, until dismissed.
+    pub(crate) async fn run(mut self, from_ms: i64) {
+        let mut slot = self.schedule.slot_at(from_ms - 1) + 1;
+        loop {
+            match self.wait_until(self.schedule.start_ms(slot)).await {
+                Woken::Dismissed => return,
+                Woken::Told(Order::Scrape(job)) => self.follow(job),
+                Woken::Told(Order::Gone) => {
+                    let Some(job) = self.end().await else {
+                        return;
+                    };
+                    self.follow(job);
+                    slot = self.next_slot();
+                }
+                Woken::Due => {
+                    slot = slot.max(self.schedule.slot_at(self.shared.clock.now_ms()));
+                    self.scrape(slot).await;
+                    slot = self.slot_after(slot);
+                }
+            }
+        }
+    }
+
+    /// The slot after `slot`. One that began during the last scrape is made up
+    /// for; of several only the last.
+    fn slot_after(&self, slot: i64) -> i64 {
+        let current = self.schedule.slot_at(self.shared.clock.now_ms());
+        if current > slot + 1 {
+            self.shared
+                .metrics
+                .missed
+                .inc_by((current - slot - 1).unsigned_abs());
+        }
+        // A clock that was set back does not make the target wait for the time
+        // that it has shown before.
+        if current < slot - 1 {
+            return current + 1;
+        }
+        current.max(slot + 1)
+    }
+
+    fn next_slot(&self) -> i64 {
+        self.schedule.slot_at(self.shared.clock.now_ms()) + 1
+    }
+
+    async fn wait_until(&mut self, time_ms: i64) -> Woken {
+        loop {
+            let wait = time_ms - self.shared.clock.now_ms();
+            let Ok(wait) = u64::try_from(wait).map(Duration::from_millis) else {
+                return Woken::Due;
+            };
+            if wait.is_zero() {
+                return Woken::Due;
+            }
+            // Not for longer than a slot, as the clock may be set.
+            let wait = wait.min(self.schedule.interval());
+            tokio::select! {
+                // An order counts before the slot that begins with it.
+                biased;
+                told = self.orders.changed() => {
+                    return match told {
+                        Ok(()) => Woken::Told(self.orders.borrow_and_update().clone()),
+                        Err(_) => Woken::Dismissed,
+                    };
+                }
+                () = sleep(wait) => {}
+            }
+        }
+    }
+
+    /// Takes up the settings of a reload. What is in the cache stays in use
+    /// unless texts would become other series now.
+    fn follow(&mut self, job: Arc<Job>) {
+        if !job.options.maps_alike(&self.job.options)
+            && let Some(cache) = &mut self.cache
+        {
+            cache.forget_texts();
+        }
+        self.job = job;
+    }
+
+    async fn scrape(&mut self, slot: i64) {
+        if !self.shared.outbox.has_room(self.last_batch) {
+            self.shared.metrics.skipped(Skip::OutboxFull);
+            debug!(target = self.target.url, "Outbox full, scrape skipped");
+            return;
+        }
+        let running = self.shared.running.clone().acquire_owned().await;
+        let time_ms = self.schedule.time_ms(slot, self.shared.clock.now_ms());
+        self.last = Some(slot);
+        let Some(cache) = self.cache.take() else {
+            return;
+        };
+        let run = Run::new(&self.target, &self.job, &self.shared, time_ms);
+        let fetched = run.fetch(self.last_body).await;
+        let done = run::work(run, fetched, cache, self.resource.clone()).await;
+        drop(running);
+        self.cache = Some(done.cache);
+        self.last_body = done.body_bytes.unwrap_or(self.last_body);
+        self.health.set(done.last);
+        self.push(time_ms, done.parts);
+    }
+
+    fn push(&mut self, time_ms: i64, parts: Vec<crate::otlp::Encoded>) {
+        self.last_batch = parts.iter().map(|part| part.payload.len()).sum();
+        for part in parts {
+            let batch = Batch {
+                key: self.target.identity,
+                payload: part.payload,
+                samples: part.samples,
+                time_ms,
+                facts: self.job.facts.clone(),
+            };
+            // Closed only where the process stops, which ends this loop too.
+            if self.shared.outbox.push(batch).is_ok() {
+                self.shared.metrics.samples.inc_by(part.samples);
+            }
+        }
+    }
+
+    /// Waits for a target that is gone to come back, and ends its series where it
+    /// does not: two intervals and a little later, with the time of the first
+    /// scrape that was missed, as Prometheus does. Returns the job of a target
+    /// that came back; `None` where the loop was dismissed.
+    async fn end(&mut self) -> Option<Arc<Job>> {
+        if let Some(last) = self.last {
+            let missed_ms = self
+                .schedule
+                .start_ms(last + 1)
+                .max(self.shared.clock.now_ms());
+            let interval = self.schedule.interval();
+            let wait = interval + interval / 10;
+            let until_ms = missed_ms.saturating_add(wait.as_millis() as i64);
+            loop {
+                match self.wait_until(until_ms).await {
+                    Woken::Dismissed => return None,
+                    Woken::Told(Order::Scrape(job)) => return Some(job),
+                    Woken::Told(Order::Gone) => {}
+                    Woken::Due => break,
+                }
+            }
+            if let Some(cache) = &mut self.cache {
+                let run = Run::new(&self.target, &self.job, &self.shared, missed_ms);
+                let parts = run.end_series(cache, &self.resource);
+                self.push(missed_ms, parts);
+            }
+        }
+        self.cache = Some(Cache::new());
+        self.last = None;
+        loop {
+            self.orders.changed().await.ok()?;
+            if let Order::Scrape(job) = self.orders.borrow_and_update().clone() {
+                return Some(job);
+            }
+        }
+    }
+}

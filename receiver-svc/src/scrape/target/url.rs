@@ -1,0 +1,102 @@
+//! The URL of a target, as Go's `net/url` writes it.
+
+use std::fmt::Write as _;
+
+use mesh::{config::Params, labels::Labels};
+
+use super::{ADDRESS, METRICS_PATH, PARAM, SCHEME};
+
+/// The URL that the labels of a target and its job's parameters make. The first
+/// value of a parameter is the label's.
+pub(super) fn of(labels: &Labels, params: &Params) -> String {
+    let label = |name| labels.get(name).unwrap_or_default();
+    let mut params = params.clone();
+    for (name, value) in labels.iter() {
+        let Some(name) = name.strip_prefix(PARAM) else {
+            continue;
+        };
+        let values = params.entry(name.to_owned()).or_default();
+        match values.first_mut() {
+            Some(first) => value.clone_into(first),
+            None => values.push(value.to_owned()),
+        }
+    }
+    let path = label(METRICS_PATH);
+    let slash = if path.is_empty() || path.starts_with('/') {
+        ""
+    } else {
+        "/"
+    };
+    let (scheme, host) = (label(SCHEME), label(ADDRESS));
+    let mut url = format!("{scheme}://{host}{slash}{}", escape(path, is_path));
+    let pairs = params
+        .iter()
+        .flat_map(|(name, values)| values.iter().map(move |value| (name, value)));
+    for (at, (name, value)) in pairs.enumerate() {
+        let separator = if at == 0 { '?' } else { '&' };
+        let (name, value) = (query(name), query(value));
+        // Writing to a string does not fail.
+        let _ = write!(url, "{separator}{name}={value}");
+    }
+    url
+}
+
+fn query(text: &str) -> String {
+    escape(text, |byte| byte == b' ').replace(' ', "+")
+}
+
+fn is_path(byte: u8) -> bool {
+    matches!(
+        byte,
+        b'$' | b'&' | b'+' | b',' | b'/' | b':' | b';' | b'=' | b'@'
+    )
+}
+
+fn escape(text: &str, keeps: impl Fn(u8) -> bool) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        let unreserved = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~');
+        if unreserved || keeps(byte) {
+            escaped.push(byte as char);
+        } else {
+            let _ = write!(escaped, "%{byte:02X}");
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn url(labels: &[(&str, &str)], params: &[(&str, &[&str])]) -> String {
+        let base = [(SCHEME, "https"), (ADDRESS, "h:1"), (METRICS_PATH, "/m")];
+        let labels: Labels = base.iter().chain(labels).copied().collect();
+        let params = params.iter().map(|(name, values)| {
+            let values = values.iter().map(|value| (*value).to_owned());
+            ((*name).to_owned(), values.collect())
+        });
+        of(&labels, &params.collect())
+    }
+
+    #[test]
+    fn parameters_come_from_the_job_and_from_labels() {
+        assert_eq!(url(&[], &[]), "https://h:1/m");
+        assert_eq!(
+            url(
+                &[("__param_b", "x y"), ("__param_c", "é")],
+                &[("b", &["1", "2"]), ("a", &["ü&="])]
+            ),
+            "https://h:1/m?a=%C3%BC%26%3D&b=x+y&b=2&c=%C3%A9"
+        );
+    }
+
+    #[test]
+    fn a_path_is_only_a_path() {
+        assert_eq!(
+            url(&[(METRICS_PATH, "a b?c=1;2")], &[]),
+            "https://h:1/a%20b%3Fc=1;2"
+        );
+        assert_eq!(url(&[(ADDRESS, "[::1]:9")], &[]), "https://[::1]:9/m");
+    }
+}

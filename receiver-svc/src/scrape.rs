@@ -52,3 +52,6 @@ pub use self::{
     storage::{Accepted, InOrder, Refusal, Storage},
     target::{Populated, Target, TargetError, populate},
 };
+
+#[cfg(test)]
+mod tests;

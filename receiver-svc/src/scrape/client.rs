@@ -1,9 +1,10 @@
 //! Asking a target for its metrics.
 
-use std::{io::Write as _, time::Duration};
+use std::{fmt, io::Write as _, time::Duration};
 
 use bytes::Bytes;
 use flate2::write::MultiGzDecoder;
+use futures::{FutureExt, future::BoxFuture};
 use http::{
     HeaderValue, Request, Response, StatusCode, Uri,
     header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, USER_AGENT},
@@ -22,7 +23,22 @@ mod body;
 
 use body::Body;
 
-/// How a job's targets are asked.
+/// Asks targets.
+pub(crate) trait Ask: fmt::Debug + Send + Sync {
+    /// Gets the metrics at `url`. `expected` is how many bytes it took before.
+    ///
+    /// # Errors
+    /// Where there is no complete answer in time, or not the one hoped for.
+    fn get<'a>(
+        &'a self,
+        url: &'a str,
+        timeout: Duration,
+        expected: usize,
+        budget: &'a Budget,
+    ) -> BoxFuture<'a, Result<Fetched, ScrapeError>>;
+}
+
+/// Asks the targets of a job by HTTP.
 #[derive(Clone, Debug)]
 pub(crate) struct Requests {
     /// Connections and credentials.
@@ -60,27 +76,29 @@ const USER_AGENT_VALUE: &str = concat!("promesh/", env!("CARGO_PKG_VERSION"));
 
 // === impl Requests ===
 
-impl Requests {
-    /// Gets the metrics at `url`. `expected` is how many bytes it took before.
-    ///
-    /// # Errors
-    /// Where there is no complete answer in time, or not the one hoped for.
-    pub(crate) async fn get(
-        &self,
-        url: &str,
+impl Ask for Requests {
+    fn get<'a>(
+        &'a self,
+        url: &'a str,
         timeout: Duration,
         expected: usize,
-        budget: &Budget,
-    ) -> Result<Fetched, ScrapeError> {
-        let request = self.request(url, timeout)?;
-        let fetched = timeout_at(Instant::now() + timeout, async {
+        budget: &'a Budget,
+    ) -> BoxFuture<'a, Result<Fetched, ScrapeError>> {
+        let asked = async move {
+            let request = self.request(url, timeout)?;
             let share = budget.take(expected).await;
             let response = self.client.request(request).await?;
             self.read(response, expected, share).await
-        });
-        fetched.await.map_err(|_| ScrapeError::Timeout(timeout))?
+        };
+        async move {
+            let fetched = timeout_at(Instant::now() + timeout, asked).await;
+            fetched.map_err(|_| ScrapeError::Timeout(timeout))?
+        }
+        .boxed()
     }
+}
 
+impl Requests {
     fn request(&self, url: &str, timeout: Duration) -> Result<Request<Bytes>, ScrapeError> {
         let uri = Uri::try_from(url).map_err(|source| ScrapeError::Url {
             url: url.to_owned(),
@@ -169,6 +187,16 @@ impl Sink {
 // === impl Fetched ===
 
 impl Fetched {
+    /// A body that was read otherwise.
+    #[cfg(test)]
+    pub(crate) fn new(content_type: &str, body: &str, share: Share) -> Self {
+        Self {
+            content_type: Some(content_type.to_owned()),
+            body: body.into(),
+            share,
+        }
+    }
+
     /// Takes the memory for what is made of the body, where it is to be had.
     ///
     /// # Errors

@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 
 use super::{
     budget::Budget,
-    client::{BodyLimit, Requests},
+    client::{Ask, BodyLimit, Requests},
     failure::ScrapeError,
     metrics::ScrapeMetrics,
     options::Options,
@@ -47,7 +47,8 @@ pub struct Shared {
 pub(crate) struct Job {
     pub(crate) config: ScrapeConfig,
     pub(crate) options: Options,
-    pub(crate) requests: Requests,
+    pub(crate) ask: Arc<dyn Ask>,
+    client: HttpClient,
     pub(crate) facts: Arc<Facts>,
     /// How many targets the job has where those are too many, and else 0.
     excess_targets: AtomicU64,
@@ -71,7 +72,7 @@ impl Job {
         before: Option<&Self>,
     ) -> Result<Self, HttpClientError> {
         let client = match before {
-            Some(before) if before.config.http == config.http => before.requests.client.clone(),
+            Some(before) if before.config.http == config.http => before.client.clone(),
             _ => HttpClient::new(&config.http)?,
         };
         let own = Some(config.body_size_limit).filter(|limit| *limit > 0);
@@ -88,12 +89,13 @@ impl Job {
         let escaping = config.metric_name_escaping_scheme;
         Ok(Self {
             options: Options::new(&config, shared.start_timestamps),
-            requests: Requests {
-                client,
+            ask: Arc::new(Requests {
+                client: client.clone(),
                 accept: accept_header(&config.scrape_protocols, escaping),
                 compression: config.enable_compression,
                 limit,
-            },
+            }),
+            client,
             config,
             facts,
             excess_targets: AtomicU64::new(0),

@@ -33,7 +33,7 @@ pub struct Manager {
 
 /// Jobs that can be scraped.
 #[derive(Debug)]
-pub struct Prepared(Vec<Arc<Job>>);
+pub struct Prepared(pub(super) Vec<Arc<Job>>);
 
 /// A job that cannot be scraped.
 #[derive(Debug, thiserror::Error)]

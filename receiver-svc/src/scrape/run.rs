@@ -80,10 +80,8 @@ impl Run {
     pub(crate) async fn fetch(&self, expected: usize) -> Result<Fetched, ScrapeError> {
         self.job.check_targets()?;
         let (url, timeout) = (&self.target.url, self.target.timeout);
-        let requests = &self.job.requests;
-        let mut fetched = requests
-            .get(url, timeout, expected, &self.shared.budget)
-            .await?;
+        let ask = &self.job.ask;
+        let mut fetched = ask.get(url, timeout, expected, &self.shared.budget).await?;
         fetched.reserve(MEMORY_FACTOR)?;
         Ok(fetched)
     }

@@ -84,7 +84,8 @@ impl Families {
     /// Forgets families that were not mentioned for long; true where the others
     /// got new numbers.
     pub(super) fn forget(&mut self, iteration: u64) -> bool {
-        let gone = |family: &Family| iteration - family.seen > KEPT;
+        // What was reported of a scrape counts for the next one already.
+        let gone = |family: &Family| iteration.saturating_sub(family.seen) > KEPT;
         if !self.list.iter().any(gone) {
             return false;
         }

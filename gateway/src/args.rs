@@ -56,7 +56,7 @@ pub struct Args {
         env = "PROMESH_OTLP_MAX_BYTES",
         default_value_t = 64 << 20
     )]
-    pub max_bytes: usize,
+    pub max_push_bytes: usize,
 
     /// Pushes that one connection may have under way.
     #[arg(

@@ -40,7 +40,7 @@ pub(crate) async fn serve(
 ) -> Result<(), Error> {
     let pushes = Arc::new(Semaphore::new(args.max_concurrent_pushes));
     let service = MetricsServiceServer::new(Service { intake, pushes })
-        .max_decoding_message_size(args.max_bytes)
+        .max_decoding_message_size(args.max_push_bytes)
         .accept_compressed(CompressionEncoding::Gzip)
         .accept_compressed(CompressionEncoding::Zstd);
     Server::builder()

@@ -46,7 +46,7 @@ pub(crate) async fn serve(
         pushes: Arc::new(Semaphore::new(args.max_concurrent_pushes)),
         limits: body::Limits {
             compressed: args.max_compressed_bytes,
-            decompressed: args.max_bytes,
+            decompressed: args.max_push_bytes,
         },
     };
     let router = Router::new()

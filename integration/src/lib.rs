@@ -12,5 +12,6 @@ pub mod demo;
 pub mod in_process;
 pub mod mesh;
 pub mod otel;
+pub mod prometheus;
 pub mod sample_app;
 pub mod validator;

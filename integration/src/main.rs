@@ -18,7 +18,6 @@ struct Cli {
 }
 
 #[derive(Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "there is one of it")]
 enum Command {
     /// Runs the whole mesh against a sample app and a stand-in for AMP.
     Demo(demo::DemoArgs),

@@ -21,6 +21,9 @@ struct Cli {
 enum Command {
     /// Runs the whole mesh against a sample app and a stand-in for AMP.
     Demo(demo::DemoArgs),
+    /// Runs a receiver, as a child of the demo.
+    #[command(hide = true)]
+    Receiver(receiver_svc::Args),
     /// Runs an exporter, as a child of the demo.
     #[command(hide = true)]
     Exporter(exporter_svc::Args),
@@ -46,6 +49,16 @@ async fn main() -> ExitCode {
 async fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Demo(args) => demo::run(args, std::env::current_exe()?).await,
+        Command::Receiver(args) => {
+            args.log.init()?;
+            let shutdown = Shutdown::on_signals()?;
+            let receiver = receiver_svc::bind(args).await?;
+            child::announce(&child::Addresses {
+                web: receiver.addresses.web.to_string(),
+                ..Default::default()
+            });
+            Ok(receiver.run(shutdown).await?)
+        }
         Command::Exporter(args) => {
             args.log.init()?;
             let shutdown = Shutdown::on_signals()?;

@@ -41,6 +41,29 @@ pub struct Args {
     )]
     pub memory_budget: usize,
 
+    /// Bytes that a decompressed body may not reach, whatever its job allows.
+    #[arg(
+        long = "scrape.max-body-bytes",
+        env = "PROMESH_SCRAPE_MAX_BODY_BYTES",
+        default_value_t = 256 << 20
+    )]
+    pub max_body_bytes: u64,
+
+    /// Scrapes that may run at once; others wait for their turn within their slot.
+    #[arg(
+        long = "scrape.max-concurrent",
+        env = "PROMESH_SCRAPE_MAX_CONCURRENT",
+        default_value_t = 1000
+    )]
+    pub max_concurrent_scrapes: usize,
+
+    /// Take `_created` samples as start times rather than as series.
+    #[arg(
+        long = "scrape.start-timestamps",
+        env = "PROMESH_SCRAPE_START_TIMESTAMPS"
+    )]
+    pub start_timestamps: bool,
+
     /// Seconds between two updates of the targets at least.
     #[arg(
         long = "discovery.update-interval-seconds",

@@ -1,0 +1,278 @@
+//! The receiver as a service: what runs, and in which order it stops.
+
+mod pages;
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use mesh::{
+    admin::{Admin, Readiness},
+    balance::{Balance, BalanceMetrics, plaintext},
+    clock::Clock,
+    config::{Config, ConfigError},
+    endpoints::{Addresses as Known, Endpoints, StartError},
+    outbox::{Outbox, Workers},
+    reload::{self, Reloader, Requests},
+    shutdown::Shutdown,
+};
+use prometheus_client::registry::Registry;
+use tokio::{net::TcpListener, sync::Semaphore, time::Instant};
+use tracing::{error, info, warn};
+
+use crate::{
+    args::Args,
+    discovery::{Discovery, DiscoveryError, DiscoveryMetrics},
+    facts::{FactsError, facts},
+    scrape::{Budget, JobError, Manager, ScrapeMetrics, Shared},
+    shard::{self, Shards},
+};
+
+/// A receiver that listens but does not scrape yet.
+#[derive(Debug)]
+pub struct Bound {
+    /// Where it listens.
+    pub addresses: Addresses,
+    args: Args,
+    web: TcpListener,
+    registry: Registry,
+    workers: Workers,
+    scraping: Scraping,
+}
+
+/// Where a receiver listens.
+#[derive(Clone, Copy, Debug)]
+pub struct Addresses {
+    /// The admin port.
+    pub web: SocketAddr,
+}
+
+/// A receiver that could not start, or had to stop.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The configuration file cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Its contents cannot be run.
+    #[error("{}: {source}", .file.display())]
+    Unusable {
+        /// The file.
+        file: PathBuf,
+        /// Why not.
+        source: Unusable,
+    },
+    /// The admin port cannot be listened on.
+    #[error("--web.listen-address={address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// Exporters or members cannot be discovered.
+    #[error("{flag}: {source}")]
+    Endpoints {
+        /// The flag that names them.
+        flag: &'static str,
+        /// Why not.
+        source: StartError,
+    },
+    /// The admin port failed.
+    #[error("admin port: {0}")]
+    Serve(std::io::Error),
+}
+
+/// Why a configuration that means something cannot be run.
+#[derive(Debug, thiserror::Error)]
+pub enum Unusable {
+    /// Its external labels make no HA pair.
+    #[error(transparent)]
+    Facts(#[from] FactsError),
+    /// A job's client cannot be made.
+    #[error(transparent)]
+    Job(#[from] JobError),
+    /// Targets of a job cannot be discovered.
+    #[error(transparent)]
+    Discovery(#[from] DiscoveryError),
+}
+
+/// What scrapes, and what tells it what to scrape.
+#[derive(Debug)]
+struct Scraping {
+    config_file: PathBuf,
+    manager: Manager,
+    discovery: Discovery,
+    shards: Shards,
+}
+
+/// Listens, reads the configuration, and starts to connect to exporters.
+///
+/// # Errors
+/// Where the configuration cannot be run, the port is taken, or exporters or
+/// members cannot be discovered.
+pub async fn bind(args: Args) -> Result<Bound, Error> {
+    let config = Config::load(&args.config_file)?;
+    let address = args.web_listen_address;
+    let web = TcpListener::bind(address).await;
+    let web = web.map_err(|source| Error::Listen { address, source })?;
+    let mut registry = Registry::with_prefix("promesh_receiver");
+    let balance_metrics = BalanceMetrics::default();
+    balance_metrics.register(&mut registry);
+    let exporters = discover(&args.exporter.endpoints, "--exporter.endpoints").await?;
+    let balance = Balance::new(&args.exporter, exporters, plaintext(), balance_metrics);
+    let clock = Clock::system();
+    let (outbox, workers) = Outbox::new(&args.outbox, clock.clone(), balance);
+    registry.register_collector(Box::new(outbox.collector()));
+    let discovery_metrics = DiscoveryMetrics::default();
+    discovery_metrics.register(&mut registry);
+    let interval = Duration::from_secs(args.discovery_update_interval_seconds);
+    let mut scraping = Scraping {
+        config_file: args.config_file.clone(),
+        manager: Manager::new(Shared {
+            clock: clock.clone(),
+            outbox,
+            budget: Budget::new(args.memory_budget),
+            running: Arc::new(Semaphore::new(args.max_concurrent_scrapes)),
+            metrics: ScrapeMetrics::register(&mut registry),
+            max_body_bytes: args.max_body_bytes,
+            start_timestamps: args.start_timestamps,
+        }),
+        discovery: Discovery::new(discovery_metrics, interval),
+        shards: shards(&args).await?,
+    };
+    scraping.apply(&config).map_err(|source| Error::Unusable {
+        file: args.config_file.clone(),
+        source,
+    })?;
+    Ok(Bound {
+        addresses: Addresses {
+            web: web.local_addr().unwrap_or(address),
+        },
+        args,
+        web,
+        registry,
+        workers,
+        scraping,
+    })
+}
+
+async fn discover(endpoints: &Endpoints, flag: &'static str) -> Result<Known, Error> {
+    let discovered = endpoints.discover().await;
+    discovered.map_err(|source| Error::Endpoints { flag, source })
+}
+
+async fn shards(args: &Args) -> Result<Shards, Error> {
+    match (&args.shard.members, &args.shard.self_address) {
+        (Some(members), Some(own)) => {
+            let members = discover(members, "--shard.members").await?;
+            Ok(shard::follow(own.clone(), members))
+        }
+        _ => Ok(shard::alone()),
+    }
+}
+
+// === impl Bound ===
+
+impl Bound {
+    /// Scrapes until it is time to stop, then delivers what waits until the
+    /// shutdown timeout. Stopping writes no staleness markers (law 8).
+    ///
+    /// # Errors
+    /// Where the admin port fails.
+    pub async fn run(self, shutdown: Shutdown) -> Result<(), Error> {
+        let Self {
+            args, mut scraping, ..
+        } = self;
+        info!(web = %self.addresses.web, "Receiver started");
+        let readiness = Readiness::default();
+        let (reloader, requests) = reload::channel();
+        reload_on_hangup(&reloader);
+        // The admin port answers until everything else has ended.
+        let (admin_stop, admin_shutdown) = mesh::shutdown::channel();
+        let routes = pages::router(scraping.manager.status());
+        let admin = Admin::new("receiver-svc", self.registry, readiness.clone())
+            .with_reload(reloader)
+            .with_routes(&["/targets"], routes);
+        let mut admin = tokio::spawn(admin.serve(self.web, admin_shutdown));
+        readiness.set(true);
+        tokio::select! {
+            () = scraping.run(requests) => {}
+            () = shutdown.signaled() => {}
+            served = &mut admin => return served.unwrap_or(Ok(())).map_err(Error::Serve),
+        }
+        readiness.set(false);
+        // Ends all loops, without a marker.
+        drop(scraping);
+        let deadline = Instant::now() + Duration::from_secs(args.shutdown_timeout_seconds);
+        let account = self.workers.drain(deadline).await;
+        info!(%account, "Receiver stopped");
+        admin_stop.fire();
+        let _ = admin.await;
+        Ok(())
+    }
+}
+
+fn reload_on_hangup(reloader: &Reloader) {
+    if let Err(error) = reloader.on_hangup() {
+        warn!(%error, "SIGHUP does not reload; POST /-/reload does");
+    }
+}
+
+// === impl Scraping ===
+
+impl Scraping {
+    /// Follows discovery, the members of the group and reloads, for ever.
+    async fn run(&mut self, mut requests: Requests) {
+        let mut jobs = self.discovery.jobs();
+        // What was published before is news to this loop.
+        jobs.mark_changed();
+        self.shards.mark_changed();
+        loop {
+            tokio::select! {
+                changed = jobs.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    let known = jobs.borrow_and_update().clone();
+                    self.manager.discovered(&known);
+                }
+                changed = self.shards.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    let known = self.shards.borrow_and_update().clone();
+                    if let Some(shard) = known {
+                        self.manager.share(shard);
+                    }
+                }
+                request = requests.next() => {
+                    let outcome = self.reload();
+                    match &outcome {
+                        Ok(()) => info!("Configuration reloaded"),
+                        Err(error) => error!(%error, "Not reloaded, the old configuration stays"),
+                    }
+                    request.answer(outcome);
+                }
+            }
+            self.manager.sync();
+        }
+    }
+
+    fn reload(&mut self) -> Result<(), Error> {
+        let config = Config::load(&self.config_file)?;
+        self.apply(&config).map_err(|source| Error::Unusable {
+            file: self.config_file.clone(),
+            source,
+        })
+    }
+
+    /// Takes up a configuration, or changes nothing.
+    fn apply(&mut self, config: &Config) -> Result<(), Unusable> {
+        let facts = Arc::new(facts(config)?);
+        let prepared = self.manager.prepare(&config.scrape_configs, &facts)?;
+        self.discovery.apply(&config.scrape_configs)?;
+        self.manager.apply(prepared);
+        for section in &config.ignored_sections {
+            info!(section, "Section left to others");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,122 @@
+//! The status page of targets: for people as HTML, for programs as JSON.
+
+use std::sync::Arc;
+
+use axum::{
+    Json, Router,
+    extract::State,
+    http::{HeaderMap, header},
+    response::{Html, IntoResponse, Response},
+    routing::get,
+};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use crate::scrape::{JobStatus, Status, TargetStatus};
+
+type Statuses = watch::Receiver<Arc<Status>>;
+
+pub(super) fn router(status: Statuses) -> Router {
+    Router::new()
+        .route("/targets", get(targets))
+        .with_state(status)
+}
+
+async fn targets(State(status): State<Statuses>, headers: HeaderMap) -> Response {
+    let status = status.borrow().clone();
+    let accept = headers
+        .get(header::ACCEPT)
+        .and_then(|value| value.to_str().ok());
+    if accept.is_some_and(|accept| accept.contains("text/html")) {
+        return Html(page(&status)).into_response();
+    }
+    Json(json!({"jobs": status.jobs.iter().map(job).collect::<Vec<_>>()})).into_response()
+}
+
+fn job(job: &JobStatus) -> Value {
+    json!({
+        "job": job.job,
+        "targets": job.targets.iter().map(target).collect::<Vec<_>>(),
+        "dropped": job.dropped_count,
+        "errors": job.errors,
+    })
+}
+
+fn target(status: &TargetStatus) -> Value {
+    let labels: serde_json::Map<_, _> = status
+        .target
+        .public
+        .iter()
+        .map(|(name, value)| (name.to_owned(), value.into()))
+        .collect();
+    let last = status.health.as_ref().and_then(|health| health.last());
+    json!({
+        "url": status.target.url,
+        "labels": labels,
+        "scraped_here": status.health.is_some(),
+        "last_scrape": last.map(|last| json!({
+            "time_ms": last.time_ms,
+            "seconds": last.seconds,
+            "samples": last.samples,
+            "failure": last.failure.map(|(reason, words)| json!({"reason": reason.as_str(), "message": words})),
+        })),
+    })
+}
+
+fn page(status: &Status) -> String {
+    let mut html = "<!doctype html><title>Targets</title><h1>Targets</h1>".to_owned();
+    for job in &status.jobs {
+        html.push_str(&format!(
+            "<h2>{}</h2><table border=1 cellpadding=4>",
+            escape(&job.job)
+        ));
+        html.push_str("<tr><th>target<th>labels<th>state<th>seconds<th>samples");
+        job.targets
+            .iter()
+            .for_each(|target| html.push_str(&row(target)));
+        html.push_str(&format!(
+            "</table><p>{} dropped by relabeling",
+            job.dropped_count
+        ));
+        for error in &job.errors {
+            html.push_str(&format!("<p>{}", escape(error)));
+        }
+    }
+    html
+}
+
+fn row(status: &TargetStatus) -> String {
+    let last = status.health.as_ref().map(|health| health.last());
+    let (state, seconds, samples) = match last {
+        None => (
+            "of another receiver".to_owned(),
+            String::new(),
+            String::new(),
+        ),
+        Some(None) => ("not scraped yet".to_owned(), String::new(), String::new()),
+        Some(Some(last)) => {
+            let state = last
+                .failure
+                .map_or("up".to_owned(), |(_, words)| format!("down: {words}"));
+            (
+                state,
+                format!("{:.3}", last.seconds),
+                last.samples.to_string(),
+            )
+        }
+    };
+    let labels = status.target.public.to_string();
+    format!(
+        "<tr><td>{}<td>{}<td>{}<td>{seconds}<td>{samples}",
+        escape(&status.target.url),
+        escape(&labels),
+        escape(&state)
+    )
+}
+
+/// Labels and errors come from targets: nothing of them is markup.
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+}

@@ -117,14 +117,7 @@ impl Service {
     /// # Errors
     /// Where it does not answer.
     pub async fn metrics(&self) -> anyhow::Result<Metrics> {
-        let url = format!("http://{}/metrics", self.addresses.web);
-        let client = mesh::http_client::HttpClient::new(&Default::default())?;
-        let request = http::Request::get(url).body(bytes::Bytes::new())?;
-        let response = timeout(Duration::from_secs(5), client.request(request)).await??;
-        let body = http_body_util::BodyExt::collect(response.into_body())
-            .await?
-            .to_bytes();
-        Ok(Metrics(String::from_utf8(body.to_vec())?))
+        Metrics::fetch(&self.addresses.web).await
     }
 }
 
@@ -135,7 +128,20 @@ pub struct Metrics(String);
 // === impl Metrics ===
 
 impl Metrics {
-    /// The sum over all series of a name.
+    /// The page of the admin port at this address.
+    ///
+    /// # Errors
+    /// Where it does not answer.
+    pub async fn fetch(web: &str) -> anyhow::Result<Self> {
+        let url = format!("http://{web}/metrics");
+        let client = mesh::http_client::HttpClient::new(&Default::default())?;
+        let request = http::Request::get(url).body(bytes::Bytes::new())?;
+        let response = timeout(Duration::from_secs(5), client.request(request)).await??;
+        let body = http_body_util::BodyExt::collect(response.into_body()).await?;
+        Ok(Self(String::from_utf8(body.to_bytes().to_vec())?))
+    }
+
+    /// The sum over all series of a name, or of a name with labels as exposed.
     pub fn sum(&self, name: &str) -> f64 {
         let of_name = self.0.lines().filter_map(|line| {
             let rest = line.strip_prefix(name)?;

@@ -48,6 +48,22 @@ pub async fn exporter(flags: &[String]) -> anyhow::Result<Running<exporter_svc::
     })
 }
 
+/// Starts a receiver with these flags.
+///
+/// # Errors
+/// Where it does not start.
+pub async fn receiver(flags: &[String]) -> anyhow::Result<Running<receiver_svc::Addresses>> {
+    let args = receiver_svc::Args::try_parse_from(command("receiver", flags))?;
+    let bound = receiver_svc::bind(args).await?;
+    let (addresses, (trigger, shutdown)) = (bound.addresses, shutdown::channel());
+    let task = tokio::spawn(async move { Ok(bound.run(shutdown).await?) });
+    Ok(Running {
+        addresses,
+        trigger,
+        task,
+    })
+}
+
 /// Starts a gateway with these flags.
 ///
 /// # Errors

@@ -1,8 +1,8 @@
 //! Sends Exports to the exporters, each to the one that is likely to be quickest.
 //!
 //! Every discovered address has a connection that is kept up in the background
-//! ([`connection`]); an Export picks two of those that are up at random and takes
-//! the one with less load ([`pick`]). An exporter that dies is out at once, one
+//! (`connection`); an Export picks two of those that are up at random and takes
+//! the one with less load (`pick`). An exporter that dies is out at once, one
 //! that hangs after two missed pings, one that fails again and again for a while.
 //! Where none is up an Export waits a moment and is then given back unsent.
 //!

@@ -1,0 +1,264 @@
+//! What goes wrong leaves a clear message and a counter, and nothing else breaks.
+
+use std::{path::Path, time::Duration};
+
+use integration::{
+    amp::{Amp, AmpOptions, Fault, Outcome},
+    child::Metrics,
+    in_process::{self, Running},
+};
+use tokio::{
+    net::TcpListener,
+    time::{sleep, timeout},
+};
+
+/// A receiver and an exporter before a stand-in.
+struct Pair {
+    amp: Amp,
+    receiver: Running<receiver_svc::Addresses>,
+    exporter: Running<exporter_svc::Addresses>,
+    _folder: tempfile::TempDir,
+}
+
+impl Pair {
+    async fn start(scrape_configs: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let amp = Amp::start(AmpOptions::default()).await.unwrap();
+        let head = format!("global: {{scrape_interval: 1s, scrape_timeout: 1s}}\n{scrape_configs}");
+        let config = in_process::write_config(folder.path(), &head, &amp).unwrap();
+        let exporter = exporter(&config).await;
+        let endpoints = exporter.addresses.grpc.to_string();
+        let receiver = receiver(&config, &endpoints).await.unwrap();
+        Self {
+            amp,
+            receiver,
+            exporter,
+            _folder: folder,
+        }
+    }
+
+    async fn metrics(&self) -> Metrics {
+        Metrics::fetch(&self.receiver.addresses.web.to_string())
+            .await
+            .unwrap()
+    }
+
+    /// Waits until a metric of the receiver has at least this value.
+    async fn until(&self, name: &str, value: f64) {
+        let reached = async {
+            while self.metrics().await.sum(name) < value {
+                sleep(Duration::from_millis(50)).await;
+            }
+        };
+        let name = format!("{name} >= {value}");
+        timeout(Duration::from_secs(60), reached)
+            .await
+            .unwrap_or_else(|_| panic!("{name}"));
+    }
+}
+
+async fn exporter(config: &Path) -> Running<exporter_svc::Addresses> {
+    let mut flags = in_process::own_ports(&["grpc", "web"]);
+    flags.push(format!("--config.file={}", config.display()));
+    in_process::exporter(&flags).await.unwrap()
+}
+
+async fn receiver(
+    config: &Path,
+    endpoints: &str,
+) -> anyhow::Result<Running<receiver_svc::Addresses>> {
+    let mut flags = in_process::own_ports(&["web"]);
+    flags.push(format!("--config.file={}", config.display()));
+    flags.push(format!("--exporter.endpoints={endpoints}"));
+    in_process::receiver(&flags).await
+}
+
+fn job(name: &str, target: &str) -> String {
+    format!("- job_name: {name}\n  static_configs: [{{targets: ['{target}']}}]\n")
+}
+
+async fn app(body: &'static str) -> String {
+    let app = axum::Router::new().route(
+        "/metrics",
+        axum::routing::get(move || async move {
+            ([("content-type", "text/plain; version=0.0.4")], body)
+        }),
+    );
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+    address
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_target_is_down_and_the_others_are_not() {
+    let (good, garbage) = (app("a 1\n").await, app("what is this\n").await);
+    let missing = format!(
+        "scrape_configs:\n{}{}",
+        job("good", &good),
+        job("garbage", &garbage)
+    ) + &job("missing", &good)
+        .replace("  static", "  metrics_path: /nowhere\n  static");
+    let pair = Pair::start(&missing).await;
+    pair.until(
+        "promesh_receiver_scrape_failures_total{reason=\"parse\"}",
+        1.0,
+    )
+    .await;
+    pair.until(
+        "promesh_receiver_scrape_failures_total{reason=\"http_status\"}",
+        1.0,
+    )
+    .await;
+    pair.receiver.stop().await.unwrap();
+    let up = |job: &str| {
+        let series = pair
+            .amp
+            .backend()
+            .select(&format!("up{{job=\"{job}\"}}"))
+            .unwrap();
+        series[0].samples[0].value.clone()
+    };
+    let float = |value: f64| integration::amp::Value::Float(value.to_bits());
+    assert_eq!(
+        (up("good"), up("garbage"), up("missing")),
+        (float(1.0), float(0.0), float(0.0))
+    );
+    pair.exporter.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failing_backend_loses_nothing() {
+    let pair = Pair::start(&format!(
+        "scrape_configs:\n{}",
+        job("a", &app("a 1\n").await)
+    ))
+    .await;
+    let faults = [
+        Fault::status(500, "oops"),
+        Fault::status(403, "no"),
+        Fault::throttle(1),
+        Fault::status(503, ""),
+    ];
+    pair.amp.backend().faults().next(faults);
+    pair.until("promesh_receiver_outbox_samples_stored_total", 12.0)
+        .await;
+    assert_eq!(pair.amp.backend().faults().remaining(), 0);
+    pair.receiver.stop().await.unwrap();
+    let totals = pair.amp.backend().totals();
+    for bad in [Outcome::OutOfOrder, Outcome::Conflict, Outcome::Refused] {
+        assert_eq!(totals.of(bad), 0, "{}", bad.as_str());
+    }
+    let stored = pair.amp.backend().select("a").unwrap();
+    let times: Vec<_> = stored[0]
+        .samples
+        .iter()
+        .map(|sample| sample.timestamp)
+        .collect();
+    assert!(
+        times.windows(2).all(|pair| pair[1] - pair[0] == 1000),
+        "{times:?}"
+    );
+    pair.exporter.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_backend_refuses_is_counted_and_not_sent_again() {
+    let pair = Pair::start(&format!(
+        "scrape_configs:\n{}",
+        job("a", &app("bad 1\n").await)
+    ))
+    .await;
+    pair.amp
+        .backend()
+        .faults()
+        .next([Fault::RefuseMetric("bad".to_owned())]);
+    pair.until("promesh_receiver_outbox_samples_rejected_total", 1.0)
+        .await;
+    pair.until("promesh_receiver_outbox_samples_stored_total", 6.0)
+        .await;
+    pair.receiver.stop().await.unwrap();
+    assert_eq!(pair.amp.backend().totals().of(Outcome::Refused), 1);
+    pair.exporter.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unreachable_exporter_is_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let amp = Amp::start(AmpOptions::default()).await.unwrap();
+    let head = format!(
+        "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\nscrape_configs:\n{}",
+        job("a", &app("a 1\n").await)
+    );
+    let config = in_process::write_config(folder.path(), &head, &amp).unwrap();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let later = free.local_addr().unwrap();
+    drop(free);
+    let receiver = receiver(&config, &later.to_string()).await.unwrap();
+    let web = receiver.addresses.web.to_string();
+    let sum = async |name: &str| Metrics::fetch(&web).await.unwrap().sum(name);
+    let waiting = async {
+        while sum("promesh_receiver_exports_total{outcome=\"unsent\"}").await < 1.0 {
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(Duration::from_secs(60), waiting).await.unwrap();
+    assert!(sum("promesh_receiver_outbox_samples_waiting").await > 0.0);
+    let flags = vec![
+        format!("--config.file={}", config.display()),
+        format!("--grpc.listen-address={later}"),
+        "--web.listen-address=127.0.0.1:0".to_owned(),
+    ];
+    let exporter = in_process::exporter(&flags).await.unwrap();
+    receiver.stop().await.unwrap();
+    assert!(!amp.backend().select("a").unwrap().is_empty());
+    exporter.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_bad_start_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("prometheus.yml");
+    let start = async |text: &str, port: &str| {
+        std::fs::write(&config, text).unwrap();
+        let flags = vec![
+            format!("--config.file={}", config.display()),
+            format!("--web.listen-address={port}"),
+            "--exporter.endpoints=127.0.0.1:1".to_owned(),
+        ];
+        in_process::receiver(&flags)
+            .await
+            .map(|_| ())
+            .unwrap_err()
+            .to_string()
+    };
+    let path = config.display().to_string();
+    let wrong = start("global: {scrape_intervall: 1s}\n", "127.0.0.1:0").await;
+    assert!(
+        wrong.starts_with(&format!("{path}:1:10: unknown field `scrape_intervall`")),
+        "{wrong}"
+    );
+    let unsupported = "scrape_configs:\n- {job_name: a, consul_sd_configs: [{}]}\n";
+    let wrong = start(unsupported, "127.0.0.1:0").await;
+    assert!(
+        wrong.contains("consul_sd_configs is not supported, use http_sd_configs"),
+        "{wrong}"
+    );
+    let half = "global: {external_labels: {__replica__: a}}\n";
+    let wrong = start(half, "127.0.0.1:0").await;
+    assert!(
+        wrong.contains("__replica__ is set without cluster"),
+        "{wrong}"
+    );
+    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let taken = taken.local_addr().map(|a| (a.to_string(), taken)).unwrap();
+    let wrong = start("", &taken.0).await;
+    assert!(
+        wrong.starts_with(&format!(
+            "--web.listen-address={}: Address already in use",
+            taken.0
+        )),
+        "{wrong}"
+    );
+    std::fs::remove_file(&config).unwrap();
+}

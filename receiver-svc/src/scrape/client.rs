@@ -133,7 +133,7 @@ impl Requests {
         let header = |name| head.headers.get(name).and_then(|value| value.to_str().ok());
         let body = Body::new(self.limit, expected, share);
         let mut sink = match header(&CONTENT_ENCODING) {
-            Some("gzip") => Sink::Gzip(MultiGzDecoder::new(body)),
+            Some("gzip") => Sink::Gzip(Box::new(MultiGzDecoder::new(body))),
             _ => Sink::Plain(body),
         };
         while let Some(frame) = incoming.frame().await {
@@ -154,7 +154,7 @@ impl Requests {
 /// Takes a body as it comes.
 enum Sink {
     Plain(Body),
-    Gzip(MultiGzDecoder<Body>),
+    Gzip(Box<MultiGzDecoder<Body>>),
 }
 
 // === impl Sink ===

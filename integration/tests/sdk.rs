@@ -1,7 +1,7 @@
 //! An OpenTelemetry SDK's metrics reach the backend through the gateway.
 
 use integration::{
-    amp::{Amp, AmpOptions, Fault, Value},
+    amp::{Amp, AmpOptions, Fault, Outcome, Value},
     in_process,
     otel::{COUNTER, Pusher},
 };

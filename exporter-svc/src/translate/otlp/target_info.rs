@@ -21,6 +21,8 @@ pub(super) struct Period(Option<(u64, u64)>);
 /// A series is found for this long after its last sample; half of it between two
 /// samples leaves no gap.
 const STEP_NANOS: u64 = 150_000_000_000;
+/// A millisecond in nanoseconds.
+const MILLISECOND: u64 = 1_000_000;
 /// Samples of one push at most; a push that covers more time than that gets its
 /// last ones.
 const MAX_SAMPLES: u64 = 50;
@@ -31,6 +33,8 @@ impl Period {
     /// Covers the points of `metric` too.
     pub(super) fn extend(&mut self, metric: &Metric) {
         for time in family::times(metric) {
+            // Remote write has milliseconds: within one of them there is one sample.
+            let time = time - time % MILLISECOND;
             let (first, last) = self.0.unwrap_or((time, time));
             self.0 = Some((first.min(time), last.max(time)));
         }

@@ -78,16 +78,16 @@ pub struct Args {
     /// Seconds after which a gRPC connection is closed once its pushes are
     /// answered, so that new gateways get their share.
     #[arg(
-        long = "otlp.max-connection-age-seconds",
-        env = "PROMESH_OTLP_MAX_CONNECTION_AGE_SECONDS",
+        long = "otlp.max-connection-age",
+        env = "PROMESH_OTLP_MAX_CONNECTION_AGE",
         default_value_t = 300
     )]
     pub max_connection_age_seconds: u64,
 
     /// Seconds that a stopping gateway goes on delivering what it has taken.
     #[arg(
-        long = "shutdown.timeout-seconds",
-        env = "PROMESH_SHUTDOWN_TIMEOUT_SECONDS",
+        long = "shutdown.timeout",
+        env = "PROMESH_SHUTDOWN_TIMEOUT",
         default_value_t = 30
     )]
     pub shutdown_timeout_seconds: u64,

@@ -50,7 +50,7 @@ pub struct OutboxArgs {
     pub max_bytes: usize,
 
     /// Seconds a batch may wait. AMP refuses samples older than an hour.
-    #[arg(long = "outbox.max-age-seconds", env = "PROMESH_OUTBOX_MAX_AGE_SECONDS", default_value_t = 55 * 60)]
+    #[arg(long = "outbox.max-age", env = "PROMESH_OUTBOX_MAX_AGE", default_value_t = 55 * 60)]
     pub max_age_seconds: u64,
 
     /// Bytes of one request to an exporter; a batch that is larger goes alone.
@@ -60,8 +60,8 @@ pub struct OutboxArgs {
     /// Seconds an exporter has for one request. Doubled, up to 60, after each
     /// request of a lane that took longer.
     #[arg(
-        long = "outbox.deadline-seconds",
-        env = "PROMESH_OUTBOX_DEADLINE_SECONDS",
+        long = "outbox.deadline",
+        env = "PROMESH_OUTBOX_DEADLINE",
         default_value_t = 10
     )]
     pub deadline_seconds: u64,

@@ -66,16 +66,16 @@ pub struct Args {
 
     /// Seconds between two updates of the targets at least.
     #[arg(
-        long = "discovery.update-interval-seconds",
-        env = "PROMESH_DISCOVERY_UPDATE_INTERVAL_SECONDS",
+        long = "discovery.update-interval",
+        env = "PROMESH_DISCOVERY_UPDATE_INTERVAL",
         default_value_t = 5
     )]
     pub discovery_update_interval_seconds: u64,
 
     /// Seconds that a stopping receiver goes on delivering what it has scraped.
     #[arg(
-        long = "shutdown.timeout-seconds",
-        env = "PROMESH_SHUTDOWN_TIMEOUT_SECONDS",
+        long = "shutdown.timeout",
+        env = "PROMESH_SHUTDOWN_TIMEOUT",
         default_value_t = 60
     )]
     pub shutdown_timeout_seconds: u64,

@@ -3,18 +3,19 @@
 //! They stand among the keys of whatever section uses them, and a strict struct
 //! cannot be flattened into another one: [`with_http`] writes them into each.
 
+mod proxy;
+mod tls;
+
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use url::Url;
 
+pub(in crate::config) use self::{proxy::Proxy, tls::Tls};
 use super::{Context, Problem, scalar::Text};
 use crate::config::{
     Params, Secret,
-    http::{
-        Auth, HttpClientConfig, OAuth2Config, PemSource, ProxyConfig, SecretSource, TlsConfig,
-        TlsVersion,
-    },
+    http::{Auth, HttpClientConfig, OAuth2Config, SecretSource},
 };
 
 /// The HTTP client's keys.
@@ -30,15 +31,6 @@ pub(in crate::config) struct Http {
     pub(in crate::config) enable_http2: Option<bool>,
     pub(in crate::config) proxy: Proxy,
     pub(in crate::config) http_headers: Option<BTreeMap<String, Header>>,
-}
-
-/// The proxy's keys.
-#[derive(Debug, Default)]
-pub(in crate::config) struct Proxy {
-    pub(in crate::config) proxy_url: Option<String>,
-    pub(in crate::config) no_proxy: Option<String>,
-    pub(in crate::config) proxy_from_environment: Option<bool>,
-    pub(in crate::config) proxy_connect_header: Option<BTreeMap<String, Vec<Text<Secret>>>>,
 }
 
 /// Declares a strict struct with the HTTP client's keys among its own.
@@ -130,22 +122,6 @@ pub(in crate::config) struct OAuth2 {
     no_proxy: Option<String>,
     proxy_from_environment: Option<bool>,
     proxy_connect_header: Option<BTreeMap<String, Vec<Text<Secret>>>>,
-}
-
-/// `tls_config`.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(in crate::config) struct Tls {
-    ca: Option<Text<Secret>>,
-    ca_file: Option<String>,
-    cert: Option<Text<Secret>>,
-    cert_file: Option<String>,
-    key: Option<Text<Secret>>,
-    key_file: Option<String>,
-    server_name: Option<String>,
-    insecure_skip_verify: Option<bool>,
-    min_version: Option<Text<TlsVersion>>,
-    max_version: Option<Text<TlsVersion>>,
 }
 
 /// One entry of `http_headers`.
@@ -344,91 +320,6 @@ impl OAuth2 {
     }
 }
 
-// === impl Tls ===
-
-impl Tls {
-    fn build(self, context: Context<'_>) -> Result<TlsConfig, Problem> {
-        at_most_one(&self.ca, &self.ca_file, "tls_config: ca & ca_file")?;
-        at_most_one(&self.cert, &self.cert_file, "tls_config: cert & cert_file")?;
-        at_most_one(&self.key, &self.key_file, "tls_config: key & key_file")?;
-        let config = TlsConfig {
-            ca: pem(self.ca, self.ca_file, context),
-            cert: pem(self.cert, self.cert_file, context),
-            key: pem(self.key, self.key_file, context),
-            server_name: self.server_name.filter(|name| !name.is_empty()),
-            insecure_skip_verify: self.insecure_skip_verify.unwrap_or(false),
-            min_version: self.min_version.map(|v| v.0),
-            max_version: self.max_version.map(|v| v.0),
-        };
-        if config.cert.is_some() != config.key.is_some() {
-            return Err(Problem::new(
-                "tls_config: cert and key must be configured together",
-            ));
-        }
-        if let (Some(min), Some(max)) = (config.min_version, config.max_version)
-            && min > max
-        {
-            return Err(Problem::new(
-                "tls_config: max_version is older than min_version",
-            ));
-        }
-        Ok(config)
-    }
-}
-
-// === impl Proxy ===
-
-impl Proxy {
-    fn is_default(&self) -> bool {
-        self.proxy_url.is_none()
-            && self.no_proxy.is_none()
-            && self.proxy_from_environment.is_none()
-            && self.proxy_connect_header.is_none()
-    }
-
-    fn build(self) -> Result<ProxyConfig, Problem> {
-        let url = self.proxy_url.filter(|url| !url.is_empty());
-        let url = url
-            .map(|url| {
-                url.parse::<Url>()
-                    .map_err(|e| Problem::new(format!("proxy_url {url:?}: {e}")))
-            })
-            .transpose()?;
-        let no_proxy = self.no_proxy.unwrap_or_default();
-        let from_environment = self.proxy_from_environment.unwrap_or(false);
-        if from_environment && url.is_some() {
-            return Err(Problem::new(
-                "if proxy_from_environment is configured, proxy_url must not be configured",
-            ));
-        }
-        if from_environment && !no_proxy.is_empty() {
-            return Err(Problem::new(
-                "if proxy_from_environment is configured, no_proxy must not be configured",
-            ));
-        }
-        if url.is_none() && !no_proxy.is_empty() {
-            return Err(Problem::new(
-                "if no_proxy is configured, proxy_url must also be configured",
-            ));
-        }
-        let headers = self.proxy_connect_header.unwrap_or_default();
-        if !headers.is_empty() && url.is_none() && !from_environment {
-            return Err(Problem::new(
-                "if proxy_connect_header is configured, proxy_url or proxy_from_environment must also be configured",
-            ));
-        }
-        Ok(ProxyConfig {
-            url,
-            no_proxy,
-            from_environment,
-            connect_header: headers
-                .into_iter()
-                .map(|(name, values)| (name, values.into_iter().map(|v| v.0).collect()))
-                .collect(),
-        })
-    }
-}
-
 // === impl Header ===
 
 impl Header {
@@ -476,17 +367,5 @@ fn secret(
         (Some(inline), _) => Some(SecretSource::Inline(inline.0)),
         (None, Some(file)) => Some(SecretSource::File(context.path(file))),
         (None, None) => None,
-    }
-}
-
-fn pem(
-    inline: Option<Text<Secret>>,
-    file: Option<String>,
-    context: Context<'_>,
-) -> Option<PemSource> {
-    match secret(inline, file, context)? {
-        SecretSource::Inline(pem) if pem.expose().is_empty() => None,
-        SecretSource::Inline(pem) => Some(PemSource::Inline(pem)),
-        SecretSource::File(path) => Some(PemSource::File(path)),
     }
 }

@@ -1,0 +1,73 @@
+//! The proxy's keys as they are written.
+
+use std::collections::BTreeMap;
+
+use url::Url;
+
+use crate::config::{
+    Secret,
+    http::ProxyConfig,
+    yaml::{Problem, scalar::Text},
+};
+
+/// The proxy's keys.
+#[derive(Debug, Default)]
+pub(in crate::config) struct Proxy {
+    pub(in crate::config) proxy_url: Option<String>,
+    pub(in crate::config) no_proxy: Option<String>,
+    pub(in crate::config) proxy_from_environment: Option<bool>,
+    pub(in crate::config) proxy_connect_header: Option<BTreeMap<String, Vec<Text<Secret>>>>,
+}
+
+// === impl Proxy ===
+
+impl Proxy {
+    pub(super) fn is_default(&self) -> bool {
+        self.proxy_url.is_none()
+            && self.no_proxy.is_none()
+            && self.proxy_from_environment.is_none()
+            && self.proxy_connect_header.is_none()
+    }
+
+    pub(super) fn build(self) -> Result<ProxyConfig, Problem> {
+        let url = self.proxy_url.filter(|url| !url.is_empty());
+        let url = url
+            .map(|url| {
+                url.parse::<Url>()
+                    .map_err(|e| Problem::new(format!("proxy_url {url:?}: {e}")))
+            })
+            .transpose()?;
+        let no_proxy = self.no_proxy.unwrap_or_default();
+        let from_environment = self.proxy_from_environment.unwrap_or(false);
+        if from_environment && url.is_some() {
+            return Err(Problem::new(
+                "if proxy_from_environment is configured, proxy_url must not be configured",
+            ));
+        }
+        if from_environment && !no_proxy.is_empty() {
+            return Err(Problem::new(
+                "if proxy_from_environment is configured, no_proxy must not be configured",
+            ));
+        }
+        if url.is_none() && !no_proxy.is_empty() {
+            return Err(Problem::new(
+                "if no_proxy is configured, proxy_url must also be configured",
+            ));
+        }
+        let headers = self.proxy_connect_header.unwrap_or_default();
+        if !headers.is_empty() && url.is_none() && !from_environment {
+            return Err(Problem::new(
+                "if proxy_connect_header is configured, proxy_url or proxy_from_environment must also be configured",
+            ));
+        }
+        Ok(ProxyConfig {
+            url,
+            no_proxy,
+            from_environment,
+            connect_header: headers
+                .into_iter()
+                .map(|(name, values)| (name, values.into_iter().map(|v| v.0).collect()))
+                .collect(),
+        })
+    }
+}

@@ -1,0 +1,70 @@
+//! `tls_config` as it is written.
+
+use serde::Deserialize;
+
+use super::{at_most_one, secret};
+use crate::config::{
+    Secret,
+    http::{PemSource, SecretSource, TlsConfig, TlsVersion},
+    yaml::{Context, Problem, scalar::Text},
+};
+
+/// `tls_config`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct Tls {
+    ca: Option<Text<Secret>>,
+    ca_file: Option<String>,
+    cert: Option<Text<Secret>>,
+    cert_file: Option<String>,
+    key: Option<Text<Secret>>,
+    key_file: Option<String>,
+    server_name: Option<String>,
+    insecure_skip_verify: Option<bool>,
+    min_version: Option<Text<TlsVersion>>,
+    max_version: Option<Text<TlsVersion>>,
+}
+
+// === impl Tls ===
+
+impl Tls {
+    pub(super) fn build(self, context: Context<'_>) -> Result<TlsConfig, Problem> {
+        at_most_one(&self.ca, &self.ca_file, "tls_config: ca & ca_file")?;
+        at_most_one(&self.cert, &self.cert_file, "tls_config: cert & cert_file")?;
+        at_most_one(&self.key, &self.key_file, "tls_config: key & key_file")?;
+        let config = TlsConfig {
+            ca: pem(self.ca, self.ca_file, context),
+            cert: pem(self.cert, self.cert_file, context),
+            key: pem(self.key, self.key_file, context),
+            server_name: self.server_name.filter(|name| !name.is_empty()),
+            insecure_skip_verify: self.insecure_skip_verify.unwrap_or(false),
+            min_version: self.min_version.map(|v| v.0),
+            max_version: self.max_version.map(|v| v.0),
+        };
+        if config.cert.is_some() != config.key.is_some() {
+            return Err(Problem::new(
+                "tls_config: cert and key must be configured together",
+            ));
+        }
+        if let (Some(min), Some(max)) = (config.min_version, config.max_version)
+            && min > max
+        {
+            return Err(Problem::new(
+                "tls_config: max_version is older than min_version",
+            ));
+        }
+        Ok(config)
+    }
+}
+
+fn pem(
+    inline: Option<Text<Secret>>,
+    file: Option<String>,
+    context: Context<'_>,
+) -> Option<PemSource> {
+    match secret(inline, file, context)? {
+        SecretSource::Inline(pem) if pem.expose().is_empty() => None,
+        SecretSource::Inline(pem) => Some(PemSource::Inline(pem)),
+        SecretSource::File(path) => Some(PemSource::File(path)),
+    }
+}

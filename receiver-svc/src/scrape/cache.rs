@@ -256,3 +256,6 @@ impl Default for Cache {
         Self::new()
     }
 }
+
+#[cfg(test)]
+mod tests;

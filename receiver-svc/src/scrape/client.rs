@@ -209,3 +209,6 @@ impl Fetched {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -63,6 +63,11 @@ const NAME: usize = size_of::<u32>();
 // === impl SeriesTable ===
 
 impl SeriesTable {
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.list.len()
+    }
+
     pub(crate) fn get(&self, series: u32) -> &Series {
         &self.list[series as usize]
     }

@@ -1,0 +1,119 @@
+use mesh::labels::Labels;
+
+use super::*;
+use crate::{
+    exposition::ParserOptions,
+    scrape::{AppendError, InOrder, LabelLimits, Options, SampleValue, Scrape},
+};
+
+const NOW_MS: i64 = 1_795_427_440_000;
+
+fn options() -> Options {
+    Options {
+        parser: ParserOptions::default(),
+        fallback: None,
+        honor_labels: false,
+        honor_timestamps: true,
+        track_timestamps_staleness: false,
+        metric_relabel_configs: Vec::new().into(),
+        validation_scheme: Default::default(),
+        sample_limit: 0,
+        label_limits: LabelLimits::default(),
+        bucket_limit: 0,
+        max_schema: 8,
+        extra_scrape_metrics: false,
+    }
+}
+
+/// Scrapes a body at the `n`-th second: how many samples came of it, how many of
+/// them were markers, how many series were new.
+fn scrape(cache: &mut Cache, n: i64, body: &str) -> Result<(usize, usize, u64), AppendError> {
+    let (options, target) = (options(), Labels::default());
+    let time_ms = NOW_MS + n * 1000;
+    let mut scrape = Scrape::begin(cache, &options, &target, InOrder::at(time_ms), time_ms);
+    let appended = scrape.append(Some("text/plain"), body.as_bytes());
+    if appended.is_err() {
+        scrape.append_nothing();
+    }
+    let added = scrape.counts().series_added;
+    let appended = appended.map(|()| scrape.commit())?;
+    let samples = appended.samples();
+    let markers = samples.filter(|sample| *sample.value() == SampleValue::Stale);
+    Ok((appended.samples().len(), markers.count(), added))
+}
+
+fn series(range: std::ops::Range<usize>) -> String {
+    range.map(|n| format!("m{{n=\"{n}\"}} 1\n")).collect()
+}
+
+#[test]
+fn a_series_that_stays_is_new_only_once() {
+    let mut cache = Cache::new();
+    assert_eq!(scrape(&mut cache, 0, "a 1\nb 1\n"), Ok((2, 0, 2)));
+    assert_eq!(scrape(&mut cache, 1, "b 1\na 1\n"), Ok((2, 0, 0)));
+    assert_eq!(scrape(&mut cache, 2, "a 1\n"), Ok((2, 1, 0)));
+    assert_eq!(scrape(&mut cache, 3, "a 1\n"), Ok((1, 0, 0)));
+    assert_eq!(scrape(&mut cache, 4, "a 1\nb 1\n"), Ok((2, 0, 1)));
+}
+
+#[test]
+fn a_failed_scrape_forgets_nothing() {
+    let mut cache = Cache::new();
+    assert_eq!(scrape(&mut cache, 0, "a 1\nb 1\n"), Ok((2, 0, 2)));
+    assert!(scrape(&mut cache, 1, "!").is_err());
+    assert_eq!(scrape(&mut cache, 2, "a 1\nb 1\n"), Ok((2, 0, 0)));
+}
+
+#[test]
+fn what_a_churning_target_leaves_behind_is_given_back() {
+    let mut cache = Cache::new();
+    for n in 0..50 {
+        let body = series(n * 2000..(n + 1) * 2000);
+        let markers = if n == 0 { 0 } else { 2000 };
+        let found = scrape(&mut cache, n as i64, &body);
+        assert_eq!(found, Ok((2000 + markers, markers, 2000)), "scrape {n}");
+        assert!(cache.entries.len() <= 3 * 2000 + FAILED_ENTRIES);
+        assert!(cache.series.len() <= 4 * 2000 + FAILED_ENTRIES);
+    }
+}
+
+#[test]
+fn failing_scrapes_do_not_fill_the_cache() {
+    let mut cache = Cache::new();
+    for n in 0..50 {
+        let body = series(n * 2000..(n + 1) * 2000) + "!";
+        assert!(scrape(&mut cache, n as i64, &body).is_err());
+        assert!(
+            cache.entries.len() <= 5 * 2000 + FAILED_ENTRIES,
+            "{}",
+            cache.entries.len()
+        );
+    }
+}
+
+#[test]
+fn a_compacted_cache_still_knows_what_it_should() {
+    let mut cache = Cache::new();
+    let stay = "# TYPE h histogram\nh_bucket{le=\"+Inf\"} 1\nh_sum 1\nh_count 1\n";
+    for n in 0..10 {
+        let body = series(n * 2000..(n + 1) * 2000) + stay;
+        let (_, _, added) = scrape(&mut cache, n as i64, &body).unwrap();
+        assert_eq!(added, if n == 0 { 2003 } else { 2000 }, "scrape {n}");
+    }
+    // The order of time is still kept for it.
+    let old = format!("h_sum 1 {NOW_MS}\n");
+    assert_eq!(scrape(&mut cache, 10, &old), Ok((2003, 2002 + 1, 0)));
+}
+
+#[test]
+fn metadata_stays_for_a_while() {
+    let mut cache = Cache::new();
+    scrape(&mut cache, 0, "# TYPE a counter\na 1\n").unwrap();
+    for n in 1..=10 {
+        scrape(&mut cache, n, "b 1\n").unwrap();
+        assert_eq!(cache.families.len(), 1, "scrape {n}");
+    }
+    scrape(&mut cache, 11, "b 1\n").unwrap();
+    cache.tidy();
+    assert_eq!(cache.families.len(), 0);
+}

@@ -1,0 +1,217 @@
+use std::{io::Write, sync::Arc};
+
+use axum::{
+    Router,
+    body::Body as AxumBody,
+    extract::Query,
+    http::{HeaderMap, StatusCode},
+    response::IntoResponse,
+    routing::get,
+};
+use mesh::config::http::HttpClientConfig;
+use tokio::net::TcpListener;
+
+use super::*;
+use crate::scrape::failure::Reason;
+
+const LONG: Duration = Duration::from_secs(30);
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// A target with every vice.
+async fn target() -> String {
+    let gzipped = [("content-encoding", "gzip"), ("content-type", "text/plain")];
+    let stream = |chunk: Arc<[u8]>| {
+        let chunks = futures::stream::repeat_with(move || Ok::<_, std::io::Error>(chunk.to_vec()));
+        AxumBody::from_stream(chunks)
+    };
+    let bomb: Arc<[u8]> = gzip(&vec![b'#'; 8 << 20]).into();
+    let two = [gzip(b"up 1\n"), gzip(b"down 1\n")].concat();
+    let headers = |headers: HeaderMap, Query(query): Query<Vec<(String, String)>>| async move {
+        let names = ["accept", "accept-encoding", TIMEOUT_SECONDS, "user-agent"];
+        let values = names.map(|name| headers[name].to_str().unwrap().to_owned());
+        format!("{} {query:?}", values.join(" "))
+    };
+    let app = Router::new()
+        .route("/headers", get(headers))
+        .route("/plain", get(|| async { "up 1\n" }))
+        .route("/gzip", get(move || async move { (gzipped, two) }))
+        .route(
+            "/bomb",
+            get(move || async move { (gzipped, bomb.to_vec()) }),
+        )
+        .route(
+            "/garbage",
+            get(move || async move { (gzipped, "not gzip") }),
+        )
+        .route(
+            "/cut",
+            get(move || async move { (gzipped, gzip(b"up 1\n")[..12].to_vec()) }),
+        )
+        .route("/missing", get(|| async { StatusCode::NOT_FOUND }))
+        .route(
+            "/endless",
+            get(move || async move { stream(Arc::from(*b"# more\n")) }),
+        )
+        .route(
+            "/silent",
+            get(|| async {
+                let silence = futures::stream::pending::<Result<Vec<u8>, std::io::Error>>();
+                AxumBody::from_stream(silence).into_response()
+            }),
+        );
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+    format!("http://{address}")
+}
+
+fn requests(limit: u64) -> Requests {
+    Requests {
+        client: HttpClient::new(&HttpClientConfig::default()).unwrap(),
+        accept: "text/plain;q=0.5".to_owned(),
+        compression: true,
+        limit: BodyLimit {
+            bytes: limit,
+            what: "body_size_limit",
+        },
+    }
+}
+
+#[tokio::test]
+async fn a_target_is_asked_as_prometheus_asks() {
+    let (url, budget) = (target().await, Budget::new(1 << 20));
+    let url = format!("{url}/headers?a=1&a=2");
+    let ask = requests(1 << 20);
+    let fetched = ask
+        .get(&url, Duration::from_millis(1500), 0, &budget)
+        .await
+        .unwrap();
+    let version = env!("CARGO_PKG_VERSION");
+    let expected =
+        format!("text/plain;q=0.5 gzip 1.5 promesh/{version} [(\"a\", \"1\"), (\"a\", \"2\")]");
+    assert_eq!(String::from_utf8(fetched.body.clone()).unwrap(), expected);
+    assert!(
+        fetched
+            .content_type
+            .as_deref()
+            .unwrap()
+            .starts_with("text/plain")
+    );
+    let plain = Requests {
+        compression: false,
+        ..ask
+    };
+    let fetched = plain.get(&url, LONG, 0, &budget).await.unwrap();
+    assert!(
+        String::from_utf8(fetched.body.clone())
+            .unwrap()
+            .contains(" identity 30 ")
+    );
+}
+
+#[tokio::test]
+async fn bodies_are_read_plain_and_compressed_and_their_memory_given_back() {
+    let (url, budget) = (target().await, Budget::new(1 << 20));
+    let ask = requests(1 << 20);
+    for (path, body) in [("plain", "up 1\n"), ("gzip", "up 1\ndown 1\n")] {
+        let url = format!("{url}/{path}");
+        let mut fetched = ask.get(&url, LONG, 100, &budget).await.unwrap();
+        assert_eq!(fetched.body, body.as_bytes());
+        fetched.reserve(1000).unwrap();
+        assert!(budget.taken() >= 1000 * body.len());
+    }
+    assert_eq!(budget.taken(), 0);
+}
+
+#[tokio::test]
+async fn what_goes_wrong_has_its_reason() {
+    let (url, budget) = (target().await, Budget::new(1 << 20));
+    let (limited, free) = (requests(100 << 10), requests(u64::MAX));
+    for (ask, path, reason, words) in [
+        (
+            &free,
+            "missing",
+            Reason::HttpStatus,
+            "server returned HTTP status 404 Not Found",
+        ),
+        (
+            &limited,
+            "bomb",
+            Reason::BodySizeLimit,
+            "body size limit exceeded: 102400 bytes",
+        ),
+        (
+            &limited,
+            "endless",
+            Reason::BodySizeLimit,
+            "body size limit exceeded",
+        ),
+        (
+            &free,
+            "bomb",
+            Reason::MemoryBudget,
+            "memory budget of all scrapes exceeded",
+        ),
+        (
+            &free,
+            "endless",
+            Reason::MemoryBudget,
+            "memory budget of all scrapes exceeded",
+        ),
+        (
+            &free,
+            "garbage",
+            Reason::Compression,
+            "decompressing the body: ",
+        ),
+        (
+            &free,
+            "cut",
+            Reason::Compression,
+            "decompressing the body: ",
+        ),
+    ] {
+        let error = ask
+            .get(&format!("{url}/{path}"), LONG, 0, &budget)
+            .await
+            .unwrap_err();
+        assert_eq!(error.reason(), reason, "{path}: {error}");
+        assert!(error.to_string().starts_with(words), "{path}: {error}");
+    }
+    assert_eq!(budget.taken(), 0);
+}
+
+#[tokio::test]
+async fn who_does_not_answer_has_a_reason_too() {
+    let (url, budget) = (target().await, Budget::new(1 << 20));
+    let ask = requests(u64::MAX);
+    let silent = format!("{url}/silent");
+    let error = ask
+        .get(&silent, Duration::from_millis(100), 0, &budget)
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (error.reason(), error.to_string().as_str()),
+        (
+            Reason::Timeout,
+            "no complete response within the scrape timeout of 100ms"
+        )
+    );
+    let nobody = TcpListener::bind("127.0.0.1:0")
+        .await
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let error = ask
+        .get(&format!("http://{nobody}/"), LONG, 0, &budget)
+        .await
+        .unwrap_err();
+    assert_eq!(error.reason(), Reason::Connection, "{error}");
+    let error = ask.get("http://[/", LONG, 0, &budget).await.unwrap_err();
+    assert_eq!(error.reason(), Reason::Url, "{error}");
+}

@@ -7,6 +7,8 @@
 //!
 //! OTLP needs nothing of this: its types come from `opentelemetry-proto`.
 
+mod exact;
+
 /// Remote write 1.0 (`prometheus.WriteRequest`).
 #[rustfmt::skip]
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]

@@ -7,7 +7,6 @@ use mesh::{
     clock::Clock,
     verdict::{Reason, Verdict},
 };
-use prost::Message;
 use proto::v1;
 
 use crate::{
@@ -155,13 +154,13 @@ impl Sink {
         histogram.timestamp = times.time_ms;
         self.fields.clear();
         self.put_exemplars(exemplars);
-        wire::put_bytes(&mut self.fields, 4, &histogram.encode_to_vec());
+        wire::put_bytes(&mut self.fields, 4, &histogram.encode_exactly());
         self.push(series, times, true);
     }
 
     fn put_exemplars(&mut self, exemplars: &[v1::Exemplar]) {
         for exemplar in exemplars {
-            wire::put_bytes(&mut self.fields, 3, &exemplar.encode_to_vec());
+            wire::put_bytes(&mut self.fields, 3, &exemplar.encode_exactly());
         }
     }
 

@@ -1,7 +1,6 @@
 //! Native histograms: points of OTLP's kinds where they say the same, and
 //! otherwise bytes in an attribute.
 
-use prost::Message;
 use proto::v1::{self, histogram};
 
 use super::{
@@ -224,7 +223,8 @@ fn zigzag(value: i32) -> u64 {
 
 fn put_attribute(histogram: &Histogram, out: &mut Vec<u8>) {
     let mut any = Vec::new();
-    wire::put_bytes(BYTES_VALUE, &message(histogram).encode_to_vec(), &mut any);
+    let histogram = message(histogram).encode_exactly();
+    wire::put_bytes(BYTES_VALUE, &histogram, &mut any);
     let mut pair = Vec::with_capacity(any.len() + 32);
     wire::put_bytes(KEY, HISTOGRAM_ATTRIBUTE.as_bytes(), &mut pair);
     wire::put_bytes(VALUE, &any, &mut pair);

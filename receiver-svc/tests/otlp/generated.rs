@@ -315,3 +315,20 @@ proptest! {
         prop_assert!(outcome.is_ok(), "{}", outcome.unwrap_err());
     }
 }
+
+/// An empty bucket between filled ones makes the histogram travel in an attribute.
+#[test]
+fn a_sum_of_negative_zero_survives() {
+    let parser = ParserOptions {
+        classic_to_nhcb: true,
+        ..ParserOptions::default()
+    };
+    let body = "# TYPE h histogram\nh_bucket{le=\"1\"} 1\nh_bucket{le=\"2\"} 1\n\
+                h_bucket{le=\"+Inf\"} 2\nh_sum -0\nh_count 2\n# EOF\n";
+    let outcome = survive(
+        &options(parser),
+        "application/openmetrics-text",
+        &[body.as_bytes()],
+    );
+    assert!(outcome.is_ok(), "{}", outcome.unwrap_err());
+}

@@ -39,7 +39,6 @@ pub mod remote_write;
 pub mod service;
 pub mod sigv4;
 pub mod translate;
-pub mod wire;
 
 /// An exporter that listens but does not serve yet.
 #[derive(Debug)]

@@ -12,6 +12,7 @@ use foldhash::HashMap;
 use mesh::{
     batch::{Facts, Origin},
     config::relabel::RelabelConfig,
+    wire::WireError,
 };
 use opentelemetry_proto::tonic::metrics::v1::ResourceMetrics;
 use prost::Message;
@@ -22,7 +23,7 @@ use self::{
     otlp::{Otlp, OtlpRules},
     sink::{Sink, Translated, Wants},
 };
-use crate::{ha::Stamp, wire::WireError};
+use crate::ha::Stamp;
 
 pub mod cache;
 pub mod exemplar;

@@ -34,3 +34,4 @@ pub mod shutdown;
 pub mod telemetry;
 pub mod tls;
 pub mod verdict;
+pub mod wire;

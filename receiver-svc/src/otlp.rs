@@ -27,9 +27,9 @@ mod plan;
 mod resource;
 mod summary;
 mod time;
-pub(crate) mod wire;
 
 use bytes::Bytes;
+use mesh::wire;
 
 pub use self::resource::Resource;
 

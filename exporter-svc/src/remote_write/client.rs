@@ -14,6 +14,7 @@ use http_body_util::{BodyExt, Limited};
 use mesh::{
     config::remote_write::ProtobufMessage,
     http_client::{HttpClient, HttpClientError},
+    wire::WireError,
 };
 use tokio::time::Instant;
 use tracing::warn;
@@ -23,10 +24,7 @@ use super::{
     piece::{Family, Piece},
     verdict::Answer,
 };
-use crate::{
-    sigv4::{SignError, Signer},
-    wire::WireError,
-};
+use crate::sigv4::{SignError, Signer};
 
 /// Posts requests to one destination.
 #[derive(Debug)]

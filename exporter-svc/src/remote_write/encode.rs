@@ -10,7 +10,7 @@ use prost::Message;
 use proto::v1;
 
 use super::piece::{Family, Mark, Piece};
-use crate::wire::{self, Field, Fields, WireError};
+use mesh::wire::{self, Field, Fields, WireError};
 
 /// A `prometheus.WriteRequest` of these pieces.
 pub fn v1(pieces: &[&Piece]) -> Vec<u8> {
@@ -46,14 +46,14 @@ pub fn v2(pieces: &[&Piece]) -> Result<Vec<u8>, WireError> {
             one.clear();
             series(&mut one, &mut symbols, encoded, mark)?;
             if let Some(family) = piece.families.get(mark.family as usize) {
-                wire::put_bytes(&mut one, 5, &symbols.metadata(family));
+                wire::put_bytes(5, &symbols.metadata(family), &mut one);
             }
-            wire::put_bytes(&mut all, 5, &one);
+            wire::put_bytes(5, &one, &mut all);
         }
     }
     let mut request = Vec::with_capacity(all.len() + symbols.bytes);
     for symbol in &symbols.table {
-        wire::put_bytes(&mut request, 4, symbol);
+        wire::put_bytes(4, symbol, &mut request);
     }
     request.extend_from_slice(&all);
     Ok(request)
@@ -100,7 +100,7 @@ impl<'a> Symbols<'a> {
         }
         for text in [name, value] {
             let place = self.place(text);
-            wire::put_varint(refs, place);
+            wire::put_varint(place, refs);
         }
         Ok(())
     }
@@ -108,10 +108,10 @@ impl<'a> Symbols<'a> {
     fn metadata(&mut self, family: &'a Family) -> Vec<u8> {
         let mut out = Vec::new();
         // Types have the same numbers in both versions.
-        wire::put_int64(&mut out, 1, (family.metric_type as i32).into());
+        wire::put_implicit_int64(1, (family.metric_type as i32).into(), &mut out);
         for (number, text) in [(3, &family.help), (4, &family.unit)] {
             let place = self.place(text.as_bytes());
-            wire::put_int64(&mut out, number, place as i64);
+            wire::put_implicit_int64(number, place as i64, &mut out);
         }
         out
     }
@@ -129,13 +129,13 @@ fn series<'a>(
     for field in fields.iter().filter(|field| field.number == 1) {
         symbols.label(&mut refs, field.bytes()?)?;
     }
-    wire::put_bytes(out, 1, &refs);
+    wire::put_bytes(1, &refs, out);
     for field in &fields {
         let bytes = field.bytes()?;
         match field.number {
             2 => counted_since(out, 2, bytes, 3, mark.start_ms),
             4 => counted_since(out, 3, bytes, 17, mark.start_ms),
-            3 => wire::put_bytes(out, 4, &exemplar(symbols, bytes)?),
+            3 => wire::put_bytes(4, &exemplar(symbols, bytes)?, out),
             _ => {}
         }
     }
@@ -146,8 +146,8 @@ fn series<'a>(
 /// and, behind them, when it started to count.
 fn counted_since(out: &mut Vec<u8>, number: u32, fields: &[u8], since: u32, start_ms: i64) {
     let mut start = Vec::new();
-    wire::put_int64(&mut start, since, start_ms);
-    wire::put_len(out, number, fields.len() + start.len());
+    wire::put_implicit_int64(since, start_ms, &mut start);
+    wire::put_header(number, fields.len() + start.len(), out);
     out.extend_from_slice(fields);
     out.extend_from_slice(&start);
 }
@@ -164,7 +164,7 @@ fn exemplar<'a>(symbols: &mut Symbols<'a>, encoded: &'a [u8]) -> Result<Vec<u8>,
         }
     }
     let mut out = Vec::new();
-    wire::put_bytes(&mut out, 1, &refs);
+    wire::put_bytes(1, &refs, &mut out);
     out.extend_from_slice(&rest);
     Ok(out)
 }

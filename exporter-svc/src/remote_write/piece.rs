@@ -10,7 +10,7 @@ use std::{collections::HashMap, hash::BuildHasherDefault, sync::Arc};
 
 use proto::v1::metric_metadata::MetricType;
 
-use crate::wire;
+use mesh::wire;
 
 /// How large a request may become.
 #[derive(Clone, Copy, Debug)]
@@ -189,7 +189,7 @@ impl Piece {
 
     fn push(&mut self, series: SeriesRef<'_>, sample: Sample<'_>, family: Option<&Arc<Family>>) {
         let len = series.labels.len() + sample.fields.len();
-        wire::put_len(&mut self.bytes, 1, len);
+        wire::put_header(1, len, &mut self.bytes);
         self.bytes.extend_from_slice(series.labels);
         self.bytes.extend_from_slice(sample.fields);
         self.units += u64::from(sample.counted);
@@ -226,7 +226,7 @@ impl Rendered {
     pub fn new<'a>(labels: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
         let mut encoded = Vec::with_capacity(256);
         for (name, value) in labels {
-            wire::put_label(&mut encoded, 1, name, value);
+            put_label(name, value, &mut encoded);
         }
         let hash = SeriesRef::new(&encoded).hash;
         let labels = encoded.into_boxed_slice();
@@ -269,6 +269,14 @@ impl std::hash::Hasher for TakeAsIs {
     fn finish(&self) -> u64 {
         self.0
     }
+}
+
+/// Appends a `Label` as field 1.
+fn put_label(name: &str, value: &str, out: &mut Vec<u8>) {
+    let len = wire::bytes_len(1, name.len()) + wire::bytes_len(2, value.len());
+    wire::put_header(1, len, out);
+    wire::put_bytes(1, name.as_bytes(), out);
+    wire::put_bytes(2, value.as_bytes(), out);
 }
 
 #[cfg(test)]

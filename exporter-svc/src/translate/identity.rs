@@ -8,6 +8,7 @@
 //! relabeled goes through [`super::cache`]. The tests' `oracle` says the same in
 //! prost's types.
 
+use mesh::wire::{Field, Fields, WireError};
 use opentelemetry_proto::tonic::metrics::v1::Exemplar;
 use prost::Message;
 use proto::v1;
@@ -17,10 +18,7 @@ use self::{
     series::{Kind, Lookup},
 };
 use super::{cache::RenderCache, exemplar, sink::Sink};
-use crate::{
-    ha::Stamp,
-    wire::{Field, Fields, WireError},
-};
+use crate::ha::Stamp;
 
 mod direct;
 mod histogram;

@@ -6,13 +6,11 @@ use std::{sync::Arc, time::Duration};
 use mesh::{
     clock::Clock,
     verdict::{Reason, Verdict},
+    wire,
 };
 use proto::v1;
 
-use crate::{
-    remote_write::piece::{Cutter, Family, Piece, RequestLimits, Sample, SeriesRef},
-    wire,
-};
+use crate::remote_write::piece::{Cutter, Family, Piece, RequestLimits, Sample, SeriesRef};
 
 /// Which native histograms a destination takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,9 +134,9 @@ impl Sink {
             0 => 0,
             time_ms => 1 + wire::varint_len(time_ms as u64),
         };
-        wire::put_len(&mut self.fields, 2, value_len + time_len);
-        wire::put_double(&mut self.fields, 1, value);
-        wire::put_int64(&mut self.fields, 2, times.time_ms);
+        wire::put_header(2, value_len + time_len, &mut self.fields);
+        wire::put_implicit_double(1, value, &mut self.fields);
+        wire::put_implicit_int64(2, times.time_ms, &mut self.fields);
         self.put_exemplars(exemplars);
         self.push(series, times, counted);
     }
@@ -154,13 +152,13 @@ impl Sink {
         histogram.timestamp = times.time_ms;
         self.fields.clear();
         self.put_exemplars(exemplars);
-        wire::put_bytes(&mut self.fields, 4, &histogram.encode_exactly());
+        wire::put_bytes(4, &histogram.encode_exactly(), &mut self.fields);
         self.push(series, times, true);
     }
 
     fn put_exemplars(&mut self, exemplars: &[v1::Exemplar]) {
         for exemplar in exemplars {
-            wire::put_bytes(&mut self.fields, 3, &exemplar.encode_exactly());
+            wire::put_bytes(3, &exemplar.encode_exactly(), &mut self.fields);
         }
     }
 

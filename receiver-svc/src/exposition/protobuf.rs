@@ -8,15 +8,15 @@
 mod histogram;
 mod message;
 mod series;
-mod wire;
 
 use std::borrow::Cow;
+
+use mesh::wire::{self, Fields};
 
 use self::{
     histogram::{Bucket, Exemplars, HistogramMessage},
     message::{Family, MessageError, Metric, Number, Summary},
     series::{Part, SeriesKey},
-    wire::Fields,
 };
 use super::{
     Entry, Exemplar, Histogram, HistogramSeries, MetricType, ParseError, Parser, ParserOptions,
@@ -128,7 +128,7 @@ impl<'a> ProtobufParser<'a> {
 
     fn next_family(&mut self) -> Result<Option<Event>, MessageError> {
         self.families += 1;
-        let message = wire::delimited(&mut self.rest)?;
+        let message = wire::take_delimited(&mut self.rest)?;
         let Some(family) = Family::read(message)? else {
             return Ok(None);
         };

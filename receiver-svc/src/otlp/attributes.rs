@@ -5,8 +5,7 @@
 //! in fields of other numbers.
 
 use mesh::labels::{Labels, METRIC_NAME};
-
-use super::wire::{self, LEN};
+use mesh::wire::{self, Fields};
 
 /// `NumberDataPoint.attributes` and `SummaryDataPoint.attributes`.
 pub(crate) const NUMBER_ATTRIBUTES: u32 = 7;
@@ -32,11 +31,9 @@ pub(crate) fn encode(labels: &Labels, out: &mut Vec<u8>) {
 pub(crate) fn put(field: u32, name: &str, value: &str, out: &mut Vec<u8>) {
     let any = wire::bytes_len(STRING, value.len());
     let pair = wire::bytes_len(KEY, name.len()) + wire::bytes_len(VALUE, any);
-    wire::put_key(field, LEN, out);
-    wire::put_varint(pair as u64, out);
+    wire::put_header(field, pair, out);
     wire::put_bytes(KEY, name.as_bytes(), out);
-    wire::put_key(VALUE, LEN, out);
-    wire::put_varint(any as u64, out);
+    wire::put_header(VALUE, any, out);
     wire::put_bytes(STRING, value.as_bytes(), out);
 }
 
@@ -47,7 +44,7 @@ pub(crate) fn put_len(field: u32, name: &str, value: &str) -> usize {
     wire::bytes_len(field, pair)
 }
 
-/// Copies encoded attributes, as fields of another number below 16.
+/// Copies encoded attributes, as fields of another number.
 pub(crate) fn put_as(field: u32, attributes: &[u8], out: &mut Vec<u8>) {
     for pair in pairs(attributes) {
         wire::put_bytes(field, pair, out);
@@ -57,20 +54,18 @@ pub(crate) fn put_as(field: u32, attributes: &[u8], out: &mut Vec<u8>) {
 /// Names and values of encoded attributes.
 pub(crate) fn decode(attributes: &[u8]) -> impl Iterator<Item = (&str, &str)> {
     pairs(attributes).map(|pair| {
-        let (name, value) = wire::take_field(pair);
-        let (any, _) = wire::take_field(value);
-        let (text, _) = wire::take_field(any);
+        let mut fields = pairs(pair);
+        let name = fields.next().unwrap_or_default();
+        let any = fields.next().unwrap_or_default();
+        let text = pairs(any).next().unwrap_or_default();
         let text_of = |bytes| std::str::from_utf8(bytes).unwrap_or_default();
         (text_of(name), text_of(text))
     })
 }
 
-fn pairs(mut attributes: &[u8]) -> impl Iterator<Item = &[u8]> {
-    std::iter::from_fn(move || {
-        let pair;
-        (pair, attributes) = (!attributes.is_empty()).then(|| wire::take_field(attributes))?;
-        Some(pair)
-    })
+/// The fields of bytes in what [`put`] wrote, which has no others.
+fn pairs(encoded: &[u8]) -> impl Iterator<Item = &[u8]> {
+    Fields::new(encoded).filter_map(|field| field.ok()?.bytes().ok())
 }
 
 #[cfg(test)]

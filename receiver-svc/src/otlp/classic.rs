@@ -1,10 +1,12 @@
 //! Classic histograms, each a `HistogramDataPoint`.
 
+use mesh::wire;
+
 use super::{
     attributes::{self, HISTOGRAM_ATTRIBUTES},
     exemplar,
     grouping::{self, Group},
-    number, wire,
+    number,
 };
 use crate::{
     exposition::Exemplar,

@@ -1,6 +1,8 @@
 //! Exemplars.
 
-use super::{attributes, time, wire};
+use mesh::wire;
+
+use super::{attributes, time};
 use crate::exposition;
 
 /// `Exemplar.filtered_attributes`.

@@ -1,6 +1,8 @@
 //! Metrics: what stands before and behind the data points.
 
-use super::{attributes, wire};
+use mesh::wire::{self, FieldType};
+
+use super::attributes;
 use crate::{exposition::MetricType, scrape::Metadata};
 
 /// What the points of a metric are.
@@ -65,11 +67,11 @@ impl Kind {
     fn tail(self) -> Vec<u8> {
         let mut tail = Vec::new();
         if !matches!(self, Self::Gauge | Self::Summary) {
-            wire::put_key(TEMPORALITY, wire::VARINT, &mut tail);
+            wire::put_key(TEMPORALITY, FieldType::Varint, &mut tail);
             wire::put_varint(CUMULATIVE, &mut tail);
         }
         if self == Self::Sum(true) {
-            wire::put_key(IS_MONOTONIC, wire::VARINT, &mut tail);
+            wire::put_key(IS_MONOTONIC, FieldType::Varint, &mut tail);
             wire::put_varint(1, &mut tail);
         }
         tail

@@ -1,12 +1,13 @@
 //! Native histograms: points of OTLP's kinds where they say the same, and
 //! otherwise bytes in an attribute.
 
+use mesh::wire::{self, FieldType};
 use proto::v1::{self, histogram};
 
 use super::{
     HISTOGRAM_ATTRIBUTE,
     attributes::{self, EXPONENTIAL_ATTRIBUTES, HISTOGRAM_ATTRIBUTES, NUMBER_ATTRIBUTES},
-    exemplar, number, wire,
+    exemplar, number,
 };
 use crate::{
     exposition::{Counts, Exemplar, Histogram, Span},
@@ -124,8 +125,8 @@ fn put_exponential(
     number::put_times(sample, out);
     wire::put_fixed64(COUNT, *count, out);
     wire::put_double(SUM, histogram.sum, out);
-    wire::put_key(SCALE, wire::VARINT, out);
-    wire::put_varint(zigzag(histogram.schema), out);
+    wire::put_key(SCALE, FieldType::Varint, out);
+    wire::put_varint(wire::zigzag(histogram.schema), out);
     wire::put_fixed64(ZERO_COUNT, *zero_count, out);
     put_side(POSITIVE, &histogram.positive_spans, positive_deltas, out);
     put_side(NEGATIVE, &histogram.negative_spans, negative_deltas, out);
@@ -144,9 +145,9 @@ fn put_side(field: u32, spans: &[Span], deltas: &[i64], out: &mut Vec<u8>) {
         wire::put_varint(count, &mut packed);
     }
     let mut buckets = Vec::with_capacity(packed.len() + 16);
-    wire::put_key(OFFSET, wire::VARINT, &mut buckets);
+    wire::put_key(OFFSET, FieldType::Varint, &mut buckets);
     // A bucket of OTLP has the index of the lower bound, not of the upper.
-    wire::put_varint(zigzag(first - 1), &mut buckets);
+    wire::put_varint(wire::zigzag(first - 1), &mut buckets);
     wire::put_bytes(COUNTS, &packed, &mut buckets);
     wire::put_bytes(field, &buckets, out);
 }
@@ -215,10 +216,6 @@ fn listed(spans: &[Span], deltas: &[i64]) -> Option<(i32, Vec<u64>)> {
         *counts.get_mut(at)? = u64::try_from(count).ok().filter(|count| *count > 0)?;
     }
     Some((first.offset, counts))
-}
-
-fn zigzag(value: i32) -> u64 {
-    u64::from((value << 1 ^ value >> 31) as u32)
 }
 
 fn put_attribute(histogram: &Histogram, out: &mut Vec<u8>) {

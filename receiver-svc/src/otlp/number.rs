@@ -1,6 +1,8 @@
 //! Samples that stand for themselves, each a `NumberDataPoint`.
 
-use super::{exemplar, time, wire};
+use mesh::wire::{self, FieldType};
+
+use super::{exemplar, time};
 use crate::{
     exposition::Exemplar,
     scrape::sample::{Sample, SampleValue},
@@ -37,7 +39,7 @@ pub(super) fn put(attributes: &[u8], sample: &Sample, exemplars: &[Exemplar], ou
     match &sample.value {
         SampleValue::Float(value) => wire::put_double(AS_DOUBLE, *value, out),
         SampleValue::Stale => {
-            wire::put_key(FLAGS, wire::VARINT, out);
+            wire::put_key(FLAGS, FieldType::Varint, out);
             wire::put_varint(NO_RECORDED_VALUE, out);
         }
         // For stock readers; who knows better finds the histogram elsewhere.

@@ -2,11 +2,13 @@
 
 use std::ops::Range;
 
+use mesh::wire;
+
 use super::{
     classic,
     grouping::{self, Fate, Group, Member},
     metric::{self, DATA_POINTS, Kind},
-    native, number, summary, wire,
+    native, number, summary,
 };
 use crate::{
     exposition::MetricType,

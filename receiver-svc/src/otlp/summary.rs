@@ -1,8 +1,10 @@
 //! Summaries, each a `SummaryDataPoint`.
 
+use mesh::wire;
+
 use super::{
     grouping::{self, Group},
-    number, wire,
+    number,
 };
 use crate::scrape::{cache::Role, sample::Sample};
 

@@ -6,11 +6,9 @@
 //! attribute is not a string, another sender sorts otherwise) the point is left to
 //! the slower way.
 
-use crate::{
-    ha::REPLICA,
-    remote_write::piece::SeriesRef,
-    wire::{self, Fields, WireError},
-};
+use mesh::wire::{self, Fields, WireError};
+
+use crate::{ha::REPLICA, remote_write::piece::SeriesRef};
 
 /// A label that is merged in: its name, and its value in two parts.
 pub(super) type Extra<'a> = (&'a str, [&'a str; 2]);
@@ -168,10 +166,10 @@ fn put(out: &mut Vec<u8>, name: &str, [head, tail]: [&str; 2]) {
         out.extend_from_slice(name.as_bytes());
         out.extend_from_slice(&[VALUE, value as u8]);
     } else {
-        let len = |text: usize| 1 + wire::varint_len(text as u64) + text;
-        wire::put_len(out, 1, len(name.len()) + len(value));
-        wire::put_bytes(out, 1, name.as_bytes());
-        wire::put_len(out, 2, value);
+        let len = wire::bytes_len(1, name.len()) + wire::bytes_len(2, value);
+        wire::put_header(1, len, out);
+        wire::put_bytes(1, name.as_bytes(), out);
+        wire::put_header(2, value, out);
     }
     out.extend_from_slice(head.as_bytes());
     out.extend_from_slice(tail.as_bytes());

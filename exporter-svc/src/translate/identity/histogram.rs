@@ -1,6 +1,9 @@
 //! Histograms of the scraped path, classic and native.
 
-use mesh::verdict::Reason;
+use mesh::{
+    verdict::Reason,
+    wire::{Fields, WireError},
+};
 use opentelemetry_proto::tonic::metrics::v1::exponential_histogram_data_point::Buckets;
 use prost::Message;
 use proto::v1;
@@ -10,12 +13,9 @@ use super::{
     metric::{Metric, Point},
     series::Kind,
 };
-use crate::{
-    translate::{
-        exponential::{self, CUSTOM_BUCKETS, Exponential},
-        sink::NativeHistograms,
-    },
-    wire::{Fields, WireError},
+use crate::translate::{
+    exponential::{self, CUSTOM_BUCKETS, Exponential},
+    sink::NativeHistograms,
 };
 
 // === impl Identity ===

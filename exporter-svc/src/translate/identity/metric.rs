@@ -1,12 +1,12 @@
 //! What an encoded `Metric` says before its data points, and what all kinds of
 //! data points have.
 
+use mesh::wire::{Fields, WireError};
 use proto::v1::metric_metadata::MetricType;
 
 use crate::{
     remote_write::piece::Family,
     translate::{NO_RECORDED_VALUE, STALE_NAN, sink::Times},
-    wire::{Fields, WireError},
 };
 
 /// The metadata that tells a scraped metric's type.

@@ -1,7 +1,10 @@
 //! The series of a data point, from its encoded attributes.
 
 use foldhash::HashMap;
-use mesh::labels::{BUCKET, LabelsBuilder, METRIC_NAME, QUANTILE};
+use mesh::{
+    labels::{BUCKET, LabelsBuilder, METRIC_NAME, QUANTILE},
+    wire::{Field, Fields, WireError},
+};
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use prost::Message;
 
@@ -10,7 +13,6 @@ use crate::{
     ha::Stamp,
     remote_write::piece::{Rendered, SeriesRef},
     translate::{cache::RenderCache, labels},
-    wire::{Field, Fields, WireError},
 };
 
 /// Makes the series of data points, one point after another.

@@ -1,9 +1,8 @@
 //! Histograms: classic buckets, native buckets, or both in one message.
 
-use super::{
-    message::{self, MessageError},
-    wire::{Fields, WireError},
-};
+use mesh::wire::{Fields, WireError};
+
+use super::message::{self, MessageError};
 use crate::exposition::{Counts, Exemplar, Histogram, Span, classic::ClassicHistogram};
 
 /// A histogram. Its buckets and exemplars are left to be walked.
@@ -62,15 +61,15 @@ impl<'a> HistogramMessage<'a> {
             ..Self::default()
         };
         let mut fields = fields;
-        while let Some(field) = fields.next()? {
+        while let Some(field) = fields.next().transpose()? {
             match field.number {
-                1 => it.integer_count = field.unsigned()?,
+                1 => it.integer_count = field.varint()?,
                 2 => it.sum = field.double()?,
                 BUCKET => it.has_buckets = true,
                 4 => it.float_count = field.double()?,
-                5 => it.schema = field.zigzag32()?,
+                5 => it.schema = field.sint32()?,
                 6 => it.zero_threshold = field.double()?,
-                7 => it.zero_count = field.unsigned()?,
+                7 => it.zero_count = field.varint()?,
                 8 => it.zero_count_float = field.double()?,
                 NEGATIVE_SPAN | POSITIVE_SPAN => it.has_spans = true,
                 15 => it.start_timestamp = message::timestamp(field.fields()?)?,
@@ -114,7 +113,7 @@ impl<'a> HistogramMessage<'a> {
             counts: self.no_counts(),
         };
         let mut fields = self.fields;
-        while let Some(field) = fields.next()? {
+        while let Some(field) = fields.next().transpose()? {
             match (field.number, &mut histogram.counts) {
                 (NEGATIVE_SPAN, _) => histogram.negative_spans.push(span(field.fields()?)?),
                 (POSITIVE_SPAN, _) => histogram.positive_spans.push(span(field.fields()?)?),
@@ -123,13 +122,13 @@ impl<'a> HistogramMessage<'a> {
                     Counts::Integer {
                         negative_deltas, ..
                     },
-                ) => field.zigzags(negative_deltas)?,
+                ) => field.sint64s(negative_deltas)?,
                 (
                     13,
                     Counts::Integer {
                         positive_deltas, ..
                     },
-                ) => field.zigzags(positive_deltas)?,
+                ) => field.sint64s(positive_deltas)?,
                 (11, Counts::Float { negative, .. }) => field.doubles(negative)?,
                 (14, Counts::Float { positive, .. }) => field.doubles(positive)?,
                 _ => {}
@@ -187,9 +186,9 @@ impl<'a> Bucket<'a> {
         };
         let (mut bucket, mut integer, mut float) = (Self::default(), 0, 0.0);
         let mut fields = field.fields()?;
-        while let Some(field) = fields.next()? {
+        while let Some(field) = fields.next().transpose()? {
             match field.number {
-                1 => integer = field.unsigned()?,
+                1 => integer = field.varint()?,
                 2 => bucket.upper_bound = field.double()?,
                 3 => bucket.exemplar = Some(field.fields()?),
                 4 => float = field.double()?,
@@ -245,10 +244,10 @@ fn span(mut fields: Fields<'_>) -> Result<Span, WireError> {
         offset: 0,
         length: 0,
     };
-    while let Some(field) = fields.next()? {
+    while let Some(field) = fields.next().transpose()? {
         match field.number {
-            1 => span.offset = field.zigzag32()?,
-            2 => span.length = field.unsigned()? as u32,
+            1 => span.offset = field.sint32()?,
+            2 => span.length = field.varint()? as u32,
             _ => {}
         }
     }

@@ -1,6 +1,7 @@
 //! The messages of `io.prometheus.client`, besides histograms.
 
-use super::wire::{Fields, WireError};
+use mesh::wire::{Fields, WireError};
+
 use crate::exposition::{Exemplar, MetricType, classic::ClassicError, histogram::IndexError};
 
 /// A metric family. Its metrics are left to be walked.
@@ -40,7 +41,7 @@ pub(super) struct Summary {
 }
 
 /// A family that is none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum MessageError {
     #[error(transparent)]
     Wire(#[from] WireError),
@@ -76,11 +77,11 @@ impl<'a> Family<'a> {
         };
         let (mut kind, mut is_empty) = (0, true);
         let mut fields = metrics;
-        while let Some(field) = fields.next()? {
+        while let Some(field) = fields.next().transpose()? {
             match field.number {
                 1 => family.name = field.text()?,
                 2 => family.help = field.text()?,
-                3 => kind = field.unsigned()?,
+                3 => kind = field.varint()?,
                 Self::METRIC => is_empty = false,
                 5 => family.unit = field.text()?,
                 _ => {}
@@ -113,10 +114,10 @@ impl<'a> Metric<'a> {
             ..Self::default()
         };
         let mut fields = fields;
-        while let Some(field) = fields.next()? {
+        while let Some(field) = fields.next().transpose()? {
             match field.number {
                 number if number == value => metric.value = field.fields()?,
-                6 => metric.timestamp = field.unsigned()? as i64,
+                6 => metric.timestamp = field.varint()? as i64,
                 _ => {}
             }
         }
@@ -135,7 +136,7 @@ impl<'a> Number<'a> {
     /// Reads a counter, gauge or untyped metric.
     pub(super) fn read(mut fields: Fields<'a>) -> Result<Self, WireError> {
         let mut number = Self::default();
-        while let Some(field) = fields.next()? {
+        while let Some(field) = fields.next().transpose()? {
             match field.number {
                 1 => number.value = field.double()?,
                 2 => number.exemplar = Some(field.fields()?),
@@ -154,9 +155,9 @@ impl Summary {
 
     pub(super) fn read(mut fields: Fields<'_>) -> Result<Self, WireError> {
         let mut summary = Self::default();
-        while let Some(field) = fields.next()? {
+        while let Some(field) = fields.next().transpose()? {
             match field.number {
-                1 => summary.count = field.unsigned()?,
+                1 => summary.count = field.varint()?,
                 2 => summary.sum = field.double()?,
                 4 => summary.start_timestamp = timestamp(field.fields()?)?,
                 _ => {}
@@ -181,7 +182,7 @@ fn metric_type(kind: u64) -> Result<MetricType, MessageError> {
 /// A quantile and its value.
 pub(super) fn quantile(mut fields: Fields<'_>) -> Result<(f64, f64), WireError> {
     let (mut quantile, mut value) = (0.0, 0.0);
-    while let Some(field) = fields.next()? {
+    while let Some(field) = fields.next().transpose()? {
         match field.number {
             1 => quantile = field.double()?,
             2 => value = field.double()?,
@@ -198,7 +199,7 @@ pub(super) fn exemplar(fields: Fields<'_>) -> Result<Exemplar, WireError> {
         exemplar.labels.push((name.to_owned(), value.to_owned()));
     }
     let mut fields = fields;
-    while let Some(field) = fields.next()? {
+    while let Some(field) = fields.next().transpose()? {
         match field.number {
             2 => exemplar.value = field.double()?,
             3 => exemplar.timestamp = Some(milliseconds(field.fields()?)?),
@@ -216,10 +217,10 @@ pub(super) fn timestamp(fields: Fields<'_>) -> Result<Option<i64>, WireError> {
 /// The milliseconds of a `google.protobuf.Timestamp`.
 fn milliseconds(mut fields: Fields<'_>) -> Result<i64, WireError> {
     let (mut seconds, mut nanos) = (0_i64, 0_i64);
-    while let Some(field) = fields.next()? {
+    while let Some(field) = fields.next().transpose()? {
         match field.number {
-            1 => seconds = field.unsigned()? as i64,
-            2 => nanos = i64::from(field.unsigned()? as i32),
+            1 => seconds = field.varint()? as i64,
+            2 => nanos = i64::from(field.varint()? as i32),
             _ => {}
         }
     }
@@ -238,7 +239,7 @@ fn labels<'a>(
 
 fn label(mut fields: Fields<'_>) -> Result<(&str, &str), WireError> {
     let (mut name, mut value) = ("", "");
-    while let Some(field) = fields.next()? {
+    while let Some(field) = fields.next().transpose()? {
         match field.number {
             1 => name = field.text()?,
             2 => value = field.text()?,

@@ -226,6 +226,6 @@ fn errors_tell_the_family_and_what_was_expected() {
     );
     assert_eq!(
         after_good(vec![200, 1]),
-        "metric family 2: expected more bytes, found the end of the message"
+        "metric family 2: expected a message of 200 bytes, found the end"
     );
 }

@@ -1,9 +1,7 @@
-//! Protobuf over borrowed bytes: reading field by field, writing field by field.
+//! Reading: a message as its fields, one after the other, without a copy.
 //!
-//! The way from OTLP bytes to remote-write bytes decides what an exporter costs,
-//! and building a tree of small strings for every sample would be most of it.
-//! [`Fields`] walks a message and hands out slices of it; the `put_*` functions
-//! append fields to a buffer.
+//! Decoded into structs, a message of a few bytes could ask for many times its
+//! size in memory; walked like this it asks for none.
 
 /// Bytes that are not a protobuf message, or not the one expected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -11,9 +9,12 @@ pub enum WireError {
     /// The message ends inside a field.
     #[error("the message ends inside field {0}")]
     Truncated(u32),
-    /// A varint of more than ten bytes.
-    #[error("a varint of more than ten bytes")]
+    /// A varint of more than ten bytes, or one that is cut off.
+    #[error("a varint that does not end")]
     Varint,
+    /// A message that is shorter than its length says.
+    #[error("expected a message of {0} bytes, found the end")]
+    Length(u64),
     /// A field number of 0, or one above the largest.
     #[error("field number {0} is out of range")]
     FieldNumber(u64),
@@ -34,15 +35,16 @@ pub enum WireError {
         expected: &'static str,
     },
     /// A string that is not UTF-8.
-    #[error("field {0} is not UTF-8")]
+    #[error("expected UTF-8 in field {0}")]
     Utf8(u32),
     /// A nested message that is broken.
     #[error(transparent)]
     Message(#[from] prost::DecodeError),
 }
 
-/// The fields of one message, in the order they were written.
-#[derive(Clone, Debug)]
+/// The fields of one message, in the order they were written. A copy of it walks
+/// them again.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Fields<'a> {
     rest: &'a [u8],
 }
@@ -80,6 +82,15 @@ impl<'a> Fields<'a> {
     /// Walks `message`.
     pub fn new(message: &'a [u8]) -> Self {
         Self { rest: message }
+    }
+
+    /// The next field of this number, or `None` where there are no more.
+    ///
+    /// # Errors
+    /// Where the message is broken before it.
+    pub fn next_of(&mut self, number: u32) -> Result<Option<Field<'a>>, WireError> {
+        self.find(|field| !matches!(field, Ok(field) if field.number != number))
+            .transpose()
     }
 
     fn read(&mut self) -> Result<Field<'a>, WireError> {
@@ -192,12 +203,13 @@ impl<'a> Field<'a> {
         }
     }
 
-    /// A `sint32`.
+    /// A `sint32`. More bits are cut off, as every decoder does.
     ///
     /// # Errors
     /// Where the field has another wire type.
     pub fn sint32(&self) -> Result<i32, WireError> {
-        self.varint().map(|v| unzigzag(v) as i32)
+        self.varint()
+            .map(|value| unzigzag(u64::from(value as u32)) as i32)
     }
 
     /// A Unix time in nanoseconds as milliseconds.
@@ -209,24 +221,29 @@ impl<'a> Field<'a> {
         self.fixed64().map(|nanos| (nanos / 1_000_000) as i64)
     }
 
-    /// Adds the values of a repeated 64-bit field, packed or not.
+    /// A nested message.
+    ///
+    /// # Errors
+    /// Where the field has another wire type.
+    pub fn fields(&self) -> Result<Fields<'a>, WireError> {
+        self.bytes().map(Fields::new)
+    }
+
+    /// Adds the values of a repeated `fixed64`, packed or not.
     ///
     /// # Errors
     /// Where the field has another wire type or its length is no multiple of
     /// eight.
     pub fn fixed64s(&self, out: &mut Vec<u64>) -> Result<(), WireError> {
-        match self.value {
-            Value::Fixed64(value) => out.push(value),
-            Value::Bytes(packed) => {
-                let (chunks, rest) = packed.as_chunks::<8>();
-                if !rest.is_empty() {
-                    return Err(WireError::Truncated(self.number));
-                }
-                out.extend(chunks.iter().map(|chunk| u64::from_le_bytes(*chunk)));
-            }
-            _ => return Err(self.mismatch("a list of eight-byte values")),
-        }
-        Ok(())
+        self.each_fixed64(|value| out.push(value))
+    }
+
+    /// Adds the values of a repeated `double`, packed or not.
+    ///
+    /// # Errors
+    /// As [`Self::fixed64s`].
+    pub fn doubles(&self, out: &mut Vec<f64>) -> Result<(), WireError> {
+        self.each_fixed64(|value| out.push(f64::from_bits(value)))
     }
 
     /// Adds the values of a repeated varint field, packed or not.
@@ -234,12 +251,41 @@ impl<'a> Field<'a> {
     /// # Errors
     /// Where the field has another wire type or ends inside a varint.
     pub fn varints(&self, out: &mut Vec<u64>) -> Result<(), WireError> {
+        self.each_varint(|value| out.push(value))
+    }
+
+    /// Adds the values of a repeated `sint64`, packed or not.
+    ///
+    /// # Errors
+    /// As [`Self::varints`].
+    pub fn sint64s(&self, out: &mut Vec<i64>) -> Result<(), WireError> {
+        self.each_varint(|value| out.push(unzigzag(value)))
+    }
+
+    fn each_fixed64(&self, mut take: impl FnMut(u64)) -> Result<(), WireError> {
         match self.value {
-            Value::Varint(value) => out.push(value),
+            Value::Fixed64(value) => take(value),
+            Value::Bytes(packed) => {
+                let (chunks, rest) = packed.as_chunks::<8>();
+                if !rest.is_empty() {
+                    return Err(WireError::Truncated(self.number));
+                }
+                for chunk in chunks {
+                    take(u64::from_le_bytes(*chunk));
+                }
+            }
+            _ => return Err(self.mismatch("a list of eight-byte values")),
+        }
+        Ok(())
+    }
+
+    fn each_varint(&self, mut take: impl FnMut(u64)) -> Result<(), WireError> {
+        match self.value {
+            Value::Varint(value) => take(value),
             Value::Bytes(mut packed) => {
                 while !packed.is_empty() {
                     let value = take_varint(&mut packed);
-                    out.push(value.ok_or(WireError::Truncated(self.number))?);
+                    take(value.ok_or(WireError::Truncated(self.number))?);
                 }
             }
             _ => return Err(self.mismatch("a list of varints")),
@@ -251,6 +297,20 @@ impl<'a> Field<'a> {
         let number = self.number;
         WireError::Mismatch { number, expected }
     }
+}
+
+/// Splits a length and as many bytes off, as messages in a stream are written.
+///
+/// # Errors
+/// Where `stream` ends before.
+pub fn take_delimited<'a>(stream: &mut &'a [u8]) -> Result<&'a [u8], WireError> {
+    let len = take_varint(stream).ok_or(WireError::Varint)?;
+    let taken = usize::try_from(len)
+        .ok()
+        .and_then(|len| stream.split_at_checked(len));
+    let (taken, rest) = taken.ok_or(WireError::Length(len))?;
+    *stream = rest;
+    Ok(taken)
 }
 
 fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
@@ -267,58 +327,6 @@ fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
 
 fn unzigzag(value: u64) -> i64 {
     (value >> 1) as i64 ^ -((value & 1) as i64)
-}
-
-/// Appends a varint.
-pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
-}
-
-/// How many bytes [`put_varint`] appends.
-pub fn varint_len(value: u64) -> usize {
-    // Seven bits a byte, and one byte even for zero.
-    ((64 - (value | 1).leading_zeros()).div_ceil(7)) as usize
-}
-
-/// Appends a length-delimited field.
-pub fn put_bytes(out: &mut Vec<u8>, number: u32, bytes: &[u8]) {
-    put_len(out, number, bytes.len());
-    out.extend_from_slice(bytes);
-}
-
-/// Appends the key and length of a length-delimited field; its bytes follow.
-pub fn put_len(out: &mut Vec<u8>, number: u32, len: usize) {
-    put_varint(out, u64::from(number << 3 | 2));
-    put_varint(out, len as u64);
-}
-
-/// Appends a `double` field unless it is positive zero, its default.
-pub fn put_double(out: &mut Vec<u8>, number: u32, value: f64) {
-    // By bits: a negative zero is not the default.
-    if value.to_bits() != 0 {
-        put_varint(out, u64::from(number << 3 | 1));
-        out.extend_from_slice(&value.to_le_bytes());
-    }
-}
-
-/// Appends an `int64` field unless it is zero, its default.
-pub fn put_int64(out: &mut Vec<u8>, number: u32, value: i64) {
-    if value != 0 {
-        put_varint(out, u64::from(number << 3));
-        put_varint(out, value as u64);
-    }
-}
-
-/// Appends the fields of a `Label`, framed as field `number`.
-pub fn put_label(out: &mut Vec<u8>, number: u32, name: &str, value: &str) {
-    let inner = |text: &str| 1 + varint_len(text.len() as u64) + text.len();
-    put_len(out, number, inner(name) + inner(value));
-    put_bytes(out, 1, name.as_bytes());
-    put_bytes(out, 2, value.as_bytes());
 }
 
 #[cfg(test)]
@@ -345,20 +353,10 @@ mod tests {
             for field in Fields::new(&label.encode_to_vec()) {
                 prop_assert_eq!(field.unwrap().text().unwrap(), name.as_str());
             }
-        }
-
-        #[test]
-        fn what_is_written_prost_reads(value: f64, timestamp: i64, name in ".*", text in ".*") {
-            let mut series = Vec::new();
-            put_label(&mut series, 1, &name, &text);
-            let mut sample = Vec::new();
-            put_double(&mut sample, 1, value);
-            put_int64(&mut sample, 2, timestamp);
-            put_bytes(&mut series, 2, &sample);
-            let read = v1::TimeSeries::decode(series.as_slice()).unwrap();
-            prop_assert_eq!(&read.labels, &[v1::Label { name, value: text }]);
-            prop_assert_eq!(read.samples[0].value.to_bits(), value.to_bits());
-            prop_assert_eq!(read.samples[0].timestamp, timestamp);
+            let message = label.encode_length_delimited_to_vec();
+            let mut stream = &message[..];
+            prop_assert_eq!(take_delimited(&mut stream), Ok(&label.encode_to_vec()[..]));
+            prop_assert!(stream.is_empty());
         }
 
         #[test]
@@ -366,22 +364,37 @@ mod tests {
             let fields = Fields::new(&bytes);
             prop_assert!(fields.count() <= bytes.len());
         }
-
-        #[test]
-        fn the_length_of_a_varint_is_known(value: u64) {
-            let mut out = Vec::new();
-            put_varint(&mut out, value);
-            prop_assert_eq!(out.len(), varint_len(value));
-        }
     }
 
     #[test]
-    fn a_negative_zero_is_not_the_default() {
-        let mut out = Vec::new();
-        put_double(&mut out, 1, -0.0);
-        assert_eq!(out.len(), 9);
-        put_double(&mut out, 1, 0.0);
-        assert_eq!(out.len(), 9);
+    fn unknown_fields_can_be_passed_over() {
+        let message = [
+            0x08, 0x96, 0x01, // 1: varint 150
+            0x12, 0x02, b'h', b'i', // 2: bytes
+            0x1d, 1, 2, 3, 4, // 3: fixed32
+            0x21, 0, 0, 0, 0, 0, 0, 0xf0, 0x3f, // 4: double 1
+        ];
+        let mut fields = Fields::new(&message);
+        assert_eq!(fields.next().unwrap().unwrap().varint(), Ok(150));
+        assert_eq!(fields.next_of(4).unwrap().unwrap().double(), Ok(1.0));
+        assert_eq!(fields.next_of(4), Ok(None));
+        let text = Fields::new(&message).next_of(2).unwrap().unwrap();
+        assert_eq!(text.text(), Ok("hi"));
+        let error = text.double().unwrap_err();
+        assert_eq!(error.to_string(), "field 2 is not eight bytes wide");
+    }
+
+    #[test]
+    fn packed_and_single_numbers_are_the_same() {
+        let read = |message: &[u8]| {
+            let mut out = Vec::new();
+            for field in Fields::new(message) {
+                field.unwrap().sint64s(&mut out).unwrap();
+            }
+            out
+        };
+        assert_eq!(read(&[0x08, 1, 0x08, 4]), [-1, 2]);
+        assert_eq!(read(&[0x0a, 2, 1, 4]), [-1, 2]);
     }
 
     #[test]
@@ -390,7 +403,11 @@ mod tests {
         assert_eq!(fails(&[0x0a, 5, 1]), WireError::Truncated(1));
         assert_eq!(fails(&[0x11, 1, 2]), WireError::Truncated(2));
         assert_eq!(fails(&[0x00]), WireError::FieldNumber(0));
+        assert_eq!(fails(&[0x80]), WireError::Varint);
         assert_eq!(fails(&[0xff; 11]), WireError::Varint);
+        let huge = [0x0a, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f];
+        assert_eq!(fails(&huge), WireError::Truncated(1));
+        assert_eq!(take_delimited(&mut &[5, 1][..]), Err(WireError::Length(5)));
         assert_eq!(
             fails(&[0x0b]).to_string(),
             "field 1 has wire type 3, expected 0, 1, 2 or 5"

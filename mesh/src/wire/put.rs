@@ -1,0 +1,138 @@
+//! Writing: how long a field will be, and the field.
+
+/// What a field's key says of how its value is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum FieldType {
+    /// A number of variable length.
+    Varint = 0,
+    /// Eight bytes.
+    Fixed64 = 1,
+    /// A length and that many bytes.
+    Delimited = 2,
+}
+
+/// How many bytes a fixed64 or double field of a number below 16 has.
+pub const FIXED64_LEN: usize = 9;
+
+/// How many bytes [`put_varint`] appends.
+pub fn varint_len(value: u64) -> usize {
+    // One byte for every seven bits, and one for zero.
+    (70 - (value | 1).leading_zeros() as usize) / 7
+}
+
+/// How long a field of `len` bytes is, with its key and its length.
+pub fn bytes_len(number: u32, len: usize) -> usize {
+    varint_len(u64::from(number) << 3) + varint_len(len as u64) + len
+}
+
+/// Appends a varint.
+pub fn put_varint(mut value: u64, out: &mut Vec<u8>) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+/// A `sint32` as it is written as a varint.
+pub fn zigzag(value: i32) -> u64 {
+    u64::from((value << 1 ^ value >> 31) as u32)
+}
+
+/// Appends a field's key; its value follows.
+pub fn put_key(number: u32, field_type: FieldType, out: &mut Vec<u8>) {
+    put_varint(u64::from(number << 3 | field_type as u32), out);
+}
+
+/// Appends the key and length of a message, string or packed field; its bytes
+/// follow.
+pub fn put_header(number: u32, len: usize, out: &mut Vec<u8>) {
+    put_key(number, FieldType::Delimited, out);
+    put_varint(len as u64, out);
+}
+
+/// Appends a message, string or packed field.
+pub fn put_bytes(number: u32, bytes: &[u8], out: &mut Vec<u8>) {
+    put_header(number, bytes.len(), out);
+    out.extend_from_slice(bytes);
+}
+
+/// Appends a `fixed64` field.
+pub fn put_fixed64(number: u32, value: u64, out: &mut Vec<u8>) {
+    put_key(number, FieldType::Fixed64, out);
+    out.extend_from_slice(&value.to_le_bytes());
+}
+
+/// Appends a `double` field.
+pub fn put_double(number: u32, value: f64, out: &mut Vec<u8>) {
+    put_fixed64(number, value.to_bits(), out);
+}
+
+/// Appends a `double` field of implicit presence: not where it is its default,
+/// positive zero.
+pub fn put_implicit_double(number: u32, value: f64, out: &mut Vec<u8>) {
+    // By bits: a negative zero is not the default.
+    if value.to_bits() != 0 {
+        put_double(number, value, out);
+    }
+}
+
+/// Appends an `int64` field of implicit presence: not where it is zero.
+pub fn put_implicit_int64(number: u32, value: i64, out: &mut Vec<u8>) {
+    if value != 0 {
+        put_key(number, FieldType::Varint, out);
+        put_varint(value as u64, out);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use prost::Message;
+    use proto::v1;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn lengths_are_those_of_what_is_written(value: u64, number in 1_u32..3000, len in 0_usize..500) {
+            let mut out = Vec::new();
+            put_varint(value, &mut out);
+            prop_assert_eq!(out.len(), varint_len(value));
+            prop_assert_eq!(prost::encoding::decode_varint(&mut &out[..]), Ok(value));
+            out.clear();
+            put_bytes(number, &vec![1; len], &mut out);
+            prop_assert_eq!(out.len(), bytes_len(number, len));
+        }
+
+        #[test]
+        fn prost_reads_what_is_written(value: f64, timestamp: i64, text in ".*", offset: i32) {
+            let mut sample = Vec::new();
+            put_implicit_double(1, value, &mut sample);
+            put_implicit_int64(2, timestamp, &mut sample);
+            let mut series = Vec::new();
+            put_bytes(2, &sample, &mut series);
+            let read = v1::TimeSeries::decode(series.as_slice()).unwrap();
+            prop_assert_eq!(read.samples[0].value.to_bits(), value.to_bits());
+            prop_assert_eq!(read.samples[0].timestamp, timestamp);
+            let mut label = Vec::new();
+            put_bytes(2, text.as_bytes(), &mut label);
+            prop_assert_eq!(v1::Label::decode(label.as_slice()).unwrap().value, text);
+            let mut span = Vec::new();
+            put_key(1, FieldType::Varint, &mut span);
+            put_varint(zigzag(offset), &mut span);
+            prop_assert_eq!(v1::BucketSpan::decode(span.as_slice()).unwrap().offset, offset);
+        }
+    }
+
+    #[test]
+    fn only_a_positive_zero_is_left_out() {
+        let mut out = Vec::new();
+        put_implicit_double(1, -0.0, &mut out);
+        assert_eq!(out.len(), FIXED64_LEN);
+        put_implicit_double(1, 0.0, &mut out);
+        put_implicit_int64(1, 0, &mut out);
+        assert_eq!(out.len(), FIXED64_LEN);
+    }
+}

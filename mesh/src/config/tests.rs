@@ -45,6 +45,25 @@ fn a_mistake_is_named_with_its_place() {
 }
 
 #[test]
+fn a_default_that_is_written_down_is_no_setting() {
+    let text = "scrape_configs:\n- job_name: a\n  kubernetes_sd_configs:\n  - role: pod\n    enable_http2: true\n    follow_redirects: true\n";
+    assert!(parse(text).is_ok());
+    let error = parse(&text.replace("http2: true", "http2: false")).unwrap_err();
+    assert!(error.contains("api_server"), "{error}");
+}
+
+#[test]
+fn a_null_regex_matches_the_empty_text_only() {
+    let text = "scrape_configs:\n- job_name: a\n  relabel_configs:\n  - {regex: null, target_label: b}\n  - {target_label: b}\n";
+    let config = parse(text).unwrap();
+    let rules = config.scrape_configs[0].relabel_configs.iter();
+    let matching: Vec<_> = rules
+        .map(|rule| rule.regex.captures("x").is_some())
+        .collect();
+    assert_eq!(matching, [false, true]);
+}
+
+#[test]
 fn no_secret_is_printed() {
     let text = "remote_write:\n- url: http://h/\n  basic_auth:\n    username: u\n    password: hunter2\n    bogus: x\n";
     assert!(!parse(text).unwrap_err().contains("hunter2"));

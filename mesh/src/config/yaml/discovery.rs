@@ -17,6 +17,7 @@ use crate::{
             AttachMetadata, DiscoveryConfig, DnsConfig, DnsRecord, Ec2Config, FileConfig,
             HttpConfig, KubernetesConfig, KubernetesRole, KubernetesSelector, TargetGroup,
         },
+        http::HttpClientConfig,
         relabel::ValidationScheme,
     },
     labels::Labels,
@@ -308,10 +309,12 @@ impl KubernetesSd {
         let http = self.take_http();
         let api_server = self.api_server.take().filter(|url| !url.is_empty());
         let kubeconfig = self.kubeconfig_file.take().filter(|file| !file.is_empty());
-        let custom = !http.is_default();
+        let http = http.build(context)?;
+        // As in Prometheus, a default that is written down is no setting of one's own.
+        let custom = http != HttpClientConfig::default();
         let config = KubernetesConfig {
             role: role.0,
-            http: http.build(context)?,
+            http,
             api_server: api_server.map(|url| http_url(&url)).transpose()?,
             kubeconfig_file: kubeconfig.map(|file| context.path(file)),
             namespaces: namespaces.names.unwrap_or_default(),

@@ -155,20 +155,6 @@ const RESERVED_HEADERS: [&str; 15] = [
 // === impl Http ===
 
 impl Http {
-    /// Whether no key is given.
-    pub(in crate::config) fn is_default(&self) -> bool {
-        self.basic_auth.is_none()
-            && self.authorization.is_none()
-            && self.oauth2.is_none()
-            && self.bearer_token.is_none()
-            && self.bearer_token_file.is_none()
-            && self.tls_config.is_none()
-            && self.follow_redirects.is_none()
-            && self.enable_http2.is_none()
-            && self.proxy.is_default()
-            && self.http_headers.is_none()
-    }
-
     pub(in crate::config) fn build(
         self,
         context: Context<'_>,

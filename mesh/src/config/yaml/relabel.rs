@@ -1,8 +1,11 @@
 //! Relabeling rules as they are written.
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de::Error};
 
-use super::{List, Problem, build_all, scalar::Text};
+use super::{
+    List, Problem, build_all,
+    scalar::{FromText, Text},
+};
 use crate::{
     config::relabel::{Action, RelabelConfig, ValidationScheme},
     go_regexp::Regexp,
@@ -14,11 +17,27 @@ use crate::{
 pub(in crate::config) struct Rule {
     source_labels: Option<Vec<String>>,
     separator: Option<String>,
+    #[serde(default, deserialize_with = "null_is_empty")]
     regex: Option<Text<Regexp>>,
     modulus: Option<u64>,
     target_label: Option<String>,
     replacement: Option<String>,
     action: Option<Text<Action>>,
+}
+
+/// `regex: null` is the expression that only the empty text matches, as in
+/// Prometheus, not the default one.
+fn null_is_empty<'de, D>(deserializer: D) -> Result<Option<Text<Regexp>>, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    match Option::deserialize(deserializer)? {
+        None => Regexp::from_text("")
+            .map(Text)
+            .map(Some)
+            .map_err(D::Error::custom),
+        given => Ok(given),
+    }
 }
 
 /// Builds the rules of one list; `what` names one of them.

@@ -22,13 +22,6 @@ pub(in crate::config) struct Proxy {
 // === impl Proxy ===
 
 impl Proxy {
-    pub(super) fn is_default(&self) -> bool {
-        self.proxy_url.is_none()
-            && self.no_proxy.is_none()
-            && self.proxy_from_environment.is_none()
-            && self.proxy_connect_header.is_none()
-    }
-
     pub(super) fn build(self) -> Result<ProxyConfig, Problem> {
         let url = self.proxy_url.filter(|url| !url.is_empty());
         let url = url

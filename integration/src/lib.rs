@@ -4,10 +4,11 @@
 //! [`sample_app`] is scraped, [`otel`] pushes, and [`validator`] compares what was
 //! stored. [`mesh`] builds the whole of it from processes ([`child`]), [`in_process`]
 //! parts of it for tests, and
-//! [`demo`] shows it.
+//! [`demo`] shows it. [`conformance`] runs the test cases of others.
 
 pub mod amp;
 pub mod child;
+pub mod conformance;
 pub mod demo;
 pub mod in_process;
 pub mod mesh;

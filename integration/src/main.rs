@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use integration::{child, demo};
+use integration::{child, conformance, demo};
 use mesh::shutdown::Shutdown;
 
 #[global_allocator]
@@ -21,6 +21,8 @@ struct Cli {
 enum Command {
     /// Runs the whole mesh against a sample app and a stand-in for AMP.
     Demo(demo::DemoArgs),
+    /// Runs the test cases of others and prints a table.
+    Conformance(conformance::ConformanceArgs),
     /// Runs a receiver, as a child of the demo.
     #[command(hide = true)]
     Receiver(receiver_svc::Args),
@@ -49,6 +51,7 @@ async fn main() -> ExitCode {
 async fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Demo(args) => demo::run(args, std::env::current_exe()?).await,
+        Command::Conformance(args) => conformance::run(&args),
         Command::Receiver(args) => {
             args.log.init()?;
             let shutdown = Shutdown::on_signals()?;

@@ -143,9 +143,14 @@ impl Metrics {
 
     /// The sum over all series of a name, or of a name with labels as exposed.
     pub fn sum(&self, name: &str) -> f64 {
+        self.sum_where(name, "")
+    }
+
+    /// The sum over those of a name that have this label, as exposed.
+    pub fn sum_where(&self, name: &str, label: &str) -> f64 {
         let of_name = self.0.lines().filter_map(|line| {
             let rest = line.strip_prefix(name)?;
-            rest.starts_with([' ', '{'])
+            (rest.starts_with([' ', '{']) && rest.contains(label))
                 .then(|| rest.rsplit(' ').next()?.parse::<f64>().ok())?
         });
         of_name.sum()
@@ -165,5 +170,6 @@ mod tests {
             (metrics.sum("a_total"), metrics.sum("b"), metrics.sum("c")),
             (5.0, 1.0, 0.0)
         );
+        assert_eq!(metrics.sum_where("a_total", "x=\"2\""), 3.0);
     }
 }

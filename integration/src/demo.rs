@@ -1,14 +1,15 @@
 //! `demo`: the whole mesh against the sample app and the stand-in, with a table of
 //! what becomes of the samples and the validator's verdict.
 
-use std::{path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use anyhow::{Context, bail};
+use mesh::labels::METRIC_NAME;
 use tokio::time::{Instant, sleep};
 
 use crate::{
     amp::{AmpOptions, Outcome, Value},
-    child::Service,
+    child::{Metrics, Service},
     mesh::{CLUSTER, JOB, Mesh, MeshOptions},
     otel::{self, Pusher},
     sample_app::{SCRAPES, SampleAppArgs},
@@ -107,7 +108,10 @@ pub async fn run(args: DemoArgs, program: PathBuf) -> anyhow::Result<()> {
         }
     }
     mesh.stop_senders().await?;
-    let report = validate(&mesh, &pusher)?;
+    let mut report = validate(&mesh, &pusher)?;
+    for (scrape, arrivals) in lost_or_repeated(&mesh) {
+        report.differs(format!("scrape {scrape} arrived {arrivals} times"));
+    }
     print_report(&report);
     if !report.is_good() {
         bail!("{} differences", report.differences.len());
@@ -165,6 +169,24 @@ pub fn validate(mesh: &Mesh, pusher: &Pusher) -> anyhow::Result<Report> {
     Ok(report)
 }
 
+/// Scrapes that did not arrive exactly once, and how often they did. One that was
+/// under way when its receiver stopped may be missing; each group has one owner of
+/// the target, so there are two of those at most.
+fn lost_or_repeated(mesh: &Mesh) -> BTreeMap<usize, usize> {
+    let served = mesh.sample_app.scrapes();
+    let mut arrivals: BTreeMap<usize, usize> = (1..=served).map(|scrape| (scrape, 0)).collect();
+    for arrival in mesh.amp.backend().arrivals() {
+        let scrape = arrival.value.as_float().map(|number| number as usize);
+        let is_counter = arrival.labels.get(METRIC_NAME) == Some(SCRAPES);
+        // One that had to be sent again is one sample to the backend.
+        if is_counter && arrival.outcome != Outcome::Duplicate {
+            *arrivals.entry(scrape.unwrap_or_default()).or_default() += 1;
+        }
+    }
+    arrivals.retain(|scrape, n| *n != 1 && !(*n == 0 && scrape + 2 > served));
+    arrivals
+}
+
 /// The body as the demo's metric_relabel_configs leave it.
 fn relabeled(body: &str) -> String {
     body.replace("code=\"500\"", "code=\"500\",failed=\"yes\"")
@@ -199,7 +221,7 @@ async fn print_table(mesh: &Mesh) {
         "\n{:<14} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}",
         "service", "pushed", "waiting", "stored", "dedup", "rejected", "expired"
     );
-    for service in mesh.services().filter(|s| !s.name.starts_with("exporter")) {
+    for service in mesh.services() {
         println!("{}", row(service).await);
     }
     let totals = mesh.amp.backend().totals();
@@ -219,22 +241,48 @@ async fn row(service: &Service) -> String {
     let Ok(metrics) = service.metrics().await else {
         return format!("{:<14} does not answer", service.name);
     };
-    let prefix = if service.name == "gateway" {
-        "promesh_gateway"
-    } else {
-        "promesh_receiver"
+    let columns = match service.name.split('-').next() {
+        Some("exporter") => exporter_columns(&metrics),
+        Some("gateway") => outbox_columns(&metrics, "promesh_gateway"),
+        _ => outbox_columns(&metrics, "promesh_receiver"),
     };
-    let sum = |name: &str| metrics.sum(&format!("{prefix}_outbox_samples_{name}"));
-    format!(
-        "{:<14} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}",
-        service.name,
-        sum("pushed_total"),
-        sum("waiting"),
-        sum("stored_total"),
-        sum("deduplicated_total"),
-        sum("rejected_total"),
-        sum("expired_total"),
-    )
+    let columns = columns.map(|column| format!("{column:>9}"));
+    format!("{:<14} {}", service.name, columns.join(" "))
+}
+
+/// What a sender's outbox says: pushed, waiting, stored, deduplicated, rejected,
+/// expired.
+fn outbox_columns(metrics: &Metrics, prefix: &str) -> [String; 6] {
+    [
+        "pushed_total",
+        "waiting",
+        "stored_total",
+        "deduplicated_total",
+        "rejected_total",
+        "expired_total",
+    ]
+    .map(|name| metrics.sum(&format!("{prefix}_outbox_samples_{name}")))
+    .map(|samples| samples.to_string())
+}
+
+/// The same of an exporter, which holds nothing: what it received is what its
+/// senders pushed to it, and nothing waits or expires there.
+fn exporter_columns(metrics: &Metrics) -> [String; 6] {
+    let became = |outcome: &str| {
+        let of_outcome = format!("outcome=\"{outcome}\"");
+        let sum = metrics.sum_where("promesh_exporter_samples_total", &of_outcome);
+        sum.to_string()
+    };
+    [
+        metrics
+            .sum("promesh_exporter_samples_received_total")
+            .to_string(),
+        "-".to_owned(),
+        became("stored"),
+        became("deduplicated"),
+        became("rejected"),
+        "-".to_owned(),
+    ]
 }
 
 fn print_report(report: &Report) {

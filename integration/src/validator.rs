@@ -199,13 +199,8 @@ impl Report {
 }
 
 fn number(value: &Value) -> Option<usize> {
-    match value {
-        Value::Float(bits) => {
-            let number = f64::from_bits(*bits);
-            (number >= 1.0 && number.fract() == 0.0).then_some(number as usize)
-        }
-        Value::Histogram(_) => None,
-    }
+    let number = value.as_float()?;
+    (number >= 1.0 && number.fract() == 0.0).then_some(number as usize)
 }
 
 #[cfg(test)]

@@ -77,6 +77,8 @@ async fn receiver(
     let mut flags = in_process::own_ports(&["web"]);
     flags.push(format!("--config.file={}", config.display()));
     flags.push(format!("--exporter.endpoints={endpoints}"));
+    // A backend that does not answer is given up on soon.
+    flags.push("--outbox.deadline=2".to_owned());
     in_process::receiver(&flags).await
 }
 
@@ -96,7 +98,10 @@ async fn counting_app(body: &'static str) -> (String, Arc<AtomicUsize>) {
         counter.fetch_add(1, Ordering::SeqCst);
         ([("content-type", "text/plain; version=0.0.4")], body)
     };
-    let app = axum::Router::new().route("/metrics", axum::routing::get(answer));
+    let never = || std::future::pending::<()>();
+    let app = axum::Router::new()
+        .route("/metrics", axum::routing::get(answer))
+        .route("/never", axum::routing::get(never));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
@@ -106,29 +111,26 @@ async fn counting_app(body: &'static str) -> (String, Arc<AtomicUsize>) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bad_target_is_down_and_the_others_are_not() {
     let (good, garbage) = (app("a 1\n").await, app("what is this\n").await);
-    let missing = format!(
-        "scrape_configs:\n{}{}",
+    let at = |path: &str, name: &str| {
+        job(name, &good).replace("  static", &format!("  metrics_path: {path}\n  static"))
+    };
+    let jobs = [
         job("good", &good),
-        job("garbage", &garbage)
-    ) + &job("missing", &good)
-        .replace("  static", "  metrics_path: /nowhere\n  static");
-    let pair = Pair::start(&missing).await;
-    pair.until(
-        "promesh_receiver_scrape_failures_total{reason=\"parse\"}",
-        1.0,
-    )
-    .await;
-    pair.until(
-        "promesh_receiver_scrape_failures_total{reason=\"http_status\"}",
-        1.0,
-    )
-    .await;
+        job("garbage", &garbage),
+        at("/nowhere", "missing"),
+        at("/never", "slow"),
+    ];
+    let pair = Pair::start(&format!("scrape_configs:\n{}", jobs.concat())).await;
+    for reason in ["parse", "http_status", "timeout"] {
+        let counter = format!("promesh_receiver_scrape_failures_total{{reason=\"{reason}\"}}");
+        pair.until(&counter, 1.0).await;
+    }
     let stored = |job: &str| {
         let selector = format!("up{{job=\"{job}\"}}");
         pair.amp.backend().select(&selector).unwrap()
     };
     let all_stored = async {
-        while ["good", "garbage", "missing"]
+        while ["good", "garbage", "missing", "slow"]
             .iter()
             .any(|job| stored(job).is_empty())
         {
@@ -139,8 +141,8 @@ async fn a_bad_target_is_down_and_the_others_are_not() {
     let up = |job: &str| stored(job)[0].samples[0].value.clone();
     let float = |value: f64| integration::amp::Value::Float(value.to_bits());
     assert_eq!(
-        (up("good"), up("garbage"), up("missing")),
-        (float(1.0), float(0.0), float(0.0))
+        [up("good"), up("garbage"), up("missing"), up("slow")],
+        [1.0, 0.0, 0.0, 0.0].map(float)
     );
     pair.receiver.stop().await.unwrap();
     pair.exporter.stop().await.unwrap();
@@ -155,6 +157,8 @@ async fn a_failing_backend_loses_nothing() {
         Fault::status(403, "no"),
         Fault::throttle(1),
         Fault::status(503, ""),
+        Fault::Hang,
+        Fault::StoreAndHang,
     ];
     pair.amp.backend().faults().next(faults);
     pair.until("promesh_receiver_outbox_samples_stored_total", 12.0)

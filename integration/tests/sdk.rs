@@ -1,7 +1,7 @@
 //! An OpenTelemetry SDK's metrics reach the backend through the gateway.
 
 use integration::{
-    amp::{Amp, AmpOptions, Fault, Outcome, Value},
+    amp::{Amp, AmpOptions, Fault, Outcome},
     in_process,
     otel::{COUNTER, Pusher},
 };
@@ -52,10 +52,7 @@ impl Pushing {
         let series = self.amp.backend().select(selector).unwrap();
         let samples = series.iter().flat_map(|series| &series.samples);
         samples
-            .map(|sample| match sample.value {
-                Value::Float(bits) => f64::from_bits(bits),
-                Value::Histogram(_) => panic!("{selector} is a native histogram"),
-            })
+            .map(|sample| sample.value.as_float().expect(selector))
             .collect()
     }
 }

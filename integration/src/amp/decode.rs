@@ -33,6 +33,18 @@ pub enum Value {
     Histogram(Box<v1::Histogram>),
 }
 
+// === impl Value ===
+
+impl Value {
+    /// The float, where it is one.
+    pub fn as_float(&self) -> Option<f64> {
+        match self {
+            Self::Float(bits) => Some(f64::from_bits(*bits)),
+            Self::Histogram(_) => None,
+        }
+    }
+}
+
 /// Decodes a request body.
 pub(super) fn decode(body: &[u8], content_type: &str) -> anyhow::Result<Incoming> {
     let len = snap::raw::decompress_len(body).context("snappy")?;

@@ -85,7 +85,7 @@ fn a_message_that_claims_to_be_huge_is_refused_at_once() {
     let error = parse(Format::Protobuf, &[0xff, 0xff, 0xff, 0xff, 0x7f]).unwrap_err();
     assert_eq!(
         error,
-        "metric family 1: expected more bytes, found the end of the message"
+        "metric family 1: expected a message of 34359738367 bytes, found the end"
     );
 }
 

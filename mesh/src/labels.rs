@@ -4,6 +4,8 @@ use std::fmt;
 
 /// The label that holds a series' metric name.
 pub const METRIC_NAME: &str = "__name__";
+/// The label of a target's host and port.
+pub const ADDRESS: &str = "__address__";
 /// The job a target was configured under.
 pub const JOB: &str = "job";
 /// The target's `host:port`, unless relabeled.

@@ -11,6 +11,7 @@
 //! static  ─▶ Groups ─┘
 //! ```
 
+mod dns;
 mod file;
 mod groups;
 mod http;
@@ -25,7 +26,7 @@ use mesh::config::{
 use tokio::{
     sync::{Notify, watch},
     task::AbortHandle,
-    time::sleep,
+    time::{Interval, MissedTickBehavior, interval, sleep},
 };
 
 pub use groups::Groups;
@@ -188,6 +189,7 @@ impl Discovery {
                 let http = http::Http::new(*config).map_err(|e| failed(e.into()))?;
                 tokio::spawn(http.run(groups, metrics))
             }
+            DiscoveryConfig::Dns(config) => tokio::spawn(dns::run(config, groups, metrics)),
             other => {
                 return Err(DiscoveryError::Unsupported {
                     job: job.to_owned(),
@@ -228,6 +230,14 @@ async fn publish(shared: Arc<Shared>, update_interval: Duration) {
         shared.published.send_replace(Arc::new(jobs));
         sleep(update_interval).await;
     }
+}
+
+/// Ticks at once and then at every interval. A refresh that takes longer is followed
+/// by the next one, not by all those that it missed.
+fn refresh(every: Duration) -> Interval {
+    let mut ticks = interval(every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    ticks
 }
 
 /// The key of a mechanism in a configuration file.

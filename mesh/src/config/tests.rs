@@ -37,6 +37,14 @@ fn a_mistake_is_named_with_its_place() {
             "scrape_configs:\n- job_name: a\n  scrape_timeout: 2m\n",
             "p.yml:2:3: scrape timeout greater than scrape interval",
         ),
+        (
+            "scrape_configs:\n- job_name: a\n  dns_sd_configs:\n  - {names: [x], refresh_interval: 0s}\n",
+            "p.yml:4:5: refresh_interval is 0, expected some time",
+        ),
+        (
+            "scrape_configs:\n- job_name: a\n  dns_sd_configs:\n  - {names: [x], type: A, port: 0}\n",
+            "p.yml:4:5: a port is required",
+        ),
         ("scrape_configs: [}\n", "p.yml:1:"),
     ] {
         let error = parse(text).unwrap_err();

@@ -7,10 +7,10 @@ use std::{
 
 use mesh::config::discovery::{FileConfig, TargetGroup, parse_target_groups};
 use notify::{RecursiveMode, Watcher};
-use tokio::{sync::mpsc, time::interval};
+use tokio::sync::mpsc;
 use tracing::warn;
 
-use super::{DiscoveryMetrics, Groups};
+use super::{DiscoveryMetrics, Groups, refresh};
 
 const FILEPATH: &str = "__meta_filepath";
 
@@ -20,7 +20,7 @@ pub(super) async fn run(config: FileConfig, groups: Groups, metrics: DiscoveryMe
     let (sender, mut events) = mpsc::channel(1);
     // Kept alive: it stops watching when it is dropped.
     let _watcher = watch(&config, sender);
-    let mut refresh = interval(config.refresh_interval);
+    let mut refresh = refresh(config.refresh_interval);
     let mut sources = BTreeSet::new();
     loop {
         tokio::select! {

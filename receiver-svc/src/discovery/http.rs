@@ -12,10 +12,10 @@ use mesh::{
     },
     http_client::{HttpClient, HttpClientError},
 };
-use tokio::time::{interval, timeout};
+use tokio::time::timeout;
 use tracing::warn;
 
-use super::{DiscoveryMetrics, Groups};
+use super::{DiscoveryMetrics, Groups, refresh};
 
 const URL: &str = "__meta_url";
 const USER_AGENT: &str = concat!("promesh/", env!("CARGO_PKG_VERSION"));
@@ -41,7 +41,7 @@ impl Http {
 
     /// A failure keeps what was known before.
     pub(super) async fn run(self, groups: Groups, metrics: DiscoveryMetrics) {
-        let mut refresh = interval(self.config.refresh_interval);
+        let mut refresh = refresh(self.config.refresh_interval);
         loop {
             refresh.tick().await;
             match timeout(self.config.refresh_interval, self.fetch()).await {

@@ -8,7 +8,7 @@ use mesh::{
         duration::{self, ParseDurationError},
         scrape::ScrapeConfig,
     },
-    labels::{INSTANCE, JOB, Labels, LabelsBuilder},
+    labels::{ADDRESS, INSTANCE, JOB, Labels, LabelsBuilder},
     relabel::relabel,
 };
 
@@ -20,7 +20,6 @@ mod url;
 const RESERVED: &str = "__";
 /// Labels from discovery, which end with relabeling.
 const META: &str = "__meta_";
-const ADDRESS: &str = "__address__";
 const SCHEME: &str = "__scheme__";
 const METRICS_PATH: &str = "__metrics_path__";
 const INTERVAL: &str = "__scrape_interval__";

@@ -20,7 +20,7 @@ use crate::{
         http::HttpClientConfig,
         relabel::ValidationScheme,
     },
-    labels::Labels,
+    labels::{ADDRESS, Labels},
 };
 
 /// The keys of all mechanisms in one scrape configuration.
@@ -188,7 +188,7 @@ impl StaticGroup {
         Ok(TargetGroup {
             targets: targets
                 .into_iter()
-                .map(|address| Labels::from_iter([("__address__", address)]))
+                .map(|address| Labels::from_iter([(ADDRESS, address)]))
                 .collect(),
             labels: self.labels.unwrap_or_default().into_iter().collect(),
             source,
@@ -213,7 +213,7 @@ impl FileSd {
         }
         Ok(DiscoveryConfig::File(FileConfig {
             files: files.into_iter().map(|file| context.path(file)).collect(),
-            refresh_interval: or(self.refresh_interval, 300),
+            refresh_interval: refresh(self.refresh_interval, 300)?,
         }))
     }
 }
@@ -235,7 +235,7 @@ impl HttpSd {
         let url = url.ok_or_else(|| Problem::new("URL is missing"))?;
         Ok(DiscoveryConfig::Http(Box::new(HttpConfig {
             url: http_url(&url)?,
-            refresh_interval: or(self.refresh_interval.take(), 60),
+            refresh_interval: refresh(self.refresh_interval.take(), 60)?,
             http: self.take_http().build(context)?,
         })))
     }
@@ -278,7 +278,7 @@ impl DnsSd {
                 )));
             }
         };
-        let port = match (record, self.port) {
+        let port = match (record, self.port.filter(|port| *port > 0)) {
             (_, Some(port)) => port,
             (DnsRecord::Srv, None) => 0,
             (_, None) => {
@@ -291,7 +291,7 @@ impl DnsSd {
             names,
             record,
             port,
-            refresh_interval: or(self.refresh_interval, 30),
+            refresh_interval: refresh(self.refresh_interval, 30)?,
         }))
     }
 }
@@ -433,13 +433,17 @@ impl Ec2Sd {
             role_arn: self.role_arn.take(),
             external_id: self.external_id.take(),
             port: self.port.unwrap_or(80),
-            refresh_interval: or(self.refresh_interval.take(), 60),
+            refresh_interval: refresh(self.refresh_interval.take(), 60)?,
             filters: filters.into_iter().map(|f| (f.name, f.values)).collect(),
             http: self.take_http().build(context)?,
         })))
     }
 }
 
-fn or(duration: Option<Text<Duration>>, default_seconds: u64) -> Duration {
-    duration.map_or(Duration::from_secs(default_seconds), |given| given.0)
+fn refresh(given: Option<Text<Duration>>, default_seconds: u64) -> Result<Duration, Problem> {
+    let interval = given.map_or(Duration::from_secs(default_seconds), |given| given.0);
+    if interval.is_zero() {
+        return Err(Problem::new("refresh_interval is 0, expected some time"));
+    }
+    Ok(interval)
 }

@@ -1,0 +1,109 @@
+//! `dns_sd_configs`: targets in DNS records.
+
+mod resolver;
+
+use std::net::IpAddr;
+
+use futures::future::join_all;
+use hickory_resolver::proto::rr::{RData, RecordType};
+use mesh::{
+    config::discovery::{DnsConfig, DnsRecord, TargetGroup},
+    labels::{ADDRESS, Labels},
+};
+use tracing::warn;
+
+use self::resolver::Resolver;
+use super::{DiscoveryMetrics, Groups, refresh};
+
+const NAME: &str = "__meta_dns_name";
+const SRV_TARGET: &str = "__meta_dns_srv_record_target";
+const SRV_PORT: &str = "__meta_dns_srv_record_port";
+const MX_TARGET: &str = "__meta_dns_mx_record_target";
+const NS_TARGET: &str = "__meta_dns_ns_record_target";
+
+/// Looks the names up again and again. Each is a target group of its own, which
+/// stays where its look-up fails and ends where the name does.
+pub(super) async fn run(config: DnsConfig, groups: Groups, metrics: DiscoveryMetrics) {
+    follow(config, groups, metrics, Resolver::default()).await;
+}
+
+async fn follow(
+    config: DnsConfig,
+    groups: Groups,
+    metrics: DiscoveryMetrics,
+    mut resolver: Resolver,
+) {
+    let mut refresh = refresh(config.refresh_interval);
+    loop {
+        refresh.tick().await;
+        if let Err(error) = resolver.reload().await {
+            metrics.failed("dns");
+            warn!(%error, "Names not looked up, the last targets stay");
+            continue;
+        }
+        let lookups = config.names.iter().map(async |name| {
+            match resolver.lookup(name, record_type(config.record)).await {
+                Ok(records) => groups.update([group(name, &records, config.port)]),
+                Err(error) => {
+                    metrics.failed("dns");
+                    warn!(name, %error, "Name not looked up, its last targets stay");
+                }
+            }
+        });
+        join_all(lookups).await;
+    }
+}
+
+/// The targets of a name. A resolver turns the order of its records at will, so
+/// ours is another.
+fn group(name: &str, records: &[RData], port: u16) -> TargetGroup {
+    let mut targets: Vec<_> = records
+        .iter()
+        .filter_map(|record| target(name, record, port))
+        .collect();
+    targets.sort_by(|a, b| a.iter().cmp(b.iter()));
+    TargetGroup {
+        targets,
+        labels: Labels::default(),
+        source: name.to_owned(),
+    }
+}
+
+/// The target that a record names; none for the CNAME records on the way to it.
+fn target(name: &str, record: &RData, port: u16) -> Option<Labels> {
+    let named = |label: &'static str, target: String, port| {
+        let address = format!("{}:{port}", target.trim_end_matches('.'));
+        (address, vec![(label, target)])
+    };
+    let (address, mut labels) = match record {
+        RData::A(address) => (host_port(address.0.into(), port), Vec::new()),
+        RData::AAAA(address) => (host_port(address.0.into(), port), Vec::new()),
+        RData::SRV(srv) => {
+            let (address, mut labels) = named(SRV_TARGET, srv.target.to_ascii(), srv.port);
+            labels.push((SRV_PORT, srv.port.to_string()));
+            (address, labels)
+        }
+        RData::MX(mx) => named(MX_TARGET, mx.exchange.to_ascii(), port),
+        RData::NS(ns) => named(NS_TARGET, ns.to_ascii(), port),
+        _ => return None,
+    };
+    labels.extend([(ADDRESS, address), (NAME, name.to_owned())]);
+    Some(labels.into_iter().collect())
+}
+
+fn host_port(address: IpAddr, port: u16) -> String {
+    std::net::SocketAddr::new(address, port).to_string()
+}
+
+fn record_type(record: DnsRecord) -> RecordType {
+    match record {
+        DnsRecord::A => RecordType::A,
+        DnsRecord::Aaaa => RecordType::AAAA,
+        DnsRecord::Srv => RecordType::SRV,
+        DnsRecord::Mx => RecordType::MX,
+        DnsRecord::Ns => RecordType::NS,
+    }
+}
+
+#[cfg(test)]
+mod tests;

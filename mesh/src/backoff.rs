@@ -10,22 +10,39 @@ const LONGEST: Duration = Duration::from_secs(5);
 /// Exponential back-off with full jitter, so that lanes which failed together do
 /// not come back together.
 #[derive(Clone, Debug)]
-pub(crate) struct Backoff {
+pub struct Backoff {
     ceiling: Duration,
+    first: Duration,
+    longest: Duration,
 }
 
 // === impl Backoff ===
 
 impl Backoff {
+    /// For a request or a connection of the mesh: 100 ms to 5 s.
     pub(crate) fn new() -> Self {
-        Self { ceiling: FIRST }
+        Self::within(FIRST, LONGEST)
+    }
+
+    /// Delays of up to `first`, doubled up to `longest`.
+    pub fn within(first: Duration, longest: Duration) -> Self {
+        Self {
+            ceiling: first,
+            first,
+            longest,
+        }
     }
 
     /// The next delay: between half of the ceiling and all of it.
-    pub(crate) fn next(&mut self) -> Duration {
+    pub fn delay(&mut self) -> Duration {
         let delay = self.ceiling.mul_f64(rand::rng().random_range(0.5..=1.0));
-        self.ceiling = (self.ceiling * 2).min(LONGEST);
+        self.ceiling = (self.ceiling * 2).min(self.longest);
         delay
+    }
+
+    /// Begins anew, after a success.
+    pub fn reset(&mut self) {
+        self.ceiling = self.first;
     }
 }
 
@@ -36,9 +53,11 @@ mod tests {
     #[test]
     fn delays_grow_to_a_bound() {
         let mut backoff = Backoff::new();
-        let delays: Vec<_> = (0..20).map(|_| backoff.next()).collect();
+        let delays: Vec<_> = (0..20).map(|_| backoff.delay()).collect();
         assert!(delays[0] <= FIRST && delays[0] >= FIRST / 2);
         assert!(delays.iter().all(|d| *d <= LONGEST));
         assert!(delays[19] >= LONGEST / 2);
+        backoff.reset();
+        assert!(backoff.delay() <= FIRST);
     }
 }

@@ -14,7 +14,7 @@
 
 pub mod admin;
 pub mod aws;
-mod backoff;
+pub mod backoff;
 pub mod balance;
 pub mod batch;
 pub mod clock;
@@ -24,6 +24,7 @@ pub mod export;
 pub mod float;
 pub mod go_regexp;
 pub mod http_client;
+pub mod kubernetes;
 pub mod labels;
 pub mod names;
 pub mod otlp;

@@ -4,6 +4,9 @@ use std::io::IsTerminal;
 
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
+/// kube tells every failed attempt again, which whoever watches tells once.
+const QUIET: &str = "kube_runtime=error,kube_client=error";
+
 /// How a service logs.
 #[derive(Clone, Debug, clap::Args)]
 pub struct LogArgs {
@@ -49,7 +52,8 @@ impl LogArgs {
     /// # Errors
     /// Where the level is not a filter.
     pub fn init(&self) -> Result<(), LogError> {
-        let filter = EnvFilter::try_new(&self.level).map_err(|source| LogError {
+        let filter = format!("{QUIET},{}", self.level);
+        let filter = EnvFilter::try_new(filter).map_err(|source| LogError {
             level: self.level.clone(),
             source,
         })?;

@@ -101,7 +101,7 @@ pub(super) async fn keep_up(
             }
             Err(error) => debug!(address, %error, "Not connected"),
         }
-        sleep(backoff.next()).await;
+        sleep(backoff.delay()).await;
     }
 }
 

@@ -60,7 +60,7 @@ where
                     self.span = self.base;
                     return self.lanes.settle(taken, &verdict);
                 }
-                Err(error) => self.wait(error, deadline, backoff.next()).await,
+                Err(error) => self.wait(error, deadline, backoff.delay()).await,
             }
         }
     }

@@ -72,6 +72,17 @@ pub struct Args {
     )]
     pub discovery_update_interval_seconds: u64,
 
+    /// Discover only those targets of Kubernetes that are on this node, for a
+    /// receiver on every node. Pods and nodes of others are not watched; targets
+    /// that are on no node (services, ingresses, addresses outside) are left out.
+    #[arg(
+        long = "discovery.node-local",
+        env = "PROMESH_DISCOVERY_NODE_LOCAL",
+        value_name = "NODE",
+        conflicts_with = "members"
+    )]
+    pub node_local: Option<String>,
+
     /// Seconds that a stopping receiver goes on delivering what it has scraped.
     #[arg(
         long = "shutdown.timeout",

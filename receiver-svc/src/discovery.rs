@@ -6,15 +6,17 @@
 //! first time at once and then at most every five seconds, as Prometheus does.
 //!
 //! ```text
-//! file_sd ─▶ Groups ─┐
-//! http_sd ─▶ Groups ─┼─ changed ─▶ publish ─▶ watch: job ─▶ target groups
-//! static  ─▶ Groups ─┘
+//! file_sd    ─▶ Groups ─┐
+//! http_sd    ─▶ Groups ─┼─ changed ─▶ publish ─▶ watch: job ─▶ target groups
+//! kubernetes ─▶ Groups ─┤
+//! static     ─▶ Groups ─┘
 //! ```
 
 mod dns;
 mod file;
 mod groups;
 mod http;
+pub mod kubernetes;
 mod metrics;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -29,6 +31,8 @@ use tokio::{
     time::{Interval, MissedTickBehavior, interval, sleep},
 };
 
+use kubernetes::{Clusters, Kubernetes};
+
 pub use groups::Groups;
 pub use metrics::DiscoveryMetrics;
 
@@ -42,6 +46,9 @@ pub type Jobs = BTreeMap<String, Vec<TargetGroup>>;
 #[derive(Debug)]
 pub struct Discovery {
     mechanisms: Vec<Mechanism>,
+    clusters: Clusters,
+    /// The only node whose Kubernetes targets are discovered.
+    node: Option<String>,
     shared: Arc<Shared>,
     publisher: AbortHandle,
 }
@@ -94,6 +101,7 @@ impl Discovery {
     /// Discovery without any mechanism yet, which publishes once every
     /// `update_interval` at most.
     pub fn new(metrics: DiscoveryMetrics, update_interval: Duration) -> Self {
+        let clusters = Clusters::new(metrics.kubernetes.clone());
         let shared = Arc::new(Shared {
             changed: Arc::default(),
             sources: watch::Sender::default(),
@@ -103,9 +111,17 @@ impl Discovery {
         let publisher = tokio::spawn(publish(shared.clone(), update_interval)).abort_handle();
         Self {
             mechanisms: Vec::new(),
+            clusters,
+            node: None,
             shared,
             publisher,
         }
+    }
+
+    /// Of Kubernetes' targets, discovers those on this node only.
+    pub fn on_node(mut self, node: Option<String>) -> Self {
+        self.node = node;
+        self
     }
 
     /// The target groups of every job, whenever they have changed.
@@ -118,7 +134,7 @@ impl Discovery {
     ///
     /// # Errors
     /// Where a mechanism cannot run; nothing has changed then.
-    pub fn apply(&mut self, configs: &[ScrapeConfig]) -> Result<(), DiscoveryError> {
+    pub async fn apply(&mut self, configs: &[ScrapeConfig]) -> Result<(), DiscoveryError> {
         let mut next: Vec<Mechanism> = Vec::new();
         for scrape in configs {
             for config in &scrape.discovery {
@@ -127,7 +143,7 @@ impl Discovery {
                     .find(|mechanism| mechanism.config == *config)
                 {
                     Some(mechanism) => mechanism.jobs.push(scrape.job_name.clone()),
-                    None => next.push(self.mechanism(&scrape.job_name, config)?),
+                    None => next.push(self.mechanism(&scrape.job_name, config).await?),
                 }
             }
         }
@@ -149,7 +165,11 @@ impl Discovery {
     }
 
     /// The mechanism that runs with these settings, or a new one.
-    fn mechanism(&self, job: &str, config: &DiscoveryConfig) -> Result<Mechanism, DiscoveryError> {
+    async fn mechanism(
+        &self,
+        job: &str,
+        config: &DiscoveryConfig,
+    ) -> Result<Mechanism, DiscoveryError> {
         if let Some(running) = self.mechanisms.iter().find(|m| m.config == *config) {
             return Ok(Mechanism {
                 config: config.clone(),
@@ -159,7 +179,7 @@ impl Discovery {
             });
         }
         let groups = Groups::new(self.shared.changed.clone());
-        let task = self.start(job, config, groups.clone())?;
+        let task = self.start(job, config, groups.clone()).await?;
         Ok(Mechanism {
             config: config.clone(),
             jobs: vec![job.to_owned()],
@@ -168,7 +188,7 @@ impl Discovery {
         })
     }
 
-    fn start(
+    async fn start(
         &self,
         job: &str,
         config: &DiscoveryConfig,
@@ -190,6 +210,11 @@ impl Discovery {
                 tokio::spawn(http.run(groups, metrics))
             }
             DiscoveryConfig::Dns(config) => tokio::spawn(dns::run(config, groups, metrics)),
+            DiscoveryConfig::Kubernetes(config) => {
+                let node = self.node.as_deref();
+                let kubernetes = Kubernetes::new(&config, &self.clusters, node).await;
+                tokio::spawn(kubernetes.map_err(|e| failed(e.into()))?.run(groups))
+            }
             other => {
                 return Err(DiscoveryError::Unsupported {
                     job: job.to_owned(),

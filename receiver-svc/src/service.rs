@@ -135,10 +135,11 @@ pub async fn bind(args: Args) -> Result<Bound, Error> {
             max_body_bytes: args.max_body_bytes,
             start_timestamps: args.start_timestamps,
         }),
-        discovery: Discovery::new(discovery_metrics, interval),
+        discovery: Discovery::new(discovery_metrics, interval).on_node(args.node_local.clone()),
         shards: shards(&args).await?,
     };
-    scraping.apply(&config).map_err(|source| Error::Unusable {
+    let applied = scraping.apply(&config).await;
+    applied.map_err(|source| Error::Unusable {
         file: args.config_file.clone(),
         source,
     })?;
@@ -244,7 +245,7 @@ impl Scraping {
                     }
                 }
                 request = requests.next() => {
-                    let outcome = self.reload();
+                    let outcome = self.reload().await;
                     match &outcome {
                         Ok(()) => info!("Configuration reloaded"),
                         Err(error) => error!(%error, "Not reloaded, the old configuration stays"),
@@ -256,19 +257,19 @@ impl Scraping {
         }
     }
 
-    fn reload(&mut self) -> Result<(), Error> {
+    async fn reload(&mut self) -> Result<(), Error> {
         let config = Config::load(&self.config_file)?;
-        self.apply(&config).map_err(|source| Error::Unusable {
+        self.apply(&config).await.map_err(|source| Error::Unusable {
             file: self.config_file.clone(),
             source,
         })
     }
 
     /// Takes up a configuration, or changes nothing.
-    fn apply(&mut self, config: &Config) -> Result<(), Unusable> {
+    async fn apply(&mut self, config: &Config) -> Result<(), Unusable> {
         let facts = Arc::new(facts(config)?);
         let prepared = self.manager.prepare(&config.scrape_configs, &facts)?;
-        self.discovery.apply(&config.scrape_configs)?;
+        self.discovery.apply(&config.scrape_configs).await?;
         self.manager.apply(prepared);
         for section in &config.ignored_sections {
             info!(section, "Section left to others");

@@ -29,15 +29,16 @@ impl Groups {
     /// targets removes that one.
     pub fn update(&self, groups: impl IntoIterator<Item = TargetGroup>) {
         let mut known = self.known();
-        let before = known.clone();
+        let mut changed = false;
         for group in groups {
             if group.targets.is_empty() {
-                known.remove(&group.source);
-            } else {
+                changed |= known.remove(&group.source).is_some();
+            } else if known.get(&group.source) != Some(&group) {
                 known.insert(group.source.clone(), group);
+                changed = true;
             }
         }
-        if *known != before {
+        if changed {
             self.changed.notify_one();
         }
     }

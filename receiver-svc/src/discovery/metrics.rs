@@ -7,7 +7,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use super::Jobs;
+use super::{Jobs, kubernetes::KubernetesMetrics};
 
 /// What discovery counts.
 #[derive(Clone, Debug, Default)]
@@ -15,6 +15,7 @@ pub struct DiscoveryMetrics {
     targets: Family<Job, Gauge>,
     updates: Counter,
     failures: Family<Mechanism, Counter>,
+    pub(super) kubernetes: KubernetesMetrics,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -47,6 +48,7 @@ impl DiscoveryMetrics {
             "Refreshes that failed; what was known before stays",
             self.failures.clone(),
         );
+        self.kubernetes.register(registry);
     }
 
     pub(super) fn observe(&self, jobs: &Jobs) {

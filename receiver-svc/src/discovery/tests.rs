@@ -42,6 +42,7 @@ async fn static_targets_are_known_at_once_and_shared_mechanisms_run_once() {
         - {job_name: b, static_configs: [{targets: ['h:1', 'h:2'], labels: {x: y}}]}\n";
     discovery
         .apply(&scrape_configs(text, Path::new("")))
+        .await
         .unwrap();
     until(&mut jobs, "a", &["h:1", "h:2"]).await;
     until(&mut jobs, "b", &["h:1", "h:2"]).await;
@@ -51,6 +52,7 @@ async fn static_targets_are_known_at_once_and_shared_mechanisms_run_once() {
             "scrape_configs:\n- job_name: b\n",
             Path::new(""),
         ))
+        .await
         .unwrap();
     until(&mut jobs, "b", &[]).await;
     assert!(!jobs.borrow().contains_key("a"));
@@ -67,6 +69,7 @@ async fn files_are_followed_and_a_bad_one_keeps_its_targets() {
     let mut jobs = discovery.jobs();
     discovery
         .apply(&scrape_configs(text, folder.path()))
+        .await
         .unwrap();
     until(&mut jobs, "f", &["a:1", "a:2", "b:1"]).await;
     let path = folder.path().join("b.json");
@@ -110,6 +113,7 @@ async fn a_failing_endpoint_keeps_its_targets() {
     let mut jobs = discovery.jobs();
     discovery
         .apply(&scrape_configs(&text, Path::new("")))
+        .await
         .unwrap();
     until(&mut jobs, "h", &["h:1"]).await;
     while answers.load(std::sync::atomic::Ordering::SeqCst) < 5 {
@@ -129,6 +133,7 @@ async fn an_unknown_mechanism_is_refused_by_name() {
     let mut discovery = discovery();
     let error = discovery
         .apply(&scrape_configs(text, Path::new("")))
+        .await
         .unwrap_err();
     assert!(
         error

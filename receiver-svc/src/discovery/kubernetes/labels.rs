@@ -1,0 +1,120 @@
+//! The labels that objects of all roles have alike.
+
+use std::fmt::Display;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use mesh::labels::LabelsBuilder;
+
+/// Where a target is scraped.
+pub(super) const ADDRESS: &str = "__address__";
+/// The namespace of the role's object.
+pub(super) const NAMESPACE: &str = "__meta_kubernetes_namespace";
+
+const PREFIX: &str = "__meta_kubernetes_";
+
+/// Labels under construction, named without the prefix they all have.
+#[derive(Clone, Debug, Default)]
+pub(super) struct MetaLabels(pub(super) LabelsBuilder);
+
+// === impl MetaLabels ===
+
+impl MetaLabels {
+    /// The labels of a target at this address.
+    pub(super) fn at(address: impl Into<String>) -> Self {
+        let mut labels = Self::default();
+        labels.0.set(ADDRESS, address);
+        labels
+    }
+
+    /// Sets `__meta_kubernetes_NAME`; an empty value is no label.
+    pub(super) fn set(&mut self, name: impl Display, value: impl Into<String>) -> &mut Self {
+        self.0.set(format!("{PREFIX}{name}"), value);
+        self
+    }
+
+    /// Sets the label where there is a value.
+    pub(super) fn set_some(
+        &mut self,
+        name: impl Display,
+        value: Option<impl Into<String>>,
+    ) -> &mut Self {
+        if let Some(value) = value {
+            self.set(name, value);
+        }
+        self
+    }
+
+    /// The object's name, its labels and its annotations.
+    pub(super) fn object(&mut self, resource: &str, meta: &ObjectMeta) -> &mut Self {
+        let name = meta.name.as_deref().unwrap_or_default();
+        self.set(format_args!("{resource}_name"), name)
+            .labels_and_annotations(resource, meta)
+    }
+
+    /// The object's labels and its annotations. Of two whose names become one the
+    /// last in their order wins; in Prometheus it is either.
+    pub(super) fn labels_and_annotations(
+        &mut self,
+        resource: &str,
+        meta: &ObjectMeta,
+    ) -> &mut Self {
+        for (kind, map) in [("label", &meta.labels), ("annotation", &meta.annotations)] {
+            for (name, value) in map.iter().flatten() {
+                let name = sanitize(name);
+                self.set(format_args!("{resource}_{kind}_{name}"), value)
+                    .set(format_args!("{resource}_{kind}present_{name}"), "true");
+            }
+        }
+        self
+    }
+}
+
+/// The name with an underscore for every character that a classic label name
+/// cannot have.
+pub(super) fn sanitize(name: &str) -> String {
+    let valid = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    name.chars()
+        .map(|c| if valid(c) { c } else { '_' })
+        .collect()
+}
+
+/// The address of a host and a port, an IPv6 address in brackets.
+pub(super) fn host_and_port(host: &str, port: i32) -> String {
+    if host.contains([':', '%']) {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_become_label_names() {
+        assert_eq!(sanitize("app.kubernetes.io/name"), "app_kubernetes_io_name");
+        assert_eq!(sanitize("1_ä-x"), "1___x");
+    }
+
+    #[test]
+    fn an_empty_label_of_an_object_is_present() {
+        let meta = ObjectMeta {
+            name: Some("n".to_owned()),
+            labels: Some([("a/b".to_owned(), String::new())].into()),
+            ..ObjectMeta::default()
+        };
+        let mut labels = MetaLabels::default();
+        labels.object("pod", &meta);
+        assert_eq!(
+            labels.0.build().to_string(),
+            r#"{__meta_kubernetes_pod_labelpresent_a_b="true", __meta_kubernetes_pod_name="n"}"#
+        );
+    }
+
+    #[test]
+    fn an_ipv6_address_is_in_brackets() {
+        assert_eq!(host_and_port("10.0.0.1", 80), "10.0.0.1:80");
+        assert_eq!(host_and_port("fd00::1", 80), "[fd00::1]:80");
+    }
+}

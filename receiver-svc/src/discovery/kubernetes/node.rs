@@ -1,0 +1,82 @@
+//! The role `node`: the kubelet of each node.
+
+use std::collections::BTreeMap;
+
+use mesh::{
+    config::discovery::TargetGroup,
+    labels::{INSTANCE, Labels},
+};
+use tracing::warn;
+
+use super::{
+    labels::{MetaLabels, host_and_port, sanitize},
+    objects::{Node, Object},
+    related::{Changes, Related},
+    role::Role,
+};
+
+/// Kinds of addresses, the one that is scraped first. `LegacyHostIP` is that of
+/// clusters older than 1.8.
+const BY_PREFERENCE: [&str; 6] = [
+    "InternalIP",
+    "InternalDNS",
+    "ExternalIP",
+    "ExternalDNS",
+    "LegacyHostIP",
+    "Hostname",
+];
+
+// === impl Node ===
+
+impl Role for Node {
+    const SOURCE: &'static str = "node";
+
+    fn group(&self, _: &Related) -> Option<TargetGroup> {
+        let key = self.key();
+        let addresses = self.addresses();
+        let preferred = BY_PREFERENCE.iter().find_map(|kind| addresses.get(kind));
+        let Some(address) = preferred else {
+            warn!(node = key.name, "Node has no address");
+            return None;
+        };
+        let port = self.status.daemon_endpoints.kubelet_endpoint.port;
+        let mut target = MetaLabels::at(host_and_port(address, port));
+        target.0.set(INSTANCE, &key.name);
+        for (kind, address) in &addresses {
+            target.set(format_args!("node_address_{}", sanitize(kind)), *address);
+        }
+        Some(TargetGroup {
+            targets: vec![target.0.build()],
+            labels: self.labels(),
+            source: Self::source(&key),
+        })
+    }
+
+    fn touched_by(&self, _: &Changes) -> bool {
+        false
+    }
+}
+
+impl Node {
+    /// The first address of each kind.
+    fn addresses(&self) -> BTreeMap<&str, &str> {
+        let mut first = BTreeMap::new();
+        for address in &self.status.addresses {
+            let kind = address.kind.as_str();
+            first.entry(kind).or_insert(address.address.as_str());
+        }
+        first
+    }
+
+    fn labels(&self) -> Labels {
+        let mut labels = MetaLabels::default();
+        labels.set("node_provider_id", &self.spec.provider_id);
+        for condition in &self.status.conditions {
+            let kind = sanitize(&condition.kind.to_lowercase());
+            let status = condition.status.to_lowercase();
+            labels.set(format_args!("node_condition_{kind}"), status);
+        }
+        labels.object("node", &self.metadata);
+        labels.0.build()
+    }
+}

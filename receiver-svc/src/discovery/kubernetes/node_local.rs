@@ -1,0 +1,64 @@
+//! The targets on one node: those a receiver scrapes that runs on every node.
+//!
+//! The API server leaves out other nodes' pods; endpoints, which it cannot, are
+//! left out here.
+
+use mesh::{config::discovery::TargetGroup, labels::Labels};
+
+use super::role::Discover;
+
+/// Labels that say which node a target is on.
+const NODE_NAMES: [&str; 4] = [
+    "__meta_kubernetes_pod_node_name",
+    "__meta_kubernetes_endpoint_node_name",
+    "__meta_kubernetes_endpointslice_endpoint_node_name",
+    "__meta_kubernetes_node_name",
+];
+
+/// Labels that say what kind of thing is behind a target, and its name.
+const TARGETS: [(&str, &str); 2] = [
+    (
+        "__meta_kubernetes_endpoint_address_target_kind",
+        "__meta_kubernetes_endpoint_address_target_name",
+    ),
+    (
+        "__meta_kubernetes_endpointslice_address_target_kind",
+        "__meta_kubernetes_endpointslice_address_target_name",
+    ),
+];
+
+/// Keeps the targets on one node.
+#[derive(Debug)]
+pub(super) struct NodeLocal<D> {
+    inner: D,
+    node: String,
+}
+
+// === impl NodeLocal ===
+
+impl<D> NodeLocal<D> {
+    pub(super) fn new(inner: D, node: &str) -> Self {
+        let node = node.to_owned();
+        Self { inner, node }
+    }
+
+    fn is_on_node(&self, labels: &Labels) -> bool {
+        let is_node = |name: &str| labels.get(name) == Some(&self.node);
+        NODE_NAMES.iter().any(|name| is_node(name))
+            || TARGETS
+                .iter()
+                .any(|(kind, name)| labels.get(kind) == Some("Node") && is_node(name))
+    }
+}
+
+impl<D: Discover> Discover for NodeLocal<D> {
+    fn update(&self) -> Vec<TargetGroup> {
+        let mut groups = self.inner.update();
+        for group in &mut groups {
+            if !self.is_on_node(&group.labels) {
+                group.targets.retain(|target| self.is_on_node(target));
+            }
+        }
+        groups
+    }
+}

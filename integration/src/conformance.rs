@@ -19,6 +19,7 @@ mod config;
 mod entries;
 mod go_regexp;
 mod headers;
+mod k8s_sd;
 mod openmetrics;
 mod otlp_names;
 mod otlp_prw;
@@ -62,6 +63,8 @@ pub const SUITES: &[Suite] = &[
     Suite::new("config_env_expansion", 2, config::env_expansion),
     Suite::new("config_real", 36, config::real::run),
     Suite::new("sd_fixtures", 7, service_discovery::run),
+    Suite::new("k8s_sd", 79, k8s_sd::timelines),
+    Suite::new("k8s_sd_lists", 8, k8s_sd::lists),
     Suite::new("content_type", 20, headers::content_types),
     Suite::new("accept_header", 4, headers::accept_headers),
     Suite::new("max_schema", 14, headers::max_schemas),

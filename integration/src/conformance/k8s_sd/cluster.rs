@@ -1,0 +1,75 @@
+//! A cluster of objects that lie as data.
+
+use std::{cell::RefCell, sync::Arc};
+
+use receiver_svc::discovery::kubernetes::{
+    Follower, Scope, Store, Watches,
+    objects::{Object, ObjectKey},
+};
+use serde_json::Value;
+
+use super::super::cases::text;
+
+/// All objects there are at first, and who follows what happens to them.
+pub(super) struct Cluster {
+    initial: Vec<Value>,
+    followers: RefCell<Vec<Tell>>,
+}
+
+/// Tells a follower of an action.
+type Tell = Box<dyn Fn(&Value)>;
+
+// === impl Cluster ===
+
+impl Cluster {
+    pub(super) fn new(initial: Vec<Value>) -> Self {
+        Self {
+            initial,
+            followers: RefCell::default(),
+        }
+    }
+
+    /// Creates, updates or deletes an object.
+    pub(super) fn act(&self, action: &Value) {
+        self.followers.borrow().iter().for_each(|tell| tell(action));
+    }
+}
+
+impl Watches for Cluster {
+    fn follow<K: Object>(&self, scope: Scope) -> Follower<K> {
+        let store = Arc::new(Store::<K>::default());
+        let all = self.initial.iter();
+        let of_kind = all.filter(|object| object["kind"] == *K::kind(&()));
+        let objects = of_kind.filter_map(|object| read::<K>(object, &scope));
+        store.replace(objects);
+        let follower = Follower::new(store.clone(), Arc::default());
+        let tell = move |action: &Value| {
+            if action["resource"]["resource"] != *K::plural(&()) {
+                return;
+            }
+            if action["verb"] == "delete" {
+                let key = ObjectKey::new(text(&action["namespace"]), text(&action["name"]));
+                store.delete(&key);
+            } else if let Some(object) = read(&action["object"], &scope) {
+                store.apply(object);
+            }
+        };
+        self.followers.borrow_mut().push(Box::new(tell));
+        follower
+    }
+}
+
+/// The object, where it is of the scope; one that cannot be read is missing.
+fn read<K: Object>(object: &Value, scope: &Scope) -> Option<K> {
+    let object: K = serde_json::from_value(object.clone()).ok()?;
+    let namespace = scope.namespace.as_deref();
+    if namespace.is_some_and(|namespace| namespace != object.key().namespace) {
+        return None;
+    }
+    let Some((name, value)) = scope.labels.split_once('=') else {
+        return Some(object);
+    };
+    let labels = object.meta().labels.as_ref();
+    let has = labels.and_then(|labels| labels.get(name));
+    has.is_some_and(|has| has == value).then_some(object)
+}

@@ -8,13 +8,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use aws_credential_types::Credentials;
-use aws_sigv4::{
-    http_request::{PayloadChecksumKind, SignableBody, SignableRequest, SigningSettings, sign},
-    sign::v4,
-};
 use bytes::Bytes;
 use http::Request;
+use mesh::aws::sign::CanonicalError;
+pub use mesh::aws::sign::{Scope, sign_at};
 use url::Url;
 
 use self::credentials::CredentialsCache;
@@ -30,15 +27,6 @@ pub struct Signer {
     skew_ms: AtomicI64,
 }
 
-/// What a signature is valid for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Scope {
-    /// The AWS region.
-    pub region: String,
-    /// The AWS service; `aps` for AMP.
-    pub service: String,
-}
-
 /// A request could not be signed.
 #[derive(Debug, thiserror::Error)]
 pub enum SignError {
@@ -46,8 +34,8 @@ pub enum SignError {
     #[error("no credentials: {0}")]
     NoCredentials(String),
     /// The request cannot be expressed canonically.
-    #[error("signing: {0}")]
-    Canonical(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error(transparent)]
+    Canonical(#[from] CanonicalError),
 }
 
 /// A clock that is wrong by less than this makes no signature invalid: AWS
@@ -79,7 +67,7 @@ impl Signer {
             true => now - skew,
             false => now + skew,
         };
-        sign_at(request, &self.scope, &credentials, time)
+        Ok(sign_at(request, &self.scope, &credentials, time)?)
     }
 
     /// The backend refused a signature: fetches new credentials and corrects the
@@ -109,45 +97,6 @@ fn skew_ms(theirs: SystemTime, ours: SystemTime) -> Option<i64> {
     }
 }
 
-/// Signs a request as of `time`.
-///
-/// # Errors
-/// Where the request cannot be expressed canonically.
-pub fn sign_at(
-    request: &mut Request<Bytes>,
-    scope: &Scope,
-    credentials: &Credentials,
-    time: SystemTime,
-) -> Result<(), SignError> {
-    let canonical = |error: Box<dyn std::error::Error + Send + Sync>| SignError::Canonical(error);
-    let mut settings = SigningSettings::default();
-    settings.payload_checksum_kind = PayloadChecksumKind::XAmzSha256;
-    let identity = credentials.clone().into();
-    let params = v4::SigningParams::builder()
-        .identity(&identity)
-        .region(&scope.region)
-        .name(&scope.service)
-        .time(time)
-        .settings(settings)
-        .build()
-        .map_err(|error| canonical(error.into()))?
-        .into();
-    let uri = request.uri().to_string();
-    // Header values that are not text cannot be signed; we send none.
-    let headers = request
-        .headers()
-        .iter()
-        .filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
-    let body = SignableBody::Bytes(request.body());
-    let signable = SignableRequest::new(request.method().as_str(), uri, headers, body)
-        .map_err(|error| canonical(error.into()))?;
-    let (instructions, _) = sign(signable, &params)
-        .map_err(|error| canonical(error.into()))?
-        .into_parts();
-    instructions.apply_to_request_http1x(request);
-    Ok(())
-}
-
 /// The region in the name of an AMP endpoint, with or without FIPS and in either
 /// domain: `aps-workspaces.us-east-1.amazonaws.com`,
 /// `aps-workspaces-fips.us-east-1.api.aws`.
@@ -168,6 +117,7 @@ pub fn region_of(url: &Url) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use aws_credential_types::Credentials;
     use http::{HeaderName, HeaderValue, Method};
 
     use super::*;

@@ -4,6 +4,8 @@
 //! source profiles), web identity (IRSA), ECS and EKS Pod Identity, IMDSv2; keys
 //! given in the configuration come before it and a role to assume after it.
 
+pub mod sign;
+
 use aws_config::{BehaviorVersion, Region, SdkConfig, sts::AssumeRoleProvider};
 use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
 use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};

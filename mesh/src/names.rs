@@ -16,6 +16,15 @@ pub fn is_valid_legacy_metric_name(name: &str) -> bool {
     is_word(name, |byte| byte == b'_' || byte == b':')
 }
 
+/// The name with an underscore for every character that a legacy label name cannot
+/// have anywhere: what discovery makes of names that are not Prometheus' own.
+pub fn sanitize_label_name(name: &str) -> String {
+    let legal = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    name.chars()
+        .map(|c| if legal(c) { c } else { '_' })
+        .collect()
+}
+
 fn is_word(name: &str, punctuation: impl Fn(u8) -> bool) -> bool {
     let letter = |byte: u8| byte.is_ascii_alphabetic() || punctuation(byte);
     match name.as_bytes() {
@@ -76,5 +85,10 @@ mod tests {
         }
         assert!(!ValidationScheme::Legacy.is_valid_label_name("a.b"));
         assert!(!ValidationScheme::Legacy.is_valid_metric_name("a.b"));
+    }
+
+    #[test]
+    fn foreign_names_become_label_names() {
+        assert_eq!(sanitize_label_name("aws:eks/ä-x_1"), "aws_eks___x_1");
     }
 }

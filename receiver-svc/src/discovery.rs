@@ -13,13 +13,14 @@
 //! ```
 
 mod dns;
+mod ec2;
 mod file;
 mod groups;
 mod http;
 pub mod kubernetes;
 mod metrics;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt::Display, sync::Arc, time::Duration};
 
 use mesh::config::{
     discovery::{DiscoveryConfig, TargetGroup},
@@ -215,11 +216,13 @@ impl Discovery {
                 let kubernetes = Kubernetes::new(&config, &self.clusters, node).await;
                 tokio::spawn(kubernetes.map_err(|e| failed(e.into()))?.run(groups))
             }
-            other => {
-                return Err(DiscoveryError::Unsupported {
-                    job: job.to_owned(),
-                    mechanism: key(&other),
-                });
+            DiscoveryConfig::Ec2(config) => {
+                let ec2 = ec2::Ec2::new(*config).map_err(|e| failed(e.into()))?;
+                tokio::spawn(ec2.run(groups, metrics))
+            }
+            DiscoveryConfig::Unsupported(mechanism) => {
+                let job = job.to_owned();
+                return Err(DiscoveryError::Unsupported { job, mechanism });
             }
         };
         Ok(Some(task.abort_handle()))
@@ -265,18 +268,12 @@ fn refresh(every: Duration) -> Interval {
     ticks
 }
 
-/// The key of a mechanism in a configuration file.
-fn key(config: &DiscoveryConfig) -> String {
-    match config {
-        DiscoveryConfig::Static(_) => "static_configs",
-        DiscoveryConfig::File(_) => "file_sd_configs",
-        DiscoveryConfig::Http(_) => "http_sd_configs",
-        DiscoveryConfig::Dns(_) => "dns_sd_configs",
-        DiscoveryConfig::Kubernetes(_) => "kubernetes_sd_configs",
-        DiscoveryConfig::Ec2(_) => "ec2_sd_configs",
-        DiscoveryConfig::Unsupported(mechanism) => mechanism,
+/// The address of a host and a port, an IPv6 address in brackets.
+fn host_and_port(host: &str, port: impl Display) -> String {
+    match host.contains([':', '%']) {
+        true => format!("[{host}]:{port}"),
+        false => format!("{host}:{port}"),
     }
-    .to_owned()
 }
 
 #[cfg(test)]

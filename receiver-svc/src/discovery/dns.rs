@@ -2,8 +2,6 @@
 
 mod resolver;
 
-use std::net::IpAddr;
-
 use futures::future::join_all;
 use hickory_resolver::proto::rr::{RData, RecordType};
 use mesh::{
@@ -13,7 +11,7 @@ use mesh::{
 use tracing::warn;
 
 use self::resolver::Resolver;
-use super::{DiscoveryMetrics, Groups, refresh};
+use super::{DiscoveryMetrics, Groups, host_and_port, refresh};
 
 const NAME: &str = "__meta_dns_name";
 const SRV_TARGET: &str = "__meta_dns_srv_record_target";
@@ -72,12 +70,12 @@ fn group(name: &str, records: &[RData], port: u16) -> TargetGroup {
 /// The target that a record names; none for the CNAME records on the way to it.
 fn target(name: &str, record: &RData, port: u16) -> Option<Labels> {
     let named = |label: &'static str, target: String, port| {
-        let address = format!("{}:{port}", target.trim_end_matches('.'));
+        let address = host_and_port(target.trim_end_matches('.'), port);
         (address, vec![(label, target)])
     };
     let (address, mut labels) = match record {
-        RData::A(address) => (host_port(address.0.into(), port), Vec::new()),
-        RData::AAAA(address) => (host_port(address.0.into(), port), Vec::new()),
+        RData::A(address) => (host_and_port(&address.0.to_string(), port), Vec::new()),
+        RData::AAAA(address) => (host_and_port(&address.0.to_string(), port), Vec::new()),
         RData::SRV(srv) => {
             let (address, mut labels) = named(SRV_TARGET, srv.target.to_ascii(), srv.port);
             labels.push((SRV_PORT, srv.port.to_string()));
@@ -89,10 +87,6 @@ fn target(name: &str, record: &RData, port: u16) -> Option<Labels> {
     };
     labels.extend([(ADDRESS, address), (NAME, name.to_owned())]);
     Some(labels.into_iter().collect())
-}
-
-fn host_port(address: IpAddr, port: u16) -> String {
-    std::net::SocketAddr::new(address, port).to_string()
 }
 
 fn record_type(record: DnsRecord) -> RecordType {

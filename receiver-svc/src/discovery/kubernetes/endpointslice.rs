@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 
-use mesh::{config::discovery::TargetGroup, labels::Labels};
+use mesh::{config::discovery::TargetGroup, labels::Labels, names::sanitize_label_name};
 
 use super::{
     behind::PodsBehind,
-    labels::{MetaLabels, NAMESPACE, host_and_port, sanitize},
+    labels::{MetaLabels, NAMESPACE, host_and_port},
     objects::{Endpoint, EndpointSlice, EndpointSlicePort, Object, Service},
     related::{Changes, Related},
     role::Role,
@@ -138,7 +138,7 @@ fn target(
             .set("endpointslice_address_target_name", &reference.name);
     }
     for (name, value) in &endpoint.deprecated_topology {
-        let name = sanitize(name);
+        let name = sanitize_label_name(name);
         let prefix = "endpointslice_endpoint_topology";
         target
             .set(format_args!("{prefix}_{name}"), value)

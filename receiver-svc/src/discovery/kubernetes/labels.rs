@@ -3,10 +3,13 @@
 use std::fmt::Display;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use mesh::labels::LabelsBuilder;
+use mesh::{
+    labels::{ADDRESS, LabelsBuilder},
+    names::sanitize_label_name,
+};
 
-/// Where a target is scraped.
-pub(super) const ADDRESS: &str = "__address__";
+pub(super) use super::super::host_and_port;
+
 /// The namespace of the role's object.
 pub(super) const NAMESPACE: &str = "__meta_kubernetes_namespace";
 
@@ -60,7 +63,7 @@ impl MetaLabels {
     ) -> &mut Self {
         for (kind, map) in [("label", &meta.labels), ("annotation", &meta.annotations)] {
             for (name, value) in map.iter().flatten() {
-                let name = sanitize(name);
+                let name = sanitize_label_name(name);
                 self.set(format_args!("{resource}_{kind}_{name}"), value)
                     .set(format_args!("{resource}_{kind}present_{name}"), "true");
             }
@@ -69,33 +72,9 @@ impl MetaLabels {
     }
 }
 
-/// The name with an underscore for every character that a classic label name
-/// cannot have.
-pub(super) fn sanitize(name: &str) -> String {
-    let valid = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    name.chars()
-        .map(|c| if valid(c) { c } else { '_' })
-        .collect()
-}
-
-/// The address of a host and a port, an IPv6 address in brackets.
-pub(super) fn host_and_port(host: &str, port: i32) -> String {
-    if host.contains([':', '%']) {
-        format!("[{host}]:{port}")
-    } else {
-        format!("{host}:{port}")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_become_label_names() {
-        assert_eq!(sanitize("app.kubernetes.io/name"), "app_kubernetes_io_name");
-        assert_eq!(sanitize("1_ä-x"), "1___x");
-    }
 
     #[test]
     fn an_empty_label_of_an_object_is_present() {

@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use mesh::{
     config::discovery::TargetGroup,
     labels::{INSTANCE, Labels},
+    names::sanitize_label_name,
 };
 use tracing::warn;
 
 use super::{
-    labels::{MetaLabels, host_and_port, sanitize},
+    labels::{MetaLabels, host_and_port},
     objects::{Node, Object},
     related::{Changes, Related},
     role::Role,
@@ -43,7 +44,10 @@ impl Role for Node {
         let mut target = MetaLabels::at(host_and_port(address, port));
         target.0.set(INSTANCE, &key.name);
         for (kind, address) in &addresses {
-            target.set(format_args!("node_address_{}", sanitize(kind)), *address);
+            target.set(
+                format_args!("node_address_{}", sanitize_label_name(kind)),
+                *address,
+            );
         }
         Some(TargetGroup {
             targets: vec![target.0.build()],
@@ -72,7 +76,7 @@ impl Node {
         let mut labels = MetaLabels::default();
         labels.set("node_provider_id", &self.spec.provider_id);
         for condition in &self.status.conditions {
-            let kind = sanitize(&condition.kind.to_lowercase());
+            let kind = sanitize_label_name(&condition.kind.to_lowercase());
             let status = condition.status.to_lowercase();
             labels.set(format_args!("node_condition_{kind}"), status);
         }

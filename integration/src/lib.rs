@@ -13,6 +13,7 @@ pub mod demo;
 pub mod in_process;
 pub mod mesh;
 pub mod otel;
+pub mod parity;
 pub mod prometheus;
 pub mod sample_app;
 pub mod validator;

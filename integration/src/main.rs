@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use integration::{child, conformance, demo};
+use integration::{child, conformance, demo, parity};
 use mesh::shutdown::Shutdown;
 
 #[global_allocator]
@@ -23,6 +23,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Runs the test cases of others and prints a table.
     Conformance(conformance::ConformanceArgs),
+    /// Compares what a real Prometheus and promesh store of the same targets.
+    Parity(parity::ParityArgs),
     /// Runs a receiver, as a child of the demo.
     #[command(hide = true)]
     Receiver(receiver_svc::Args),
@@ -52,6 +54,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Demo(args) => demo::run(args, std::env::current_exe()?).await,
         Command::Conformance(args) => conformance::run(&args),
+        Command::Parity(args) => parity::run(args, std::env::current_exe()?).await,
         Command::Receiver(args) => {
             args.log.init()?;
             let shutdown = Shutdown::on_signals()?;

@@ -1,14 +1,6 @@
-//! A real Prometheus server as the backend.
-//!
-//! It is taken from PATH, or unpacked from Debian's package into a folder of the
-//! build, which needs no root.
+//! A real Prometheus server, which scrapes or is written to.
 
-use std::{
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    process::Stdio,
-    time::Duration,
-};
+use std::{net::SocketAddr, path::Path, process::Stdio, time::Duration};
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
@@ -24,6 +16,11 @@ use tokio::{
 
 use crate::amp::{Sample, Series, Value};
 
+mod program;
+mod remote_read;
+
+pub use self::program::{Program, Version};
+
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 const ATTEMPTS: usize = 5;
 
@@ -34,7 +31,7 @@ pub struct Prometheus {
     address: SocketAddr,
     client: HttpClient,
     _child: Child,
-    _folder: TempDir,
+    _data: TempDir,
 }
 
 #[derive(Deserialize)]
@@ -53,71 +50,34 @@ struct Matrix {
     values: Vec<(f64, String)>,
 }
 
-/// The program, from PATH or from Debian's package.
-///
-/// # Errors
-/// Where there is neither, with what to do about it.
-pub async fn find() -> anyhow::Result<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let installed = std::env::split_paths(&path).map(|folder| folder.join("prometheus"));
-    if let Some(installed) = installed.into_iter().find(|program| program.is_file()) {
-        return Ok(installed);
-    }
-    unpack().await.context(
-        "this needs a Prometheus server: install Debian's package `prometheus`, or let `apt-get download prometheus` work",
-    )
-}
-
-/// Unpacks Debian's package below the build folder, once.
-async fn unpack() -> anyhow::Result<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/prometheus");
-    let program = folder.join("usr/bin/prometheus");
-    if program.is_file() {
-        return Ok(program);
-    }
-    // Others may do the same at the same time: unpack aside, then move.
-    std::fs::create_dir_all(&folder)?;
-    let aside = tempfile::tempdir_in(&folder)?;
-    let run = async |program: &str, arguments: &[&str]| -> anyhow::Result<()> {
-        let mut command = Command::new(program);
-        command
-            .args(arguments)
-            .current_dir(aside.path())
-            .stdout(Stdio::null());
-        let status = command.status().await.with_context(|| program.to_owned())?;
-        anyhow::ensure!(
-            status.success(),
-            "{program} {arguments:?} ended with {status}"
-        );
-        Ok(())
-    };
-    run("apt-get", &["download", "prometheus"]).await?;
-    let package = std::fs::read_dir(aside.path())?
-        .filter_map(Result::ok)
-        .map(|entry| entry.path())
-        .find(|path| path.extension().is_some_and(|ending| ending == "deb"))
-        .context("apt-get has downloaded nothing")?;
-    run("dpkg", &["-x", &package.to_string_lossy(), "unpacked"]).await?;
-    let unpacked = aside.path().join("unpacked/usr");
-    if std::fs::rename(unpacked, folder.join("usr")).is_err() && !program.is_file() {
-        bail!("the package could not be moved to {}", folder.display());
-    }
-    Ok(program)
-}
-
 // === impl Prometheus ===
 
 impl Prometheus {
-    /// Starts a server on a free port and waits until it is ready.
+    /// Starts a server that scrapes nothing.
     ///
     /// # Errors
     /// Where there is no server, or it does not start.
     pub async fn start() -> anyhow::Result<Self> {
-        let program = find().await?;
+        let folder = tempfile::tempdir()?;
+        let config = folder.path().join("prometheus.yml");
+        std::fs::write(&config, "global: {scrape_interval: 1h}\n")?;
+        Self::start_with(&Program::find().await?, &config, &[]).await
+    }
+
+    /// Starts a server with a configuration file and flags on a free port, and waits
+    /// until it is ready.
+    ///
+    /// # Errors
+    /// Where it does not start, with what it says.
+    pub async fn start_with(
+        program: &Program,
+        config: &Path,
+        flags: &[String],
+    ) -> anyhow::Result<Self> {
         let mut last = None;
         // Somebody else may take the port between finding it and using it.
         for _ in 0..ATTEMPTS {
-            match Self::start_once(&program).await {
+            match Self::start_once(program, config, flags).await {
                 Ok(server) => return Ok(server),
                 Err(error) => last = Some(error),
             }
@@ -125,24 +85,28 @@ impl Prometheus {
         Err(last.context("no attempt was made")?)
     }
 
-    async fn start_once(program: &Path) -> anyhow::Result<Self> {
-        let folder = tempfile::tempdir()?;
-        let config = folder.path().join("prometheus.yml");
-        std::fs::write(&config, "global: {scrape_interval: 1h}\n")?;
+    async fn start_once(
+        program: &Program,
+        config: &Path,
+        flags: &[String],
+    ) -> anyhow::Result<Self> {
+        let data = tempfile::tempdir()?;
         let port = std::net::TcpListener::bind("127.0.0.1:0")?
             .local_addr()?
             .port();
         let address = SocketAddr::from(([127, 0, 0, 1], port));
-        let mut child = Command::new(program)
+        let log = data.path().join("log");
+        let mut child = Command::new(&program.path)
             .arg(format!("--config.file={}", config.display()))
             .arg(format!(
                 "--storage.tsdb.path={}",
-                folder.path().join("data").display()
+                data.path().join("tsdb").display()
             ))
             .arg(format!("--web.listen-address={address}"))
             .arg("--web.enable-remote-write-receiver")
+            .args(flags)
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stderr(std::fs::File::create(&log)?)
             .kill_on_drop(true)
             .spawn()?;
         let client = HttpClient::new(&Default::default())?;
@@ -150,7 +114,8 @@ impl Prometheus {
         let ready = format!("http://{address}/-/ready");
         while get(&client, &ready).await.is_err() {
             if let Some(status) = child.try_wait()? {
-                bail!("{} ended with {status}", program.display());
+                let log = std::fs::read_to_string(&log).unwrap_or_default();
+                bail!("{} ended with {status}:\n{log}", program.path.display());
             }
             anyhow::ensure!(
                 Instant::now() < deadline,
@@ -162,7 +127,7 @@ impl Prometheus {
             address,
             client,
             _child: child,
-            _folder: folder,
+            _data: data,
         })
     }
 

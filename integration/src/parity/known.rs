@@ -1,0 +1,98 @@
+//! Where an older Prometheus server is known to differ from the newest, which
+//! promesh follows.
+
+use bytes::Bytes;
+use mesh::{
+    float,
+    labels::{BUCKET, Labels, QUANTILE},
+};
+
+use crate::prometheus::Version;
+
+/// A known difference.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Known {
+    /// Its name in the output.
+    pub(super) name: &'static str,
+    /// What differs, and what is done about it.
+    pub(super) reason: &'static str,
+    /// The first version without it.
+    until: Version,
+}
+
+/// `_created` series are lost.
+pub(super) const CREATED: Known = Known {
+    name: "created-beside-nhcb",
+    reason: "converting a classic histogram loses all _created series behind it; OpenMetrics \
+             bodies are played without them where histograms are converted",
+    until: Version {
+        major: 3,
+        minor: 15,
+    },
+};
+
+/// Bounds are stored as they are written.
+pub(super) const BOUNDS: Known = Known {
+    name: "bounds-as-written",
+    reason: "le and quantile are stored as the target writes them (1, not 1.0); they are \
+             compared as Prometheus 3 stores them",
+    until: Version { major: 3, minor: 0 },
+};
+
+/// All of them.
+pub(super) const ALL: [Known; 2] = [CREATED, BOUNDS];
+
+// === impl Known ===
+
+impl Known {
+    /// Whether a server of this version has it.
+    pub(super) fn applies_to(&self, version: Version) -> bool {
+        version < self.until
+    }
+}
+
+/// A body without `_created` samples.
+pub(super) fn without_created(body: &Bytes) -> Bytes {
+    let lines = body.split_inclusive(|byte| *byte == b'\n');
+    let others = lines.filter(|line| {
+        let end = line.iter().position(|byte| matches!(byte, b'{' | b' '));
+        !end.is_some_and(|end| line[..end].ends_with(b"_created"))
+    });
+    others.collect::<Vec<_>>().concat().into()
+}
+
+/// Labels with their bounds as Prometheus 3 stores them.
+pub(super) fn with_bounds(labels: &Labels) -> Labels {
+    let mut changed = labels.to_builder();
+    for name in [BUCKET, QUANTILE] {
+        if let Some(bound) = labels.get(name).and_then(|text| text.parse().ok()) {
+            changed.set(name, float::openmetrics(bound));
+        }
+    }
+    changed.build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn created_samples_are_left_out() {
+        let body = Bytes::from(
+            "# TYPE a counter\na_total{x=\"b_created\"} 1\na_created{x=\"1\"} 2\nb_created 3\n",
+        );
+        assert_eq!(
+            without_created(&body),
+            "# TYPE a counter\na_total{x=\"b_created\"} 1\n"
+        );
+    }
+
+    #[test]
+    fn bounds_are_those_of_prometheus_3() {
+        let labels: Labels = [("a", "1"), ("le", "1"), ("quantile", "0.50")]
+            .into_iter()
+            .collect();
+        let expected = [("a", "1"), ("le", "1.0"), ("quantile", "0.5")];
+        assert_eq!(with_bounds(&labels), expected.into_iter().collect());
+    }
+}

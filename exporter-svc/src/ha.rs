@@ -12,17 +12,14 @@ use std::sync::Arc;
 
 use mesh::{
     batch::Facts,
-    config::relabel::RelabelConfig,
+    config::{Config, relabel::RelabelConfig},
+    ha::{self, CLUSTER, HaError, REPLICA},
     labels::{Labels, LabelsBuilder},
     relabel::relabel,
 };
 
 use crate::remote_write::piece::Rendered;
 
-/// The label that names the cluster the backend elects a replica for.
-pub const CLUSTER: &str = "cluster";
-/// The label that names the replica; the backend does not store it.
-pub const REPLICA: &str = "__replica__";
 /// What a label in the way of one of ours is prefixed with, until it is free.
 const EXPORTED_PREFIX: &str = "exported_";
 
@@ -81,6 +78,8 @@ impl Stamp {
         if !relabel(&self.rules, labels) {
             return Rendered::default();
         }
+        // No rule elects a replica.
+        labels.del(REPLICA);
         self.set_pair(labels);
         Rendered::new(labels.iter())
     }
@@ -104,46 +103,28 @@ fn make_way(labels: &mut LabelsBuilder, name: &str) {
     labels.del(name).set(free, value);
 }
 
-/// External labels that make an HA pair impossible.
-#[derive(Debug, thiserror::Error)]
-pub enum HaError {
-    /// The replica is a name that only this exporter has.
-    #[error(
-        "external label {REPLICA}={0:?} is this pod's own name; samples of one replica come \
-         through many exporters, and the backend would drop all but one's. Give the receivers \
-         the name of their replica group, for instance {REPLICA}: ${{REPLICA}} with REPLICA=a"
-    )]
-    OwnName(String),
-    /// A replica of nothing.
-    #[error(
-        "external labels have {REPLICA} but not {CLUSTER}; the backend elects a replica only \
-         where it sees both"
-    )]
-    NoCluster,
-}
-
-/// Checks the external labels of a file that receivers read too.
+/// Checks the external labels of a file that receivers read too. The variables
+/// that they expand belong to the receivers' environment and may be unset here.
 ///
 /// # Errors
 /// Where the backend would drop samples that are nobody's copies.
-pub fn check(external_labels: &Labels) -> Result<(), HaError> {
-    let replica = external_labels.get(REPLICA);
-    if replica.is_some() && !external_labels.contains(CLUSTER) {
-        return Err(HaError::NoCluster);
-    }
-    let own = ["POD_NAME", "HOSTNAME"].map(std::env::var);
-    match replica.filter(|replica| own.iter().flatten().any(|name| name == replica)) {
-        Some(replica) => Err(HaError::OwnName(replica.to_owned())),
-        None => Ok(()),
+pub fn check(config: &Config) -> Result<(), HaError> {
+    ha::refuse_own_name(config, &ha::own_names())?;
+    match ha::split(config) {
+        Ok(_) | Err(HaError::Empty(_)) => Ok(()),
+        Err(error) => Err(error),
     }
 }
 
-/// External labels without the HA pair.
-pub fn without_pair(external_labels: &Labels) -> Labels {
+/// What pushed data gets of a file's external labels: all but the HA pair, as
+/// nobody pushes it twice.
+pub fn for_pushes(config: &Config) -> Labels {
+    let has_pair = config.external_labels.contains(REPLICA)
+        || config.empty_external_labels.iter().any(|n| n == REPLICA);
     let pair = [CLUSTER, REPLICA];
-    external_labels
-        .iter()
-        .filter(|(name, _)| !pair.contains(name))
+    let labels = config.external_labels.iter();
+    labels
+        .filter(|(name, _)| !(has_pair && pair.contains(name)))
         .collect()
 }
 
@@ -236,17 +217,64 @@ mod tests {
         assert_eq!(rendered(&other, &[("a", "1")]), "{}");
     }
 
+    fn config(external_labels: &str) -> Config {
+        let text = format!("global: {{external_labels: {{{external_labels}}}}}");
+        Config::parse(&text, std::path::Path::new("p.yml"), &|_| None).unwrap()
+    }
+
     #[test]
-    fn a_replica_of_nothing_is_refused() {
-        let external = [(REPLICA, "a")].into_iter().collect();
-        let error = check(&external).unwrap_err().to_string();
-        assert!(
-            error.starts_with("external labels have __replica__ but not cluster"),
-            "{error}"
+    fn a_pair_that_cannot_work_is_refused() {
+        let check = |labels| check(&config(labels));
+        assert_eq!(check("__replica__: a"), Err(HaError::NoCluster));
+        assert_eq!(check("__replica__: a, cluster: c"), Ok(()));
+        // The receivers know what these are.
+        assert_eq!(check("__replica__: $REPLICA, cluster: $CLUSTER"), Ok(()));
+        let own = ha::own_names().remove(0);
+        let labels = format!("__replica__: {own}, cluster: c");
+        assert_eq!(super::check(&config(&labels)), Err(HaError::OwnName(own)));
+    }
+
+    #[test]
+    fn pushes_get_all_external_labels_but_the_pair() {
+        let labels = |labels| for_pushes(&config(labels)).to_string();
+        assert_eq!(labels("cluster: c, __replica__: a, r: x"), r#"{r="x"}"#);
+        assert_eq!(labels("cluster: c, __replica__: $A, r: x"), r#"{r="x"}"#);
+        assert_eq!(labels("cluster: c"), r#"{cluster="c"}"#);
+    }
+
+    #[test]
+    fn what_is_in_the_pair_s_way_is_renamed_again_and_again() {
+        let stamp = stamp(true, &[("exported_cluster", "e")], vec![]);
+        assert_eq!(
+            rendered(&stamp, &[("__replica__", "z"), ("cluster", "x")]),
+            r#"{__replica__="a", cluster="c", exported___replica__="z", exported_cluster="x"}"#
         );
-        let external = [(REPLICA, "a"), (CLUSTER, "c")].into_iter().collect();
-        assert!(check(&external).is_ok());
-        let plain = without_pair(&external);
-        assert!(plain.is_empty());
+        let again = [
+            ("cluster", "x"),
+            ("exported_cluster", "y"),
+            ("exported_exported_cluster", "z"),
+        ];
+        assert_eq!(
+            rendered(&stamp, &again),
+            r#"{__replica__="a", cluster="c", exported_cluster="y", exported_exported_cluster="z", exported_exported_exported_cluster="x"}"#
+        );
+    }
+
+    #[test]
+    fn no_rule_elects_a_replica() {
+        let elect = RelabelConfig {
+            source_labels: vec!["a".to_owned()],
+            target_label: REPLICA.to_owned(),
+            replacement: "z".to_owned(),
+            ..Default::default()
+        };
+        assert_eq!(
+            rendered(&stamp(false, &[], vec![elect.clone()]), &[("a", "1")]),
+            r#"{a="1"}"#
+        );
+        assert_eq!(
+            rendered(&stamp(true, &[], vec![elect]), &[("a", "1")]),
+            r#"{__replica__="a", a="1", cluster="c"}"#
+        );
     }
 }

@@ -85,7 +85,7 @@ pub enum Error {
         /// The configuration file.
         file: PathBuf,
         /// What is wrong with it.
-        source: ha::HaError,
+        source: mesh::ha::HaError,
     },
     /// An address cannot be listened on.
     #[error("{flag}={address}: {source}")]
@@ -158,7 +158,7 @@ async fn listen(
 async fn destinations(args: &Args, registered: &Registered) -> Result<Destinations, Error> {
     let file = || args.config_file.clone();
     let config = Config::load(&args.config_file)?;
-    ha::check(&config.external_labels).map_err(|source| Error::Ha {
+    ha::check(&config).map_err(|source| Error::Ha {
         file: file(),
         source,
     })?;
@@ -175,7 +175,7 @@ async fn destinations(args: &Args, registered: &Registered) -> Result<Destinatio
         })?);
         info!(destination = entry.name, url = %entry.url, "Destination ready");
     }
-    let external_labels = ha::without_pair(&config.external_labels);
+    let external_labels = ha::for_pushes(&config);
     Ok(Destinations {
         all,
         external_labels,

@@ -29,6 +29,9 @@ mod yaml;
 pub struct Config {
     /// `global.external_labels`, with `${VAR}` expanded from the environment.
     pub external_labels: Labels,
+    /// Names in `global.external_labels` whose value expanded to nothing, which
+    /// makes them no labels.
+    pub empty_external_labels: Vec<String>,
     /// `scrape_configs` and what `scrape_config_files` adds, `global` inherited.
     pub scrape_configs: Vec<scrape::ScrapeConfig>,
     /// `remote_write`.

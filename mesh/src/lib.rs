@@ -23,6 +23,7 @@ pub mod endpoints;
 pub mod export;
 pub mod float;
 pub mod go_regexp;
+pub mod ha;
 pub mod http_client;
 pub mod kubernetes;
 pub mod labels;

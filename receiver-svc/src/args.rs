@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf};
 use clap::Parser;
 use mesh::{balance::ExporterArgs, outbox::OutboxArgs, telemetry::LogArgs};
 
-use crate::shard::ShardArgs;
+use crate::{heartbeat::HeartbeatArgs, shard::ShardArgs};
 
 /// Discovers and scrapes Prometheus targets and sends their samples to exporters.
 ///
@@ -97,6 +97,13 @@ pub struct Args {
         reason = "clap would show the text as the program's description"
     )]
     pub shard: ShardArgs,
+
+    #[command(flatten)]
+    #[allow(
+        missing_docs,
+        reason = "clap would show the text as the program's description"
+    )]
+    pub heartbeat: HeartbeatArgs,
 
     #[command(flatten)]
     #[allow(

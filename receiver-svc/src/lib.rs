@@ -11,6 +11,7 @@ pub mod args;
 pub mod discovery;
 pub mod exposition;
 pub mod facts;
+pub mod heartbeat;
 pub mod otlp;
 pub mod scrape;
 mod service;

@@ -7,21 +7,28 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use mesh::{
     admin::{Admin, Readiness},
     balance::{Balance, BalanceMetrics, plaintext},
+    batch::Facts,
     clock::Clock,
     config::{Config, ConfigError},
     endpoints::{Addresses as Known, Endpoints, StartError},
+    ha::{self, HaError},
     outbox::{Outbox, Workers},
     reload::{self, Reloader, Requests},
     shutdown::Shutdown,
 };
 use prometheus_client::registry::Registry;
-use tokio::{net::TcpListener, sync::Semaphore, time::Instant};
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, watch},
+    time::Instant,
+};
 use tracing::{error, info, warn};
 
 use crate::{
     args::Args,
     discovery::{Discovery, DiscoveryError, DiscoveryMetrics},
-    facts::{FactsError, facts},
+    facts::facts,
+    heartbeat::{Heartbeat, HeartbeatMetrics},
     scrape::{Budget, JobError, Manager, ScrapeMetrics, Shared},
     shard::{self, Shards},
 };
@@ -36,6 +43,7 @@ pub struct Bound {
     registry: Registry,
     workers: Workers,
     scraping: Scraping,
+    heartbeat: Heartbeat,
 }
 
 /// Where a receiver listens.
@@ -85,7 +93,7 @@ pub enum Error {
 pub enum Unusable {
     /// Its external labels make no HA pair.
     #[error(transparent)]
-    Facts(#[from] FactsError),
+    Ha(#[from] HaError),
     /// A job's client cannot be made.
     #[error(transparent)]
     Job(#[from] JobError),
@@ -101,6 +109,10 @@ struct Scraping {
     manager: Manager,
     discovery: Discovery,
     shards: Shards,
+    /// What this receiver is called and its replica group is not, where it shares
+    /// the targets with others.
+    own_names: Vec<String>,
+    facts: watch::Sender<Arc<Facts>>,
 }
 
 /// Listens, reads the configuration, and starts to connect to exporters.
@@ -124,11 +136,12 @@ pub async fn bind(args: Args) -> Result<Bound, Error> {
     let discovery_metrics = DiscoveryMetrics::default();
     discovery_metrics.register(&mut registry);
     let interval = Duration::from_secs(args.discovery_update_interval_seconds);
+    let beats = HeartbeatMetrics::register(&mut registry);
     let mut scraping = Scraping {
         config_file: args.config_file.clone(),
         manager: Manager::new(Shared {
             clock: clock.clone(),
-            outbox,
+            outbox: outbox.clone(),
             budget: Budget::new(args.memory_budget),
             running: Arc::new(Semaphore::new(args.max_concurrent_scrapes)),
             metrics: ScrapeMetrics::register(&mut registry),
@@ -137,16 +150,28 @@ pub async fn bind(args: Args) -> Result<Bound, Error> {
         }),
         discovery: Discovery::new(discovery_metrics, interval).on_node(args.node_local.clone()),
         shards: shards(&args).await?,
+        own_names: own_names(&args),
+        facts: watch::Sender::default(),
     };
     let applied = scraping.apply(&config).await;
     applied.map_err(|source| Error::Unusable {
         file: args.config_file.clone(),
         source,
     })?;
+    let addresses = Addresses {
+        web: web.local_addr().unwrap_or(address),
+    };
+    let heartbeat = Heartbeat::new(
+        args.heartbeat.interval(),
+        outbox,
+        clock,
+        scraping.facts.subscribe(),
+        &name(&args, addresses),
+        beats,
+    );
     Ok(Bound {
-        addresses: Addresses {
-            web: web.local_addr().unwrap_or(address),
-        },
+        addresses,
+        heartbeat,
         args,
         web,
         registry,
@@ -155,9 +180,27 @@ pub async fn bind(args: Args) -> Result<Bound, Error> {
     })
 }
 
+/// What this receiver is called in the series of its heartbeat.
+fn name(args: &Args, addresses: Addresses) -> String {
+    let host = || ha::own_names().into_iter().next();
+    args.shard.self_address.clone().unwrap_or_else(|| {
+        let host = host().unwrap_or_else(|| addresses.web.ip().to_string());
+        format!("{host}:{}", addresses.web.port())
+    })
+}
+
 async fn discover(endpoints: &Endpoints, flag: &'static str) -> Result<Known, Error> {
     let discovered = endpoints.discover().await;
     discovered.map_err(|source| Error::Endpoints { flag, source })
+}
+
+/// Receivers that share targets are one replica, which none of them may be called.
+/// One that is alone may give the replica its own name.
+fn own_names(args: &Args) -> Vec<String> {
+    match &args.shard.self_address {
+        Some(own) => [ha::own_names(), vec![own.clone()]].concat(),
+        None => Vec::new(),
+    }
 }
 
 async fn shards(args: &Args) -> Result<Shards, Error> {
@@ -188,7 +231,8 @@ impl Bound {
         reload_on_hangup(&reloader);
         // The admin port answers until everything else has ended.
         let (admin_stop, admin_shutdown) = mesh::shutdown::channel();
-        let routes = pages::router(scraping.manager.status());
+        let status = scraping.manager.status();
+        let routes = pages::router(status.clone());
         let admin = Admin::new("receiver-svc", self.registry, readiness.clone())
             .with_reload(reloader)
             .with_routes(&["/targets"], routes);
@@ -196,6 +240,8 @@ impl Bound {
         readiness.set(true);
         tokio::select! {
             () = scraping.run(requests) => {}
+            // It ends with the scraping, before what waits is delivered.
+            () = self.heartbeat.run(|now_ms| status.borrow().is_scraping(now_ms)) => {}
             () = shutdown.signaled() => {}
             served = &mut admin => return served.unwrap_or(Ok(())).map_err(Error::Serve),
         }
@@ -267,10 +313,11 @@ impl Scraping {
 
     /// Takes up a configuration, or changes nothing.
     async fn apply(&mut self, config: &Config) -> Result<(), Unusable> {
-        let facts = Arc::new(facts(config)?);
+        let facts = Arc::new(facts(config, &self.own_names)?);
         let prepared = self.manager.prepare(&config.scrape_configs, &facts)?;
         self.discovery.apply(&config.scrape_configs).await?;
         self.manager.apply(prepared);
+        self.facts.send_replace(facts);
         for section in &config.ignored_sections {
             info!(section, "Section left to others");
         }

@@ -12,12 +12,11 @@
 
 use std::collections::BTreeMap;
 
-use mesh::{labels::METRIC_NAME, verdict::Reason};
+use mesh::{ha::REPLICA, labels::METRIC_NAME, verdict::Reason};
 use prost::Message;
 use proto::v1;
 
 use super::piece::Piece;
-use crate::ha::REPLICA;
 
 /// The units refused of each piece of a request, in the order of the pieces; of
 /// `count` in all where the backend said so.

@@ -5,7 +5,11 @@ use std::{sync::Arc, time::Duration};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use mesh::{
     aws::AwsOptions,
-    config::remote_write::{OtlpConfig, ProtobufMessage, RemoteWriteConfig},
+    config::{
+        relabel::{Action, RelabelConfig},
+        remote_write::{OtlpConfig, ProtobufMessage, RemoteWriteConfig},
+    },
+    ha::REPLICA,
     http_client::{HttpClient, HttpClientError},
 };
 use prometheus_client::registry::Registry;
@@ -89,6 +93,11 @@ enum Problem {
     Header(String),
     #[error(transparent)]
     Http(#[from] HttpClientError),
+    #[error(
+        "write_relabel_configs: target_label {REPLICA} would make every request that of one \
+         replica; the HA pair comes from the receivers' external_labels"
+    )]
+    Replica,
     #[error("sigv4: no region in the section, in the url, or in AWS_REGION")]
     NoRegion,
 }
@@ -135,6 +144,9 @@ impl Destination {
         registered: &Registered,
     ) -> Result<Self, Problem> {
         check_scheme(&config.url, options.allow_http)?;
+        if config.write_relabel_configs.iter().any(sets_replica) {
+            return Err(Problem::Replica);
+        }
         if sigv4::region_of(&config.url).is_some() && config.sigv4.is_none() {
             warn!(url = %config.url, "AMP takes signed requests only, and there is no sigv4 section");
         }
@@ -201,6 +213,11 @@ fn check_scheme(url: &Url, allow_http: bool) -> Result<(), Problem> {
         "http" => Err(Problem::PlainHttp),
         other => Err(Problem::Scheme(other.to_owned())),
     }
+}
+
+fn sets_replica(rule: &RelabelConfig) -> bool {
+    let compares = matches!(rule.action, Action::KeepEqual | Action::DropEqual);
+    rule.target_label == REPLICA && !compares
 }
 
 fn headers(config: &RemoteWriteConfig) -> Result<HeaderMap, Problem> {

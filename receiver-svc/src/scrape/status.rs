@@ -55,6 +55,22 @@ pub struct LastScrape {
     pub failure: Option<(Reason, String)>,
 }
 
+// === impl Status ===
+
+impl Status {
+    /// Whether this receiver scrapes: whether any of its own targets answered in
+    /// one of its last two slots. One without targets, or none of whose targets
+    /// answers, does not.
+    pub fn is_scraping(&self, now_ms: i64) -> bool {
+        let targets = self.jobs.iter().flat_map(|job| &job.targets);
+        let mut own = targets.filter_map(|it| Some((&it.target, it.health.as_ref()?.last()?)));
+        own.any(|(target, last)| {
+            let slots_ms = 2 * i64::try_from(target.interval.as_millis()).unwrap_or(i64::MAX / 4);
+            last.failure.is_none() && now_ms - last.time_ms <= slots_ms
+        })
+    }
+}
+
 // === impl Health ===
 
 impl Health {

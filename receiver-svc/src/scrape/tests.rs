@@ -208,6 +208,32 @@ async fn without_room_in_the_outbox_nothing_is_acquired() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_receiver_scrapes_while_any_of_its_targets_answers() {
+    let mut bench = Bench::scraping(TWO).await;
+    assert!(!bench.is_scraping(), "before the first scrape");
+    bench.seconds(10).await;
+    assert!(bench.is_scraping());
+    bench.answer(Answer::Body("\nc\n"));
+    bench.seconds(10).await;
+    assert!(!bench.is_scraping(), "its only target fails");
+    bench.answer(Answer::Body(TWO));
+    bench.seconds(10).await;
+    assert!(bench.is_scraping());
+    bench.hold_exports();
+    bench.fill_outbox();
+    bench.seconds(30).await;
+    assert!(!bench.is_scraping(), "nothing is acquired");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_receiver_without_targets_of_its_own_does_not_scrape() {
+    let mut bench = Bench::scraping(TWO).await;
+    bench.seconds(10).await;
+    bench.share(Shard::new("me:1", &BTreeSet::from(["other:1".to_owned()])));
+    assert!(!bench.is_scraping());
+}
+
+#[tokio::test(start_paused = true)]
 async fn dropped_and_broken_targets_are_shown() {
     let mut bench = Bench::scraping(TWO).await;
     bench.configure(

@@ -6,9 +6,12 @@
 //! attribute is not a string, another sender sorts otherwise) the point is left to
 //! the slower way.
 
-use mesh::wire::{self, Fields, WireError};
+use mesh::{
+    ha::REPLICA,
+    wire::{self, Fields, WireError},
+};
 
-use crate::{ha::REPLICA, remote_write::piece::SeriesRef};
+use crate::remote_write::piece::SeriesRef;
 
 /// A label that is merged in: its name, and its value in two parts.
 pub(super) type Extra<'a> = (&'a str, [&'a str; 2]);

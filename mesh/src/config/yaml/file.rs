@@ -194,7 +194,8 @@ impl Jobs {
 impl File {
     fn build(self, context: Context<'_>) -> Result<(Config, Inherited), Problem> {
         let mut global = self.global.unwrap_or_default();
-        let external_labels = external_labels(global.external_labels.take(), context)?;
+        let (external_labels, empty_external_labels) =
+            external_labels(global.external_labels.take(), context)?;
         let inherited = global.inherit()?;
         let validation = inherited.validation;
         let remote_write = build_all(self.remote_write, "remote write config section", |rw| {
@@ -218,6 +219,7 @@ impl File {
         };
         let config = Config {
             external_labels,
+            empty_external_labels,
             scrape_configs: scrape_configs(self.scrape_configs, &inherited, context)?,
             remote_write,
             otlp,
@@ -241,17 +243,23 @@ impl File {
     }
 }
 
+/// The external labels, and the names of those that are empty.
 fn external_labels(
     labels: Option<BTreeMap<String, String>>,
     context: Context<'_>,
-) -> Result<Labels, Problem> {
-    let expanded = labels.unwrap_or_default().into_iter().map(|(name, value)| {
+) -> Result<(Labels, Vec<String>), Problem> {
+    let mut expanded = Vec::new();
+    let mut empty = Vec::new();
+    for (name, value) in labels.unwrap_or_default() {
         if !is_valid_legacy_label_name(&name) {
             return Err(Problem::new(format!(
                 "external_labels: {name:?} is not a valid label name"
             )));
         }
-        Ok((name, expand(&value, context.variable)))
-    });
-    expanded.collect()
+        match expand(&value, context.variable) {
+            value if value.is_empty() => empty.push(name),
+            value => expanded.push((name, value)),
+        }
+    }
+    Ok((expanded.into_iter().collect(), empty))
 }

@@ -206,6 +206,11 @@ impl Bench {
         self.outbox.push(batch).unwrap();
     }
 
+    pub(super) fn is_scraping(&self) -> bool {
+        let status = self.manager.status();
+        status.borrow().is_scraping(self.now_ms())
+    }
+
     /// The last scrape of the first target.
     pub(super) fn last(&self) -> LastScrape {
         let status = self.manager.status().borrow().clone();

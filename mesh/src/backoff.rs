@@ -10,7 +10,7 @@ const LONGEST: Duration = Duration::from_secs(5);
 /// Exponential back-off with full jitter, so that lanes which failed together do
 /// not come back together.
 #[derive(Clone, Debug)]
-pub struct Backoff {
+pub(crate) struct Backoff {
     ceiling: Duration,
     first: Duration,
     longest: Duration,
@@ -25,7 +25,7 @@ impl Backoff {
     }
 
     /// Delays of up to `first`, doubled up to `longest`.
-    pub fn within(first: Duration, longest: Duration) -> Self {
+    pub(crate) fn within(first: Duration, longest: Duration) -> Self {
         Self {
             ceiling: first,
             first,
@@ -34,14 +34,14 @@ impl Backoff {
     }
 
     /// The next delay: between half of the ceiling and all of it.
-    pub fn delay(&mut self) -> Duration {
+    pub(crate) fn delay(&mut self) -> Duration {
         let delay = self.ceiling.mul_f64(rand::rng().random_range(0.5..=1.0));
         self.ceiling = (self.ceiling * 2).min(self.longest);
         delay
     }
 
     /// Begins anew, after a success.
-    pub fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.ceiling = self.first;
     }
 }

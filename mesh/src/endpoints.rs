@@ -16,6 +16,8 @@ use std::{collections::BTreeSet, fmt, str::FromStr};
 
 use tokio::sync::watch;
 
+use crate::kubernetes::{ApiServer, ClientError};
+
 /// Where peers are found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Endpoints {
@@ -61,7 +63,7 @@ pub enum StartError {
         /// What was to be discovered.
         endpoints: Endpoints,
         /// Why it cannot be.
-        source: Box<kube::Error>,
+        source: Box<ClientError>,
     },
 }
 
@@ -84,7 +86,7 @@ impl Endpoints {
                 service,
                 port,
             } => {
-                let client = kube::Client::try_default().await;
+                let client = ApiServer::Inferred.client().await;
                 let client = client.map_err(|source| StartError::Kubernetes {
                     endpoints: self.clone(),
                     source: Box::new(source),

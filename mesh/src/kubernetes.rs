@@ -1,4 +1,4 @@
-//! Clients of the Kubernetes API, and how an object's watch fails.
+//! Clients of the Kubernetes API, and watches that go on.
 //!
 //! A client of a pod's own cluster or of a kubeconfig file is kube's, with its
 //! token and certificate rotation. A client of an `api_server` with HTTP client
@@ -7,6 +7,7 @@
 
 mod api_server;
 mod failure;
+mod watch;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -18,17 +19,15 @@ use kube::{
 use url::Url;
 
 use crate::{
-    backoff::Backoff,
     config::http::HttpClientConfig,
     http_client::{HttpClient, HttpClientError},
 };
 
 pub use failure::WatchFailure;
+pub use watch::watch;
 
 /// Longer than a watch lives (290 s) without a word from the API server.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(330);
-const FIRST_RETRY: Duration = Duration::from_millis(500);
-const LONGEST_RETRY: Duration = Duration::from_secs(15);
 const AGENT: &str = concat!("promesh/", env!("CARGO_PKG_VERSION"));
 
 /// Which API server is asked, and how.
@@ -113,11 +112,4 @@ async fn client(mut config: Config) -> Result<Client, ClientError> {
     let made = tokio::task::spawn_blocking(move || Client::try_from(config)).await;
     let made = made.map_err(|panicked| kube::Error::Service(panicked.into()));
     Ok(made.and_then(|made| made).map_err(Box::new)?)
-}
-
-/// The delays between attempts to watch what could not be watched.
-///
-/// kube's own starts anew with every attempt to list.
-pub fn backoff() -> Backoff {
-    Backoff::within(FIRST_RETRY, LONGEST_RETRY)
 }

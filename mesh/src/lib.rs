@@ -14,7 +14,7 @@
 
 pub mod admin;
 pub mod aws;
-pub mod backoff;
+mod backoff;
 pub mod balance;
 pub mod batch;
 pub mod clock;

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tracing::warn;
 
 use super::{Addresses, dns::publish};
+use crate::kubernetes::{self, WatchFailure};
 
 /// Label of a slice that names its service.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
@@ -23,10 +24,7 @@ pub(super) fn discover(client: Client, namespace: &str, service: &str, port: u16
     let (store, writer) = reflector::store();
     let service = format!("{namespace}/{service}");
     tokio::spawn(async move {
-        let mut events = watcher(api, config)
-            .default_backoff()
-            .reflect(writer)
-            .boxed();
+        let mut events = kubernetes::watch(api, config).reflect(writer).boxed();
         loop {
             let event = tokio::select! {
                 event = events.next() => event,
@@ -40,7 +38,10 @@ pub(super) fn discover(client: Client, namespace: &str, service: &str, port: u16
                     let ready = slices.iter().flat_map(|slice| ready(slice, port));
                     publish(&sender, ready.collect());
                 }
-                Some(Err(error)) => warn!(service, %error, "EndpointSlices not watched"),
+                Some(Err(error)) => {
+                    let error = WatchFailure(&error);
+                    warn!(service, %error, "EndpointSlices not watched, the last ones stay");
+                }
                 None => return,
             }
         }

@@ -5,10 +5,10 @@ use std::{mem, pin::pin, sync::Arc};
 use futures::StreamExt;
 use kube::{
     Api, Client,
-    runtime::watcher::{self, Event, watcher},
+    runtime::watcher::{self, Event},
 };
-use mesh::kubernetes::{WatchFailure, backoff};
-use tokio::{task::AbortHandle, time::sleep};
+use mesh::kubernetes::WatchFailure;
+use tokio::task::AbortHandle;
 use tracing::{info, warn};
 
 use super::{
@@ -68,44 +68,33 @@ impl<K> Drop for Watch<K> {
 // === impl Watching ===
 
 impl<K: Object> Watching<K> {
-    /// Lists and watches for ever. A watch that ends goes on where it was, and
-    /// begins anew with a list where the API server no longer knows that; until
-    /// that list is complete the objects known last stay.
+    /// Lists and watches for ever. Until a list is complete the objects known last
+    /// stay.
     async fn run(mut self, api: Api<K>) {
         let config = watcher::Config {
             label_selector: non_empty(&self.scope.labels),
             field_selector: non_empty(&self.scope.fields),
             ..watcher::Config::default()
         };
-        let mut events = pin!(watcher(api, config));
-        let mut backoff = backoff();
+        let mut events = pin!(mesh::kubernetes::watch(api, config));
         while let Some(event) = events.next().await {
             match event {
-                Ok(event) => {
-                    if self.take(event) {
-                        self.succeeded();
-                        backoff.reset();
-                    }
-                }
-                Err(error) => {
-                    self.failed(WatchFailure(&error));
-                    sleep(backoff.delay()).await;
-                }
+                Ok(event) => self.take(event),
+                Err(error) => self.failed(WatchFailure(&error)),
             }
         }
     }
 
-    /// Takes up an event; `false` where it says nothing new.
-    fn take(&mut self, event: Event<K>) -> bool {
+    fn take(&mut self, event: Event<K>) {
         let name = match event {
             Event::Init => {
                 self.listed.clear();
-                return false;
+                return;
             }
             Event::InitApply(mut object) => {
                 object.strip();
                 self.listed.push(object);
-                return false;
+                return;
             }
             Event::InitDone => {
                 self.store.replace(mem::take(&mut self.listed));
@@ -121,10 +110,6 @@ impl<K: Object> Watching<K> {
             }
         };
         self.metrics.event(name, self.store.len());
-        true
-    }
-
-    fn succeeded(&mut self) {
         if self.failing.take().is_some() {
             info!(resource = %K::plural(&()), scope = %self.scope, "Kubernetes objects watched again");
         }

@@ -3,14 +3,15 @@
 //! [`amp`] stands in for the backend and keeps a ledger of every arrival,
 //! [`sample_app`] is scraped, [`otel`] pushes, and [`validator`] compares what was
 //! stored. [`mesh`] builds the whole of it from processes ([`child`]), [`in_process`]
-//! parts of it for tests, and
-//! [`demo`] shows it. [`conformance`] runs the test cases of others.
+//! parts of it for tests, and [`demo`] shows it. [`kube_api`] stands in for a
+//! Kubernetes API server. [`conformance`] runs the test cases of others.
 
 pub mod amp;
 pub mod child;
 pub mod conformance;
 pub mod demo;
 pub mod in_process;
+pub mod kube_api;
 pub mod mesh;
 pub mod otel;
 pub mod parity;

@@ -1,0 +1,148 @@
+//! Jobs share their watches, which end when nobody needs them.
+
+use integration::kube_api::KubeApi;
+
+use crate::{
+    objects::{endpoints, pod, pod_on, service, slice},
+    receiver::{NONE, Receiver, eventually, job},
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn equal_watches_run_once_and_end_with_their_last_job() {
+    let api = KubeApi::start().await.unwrap();
+    api.apply(pod("p", 1));
+    let all = |api| {
+        [
+            job("pods", "pod", api, ""),
+            job("pods-too", "pod", api, ", attach_metadata: {node: true}"),
+            job("endpoints", "endpoints", api, ""),
+            job("slices", "endpointslice", api, ""),
+            job(
+                "some",
+                "pod",
+                api,
+                ", selectors: [{role: pod, label: app=a}]",
+            ),
+        ]
+    };
+    let receiver = Receiver::start(&all(&api), &[]).await;
+    for job in ["pods", "some"] {
+        receiver.until(job, "instance", ["127.0.0.1:1"]).await;
+    }
+    for (resource, watches) in [
+        ("pods", 2),
+        ("services", 1),
+        ("endpoints", 1),
+        ("endpointslices", 1),
+        ("nodes", 1),
+    ] {
+        let open = format!("{resource}: {watches} watches");
+        eventually(&open, || api.watching(resource) == watches).await;
+        assert_eq!(api.lists(resource), watches, "{resource}");
+    }
+    assert_eq!(
+        receiver
+            .metric("promesh_receiver_discovery_kubernetes_watches")
+            .await,
+        6.0
+    );
+
+    // Another configuration of the same objects goes on with their watch.
+    let attached = ", attach_metadata: {namespace: true}";
+    receiver.reload(&[job("pods", "pod", &api, attached)]).await;
+    eventually("one watch of pods", || api.watching("pods") == 1).await;
+    eventually("no watch of services", || api.watching("services") == 0).await;
+    receiver.until("pods", "instance", ["127.0.0.1:1"]).await;
+    assert_eq!((api.lists("pods"), api.lists("namespaces")), (2, 1));
+    let metadata = api
+        .requests()
+        .into_iter()
+        .filter(|path| path.contains("namespaces?"));
+    assert!(metadata.count() >= 1);
+    receiver.reload(&[]).await;
+    eventually("no watches", || {
+        api.watching("pods") + api.watching("namespaces") == 0
+    })
+    .await;
+    assert_eq!(
+        receiver
+            .metric("promesh_receiver_discovery_kubernetes_objects")
+            .await,
+        0.0
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn selectors_and_namespaces_are_the_api_servers() {
+    let api = KubeApi::start().await.unwrap();
+    api.apply(pod("ours", 1));
+    let mut other = pod("theirs", 2);
+    other["metadata"]["namespace"] = "other".into();
+    api.apply(other);
+    let mut unlabeled = pod("unlabeled", 3);
+    unlabeled["metadata"]["labels"] = serde_json::json!({});
+    api.apply(unlabeled);
+    let jobs = [
+        job("in-ns", "pod", &api, ", namespaces: {names: [ns]}"),
+        job(
+            "labeled",
+            "pod",
+            &api,
+            ", selectors: [{role: pod, label: 'app=a', field: 'metadata.namespace!=other'}]",
+        ),
+    ];
+    let receiver = Receiver::start(&jobs, &[]).await;
+    receiver
+        .until("in-ns", "instance", &["127.0.0.1:1", "127.0.0.1:3"])
+        .await;
+    receiver.until("labeled", "instance", ["127.0.0.1:1"]).await;
+    // An object that the selector no longer lets through is gone.
+    let mut changed = pod("ours", 1);
+    changed["metadata"]["labels"] = serde_json::json!({"app": "b"});
+    api.apply(changed);
+    receiver.until("labeled", "instance", NONE).await;
+    let requests = api.requests();
+    assert!(
+        requests
+            .iter()
+            .any(|path| path.starts_with("/api/v1/namespaces/ns/pods?"))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_on_a_node_has_that_nodes_targets() {
+    let api = KubeApi::start().await.unwrap();
+    api.apply(pod_on("node-1", "here", 1));
+    api.apply(pod_on("node-2", "there", 2));
+    api.apply(service(3));
+    api.apply(endpoints(&["here"], 1));
+    let mut both = slice(&["here", "there"], 1);
+    both["endpoints"][1]["nodeName"] = "node-2".into();
+    both["endpoints"][1]["addresses"] = serde_json::json!(["127.0.0.2"]);
+    api.apply(both);
+    for name in ["node-1", "node-2"] {
+        let mut node = crate::objects::node(name);
+        node["status"]["addresses"][0]["address"] = name.into();
+        api.apply(node);
+    }
+    let jobs = [
+        job("pods", "pod", &api, ""),
+        job("nodes", "node", &api, ""),
+        job("endpoints", "endpoints", &api, ""),
+        job("slices", "endpointslice", &api, ""),
+        job("services", "service", &api, ""),
+    ];
+    let receiver = Receiver::start(&jobs, &["--discovery.node-local=node-1"]).await;
+    for job in ["pods", "endpoints", "slices"] {
+        receiver.until(job, "instance", ["127.0.0.1:1"]).await;
+    }
+    receiver.until("nodes", "instance", ["node-1"]).await;
+    assert!(receiver.targets("services").await.is_empty());
+    let requests = api.requests();
+    let of = |resource: &str| {
+        let path = format!("/api/v1/{resource}?");
+        let mut of = requests.iter().filter(|request| request.starts_with(&path));
+        of.clone().count() > 0 && of.all(|request| request.contains("fieldSelector="))
+    };
+    assert!(of("pods") && of("nodes"), "{requests:?}");
+}

@@ -1,0 +1,151 @@
+//! An API server that fails, forgets, or goes away takes no targets with it.
+
+use integration::kube_api::{Gone, KubeApi};
+
+use crate::{
+    objects::{endpoints, ingress, node, pod, service, slice},
+    receiver::{NONE, Receiver, app, eventually, job},
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn targets_outlive_the_api_server_and_follow_what_changed_meanwhile() {
+    let port = app().await;
+    let mut api = KubeApi::start().await.unwrap();
+    let address = format!("127.0.0.1:{port}");
+    api.apply(node("node-1"));
+    // Another port is a target of the pod as well.
+    let mut first = pod("first", port);
+    first["spec"]["initContainers"] =
+        serde_json::json!([{"name": "sidecar", "ports": [{"containerPort": 9}]}]);
+    api.apply(first);
+    api.apply(service(port));
+    api.apply(endpoints(&["first"], port));
+    api.apply(slice(&["first"], port));
+    api.apply(ingress(&address));
+    let jobs = [
+        "node",
+        "service",
+        "pod",
+        "endpoints",
+        "endpointslice",
+        "ingress",
+    ]
+    .map(|role| job(role, role, &api, ""));
+    let receiver = Receiver::start(&jobs, &[]).await;
+    let in_front = format!("s.ns.svc:{port}");
+    receiver.until("node", "instance", ["node-1"]).await;
+    receiver.until("service", "instance", [&in_front]).await;
+    receiver.until("ingress", "instance", [&address]).await;
+    for job in ["pod", "endpoints", "endpointslice"] {
+        receiver
+            .until(job, "instance", [&address, "127.0.0.1:9"])
+            .await;
+    }
+    receiver.counts("promesh_receiver_scrapes_total", 1.0).await;
+
+    for forgets in [None, Some(Gone::Event), Some(Gone::Status)] {
+        api.stop().await;
+        let failures = "promesh_receiver_discovery_kubernetes_failures_total{resource=\"pods\",reason=\"connection\"}";
+        let before = receiver.metric(failures).await;
+        api.delete("pods", "ns", "first");
+        api.apply(pod("second", port));
+        api.apply(endpoints(&["second"], port));
+        api.apply(slice(&["second"], port));
+        api.delete("nodes", "", "node-1");
+        if let Some(gone) = forgets {
+            api.compact(gone);
+        }
+        receiver.counts(failures, before + 1.0).await;
+        receiver.until("node", "instance", ["node-1"]).await;
+        for job in ["pod", "endpoints", "endpointslice"] {
+            receiver
+                .until(job, "instance", [&address, "127.0.0.1:9"])
+                .await;
+        }
+        api.restart().await.unwrap();
+        receiver.until("node", "instance", NONE).await;
+        for job in ["pod", "endpoints", "endpointslice"] {
+            receiver.until(job, "instance", [&address]).await;
+        }
+        assert_eq!(api.lists("pods") > 1, forgets.is_some());
+        // As it was before.
+        api.apply(node("node-1"));
+        let mut first = pod("first", port);
+        first["spec"]["initContainers"] =
+            serde_json::json!([{"name": "sidecar", "ports": [{"containerPort": 9}]}]);
+        api.apply(first);
+        api.delete("pods", "ns", "second");
+        api.apply(endpoints(&["first"], port));
+        api.apply(slice(&["first"], port));
+        for job in ["pod", "endpoints", "endpointslice"] {
+            receiver
+                .until(job, "instance", [&address, "127.0.0.1:9"])
+                .await;
+        }
+        receiver.until("node", "instance", ["node-1"]).await;
+    }
+    let up = receiver.targets("pod").await;
+    let up = up
+        .iter()
+        .filter(|target| target["last_scrape"]["samples"] == 1);
+    assert_eq!(up.count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_goes_on_after_errors_and_lost_connections() {
+    let api = KubeApi::start().await.unwrap();
+    api.fail_next(&[500, 429, 503, 401]);
+    // More than a page.
+    for i in 0..600 {
+        api.apply(pod(&format!("p-{i}"), 1000 + i));
+    }
+    let receiver = Receiver::start(&[job("pods", "pod", &api, "")], &[]).await;
+    let targets = |first: u16| {
+        let ports = (1001..1600).chain([first]);
+        ports.map(|port| format!("127.0.0.1:{port}"))
+    };
+    receiver.until("pods", "instance", targets(1000)).await;
+    for first in 2..5 {
+        eventually("a watch", || api.watching("pods") == 1).await;
+        match first {
+            2 => api.drop_connections(),
+            3 => {
+                api.fail_next(&[500, 410]);
+                api.drop_connections();
+            }
+            _ => {
+                api.compact(Gone::Event);
+                api.drop_connections();
+            }
+        }
+        api.apply(pod("p-0", first));
+        receiver.until("pods", "instance", targets(first)).await;
+    }
+    let held = "promesh_receiver_discovery_kubernetes_objects{resource=\"pods\"}";
+    assert_eq!(receiver.metric(held).await, 600.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_refused_is_told_while_other_roles_go_on() {
+    let api = KubeApi::start().await.unwrap();
+    api.apply(pod("p", 1));
+    api.apply(service(2));
+    api.apply(endpoints(&["p"], 1));
+    api.forbid("services");
+    let jobs = [
+        job("pods", "pod", &api, ""),
+        job("services", "service", &api, ""),
+        job("endpoints", "endpoints", &api, ""),
+    ];
+    let receiver = Receiver::start(&jobs, &[]).await;
+    receiver.until("pods", "instance", ["127.0.0.1:1"]).await;
+    let refused = "promesh_receiver_discovery_kubernetes_failures_total{resource=\"services\",reason=\"forbidden\"}";
+    receiver.counts(refused, 2.0).await;
+    // Endpoints without their service's labels would be other targets.
+    assert!(receiver.targets("endpoints").await.is_empty());
+    api.allow("services");
+    receiver.until("services", "instance", ["s.ns.svc:2"]).await;
+    receiver
+        .until("endpoints", "instance", ["127.0.0.1:1"])
+        .await;
+}

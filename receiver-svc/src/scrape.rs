@@ -10,7 +10,6 @@
 //! ```
 
 pub(crate) mod append;
-mod budget;
 pub(crate) mod cache;
 mod client;
 mod failure;
@@ -36,7 +35,6 @@ mod target;
 
 pub use self::{
     append::{AppendError, Appended, Counts, SampleView, Scrape},
-    budget::Budget,
     cache::Cache,
     failure::{Reason, ScrapeError},
     histogram::HistogramError,

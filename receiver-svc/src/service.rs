@@ -8,6 +8,7 @@ use mesh::{
     admin::{Admin, Readiness},
     balance::{Balance, BalanceMetrics, plaintext},
     batch::Facts,
+    budget::Budget,
     clock::Clock,
     config::{Config, ConfigError},
     endpoints::{Addresses as Known, Endpoints, StartError},
@@ -29,7 +30,7 @@ use crate::{
     discovery::{Discovery, DiscoveryError, DiscoveryMetrics},
     facts::facts,
     heartbeat::{Heartbeat, HeartbeatMetrics},
-    scrape::{Budget, JobError, Manager, ScrapeMetrics, Shared},
+    scrape::{JobError, Manager, ScrapeMetrics, Shared},
     shard::{self, Shards},
 };
 

@@ -11,13 +11,13 @@ use http::{
 };
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use mesh::http_client::HttpClient;
+use mesh::{
+    budget::{Budget, Share},
+    http_client::HttpClient,
+};
 use tokio::time::{Instant, timeout_at};
 
-use super::{
-    budget::{Budget, Share},
-    failure::ScrapeError,
-};
+use super::failure::ScrapeError;
 
 mod body;
 

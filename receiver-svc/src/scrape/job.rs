@@ -7,6 +7,7 @@ use std::sync::{
 
 use mesh::{
     batch::Facts,
+    budget::Budget,
     clock::Clock,
     config::scrape::ScrapeConfig,
     http_client::{HttpClient, HttpClientError},
@@ -15,7 +16,6 @@ use mesh::{
 use tokio::sync::Semaphore;
 
 use super::{
-    budget::Budget,
     client::{Ask, BodyLimit, Requests},
     failure::ScrapeError,
     metrics::ScrapeMetrics,

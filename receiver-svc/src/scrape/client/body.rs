@@ -2,8 +2,10 @@
 
 use std::io;
 
+use mesh::budget::Share;
+
 use super::BodyLimit;
-use crate::scrape::{budget::Share, failure::ScrapeError};
+use crate::scrape::failure::ScrapeError;
 
 /// Collects a body, and stops where it grows too large.
 #[derive(Debug)]

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
 use mesh::{
     batch::{Batch, Facts},
+    budget::Budget,
     clock::Clock,
     config::{Config, discovery::TargetGroup, scrape::ScrapeConfig},
     export::{Export, ExportError},
@@ -31,7 +32,7 @@ use tokio::{
 use crate::{
     discovery::Jobs,
     scrape::{
-        Budget, LastScrape, Manager, Prepared, ScrapeError, ScrapeMetrics, Shared,
+        LastScrape, Manager, Prepared, ScrapeError, ScrapeMetrics, Shared,
         client::{Ask, Fetched},
         job::Job,
     },

@@ -1,8 +1,8 @@
-//! The memory that all running scrapes may take together.
+//! The memory that what is under way may take together.
 //!
-//! A scrape is let in with what it took the last time, so that scrapes wait for
-//! each other rather than fail; what it needs beyond that is given where there is
-//! some. It never waits for more while it holds some: all of them might.
+//! Who begins takes what it will need at least, and waits for it or is refused.
+//! What it needs beyond that is given where there is some; it never waits for more
+//! while it holds some, as all of them might.
 
 use std::sync::Arc;
 
@@ -44,6 +44,15 @@ impl Budget {
         Share {
             budget: self.clone(),
             permits: permits.expect("the semaphore is never closed"),
+        }
+    }
+
+    /// Takes nothing yet, to grow.
+    pub fn begin(&self) -> Share {
+        let permits = self.free.clone().try_acquire_many_owned(0);
+        Share {
+            budget: self.clone(),
+            permits: permits.expect("nothing is always free"),
         }
     }
 

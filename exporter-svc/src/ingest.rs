@@ -12,6 +12,7 @@ use std::{
 use bytes::Bytes;
 use mesh::{
     batch::{Facts, Origin},
+    export::parse_timeout,
     labels::Labels,
     otlp::split_resource_metrics,
 };
@@ -210,21 +211,9 @@ impl Destinations {
     }
 }
 
-/// The time an Export has, from its `grpc-timeout` (gRPC over HTTP/2, "Requests"),
-/// less what its answer takes.
+/// The time an Export has, less what its answer takes.
 fn timeout(metadata: &MetadataMap) -> Option<Duration> {
-    let text = metadata.get("grpc-timeout")?.to_str().ok()?;
-    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    let value: u64 = digits.parse().ok()?;
-    let timeout = match unit {
-        "H" => Duration::from_secs(value.checked_mul(3600)?),
-        "M" => Duration::from_secs(value.checked_mul(60)?),
-        "S" => Duration::from_secs(value),
-        "m" => Duration::from_millis(value),
-        "u" => Duration::from_micros(value),
-        "n" => Duration::from_nanos(value),
-        _ => return None,
-    };
+    let timeout = parse_timeout(metadata.get("grpc-timeout")?.to_str().ok()?)?;
     Some(timeout.saturating_sub((timeout / 20).clamp(MIN_MARGIN, MAX_MARGIN)))
 }
 

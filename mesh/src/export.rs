@@ -123,6 +123,21 @@ pub fn retry_info(code: Code, message: &str, delay: Duration) -> Bytes {
     .into()
 }
 
+/// The time that a `grpc-timeout` gives (gRPC over HTTP/2, "Requests").
+pub fn parse_timeout(text: &str) -> Option<Duration> {
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let value: u64 = digits.parse().ok()?;
+    Some(match unit {
+        "H" => Duration::from_secs(value.checked_mul(3600)?),
+        "M" => Duration::from_secs(value.checked_mul(60)?),
+        "S" => Duration::from_secs(value),
+        "m" => Duration::from_millis(value),
+        "u" => Duration::from_micros(value),
+        "n" => Duration::from_nanos(value),
+        _ => return None,
+    })
+}
+
 /// An encoded `google.rpc.Status` without details, the body of a failed OTLP/HTTP
 /// request.
 pub fn rpc_status(code: Code, message: &str) -> Bytes {

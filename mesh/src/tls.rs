@@ -112,7 +112,7 @@ fn versions(config: &TlsConfig) -> Result<Vec<&'static SupportedProtocolVersion>
     Ok(versions)
 }
 
-fn certificates(
+pub(crate) fn certificates(
     what: &'static str,
     source: &PemSource,
 ) -> Result<Vec<CertificateDer<'static>>, TlsError> {
@@ -121,7 +121,7 @@ fn certificates(
         .map_err(|source| TlsError::Pem { what, source })
 }
 
-fn read(source: &PemSource) -> Result<Vec<u8>, TlsError> {
+pub(crate) fn read(source: &PemSource) -> Result<Vec<u8>, TlsError> {
     match source {
         PemSource::Inline(pem) => Ok(pem.expose().as_bytes().to_vec()),
         PemSource::File(path) => std::fs::read(path).map_err(|source| TlsError::Unreadable {

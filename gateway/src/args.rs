@@ -1,9 +1,14 @@
 //! The command line.
 
+mod limits;
+
 use std::net::SocketAddr;
 
 use clap::{Parser, ValueEnum};
-use mesh::{balance::ExporterArgs, outbox::OutboxArgs, telemetry::LogArgs};
+use mesh::{balance::ExporterArgs, outbox::OutboxArgs, serve::TlsArgs, telemetry::LogArgs};
+
+use crate::{auth::AuthArgs, http::CorsArgs, identity::IdentityArgs};
+pub use limits::LimitArgs;
 
 /// Takes OTLP metrics from OpenTelemetry SDKs and collectors into the mesh.
 ///
@@ -42,48 +47,6 @@ pub struct Args {
     #[arg(long, env = "PROMESH_ACK", default_value = "stored")]
     pub ack: Ack,
 
-    /// Largest push as it comes over the wire, in bytes.
-    #[arg(
-        long = "otlp.max-compressed-bytes",
-        env = "PROMESH_OTLP_MAX_COMPRESSED_BYTES",
-        default_value_t = 16 << 20
-    )]
-    pub max_compressed_bytes: usize,
-
-    /// Largest push once decompressed, in bytes.
-    #[arg(
-        long = "otlp.max-bytes",
-        env = "PROMESH_OTLP_MAX_BYTES",
-        default_value_t = 64 << 20
-    )]
-    pub max_push_bytes: usize,
-
-    /// Pushes that one connection may have under way.
-    #[arg(
-        long = "otlp.max-concurrent-streams",
-        env = "PROMESH_OTLP_MAX_CONCURRENT_STREAMS",
-        default_value_t = 100
-    )]
-    pub max_concurrent_streams: u32,
-
-    /// Pushes that the whole gateway may have under way; one more is told to come
-    /// back.
-    #[arg(
-        long = "otlp.max-concurrent-pushes",
-        env = "PROMESH_OTLP_MAX_CONCURRENT_PUSHES",
-        default_value_t = 1000
-    )]
-    pub max_concurrent_pushes: usize,
-
-    /// Seconds after which a gRPC connection is closed once its pushes are
-    /// answered, so that new gateways get their share.
-    #[arg(
-        long = "otlp.max-connection-age",
-        env = "PROMESH_OTLP_MAX_CONNECTION_AGE",
-        default_value_t = 300
-    )]
-    pub max_connection_age_seconds: u64,
-
     /// Seconds that a stopping gateway goes on delivering what it has taken.
     #[arg(
         long = "shutdown.timeout",
@@ -91,6 +54,41 @@ pub struct Args {
         default_value_t = 30
     )]
     pub shutdown_timeout_seconds: u64,
+
+    #[command(flatten)]
+    #[allow(
+        missing_docs,
+        reason = "clap would show the text as the program's description"
+    )]
+    pub limits: LimitArgs,
+
+    #[command(flatten)]
+    #[allow(
+        missing_docs,
+        reason = "clap would show the text as the program's description"
+    )]
+    pub tls: TlsArgs,
+
+    #[command(flatten)]
+    #[allow(
+        missing_docs,
+        reason = "clap would show the text as the program's description"
+    )]
+    pub auth: AuthArgs,
+
+    #[command(flatten)]
+    #[allow(
+        missing_docs,
+        reason = "clap would show the text as the program's description"
+    )]
+    pub cors: CorsArgs,
+
+    #[command(flatten)]
+    #[allow(
+        missing_docs,
+        reason = "clap would show the text as the program's description"
+    )]
+    pub identity: IdentityArgs,
 
     #[command(flatten)]
     #[allow(

@@ -1,96 +1,112 @@
-//! OTLP/gRPC.
+//! OTLP/gRPC: `MetricsService/Export`.
+//!
+//! A unary call is one framed message each way, which is little enough to read
+//! here: a generated server would read a body before it knows whose it is, and
+//! answer one that is too large with OUT_OF_RANGE, which OTLP clients send again
+//! and again.
 
-use std::{sync::Arc, time::Duration};
+mod frame;
 
-use mesh::{export::retry_info, shutdown::Shutdown};
-use opentelemetry_proto::tonic::collector::metrics::v1::{
-    ExportMetricsServiceRequest, ExportMetricsServiceResponse,
-    metrics_service_server::{MetricsService, MetricsServiceServer},
-};
-use tokio::{net::TcpListener, sync::Semaphore};
-use tonic::{
-    Code, Request, Response, Status,
-    codec::CompressionEncoding,
-    transport::{Server, server::TcpIncoming},
-};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use mesh::{export::parse_timeout, otlp::EXPORT_PATH};
+use prost::Message;
+use tonic::{Code, Status, body::Body, metadata::MetadataMap};
 
 use crate::{
-    Error,
-    args::Args,
-    intake::{Busy, Intake},
+    body::{Compression, Encoding},
+    intake::Taken,
+    pushes::Pushes,
+    refusal::Refusal,
 };
 
-/// An idle client is asked this often whether it is still there.
-const KEEPALIVE: Duration = Duration::from_secs(60);
-/// What a connection past its age is given to finish.
-const AGE_GRACE: Duration = Duration::from_secs(60);
+/// Compressions that are spoken, as gRPC tells them.
+const ACCEPTED: HeaderValue = HeaderValue::from_static("identity,gzip,zstd,deflate");
+const ACCEPT_ENCODING: &str = "grpc-accept-encoding";
+/// An answer is on its way this long before the client gives up: a twentieth of
+/// its time, within these bounds.
+const MIN_MARGIN: Duration = Duration::from_millis(20);
+const MAX_MARGIN: Duration = Duration::from_millis(500);
 
-/// The Export method.
-struct Service {
-    intake: Intake,
-    pushes: Arc<Semaphore>,
+/// Answers one request.
+pub(crate) async fn answer(pushes: Pushes, request: Request<Incoming>) -> Response<Body> {
+    let (parts, body) = request.into_parts();
+    if !is_grpc(&parts) {
+        let mut refused = Response::new(Body::empty());
+        *refused.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+        pushes.metrics().answered("grpc", 415);
+        return refused;
+    }
+    if parts.uri.path() != EXPORT_PATH {
+        pushes.metrics().answered("grpc", "Unimplemented");
+        let why = format!("{}: promesh takes metrics only", parts.uri.path());
+        return Status::unimplemented(why).into_http();
+    }
+    let answer = export(&pushes, &parts, body).await;
+    let code = answer.as_ref().map_or_else(Refusal::code, |_| Code::Ok);
+    pushes.answered("grpc", format!("{code:?}"), &answer);
+    match answer {
+        Ok(taken) => success(&taken),
+        Err(refusal) => failure(&refusal),
+    }
 }
 
-/// Serves until it is time to stop and the pushes under way are answered.
-pub(crate) async fn serve(
-    listener: TcpListener,
-    args: &Args,
-    intake: Intake,
-    shutdown: Shutdown,
-) -> Result<(), Error> {
-    let pushes = Arc::new(Semaphore::new(args.max_concurrent_pushes));
-    let service = MetricsServiceServer::new(Service { intake, pushes })
-        .max_decoding_message_size(args.max_push_bytes)
-        .accept_compressed(CompressionEncoding::Gzip)
-        .accept_compressed(CompressionEncoding::Zstd);
-    Server::builder()
-        .max_concurrent_streams(args.max_concurrent_streams)
-        .max_connection_age(Duration::from_secs(args.max_connection_age_seconds))
-        .max_connection_age_grace(AGE_GRACE)
-        .http2_keepalive_interval(Some(KEEPALIVE))
-        .add_service(service)
-        .serve_with_incoming_shutdown(TcpIncoming::from(listener), async move {
-            shutdown.signaled().await;
-        })
+async fn export(pushes: &Pushes, parts: &Parts, body: Incoming) -> Result<Taken, Refusal> {
+    let named = parts.headers.get("grpc-encoding");
+    let (framed, admitted) = pushes.receive(parts, body).await?;
+    let (compressed, message) = frame::unwrap(framed)?;
+    let compression = match compressed {
+        true => Compression::named(named.map(HeaderValue::as_bytes))?,
+        false => Compression::Identity,
+    };
+    let timeout = parts.headers.get("grpc-timeout");
+    let timeout = timeout.and_then(|value| parse_timeout(value.to_str().ok()?));
+    let timeout =
+        timeout.map(|timeout| timeout.saturating_sub((timeout / 20).clamp(MIN_MARGIN, MAX_MARGIN)));
+    pushes
+        .take(
+            (message, admitted),
+            compression,
+            Encoding::Protobuf,
+            timeout,
+        )
         .await
-        .map_err(|source| Error::Serve {
-            server: "OTLP/gRPC",
-            source: source.into(),
+}
+
+fn is_grpc(parts: &Parts) -> bool {
+    let content_type = parts.headers.get(header::CONTENT_TYPE);
+    parts.method == Method::POST
+        && content_type.is_some_and(|value| {
+            let value = value.as_bytes();
+            value == b"application/grpc"
+                || value.starts_with(b"application/grpc+proto")
+                || value.starts_with(b"application/grpc;")
         })
 }
 
-// === impl Service ===
-
-impl Service {
-    async fn take(
-        &self,
-        request: ExportMetricsServiceRequest,
-    ) -> Result<ExportMetricsServiceResponse, Busy> {
-        let Ok(_permit) = self.pushes.try_acquire() else {
-            return Err(Busy::new("too many pushes are under way", 1));
-        };
-        self.intake.take(request).await
-    }
+/// One message, and what our own senders want to know in metadata.
+fn success(taken: &Taken) -> Response<Body> {
+    let message = frame::wrap(&taken.response().encode_to_vec());
+    let mut trailers = HeaderMap::new();
+    trailers.insert("grpc-status", HeaderValue::from_static("0"));
+    let body = Full::<Bytes>::new(message).with_trailers(std::future::ready(Some(Ok(trailers))));
+    let mut answer = Response::new(Body::new(body));
+    let mut metadata = MetadataMap::new();
+    taken.verdict.write(&mut metadata);
+    *answer.headers_mut() = metadata.into_headers();
+    let grpc = HeaderValue::from_static("application/grpc");
+    answer.headers_mut().insert(header::CONTENT_TYPE, grpc);
+    answer
 }
 
-#[tonic::async_trait]
-impl MetricsService for Service {
-    async fn export(
-        &self,
-        request: Request<ExportMetricsServiceRequest>,
-    ) -> Result<Response<ExportMetricsServiceResponse>, Status> {
-        let answer = self.take(request.into_inner()).await;
-        let answer = answer.map(Response::new).map_err(|busy| status(&busy));
-        let code = answer.as_ref().map_or_else(Status::code, |_| Code::Ok);
-        self.intake.metrics().answered("grpc", format!("{code:?}"));
-        answer
+fn failure(refusal: &Refusal) -> Response<Body> {
+    let mut answer = refusal.status().into_http();
+    if matches!(refusal, Refusal::Encoding(_)) {
+        answer.headers_mut().insert(ACCEPT_ENCODING, ACCEPTED);
     }
-}
-
-/// RESOURCE_EXHAUSTED with the time to come back, as the OTLP specification wants
-/// it of a server that can recover ("OTLP/gRPC Throttling").
-fn status(busy: &Busy) -> Status {
-    let code = Code::ResourceExhausted;
-    let details = retry_info(code, busy.why, busy.after);
-    Status::with_details(code, busy.why, details)
+    answer
 }

@@ -1,203 +1,162 @@
 //! OTLP/HTTP: `POST /v1/metrics` in protobuf or JSON.
 
-mod body;
+mod cors;
 
-use std::sync::Arc;
-
-use axum::{
-    Router,
-    body::Body,
-    extract::State,
-    http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header},
-    response::IntoResponse,
-    routing::post,
-};
-use mesh::{export::retry_info, shutdown::Shutdown};
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
+use http_body_util::Full;
+use hyper::body::Incoming;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceResponse;
 use prost::Message;
 use serde_json::json;
-use tokio::{net::TcpListener, sync::Semaphore};
-use tonic::Code;
 
 use crate::{
-    Error,
-    args::Args,
-    intake::{Busy, Intake},
+    body::{Compression, Encoding},
+    intake::Taken,
+    pushes::Pushes,
+    refusal::Refusal,
 };
-use body::{Encoding, Refusal};
 
-/// What the handlers need.
-#[derive(Clone)]
-struct Server {
-    intake: Intake,
-    pushes: Arc<Semaphore>,
-    limits: body::Limits,
-}
+pub use cors::{CorsArgs, Origin};
 
-/// Serves until it is time to stop and the pushes under way are answered.
-pub(crate) async fn serve(
-    listener: TcpListener,
-    args: &Args,
-    intake: Intake,
-    shutdown: Shutdown,
-) -> Result<(), Error> {
-    let server = Server {
-        intake,
-        pushes: Arc::new(Semaphore::new(args.max_concurrent_pushes)),
-        limits: body::Limits {
-            compressed: args.max_compressed_bytes,
-            decompressed: args.max_push_bytes,
-        },
-    };
-    let router = Router::new()
-        .route("/v1/metrics", post(export).options(preflight))
-        .fallback(not_found)
-        .with_state(server);
-    axum::serve(listener, router)
-        .with_graceful_shutdown(async move { shutdown.signaled().await })
-        .await
-        .map_err(|source| Error::Serve {
-            server: "OTLP/HTTP",
-            source: source.into(),
-        })
-}
+type Answer = Response<Full<Bytes>>;
 
-async fn export(State(server): State<Server>, request: Request<Body>) -> Response<Body> {
+const PATH: &str = "/v1/metrics";
+
+/// Answers one request.
+pub(crate) async fn answer(pushes: Pushes, cors: CorsArgs, request: Request<Incoming>) -> Answer {
     let (parts, body) = request.into_parts();
-    let Some(encoding) = Encoding::of(&parts.headers) else {
-        server.intake.metrics().answered("http", 415);
-        let why = "Content-Type: expected application/x-protobuf or application/json\n";
-        return (StatusCode::UNSUPPORTED_MEDIA_TYPE, why).into_response();
+    let mut answer = match (&parts.method, parts.uri.path()) {
+        (&Method::POST, PATH) => export(&pushes, &parts, body).await,
+        (&Method::OPTIONS, PATH) => preflight(&cors, &parts),
+        (_, PATH) => {
+            let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "expected POST");
+            let allow = HeaderValue::from_static("POST, OPTIONS");
+            answer.headers_mut().insert(header::ALLOW, allow);
+            answer
+        }
+        (_, "/v1/traces" | "/v1/logs") => {
+            text(StatusCode::NOT_FOUND, "promesh carries metrics only")
+        }
+        _ => text(StatusCode::NOT_FOUND, "metrics are taken at /v1/metrics"),
     };
-    let answer = server.answer(encoding, &parts.headers, body).await;
-    server
-        .intake
-        .metrics()
-        .answered("http", answer.status().as_u16());
-    allow_origin(&parts.headers, answer)
+    cors.allow(&parts.headers, answer.headers_mut());
+    answer
 }
 
-async fn not_found(request: Request<Body>) -> impl IntoResponse {
-    let path = request.uri().path();
-    let why = match path {
-        "/v1/traces" | "/v1/logs" => format!("{path}: promesh carries metrics only\n"),
-        _ => format!("{path}: not here, metrics are taken at /v1/metrics\n"),
+async fn export(pushes: &Pushes, parts: &Parts, body: Incoming) -> Answer {
+    let encoding = Encoding::of(&parts.headers);
+    let taken = match encoding {
+        Some(encoding) => take(pushes, parts, body, encoding).await,
+        None => Err(Refusal::ContentType(
+            "Content-Type: expected application/x-protobuf or application/json".to_owned(),
+        )),
     };
-    (StatusCode::NOT_FOUND, why)
+    let status = taken
+        .as_ref()
+        .map_or_else(Refusal::http_status, |_| StatusCode::OK);
+    pushes.answered("http", status.as_u16(), &taken);
+    match (taken, encoding) {
+        (Ok(taken), Some(encoding)) => success(encoding, &taken),
+        (Ok(_), None) => text(StatusCode::OK, ""),
+        (Err(refusal), Some(encoding)) => failure(encoding, &refusal),
+        (Err(refusal), None) => text(status, &refusal.to_string()),
+    }
+}
+
+async fn take(
+    pushes: &Pushes,
+    parts: &Parts,
+    body: Incoming,
+    encoding: Encoding,
+) -> Result<Taken, Refusal> {
+    let named = parts.headers.get(header::CONTENT_ENCODING);
+    let compression = Compression::named(named.map(HeaderValue::as_bytes))?;
+    let received = pushes.receive(parts, body).await?;
+    pushes.take(received, compression, encoding, None).await
 }
 
 /// Browsers ask before they push to another origin.
-async fn preflight(headers: HeaderMap) -> Response<Body> {
-    let mut answer = allow_origin(&headers, StatusCode::NO_CONTENT.into_response());
-    let allow = |name: &'static str, value| {
-        (
-            header::HeaderName::from_static(name),
-            HeaderValue::from_static(value),
-        )
+fn preflight(cors: &CorsArgs, parts: &Parts) -> Answer {
+    let mut answer = Response::new(Full::default());
+    *answer.status_mut() = match cors.preflight(&parts.headers, answer.headers_mut()) {
+        true => StatusCode::NO_CONTENT,
+        false => StatusCode::FORBIDDEN,
     };
-    answer.headers_mut().extend([
-        allow("access-control-allow-methods", "POST, OPTIONS"),
-        allow("access-control-allow-headers", "*"),
-        allow("access-control-max-age", "7200"),
-    ]);
     answer
 }
 
-/// Nothing here depends on who asks, so that any origin may.
-fn allow_origin(headers: &HeaderMap, mut answer: Response<Body>) -> Response<Body> {
-    if headers.contains_key(header::ORIGIN) {
-        let any = HeaderValue::from_static("*");
-        answer
-            .headers_mut()
-            .insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, any);
+fn success(encoding: Encoding, taken: &Taken) -> Answer {
+    let response = taken.response();
+    let body = match encoding {
+        Encoding::Protobuf => response.encode_to_vec(),
+        Encoding::Json => json_response(&response),
+    };
+    of_type(StatusCode::OK, encoding.content_type(), body)
+}
+
+fn json_response(response: &ExportMetricsServiceResponse) -> Vec<u8> {
+    let Some(partial) = &response.partial_success else {
+        return b"{}".to_vec();
+    };
+    let partial = json!({"partialSuccess": {
+        // 64-bit integers are strings in protobuf's JSON.
+        "rejectedDataPoints": partial.rejected_data_points.to_string(),
+        "errorMessage": partial.error_message,
+    }});
+    partial.to_string().into_bytes()
+}
+
+/// A `google.rpc.Status`, spelled as the request was.
+fn failure(encoding: Encoding, refusal: &Refusal) -> Answer {
+    let body = match encoding {
+        Encoding::Protobuf => refusal.details().to_vec(),
+        Encoding::Json => json_status(refusal),
+    };
+    let mut answer = of_type(refusal.http_status(), encoding.content_type(), body);
+    let headers = answer.headers_mut();
+    if let Some(after) = refusal.retry_after() {
+        headers.insert(header::RETRY_AFTER, after.as_secs().max(1).into());
     }
-    answer
-}
-
-// === impl Server ===
-
-impl Server {
-    async fn answer(&self, encoding: Encoding, headers: &HeaderMap, body: Body) -> Response<Body> {
-        let Ok(_permit) = self.pushes.try_acquire() else {
-            return busy(encoding, &Busy::new("too many pushes are under way", 1));
-        };
-        let request = match body::read(encoding, headers, body, self.limits).await {
-            Ok(request) => request,
-            Err(refusal) => return refused(encoding, &refusal),
-        };
-        match self.intake.take(request).await {
-            Ok(response) => success(encoding, &response),
-            Err(reason) => busy(encoding, &reason),
+    match refusal {
+        Refusal::Unauthenticated(_) => {
+            let bearer = HeaderValue::from_static("Bearer");
+            headers.insert(header::WWW_AUTHENTICATE, bearer);
         }
+        Refusal::Encoding(_) => {
+            let accepted = HeaderValue::from_static("gzip, zstd, deflate");
+            headers.insert(header::ACCEPT_ENCODING, accepted);
+        }
+        _ => {}
     }
+    answer
 }
 
-fn success(encoding: Encoding, response: &ExportMetricsServiceResponse) -> Response<Body> {
-    let body = match (encoding, &response.partial_success) {
-        (Encoding::Protobuf, _) => response.encode_to_vec(),
-        (Encoding::Json, None) => b"{}".to_vec(),
-        (Encoding::Json, Some(partial)) => json!({"partialSuccess": {
-            // 64-bit integers are strings in protobuf's JSON.
-            "rejectedDataPoints": partial.rejected_data_points.to_string(),
-            "errorMessage": partial.error_message,
-        }})
-        .to_string()
-        .into_bytes(),
-    };
-    answer(StatusCode::OK, encoding, body)
+fn json_status(refusal: &Refusal) -> Vec<u8> {
+    let mut status = json!({"code": refusal.code() as i32, "message": refusal.to_string()});
+    if let Some(after) = refusal.retry_after() {
+        status["details"] = json!([{
+            "@type": "type.googleapis.com/google.rpc.RetryInfo",
+            "retryDelay": format!("{}s", after.as_secs_f64()),
+        }]);
+    }
+    status.to_string().into_bytes()
 }
 
-/// Told to come back: 429 with the time, and the same as a `google.rpc.Status`.
-fn busy(encoding: Encoding, busy: &Busy) -> Response<Body> {
-    let code = Code::ResourceExhausted;
-    let details = retry_info(code, busy.why, busy.after);
-    let mut answer = failure(
-        StatusCode::TOO_MANY_REQUESTS,
-        encoding,
-        code,
-        busy.why,
-        &details,
-    );
-    let seconds = busy.after.as_secs().max(1);
+fn text(status: StatusCode, why: &str) -> Answer {
+    of_type(
+        status,
+        "text/plain; charset=utf-8",
+        format!("{why}\n").into_bytes(),
+    )
+}
+
+fn of_type(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> Answer {
+    let mut answer = Response::new(Full::from(body));
+    *answer.status_mut() = status;
+    let content_type = HeaderValue::from_static(content_type);
     answer
         .headers_mut()
-        .insert(header::RETRY_AFTER, seconds.into());
+        .insert(header::CONTENT_TYPE, content_type);
     answer
-}
-
-fn refused(encoding: Encoding, refusal: &Refusal) -> Response<Body> {
-    let (status, code) = match refusal {
-        Refusal::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, Code::InvalidArgument),
-        Refusal::Encoding(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::InvalidArgument),
-        Refusal::Malformed(_) => (StatusCode::BAD_REQUEST, Code::InvalidArgument),
-        Refusal::Interrupted(_) => (StatusCode::REQUEST_TIMEOUT, Code::Unavailable),
-    };
-    let why = refusal.to_string();
-    let details = mesh::export::rpc_status(code, &why);
-    failure(status, encoding, code, &why, &details)
-}
-
-fn failure(
-    status: StatusCode,
-    encoding: Encoding,
-    code: Code,
-    why: &str,
-    encoded: &[u8],
-) -> Response<Body> {
-    let body = match encoding {
-        Encoding::Protobuf => encoded.to_vec(),
-        Encoding::Json => json!({"code": code as i32, "message": why})
-            .to_string()
-            .into_bytes(),
-    };
-    answer(status, encoding, body)
-}
-
-fn answer(status: StatusCode, encoding: Encoding, body: Vec<u8>) -> Response<Body> {
-    (
-        status,
-        [(header::CONTENT_TYPE, encoding.content_type())],
-        body,
-    )
-        .into_response()
 }

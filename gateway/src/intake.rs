@@ -1,169 +1,175 @@
 //! What happens to a push, whichever protocol it came by.
+//!
+//! ```text
+//! screen ─▶ identity ─▶ batch a resource ─▶ outbox ─▶ verdict ─▶ answer
+//! ```
 
 mod metrics;
+mod retries;
+mod screen;
+mod taken;
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc};
 
 use futures::future::join_all;
 use mesh::{
     batch::{Batch, Facts},
     clock::Clock,
     outbox::{Expiry, Outbox, Outcome},
-    verdict::{Reason, Verdict},
+    verdict::Reason,
 };
 use opentelemetry_proto::tonic::{
-    collector::metrics::v1::{
-        ExportMetricsPartialSuccess, ExportMetricsServiceRequest, ExportMetricsServiceResponse,
-    },
-    metrics::v1::{Metric, ResourceMetrics, metric::Data},
+    collector::metrics::v1::ExportMetricsServiceRequest, metrics::v1::ResourceMetrics,
 };
 use prost::Message;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::args::Ack;
+use crate::{
+    args::Ack,
+    identity::Identity,
+    points,
+    refusal::{Busy, Cause},
+};
 pub(crate) use metrics::IntakeMetrics;
+use retries::{Retries, Waiting};
+pub(crate) use screen::Screen;
+pub(crate) use taken::Taken;
 
 /// Takes pushes into the outbox. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Intake {
     outbox: Outbox,
     ack: Ack,
+    screen: Screen,
+    identity: Identity,
+    retries: Retries,
     facts: Arc<Facts>,
     clock: Clock,
     metrics: IntakeMetrics,
 }
 
-/// A push that the client should send again.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{why}")]
-pub(crate) struct Busy {
-    pub(crate) why: &'static str,
-    /// When to send it again.
-    pub(crate) after: Duration,
+/// What a push has beside its data.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Push {
+    /// Where it comes from, where that is known.
+    pub(crate) client: Option<IpAddr>,
+}
+
+/// A push in the outbox.
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    /// What is known of it already.
+    taken: Taken,
+    /// Its batches: samples, and what will become of them.
+    waiting: Vec<(u64, Waiting)>,
 }
 
 // === impl Intake ===
 
 impl Intake {
-    pub(crate) fn new(outbox: Outbox, ack: Ack, metrics: IntakeMetrics) -> Self {
+    pub(crate) fn new(
+        outbox: Outbox,
+        ack: Ack,
+        screen: Screen,
+        identity: Identity,
+        metrics: IntakeMetrics,
+    ) -> Self {
         Self {
             outbox,
             ack,
+            screen,
+            identity,
+            retries: Retries::default(),
             facts: Arc::default(),
             clock: Clock::system(),
             metrics,
         }
     }
 
-    pub(crate) fn metrics(&self) -> &IntakeMetrics {
-        &self.metrics
-    }
-
-    /// Takes a push and answers for it.
-    pub(crate) async fn take(
+    /// Takes a push into the outbox: all of it or nothing.
+    pub(crate) fn accept(
         &self,
-        request: ExportMetricsServiceRequest,
-    ) -> Result<ExportMetricsServiceResponse, Busy> {
-        let resources = request.resource_metrics.iter();
+        mut request: ExportMetricsServiceRequest,
+        push: &Push,
+    ) -> Result<Accepted, Busy> {
+        let now_ms = self.clock.now_ms();
+        let resources = &mut request.resource_metrics;
+        let points = resources.iter().map(points::count).sum();
+        let mut taken = Taken::default();
+        for resource in resources.iter_mut() {
+            self.screen.screen(resource, now_ms, &mut taken);
+            self.identity.complete(resource, push.client);
+        }
         let batches: Vec<_> = resources
-            .map(|resource| self.batch(resource))
+            .iter()
+            .map(|resource| self.batch(resource, now_ms))
             .filter(|batch| batch.samples > 0)
             .collect();
+        drop(request);
         let bytes = batches.iter().map(|batch| batch.payload.len()).sum();
         if !self.outbox.has_room(bytes) {
-            return Err(Busy::new("the gateway's outbox is full", 5));
+            return Err(Busy::new(Cause::Outbox));
         }
-        self.metrics
-            .taken(batches.iter().map(|batch| batch.samples).sum());
-        if self.ack == Ack::Accepted {
-            for batch in batches {
-                self.outbox.push(batch).map_err(|_| Busy::stopping())?;
-            }
-            return Ok(ExportMetricsServiceResponse::default());
-        }
-        let mut pushed = Vec::with_capacity(batches.len());
-        for batch in batches {
-            let samples = batch.samples;
-            let told = self
-                .outbox
-                .push_and_tell(batch)
-                .map_err(|_| Busy::stopping())?;
-            pushed.push(async move { (samples, told.await) });
-        }
-        let mut verdict = Verdict::default();
-        for (samples, outcome) in join_all(pushed).await {
-            match outcome {
-                Ok(Outcome::Judged(judged)) => verdict.merge(&judged),
-                Ok(Outcome::Expired(Expiry::TooOld)) => verdict.reject(Reason::TooOld, samples),
-                Ok(Outcome::Expired(Expiry::OutboxFull)) => {
-                    return Err(Busy::new("the gateway's outbox is full", 5));
-                }
-                Err(_) => return Err(Busy::stopping()),
-            }
-        }
-        self.metrics.rejected(&verdict);
-        Ok(response(&verdict))
+        self.metrics.taken(points);
+        let waiting = batches.into_iter().map(|batch| self.push(batch));
+        let waiting = waiting.collect::<Result<Vec<_>, Busy>>()?;
+        Ok(Accepted {
+            taken,
+            waiting: waiting.into_iter().flatten().collect(),
+        })
     }
 
-    fn batch(&self, resource_metrics: &ResourceMetrics) -> Batch {
+    /// Waits for what becomes of a push.
+    pub(crate) async fn answer(&self, accepted: Accepted) -> Result<Taken, Busy> {
+        let Accepted { mut taken, waiting } = accepted;
+        let waiting = waiting
+            .into_iter()
+            .map(|(samples, waiting)| async move { (samples, waiting.await) });
+        for (samples, outcome) in join_all(waiting).await {
+            match outcome {
+                Some(Outcome::Judged(judged)) => taken.verdict.merge(&judged),
+                Some(Outcome::Expired(Expiry::TooOld)) => {
+                    taken.verdict.reject(Reason::TooOld, samples);
+                }
+                Some(Outcome::Expired(Expiry::OutboxFull)) => {
+                    return Err(Busy::new(Cause::Outbox));
+                }
+                None => return Err(Busy::new(Cause::Stopping)),
+            }
+        }
+        self.metrics.rejected(&taken.verdict);
+        Ok(taken)
+    }
+
+    /// Pushes a batch, unless it is there already: a client that did not wait for
+    /// the answer sends the same again. `None` where nobody waits for what becomes
+    /// of it.
+    fn push(&self, batch: Batch) -> Result<Option<(u64, Waiting)>, Busy> {
+        let stopping = |_| Busy::new(Cause::Stopping);
+        if self.ack == Ack::Accepted {
+            return self.outbox.push(batch).map(|()| None).map_err(stopping);
+        }
+        let samples = batch.samples;
+        let payload = batch.payload.clone();
+        if let Some(waiting) = self.retries.find(&payload) {
+            self.metrics.retried();
+            return Ok(Some((samples, waiting)));
+        }
+        let told = self.outbox.push_and_tell(batch).map_err(stopping)?;
+        Ok(Some((samples, self.retries.remember(&payload, told))))
+    }
+
+    fn batch(&self, resource_metrics: &ResourceMetrics, now_ms: i64) -> Batch {
         let encoded = resource_metrics.encode_to_vec();
         let resource = resource_metrics.resource.as_ref();
         let key = xxh3_64(&resource.map(Message::encode_to_vec).unwrap_or_default());
         Batch {
             key,
             payload: Batch::frame(&encoded),
-            samples: points(resource_metrics),
-            time_ms: self.clock.now_ms(),
+            samples: points::count(resource_metrics),
+            time_ms: now_ms,
             facts: Arc::clone(&self.facts),
         }
-    }
-}
-
-// === impl Busy ===
-
-impl Busy {
-    pub(crate) fn new(why: &'static str, seconds: u64) -> Self {
-        let after = Duration::from_secs(seconds);
-        Self { why, after }
-    }
-
-    fn stopping() -> Self {
-        Self::new("the gateway is stopping", 1)
-    }
-}
-
-/// A verdict in OTLP's words: nothing where all was taken.
-fn response(verdict: &Verdict) -> ExportMetricsServiceResponse {
-    let rejected = verdict.rejected_total();
-    let partial_success = (rejected > 0).then(|| {
-        let reasons: Vec<_> = verdict
-            .rejected
-            .iter()
-            .map(|(reason, n)| format!("{n} {}", reason.as_str()))
-            .collect();
-        ExportMetricsPartialSuccess {
-            rejected_data_points: i64::try_from(rejected).unwrap_or(i64::MAX),
-            error_message: format!("data points rejected for good: {}", reasons.join(", ")),
-        }
-    });
-    ExportMetricsServiceResponse { partial_success }
-}
-
-/// How many data points there are.
-fn points(resource_metrics: &ResourceMetrics) -> u64 {
-    let scopes = resource_metrics.scope_metrics.iter();
-    let metrics = scopes.flat_map(|scope| &scope.metrics);
-    metrics.map(|metric| points_of(metric) as u64).sum()
-}
-
-fn points_of(metric: &Metric) -> usize {
-    match &metric.data {
-        Some(Data::Gauge(data)) => data.data_points.len(),
-        Some(Data::Sum(data)) => data.data_points.len(),
-        Some(Data::Histogram(data)) => data.data_points.len(),
-        Some(Data::ExponentialHistogram(data)) => data.data_points.len(),
-        Some(Data::Summary(data)) => data.data_points.len(),
-        None => 0,
     }
 }
 

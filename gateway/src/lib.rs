@@ -11,11 +11,18 @@
 //! has answered for all of them, or as soon as they wait in the outbox where
 //! `--ack=accepted` asks for that.
 
+mod admission;
 mod args;
+mod auth;
+mod body;
 mod grpc;
 mod http;
+mod identity;
 mod intake;
 pub mod json;
+mod points;
+mod pushes;
+mod refusal;
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -25,14 +32,21 @@ use mesh::{
     clock::Clock,
     endpoints::StartError,
     outbox::{Outbox, Workers},
+    serve::{Protocol, ServeMetrics, Server, ServerTlsError},
     shutdown::Shutdown,
 };
 use prometheus_client::registry::Registry;
 use tokio::{net::TcpListener, time::Instant};
 use tracing::{info, warn};
 
-pub use args::{Ack, Args};
-use intake::{Intake, IntakeMetrics};
+use admission::{Admission, AdmissionMetrics};
+pub use args::{Ack, Args, LimitArgs};
+pub use auth::{AuthArgs, TokensError};
+pub use http::{CorsArgs, Origin};
+use identity::Identity;
+pub use identity::{IdentityArgs, Source};
+use intake::{Intake, IntakeMetrics, Screen};
+use pushes::Pushes;
 
 /// A gateway that listens but does not serve yet.
 #[derive(Debug)]
@@ -40,12 +54,12 @@ pub struct Bound {
     /// Where it listens.
     pub addresses: Addresses,
     args: Args,
-    grpc: TcpListener,
-    http: TcpListener,
+    grpc: Server,
+    http: Server,
     web: TcpListener,
     registry: Registry,
     readiness: Readiness,
-    intake: Intake,
+    pushes: Pushes,
     workers: Workers,
 }
 
@@ -76,21 +90,24 @@ pub enum Error {
     /// The exporters cannot be discovered.
     #[error("--exporter.endpoints: {0}")]
     Discovery(#[from] StartError),
-    /// A server failed.
-    #[error("{server}: {source}")]
-    Serve {
-        /// Which one.
-        server: &'static str,
-        /// Why.
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
+    /// The files of TLS cannot be used.
+    #[error(transparent)]
+    Tls(#[from] ServerTlsError),
+    /// The file of tokens cannot be used.
+    #[error(transparent)]
+    Tokens(#[from] TokensError),
+    /// The admin port failed.
+    #[error("admin port: {0}")]
+    Admin(#[source] std::io::Error),
 }
 
 /// Listens on all ports and starts to connect to exporters.
 ///
 /// # Errors
-/// Where a port is taken or the exporters cannot be discovered.
+/// Where a port is taken, a file cannot be used or the exporters cannot be
+/// discovered.
 pub async fn bind(args: Args) -> Result<Bound, Error> {
+    let auth = args.auth.build()?;
     let grpc = listen("--otlp.grpc.listen-address", args.grpc_listen_address).await?;
     let http = listen("--otlp.http.listen-address", args.http_listen_address).await?;
     let web = listen("--web.listen-address", args.web_listen_address).await?;
@@ -100,6 +117,19 @@ pub async fn bind(args: Args) -> Result<Bound, Error> {
         web: address(&web, args.web_listen_address),
     };
     let mut registry = Registry::with_prefix("promesh_gateway");
+    let serve_metrics = ServeMetrics::register(&mut registry);
+    let server = |listener, protocol, alpn: &[&str], name| {
+        let limits = args.limits.serve();
+        Ok::<_, ServerTlsError>(Server {
+            listener,
+            protocol,
+            tls: args.tls.server(alpn)?,
+            metrics: serve_metrics.of(name, &limits),
+            limits,
+        })
+    };
+    let grpc = server(grpc, Protocol::Http2, &["h2"], "grpc")?;
+    let http = server(http, Protocol::Any, &["h2", "http/1.1"], "http")?;
     let balance_metrics = BalanceMetrics::default();
     balance_metrics.register(&mut registry);
     let exporters = args.exporter.endpoints.discover().await?;
@@ -108,7 +138,15 @@ pub async fn bind(args: Args) -> Result<Bound, Error> {
     registry.register_collector(Box::new(outbox.collector()));
     let metrics = IntakeMetrics::default();
     metrics.register(&mut registry);
-    let intake = Intake::new(outbox, args.ack, metrics);
+    let screen = Screen {
+        max_future: Duration::from_secs(args.limits.max_future_seconds),
+    };
+    let identity = Identity::new(&args.identity);
+    let intake = Intake::new(outbox, args.ack, screen, identity, metrics);
+    let trust = args.identity.trust_forwarded_for;
+    let metrics = AdmissionMetrics::register(&mut registry);
+    let admission = Admission::new(auth, &args.limits, trust, metrics);
+    let pushes = Pushes::new(admission, intake, &args.limits);
     Ok(Bound {
         addresses,
         args,
@@ -117,7 +155,7 @@ pub async fn bind(args: Args) -> Result<Bound, Error> {
         web,
         registry,
         readiness: Readiness::default(),
-        intake,
+        pushes,
         workers,
     })
 }
@@ -138,31 +176,36 @@ impl Bound {
         let admin = Admin::new("gateway", self.registry, self.readiness.clone());
         let admin = tokio::spawn(admin.serve(self.web, admin_shutdown));
         self.readiness.set(true);
-        let serving = async {
-            tokio::try_join!(
-                grpc::serve(self.grpc, &self.args, self.intake.clone(), shutdown.clone()),
-                http::serve(self.http, &self.args, self.intake.clone(), shutdown.clone()),
-            )
+        let (pushes, cors) = (self.pushes, self.args.cors);
+        let grpc = {
+            let pushes = pushes.clone();
+            move |request| grpc::answer(pushes.clone(), request)
         };
+        let http = move |request| http::answer(pushes.clone(), cors.clone(), request);
+        let serving = async {
+            tokio::join!(
+                self.grpc.serve(grpc, shutdown.clone()),
+                self.http.serve(http, shutdown.clone()),
+            );
+        };
+        let timeout = Duration::from_secs(self.args.shutdown_timeout_seconds);
         let readiness = self.readiness.clone();
         let stopping = async {
             shutdown.signaled().await;
             readiness.set(false);
-            tokio::time::sleep(Duration::from_secs(self.args.shutdown_timeout_seconds)).await;
+            tokio::time::sleep(timeout).await;
         };
-        let outcome = tokio::select! {
-            served = serving => served.map(|_| ()),
-            () = stopping => {
-                warn!("Pushes under way were cut off by the shutdown timeout");
-                Ok(())
-            }
-        };
-        let deadline = Instant::now() + Duration::from_secs(self.args.shutdown_timeout_seconds);
-        let account = self.workers.drain(deadline).await;
+        tokio::select! {
+            () = serving => {}
+            () = stopping => warn!("Pushes under way were cut off by the shutdown timeout"),
+        }
+        let account = self.workers.drain(Instant::now() + timeout).await;
         info!(%account, "Gateway stopped");
         admin_stop.fire();
-        let _ = admin.await;
-        outcome
+        match admin.await {
+            Ok(served) => served.map_err(Error::Admin),
+            Err(_) => Ok(()),
+        }
     }
 }
 

@@ -12,18 +12,12 @@ use prometheus_client::{
 pub(crate) struct IntakeMetrics {
     points: Counter,
     rejected: Family<ByReason, Counter>,
-    requests: Family<Request, Counter>,
+    retried: Counter,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByReason {
     reason: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Request {
-    protocol: &'static str,
-    answer: String,
 }
 
 // === impl IntakeMetrics ===
@@ -37,9 +31,9 @@ impl IntakeMetrics {
             self.rejected.clone(),
         );
         registry.register(
-            "requests",
-            "Pushes by protocol and the status that was answered",
-            self.requests.clone(),
+            "retries_joined",
+            "Resources pushed again while or after the first ones were delivered",
+            self.retried.clone(),
         );
     }
 
@@ -54,11 +48,7 @@ impl IntakeMetrics {
         }
     }
 
-    /// Counts an answer: a gRPC code's name or an HTTP status.
-    pub(crate) fn answered(&self, protocol: &'static str, answer: impl ToString) {
-        let answer = answer.to_string();
-        self.requests
-            .get_or_create(&Request { protocol, answer })
-            .inc();
+    pub(super) fn retried(&self) {
+        self.retried.inc();
     }
 }

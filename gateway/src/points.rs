@@ -1,0 +1,43 @@
+//! What data points of all types have in common.
+
+use opentelemetry_proto::tonic::metrics::v1::{
+    ExponentialHistogramDataPoint, HistogramDataPoint, Metric, NumberDataPoint, ResourceMetrics,
+    SummaryDataPoint, metric::Data,
+};
+
+/// A data point of any type.
+pub(crate) trait Point {
+    /// When it was measured, nanoseconds since the Unix epoch; 0 where it does not
+    /// say.
+    fn time(&self) -> u64;
+}
+
+macro_rules! points {
+    ($($name:ident)*) => {$(
+        impl Point for $name {
+            fn time(&self) -> u64 {
+                self.time_unix_nano
+            }
+        }
+    )*};
+}
+
+points!(NumberDataPoint HistogramDataPoint ExponentialHistogramDataPoint SummaryDataPoint);
+
+/// How many data points there are.
+pub(crate) fn count(resource_metrics: &ResourceMetrics) -> u64 {
+    let scopes = resource_metrics.scope_metrics.iter();
+    let metrics = scopes.flat_map(|scope| &scope.metrics);
+    metrics.map(|metric| count_of(metric) as u64).sum()
+}
+
+fn count_of(metric: &Metric) -> usize {
+    match &metric.data {
+        Some(Data::Gauge(data)) => data.data_points.len(),
+        Some(Data::Sum(data)) => data.data_points.len(),
+        Some(Data::Histogram(data)) => data.data_points.len(),
+        Some(Data::ExponentialHistogram(data)) => data.data_points.len(),
+        Some(Data::Summary(data)) => data.data_points.len(),
+        None => 0,
+    }
+}

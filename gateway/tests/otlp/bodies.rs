@@ -1,0 +1,233 @@
+//! Bodies that are not what they should be.
+
+use std::io::Write;
+
+use bytes::Bytes;
+use prost::Message;
+use tonic::{Code, codec::CompressionEncoding};
+
+use crate::harness::{Gateway, JSON, PROTOBUF, gauge, number, one, push};
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn deflate(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn zstd(bytes: &[u8]) -> Vec<u8> {
+    zstd::encode_all(bytes, 1).unwrap()
+}
+
+/// A frame that asks for a window of 128 MiB.
+fn wide_zstd() -> Vec<u8> {
+    let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
+    encoder.window_log(27).unwrap();
+    encoder.write_all(&one("a").encode_to_vec()).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// Field 1 with an `AnyValue` of arrays in arrays.
+fn nested(depth: usize) -> Vec<u8> {
+    let wrap = |tag: u8, bytes: Vec<u8>| {
+        let mut wrapped = vec![tag << 3 | 2];
+        let mut len = bytes.len();
+        while len >= 0x80 {
+            wrapped.push(len as u8 | 0x80);
+            len >>= 7;
+        }
+        wrapped.push(len as u8);
+        wrapped.extend(bytes);
+        wrapped
+    };
+    let mut value = Vec::new();
+    for _ in 0..depth {
+        value = wrap(5, wrap(1, value));
+    }
+    // KeyValue.value of Resource.attributes of ResourceMetrics.resource.
+    wrap(1, wrap(1, wrap(1, wrap(2, value))))
+}
+
+#[tokio::test]
+async fn a_bad_body_is_refused_for_good_and_counted() {
+    let flags = [
+        "--otlp.max-compressed-bytes=100000",
+        "--otlp.max-bytes=1000000",
+    ];
+    let gateway = Gateway::start(&flags).await;
+    let good = one("good").encode_to_vec();
+    let bomb = vec![0; 10_000_000];
+    let json = |text: &str| (JSON, "", text.as_bytes().to_vec());
+    let protobuf = |encoding, body: Vec<u8>| (PROTOBUF, encoding, body);
+    let deep_json = "{\"resourceMetrics\":".to_owned() + &"[".repeat(50_000);
+    let cases = [
+        (protobuf("", b"\xff\xff\xff".to_vec()), 400, "malformed"),
+        (
+            protobuf("", good[..good.len() - 1].to_vec()),
+            400,
+            "malformed",
+        ),
+        // A length beyond the end, an unknown wire type, a name that is no UTF-8.
+        (
+            protobuf("", b"\x0a\xff\xff\xff\xff\x0f".to_vec()),
+            400,
+            "malformed",
+        ),
+        (protobuf("", b"\x0f".to_vec()), 400, "malformed"),
+        (
+            protobuf("", b"\x0a\x08\x12\x06\x12\x04\x0a\x02\xc3\x28".to_vec()),
+            400,
+            "malformed",
+        ),
+        (protobuf("", nested(1000)), 400, "malformed"),
+        (protobuf("", vec![0; 100_001]), 413, "too_large"),
+        (protobuf("gzip", gzip(&bomb)), 413, "too_large"),
+        (protobuf("zstd", zstd(&bomb)), 413, "too_large"),
+        (protobuf("deflate", deflate(&bomb)), 413, "too_large"),
+        (protobuf("zstd", wide_zstd()), 400, "malformed"),
+        (protobuf("gzip", good.clone()), 400, "malformed"),
+        (protobuf("zstd", good.clone()), 400, "malformed"),
+        (protobuf("deflate", good.clone()), 400, "malformed"),
+        (
+            protobuf("gzip", gzip(&good)[..20].to_vec()),
+            400,
+            "malformed",
+        ),
+        (
+            protobuf("deflate", [deflate(&good), vec![1]].concat()),
+            400,
+            "malformed",
+        ),
+        (protobuf("br", good.clone()), 415, "encoding"),
+        (protobuf("gzip, gzip", gzip(&gzip(&good))), 415, "encoding"),
+        (json(""), 400, "malformed"),
+        (json("{"), 400, "malformed"),
+        (json("[]"), 400, "malformed"),
+        (json("{\"resourceMetrics\": 1}"), 400, "malformed"),
+        (json("{} {}"), 400, "malformed"),
+        (json("\u{1}"), 400, "malformed"),
+        (json(&deep_json), 400, "malformed"),
+        ((JSON, "", b"{\"\xc3\x28\": 1}".to_vec()), 400, "malformed"),
+        (
+            (("content-type", "text/plain"), "", good.clone()),
+            415,
+            "content_type",
+        ),
+        ((("x", "y"), "", good.clone()), 415, "content_type"),
+    ];
+    for (i, ((kind, encoding, body), status, reason)) in cases.into_iter().enumerate() {
+        let counter = format!(
+            "promesh_gateway_requests_refused_total{{protocol=\"http\",reason=\"{reason}\"}}"
+        );
+        let before = gateway.metric(&counter).await;
+        let mut headers = vec![kind];
+        if !encoding.is_empty() {
+            headers.push(("content-encoding", encoding));
+        }
+        let answer = gateway.post(&headers, body).await;
+        let case = format!("case {i}: {encoding} {}", answer.text());
+        assert_eq!(answer.status, status, "{case}");
+        assert_eq!(answer.header("retry-after"), "", "{case}");
+        assert!(!answer.body.is_empty(), "{case}");
+        if kind == PROTOBUF || kind == JSON {
+            assert_eq!(answer.header("content-type"), kind.1, "{case}");
+        }
+        assert_eq!(gateway.metric(&counter).await, before + 1.0, "{case}");
+    }
+    assert!(gateway.exporter.stored().is_empty());
+    // Nobody else has noticed, and nothing is left behind.
+    for (encoding, body) in [
+        ("identity", good.clone()),
+        ("gzip", gzip(&good)),
+        ("zstd", zstd(&good)),
+        ("deflate", deflate(&good)),
+    ] {
+        let answer = gateway
+            .post(&[PROTOBUF, ("content-encoding", encoding)], body)
+            .await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+    assert_eq!(
+        gateway.metric("promesh_gateway_push_memory_bytes").await,
+        0.0
+    );
+}
+
+#[tokio::test]
+async fn grpc_refuses_the_same_and_is_not_asked_again() {
+    let flags = [
+        "--otlp.max-compressed-bytes=100000",
+        "--otlp.max-bytes=1000000",
+    ];
+    let gateway = Gateway::start(&flags).await;
+    let large = push(vec![gauge(&"m".repeat(200_000), vec![number(1.0)])]);
+    let bomb = push(vec![gauge(&"m".repeat(10_000_000), vec![number(1.0)])]);
+    let client = gateway.grpc().await;
+    for (compression, request, words) in [
+        (None, &large, "the body is larger than 100000 bytes"),
+        (
+            Some(CompressionEncoding::Gzip),
+            &bomb,
+            "the body is larger than 1000000 bytes once decompressed",
+        ),
+        (
+            Some(CompressionEncoding::Zstd),
+            &bomb,
+            "the body is larger than 1000000 bytes once decompressed",
+        ),
+    ] {
+        let mut client = match compression {
+            Some(compression) => client.clone().send_compressed(compression),
+            None => client.clone(),
+        };
+        let status = client.export(request.clone()).await.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+        assert_eq!(status.message(), words);
+    }
+    for compression in [CompressionEncoding::Gzip, CompressionEncoding::Zstd] {
+        let mut client = client.clone().send_compressed(compression);
+        let name = format!("{compression}");
+        client.export(one(&name)).await.unwrap();
+    }
+    assert_eq!(gateway.exporter.stored().len(), 2);
+}
+
+/// A thousand empty points are 2 KiB on the wire and 100 KiB in memory.
+#[tokio::test]
+async fn what_would_grow_beyond_the_memory_is_refused() {
+    let gateway = Gateway::start(&["--otlp.memory-budget=1000000"]).await;
+    let points = vec![Default::default(); 100_000];
+    let body = push(vec![gauge("a", points)]).encode_to_vec();
+    assert!(body.len() < 300_000);
+    let json = "{\"resourceMetrics\":[".to_owned() + &"{},".repeat(50_000) + "{}]}";
+    for (kind, body) in [(PROTOBUF, Bytes::from(body)), (JSON, Bytes::from(json))] {
+        let answer = gateway.post(&[kind], body).await;
+        assert_eq!(answer.status, 413, "{}", answer.text());
+        let words = "the body is larger than 1000448 bytes once decoded";
+        assert!(answer.text().contains(words), "{}", answer.text());
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_is_none_is_told_so() {
+    let gateway = Gateway::start(&[]).await;
+    let answer = gateway.request("GET", &[], "").await;
+    assert_eq!(
+        (answer.status.as_u16(), answer.header("allow")),
+        (405, "POST, OPTIONS")
+    );
+    for (path, words) in [
+        ("/v1/traces", "promesh carries metrics only"),
+        ("/", "metrics are taken at /v1/metrics"),
+    ] {
+        let url = format!("http://{}{path}", gateway.addresses.http);
+        let answer = crate::harness::request(&url, "POST", &[PROTOBUF], Bytes::new()).await;
+        assert_eq!(answer.status, 404);
+        assert_eq!(answer.text().trim(), words);
+    }
+}

@@ -1,0 +1,7 @@
+//! The gateway as its clients see it.
+
+mod bodies;
+mod clients;
+mod harness;
+mod retry;
+mod values;

@@ -1,0 +1,125 @@
+//! When a client is answered, and what it is told to send again.
+
+use prost::Message;
+use serde_json::Value;
+use std::time::Duration;
+use tonic::Code;
+
+use crate::harness::{Gateway, JSON, PROTOBUF, gauge, now_nanos, number, one, push};
+
+/// The same push in JSON.
+fn json(name: &str) -> String {
+    let time = now_nanos();
+    format!(
+        r#"{{"resourceMetrics":[{{"scopeMetrics":[{{"metrics":[{{"name":"{name}",
+           "gauge":{{"dataPoints":[{{"timeUnixNano":"{time}","asDouble":1}}]}}}}]}}]}}]}}"#
+    )
+}
+
+#[tokio::test]
+async fn a_push_whose_fate_is_unknown_may_come_again_and_is_sent_once() {
+    let gateway = Gateway::start(&["--otlp.ack-timeout=1"]).await;
+    gateway.exporter.let_answer(false);
+    let (body, text) = (one("a").encode_to_vec(), json("b"));
+    let answer = gateway.post(&[PROTOBUF], body.clone()).await;
+    assert_eq!(answer.status, 504);
+    assert_eq!(answer.header("retry-after"), "5");
+    assert_eq!(answer.header("content-type"), PROTOBUF.1);
+    let delay = mesh::export::retry_delay(&answer.body);
+    assert_eq!(delay, Some(Duration::from_secs(5)));
+    let answer = gateway.post(&[JSON], text.clone()).await;
+    assert_eq!(
+        (answer.status.as_u16(), answer.header("retry-after")),
+        (504, "5")
+    );
+    let status: Value = serde_json::from_slice(&answer.body).unwrap();
+    assert_eq!(status["code"], Code::Unavailable as i32);
+    assert_eq!(status["message"], "the backend has not answered yet");
+    assert_eq!(status["details"][0]["retryDelay"], "5s");
+    let mut client = gateway.grpc().await;
+    let mut request = tonic::Request::new(one("c"));
+    request.set_timeout(Duration::from_millis(500));
+    // Our own word, before the client's own timer.
+    let status = client.export(request).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable);
+    let delay = mesh::export::retry_delay(status.details());
+    assert_eq!(delay, Some(Duration::from_secs(5)));
+    gateway.exporter.let_answer(true);
+    assert_eq!(gateway.post(&[PROTOBUF], body).await.status, 200);
+    assert_eq!(gateway.post(&[JSON], text).await.status, 200);
+    assert_eq!(
+        gateway.metric("promesh_gateway_retries_joined_total").await,
+        2.0
+    );
+    let mut names: Vec<_> = gateway
+        .exporter
+        .stored()
+        .into_iter()
+        .map(|(_, m)| m.name)
+        .collect();
+    names.sort();
+    names.dedup();
+    assert_eq!(names, ["a", "b", "c"]);
+    assert_eq!(gateway.exporter.stored().len(), 3);
+}
+
+#[tokio::test]
+async fn a_full_outbox_asks_to_come_back() {
+    let gateway = Gateway::start(&["--outbox.max-bytes=100"]).await;
+    let large = push(vec![gauge(&"m".repeat(200), vec![number(1.0)])]);
+    let answer = gateway.post(&[PROTOBUF], large.encode_to_vec()).await;
+    assert_eq!(
+        (answer.status.as_u16(), answer.header("retry-after")),
+        (429, "5")
+    );
+    let status = gateway.grpc().await.export(large).await.unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted);
+    let delay = mesh::export::retry_delay(status.details());
+    assert_eq!(delay, Some(Duration::from_secs(5)));
+}
+
+#[tokio::test]
+async fn accepted_is_enough_where_it_is_asked_for() {
+    let gateway = Gateway::start(&["--ack=accepted"]).await;
+    gateway.exporter.let_answer(false);
+    let answer = gateway.post(&[PROTOBUF], one("a").encode_to_vec()).await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(
+        gateway
+            .metric("promesh_gateway_outbox_samples_waiting")
+            .await,
+        1.0
+    );
+    gateway.exporter.let_answer(true);
+    gateway
+        .until("promesh_gateway_outbox_samples_stored_total", 1.0)
+        .await;
+}
+
+#[tokio::test]
+async fn what_is_refused_in_part_is_told_in_every_encoding() {
+    let gateway = Gateway::start(&[]).await;
+    let bad = || {
+        let mut point = number(1.0);
+        point.time_unix_nano = 0;
+        push(vec![gauge("a", vec![number(2.0), point])])
+    };
+    let words = "data points rejected for good: 1 malformed; metric \"a\": a point without a time";
+    let answer = gateway.post(&[PROTOBUF], bad().encode_to_vec()).await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.partial_success(), Some((1, words.to_owned())));
+    let answer = gateway.grpc().await.export(bad()).await.unwrap();
+    let partial = answer.into_inner().partial_success.unwrap();
+    assert_eq!(
+        (partial.rejected_data_points, partial.error_message.as_str()),
+        (1, words)
+    );
+    let text = json("a").replace("timeUnixNano", "someOtherTime");
+    let answer = gateway.post(&[JSON], text).await;
+    let partial: Value = serde_json::from_slice(&answer.body).unwrap();
+    assert_eq!(partial["partialSuccess"]["rejectedDataPoints"], "1");
+    assert_eq!(partial["partialSuccess"]["errorMessage"], words);
+    let rejected = "promesh_gateway_data_points_rejected_total{reason=\"malformed\"}";
+    assert_eq!(gateway.metric(rejected).await, 3.0);
+    assert_eq!(gateway.exporter.stored().len(), 2);
+}

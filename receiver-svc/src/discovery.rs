@@ -3,7 +3,9 @@
 //! Each mechanism of a configuration runs as a task of its own and tells its
 //! target groups to a [`Groups`] handle. Mechanisms with equal settings run once,
 //! however many jobs use them. What all of them know is published per job, the
-//! first time at once and then at most every five seconds, as Prometheus does.
+//! first time at once and then at most every five seconds, as Prometheus does. A
+//! job that gets another mechanism keeps its targets until that one has told of
+//! its own, for [`PATIENCE`] at most.
 //!
 //! ```text
 //! file_sd    ─▶ Groups ─┐
@@ -29,7 +31,7 @@ use mesh::config::{
 use tokio::{
     sync::{Notify, watch},
     task::AbortHandle,
-    time::{Interval, MissedTickBehavior, interval, sleep},
+    time::{Instant, Interval, MissedTickBehavior, interval, sleep, sleep_until},
 };
 
 use kubernetes::{Clusters, Kubernetes};
@@ -40,8 +42,13 @@ pub use metrics::DiscoveryMetrics;
 /// Two publications are at least this far apart, unless told otherwise.
 pub const UPDATE_INTERVAL: Duration = Duration::from_secs(5);
 
+/// How long a job that was reconfigured keeps the targets it had while a new
+/// mechanism has not told of any yet: were they gone in between, they would get
+/// staleness markers.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
 /// The target groups of every job.
-pub type Jobs = BTreeMap<String, Vec<TargetGroup>>;
+pub type Jobs = BTreeMap<String, Vec<Arc<TargetGroup>>>;
 
 /// Runs the discovery mechanisms of a configuration.
 #[derive(Debug)]
@@ -83,17 +90,29 @@ struct Mechanism {
     config: DiscoveryConfig,
     jobs: Vec<String>,
     groups: Groups,
-    task: Option<AbortHandle>,
+    task: Option<Arc<Task>>,
 }
+
+/// A task that ends once it is dropped.
+#[derive(Debug)]
+struct Task(AbortHandle);
 
 #[derive(Debug)]
 struct Shared {
     /// Some mechanism's groups have changed.
     changed: Arc<Notify>,
-    /// What each job's mechanisms write to.
-    sources: watch::Sender<Vec<(String, Vec<Groups>)>>,
+    sources: watch::Sender<Sources>,
     published: watch::Sender<Arc<Jobs>>,
     metrics: DiscoveryMetrics,
+}
+
+/// What the mechanisms of a configuration write to.
+#[derive(Debug)]
+struct Sources {
+    /// That of each job.
+    jobs: Vec<(String, Vec<Groups>)>,
+    /// Until when jobs wait for those who have not told anything.
+    patient_until: Instant,
 }
 
 // === impl Discovery ===
@@ -105,7 +124,10 @@ impl Discovery {
         let clusters = Clusters::new(metrics.kubernetes.clone());
         let shared = Arc::new(Shared {
             changed: Arc::default(),
-            sources: watch::Sender::default(),
+            sources: watch::Sender::new(Sources {
+                jobs: Vec::new(),
+                patient_until: Instant::now(),
+            }),
             published: watch::Sender::default(),
             metrics,
         });
@@ -148,18 +170,15 @@ impl Discovery {
                 }
             }
         }
-        for old in &mut self.mechanisms {
-            if next.iter().any(|new| new.config == old.config) {
-                // Its task lives on in the new list.
-                old.task = None;
-            }
-        }
-        let sources = configs.iter().map(|scrape| {
+        let jobs = configs.iter().map(|scrape| {
             let of_job = next.iter().filter(|m| m.jobs.contains(&scrape.job_name));
             let groups = of_job.map(|mechanism| mechanism.groups.clone()).collect();
             (scrape.job_name.clone(), groups)
         });
-        self.shared.sources.send_replace(sources.collect());
+        self.shared.sources.send_replace(Sources {
+            jobs: jobs.collect(),
+            patient_until: Instant::now() + PATIENCE,
+        });
         self.mechanisms = next;
         self.shared.changed.notify_one();
         Ok(())
@@ -194,7 +213,7 @@ impl Discovery {
         job: &str,
         config: &DiscoveryConfig,
         groups: Groups,
-    ) -> Result<Option<AbortHandle>, DiscoveryError> {
+    ) -> Result<Option<Arc<Task>>, DiscoveryError> {
         let metrics = self.shared.metrics.clone();
         let failed = |source| DiscoveryError::Start {
             job: job.to_owned(),
@@ -225,7 +244,7 @@ impl Discovery {
                 return Err(DiscoveryError::Unsupported { job, mechanism });
             }
         };
-        Ok(Some(task.abort_handle()))
+        Ok(Some(Arc::new(Task(task.abort_handle()))))
     }
 }
 
@@ -235,25 +254,41 @@ impl Drop for Discovery {
     }
 }
 
-// === impl Mechanism ===
+// === impl Task ===
 
-impl Drop for Mechanism {
+impl Drop for Task {
     fn drop(&mut self) {
-        if let Some(task) = &self.task {
-            task.abort();
-        }
+        self.0.abort();
+    }
+}
+
+// === impl Sources ===
+
+impl Sources {
+    /// What all jobs' mechanisms know now, after what was published `last`.
+    fn known(&self, last: &Jobs) -> Jobs {
+        let patient = Instant::now() < self.patient_until;
+        let jobs = self.jobs.iter().map(|(job, groups)| {
+            let waits = patient && !groups.iter().all(Groups::have_told);
+            let known = match last.get(job) {
+                Some(last) if waits => last.clone(),
+                _ => groups.iter().flat_map(Groups::all).collect(),
+            };
+            (job.clone(), known)
+        });
+        jobs.collect()
     }
 }
 
 async fn publish(shared: Arc<Shared>, update_interval: Duration) {
     loop {
-        shared.changed.notified().await;
-        let jobs: Jobs = shared
-            .sources
-            .borrow()
-            .iter()
-            .map(|(job, sources)| (job.clone(), sources.iter().flat_map(Groups::all).collect()))
-            .collect();
+        let patient_until = shared.sources.borrow().patient_until;
+        tokio::select! {
+            () = shared.changed.notified() => {}
+            () = sleep_until(patient_until), if Instant::now() < patient_until => {}
+        }
+        let last = shared.published.borrow().clone();
+        let jobs = shared.sources.borrow().known(&last);
         shared.metrics.observe(&jobs);
         shared.published.send_replace(Arc::new(jobs));
         sleep(update_interval).await;

@@ -101,7 +101,8 @@ fn config(case: &Value) -> anyhow::Result<KubernetesConfig> {
 
 /// Takes up what has changed, as a mechanism does.
 fn take(discoverers: &[Box<dyn Discover>], groups: &mut Groups) {
-    for group in discoverers.iter().flat_map(|all| all.update()) {
+    let changed = discoverers.iter().filter_map(|all| all.update());
+    for group in changed.flatten() {
         groups.insert(group.source.clone(), group);
     }
 }

@@ -11,8 +11,15 @@ use tokio::sync::Notify;
 /// The target groups of one mechanism, by source. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Groups {
-    known: Arc<Mutex<BTreeMap<String, TargetGroup>>>,
+    known: Arc<Mutex<Known>>,
     changed: Arc<Notify>,
+}
+
+#[derive(Debug, Default, PartialEq)]
+struct Known {
+    groups: BTreeMap<String, Arc<TargetGroup>>,
+    /// Whether the mechanism has told all it knows.
+    told: bool,
 }
 
 // === impl Groups ===
@@ -26,15 +33,22 @@ impl Groups {
     }
 
     /// Puts each group in the place of the one of its source; a group without
-    /// targets removes that one.
+    /// targets removes that one. With them the mechanism has told all it knows.
     pub fn update(&self, groups: impl IntoIterator<Item = TargetGroup>) {
+        self.learn(groups);
+        self.told();
+    }
+
+    /// As [`update`](Self::update), where the mechanism knows more that is not told
+    /// yet.
+    pub(super) fn learn(&self, groups: impl IntoIterator<Item = TargetGroup>) {
         let mut known = self.known();
         let mut changed = false;
         for group in groups {
             if group.targets.is_empty() {
-                changed |= known.remove(&group.source).is_some();
-            } else if known.get(&group.source) != Some(&group) {
-                known.insert(group.source.clone(), group);
+                changed |= known.groups.remove(&group.source).is_some();
+            } else if known.groups.get(&group.source).map(|old| &**old) != Some(&group) {
+                known.groups.insert(group.source.clone(), Arc::new(group));
                 changed = true;
             }
         }
@@ -43,10 +57,21 @@ impl Groups {
         }
     }
 
+    /// The mechanism has told all it knows, be it nothing.
+    pub(super) fn told(&self) {
+        if !std::mem::replace(&mut self.known().told, true) {
+            self.changed.notify_one();
+        }
+    }
+
     /// Makes these groups all that the mechanism knows.
     pub fn replace(&self, groups: impl IntoIterator<Item = TargetGroup>) {
         let groups = groups.into_iter().filter(|group| !group.targets.is_empty());
-        let now: BTreeMap<_, _> = groups.map(|group| (group.source.clone(), group)).collect();
+        let groups = groups.map(|group| (group.source.clone(), Arc::new(group)));
+        let now = Known {
+            groups: groups.collect(),
+            told: true,
+        };
         let mut known = self.known();
         if *known != now {
             *known = now;
@@ -55,11 +80,16 @@ impl Groups {
     }
 
     /// All groups, in the order of their sources.
-    pub fn all(&self) -> Vec<TargetGroup> {
-        self.known().values().cloned().collect()
+    pub fn all(&self) -> Vec<Arc<TargetGroup>> {
+        self.known().groups.values().cloned().collect()
     }
 
-    fn known(&self) -> MutexGuard<'_, BTreeMap<String, TargetGroup>> {
+    /// Whether the mechanism has told all it knows.
+    pub(super) fn have_told(&self) -> bool {
+        self.known().told
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
         // No code that holds the lock can leave the map half changed.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }

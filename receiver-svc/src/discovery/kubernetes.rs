@@ -95,14 +95,22 @@ impl Kubernetes {
     }
 
     /// Tells the target groups that change, for ever. While the API server cannot
-    /// be reached those known last stay.
+    /// be reached those known last stay. A namespace that cannot be watched does not
+    /// keep others back.
     pub(super) async fn run(self, groups: Groups) {
         loop {
+            let mut complete = true;
+            for discoverer in &self.discoverers {
+                match discoverer.update() {
+                    Some(changed) => groups.learn(changed),
+                    None => complete = false,
+                }
+            }
+            if complete {
+                groups.told();
+            }
             self.changed.notified().await;
             sleep(TOGETHER).await;
-            for discoverer in &self.discoverers {
-                groups.update(discoverer.update());
-            }
         }
     }
 }

@@ -1,6 +1,5 @@
 //! What discovery counts.
 
-use mesh::config::discovery::TargetGroup;
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge},
@@ -55,7 +54,7 @@ impl DiscoveryMetrics {
         self.updates.inc();
         self.targets.clear();
         for (job, groups) in jobs {
-            let targets: usize = groups.iter().map(|g: &TargetGroup| g.targets.len()).sum();
+            let targets: usize = groups.iter().map(|group| group.targets.len()).sum();
             let job = Job { job: job.clone() };
             self.targets.get_or_create(&job).set(targets as i64);
         }

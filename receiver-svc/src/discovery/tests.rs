@@ -141,3 +141,53 @@ async fn an_unknown_mechanism_is_refused_by_name() {
             .starts_with("job \"a\": consul_sd_configs is not supported, use")
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_job_keeps_its_targets_until_its_new_mechanism_has_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    // Takes connections and never answers.
+    let silent = listener.local_addr().unwrap();
+    let fixed = "scrape_configs:\n- {job_name: a, static_configs: [{targets: ['h:1']}]}\n";
+    let mut discovery = discovery();
+    let mut jobs = discovery.jobs();
+    let apply = async |discovery: &mut Discovery, text: &str| {
+        let configs = scrape_configs(text, folder.path());
+        discovery.apply(&configs).await
+    };
+    apply(&mut discovery, fixed).await.unwrap();
+    until(&mut jobs, "a", &["h:1"]).await;
+    let began = Instant::now();
+    let text = format!(
+        "scrape_configs:\n\
+         - {{job_name: a, static_configs: [{{targets: ['h:2']}}], http_sd_configs: [{{url: 'http://{silent}'}}]}}\n\
+         - {{job_name: b, http_sd_configs: [{{url: 'http://{silent}'}}]}}\n"
+    );
+    apply(&mut discovery, &text).await.unwrap();
+    // A job that had no targets does not wait.
+    let known = jobs.wait_for(|jobs| jobs.contains_key("b")).await.unwrap();
+    assert_eq!(known["a"][0].targets[0].get("__address__"), Some("h:1"));
+    drop(known);
+    jobs.wait_for(|jobs| jobs["a"][0].targets[0].get("__address__") == Some("h:2"))
+        .await
+        .unwrap();
+    assert!(began.elapsed() >= PATIENCE);
+}
+
+#[tokio::test]
+async fn a_configuration_that_cannot_run_stops_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |text: &str| std::fs::write(folder.path().join("a.yml"), text).unwrap();
+    write("- targets: ['a:1']\n");
+    let text = "scrape_configs:\n- {job_name: f, file_sd_configs: [{files: ['a.yml'], refresh_interval: 50ms}]}\n";
+    let mut discovery = discovery();
+    let mut jobs = discovery.jobs();
+    let good = scrape_configs(text, folder.path());
+    discovery.apply(&good).await.unwrap();
+    until(&mut jobs, "f", &["a:1"]).await;
+    let bad = format!("{text}- {{job_name: b, consul_sd_configs: [{{}}]}}\n");
+    let bad = scrape_configs(&bad, folder.path());
+    discovery.apply(&bad).await.unwrap_err();
+    write("- targets: ['a:2']\n");
+    until(&mut jobs, "f", &["a:2"]).await;
+}

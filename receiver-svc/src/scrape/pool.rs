@@ -23,7 +23,7 @@ pub(crate) struct Pool {
     job: Arc<Job>,
     shared: Shared,
     loops: HashMap<u64, Running>,
-    groups: Vec<TargetGroup>,
+    groups: Vec<Arc<TargetGroup>>,
 }
 
 /// A loop that runs. Dropped, the loop ends without a marker.
@@ -72,7 +72,7 @@ impl Pool {
     }
 
     /// Takes up what discovery knows now.
-    pub(crate) fn discovered(&mut self, groups: &[TargetGroup]) {
+    pub(crate) fn discovered(&mut self, groups: &[Arc<TargetGroup>]) {
         if self.groups != groups {
             self.groups = groups.to_vec();
         }

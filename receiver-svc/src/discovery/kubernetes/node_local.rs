@@ -52,13 +52,13 @@ impl<D> NodeLocal<D> {
 }
 
 impl<D: Discover> Discover for NodeLocal<D> {
-    fn update(&self) -> Vec<TargetGroup> {
-        let mut groups = self.inner.update();
+    fn update(&self) -> Option<Vec<TargetGroup>> {
+        let mut groups = self.inner.update()?;
         for group in &mut groups {
             if !self.is_on_node(&group.labels) {
                 group.targets.retain(|target| self.is_on_node(target));
             }
         }
-        groups
+        Some(groups)
     }
 }

@@ -31,8 +31,8 @@ pub trait Role: Object {
 /// Makes target groups of watched objects.
 pub trait Discover: Send + Sync {
     /// The target groups that have changed since the last call; one without
-    /// targets is gone. There are none before everything has been known once.
-    fn update(&self) -> Vec<TargetGroup>;
+    /// targets is gone. `None` before everything has been known once.
+    fn update(&self) -> Option<Vec<TargetGroup>>;
 }
 
 /// Makes target groups of the objects of a role in one namespace, or in all.
@@ -63,9 +63,9 @@ impl<R: Role> Discoverer<R> {
 }
 
 impl<R: Role> Discover for Discoverer<R> {
-    fn update(&self) -> Vec<TargetGroup> {
+    fn update(&self) -> Option<Vec<TargetGroup>> {
         if !self.objects.is_synced() || !self.related.is_synced() {
-            return Vec::new();
+            return None;
         }
         let mut changed = self.objects.changed();
         let changes = self.related.changes();
@@ -73,6 +73,6 @@ impl<R: Role> Discover for Discoverer<R> {
             let touched = self.objects.keys_of(|object| object.touched_by(&changes));
             changed.extend(touched);
         }
-        changed.iter().filter_map(|key| self.group(key)).collect()
+        Some(changed.iter().filter_map(|key| self.group(key)).collect())
     }
 }

@@ -163,7 +163,9 @@ impl Bench {
             targets: targets.collect(),
             ..TargetGroup::default()
         };
-        let jobs: Jobs = [("j".to_owned(), vec![group])].into_iter().collect();
+        let jobs: Jobs = [("j".to_owned(), vec![Arc::new(group)])]
+            .into_iter()
+            .collect();
         self.manager.discovered(&jobs);
         self.manager.sync();
     }

@@ -146,3 +146,17 @@ async fn a_receiver_on_a_node_has_that_nodes_targets() {
     };
     assert!(of("pods") && of("nodes"), "{requests:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kubeconfig_leads_to_its_cluster() {
+    let api = KubeApi::start().await.unwrap();
+    api.apply(pod("p", 1));
+    let folder = tempfile::tempdir().unwrap();
+    let kubeconfig = api.write_kubeconfig(folder.path()).unwrap();
+    let job = format!(
+        "- job_name: pods\n  kubernetes_sd_configs:\n  - {{role: pod, kubeconfig_file: '{}'}}\n",
+        kubeconfig.display()
+    );
+    let receiver = Receiver::start(&[job], &[]).await;
+    receiver.until("pods", "instance", ["127.0.0.1:1"]).await;
+}

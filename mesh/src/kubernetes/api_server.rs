@@ -67,7 +67,64 @@ fn bounded(body: Incoming) -> impl http_body::Body<Data = Bytes, Error = Error> 
 
 #[cfg(test)]
 mod tests {
+    use axum::{
+        Json, Router,
+        http::{HeaderMap, StatusCode, header::AUTHORIZATION},
+        response::IntoResponse,
+        routing::get,
+    };
+    use k8s_openapi::api::core::v1::Namespace;
+    use kube::Api;
+    use tokio::net::TcpListener;
+
     use super::*;
+    use crate::config::http::{Auth, HttpClientConfig, SecretSource};
+
+    /// An API server with one namespace for whoever has the token.
+    async fn serve(token: &'static str) -> Url {
+        let list = serde_json::json!({
+            "metadata": {"resourceVersion": "1"},
+            "items": [{"metadata": {"name": "n"}}],
+        });
+        let answer = move |headers: HeaderMap| {
+            let known = headers[AUTHORIZATION] == format!("Bearer {token}");
+            let agent = headers[USER_AGENT]
+                .to_str()
+                .unwrap()
+                .starts_with("promesh/");
+            std::future::ready(match known && agent {
+                true => Json(list.clone()).into_response(),
+                false => StatusCode::UNAUTHORIZED.into_response(),
+            })
+        };
+        let app = Router::new().route("/k8s/c-1/api/v1/namespaces", get(answer));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+        format!("http://{address}/k8s/c-1/").parse().unwrap()
+    }
+
+    #[tokio::test]
+    async fn http_settings_are_those_of_every_request() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("token");
+        std::fs::write(&file, "old").unwrap();
+        let http = HttpClientConfig {
+            auth: Some(Auth::Authorization {
+                scheme: "Bearer".to_owned(),
+                credentials: SecretSource::File(file.clone()),
+            }),
+            ..HttpClientConfig::default()
+        };
+        let http = HttpClient::new(&http).unwrap();
+        let client = client(http, serve("new").await);
+        let namespaces = Api::<Namespace>::all(client);
+        let refused = namespaces.list(&Default::default()).await.unwrap_err();
+        assert!(matches!(refused, kube::Error::Api(status) if status.code == 401));
+        std::fs::write(&file, "new").unwrap();
+        let listed = namespaces.list(&Default::default()).await.unwrap();
+        assert_eq!(listed.items[0].metadata.name.as_deref(), Some("n"));
+    }
 
     #[test]
     fn a_resource_is_behind_the_servers_own_path() {

@@ -4,7 +4,9 @@
 //! [`sample_app`] is scraped, [`otel`] pushes, and [`validator`] compares what was
 //! stored. [`mesh`] builds the whole of it from processes ([`child`]), [`in_process`]
 //! parts of it for tests, and [`demo`] shows it. [`kube_api`] stands in for a
-//! Kubernetes API server. [`conformance`] runs the test cases of others.
+//! Kubernetes API server. [`sender`] is a receiver and an exporter for the suites of
+//! others, [`sender_bench`] what ours runs it between. [`conformance`] runs the test
+//! cases of others.
 
 pub mod amp;
 pub mod child;
@@ -17,4 +19,6 @@ pub mod otel;
 pub mod parity;
 pub mod prometheus;
 pub mod sample_app;
+pub mod sender;
+pub mod sender_bench;
 pub mod validator;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use integration::{child, conformance, demo, parity};
+use integration::{child, conformance, demo, parity, sender};
 use mesh::shutdown::Shutdown;
 
 #[global_allocator]
@@ -25,6 +25,9 @@ enum Command {
     Conformance(conformance::ConformanceArgs),
     /// Compares what a real Prometheus and promesh store of the same targets.
     Parity(parity::ParityArgs),
+    /// Runs a receiver and an exporter between a target and a backend, for the test
+    /// suites of others, until SIGINT.
+    Sender(sender::SenderArgs),
     /// Runs a receiver, as a child of the demo.
     #[command(hide = true)]
     Receiver(receiver_svc::Args),
@@ -55,6 +58,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Demo(args) => demo::run(args, std::env::current_exe()?).await,
         Command::Conformance(args) => conformance::run(&args),
         Command::Parity(args) => parity::run(args, std::env::current_exe()?).await,
+        Command::Sender(args) => sender::run(&args).await,
         Command::Receiver(args) => {
             args.log.init()?;
             let shutdown = Shutdown::on_signals()?;

@@ -6,6 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use http::StatusCode;
+use mesh::verdict::Reason;
 use tokio::{
     sync::mpsc,
     task::JoinSet,
@@ -268,10 +269,14 @@ impl Task {
                 count,
                 message,
             }) => {
-                self.pace.succeeded(took);
                 warn!(reason = reason.as_str(), %message, "Refused for good");
-                let units =
-                    attribution::refused(works.iter().map(|w| &w.piece), reason, count, &message);
+                let pieces = works.iter().map(|work| &work.piece);
+                let units = attribution::refused(pieces.clone(), reason, count, &message);
+                let all = units.iter().sum::<u64>() >= pieces.map(|piece| piece.units).sum();
+                match reason {
+                    Reason::Refused | Reason::TooLarge if all => self.pace.refused(took, now),
+                    _ => self.pace.succeeded(took),
+                }
                 let rejected = |units| match units {
                     0 => Outcome::Stored,
                     _ => Outcome::Rejected {

@@ -31,6 +31,8 @@ pub struct Pace {
     window: f64,
     /// Posts that failed since the last one that did not.
     failures: u32,
+    /// Whole requests that were refused for good since something was stored.
+    refusals: u32,
     /// Nothing is posted before.
     until: Instant,
     /// How long posts take of late.
@@ -39,6 +41,9 @@ pub struct Pace {
 
 /// A backend may not silence a sender for longer than this.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
+/// The first and the longest pause where whole requests are refused.
+const REFUSED: Duration = Duration::from_secs(10);
+const MAX_REFUSED: Duration = Duration::from_secs(60);
 /// What a post is given at least, and what it is asked to have left at most.
 const MIN_POST: Duration = Duration::from_millis(100);
 const MAX_POST: Duration = Duration::from_secs(1);
@@ -52,6 +57,7 @@ impl Pace {
             limits,
             window: limits.window.max(1) as f64,
             failures: 0,
+            refusals: 0,
             until: Instant::now(),
             latency: Duration::ZERO,
         }
@@ -81,6 +87,25 @@ impl Pace {
 
     /// The backend answered a post as it should.
     pub fn succeeded(&mut self, took: Duration) {
+        self.refusals = 0;
+        self.answered(took);
+    }
+
+    /// The backend refused a whole request, and for no reason that lies in its
+    /// samples. One may be an accident. Where nothing is stored between two of
+    /// them, the address, the credentials or the tenant are probably wrong, and as
+    /// every post loses samples for good until that is mended, there are few.
+    pub fn refused(&mut self, took: Duration, now: Instant) {
+        self.answered(took);
+        self.refusals = self.refusals.saturating_add(1);
+        if self.refusals > 1 {
+            let doubled = REFUSED.saturating_mul(1 << (self.refusals - 2).min(20));
+            let hold = doubled.min(MAX_REFUSED);
+            self.until = self.until.max(now + hold + jitter(hold));
+        }
+    }
+
+    fn answered(&mut self, took: Duration) {
         self.failures = 0;
         self.latency = (self.latency * 7 + took) / 8;
         self.window = (self.window + 1.0 / self.window).min(self.limits.window.max(1) as f64);
@@ -147,6 +172,25 @@ mod tests {
         assert!(!pace.allows(0, Instant::now()));
         pace.failed(TOOK, Some(Duration::from_secs(1 << 40)), Instant::now());
         assert!(pace.hold(Instant::now()) <= MAX_RETRY_AFTER.mul_f64(1.1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_backend_that_refuses_everything_is_asked_rarely() {
+        let mut pace = Pace::new(LIMITS);
+        let refuse = |pace: &mut Pace| {
+            pace.refused(TOOK, Instant::now());
+            pace.hold(Instant::now()).as_secs()
+        };
+        assert_eq!(refuse(&mut pace), 0);
+        pace.succeeded(TOOK);
+        assert_eq!(refuse(&mut pace), 0);
+        for least in [10, 20, 40, 60, 60] {
+            let hold = refuse(&mut pace);
+            assert!((least..=least + least / 10).contains(&hold), "{hold}");
+        }
+        tokio::time::advance(Duration::from_secs(70)).await;
+        pace.succeeded(TOOK);
+        assert_eq!(refuse(&mut pace), 0);
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,0 +1,222 @@
+//! Cases that give an answer: what is sent after it.
+
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
+
+use integration::{
+    child::Metrics,
+    sender::{Sender, SenderArgs},
+    sender_bench::{Answer, Recorded, Recorder, Sent, Target},
+};
+
+/// The groups of the suite that are here.
+pub(crate) const GROUPS: &[&str] = &[
+    "TestBackoffBehavior",
+    "TestFallbackBehavior",
+    "TestRemoteWrite1Compatibility",
+    "TestRemoteWrite1Configuration",
+    "TestResponseProcessing",
+    "TestRetryBehavior",
+];
+
+const V2: &str = "io.prometheus.write.v2.Request";
+
+/// Runs a sender before a backend that answers by `script`, until `enough` has come.
+async fn requests(
+    what: &str,
+    script: impl Fn(usize, &[Sent]) -> Answer + Send + Sync + 'static,
+    enough: impl Fn(&[Recorded]) -> bool,
+) -> Vec<Recorded> {
+    let target = Target::start(&["test_metric 42\n"]).await.unwrap();
+    let recorder = Recorder::start(script).await.unwrap();
+    let args = SenderArgs::new(&[target.address.to_string()], &recorder.url(), V2);
+    let sender = Sender::start(&args).await.unwrap();
+    let seen = recorder.wait(what, enough).await.unwrap();
+    sender.stop().await.unwrap();
+    seen
+}
+
+/// How often each scrape was sent: its time, and with which answers.
+fn deliveries(seen: &[Recorded]) -> HashMap<i64, Vec<u16>> {
+    let mut deliveries: HashMap<_, Vec<_>> = HashMap::new();
+    for request in seen {
+        let series = request.series().unwrap();
+        let metric = series.iter().find(|series| series.name() == "test_metric");
+        for time in metric.into_iter().flat_map(Sent::times) {
+            deliveries
+                .entry(time)
+                .or_default()
+                .push(request.answered.as_u16());
+        }
+    }
+    deliveries
+}
+
+fn gaps(seen: &[Recorded]) -> Vec<Duration> {
+    let times: Vec<Instant> = seen.iter().map(|request| request.at).collect();
+    times.windows(2).map(|pair| pair[1] - pair[0]).collect()
+}
+
+fn at_least(n: usize) -> impl Fn(&[Recorded]) -> bool {
+    move |seen| seen.len() >= n
+}
+
+/// What is refused for good is not sent again, and the next scrape is.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_refused_for_good_is_not_sent_again() {
+    let refusals = [400, 401, 404, 413].map(|code| async move {
+        let script = move |n, _: &[Sent]| match n {
+            0 => Answer::status(code).with_body("Bad request"),
+            _ => Answer::default(),
+        };
+        let seen = requests("three requests", script, at_least(3)).await;
+        for (time, answers) in deliveries(&seen) {
+            assert_eq!(answers.len(), 1, "{code}: {time} was answered {answers:?}");
+        }
+        assert_eq!(seen[0].answered.as_u16(), code);
+    });
+    futures::future::join_all(refusals).await;
+}
+
+/// A backend that refuses everything is not asked every second: at most two
+/// requests in eight seconds, as the suite counts them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backend_that_refuses_everything_is_left_alone() {
+    let refusals = [400, 401, 404, 413].map(|code| async move {
+        let script = move |_, _: &[Sent]| Answer::status(code).with_body("Bad request");
+        let seen = requests("three requests", script, at_least(3)).await;
+        let third = seen[2].at - seen[0].at;
+        assert!(third > Duration::from_secs(8), "{code}: {third:?}");
+    });
+    futures::future::join_all(refusals).await;
+}
+
+/// What may come again does, until it is stored, and nothing overtakes it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_may_come_again_does() {
+    let failures = [429, 500, 502, 503, 504].map(|code| async move {
+        let script = move |n, _: &[Sent]| match n {
+            0 | 1 => Answer::status(code).with_body("not now"),
+            _ => Answer::default(),
+        };
+        let seen = requests("four requests", script, at_least(4)).await;
+        let deliveries = deliveries(&seen);
+        let first = deliveries.keys().min().unwrap();
+        assert_eq!(deliveries[first], [code, code, 204], "{code}");
+        let messages: Vec<_> = seen[..3].iter().map(|r| r.message().unwrap()).collect();
+        assert!(
+            messages.windows(2).all(|pair| pair[0] == pair[1]),
+            "{code}: not byte by byte"
+        );
+    });
+    futures::future::join_all(failures).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn retry_after_is_waited_for() {
+    let script = |n, _: &[Sent]| match n {
+        0 => Answer::status(429).with_header("retry-after", "3"),
+        _ => Answer::default(),
+    };
+    let seen = requests("two requests", script, at_least(2)).await;
+    let gap = seen[1].at - seen[0].at;
+    assert!(gap >= Duration::from_secs(3), "{gap:?}");
+}
+
+/// The backoff grows, has jitter, and has an end.
+#[tokio::test(flavor = "multi_thread")]
+async fn retries_back_off() {
+    let unwell = [502, 503].map(|code| async move {
+        let script = move |_, _: &[Sent]| Answer::status(code);
+        let seen = requests("eight requests", script, at_least(8)).await;
+        let gaps = gaps(&seen);
+        for pair in gaps.windows(2) {
+            assert!(
+                pair[1].as_secs_f64() >= 0.8 * pair[0].as_secs_f64(),
+                "{code}: {gaps:?}"
+            );
+        }
+        assert!(gaps.iter().all(|gap| *gap >= Duration::from_millis(1)));
+        assert!(gaps.iter().all(|gap| *gap <= Duration::from_secs(60)));
+        assert!(gaps[gaps.len() - 1] >= 4 * gaps[0], "{gaps:?}");
+        gaps
+    });
+    let gaps = futures::future::join_all(unwell).await;
+    // The same backoff twice would be none with jitter.
+    assert_ne!(gaps[0], gaps[1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backend_of_version_1_is_written_to_in_version_1() {
+    let script = |n, _: &[Sent]| match n {
+        0 => Answer::status(415).with_body("RW 2.0 not supported, please use RW 1.0"),
+        _ => Answer::default(),
+    };
+    let seen = requests("five requests", script, at_least(5)).await;
+    assert!(seen[0].is_v2());
+    assert_eq!(
+        seen[0].header("x-prometheus-remote-write-version"),
+        Some("2.0.0")
+    );
+    for request in &seen[1..] {
+        assert_eq!(
+            request.header("content-type"),
+            Some("application/x-protobuf")
+        );
+        assert_eq!(
+            request.header("x-prometheus-remote-write-version"),
+            Some("0.1.0")
+        );
+        request.v1().unwrap();
+    }
+    // The refused request itself comes again in the other version.
+    let deliveries = deliveries(&seen);
+    let first = deliveries.keys().min().unwrap();
+    assert_eq!(deliveries[first], [415, 204]);
+}
+
+/// What the backend says is stored, or not, is what the receiver books.
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_are_taken_at_their_word() {
+    let written = "x-prometheus-remote-write-samples-written";
+    let refused = |answer: Answer| answer.with_body("out of order sample");
+    // The answer to a scrape of six samples, and how many are booked as stored.
+    let answers = [
+        (Answer::status(200), 6.0),
+        (Answer::status(204), 6.0),
+        (Answer::status(200).with_body("error: not stored"), 6.0),
+        (refused(Answer::status(400)), 0.0),
+        (Answer::status(400).with_body("x".repeat(4 << 20)), 0.0),
+        (refused(Answer::status(400).with_header(written, "4")), 4.0),
+        (refused(Answer::status(400).with_header(written, "6")), 6.0),
+    ];
+    let booked = answers.map(|(answer, stored)| async move {
+        let what = format!("{:?} {:?}", answer.status, answer.headers);
+        assert_eq!(booked(answer).await, (stored, 6.0 - stored), "{what}");
+    });
+    futures::future::join_all(booked).await;
+}
+
+/// How many samples the receiver books as stored and as rejected where its first
+/// scrape is answered so, and no other.
+async fn booked(answer: Answer) -> (f64, f64) {
+    let target = Target::start(&["test_metric 42\n"]).await.unwrap();
+    let script = move |n, _: &[Sent]| match n {
+        0 => answer.clone(),
+        _ => Answer {
+            delay: Duration::from_secs(3600),
+            ..Answer::default()
+        },
+    };
+    let recorder = Recorder::start(script).await.unwrap();
+    let args = SenderArgs::new(&[target.address.to_string()], &recorder.url(), V2);
+    let sender = Sender::start(&args).await.unwrap();
+    // The second scrape leaves once the first is booked.
+    recorder.wait("two requests", at_least(2)).await.unwrap();
+    let web = sender.receiver.addresses.web.to_string();
+    let metrics = Metrics::fetch(&web).await.unwrap();
+    let of = |name: &str| metrics.sum(&format!("promesh_receiver_outbox_samples_{name}_total"));
+    (of("stored"), of("rejected"))
+}

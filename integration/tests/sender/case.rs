@@ -1,0 +1,106 @@
+//! What arrived of one case.
+
+use anyhow::{Context, ensure};
+use integration::sender_bench::{Recorded, Sent};
+
+/// What arrived of one target.
+pub(crate) struct Case {
+    /// The requests that carry any of it.
+    pub(crate) requests: Vec<Recorded>,
+    /// Its series, once for every scrape, in the order they came.
+    pub(crate) series: Vec<Sent>,
+}
+
+/// The series that a scrape reports of itself.
+const REPORTS: [&str; 5] = [
+    "up",
+    "scrape_duration_seconds",
+    "scrape_samples_scraped",
+    "scrape_samples_post_metric_relabeling",
+    "scrape_series_added",
+];
+
+impl Case {
+    /// What arrived of the target `instance`.
+    pub(crate) fn new(seen: &[Recorded], instance: &str) -> anyhow::Result<Self> {
+        let mut case = Self {
+            requests: Vec::new(),
+            series: Vec::new(),
+        };
+        for request in seen {
+            let all = request.series()?;
+            let own = all.into_iter().filter(|s| s.label("instance") == instance);
+            let before = case.series.len();
+            case.series.extend(own);
+            if case.series.len() > before {
+                case.requests.push(request.clone());
+            }
+        }
+        ensure!(!case.requests.is_empty(), "no request");
+        Ok(case)
+    }
+
+    /// The series that the target exposed.
+    pub(crate) fn exposed(&self) -> impl Iterator<Item = &Sent> {
+        let reports = |series: &&Sent| !REPORTS.contains(&series.name());
+        self.series.iter().filter(reports)
+    }
+
+    /// How many different series the target exposed.
+    pub(crate) fn exposed_len(&self) -> usize {
+        let mut labels: Vec<_> = self.exposed().map(|series| &series.labels).collect();
+        labels.sort();
+        labels.dedup();
+        labels.len()
+    }
+
+    /// The series of a metric with these labels among others.
+    pub(crate) fn find(&self, name: &str, labels: &[(&str, &str)]) -> anyhow::Result<&Sent> {
+        let wanted = |series: &&Sent| {
+            let has = |(label, value): &(&str, &str)| series.label(label) == *value;
+            series.name() == name && labels.iter().all(has)
+        };
+        let found = self.series.iter().find(wanted);
+        found.with_context(|| format!("no {name}{labels:?}"))
+    }
+
+    /// The value of a series, to the bit.
+    pub(crate) fn is(&self, name: &str, labels: &[(&str, &str)], want: f64) -> anyhow::Result<()> {
+        let value = self.find(name, labels)?.value();
+        let bits = value.map(f64::to_bits);
+        ensure!(
+            bits == Some(want.to_bits()),
+            "{name}{labels:?} is {value:?}, expected {want}"
+        );
+        Ok(())
+    }
+
+    /// Whether the scrape failed, as Prometheus' does, and is told by `up`.
+    pub(crate) fn is_down(&self) -> anyhow::Result<()> {
+        ensure!(self.exposed_len() == 0, "series of a body that is none");
+        self.is("up", &[], 0.0)
+    }
+
+    /// What holds for every request and series.
+    pub(crate) fn is_sound(&self) -> anyhow::Result<()> {
+        for request in &self.requests {
+            request.message().context("not snappy's block format")?;
+            ensure!(request.method == http::Method::POST, "not POST");
+        }
+        for series in &self.series {
+            let names: Vec<_> = series.labels.iter().map(|(name, _)| name).collect();
+            ensure!(
+                names.is_sorted_by(|one, other| one < other),
+                "labels neither sorted nor unique: {names:?}"
+            );
+            ensure!(!series.name().is_empty(), "a series without a name");
+            let empty = |(name, value): &(String, String)| name.is_empty() || value.is_empty();
+            ensure!(!series.labels.iter().any(empty), "an empty label");
+            let both = !series.samples.is_empty() && !series.histograms.is_empty();
+            ensure!(!both, "samples and histograms in one series");
+            let times: Vec<_> = series.times().collect();
+            ensure!(times.is_sorted_by(|one, other| one < other), "disorder");
+        }
+        Ok(())
+    }
+}

@@ -57,6 +57,8 @@ pub struct FileConfig {
 pub struct HttpConfig {
     /// What is fetched.
     pub url: Url,
+    /// The same as it is written, for labels.
+    pub written_url: String,
     /// How often; 1 min unless given.
     pub refresh_interval: Duration,
     /// How.
@@ -184,13 +186,29 @@ pub struct Ec2Config {
     pub http: HttpClientConfig,
 }
 
-/// Reads a list of target groups: a file of `file_sd_configs` in YAML or JSON, the
-/// answer of an `http_sd_configs` endpoint. The caller names their sources.
+/// Reads a list of target groups, a file of `file_sd_configs`: JSON where its name
+/// says so, YAML otherwise. The caller names their sources.
 ///
 /// # Errors
 /// Where it is no such list, with its place in `origin`.
 pub fn parse_target_groups(text: &str, origin: &Path) -> Result<Vec<TargetGroup>, ConfigError> {
-    super::yaml::file::target_groups(text, origin)
+    let extension = origin.extension().unwrap_or_default();
+    match extension.eq_ignore_ascii_case("json") {
+        true => parse_target_groups_json(text, origin),
+        false => super::yaml::target_groups::from_yaml(text, origin),
+    }
+}
+
+/// Reads a list of target groups in JSON, the answer of an `http_sd_configs`
+/// endpoint. The caller names their sources.
+///
+/// # Errors
+/// Where it is no such list, with its place in `origin`.
+pub fn parse_target_groups_json(
+    text: &str,
+    origin: &Path,
+) -> Result<Vec<TargetGroup>, ConfigError> {
+    super::yaml::target_groups::from_json(text, origin)
 }
 
 // === impl KubernetesRole ===

@@ -12,10 +12,11 @@ pub(super) mod relabel;
 pub(super) mod remote_write;
 pub(super) mod scalar;
 pub(super) mod scrape;
+pub(super) mod target_groups;
 
 use std::{
     fmt::Display,
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
 };
 
 use serde_saphyr::{Location, Spanned};
@@ -78,8 +79,24 @@ impl Problem {
 // === impl Context ===
 
 impl Context<'_> {
-    /// A path of the file, relative to the file's folder.
+    /// A path of the file, relative to the file's folder. As in Go it has no `.`
+    /// and `..` on its way, which shows in `__meta_filepath`.
     pub(super) fn path(&self, path: impl AsRef<Path>) -> PathBuf {
-        self.folder.join(path)
+        let path = path.as_ref();
+        if path.is_absolute() {
+            return path.to_owned();
+        }
+        let mut clean = PathBuf::new();
+        for part in self.folder.join(path).components() {
+            match (part, clean.components().next_back()) {
+                (Component::CurDir, _) => {}
+                (Component::ParentDir, Some(Component::Normal(_))) => {
+                    clean.pop();
+                }
+                (Component::ParentDir, Some(Component::RootDir)) => {}
+                (part, _) => clean.push(part),
+            }
+        }
+        clean
     }
 }

@@ -6,26 +6,34 @@ use std::{
 };
 
 use mesh::config::discovery::{FileConfig, TargetGroup, parse_target_groups};
-use notify::{RecursiveMode, Watcher};
+use notify::{
+    EventKind, RecommendedWatcher, RecursiveMode, Watcher,
+    event::{MetadataKind, ModifyKind},
+};
 use tokio::sync::mpsc;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::{DiscoveryMetrics, Groups, refresh};
 
 const FILEPATH: &str = "__meta_filepath";
+/// Bytes of a file; far more than any list of targets needs.
+const MAX_FILE: u64 = 64 << 20;
 
 /// Reads the files at once, when their folders change, and every refresh interval:
 /// not every file system tells of changes.
 pub(super) async fn run(config: FileConfig, groups: Groups, metrics: DiscoveryMetrics) {
     let (sender, mut events) = mpsc::channel(1);
-    // Kept alive: it stops watching when it is dropped.
-    let _watcher = watch(&config, sender);
+    let mut watcher = watcher(sender);
     let mut refresh = refresh(config.refresh_interval);
     let mut sources = BTreeSet::new();
     loop {
         tokio::select! {
             _ = refresh.tick() => {}
             Some(()) = events.recv() => {}
+        }
+        // Each time: a folder may have come, or come back.
+        if let Some(watcher) = &mut watcher {
+            watch(watcher, &config);
         }
         let found = paths(&config);
         for path in &found {
@@ -61,7 +69,11 @@ fn empty(source: &str) -> TargetGroup {
 }
 
 fn paths(config: &FileConfig) -> BTreeSet<PathBuf> {
-    let patterns = config.files.iter().map(|pattern| pattern.to_string_lossy());
+    // Go takes two stars for one, and the crate for something else.
+    let patterns = config
+        .files
+        .iter()
+        .map(|file| file.to_string_lossy().replace("**", "*"));
     patterns
         .filter_map(|pattern| glob::glob(&pattern).ok())
         .flat_map(|paths| paths.filter_map(Result::ok))
@@ -71,7 +83,16 @@ fn paths(config: &FileConfig) -> BTreeSet<PathBuf> {
 fn read(
     path: &Path,
 ) -> Result<(Vec<TargetGroup>, PathBuf), Box<dyn std::error::Error + Send + Sync>> {
-    let text = std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
+    let failed = |error| format!("{}: {error}", path.display());
+    let size = std::fs::metadata(path).map_err(failed)?.len();
+    if size > MAX_FILE {
+        return Err(format!(
+            "{}: {size} bytes, expected {MAX_FILE} at most",
+            path.display()
+        )
+        .into());
+    }
+    let text = std::fs::read_to_string(path).map_err(failed)?;
     let mut groups = parse_target_groups(&text, path)?;
     for (i, group) in groups.iter_mut().enumerate() {
         let mut labels = group.labels.to_builder();
@@ -82,28 +103,39 @@ fn read(
     Ok((groups, path.to_owned()))
 }
 
-/// Watches the folders of the files; `None` where that cannot be done, and then
-/// the refresh interval has to do.
-fn watch(config: &FileConfig, changed: mpsc::Sender<()>) -> Option<notify::RecommendedWatcher> {
+/// Tells of changes; `None` where that cannot be done, and then the refresh
+/// interval has to do.
+fn watcher(changed: mpsc::Sender<()>) -> Option<RecommendedWatcher> {
     let tell = move |event: notify::Result<notify::Event>| {
-        // An event is waiting already where the channel is full. Reading a file is
-        // an event too, and must not make us read it again.
-        if event.is_ok_and(|event| !event.kind.is_access()) {
+        // An event is waiting already where the channel is full. Reading a file and
+        // changing its mode are events too, and must not make us read it again.
+        let of_contents = |kind: EventKind| {
+            let metadata = EventKind::Modify(ModifyKind::Metadata(MetadataKind::Any));
+            !kind.is_access() && kind != metadata
+        };
+        if event.is_ok_and(|event| of_contents(event.kind)) {
             let _ = changed.try_send(());
         }
     };
-    let mut watcher = notify::recommended_watcher(tell)
+    notify::recommended_watcher(tell)
         .inspect_err(|error| warn!(%error, "Target files not watched"))
-        .ok()?;
+        .ok()
+}
+
+/// Watches the folders of the files.
+fn watch(watcher: &mut RecommendedWatcher, config: &FileConfig) {
     let folders: BTreeSet<_> = config
         .files
         .iter()
         .filter_map(|file| file.parent())
         .collect();
     for folder in folders {
+        let folder = match folder.as_os_str().is_empty() {
+            true => Path::new("."),
+            false => folder,
+        };
         if let Err(error) = watcher.watch(folder, RecursiveMode::NonRecursive) {
-            warn!(folder = %folder.display(), %error, "Target files not watched");
+            debug!(folder = %folder.display(), %error, "Target files not watched");
         }
     }
-    Some(watcher)
 }

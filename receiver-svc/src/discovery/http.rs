@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, header};
+use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use mesh::{
     config::{
-        discovery::{HttpConfig, TargetGroup, parse_target_groups},
+        discovery::{HttpConfig, TargetGroup, parse_target_groups_json},
         duration,
     },
     http_client::{HttpClient, HttpClientError},
@@ -62,29 +62,29 @@ impl Http {
             )
             .body(Bytes::new())?;
         let response = self.client.request(request).await?;
-        if !response.status().is_success() {
+        if response.status() != StatusCode::OK {
             return Err(format!("status {}, expected 200", response.status()).into());
         }
         let content_type = response.headers().get(header::CONTENT_TYPE);
         let content_type = content_type
             .and_then(|v| v.to_str().ok())
             .unwrap_or_default();
-        if content_type.split(';').next().map(str::trim) != Some("application/json") {
+        if !is_json(content_type) {
             return Err(format!("content type {content_type:?}, expected application/json").into());
         }
         let body = Limited::new(response.into_body(), MAX_BODY)
             .collect()
             .await?
             .to_bytes();
-        let mut groups = parse_target_groups(
+        let mut groups = parse_target_groups_json(
             std::str::from_utf8(&body)?,
             self.config.url.as_str().as_ref(),
         )?;
         for (i, group) in groups.iter_mut().enumerate() {
             let mut labels = group.labels.to_builder();
-            labels.set(URL, self.config.url.as_str());
+            labels.set(URL, &self.config.written_url);
             group.labels = labels.build();
-            group.source = format!("{}:{i}", self.config.url);
+            group.source = format!("{}:{i}", self.config.written_url);
         }
         Ok(groups)
     }
@@ -93,5 +93,40 @@ impl Http {
         metrics.failed("http");
         let interval: Duration = self.config.refresh_interval;
         warn!(url = %self.config.url, error, next = duration::format(interval), "Targets not fetched, the last ones stay");
+    }
+}
+
+/// Whether it is `application/json`, in UTF-8 if it says so.
+fn is_json(content_type: &str) -> bool {
+    let lower = content_type.trim().to_ascii_lowercase();
+    let Some(parameters) = lower.strip_prefix("application/json") else {
+        return false;
+    };
+    let charset = parameters.strip_prefix(';').map(str::trim_start);
+    parameters.is_empty() || matches!(charset, Some("charset=utf-8" | "charset=\"utf-8\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_json;
+
+    #[test]
+    fn only_json_in_utf_8_is_taken() {
+        for good in [
+            "application/json",
+            "Application/JSON;charset=UTF-8",
+            " application/json; charset=\"utf-8\"",
+        ] {
+            assert!(is_json(good), "{good}");
+        }
+        for bad in [
+            "",
+            "text/json",
+            "application/json; charset=latin1",
+            "application/json;",
+            "application/jsonp",
+        ] {
+            assert!(!is_json(bad), "{bad}");
+        }
     }
 }

@@ -83,6 +83,83 @@ async fn files_are_followed_and_a_bad_one_keeps_its_targets() {
     write("a.yml", "targets: oops");
     write("c.yml", "- targets: ['c:1']\n");
     until(&mut jobs, "f", &["a:3", "c:1"]).await;
+    // Not even a comment is JSON, and no key is unknown to both.
+    write("b.json", "# none\n[{\"targets\": [\"b:2\"]}]");
+    write("d.yml", "- targets: ['d:1']\n  label: {}\n");
+    write(
+        "e.json",
+        "[{\"targets\": [\"e:1\"], \"labels\": {\"n\": 1}}]",
+    );
+    write("c.yml", "- targets: ['c:2']\n  labels: {n: 1}\n");
+    until(&mut jobs, "f", &["a:3", "c:2"]).await;
+}
+
+#[tokio::test]
+async fn a_change_is_seen_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    let text = "scrape_configs:\n- job_name: f\n  file_sd_configs: [{files: ['./t*-*.yml'], refresh_interval: 1d}]\n";
+    write("t-1.yml", "- targets: ['a:1', 'http://a/']\n");
+    let mut discovery = discovery();
+    let mut jobs = discovery.jobs();
+    discovery
+        .apply(&scrape_configs(text, folder.path()))
+        .await
+        .unwrap();
+    // An address that is none is told of where it would be scraped.
+    until(&mut jobs, "f", &["a:1", "http://a/"]).await;
+    write("t-2.yml", "- targets: ['b:1']\n");
+    until(&mut jobs, "f", &["a:1", "http://a/", "b:1"]).await;
+    std::fs::remove_file(folder.path().join("t-1.yml")).unwrap();
+    until(&mut jobs, "f", &["b:1"]).await;
+    let labels = jobs.borrow()["f"][0].labels.clone();
+    let path = folder.path().join("t-2.yml");
+    assert_eq!(labels.get("__meta_filepath"), path.to_str());
+}
+
+#[tokio::test]
+async fn a_folder_may_come_and_go() {
+    let folder = tempfile::tempdir().unwrap();
+    let targets = folder.path().join("targets");
+    let text = "scrape_configs:\n- job_name: f\n  file_sd_configs: [{files: ['targets/*.yml'], refresh_interval: 50ms}]\n";
+    let mut discovery = discovery();
+    let mut jobs = discovery.jobs();
+    discovery
+        .apply(&scrape_configs(text, folder.path()))
+        .await
+        .unwrap();
+    for address in ["a:1", "b:1"] {
+        std::fs::create_dir(&targets).unwrap();
+        let list = format!("- targets: ['{address}']\n");
+        std::fs::write(targets.join("t.yml"), list).unwrap();
+        until(&mut jobs, "f", &[address]).await;
+        std::fs::remove_dir_all(&targets).unwrap();
+        until(&mut jobs, "f", &[]).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_update_comes_at_once_and_others_wait_for_the_interval() {
+    let mut discovery = Discovery::new(DiscoveryMetrics::default(), UPDATE_INTERVAL);
+    let mut jobs = discovery.jobs();
+    let begun = tokio::time::Instant::now();
+    for targets in ["'h:1'", "'h:1', 'h:2'"] {
+        let text = format!(
+            "scrape_configs:\n- {{job_name: a, static_configs: [{{targets: [{targets}]}}]}}\n"
+        );
+        let configs = scrape_configs(&text, Path::new(""));
+        discovery.apply(&configs).await.unwrap();
+        if targets == "'h:1'" {
+            until(&mut jobs, "a", &["h:1"]).await;
+            assert!(begun.elapsed() < Duration::from_secs(1));
+        }
+    }
+    until(&mut jobs, "a", &["h:1", "h:2"]).await;
+    let elapsed = begun.elapsed();
+    assert!(
+        elapsed >= UPDATE_INTERVAL && elapsed < UPDATE_INTERVAL * 2,
+        "{elapsed:?}"
+    );
 }
 
 #[tokio::test]

@@ -172,26 +172,35 @@ impl Mechanisms {
 // === impl StaticGroup ===
 
 impl StaticGroup {
-    /// The target group of the given source.
-    pub(in crate::config) fn build(self, source: String) -> Result<TargetGroup, Problem> {
+    /// The target group of the given source in a configuration, where an address is
+    /// checked at once.
+    fn build(self, source: String) -> Result<TargetGroup, Problem> {
+        let mut targets = self.targets.iter().flatten();
+        if let Some(url) = targets.find(|target| target.contains('/')) {
+            return Err(Problem::new(format!(
+                "{url:?} is not a valid hostname, expected HOST:PORT"
+            )));
+        }
+        let mut group = self.build_discovered()?;
+        group.source = source;
+        Ok(group)
+    }
+
+    /// The target group in a target list. A bad address there is one target's
+    /// problem, not that of the list.
+    pub(in crate::config) fn build_discovered(self) -> Result<TargetGroup, Problem> {
         for name in self.labels.iter().flatten().map(|(name, _)| name) {
             if !ValidationScheme::Utf8.is_valid_label_name(name) {
                 return Err(Problem::new(format!("{name:?} is not a valid label name")));
             }
         }
-        let targets = self.targets.unwrap_or_default();
-        if let Some(url) = targets.iter().find(|target| target.contains('/')) {
-            return Err(Problem::new(format!(
-                "{url:?} is not a valid hostname, expected HOST:PORT"
-            )));
-        }
+        let targets = self.targets.unwrap_or_default().into_iter();
         Ok(TargetGroup {
             targets: targets
-                .into_iter()
                 .map(|address| Labels::from_iter([(ADDRESS, address)]))
                 .collect(),
             labels: self.labels.unwrap_or_default().into_iter().collect(),
-            source,
+            source: String::new(),
         })
     }
 }
@@ -208,7 +217,7 @@ impl FileSd {
         }
         if let Some(bad) = files.iter().find(|file| !is_target_file(file)) {
             return Err(Problem::new(format!(
-                "path name {bad:?} is not valid for file discovery, expected .json, .yml or .yaml with at most one * in the last part"
+                "path name {bad:?} is not valid for file discovery, expected .json, .yml or .yaml, and * in the last part only"
             )));
         }
         Ok(DiscoveryConfig::File(FileConfig {
@@ -219,12 +228,9 @@ impl FileSd {
 }
 
 fn is_target_file(file: &str) -> bool {
-    let lower = file.to_ascii_lowercase();
-    let ending = [".json", ".yml", ".yaml"]
-        .iter()
-        .any(|end| lower.ends_with(end));
-    let star = file.find('*');
-    ending && star.is_none_or(|at| !file[at + 1..].contains(['*', '/']))
+    let endings = [".json", ".yml", ".yaml", ".JSON", ".YML", ".YAML"];
+    let folder_of_wildcard = file.find('*').and_then(|at| file[at..].find('/'));
+    endings.iter().any(|end| file.ends_with(end)) && folder_of_wildcard.is_none()
 }
 
 // === impl HttpSd ===
@@ -235,6 +241,7 @@ impl HttpSd {
         let url = url.ok_or_else(|| Problem::new("URL is missing"))?;
         Ok(DiscoveryConfig::Http(Box::new(HttpConfig {
             url: http_url(&url)?,
+            written_url: url,
             refresh_interval: refresh(self.refresh_interval.take(), 60)?,
             http: self.take_http().build(context)?,
         })))

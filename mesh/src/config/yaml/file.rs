@@ -13,14 +13,12 @@ use serde_saphyr::Spanned;
 
 use super::{
     Context, List, Problem, build_all,
-    discovery::StaticGroup,
     remote_write::{Otlp, RemoteWrite},
     scrape::{Global, Inherited, Scrape},
 };
 use crate::{
     config::{
-        Config, ConfigError, discovery::TargetGroup, expand::expand, relabel::ValidationScheme,
-        scrape::ScrapeConfig,
+        Config, ConfigError, expand::expand, relabel::ValidationScheme, scrape::ScrapeConfig,
     },
     labels::Labels,
     names::is_valid_legacy_label_name,
@@ -101,18 +99,6 @@ fn scrape_file(
         .map_err(|problem| ConfigError::in_file(path, problem))
 }
 
-/// Reads a list of target groups.
-pub(in crate::config) fn target_groups(
-    text: &str,
-    path: &Path,
-) -> Result<Vec<TargetGroup>, ConfigError> {
-    let list: Vec<Spanned<Option<StaticGroup>>> = read(text, path)?;
-    build_all(Some(list), "target group", |group| {
-        group.build(String::new())
-    })
-    .map_err(|problem| ConfigError::in_file(path, problem))
-}
-
 fn scrape_configs(
     list: List<Scrape>,
     inherited: &Inherited,
@@ -124,7 +110,10 @@ fn scrape_configs(
 }
 
 /// Parses YAML; an empty document has every default.
-fn read<T: DeserializeOwned + Default>(text: &str, path: &Path) -> Result<T, ConfigError> {
+pub(super) fn read<T: DeserializeOwned + Default>(
+    text: &str,
+    path: &Path,
+) -> Result<T, ConfigError> {
     let mut options = serde_saphyr::Options::default();
     // A snippet could show a secret.
     options.with_snippet = false;

@@ -1,0 +1,39 @@
+//! Configuration files, and the target lists that discovery reads.
+
+use std::path::Path;
+
+use mesh::config::{Config, discovery};
+
+/// Takes the input as a configuration file and as a target list.
+pub fn run(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    // Those would be read from the machine that fuzzes.
+    if !text.contains("scrape_config_files") {
+        configuration(text);
+    }
+    for name in ["targets.yml", "targets.json"] {
+        let read = || discovery::parse_target_groups(text, Path::new(name));
+        match read() {
+            Ok(groups) => assert_eq!(groups, read().expect("the same text means the same")),
+            Err(error) => assert!(error.to_string().starts_with(name)),
+        }
+    }
+}
+
+fn configuration(text: &str) {
+    let variable = |name: &str| (name.len() < 4).then(|| name.to_owned());
+    let read = || Config::parse(text, Path::new("prometheus.yml"), &variable);
+    match read() {
+        Ok(config) => {
+            let again = read().expect("the same text means the same");
+            assert_eq!(format!("{config:?}"), format!("{again:?}"));
+            for scrape in &config.scrape_configs {
+                assert!(!scrape.scrape_interval.is_zero());
+                assert!(scrape.scrape_timeout <= scrape.scrape_interval);
+            }
+        }
+        Err(error) => assert!(error.to_string().starts_with("prometheus.yml")),
+    }
+}

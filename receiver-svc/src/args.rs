@@ -1,11 +1,11 @@
 //! The command line.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{ffi::OsString, net::SocketAddr, path::PathBuf};
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches, Parser};
 use mesh::{balance::ExporterArgs, outbox::OutboxArgs, telemetry::LogArgs};
 
-use crate::{heartbeat::HeartbeatArgs, shard::ShardArgs};
+use crate::{check::CheckArgs, heartbeat::HeartbeatArgs, shard::ShardArgs};
 
 /// Discovers and scrapes Prometheus targets and sends their samples to exporters.
 ///
@@ -125,4 +125,72 @@ pub struct Args {
         reason = "clap would show the text as the program's description"
     )]
     pub log: LogArgs,
+}
+
+/// What the process is to do.
+#[derive(Clone, Debug)]
+pub enum CommandLine {
+    /// Without a subcommand: discover, scrape and send.
+    Run(Box<Args>),
+    /// `check`: look at a configuration file.
+    Check(CheckArgs),
+}
+
+// === impl CommandLine ===
+
+impl CommandLine {
+    /// Reads the process' command line, or ends the process with what is wrong.
+    pub fn parse() -> Self {
+        Self::try_parse_from(std::env::args_os()).unwrap_or_else(|error| error.exit())
+    }
+
+    /// Reads a command line.
+    ///
+    /// # Errors
+    /// Where it is wrong, or asks for help.
+    pub fn try_parse_from<I>(arguments: I) -> Result<Self, clap::Error>
+    where
+        I: IntoIterator,
+        I::Item: Into<OsString> + Clone,
+    {
+        let command = Args::command()
+            .args_conflicts_with_subcommands(true)
+            .subcommand_negates_reqs(true)
+            .subcommand(CheckArgs::command());
+        let matches = command.try_get_matches_from(arguments)?;
+        match matches.subcommand_matches("check") {
+            Some(matches) => CheckArgs::from_arg_matches(matches).map(Self::Check),
+            None => Args::from_arg_matches(&matches).map(|args| Self::Run(Box::new(args))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_without_a_subcommand_run_the_receiver() {
+        let line = [
+            "receiver-svc",
+            "--config.file=p.yml",
+            "--exporter.endpoints=h:1",
+        ];
+        let Ok(CommandLine::Run(args)) = CommandLine::try_parse_from(line) else {
+            panic!("not run")
+        };
+        assert_eq!(args.config_file, PathBuf::from("p.yml"));
+        // Which exporters is not something to be guessed.
+        assert!(CommandLine::try_parse_from(["receiver-svc"]).is_err());
+    }
+
+    #[test]
+    fn a_check_needs_only_its_file() {
+        let line = ["receiver-svc", "check", "p.yml", "--targets"];
+        let Ok(CommandLine::Check(args)) = CommandLine::try_parse_from(line) else {
+            panic!("no check")
+        };
+        assert!(args.targets && !args.syntax_only);
+        assert!(CommandLine::try_parse_from(["receiver-svc", "check"]).is_err());
+    }
 }

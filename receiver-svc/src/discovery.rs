@@ -36,6 +36,7 @@ use tokio::{
 
 use kubernetes::{Clusters, Kubernetes};
 
+pub(crate) use file::paths as target_files;
 pub use groups::Groups;
 pub use metrics::DiscoveryMetrics;
 
@@ -182,6 +183,21 @@ impl Discovery {
         self.mechanisms = next;
         self.shared.changed.notify_one();
         Ok(())
+    }
+
+    /// Waits until every mechanism has looked for targets once, and tells what
+    /// failed.
+    pub(crate) async fn looked(&self) -> Vec<String> {
+        let mut failures = Vec::new();
+        for mechanism in &self.mechanisms {
+            failures.extend(mechanism.groups.looked().await.err());
+        }
+        failures
+    }
+
+    /// The target groups of every job as they are known now, published or not.
+    pub(crate) fn known(&self) -> Jobs {
+        self.shared.sources.borrow().known(&Jobs::new())
     }
 
     /// The mechanism that runs with these settings, or a new one.

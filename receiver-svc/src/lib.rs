@@ -8,6 +8,7 @@
 //! ```
 
 pub mod args;
+pub mod check;
 pub mod discovery;
 pub mod exposition;
 pub mod facts;

@@ -2,17 +2,26 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use mesh::shutdown::Shutdown;
-use receiver_svc::{Args, bind};
+use receiver_svc::{
+    Args,
+    args::CommandLine,
+    bind,
+    check::{CheckArgs, check},
+};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run(Args::parse()).await {
-        Ok(()) => ExitCode::SUCCESS,
+    let outcome = match CommandLine::parse() {
+        CommandLine::Run(args) => run(*args).await.map(|()| true),
+        CommandLine::Check(args) => run_check(args).await,
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("receiver-svc: {error}");
             ExitCode::FAILURE
@@ -20,10 +29,24 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(args: Args) -> anyhow::Result<()> {
+/// Says whether a receiver can work with the file.
+async fn run_check(args: CheckArgs) -> anyhow::Result<bool> {
+    install_crypto();
+    args.log.init()?;
+    println!("Checking {}", args.file.display());
+    let report = check(&args).await?;
+    print!("{report}");
+    Ok(report.is_success())
+}
+
+fn install_crypto() {
     let provider = rustls::crypto::ring::default_provider();
     // Fails only where one is installed already.
     let _ = provider.install_default();
+}
+
+async fn run(args: Args) -> anyhow::Result<()> {
+    install_crypto();
     args.log.init()?;
     let shutdown = Shutdown::on_signals()?;
     bind(args).await?.run(shutdown).await?;

@@ -37,18 +37,27 @@ async fn follow(
         if let Err(error) = resolver.reload().await {
             metrics.failed("dns");
             warn!(%error, "Names not looked up, the last targets stay");
+            groups.failed(error.to_string());
             continue;
         }
         let lookups = config.names.iter().map(async |name| {
             match resolver.lookup(name, record_type(config.record)).await {
-                Ok(records) => groups.update([group(name, &records, config.port)]),
+                Ok(records) => {
+                    groups.learn([group(name, &records, config.port)]);
+                    Ok(())
+                }
                 Err(error) => {
                     metrics.failed("dns");
                     warn!(name, %error, "Name not looked up, its last targets stay");
+                    Err(format!("{name}: {error}"))
                 }
             }
         });
-        join_all(lookups).await;
+        let round: Result<(), String> = join_all(lookups).await.into_iter().collect();
+        match round {
+            Ok(()) => groups.told(),
+            Err(error) => groups.failed(error),
+        }
     }
 }
 

@@ -52,10 +52,17 @@ impl Ec2 {
         let mut refresh = refresh(self.config.refresh_interval);
         loop {
             refresh.tick().await;
-            match timeout(self.config.refresh_interval, self.list()).await {
-                Ok(Ok(group)) => groups.replace([group]),
-                Ok(Err(error)) => self.failed(&metrics, &error.to_string()),
-                Err(_) => self.failed(&metrics, "no answer within the refresh interval"),
+            let listed = timeout(self.config.refresh_interval, self.list()).await;
+            let listed = listed.map_or_else(
+                |_| Err("no answer in time".to_owned()),
+                |listed| listed.map_err(|error| error.to_string()),
+            );
+            match listed {
+                Ok(group) => groups.replace([group]),
+                Err(error) => {
+                    self.failed(&metrics, &error);
+                    groups.failed(error);
+                }
             }
         }
     }

@@ -35,7 +35,8 @@ pub(super) async fn run(config: FileConfig, groups: Groups, metrics: DiscoveryMe
         if let Some(watcher) = &mut watcher {
             watch(watcher, &config);
         }
-        let found = paths(&config);
+        let found = paths(&config.files);
+        let mut failure = None;
         for path in &found {
             let path = path.clone();
             match tokio::task::spawn_blocking(move || read(&path)).await {
@@ -46,18 +47,23 @@ pub(super) async fn run(config: FileConfig, groups: Groups, metrics: DiscoveryMe
                     let gone = sources
                         .iter()
                         .filter(|(p, s)| *p == path && !kept.contains(s));
-                    groups.update(gone.map(|(_, source)| empty(source)).collect::<Vec<_>>());
-                    groups.update(read_groups);
+                    groups.learn(gone.map(|(_, source)| empty(source)).collect::<Vec<_>>());
+                    groups.learn(read_groups);
                 }
                 Ok(Err(error)) => {
                     metrics.failed("file");
+                    failure = Some(error.to_string());
                     warn!(%error, "Target file not read, its last targets stay");
                 }
                 Err(panicked) => warn!(%panicked, "Target file not read"),
             }
         }
         let gone = sources.iter().filter(|(path, _)| !found.contains(path));
-        groups.update(gone.map(|(_, source)| empty(source)).collect::<Vec<_>>());
+        groups.learn(gone.map(|(_, source)| empty(source)).collect::<Vec<_>>());
+        match failure {
+            None => groups.told(),
+            Some(failure) => groups.failed(failure),
+        }
     }
 }
 
@@ -68,10 +74,10 @@ fn empty(source: &str) -> TargetGroup {
     }
 }
 
-fn paths(config: &FileConfig) -> BTreeSet<PathBuf> {
+/// The files that patterns of a configuration stand for.
+pub(crate) fn paths(files: &[PathBuf]) -> BTreeSet<PathBuf> {
     // Go takes two stars for one, and the crate for something else.
-    let patterns = config
-        .files
+    let patterns = files
         .iter()
         .map(|file| file.to_string_lossy().replace("**", "*"));
     patterns

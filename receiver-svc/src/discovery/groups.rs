@@ -6,13 +6,15 @@ use std::{
 };
 
 use mesh::config::discovery::TargetGroup;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 /// The target groups of one mechanism, by source. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Groups {
     known: Arc<Mutex<Known>>,
     changed: Arc<Notify>,
+    /// How it went when the mechanism looked for targets first.
+    first_round: watch::Sender<Option<Result<(), String>>>,
 }
 
 #[derive(Debug, Default, PartialEq)]
@@ -29,6 +31,7 @@ impl Groups {
         Self {
             known: Arc::default(),
             changed,
+            first_round: watch::Sender::default(),
         }
     }
 
@@ -62,6 +65,33 @@ impl Groups {
         if !std::mem::replace(&mut self.known().told, true) {
             self.changed.notify_one();
         }
+        self.first_round(Ok(()));
+    }
+
+    /// The mechanism could not look everywhere; what it knew before stays.
+    pub(super) fn failed(&self, error: impl Into<String>) {
+        self.first_round(Err(error.into()));
+    }
+
+    fn first_round(&self, outcome: Result<(), String>) {
+        self.first_round.send_if_modified(|first| {
+            let is_first = first.is_none();
+            first.get_or_insert(outcome);
+            is_first
+        });
+    }
+
+    /// Waits until the mechanism has looked for targets once.
+    ///
+    /// # Errors
+    /// Where it could not, with the reason.
+    pub(super) async fn looked(&self) -> Result<(), String> {
+        let mut rounds = self.first_round.subscribe();
+        match rounds.wait_for(Option::is_some).await.as_deref() {
+            Ok(Some(outcome)) => outcome.clone(),
+            // We hold the sender ourselves.
+            Ok(None) | Err(_) => Ok(()),
+        }
     }
 
     /// Makes these groups all that the mechanism knows.
@@ -77,6 +107,8 @@ impl Groups {
             *known = now;
             self.changed.notify_one();
         }
+        drop(known);
+        self.first_round(Ok(()));
     }
 
     /// All groups, in the order of their sources.

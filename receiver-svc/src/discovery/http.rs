@@ -44,10 +44,15 @@ impl Http {
         let mut refresh = refresh(self.config.refresh_interval);
         loop {
             refresh.tick().await;
-            match timeout(self.config.refresh_interval, self.fetch()).await {
-                Ok(Ok(fetched)) => groups.replace(fetched),
-                Ok(Err(error)) => self.failed(&metrics, &error.to_string()),
-                Err(_) => self.failed(&metrics, "no answer within the refresh interval"),
+            let fetched = timeout(self.config.refresh_interval, self.fetch()).await;
+            let fetched = fetched.unwrap_or_else(|_| Err("no answer in time".into()));
+            match fetched {
+                Ok(fetched) => groups.replace(fetched),
+                Err(error) => {
+                    let error = format!("{}: {error}", self.config.written_url);
+                    self.failed(&metrics, &error);
+                    groups.failed(error);
+                }
             }
         }
     }
@@ -92,7 +97,11 @@ impl Http {
     fn failed(&self, metrics: &DiscoveryMetrics, error: &str) {
         metrics.failed("http");
         let interval: Duration = self.config.refresh_interval;
-        warn!(url = %self.config.url, error, next = duration::format(interval), "Targets not fetched, the last ones stay");
+        warn!(
+            error,
+            next = duration::format(interval),
+            "Targets not fetched, the last ones stay"
+        );
     }
 }
 

@@ -1,0 +1,144 @@
+use std::path::Path;
+
+use super::*;
+
+async fn checked(folder: &Path, text: &str, arguments: &[&str]) -> Result<Report, ConfigError> {
+    let file = folder.join("prometheus.yml");
+    std::fs::write(&file, text).unwrap();
+    let file = file.to_str().unwrap();
+    let arguments = ["check", file].into_iter().chain(arguments.iter().copied());
+    check(&CheckArgs::try_parse_from(arguments).unwrap()).await
+}
+
+#[tokio::test]
+async fn a_mistake_has_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "global:\n  scrape_intervall: 1s\n";
+    let error = checked(folder.path(), text, &[]).await.unwrap_err();
+    let expected = format!(
+        "{}:2:3: unknown field `scrape_intervall`",
+        folder.path().join("prometheus.yml").display()
+    );
+    assert!(error.to_string().starts_with(&expected), "{error}");
+}
+
+#[tokio::test]
+async fn a_good_file_is_summed_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "rule_files: [r.yml]\nalerting: {}\nremote_write: [{url: 'http://h/'}]\nscrape_configs:\n- {job_name: a, static_configs: [{targets: ['h:1']}]}\n- {job_name: b, consul_sd_configs: [{}]}\n";
+    let report = checked(folder.path(), text, &[]).await.unwrap();
+    assert!(report.is_success());
+    let text = report.to_string();
+    assert!(text.contains("WARNING: job \"b\": consul_sd_configs is not supported"));
+    assert!(text.ends_with("  SUCCESS: 2 scrape jobs, 1 remote write destination; left to others: rule_files, alerting\n"), "{text}");
+}
+
+#[tokio::test]
+async fn the_ha_pair_has_to_be_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "global: {external_labels: {__replica__: a}}\n";
+    let report = checked(folder.path(), text, &[]).await.unwrap();
+    assert_eq!(report.failures.len(), 1, "{report}");
+}
+
+#[tokio::test]
+async fn files_have_to_be_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write("bad.yml", "- targets: oops\n");
+    write("url.yml", "- targets: ['http://h/']\n");
+    let text = "scrape_configs:\n\
+        - job_name: a\n  \
+          authorization: {credentials_file: token}\n  \
+          tls_config: {ca_file: ca, cert_file: cert, key_file: key}\n  \
+          http_headers: {X-A: {files: [header]}}\n  \
+          file_sd_configs: [{files: ['none*.yml', bad.yml, url.yml]}]\n\
+        - job_name: b\n  \
+          basic_auth: {username: u, password_file: password}\n  \
+          http_sd_configs: [{url: 'http://h/', oauth2: {client_id: i, client_secret_file: secret, token_url: 'http://h/'}}]\n";
+    let report = checked(folder.path(), text, &[]).await.unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let missing = |whose: &str, key: &str, name: &str| {
+        format!(
+            "{whose}: {key} {}: No such file or directory (os error 2)",
+            path(name)
+        )
+    };
+    let address = r#"job "a": target {__address__="http://h/"}: "http://h/" is not a valid hostname, expected HOST or HOST:PORT"#;
+    let [ca, cert, key, token, header, bad, url, password, secret] = &report.failures[..] else {
+        panic!("{report}")
+    };
+    assert_eq!(*ca, missing("job \"a\"", "ca_file", "ca"));
+    assert_eq!(*cert, missing("job \"a\"", "cert_file", "cert"));
+    assert_eq!(*key, missing("job \"a\"", "key_file", "key"));
+    assert_eq!(*token, missing("job \"a\"", "credentials_file", "token"));
+    assert_eq!(
+        *header,
+        missing("job \"a\"", "http_headers of X-A", "header")
+    );
+    assert!(bad.starts_with(&format!("job \"a\": file_sd: {}:1:", path("bad.yml"))));
+    assert_eq!(url, address);
+    assert_eq!(*password, missing("job \"b\"", "password_file", "password"));
+    let whose = "job \"b\": http_sd_configs";
+    assert_eq!(*secret, missing(whose, "client_secret_file", "secret"));
+    let none = format!(
+        "job \"a\": file_sd file {} does not exist",
+        path("none*.yml")
+    );
+    assert_eq!(report.warnings, [none]);
+    assert!(!report.to_string().contains("SUCCESS"));
+    let report = checked(folder.path(), text, &["--syntax-only"])
+        .await
+        .unwrap();
+    assert!(report.is_success(), "{report}");
+}
+
+#[tokio::test]
+async fn targets_are_listed_with_what_is_dropped() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("t.yml"), "- targets: ['f:1']\n").unwrap();
+    let text = "scrape_configs:\n\
+        - job_name: a\n  \
+          scrape_interval: 15s\n  \
+          static_configs: [{targets: ['h:2', 'h:1'], labels: {env: x}}, {targets: ['h:3']}]\n  \
+          file_sd_configs: [{files: [t.yml]}]\n  \
+          relabel_configs: [{source_labels: [__address__], regex: 'h:3', action: drop}]\n\
+        - job_name: c\n  consul_sd_configs: [{}]\n";
+    let report = checked(folder.path(), text, &["--targets"]).await.unwrap();
+    assert_eq!(report.failures.len(), 1, "{report}");
+    let text = report.to_string();
+    assert!(text.contains("FAILED: job \"c\": consul_sd_configs is not supported"));
+    let list = &text[text.find("job \"a\": 3").unwrap()..];
+    let lines: Vec<_> = list.lines().collect();
+    assert_eq!(
+        lines[..4],
+        [
+            "job \"a\": 3 scraped, 1 dropped",
+            r#"  http://f:1/metrics every 15s {instance="f:1", job="a"}"#,
+            r#"  http://h:1/metrics every 15s {env="x", instance="h:1", job="a"}"#,
+            r#"  http://h:2/metrics every 15s {env="x", instance="h:2", job="a"}"#,
+        ]
+    );
+    assert!(
+        lines[4].starts_with(r#"  dropped {__address__="h:3", "#),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn discovery_has_a_limit() {
+    let folder = tempfile::tempdir().unwrap();
+    // Takes connections and never answers.
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let text = format!(
+        "scrape_configs:\n- job_name: a\n  http_sd_configs: [{{url: 'http://{address}/'}}]\n  static_configs: [{{targets: ['h:1']}}]\n"
+    );
+    let arguments = ["--targets", "--discovery.timeout=1"];
+    let report = checked(folder.path(), &text, &arguments).await.unwrap();
+    assert_eq!(
+        report.failures,
+        ["job \"a\": discovery not complete after 1s (--discovery.timeout)"]
+    );
+    assert!(report.to_string().contains("job \"a\": 1 scraped"));
+}

@@ -54,11 +54,12 @@ impl Signer {
         }
     }
 
-    /// Signs a request as of now by the backend's clock.
+    /// Signs a request as of now by the backend's clock, and says with which access
+    /// key.
     ///
     /// # Errors
     /// Where there are no credentials.
-    pub fn sign(&self, request: &mut Request<Bytes>) -> Result<(), SignError> {
+    pub fn sign(&self, request: &mut Request<Bytes>) -> Result<String, SignError> {
         let credentials = self.credentials.current();
         let credentials = credentials.map_err(SignError::NoCredentials)?;
         let skew = Duration::from_millis(self.skew_ms.load(Ordering::Relaxed).unsigned_abs());
@@ -67,19 +68,31 @@ impl Signer {
             true => now - skew,
             false => now + skew,
         };
-        Ok(sign_at(request, &self.scope, &credentials, time)?)
+        sign_at(request, &self.scope, &credentials, time)?;
+        Ok(credentials.access_key_id().to_owned())
     }
 
-    /// The backend refused a signature: fetches new credentials and corrects the
-    /// clock by the backend's `Date`, should one of them have been the reason.
-    pub async fn refused(&self, date: Option<SystemTime>) {
-        if let Some(skew_ms) = date.and_then(|date| skew_ms(date, SystemTime::now())) {
-            if skew_ms != 0 {
-                tracing::warn!(skew_ms, "The clock differs from the backend's");
-            }
-            self.skew_ms.store(skew_ms, Ordering::Relaxed);
+    /// The backend refused a signature by this access key: fetches new credentials
+    /// and corrects the clock by the backend's `Date`, should one of them have been
+    /// the reason. Says whether a new signature would be another one.
+    pub async fn refused(&self, key: &str, date: Option<SystemTime>) -> bool {
+        let corrected = date.is_some_and(|date| self.correct(date));
+        self.credentials.refresh(key).await;
+        let current = self.credentials.current();
+        corrected || current.is_ok_and(|current| current.access_key_id() != key)
+    }
+
+    /// Sets the clock by the backend's; false where it was right already.
+    fn correct(&self, date: SystemTime) -> bool {
+        let Some(skew_ms) = skew_ms(date, SystemTime::now()) else {
+            return false;
+        };
+        let before = self.skew_ms.swap(skew_ms, Ordering::Relaxed);
+        let corrected = before.abs_diff(skew_ms) > TOLERATED_SKEW.as_millis() as u64;
+        if corrected {
+            tracing::warn!(skew_ms, "Clock corrected by the backend's");
         }
-        self.credentials.refresh().await;
+        corrected
     }
 }
 
@@ -97,22 +110,29 @@ fn skew_ms(theirs: SystemTime, ours: SystemTime) -> Option<i64> {
     }
 }
 
-/// The region in the name of an AMP endpoint, with or without FIPS and in either
-/// domain: `aps-workspaces.us-east-1.amazonaws.com`,
-/// `aps-workspaces-fips.us-east-1.api.aws`.
+/// What AMP's endpoints are called.
+const AMP_NAMES: [&str; 4] = ["aps-workspaces", "aps-workspaces-fips", "aps", "aps-fips"];
+/// The domains they are in: of IPv4, of both (dual-stack), and of China's regions.
+const AMP_DOMAINS: [&str; 4] = [
+    "amazonaws.com",
+    "amazonaws.com.cn",
+    "api.aws",
+    "api.amazonwebservices.com.cn",
+];
+
+/// The region in the name of an AMP endpoint, with or without FIPS, in any domain,
+/// and of a VPC endpoint: `aps-workspaces.us-east-1.amazonaws.com`,
+/// `aps-workspaces-fips.us-east-1.api.aws`,
+/// `vpce-1.aps-workspaces.us-east-1.vpce.amazonaws.com`.
 pub fn region_of(url: &Url) -> Option<&str> {
-    let mut parts = url.host_str()?.split('.');
-    let service = parts.next()?;
-    let is_amp = service == "aps-workspaces" || service == "aps-workspaces-fips";
-    let region = parts.next().filter(|_| is_amp)?;
-    let domain: Vec<_> = parts.collect();
-    let known = [
-        "amazonaws.com",
-        "amazonaws.com.cn",
-        "api.aws",
-        "api.amazonwebservices.com.cn",
-    ];
-    known.contains(&domain.join(".").as_str()).then_some(region)
+    let host = url.host_str()?;
+    let (name, rest) = match host.strip_prefix("vpce-") {
+        Some(endpoint) => endpoint.split_once('.')?.1.split_once('.')?,
+        None => host.split_once('.')?,
+    };
+    let (region, domain) = rest.split_once('.')?;
+    let domain = domain.strip_prefix("vpce.").unwrap_or(domain);
+    (AMP_NAMES.contains(&name) && AMP_DOMAINS.contains(&domain)).then_some(region)
 }
 
 #[cfg(test)]
@@ -225,9 +245,18 @@ mod tests {
             Some("cn-north-1")
         );
         assert_eq!(
-            region("vpce-1.aps-workspaces.eu-west-1.vpce.amazonaws.com"),
-            None
+            region("vpce-1.aps-workspaces.eu-west-1.vpce.amazonaws.com").as_deref(),
+            Some("eu-west-1")
         );
+        assert_eq!(
+            region("aps-fips.us-gov-west-1.amazonaws.com").as_deref(),
+            Some("us-gov-west-1")
+        );
+        assert_eq!(
+            region("aps-workspaces.cn-northwest-1.api.amazonwebservices.com.cn").as_deref(),
+            Some("cn-northwest-1")
+        );
+        assert_eq!(region("s3.eu-west-1.amazonaws.com"), None);
         assert_eq!(region("aps-workspaces.eu-west-1.example.com"), None);
         assert_eq!(region("127.0.0.1"), None);
     }

@@ -171,24 +171,26 @@ impl Client {
     async fn post_signed(&self, version: Version, body: Vec<u8>) -> Result<Response, PostError> {
         let compressed = snap::raw::Encoder::new().compress_vec(&body);
         let body = Bytes::from(compressed.map_err(|error| PostError::Unsent(error.into()))?);
-        let response = self.send(version, body.clone()).await?;
+        let mut request = self.request(version, body.clone());
         let Some(signer) = &self.signer else {
-            return Ok(response);
+            return self.send(request).await;
         };
+        let key = signer.sign(&mut request)?;
+        let response = self.send(request).await?;
         if response.status != StatusCode::FORBIDDEN {
             return Ok(response);
         }
         let date = response.headers.get(header::DATE);
         let date = date.and_then(|date| httpdate::parse_http_date(date.to_str().ok()?).ok());
-        signer.refused(date).await;
-        self.send(version, body).await
+        if !signer.refused(&key, date).await {
+            return Ok(response);
+        }
+        let mut request = self.request(version, body);
+        signer.sign(&mut request)?;
+        self.send(request).await
     }
 
-    async fn send(&self, version: Version, body: Bytes) -> Result<Response, PostError> {
-        let mut request = self.request(version, body);
-        if let Some(signer) = &self.signer {
-            signer.sign(&mut request)?;
-        }
+    async fn send(&self, request: Request<Bytes>) -> Result<Response, PostError> {
         let response = self.http.request(request).await?;
         let (head, body) = response.into_parts();
         // The status has spoken; a body that breaks off changes nothing.

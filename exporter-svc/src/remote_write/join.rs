@@ -255,6 +255,7 @@ impl Task {
         answer: Result<(StatusCode, Answer), PostError>,
     ) -> Vec<Outcome> {
         let now = Instant::now();
+        let status = answer.as_ref().ok().map(|(status, _)| *status);
         let (cause, after, settled, message) = match answer.map(|(_, answer)| answer) {
             Ok(Answer::Stored) => {
                 self.pace.succeeded(took);
@@ -273,9 +274,12 @@ impl Task {
                 let pieces = works.iter().map(|work| &work.piece);
                 let units = attribution::refused(pieces.clone(), reason, count, &message);
                 let all = units.iter().sum::<u64>() >= pieces.map(|piece| piece.units).sum();
-                match reason {
-                    Reason::Refused | Reason::TooLarge if all => self.pace.refused(took, now),
-                    _ => self.pace.succeeded(took),
+                let unexplained = matches!(reason, Reason::Refused | Reason::TooLarge);
+                // A success that counts nothing as written is not a refusal to pace.
+                let refused = status.is_some_and(|status| status.is_client_error());
+                match all && unexplained && refused {
+                    true => self.pace.refused(took, now),
+                    false => self.pace.succeeded(took),
                 }
                 let rejected = |units| match units {
                     0 => Outcome::Stored,

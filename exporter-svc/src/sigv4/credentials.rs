@@ -16,7 +16,10 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::{Registry, Unit},
 };
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::Instant,
+};
 use tracing::{info, warn};
 
 use crate::remote_write::metrics::DestinationLabels;
@@ -25,7 +28,15 @@ use crate::remote_write::metrics::DestinationLabels;
 #[derive(Debug)]
 pub struct CredentialsCache {
     current: watch::Receiver<Known>,
-    refreshes: mpsc::Sender<oneshot::Sender<()>>,
+    refreshes: mpsc::Sender<Refusal>,
+}
+
+/// The backend refused a signature.
+#[derive(Debug)]
+struct Refusal {
+    /// The access key it was made with.
+    key: String,
+    done: oneshot::Sender<()>,
 }
 
 /// What is known: credentials, or why there are none.
@@ -56,6 +67,8 @@ struct Renewal {
     current: watch::Sender<Known>,
     metrics: CredentialsMetrics,
     backoff: Duration,
+    /// When a refusal last made it ask.
+    refused: Option<Instant>,
 }
 
 /// How long before they expire credentials are renewed.
@@ -66,6 +79,8 @@ const UNLIMITED: Duration = Duration::from_secs(3600);
 /// The shortest and the longest pause after a failure.
 const MIN_BACKOFF: Duration = Duration::from_secs(1);
 const MAX_BACKOFF: Duration = Duration::from_secs(30);
+/// How often refusals make it ask.
+const REFUSALS: Duration = Duration::from_secs(30);
 /// What a provider may take. A chain asks several in turn.
 const PROVIDER_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -76,15 +91,16 @@ impl CredentialsCache {
     /// cache is dropped.
     pub async fn start(provider: SharedCredentialsProvider, metrics: CredentialsMetrics) -> Self {
         let (sender, current) = watch::channel(Err("not asked for yet".to_owned()));
-        let (refreshes, requests) = mpsc::channel(1);
+        let (refreshes, refusals) = mpsc::channel(1);
         let mut renewal = Renewal {
             provider,
             current: sender,
             metrics,
             backoff: MIN_BACKOFF,
+            refused: None,
         };
         let pause = renewal.renew().await;
-        tokio::spawn(renewal.run(pause, requests));
+        tokio::spawn(renewal.run(pause, refusals));
         Self { current, refreshes }
     }
 
@@ -96,10 +112,14 @@ impl CredentialsCache {
         self.current.borrow().clone()
     }
 
-    /// Renews them now, and waits for that.
-    pub async fn refresh(&self) {
+    /// Renews them, as a signature by `key` was refused, and waits for that. They
+    /// are left as they are where that key is an old one, or was renewed for the
+    /// same reason a moment ago: what the backend does not permit stays forbidden,
+    /// and the source is not to be asked for every request.
+    pub async fn refresh(&self, key: &str) {
         let (done, renewed) = oneshot::channel();
-        if self.refreshes.send(done).await.is_ok() {
+        let key = key.to_owned();
+        if self.refreshes.send(Refusal { key, done }).await.is_ok() {
             // Where the task ended there is nobody left to renew anything.
             let _ = renewed.await;
         }
@@ -109,18 +129,29 @@ impl CredentialsCache {
 // === impl Renewal ===
 
 impl Renewal {
-    async fn run(mut self, mut pause: Duration, mut requests: mpsc::Receiver<oneshot::Sender<()>>) {
+    async fn run(mut self, pause: Duration, mut refusals: mpsc::Receiver<Refusal>) {
+        let mut due = Instant::now() + pause;
         loop {
             tokio::select! {
-                () = tokio::time::sleep(pause) => pause = self.renew().await,
-                request = requests.recv() => {
-                    let Some(done) = request else { return };
-                    pause = self.renew().await;
+                () = tokio::time::sleep_until(due) => due = Instant::now() + self.renew().await,
+                refusal = refusals.recv() => {
+                    let Some(refusal) = refusal else { return };
+                    if self.matters(&refusal) {
+                        self.refused = Some(Instant::now());
+                        due = Instant::now() + self.renew().await;
+                    }
                     // The request that was refused may have run out of time.
-                    let _ = done.send(());
+                    let _ = refusal.done.send(());
                 }
             }
         }
+    }
+
+    fn matters(&self, refusal: &Refusal) -> bool {
+        let current = self.current.borrow();
+        let is_current = |known: &Credentials| known.access_key_id() == refusal.key;
+        let again = self.refused.is_some_and(|at| at.elapsed() < REFUSALS);
+        current.as_ref().is_ok_and(is_current) && !again
     }
 
     /// Asks the provider and says when to ask again.
@@ -302,10 +333,26 @@ mod tests {
         let source = Source::default();
         let cache = source.cache().await;
         *source.fails.lock().unwrap() = true;
-        cache.refresh().await;
+        cache.refresh("KEY1").await;
         assert_eq!((key(&cache).as_str(), source.asked()), ("KEY1", 2));
         *source.fails.lock().unwrap() = false;
         tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(key(&cache), "KEY3");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_renews_them_once() {
+        let source = Source::default();
+        let cache = source.cache().await;
+        cache.refresh("KEY1").await;
+        assert_eq!(key(&cache), "KEY2");
+        // A request that was under way with the old ones.
+        cache.refresh("KEY1").await;
+        // It was not the credentials.
+        cache.refresh("KEY2").await;
+        assert_eq!((key(&cache).as_str(), source.asked()), ("KEY2", 2));
+        tokio::time::sleep(REFUSALS).await;
+        cache.refresh("KEY2").await;
         assert_eq!(key(&cache), "KEY3");
     }
 

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use clap::{Parser, ValueEnum};
 use mesh::{balance::ExporterArgs, outbox::OutboxArgs, serve::TlsArgs, telemetry::LogArgs};
 
-use crate::{auth::AuthArgs, http::CorsArgs, identity::IdentityArgs};
+use crate::{auth::AuthArgs, delta::DeltaArgs, http::CorsArgs, identity::IdentityArgs};
 pub use limits::LimitArgs;
 
 /// Takes OTLP metrics from OpenTelemetry SDKs and collectors into the mesh.
@@ -89,6 +89,13 @@ pub struct Args {
         reason = "clap would show the text as the program's description"
     )]
     pub identity: IdentityArgs,
+
+    #[command(flatten)]
+    #[allow(
+        missing_docs,
+        reason = "clap would show the text as the program's description"
+    )]
+    pub delta: DeltaArgs,
 
     #[command(flatten)]
     #[allow(

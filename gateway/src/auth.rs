@@ -86,6 +86,12 @@ impl Auth {
             )),
         }
     }
+
+    /// The token this gateway shows to other gateways, which know the same ones.
+    pub(crate) fn own_token(&self) -> Option<String> {
+        let tokens = self.0.as_ref()?.load();
+        tokens.0.first().cloned()
+    }
 }
 
 // === impl Tokens ===

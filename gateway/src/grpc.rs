@@ -19,8 +19,9 @@ use tonic::{Code, Status, body::Body, metadata::MetadataMap};
 
 use crate::{
     body::{Compression, Encoding},
+    delta::HOP_KEY,
     intake::Taken,
-    pushes::Pushes,
+    pushes::{Hints, Pushes},
     refusal::Refusal,
 };
 
@@ -67,12 +68,13 @@ async fn export(pushes: &Pushes, parts: &Parts, body: Incoming) -> Result<Taken,
     let timeout = timeout.and_then(|value| parse_timeout(value.to_str().ok()?));
     let timeout =
         timeout.map(|timeout| timeout.saturating_sub((timeout / 20).clamp(MIN_MARGIN, MAX_MARGIN)));
+    let passed_on = parts.headers.contains_key(HOP_KEY);
     pushes
         .take(
             (message, admitted),
             compression,
             Encoding::Protobuf,
-            timeout,
+            Hints { timeout, passed_on },
         )
         .await
 }

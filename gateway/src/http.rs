@@ -13,7 +13,7 @@ use serde_json::json;
 use crate::{
     body::{Compression, Encoding},
     intake::Taken,
-    pushes::Pushes,
+    pushes::{Hints, Pushes},
     refusal::Refusal,
 };
 
@@ -73,7 +73,9 @@ async fn take(
     let named = parts.headers.get(header::CONTENT_ENCODING);
     let compression = Compression::named(named.map(HeaderValue::as_bytes))?;
     let received = pushes.receive(parts, body).await?;
-    pushes.take(received, compression, encoding, None).await
+    pushes
+        .take(received, compression, encoding, Hints::default())
+        .await
 }
 
 /// Browsers ask before they push to another origin.

@@ -3,6 +3,8 @@
 //! Replicas of an application whose SDK sets no `service.instance.id` would all
 //! write the same series, each overwriting the others' counters.
 
+mod writers;
+
 use std::net::IpAddr;
 
 use clap::ValueEnum;
@@ -31,6 +33,15 @@ pub struct IdentityArgs {
         env = "PROMESH_IDENTITY_TRUST_FORWARDED_FOR"
     )]
     pub trust_forwarded_for: bool,
+
+    /// Streams whose writers are watched, so that two processes which say they are
+    /// the same one are found out. 0 watches none.
+    #[arg(
+        long = "identity.max-streams",
+        env = "PROMESH_IDENTITY_MAX_STREAMS",
+        default_value_t = 100_000
+    )]
+    pub max_streams: usize,
 }
 
 /// Where a missing `service.instance.id` comes from.
@@ -42,6 +53,8 @@ pub enum Source {
     /// Nowhere: the resource stays as it is.
     None,
 }
+
+pub(crate) use writers::{WriterMetrics, Writers};
 
 /// Completes resources.
 #[derive(Clone, Copy, Debug)]
@@ -79,6 +92,16 @@ impl Identity {
             }),
             ..Default::default()
         });
+    }
+}
+
+/// The text of a resource's attribute.
+fn text_of<'a>(metrics: &'a ResourceMetrics, key: &str) -> Option<&'a str> {
+    let attributes = &metrics.resource.as_ref()?.attributes;
+    let pair = attributes.iter().find(|pair| pair.key == key)?;
+    match pair.value.as_ref()?.value.as_ref()? {
+        Value::StringValue(text) => Some(text),
+        _ => None,
     }
 }
 

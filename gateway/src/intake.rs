@@ -1,7 +1,8 @@
 //! What happens to a push, whichever protocol it came by.
 //!
 //! ```text
-//! screen ─▶ identity ─▶ batch a resource ─▶ outbox ─▶ verdict ─▶ answer
+//! screen ─▶ identity ─▶ sum up deltas ─▶ batch a resource ─▶ outbox ─▶ verdict ─▶ answer
+//!                              └─▶ other gateways ─▶ verdict ─────────────────────┘
 //! ```
 
 mod metrics;
@@ -11,7 +12,7 @@ mod taken;
 
 use std::{net::IpAddr, sync::Arc};
 
-use futures::future::join_all;
+use futures::future::{join, join_all};
 use mesh::{
     batch::{Batch, Facts},
     clock::Clock,
@@ -22,11 +23,13 @@ use opentelemetry_proto::tonic::{
     collector::metrics::v1::ExportMetricsServiceRequest, metrics::v1::ResourceMetrics,
 };
 use prost::Message;
+use tokio::time::Instant;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
     args::Ack,
-    identity::Identity,
+    delta::{Open, Peers, Summing},
+    identity::{Identity, Writers},
     points,
     refusal::{Busy, Cause},
 };
@@ -40,12 +43,22 @@ pub(crate) use taken::Taken;
 pub(crate) struct Intake {
     outbox: Outbox,
     ack: Ack,
-    screen: Screen,
-    identity: Identity,
+    stages: Stages,
     retries: Retries,
     facts: Arc<Facts>,
     clock: Clock,
     metrics: IntakeMetrics,
+}
+
+/// What a push goes through on its way to the outbox.
+#[derive(Clone, Debug)]
+pub(crate) struct Stages {
+    pub(crate) screen: Screen,
+    pub(crate) identity: Identity,
+    pub(crate) writers: Writers,
+    pub(crate) summing: Summing,
+    /// The other gateways.
+    pub(crate) peers: Peers,
 }
 
 /// What a push has beside its data.
@@ -53,6 +66,8 @@ pub(crate) struct Intake {
 pub(crate) struct Push {
     /// Where it comes from, where that is known.
     pub(crate) client: Option<IpAddr>,
+    /// Another gateway has passed it on, and has completed it.
+    pub(crate) passed_on: bool,
 }
 
 /// A push in the outbox.
@@ -62,23 +77,26 @@ pub(crate) struct Accepted {
     taken: Taken,
     /// Its batches: samples, and what will become of them.
     waiting: Vec<(u64, Waiting)>,
+    /// What other gateways sum.
+    others: Vec<Other>,
+}
+
+/// Points that another gateway sums.
+#[derive(Debug)]
+struct Other {
+    name: Arc<str>,
+    request: ExportMetricsServiceRequest,
+    points: u64,
 }
 
 // === impl Intake ===
 
 impl Intake {
-    pub(crate) fn new(
-        outbox: Outbox,
-        ack: Ack,
-        screen: Screen,
-        identity: Identity,
-        metrics: IntakeMetrics,
-    ) -> Self {
+    pub(crate) fn new(outbox: Outbox, ack: Ack, stages: Stages, metrics: IntakeMetrics) -> Self {
         Self {
             outbox,
             ack,
-            screen,
-            identity,
+            stages,
             retries: Retries::default(),
             facts: Arc::default(),
             clock: Clock::system(),
@@ -93,12 +111,21 @@ impl Intake {
         push: &Push,
     ) -> Result<Accepted, Busy> {
         let now_ms = self.clock.now_ms();
+        let stages = &self.stages;
         let resources = &mut request.resource_metrics;
         let points = resources.iter().map(points::count).sum();
         let mut taken = Taken::default();
+        // Held until all is in the outbox.
+        let mut open = stages.summing.open(resources, push.passed_on);
         for resource in resources.iter_mut() {
-            self.screen.screen(resource, now_ms, &mut taken);
-            self.identity.complete(resource, push.client);
+            stages.screen.screen(resource, now_ms, &mut taken);
+            if !push.passed_on {
+                stages.identity.complete(resource, push.client);
+                stages.writers.watch(resource, push.client);
+            }
+            if let Some(open) = &mut open {
+                open.resource(resource, &mut taken)?;
+            }
         }
         let batches: Vec<_> = resources
             .iter()
@@ -113,19 +140,43 @@ impl Intake {
         self.metrics.taken(points);
         let waiting = batches.into_iter().map(|batch| self.push(batch));
         let waiting = waiting.collect::<Result<Vec<_>, Busy>>()?;
+        let others = open.map(Open::finish).into_iter().flatten();
         Ok(Accepted {
             taken,
             waiting: waiting.into_iter().flatten().collect(),
+            others: others.map(Other::new).collect(),
         })
     }
 
     /// Waits for what becomes of a push.
-    pub(crate) async fn answer(&self, accepted: Accepted) -> Result<Taken, Busy> {
-        let Accepted { mut taken, waiting } = accepted;
+    pub(crate) async fn answer(
+        &self,
+        accepted: Accepted,
+        deadline: Instant,
+    ) -> Result<Taken, Busy> {
+        let Accepted {
+            mut taken,
+            waiting,
+            others,
+        } = accepted;
+        let peers = &self.stages.peers;
+        let others = others.into_iter().map(|other| async move {
+            let Other {
+                name,
+                request,
+                points,
+            } = other;
+            peers.pass_on(name, request, points, deadline).await
+        });
         let waiting = waiting
             .into_iter()
             .map(|(samples, waiting)| async move { (samples, waiting.await) });
-        for (samples, outcome) in join_all(waiting).await {
+        let (own, others) = join(join_all(waiting), join_all(others)).await;
+        for other in others {
+            let (verdict, words) = other?;
+            taken.merge(&verdict, words);
+        }
+        for (samples, outcome) in own {
             match outcome {
                 Some(Outcome::Judged(judged)) => taken.verdict.merge(&judged),
                 Some(Outcome::Expired(Expiry::TooOld)) => {
@@ -169,6 +220,18 @@ impl Intake {
             samples: points::count(resource_metrics),
             time_ms: now_ms,
             facts: Arc::clone(&self.facts),
+        }
+    }
+}
+
+// === impl Other ===
+
+impl Other {
+    fn new((name, resource_metrics): (Arc<str>, Vec<ResourceMetrics>)) -> Self {
+        Self {
+            name,
+            points: resource_metrics.iter().map(points::count).sum(),
+            request: ExportMetricsServiceRequest { resource_metrics },
         }
     }
 }

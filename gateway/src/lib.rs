@@ -15,6 +15,7 @@ mod admission;
 mod args;
 mod auth;
 mod body;
+mod delta;
 mod grpc;
 mod http;
 mod identity;
@@ -30,9 +31,10 @@ use mesh::{
     admin::{Admin, Readiness},
     balance::{Balance, BalanceMetrics, plaintext},
     clock::Clock,
-    endpoints::StartError,
+    endpoints::{Addresses as Known, Endpoints, StartError},
     outbox::{Outbox, Workers},
     serve::{Protocol, ServeMetrics, Server, ServerTlsError},
+    shard,
     shutdown::Shutdown,
 };
 use prometheus_client::registry::Registry;
@@ -41,11 +43,14 @@ use tracing::{info, warn};
 
 use admission::{Admission, AdmissionMetrics};
 pub use args::{Ack, Args, LimitArgs};
+use auth::Auth;
 pub use auth::{AuthArgs, TokensError};
+pub use delta::{DeltaArgs, Mode};
+use delta::{DeltaMetrics, Owners, Peers, Summing};
 pub use http::{CorsArgs, Origin};
-use identity::Identity;
+use identity::{Identity, WriterMetrics, Writers};
 pub use identity::{IdentityArgs, Source};
-use intake::{Intake, IntakeMetrics, Screen};
+use intake::{Intake, IntakeMetrics, Screen, Stages};
 use pushes::Pushes;
 
 /// A gateway that listens but does not serve yet.
@@ -87,9 +92,14 @@ pub enum Error {
         /// Why not.
         source: std::io::Error,
     },
-    /// The exporters cannot be discovered.
-    #[error("--exporter.endpoints: {0}")]
-    Discovery(#[from] StartError),
+    /// Exporters or other gateways cannot be discovered.
+    #[error("{flag}: {source}")]
+    Discovery {
+        /// The flag that names them.
+        flag: &'static str,
+        /// Why not.
+        source: StartError,
+    },
     /// The files of TLS cannot be used.
     #[error(transparent)]
     Tls(#[from] ServerTlsError),
@@ -132,17 +142,14 @@ pub async fn bind(args: Args) -> Result<Bound, Error> {
     let http = server(http, Protocol::Any, &["h2", "http/1.1"], "http")?;
     let balance_metrics = BalanceMetrics::default();
     balance_metrics.register(&mut registry);
-    let exporters = args.exporter.endpoints.discover().await?;
+    let exporters = discover("--exporter.endpoints", &args.exporter.endpoints).await?;
     let balance = Balance::new(&args.exporter, exporters, plaintext(), balance_metrics);
     let (outbox, workers) = Outbox::new(&args.outbox, Clock::system(), balance);
     registry.register_collector(Box::new(outbox.collector()));
     let metrics = IntakeMetrics::default();
     metrics.register(&mut registry);
-    let screen = Screen {
-        max_future: Duration::from_secs(args.limits.max_future_seconds),
-    };
-    let identity = Identity::new(&args.identity);
-    let intake = Intake::new(outbox, args.ack, screen, identity, metrics);
+    let stages = stages(&args, &auth, &mut registry).await?;
+    let intake = Intake::new(outbox, args.ack, stages, metrics);
     let trust = args.identity.trust_forwarded_for;
     let metrics = AdmissionMetrics::register(&mut registry);
     let admission = Admission::new(auth, &args.limits, trust, metrics);
@@ -158,6 +165,34 @@ pub async fn bind(args: Args) -> Result<Bound, Error> {
         pushes,
         workers,
     })
+}
+
+/// What a push goes through on its way to the outbox.
+async fn stages(args: &Args, auth: &Auth, registry: &mut Registry) -> Result<Stages, Error> {
+    let shards = match (&args.delta.members, &args.delta.self_address) {
+        (Some(members), Some(own)) => {
+            let members = discover("--gateway.members", members).await?;
+            shard::follow(own.clone(), members)
+        }
+        _ => shard::alone(),
+    };
+    let own = (args.tls.cert_file.clone(), args.tls.key_file.clone());
+    let metrics = DeltaMetrics::register(registry, &args.delta);
+    let writers = WriterMetrics::register(registry);
+    Ok(Stages {
+        screen: Screen {
+            max_future: Duration::from_secs(args.limits.max_future_seconds),
+        },
+        identity: Identity::new(&args.identity),
+        writers: Writers::new(args.identity.max_streams, writers),
+        summing: Summing::new(&args.delta, Owners::new(shards), metrics),
+        peers: Peers::new(&args.delta, own, auth.clone()),
+    })
+}
+
+async fn discover(flag: &'static str, endpoints: &Endpoints) -> Result<Known, Error> {
+    let discovered = endpoints.discover().await;
+    discovered.map_err(|source| Error::Discovery { flag, source })
 }
 
 // === impl Bound ===

@@ -1,8 +1,11 @@
 //! What data points of all types have in common.
 
-use opentelemetry_proto::tonic::metrics::v1::{
-    ExponentialHistogramDataPoint, HistogramDataPoint, Metric, NumberDataPoint, ResourceMetrics,
-    SummaryDataPoint, metric::Data,
+use opentelemetry_proto::tonic::{
+    common::v1::KeyValue,
+    metrics::v1::{
+        ExponentialHistogramDataPoint, HistogramDataPoint, Metric, NumberDataPoint,
+        ResourceMetrics, SummaryDataPoint, metric::Data,
+    },
 };
 
 /// A data point of any type.
@@ -10,6 +13,10 @@ pub(crate) trait Point {
     /// When it was measured, nanoseconds since the Unix epoch; 0 where it does not
     /// say.
     fn time(&self) -> u64;
+    /// Since when it counts, likewise.
+    fn start(&self) -> u64;
+    /// What tells it from others of its metric.
+    fn attributes(&self) -> &[KeyValue];
 }
 
 macro_rules! points {
@@ -17,6 +24,14 @@ macro_rules! points {
         impl Point for $name {
             fn time(&self) -> u64 {
                 self.time_unix_nano
+            }
+
+            fn start(&self) -> u64 {
+                self.start_time_unix_nano
+            }
+
+            fn attributes(&self) -> &[KeyValue] {
+                &self.attributes
             }
         }
     )*};
@@ -31,7 +46,8 @@ pub(crate) fn count(resource_metrics: &ResourceMetrics) -> u64 {
     metrics.map(|metric| count_of(metric) as u64).sum()
 }
 
-fn count_of(metric: &Metric) -> usize {
+/// How many data points a metric has.
+pub(crate) fn count_of(metric: &Metric) -> usize {
     match &metric.data {
         Some(Data::Gauge(data)) => data.data_points.len(),
         Some(Data::Sum(data)) => data.data_points.len(),
@@ -39,5 +55,19 @@ fn count_of(metric: &Metric) -> usize {
         Some(Data::ExponentialHistogram(data)) => data.data_points.len(),
         Some(Data::Summary(data)) => data.data_points.len(),
         None => 0,
+    }
+}
+
+/// Shows each data point of a metric.
+pub(crate) fn for_each(metric: &Metric, mut see: impl FnMut(&dyn Point)) {
+    match &metric.data {
+        Some(Data::Gauge(data)) => data.data_points.iter().for_each(|point| see(point)),
+        Some(Data::Sum(data)) => data.data_points.iter().for_each(|point| see(point)),
+        Some(Data::Histogram(data)) => data.data_points.iter().for_each(|point| see(point)),
+        Some(Data::ExponentialHistogram(data)) => {
+            data.data_points.iter().for_each(|point| see(point));
+        }
+        Some(Data::Summary(data)) => data.data_points.iter().for_each(|point| see(point)),
+        None => {}
     }
 }

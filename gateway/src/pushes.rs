@@ -24,6 +24,15 @@ pub(crate) struct Pushes {
     ack_timeout: Duration,
 }
 
+/// What a client says of a push beside its body.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Hints {
+    /// How long it waits for the answer.
+    pub(crate) timeout: Option<Duration>,
+    /// It is another gateway, which has passed the push on.
+    pub(crate) passed_on: bool,
+}
+
 // === impl Pushes ===
 
 impl Pushes {
@@ -62,19 +71,21 @@ impl Pushes {
         (bytes, admitted): (Bytes, Admitted),
         compression: Compression,
         encoding: Encoding,
-        timeout: Option<Duration>,
+        hints: Hints,
     ) -> Result<Taken, Refusal> {
-        let deadline = Instant::now() + timeout.unwrap_or(Duration::MAX).min(self.ack_timeout);
+        let deadline =
+            Instant::now() + hints.timeout.unwrap_or(Duration::MAX).min(self.ack_timeout);
         let decoded = body::decode(bytes, compression, encoding, self.limits, admitted).await;
         self.admission.show();
         let (request, mut admitted) = decoded?;
         let push = Push {
             client: admitted.client,
+            passed_on: hints.passed_on,
         };
         let accepted = self.intake.accept(request, &push)?;
         admitted.release_memory();
         self.admission.show();
-        match timeout_at(deadline, self.intake.answer(accepted)).await {
+        match timeout_at(deadline, self.intake.answer(accepted, deadline)).await {
             Ok(taken) => Ok(taken?),
             Err(_) => Err(Busy::new(Cause::Unanswered).into()),
         }

@@ -68,6 +68,10 @@ pub(crate) enum Cause {
     Outbox,
     /// Nobody knows yet what became of it.
     Unanswered,
+    /// Another gateway, which sums some of its streams, did not answer.
+    Peer,
+    /// Some of its streams are moving to another gateway.
+    Moving,
     /// The gateway stops.
     Stopping,
 }
@@ -90,7 +94,9 @@ impl Refusal {
                 Cause::ClientLimit | Cause::PushLimit | Cause::Memory | Cause::Outbox => {
                     Code::ResourceExhausted
                 }
-                Cause::Unanswered | Cause::Stopping => Code::Unavailable,
+                Cause::Unanswered | Cause::Peer | Cause::Moving | Cause::Stopping => {
+                    Code::Unavailable
+                }
             },
         }
     }
@@ -106,7 +112,8 @@ impl Refusal {
                 Cause::ClientLimit | Cause::PushLimit | Cause::Memory | Cause::Outbox => {
                     StatusCode::TOO_MANY_REQUESTS
                 }
-                Cause::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+                Cause::Peer => StatusCode::BAD_GATEWAY,
+                Cause::Moving | Cause::Stopping => StatusCode::SERVICE_UNAVAILABLE,
                 Cause::Unanswered => StatusCode::GATEWAY_TIMEOUT,
             },
         }
@@ -136,6 +143,8 @@ impl Refusal {
                 Cause::Memory => "memory",
                 Cause::Outbox => "outbox_full",
                 Cause::Unanswered => "unanswered",
+                Cause::Peer => "peer",
+                Cause::Moving => "moving",
                 Cause::Stopping => "stopping",
             },
         }
@@ -169,6 +178,8 @@ impl Busy {
             Cause::Memory => ("the pushes under way leave no memory for this one", 1),
             Cause::Outbox => ("the gateway's outbox is full", 5),
             Cause::Unanswered => ("the backend has not answered yet", 5),
+            Cause::Peer => ("the gateway that sums these streams did not answer", 2),
+            Cause::Moving => ("these streams are moving to another gateway", 2),
             Cause::Stopping => ("the gateway is stopping", 1),
         };
         let after = Duration::from_secs(seconds);
@@ -195,6 +206,8 @@ mod tests {
             (busy(Cause::Memory), true),
             (busy(Cause::Outbox), true),
             (busy(Cause::Unanswered), true),
+            (busy(Cause::Peer), true),
+            (busy(Cause::Moving), true),
             (busy(Cause::Stopping), true),
         ];
         for (refusal, again) in all {

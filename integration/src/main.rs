@@ -36,7 +36,7 @@ enum Command {
     Exporter(exporter_svc::Args),
     /// Runs a gateway, as a child of the demo.
     #[command(hide = true)]
-    Gateway(gateway::Args),
+    Gateway(Box<gateway::Args>),
 }
 
 #[tokio::main]
@@ -83,7 +83,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Gateway(args) => {
             args.log.init()?;
             let shutdown = Shutdown::on_signals()?;
-            let gateway = gateway::bind(args).await?;
+            let gateway = gateway::bind(*args).await?;
             child::announce(&child::Addresses {
                 grpc: Some(gateway.addresses.grpc.to_string()),
                 http: Some(gateway.addresses.http.to_string()),

@@ -36,6 +36,8 @@ pub enum Reason {
     HaClusterLimit,
     /// Something this mesh cannot carry, such as delta temporality.
     Unsupported,
+    /// A gateway sums up as many delta streams as it may.
+    DeltaStreamLimit,
     /// Bytes that are not OTLP.
     Malformed,
     /// Larger than a request may be.
@@ -62,7 +64,7 @@ const REJECTED_KEY: &str = "promesh-rejected";
 
 impl Reason {
     /// All reasons, in the order they are declared.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::OutOfOrder,
         Self::NewValueForTimestamp,
         Self::TooOld,
@@ -75,6 +77,7 @@ impl Reason {
         Self::InvalidHistogram,
         Self::HaClusterLimit,
         Self::Unsupported,
+        Self::DeltaStreamLimit,
         Self::Malformed,
         Self::TooLarge,
         Self::Refused,
@@ -95,6 +98,7 @@ impl Reason {
             Self::InvalidHistogram => "invalid_histogram",
             Self::HaClusterLimit => "ha_cluster_limit",
             Self::Unsupported => "unsupported",
+            Self::DeltaStreamLimit => "delta_stream_limit",
             Self::Malformed => "malformed",
             Self::TooLarge => "too_large",
             Self::Refused => "refused",

@@ -40,6 +40,14 @@ impl Taken {
         }
     }
 
+    /// Adds what another gateway says of its part.
+    pub(crate) fn merge(&mut self, verdict: &Verdict, words: String) {
+        self.verdict.merge(verdict);
+        if !words.is_empty() && self.problems.len() < MAX_PROBLEMS {
+            self.problems.push(words);
+        }
+    }
+
     /// Nothing where all was taken, else a partial success.
     pub(crate) fn response(&self) -> ExportMetricsServiceResponse {
         let rejected = self.verdict.rejected_total();

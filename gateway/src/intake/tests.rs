@@ -10,6 +10,7 @@ use opentelemetry_proto::tonic::metrics::v1::{
 };
 
 use super::*;
+use crate::delta::{DeltaArgs, Owners};
 
 /// What exporters were sent, and what they answer.
 #[derive(Clone, Default)]
@@ -29,20 +30,40 @@ impl Exporters {
             }
         });
         let (outbox, workers) = Outbox::new(args, Clock::system(), service);
-        let screen = Screen {
-            max_future: Duration::from_secs(600),
+        let delta = delta_args();
+        let owners = Owners::new(mesh::shard::alone());
+        let stages = Stages {
+            screen: Screen {
+                max_future: Duration::from_secs(600),
+            },
+            identity: Identity::new(&Default::default()),
+            writers: Writers::new(0, Default::default()),
+            summing: Summing::new(&delta, owners, Default::default()),
+            peers: Peers::new(&delta, (None, None), Default::default()),
         };
-        let identity = Identity::new(&Default::default());
-        let intake = Intake::new(outbox, ack, screen, identity, IntakeMetrics::default());
+        let intake = Intake::new(outbox, ack, stages, IntakeMetrics::default());
         (intake, workers)
     }
 }
 
-const PUSH: Push = Push { client: None };
+fn delta_args() -> DeltaArgs {
+    #[derive(clap::Parser)]
+    struct Only {
+        #[command(flatten)]
+        args: DeltaArgs,
+    }
+    <Only as clap::Parser>::parse_from(["test"]).args
+}
+
+const PUSH: Push = Push {
+    client: None,
+    passed_on: false,
+};
 
 async fn take(intake: &Intake, request: ExportMetricsServiceRequest) -> Result<Taken, Busy> {
     let accepted = intake.accept(request, &PUSH)?;
-    intake.answer(accepted).await
+    let deadline = Instant::now() + Duration::from_secs(60);
+    intake.answer(accepted, deadline).await
 }
 
 fn push(schema_url: &str, points: usize) -> ExportMetricsServiceRequest {

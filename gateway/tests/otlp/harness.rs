@@ -43,8 +43,8 @@ pub(crate) struct Exporter {
 pub(crate) struct Gateway {
     pub(crate) addresses: gateway::Addresses,
     pub(crate) exporter: Exporter,
-    _trigger: Trigger,
-    _task: JoinHandle<()>,
+    trigger: Trigger,
+    task: JoinHandle<()>,
 }
 
 /// An HTTP answer.
@@ -69,7 +69,7 @@ impl MetricsService for Exporter {
 }
 
 impl Exporter {
-    async fn start() -> (Self, SocketAddr) {
+    pub(crate) async fn start() -> (Self, SocketAddr) {
         let exporter = Self {
             stored: Arc::default(),
             open: watch::Sender::new(true),
@@ -105,24 +105,40 @@ impl Exporter {
 
 impl Gateway {
     pub(crate) async fn start(flags: &[&str]) -> Self {
-        let (exporter, address) = Exporter::start().await;
+        let flags: Vec<_> = flags.iter().map(|flag| (*flag).to_owned()).collect();
+        Self::before(Exporter::start().await, &flags).await
+    }
+
+    /// A gateway before an exporter that others may have too.
+    pub(crate) async fn before(
+        (exporter, address): (Exporter, SocketAddr),
+        flags: &[String],
+    ) -> Self {
         let mut all = vec![
             "gateway".to_owned(),
             format!("--exporter.endpoints={address}"),
         ];
         for port in ["otlp.grpc", "otlp.http", "web"] {
-            all.push(format!("--{port}.listen-address=127.0.0.1:0"));
+            let flag = format!("--{port}.listen-address=");
+            if !flags.iter().any(|given| given.starts_with(&flag)) {
+                all.push(format!("{flag}127.0.0.1:0"));
+            }
         }
-        all.extend(flags.iter().map(|flag| (*flag).to_owned()));
+        all.extend(flags.iter().cloned());
         let args = gateway::Args::try_parse_from(all).unwrap();
         let bound = gateway::bind(args).await.unwrap();
         let (trigger, shutdown) = mesh::shutdown::channel();
         Self {
             addresses: bound.addresses,
             exporter,
-            _trigger: trigger,
-            _task: tokio::spawn(async move { bound.run(shutdown).await.unwrap() }),
+            trigger,
+            task: tokio::spawn(async move { bound.run(shutdown).await.unwrap() }),
         }
+    }
+
+    pub(crate) async fn stop(self) {
+        self.trigger.fire();
+        self.task.await.unwrap();
     }
 
     pub(crate) async fn request(

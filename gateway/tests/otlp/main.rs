@@ -2,6 +2,7 @@
 
 mod bodies;
 mod clients;
+mod delta;
 mod harness;
 mod retry;
 mod values;

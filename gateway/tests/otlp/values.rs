@@ -78,3 +78,17 @@ async fn a_resource_without_an_instance_gets_its_peers_address() {
     );
     assert_eq!(instance(&["--identity.source=none"]).await, None);
 }
+
+#[tokio::test]
+async fn two_writers_of_one_series_are_found_out() {
+    let gateway = Gateway::start(&[]).await;
+    for start in [1, 2, 1, 2] {
+        let mut point = number(1.0);
+        point.start_time_unix_nano = start;
+        let body = push(vec![gauge("a", vec![point])]).encode_to_vec();
+        assert_eq!(gateway.post(&[PROTOBUF], body).await.status, 200);
+    }
+    let conflicts = "promesh_gateway_writer_conflicts_total";
+    assert_eq!(gateway.metric(conflicts).await, 2.0);
+    assert_eq!(gateway.metric("promesh_gateway_writer_streams").await, 1.0);
+}

@@ -1,0 +1,89 @@
+//! What the totals count.
+
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::Registry,
+};
+
+use super::DeltaArgs;
+
+/// What the totals count.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct DeltaMetrics {
+    streams: Gauge,
+    streams_limit: Gauge,
+    bytes: Gauge,
+    bytes_limit: Gauge,
+    started: Counter,
+    forgotten: Counter,
+    points: Family<Outcome, Counter>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Outcome {
+    outcome: &'static str,
+}
+
+// === impl DeltaMetrics ===
+
+impl DeltaMetrics {
+    pub(crate) fn register(registry: &mut Registry, args: &DeltaArgs) -> Self {
+        let metrics = Self::default();
+        let own = metrics.clone();
+        let gauge = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+        own.streams_limit.set(gauge(args.max_streams));
+        own.bytes_limit.set(gauge(args.max_bytes));
+        for (name, help, gauge) in [
+            (
+                "delta_streams",
+                "Streams whose totals are kept",
+                own.streams,
+            ),
+            (
+                "delta_streams_limit",
+                "Streams there may be",
+                own.streams_limit,
+            ),
+            ("delta_bytes", "Bytes of the totals", own.bytes),
+            ("delta_bytes_limit", "Bytes there may be", own.bytes_limit),
+        ] {
+            registry.register(name, help, gauge);
+        }
+        registry.register(
+            "delta_streams_started",
+            "Totals that began, with a start time of their own",
+            own.started,
+        );
+        registry.register(
+            "delta_streams_forgotten",
+            "Totals forgotten, for their age or as another gateway has them",
+            own.forgotten,
+        );
+        registry.register(
+            "delta_points",
+            "Data points of delta temporality: counted, repeated, passed_on or refused",
+            own.points,
+        );
+        metrics
+    }
+
+    pub(super) fn started(&self) {
+        self.started.inc();
+    }
+
+    pub(super) fn forgotten(&self, streams: usize) {
+        self.forgotten.inc_by(streams as u64);
+    }
+
+    pub(super) fn kept(&self, streams: usize, bytes: usize) {
+        self.streams.set(streams as i64);
+        self.bytes.set(bytes as i64);
+    }
+
+    pub(super) fn points(&self, outcome: &'static str, points: u64) {
+        self.points
+            .get_or_create(&Outcome { outcome })
+            .inc_by(points);
+    }
+}

@@ -1,0 +1,178 @@
+//! The other gateways, to which the points of their streams are passed on by an
+//! ordinary Export.
+
+use std::{
+    collections::HashMap,
+    io,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use http::Uri;
+use hyper_util::rt::TokioIo;
+use mesh::{
+    config::http::{PemSource, TlsConfig},
+    verdict::Verdict,
+};
+use opentelemetry_proto::tonic::collector::metrics::v1::{
+    ExportMetricsServiceRequest, metrics_service_client::MetricsServiceClient,
+};
+use prost::Message;
+use rustls::pki_types::ServerName;
+use tokio::{net::TcpStream, time::Instant};
+use tokio_rustls::TlsConnector;
+use tonic::{
+    Code, Request,
+    codec::CompressionEncoding,
+    metadata::{AsciiMetadataValue, MetadataValue},
+    transport::{Channel, Endpoint},
+};
+use tracing::warn;
+
+use super::DeltaArgs;
+use crate::{
+    auth::Auth,
+    refusal::{Busy, Cause},
+};
+
+/// Marks a push that another gateway has passed on, so that it goes no further.
+pub(crate) const HOP_KEY: &str = "promesh-hop";
+
+/// The other gateways. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Peers {
+    clients: Arc<Mutex<HashMap<Arc<str>, MetricsServiceClient<Channel>>>>,
+    tls: Option<Arc<PeerTls>>,
+    auth: Auth,
+}
+
+/// TLS towards the other gateways: files, which are read for each connection.
+#[derive(Debug)]
+struct PeerTls {
+    config: TlsConfig,
+    server_name: Option<String>,
+}
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+const KEEPALIVE: Duration = Duration::from_secs(10);
+/// Gateways come and go; clients of those that have gone are dropped beyond this.
+const MAX_CLIENTS: usize = 256;
+
+// === impl Peers ===
+
+impl Peers {
+    pub(crate) fn new(
+        args: &DeltaArgs,
+        own: (Option<PathBuf>, Option<PathBuf>),
+        auth: Auth,
+    ) -> Self {
+        let tls = args.tls_ca_file.clone().map(|ca| {
+            let config = TlsConfig {
+                ca: Some(PemSource::File(ca)),
+                cert: own.0.map(PemSource::File),
+                key: own.1.map(PemSource::File),
+                ..Default::default()
+            };
+            let server_name = args.tls_server_name.clone();
+            Arc::new(PeerTls {
+                config,
+                server_name,
+            })
+        });
+        Self {
+            clients: Arc::default(),
+            tls,
+            auth,
+        }
+    }
+
+    /// Passes points on, and says what became of them and, where some were refused,
+    /// the other's words.
+    pub(crate) async fn pass_on(
+        &self,
+        peer: Arc<str>,
+        request: ExportMetricsServiceRequest,
+        points: u64,
+        deadline: Instant,
+    ) -> Result<(Verdict, String), Busy> {
+        let mut request = Request::new(request);
+        request.set_timeout(deadline.saturating_duration_since(Instant::now()));
+        let metadata = request.metadata_mut();
+        metadata.insert(HOP_KEY, AsciiMetadataValue::from_static("1"));
+        let token = self.auth.own_token();
+        let token = token.and_then(|t| MetadataValue::try_from(format!("Bearer {t}")).ok());
+        if let Some(token) = token {
+            metadata.insert("authorization", token);
+        }
+        let mut client = self.client(&peer).ok_or(Busy::new(Cause::Peer))?;
+        match client.export(request).await {
+            Ok(response) => {
+                let (metadata, response, _) = response.into_parts();
+                let verdict = mesh::export::verdict(&metadata, response.encode_to_vec().into());
+                let partial = response.partial_success.unwrap_or_default();
+                Ok((verdict, partial.error_message))
+            }
+            Err(status) if status.code() == Code::InvalidArgument => {
+                let mut verdict = Verdict::default();
+                verdict.reject(mesh::verdict::Reason::Refused, points);
+                Ok((verdict, status.message().to_owned()))
+            }
+            Err(status) => {
+                warn!(peer = &*peer, %status, "Streams not passed on");
+                Err(Busy::new(Cause::Peer))
+            }
+        }
+    }
+
+    fn client(&self, peer: &Arc<str>) -> Option<MetricsServiceClient<Channel>> {
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = clients.get(peer) {
+            return Some(client.clone());
+        }
+        if clients.len() >= MAX_CLIENTS {
+            clients.clear();
+        }
+        let client = MetricsServiceClient::new(self.connect(peer)?)
+            .send_compressed(CompressionEncoding::Zstd);
+        clients.insert(peer.clone(), client.clone());
+        Some(client)
+    }
+
+    fn connect(&self, peer: &str) -> Option<Channel> {
+        let endpoint = Endpoint::from_shared(format!("http://{peer}")).ok()?;
+        let endpoint = endpoint
+            .connect_timeout(CONNECT_TIMEOUT)
+            .http2_keep_alive_interval(KEEPALIVE)
+            .keep_alive_timeout(KEEPALIVE);
+        let Some(tls) = self.tls.clone() else {
+            return Some(endpoint.connect_lazy());
+        };
+        let connect = move |address: Uri| {
+            let tls = tls.clone();
+            async move { tls.connect(&address).await.map(TokioIo::new) }
+        };
+        Some(endpoint.connect_with_connector_lazy(tower::service_fn(connect)))
+    }
+}
+
+// === impl PeerTls ===
+
+impl PeerTls {
+    async fn connect(
+        &self,
+        address: &Uri,
+    ) -> io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
+        let mut config = mesh::tls::client_config(&self.config).map_err(io::Error::other)?;
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        let host = address.host().unwrap_or_default();
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let name = self.server_name.clone().unwrap_or(host.to_owned());
+        let name = ServerName::try_from(name).map_err(io::Error::other)?;
+        let stream = TcpStream::connect((host, address.port_u16().unwrap_or(443))).await?;
+        stream.set_nodelay(true)?;
+        TlsConnector::from(Arc::new(config))
+            .connect(name, stream)
+            .await
+    }
+}

@@ -62,6 +62,7 @@ struct State {
     lists: BTreeMap<String, usize>,
     watching: BTreeMap<String, usize>,
     requests: Vec<String>,
+    authorizations: BTreeSet<String>,
 }
 
 /// How a watch is told that its version has been forgotten.
@@ -199,6 +200,11 @@ impl KubeApi {
     pub fn lists(&self, resource: &str) -> usize {
         let state = self.cluster.state();
         state.lists.get(resource).copied().unwrap_or_default()
+    }
+
+    /// Who all requests so far said they were.
+    pub fn authorizations(&self) -> BTreeSet<String> {
+        self.cluster.state().authorizations.clone()
     }
 
     /// The paths and queries of all requests so far.

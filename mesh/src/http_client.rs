@@ -31,7 +31,8 @@ use crate::{
     tls::{self, TlsError},
 };
 use auth::Authenticator;
-use connect::Connect;
+
+pub(crate) use connect::Connect;
 
 const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 

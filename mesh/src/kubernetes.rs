@@ -6,12 +6,13 @@
 //! it means for a scrape.
 
 mod api_server;
+mod bounded;
 mod failure;
+mod platform;
 mod watch;
 
-use std::{path::PathBuf, time::Duration};
+use std::path::PathBuf;
 
-use http::{HeaderValue, header::USER_AGENT};
 use kube::{
     Client, Config,
     config::{InClusterError, InferConfigError, KubeConfigOptions, Kubeconfig, KubeconfigError},
@@ -26,8 +27,6 @@ use crate::{
 pub use failure::WatchFailure;
 pub use watch::watch;
 
-/// Longer than a watch lives (290 s) without a word from the API server.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(330);
 const AGENT: &str = concat!("promesh/", env!("CARGO_PKG_VERSION"));
 
 /// Which API server is asked, and how.
@@ -98,18 +97,9 @@ impl ApiServer {
                     .map_err(failed)?
             }
         };
-        client(config).await
+        // A credential plugin of the kubeconfig is a program that is waited for.
+        let made = tokio::task::spawn_blocking(move || platform::client(config)).await;
+        let made = made.map_err(|panicked| kube::Error::Service(panicked.into()));
+        Ok(made.and_then(|made| made).map_err(Box::new)?)
     }
-}
-
-async fn client(mut config: Config) -> Result<Client, ClientError> {
-    config.read_timeout = Some(IDLE_TIMEOUT);
-    // A connection from the pool may have been idle for long.
-    config.reset_reader_on_write = true;
-    let agent = HeaderValue::from_static(AGENT);
-    config.headers.push((USER_AGENT, agent));
-    // A credential plugin of the kubeconfig is a program that is waited for.
-    let made = tokio::task::spawn_blocking(move || Client::try_from(config)).await;
-    let made = made.map_err(|panicked| kube::Error::Service(panicked.into()));
-    Ok(made.and_then(|made| made).map_err(Box::new)?)
 }

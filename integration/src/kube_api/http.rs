@@ -76,6 +76,11 @@ async fn answer(
     {
         let mut state = cluster.state();
         state.requests.push(uri.to_string());
+        let authorization = headers.get(header::AUTHORIZATION);
+        let authorization = authorization.and_then(|value| value.to_str().ok());
+        state
+            .authorizations
+            .extend(authorization.map(str::to_owned));
         if let Some(code) = state.failures.pop() {
             return status(code, "told to fail");
         }

@@ -159,4 +159,6 @@ async fn a_kubeconfig_leads_to_its_cluster() {
     );
     let receiver = Receiver::start(&[job], &[]).await;
     receiver.until("pods", "instance", ["127.0.0.1:1"]).await;
+    let known: Vec<_> = api.authorizations().into_iter().collect();
+    assert_eq!(known, ["Bearer secret"]);
 }

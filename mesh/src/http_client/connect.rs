@@ -25,10 +25,15 @@ use tower::Service;
 use crate::config::http::ProxyConfig;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// A peer that is gone without a word is noticed after a minute: 30 s of silence,
+/// then this many probes at this interval. A watch may be silent for long.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+const PROBE_INTERVAL: Duration = Duration::from_secs(10);
+const PROBES: u32 = 3;
 
 /// Opens the connections of a client.
 #[derive(Clone, Debug)]
-pub(super) struct Connect {
+pub(crate) struct Connect {
     http: HttpConnector,
     proxies: Option<Arc<Proxies>>,
 }
@@ -41,7 +46,7 @@ struct Proxies {
 
 pin_project! {
     /// A connection, which remembers whether a proxy reads its requests.
-    pub(super) struct Stream {
+    pub(crate) struct Stream {
         #[pin]
         io: TokioIo<TcpStream>,
         proxied: bool,
@@ -53,11 +58,14 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 // === impl Connect ===
 
 impl Connect {
-    pub(super) fn new(config: &ProxyConfig) -> Self {
+    pub(crate) fn new(config: &ProxyConfig) -> Self {
         let mut http = HttpConnector::new();
         http.enforce_http(false);
         http.set_nodelay(true);
         http.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        http.set_keepalive(Some(KEEPALIVE));
+        http.set_keepalive_interval(Some(PROBE_INTERVAL));
+        http.set_keepalive_retries(Some(PROBES));
         let matcher = match &config.url {
             Some(url) => Some(
                 Matcher::builder()

@@ -1,28 +1,19 @@
-//! kube's client over ours.
+//! A client that sends through ours.
 
-use std::time::Duration;
-
-use bytes::Bytes;
-use futures::stream;
 use http::{HeaderValue, Request, Response, Uri, header::USER_AGENT};
-use http_body::Frame;
-use http_body_util::{BodyExt, StreamBody};
-use hyper::body::Incoming;
+use http_body_util::BodyExt;
 use kube::{
     Client,
     client::{Body, retry::RetryPolicy},
 };
-use tokio::time::timeout;
 use tower::{ServiceBuilder, retry::RetryLayer, service_fn};
 use url::Url;
 
-use super::{AGENT, IDLE_TIMEOUT};
+use super::{
+    AGENT,
+    bounded::{self, Error, bounded},
+};
 use crate::http_client::HttpClient;
-
-/// As long as an API server lets a request run that is no watch.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
-
-type Error = Box<dyn std::error::Error + Send + Sync>;
 
 /// A client of the API server at `base`.
 pub(super) fn client(http: HttpClient, base: Url) -> Client {
@@ -37,32 +28,19 @@ async fn send(
     http: HttpClient,
     base: Url,
     request: Request<Body>,
-) -> Result<Response<impl http_body::Body<Data = Bytes, Error = Error>>, Error> {
+) -> Result<Response<bounded::Body>, Error> {
     let (mut parts, body) = request.into_parts();
     parts.uri = absolute(&base, &parts.uri)?;
     let agent = HeaderValue::from_static(AGENT);
     parts.headers.insert(USER_AGENT, agent);
     let body = body.collect().await?.to_bytes();
-    let request = Request::from_parts(parts, body);
-    let response = timeout(HEAD_TIMEOUT, http.request(request)).await??;
-    Ok(response.map(bounded))
+    bounded(http.request(Request::from_parts(parts, body))).await
 }
 
 /// The path of a resource behind the API server's own.
 fn absolute(base: &Url, resource: &Uri) -> Result<Uri, Error> {
     let base = base.as_str().trim_end_matches('/');
     Ok(format!("{base}{resource}").parse()?)
-}
-
-/// A body that fails once nothing has come for too long.
-fn bounded(body: Incoming) -> impl http_body::Body<Data = Bytes, Error = Error> {
-    let next = async |mut body: Incoming| -> Result<Option<(Frame<Bytes>, Incoming)>, Error> {
-        match timeout(IDLE_TIMEOUT, body.frame()).await? {
-            Some(frame) => Ok(Some((frame?, body))),
-            None => Ok(None),
-        }
-    };
-    StreamBody::new(stream::try_unfold(body, next))
 }
 
 #[cfg(test)]
@@ -124,6 +102,17 @@ mod tests {
         std::fs::write(&file, "new").unwrap();
         let listed = namespaces.list(&Default::default()).await.unwrap();
         assert_eq!(listed.items[0].metadata.name.as_deref(), Some("n"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_server_is_given_up() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let http = HttpClient::new(&HttpClientConfig::default()).unwrap();
+        let client = client(http, base.parse().unwrap());
+        let namespaces = Api::<Namespace>::all(client);
+        let silent = namespaces.list(&Default::default()).await.unwrap_err();
+        assert!(matches!(silent, kube::Error::Service(_)), "{silent}");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use mesh::{
     batch::{Facts, Origin},
-    export::parse_timeout,
+    export::{Progress, parse_timeout},
     labels::Labels,
     otlp::split_resource_metrics,
 };
@@ -22,11 +22,12 @@ use tokio::{
 };
 use tonic::{Code, Request, Response, Status, metadata::MetadataMap};
 
-use self::{answer::Answer, metrics::Metrics};
+use self::{answer::Answer, metrics::Metrics, spoken::Spoken};
 use crate::remote_write::{Cause, Retry, destination::Destination, pace::jitter, queue::Work};
 
 pub mod answer;
 pub mod metrics;
+pub mod spoken;
 
 /// Takes Exports for the destinations of the configuration.
 #[derive(Debug)]
@@ -115,6 +116,7 @@ impl Ingest {
     ) -> Result<Response<Bytes>, Status> {
         let deadline = started + timeout(request.metadata()).unwrap_or(self.limits.timeout);
         let facts = Facts::read(request.metadata()).map_err(malformed)?;
+        let mut spoken = Spoken::read(&Progress::read(request.metadata()));
         let permit = self.admit(request.get_ref().len())?;
         self.show_room();
         let resources = split_resource_metrics(request.get_ref()).map_err(malformed)?;
@@ -122,6 +124,9 @@ impl Ingest {
         let facts = Arc::new(destinations.complete(facts));
         let mut pending = Vec::with_capacity(destinations.all.len());
         for destination in &destinations.all {
+            if spoken.has(&destination.name) {
+                continue;
+            }
             let translated = destination.translator.translate(&facts, &resources);
             pending.push((destination, translated.map_err(malformed)?, Vec::new()));
         }
@@ -143,19 +148,22 @@ impl Ingest {
                 replies.push((units, outcome));
             }
         }
-        let mut all = Vec::with_capacity(pending.len());
+        let mut all = Vec::with_capacity(pending.len() + 1);
+        all.push(spoken.answer());
         for (destination, translated, replies) in pending {
             let answer = Answer::gather(translated, replies).await;
             if answer.retry.is_none() {
+                spoken.note(&destination.name, &answer);
                 destination
                     .metrics
                     .withheld(&answer.refused, answer.dropped);
             }
             all.push(answer);
         }
+        let units = all.iter().map(|answer| answer.units).max();
+        self.metrics.received(facts.origin, units.unwrap_or(0));
         let answer = Answer::of_all(all);
-        self.metrics.received(facts.origin, answer.units);
-        answer.response()
+        answer.response(&spoken)
     }
 
     /// Takes room for an Export of this many bytes.

@@ -18,7 +18,7 @@ use integration::{
 use mesh::{
     batch::{Batch, Facts, Ha},
     clock::Clock,
-    export::{Export, ExportError},
+    export::{Export, ExportError, Progress},
     outbox::{Outbox, OutboxArgs, Workers},
     verdict::Verdict,
 };
@@ -75,6 +75,7 @@ impl Backend {
             let lost = ExportError::Unknown {
                 code: Code::Unavailable,
                 message: "connection reset".to_owned(),
+                progress: Progress::default(),
             };
             return async { Err(lost) }.boxed();
         }

@@ -10,7 +10,10 @@ use bytes::Bytes;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceResponse;
 use prost::Message;
 use tokio::time::Instant;
-use tonic::{Code, Status, metadata::MetadataMap};
+use tonic::{
+    Code, Status,
+    metadata::{AsciiMetadataValue, MetadataMap},
+};
 
 use crate::{
     batch::Facts,
@@ -28,7 +31,15 @@ pub struct Export {
     pub samples: u64,
     /// When the exporter has given up on it, whatever became of it.
     pub deadline: Instant,
+    /// What an exporter said of the same bytes before.
+    pub progress: Progress,
 }
+
+/// What an exporter says of an Export some of whose destinations have spoken while
+/// others have not. It means nothing to the sender, who sends it back with the same
+/// bytes, so that those destinations are not written to again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Progress(Option<AsciiMetadataValue>);
 
 /// There is no verdict yet.
 #[derive(Debug, thiserror::Error)]
@@ -54,12 +65,62 @@ pub enum ExportError {
         code: Code,
         /// The words that came with it.
         message: String,
+        /// Who has spoken all the same.
+        progress: Progress,
     },
 }
 
 /// Metadata by which an exporter vouches that nothing of a failed Export is in
 /// flight any more.
 pub const SETTLED_KEY: &str = "promesh-settled";
+
+/// Metadata that carries [`Progress`], both ways.
+const PROGRESS_KEY: &str = "promesh-progress";
+
+// === impl Progress ===
+
+impl Progress {
+    /// What `text`, visible ASCII, says.
+    pub fn new(text: &str) -> Self {
+        Self(text.parse().ok())
+    }
+
+    /// Reads what a request or a failure carries.
+    pub fn read(metadata: &MetadataMap) -> Self {
+        Self(metadata.get(PROGRESS_KEY).cloned())
+    }
+
+    /// Writes it into the metadata of a request or a failure.
+    pub fn write(&self, metadata: &mut MetadataMap) {
+        if let Some(value) = &self.0 {
+            metadata.insert(PROGRESS_KEY, value.clone());
+        }
+    }
+
+    /// Its text; empty where there is none.
+    pub fn as_str(&self) -> &str {
+        self.0.as_ref().and_then(|v| v.to_str().ok()).unwrap_or("")
+    }
+
+    /// This, or `before` where nothing is said here.
+    #[must_use]
+    pub fn or(self, before: Self) -> Self {
+        Self(self.0.or(before.0))
+    }
+}
+
+// === impl ExportError ===
+
+impl ExportError {
+    /// What the exporter said of destinations that have spoken.
+    pub fn progress(&self) -> Progress {
+        match self {
+            Self::Unsent(_) => Progress::default(),
+            Self::Again { status, .. } => Progress::read(status.metadata()),
+            Self::Unknown { progress, .. } => progress.clone(),
+        }
+    }
+}
 
 /// Reads the verdict of an answered Export.
 ///
@@ -99,6 +160,7 @@ pub fn failure(status: Status, samples: u64) -> Result<Verdict, ExportError> {
     Err(ExportError::Unknown {
         code: status.code(),
         message: status.message().to_owned(),
+        progress: Progress::read(status.metadata()),
     })
 }
 

@@ -17,6 +17,7 @@ use tonic::{
     metadata::{MetadataMap, MetadataValue},
 };
 
+use super::spoken::Spoken;
 use crate::{
     remote_write::{Cause, Outcome, Retry},
     translate::sink::Translated,
@@ -129,13 +130,15 @@ impl Answer {
         worst
     }
 
-    /// The gRPC answer.
+    /// The gRPC answer; where the Export has to come again, with who has spoken.
     ///
     /// # Errors
     /// Where the Export has to come again.
-    pub fn response(self) -> Result<Response<Bytes>, Status> {
+    pub fn response(self, spoken: &Spoken) -> Result<Response<Bytes>, Status> {
         if let Some(retry) = self.retry {
-            return Err(retry.status());
+            let mut status = retry.status();
+            spoken.progress().write(status.metadata_mut());
+            return Err(status);
         }
         let rejected = self.verdict.rejected_total();
         let partial_success = (rejected > 0).then(|| ExportMetricsPartialSuccess {
@@ -205,7 +208,7 @@ mod tests {
         answer.come_again(retry(Cause::Unavailable, true, 5));
         answer.come_again(retry(Cause::DeadlineExceeded, false, 1));
         answer.come_again(retry(Cause::Exhausted, true, 2));
-        let status = answer.response().unwrap_err();
+        let status = answer.response(&Spoken::default()).unwrap_err();
         assert_eq!(status.code(), Code::DeadlineExceeded);
         assert!(!status.metadata().contains_key(SETTLED_KEY));
         let after = mesh::export::retry_delay(status.details());
@@ -221,7 +224,9 @@ mod tests {
 
     #[test]
     fn what_was_rejected_is_told_twice() {
-        let response = rejected(Reason::TooOld, 3).response().unwrap();
+        let response = rejected(Reason::TooOld, 3)
+            .response(&Spoken::default())
+            .unwrap();
         assert_eq!(
             Verdict::read(response.metadata()).rejected,
             [(Reason::TooOld, 3)]
@@ -256,6 +261,10 @@ mod tests {
             unwell,
             rejected(Reason::TooOld, 9),
         ];
-        assert!(Answer::of_all(answers).response().is_err());
+        assert!(
+            Answer::of_all(answers)
+                .response(&Spoken::default())
+                .is_err()
+        );
     }
 }

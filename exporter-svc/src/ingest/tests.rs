@@ -152,9 +152,11 @@ pub(crate) async fn ingest(urls: &[&str]) -> Arc<Ingest> {
         cache_bytes: 1 << 20,
     };
     let mut all = Vec::new();
-    for url in urls {
+    for (i, url) in urls.iter().enumerate() {
+        let mut entry = entry(url);
+        entry.name = format!("backend-{i}");
         all.push(
-            Destination::start(&entry(url), &OtlpConfig::default(), &options, &registered)
+            Destination::start(&entry, &OtlpConfig::default(), &options, &registered)
                 .await
                 .unwrap(),
         );
@@ -227,8 +229,19 @@ async fn send_within(
     payload: Bytes,
     timeout: &str,
 ) -> Result<Verdict, ExportError> {
+    send_again(ingest, facts, payload, timeout, &Progress::default()).await
+}
+
+async fn send_again(
+    ingest: &Ingest,
+    facts: &Facts,
+    payload: Bytes,
+    timeout: &str,
+    progress: &Progress,
+) -> Result<Verdict, ExportError> {
     let mut request = Request::new(payload);
     facts.write(request.metadata_mut());
+    progress.write(request.metadata_mut());
     request
         .metadata_mut()
         .insert("grpc-timeout", timeout.parse().unwrap());
@@ -415,13 +428,32 @@ async fn an_export_is_answered_when_all_destinations_have() {
     two.script(Scripted::Answer(503, "", None));
     let ingest = ingest(&[&one.serve().await, &two.serve().await]).await;
     let facts = scrape(None);
-    let answer = send(&ingest, &facts, batch(&[("m", 1)])).await;
-    assert!(
-        matches!(answer, Err(ExportError::Again { .. })),
-        "{answer:?}"
-    );
+    let error = send(&ingest, &facts, batch(&[("m", 1)])).await.unwrap_err();
+    assert!(matches!(error, ExportError::Again { .. }), "{error:?}");
+    // An exporter that died has told nobody who has spoken.
     send(&ingest, &facts, batch(&[("m", 1)])).await.unwrap();
     assert_eq!(one.requests(), two.requests());
+}
+
+#[tokio::test]
+async fn a_destination_that_has_spoken_is_not_written_to_again() {
+    let (one, two) = (Backend::default(), Backend::default());
+    one.script(Scripted::Answer(400, "sample too old", None));
+    two.script(Scripted::Answer(503, "", None));
+    two.script(Scripted::Held);
+    let ingest = ingest(&[&one.serve().await, &two.serve().await]).await;
+    let facts = scrape(None);
+    let error = send(&ingest, &facts, batch(&[("m", 1)])).await.unwrap_err();
+    let progress = error.progress();
+    // One that does not answer in time says the same.
+    let again = send_again(&ingest, &facts, batch(&[("m", 1)]), "2S", &progress).await;
+    let error = again.unwrap_err();
+    assert!(matches!(error, ExportError::Unknown { .. }), "{error:?}");
+    assert_eq!(error.progress(), progress);
+    let again = send_again(&ingest, &facts, batch(&[("m", 1)]), "10S", &progress).await;
+    // The verdict is that of the one that stored less, whenever it spoke.
+    assert_eq!(again.unwrap().rejected, [(Reason::TooOld, 1)]);
+    assert_eq!((one.requests().len(), two.requests().len()), (1, 3));
 }
 
 #[tokio::test]

@@ -40,6 +40,7 @@ pub(super) async fn send(
     let mut request = Request::new(export.payload);
     request.set_timeout(export.deadline.saturating_duration_since(Instant::now()));
     export.facts.write(request.metadata_mut());
+    export.progress.write(request.metadata_mut());
     let path = PathAndQuery::from_static(EXPORT_PATH);
     match grpc.unary(request, path, RawCodec).await {
         Ok(response) => {

@@ -17,7 +17,10 @@ use tonic::{
 use tower::ServiceExt;
 
 use super::*;
-use crate::batch::{Facts, Origin};
+use crate::{
+    batch::{Facts, Origin},
+    export::Progress,
+};
 
 /// A stock OTLP server that counts what it is sent.
 #[derive(Clone, Default)]
@@ -112,6 +115,7 @@ fn export() -> Export {
         payload: Bytes::from(request.encode_to_vec()),
         samples: 2,
         deadline: Instant::now() + Duration::from_secs(10),
+        progress: Progress::default(),
     }
 }
 

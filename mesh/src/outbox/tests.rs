@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use tonic::{Code, Status};
 
 use super::*;
-use crate::{batch::Facts, verdict::Reason};
+use crate::{batch::Facts, export::Progress, verdict::Reason};
 
 const START_MS: i64 = 1_700_000_000_000;
 
@@ -71,6 +71,7 @@ impl Exporter {
             Answer::Lost => Err(ExportError::Unknown {
                 code: Code::Unknown,
                 message: "connection reset".to_owned(),
+                progress: Progress::default(),
             }),
             Answer::Unsent => Err(ExportError::Unsent("no exporter".into())),
             Answer::Silence => std::future::pending().await,
@@ -137,6 +138,35 @@ async fn heads_of_a_lane_travel_together_one_a_target() {
     }
     drained(workers).await;
     assert_eq!(exporter.stored(), ["a1 b1 ", "a2 b2 "]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_exporter_says_of_its_destinations_comes_back_with_the_retry() {
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let service = {
+        let heard = heard.clone();
+        tower::service_fn(move |export: Export| {
+            let mut heard = heard.lock().unwrap();
+            heard.push(export.progress.as_str().to_owned());
+            let answer = match heard.len() {
+                1 => Err(ExportError::Unknown {
+                    code: Code::DeadlineExceeded,
+                    message: "slow".to_owned(),
+                    progress: Progress::new("one"),
+                }),
+                2 => Err(ExportError::Unsent("no exporter".into())),
+                _ => Ok(Verdict::default()),
+            };
+            async { answer }
+        })
+    };
+    let clock = Clock::of_runtime(START_MS);
+    let (outbox, workers) = Outbox::new(&OutboxArgs::default(), clock, service);
+    outbox.push(batch(1, "x")).unwrap();
+    drained(workers).await;
+    // Nor is it forgotten where the next attempt says nothing; and the next batch
+    // has nothing to do with it.
+    assert_eq!(*heard.lock().unwrap(), ["", "one", "one"]);
 }
 
 #[tokio::test(start_paused = true)]

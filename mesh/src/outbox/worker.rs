@@ -10,7 +10,7 @@ use tracing::{debug, warn};
 use super::lanes::{Lanes, Taken};
 use crate::{
     backoff::Backoff,
-    export::{Export, ExportError},
+    export::{Export, ExportError, Progress},
     verdict::Verdict,
 };
 
@@ -53,30 +53,41 @@ where
     /// Sends the same bytes until there is a verdict or they have grown too old.
     async fn deliver(&mut self, mut taken: Taken) {
         let mut backoff = Backoff::new();
+        let mut progress = Progress::default();
         while self.lanes.keep_young(&mut taken) {
             let deadline = Instant::now() + self.span;
-            match self.attempt(&taken, deadline).await {
+            match self.attempt(&taken, deadline, &progress).await {
                 Ok(verdict) => {
                     self.span = self.base;
                     return self.lanes.settle(taken, &verdict);
                 }
-                Err(error) => self.wait(error, deadline, backoff.delay()).await,
+                Err(error) => {
+                    progress = error.progress().or(progress);
+                    self.wait(error, deadline, backoff.delay()).await;
+                }
             }
         }
     }
 
-    async fn attempt(&mut self, taken: &Taken, deadline: Instant) -> Result<Verdict, ExportError> {
+    async fn attempt(
+        &mut self,
+        taken: &Taken,
+        deadline: Instant,
+        progress: &Progress,
+    ) -> Result<Verdict, ExportError> {
         let export = Export {
             facts: taken.first().facts.clone(),
             payload: taken.payload(),
             samples: taken.samples(),
             deadline,
+            progress: progress.clone(),
         };
         match timeout_at(deadline, self.exports.clone().oneshot(export)).await {
             Ok(outcome) => outcome,
             Err(_) => Err(ExportError::Unknown {
                 code: Code::DeadlineExceeded,
                 message: "no answer before the deadline".to_owned(),
+                progress: Progress::default(),
             }),
         }
     }

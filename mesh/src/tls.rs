@@ -1,6 +1,8 @@
 //! TLS as `tls_config` describes it.
 
 mod no_verification;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use std::{
     path::{Path, PathBuf},

@@ -240,34 +240,9 @@ async fn a_proxy_reads_absolute_requests() {
 
 #[tokio::test]
 async fn a_servers_certificate_is_verified() {
-    let issued = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-    let certificate = issued.cert.der().clone();
-    let key =
-        rustls_pki_types::PrivateKeyDer::try_from(issued.signing_key.serialize_der()).unwrap();
-    let server = rustls::ServerConfig::builder_with_provider(tls::provider())
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate], key)
-        .unwrap();
-    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(server));
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    tokio::spawn(async move {
-        loop {
-            let (stream, _) = listener.accept().await.unwrap();
-            if let Ok(stream) = acceptor.accept(stream).await {
-                let service = hyper::service::service_fn(|_| async {
-                    Ok::<_, std::convert::Infallible>(Response::new("secure".to_owned()))
-                });
-                let io = hyper_util::rt::TokioIo::new(stream);
-                let _ = hyper::server::conn::http1::Builder::new()
-                    .serve_connection(io, service)
-                    .await;
-            }
-        }
-    });
-    let pem = Some(PemSource::Inline(Secret::new(issued.cert.pem())));
+    let answer = |_| Response::new("secure".to_owned());
+    let (port, certificate) = tls::testing::serve(answer).await;
+    let pem = Some(PemSource::Inline(Secret::new(certificate)));
     let with = |tls: TlsConfig| HttpClientConfig {
         tls,
         ..Default::default()

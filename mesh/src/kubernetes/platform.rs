@@ -45,3 +45,69 @@ pub(super) fn client(mut config: Config) -> kube::Result<Client> {
         }));
     Ok(Client::new(service, config.default_namespace))
 }
+
+#[cfg(test)]
+mod tests {
+    use base64::{Engine, prelude::BASE64_STANDARD};
+    use http::{Response, StatusCode, header::AUTHORIZATION};
+    use k8s_openapi::api::core::v1::Namespace;
+    use kube::Api;
+    use serde_json::json;
+
+    use crate::{kubernetes::ApiServer, tls};
+
+    #[tokio::test]
+    async fn a_kubeconfig_says_whom_to_trust_and_who_one_is() {
+        let (port, certificate) = tls::testing::serve(|request| {
+            let known = request.headers()[AUTHORIZATION] == "Bearer secret";
+            let list = json!({"metadata": {}, "items": [{"metadata": {"name": "n"}}]});
+            let mut response = Response::new(list.to_string());
+            if !known {
+                *response.status_mut() = StatusCode::UNAUTHORIZED;
+            }
+            response
+        })
+        .await;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("kubeconfig");
+        let client = async |authority: &str| {
+            let kubeconfig = json!({
+                "current-context": "c",
+                "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+                "users": [{"name": "u", "user": {"token": "secret"}}],
+                "clusters": [{"name": "c", "cluster": {
+                    "server": format!("https://localhost:{port}"),
+                    "certificate-authority-data": BASE64_STANDARD.encode(authority),
+                }}],
+            });
+            std::fs::write(&path, kubeconfig.to_string()).unwrap();
+            ApiServer::Kubeconfig(path.clone()).client().await.unwrap()
+        };
+        let list = async |authority| {
+            let namespaces = Api::<Namespace>::all(client(authority).await);
+            namespaces.list(&Default::default()).await
+        };
+        let listed = list(&certificate).await.unwrap();
+        assert_eq!(listed.items[0].metadata.name.as_deref(), Some("n"));
+        let other = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        let refused = list(&other.cert.pem()).await.unwrap_err();
+        assert!(
+            format!("{refused:?}").contains("InvalidCertificate"),
+            "{refused:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_kubeconfig_that_cannot_be_used_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("kubeconfig");
+        let error = async || {
+            let client = ApiServer::Kubeconfig(path.clone()).client().await;
+            client.err().unwrap().to_string()
+        };
+        let start = format!("{}: ", path.display());
+        assert!(error().await.starts_with(&start), "{}", error().await);
+        std::fs::write(&path, "clusters: oops").unwrap();
+        assert!(error().await.starts_with(&start), "{}", error().await);
+    }
+}

@@ -52,8 +52,7 @@ const MESSAGE_CHARS: usize = 1024;
 const PHRASES: &[(&str, Reason)] = &[
     ("too many ha clusters", Reason::HaClusterLimit),
     ("series limit", Reason::SeriesLimit),
-    ("per_user_series_limit", Reason::SeriesLimit),
-    ("per_labelset_series_limit", Reason::SeriesLimit),
+    ("series_limit", Reason::SeriesLimit),
     ("out of order", Reason::OutOfOrder),
     ("out-of-order", Reason::OutOfOrder),
     (

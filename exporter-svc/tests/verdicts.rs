@@ -1,0 +1,324 @@
+//! Every answer that AMP gives, from the status code to what a stock OTLP client is
+//! told and what is counted.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant, SystemTime},
+};
+
+use axum::{
+    Router,
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+    routing::post,
+};
+use clap::Parser;
+use exporter_svc::{Addresses, Args, bind};
+use mesh::{export::retry_delay, shutdown, verdict::Verdict};
+use opentelemetry_proto::tonic::{
+    collector::metrics::v1::{
+        ExportMetricsServiceRequest, ExportMetricsServiceResponse,
+        metrics_service_client::MetricsServiceClient,
+    },
+    metrics::v1::{Gauge, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, metric::Data},
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tonic::{Code, Status, transport::Channel};
+
+/// Status, body and `Retry-After` of the next answers; 200 once they are given.
+type Script = Arc<Mutex<VecDeque<(u16, String, Option<String>)>>>;
+
+/// An exporter before a backend that answers as scripted.
+struct Exporter {
+    script: Script,
+    client: MetricsServiceClient<Channel>,
+    addresses: Addresses,
+    _trigger: shutdown::Trigger,
+    _directory: tempfile::TempDir,
+}
+
+impl Exporter {
+    async fn start() -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let script = Script::default();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/write", listener.local_addr().unwrap());
+        let routes = Router::new()
+            .route("/write", post(answer))
+            .with_state(Arc::clone(&script));
+        tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("prometheus.yml");
+        let config = format!(
+            "remote_write:\n- url: {url}\n  name: amp\n  metadata_config: {{send: false}}\n"
+        );
+        std::fs::write(&file, config).unwrap();
+        let args = Args::parse_from([
+            "exporter",
+            &format!("--config.file={}", file.display()),
+            "--grpc.listen-address=127.0.0.1:0",
+            "--web.listen-address=127.0.0.1:0",
+        ]);
+        let bound = bind(args).await.unwrap();
+        let addresses = bound.addresses;
+        let (trigger, shutdown) = shutdown::channel();
+        tokio::spawn(bound.run(shutdown));
+        let client = MetricsServiceClient::connect(format!("http://{}", addresses.grpc));
+        Self {
+            script,
+            client: client.await.unwrap(),
+            addresses,
+            _trigger: trigger,
+            _directory: directory,
+        }
+    }
+
+    fn answers(&self, status: u16, body: &str, retry_after: Option<&str>) {
+        let answer = (status, body.to_owned(), retry_after.map(str::to_owned));
+        self.script.lock().unwrap().push_back(answer);
+    }
+
+    /// Exports one sample of each of three series.
+    async fn export(&mut self) -> Result<(Verdict, ExportMetricsServiceResponse), Status> {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let metric = |name: &str| Metric {
+            name: name.to_owned(),
+            data: Some(Data::Gauge(Gauge {
+                data_points: vec![NumberDataPoint {
+                    time_unix_nano: now.as_ref().unwrap().as_nanos() as u64,
+                    ..Default::default()
+                }],
+            })),
+            ..Default::default()
+        };
+        let request = ExportMetricsServiceRequest {
+            resource_metrics: vec![ResourceMetrics {
+                scope_metrics: vec![ScopeMetrics {
+                    metrics: ["a", "b", "c"].map(metric).into(),
+                    ..Default::default()
+                }],
+                ..Default::default()
+            }],
+        };
+        let response = self.client.export(request).await?;
+        Ok((Verdict::read(response.metadata()), response.into_inner()))
+    }
+
+    /// The value of a sample on /metrics; 0 where it is not there.
+    async fn metric(&self, sample: &str) -> u64 {
+        let mut stream = tokio::net::TcpStream::connect(self.addresses.web)
+            .await
+            .unwrap();
+        let request = "GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.unwrap();
+        let value = text.lines().find_map(|line| line.strip_prefix(sample));
+        value.map_or(0, |value| value.trim().parse().unwrap())
+    }
+}
+
+async fn answer(State(script): State<Script>) -> Response {
+    let next = script.lock().unwrap().pop_front();
+    let Some((status, body, retry_after)) = next else {
+        return StatusCode::OK.into_response();
+    };
+    let mut response = (StatusCode::from_u16(status).unwrap(), body).into_response();
+    if let Some(after) = retry_after {
+        let headers = response.headers_mut();
+        headers.insert("retry-after", after.parse().unwrap());
+    }
+    response
+}
+
+/// What AMP refuses, in the words of its documentation and of Cortex, by reason.
+const REFUSALS: &[(u16, &str, &str)] = &[
+    (
+        400,
+        "per-user series limit of 10 exceeded, please contact administrator",
+        "series_limit",
+    ),
+    (
+        429,
+        "per-user series limit of 10 exceeded, please contact administrator",
+        "series_limit",
+    ),
+    (
+        400,
+        "per-labelset series limit of 10 exceeded",
+        "series_limit",
+    ),
+    (
+        400,
+        "per-metric series limit of 10 exceeded",
+        "series_limit",
+    ),
+    (400, "per_labelset_series_limit", "series_limit"),
+    (400, "per_metric_series_limit", "series_limit"),
+    (
+        400,
+        "per_user_native_histogram_series_limit",
+        "series_limit",
+    ),
+    (
+        400,
+        "user=x: err: out of order sample. timestamp=2026-01-01T00:00:00Z",
+        "out_of_order",
+    ),
+    (400, "sample-out-of-order", "out_of_order"),
+    (
+        400,
+        "err: duplicate sample for timestamp",
+        "new_value_for_timestamp",
+    ),
+    (400, "new-value-for-timestamp", "new_value_for_timestamp"),
+    (400, "timestamp too old: 2026-01-01T00:00:00Z", "too_old"),
+    (400, "sample-too-old", "too_old"),
+    (400, "greater_than_max_sample_age", "too_old"),
+    (400, "err: out of bounds", "too_old"),
+    (
+        400,
+        "timestamp too new: 2036-01-01T00:00:00Z",
+        "too_far_in_future",
+    ),
+    (
+        400,
+        "series has too many labels (actual: 151, limit: 150)",
+        "label_limit",
+    ),
+    (400, "max_label_names_per_series", "label_limit"),
+    (400, "label value too long for metric", "label_limit"),
+    (400, "label_value_too_long", "label_limit"),
+    (400, "sample missing metric name", "invalid_name"),
+    (400, "metric_name_invalid", "invalid_name"),
+    (400, "sample invalid label", "invalid_label"),
+    (400, "label_invalid", "invalid_label"),
+    (400, "duplicate label name", "duplicate_label"),
+    (400, "duplicate_label_names", "duplicate_label"),
+    (400, "native_histogram_invalid_schema", "invalid_histogram"),
+    (
+        400,
+        "native_histogram_buckets_exceeded",
+        "invalid_histogram",
+    ),
+    (400, "too many HA clusters (limit: 500)", "ha_cluster_limit"),
+    (413, "too large", "too_large"),
+    (400, "phase of the moon", "refused"),
+];
+
+/// What has to come again, and as what.
+const AGAIN: &[(u16, &str, Code)] = &[
+    (
+        429,
+        "ingestion rate limit (100) exceeded while adding 3 samples",
+        Code::ResourceExhausted,
+    ),
+    (429, "Rate exceeded", Code::ResourceExhausted),
+    (429, "rate_limited", Code::ResourceExhausted),
+    (
+        403,
+        "The security token included in the request is expired",
+        Code::Unavailable,
+    ),
+    (408, "", Code::Unavailable),
+    (500, "", Code::Unavailable),
+    (502, "", Code::Unavailable),
+    (503, "", Code::Unavailable),
+    (504, "", Code::Unavailable),
+];
+
+#[tokio::test]
+async fn refusals_are_told_and_counted_by_reason_and_block_nothing() {
+    for (status, body, reason) in REFUSALS {
+        let mut exporter = Exporter::start().await;
+        exporter.answers(*status, body, None);
+        let (verdict, response) = exporter.export().await.unwrap();
+        let rejected: Vec<_> = verdict
+            .rejected
+            .iter()
+            .map(|(r, n)| (r.as_str(), *n))
+            .collect();
+        assert_eq!(rejected, [(*reason, 3)], "{body}");
+        let partial = response.partial_success.unwrap();
+        assert_eq!(partial.rejected_data_points, 3, "{body}");
+        assert!(
+            partial.error_message.contains(body),
+            "{}",
+            partial.error_message
+        );
+        let sample = format!(
+            "promesh_exporter_samples_total{{destination=\"amp\",outcome=\"rejected\",\
+             reason=\"{reason}\"}}"
+        );
+        assert_eq!(exporter.metric(&sample).await, 3, "{body}");
+        // The next is posted at once.
+        let started = Instant::now();
+        let (verdict, _) = exporter.export().await.unwrap();
+        assert_eq!(verdict, Verdict::default(), "{body}");
+        assert!(started.elapsed() < Duration::from_secs(9), "{body}");
+    }
+}
+
+/// However long a workspace has as many series as it may have: whoever waits behind
+/// a new one is not kept waiting.
+#[tokio::test]
+async fn a_series_limit_that_stays_holds_nobody() {
+    let mut exporter = Exporter::start().await;
+    let started = Instant::now();
+    for _ in 0..20 {
+        exporter.answers(429, "per-user series limit of 10 exceeded", None);
+        let (verdict, _) = exporter.export().await.unwrap();
+        assert_eq!(verdict.rejected_total(), 3);
+    }
+    // An hour of scrapes of a minute would fit two minutes.
+    assert!(started.elapsed() < Duration::from_secs(40));
+}
+
+#[tokio::test]
+async fn what_has_to_come_again_says_when() {
+    for (status, body, code) in AGAIN {
+        let mut exporter = Exporter::start().await;
+        exporter.answers(*status, body, None);
+        let status = exporter.export().await.unwrap_err();
+        assert_eq!(status.code(), *code, "{body}");
+        assert!(status.message().contains(body), "{}", status.message());
+        // The first back-off: 30 ms and some jitter.
+        let after = retry_delay(status.details()).unwrap();
+        assert!((30..1000).contains(&after.as_millis()), "{after:?}");
+        let sample =
+            "promesh_exporter_samples_total{destination=\"amp\",outcome=\"returned\",reason=\"\"}";
+        assert_eq!(exporter.metric(sample).await, 3, "{body}");
+        // Nothing of it is lost: it is taken when it comes again.
+        assert!(exporter.export().await.is_ok());
+    }
+}
+
+#[tokio::test]
+async fn retry_after_is_passed_on_in_seconds_and_as_a_date() {
+    let date = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(60));
+    for (value, range) in [("60", 60..=70), (date.as_str(), 50..=70)] {
+        for status in [429, 503] {
+            let mut exporter = Exporter::start().await;
+            exporter.answers(status, "later", Some(value));
+            let error = exporter.export().await.unwrap_err();
+            let after = retry_delay(error.details()).unwrap().as_secs();
+            assert!(range.contains(&after), "{status} {value}: {after}");
+            // It holds for the whole process: the next is not even posted.
+            let error = exporter.export().await.unwrap_err();
+            assert!(error.message().contains("backing off"), "{error:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_copy_of_another_replica_is_a_success() {
+    let mut exporter = Exporter::start().await;
+    exporter.answers(202, "replicas did not match", None);
+    let (verdict, response) = exporter.export().await.unwrap();
+    assert_eq!((verdict.deduplicated, response.partial_success), (3, None));
+    let sample =
+        "promesh_exporter_samples_total{destination=\"amp\",outcome=\"deduplicated\",reason=\"\"}";
+    assert_eq!(exporter.metric(sample).await, 3);
+}

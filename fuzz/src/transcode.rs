@@ -93,5 +93,6 @@ fn check(series: &TimeSeries) {
     assert!(series.samples.len() + series.histograms.len() <= 1);
     let names: Vec<_> = series.labels.iter().map(|label| &label.name).collect();
     assert!(names.is_sorted(), "labels out of order: {names:?}");
-    assert!(series.labels.iter().all(|label| !label.value.is_empty()));
+    let empty = series.labels.iter().find(|label| label.value.is_empty());
+    assert_eq!(empty, None, "a label without a value");
 }

@@ -26,6 +26,9 @@ pub enum WireError {
         /// What was found.
         wire_type: u8,
     },
+    /// A field without which the message means nothing is not there.
+    #[error("field {0} is missing or empty")]
+    Missing(u32),
     /// A field with a wire type other than its own.
     #[error("field {number} is not {expected}")]
     Mismatch {

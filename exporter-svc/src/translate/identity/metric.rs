@@ -83,7 +83,11 @@ impl<'a> Metric<'a> {
                 _ => {}
             }
         }
-        Ok(metric)
+        // No receiver sends it, and no backend takes a series without a name.
+        match metric.name.is_empty() {
+            true => Err(WireError::Missing(1)),
+            false => Ok(metric),
+        }
     }
 
     fn set_data(&mut self, kind: Data, data: &'a [u8]) {

@@ -10,7 +10,7 @@ mod oauth2;
 mod redirect;
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -74,6 +74,7 @@ pub enum HttpClientError {
 struct Shared {
     config: HttpClientConfig,
     authenticator: Option<Authenticator>,
+    unix_socket: Option<Arc<Path>>,
     current: ArcSwap<Current>,
 }
 
@@ -92,11 +93,28 @@ impl HttpClient {
     /// # Errors
     /// Where a certificate or key cannot be used.
     pub fn new(config: &HttpClientConfig) -> Result<Self, HttpClientError> {
+        Self::connecting_to(config, None)
+    }
+
+    /// A client with the same settings whose connections all go to a Unix socket;
+    /// what is asked for stays in the requests.
+    ///
+    /// # Errors
+    /// Where a certificate or key cannot be used.
+    pub fn over_unix_socket(&self, path: &Path) -> Result<Self, HttpClientError> {
+        Self::connecting_to(&self.shared.config, Some(path.into()))
+    }
+
+    fn connecting_to(
+        config: &HttpClientConfig,
+        unix_socket: Option<Arc<Path>>,
+    ) -> Result<Self, HttpClientError> {
         let authenticator = config.auth.as_ref().map(Authenticator::new).transpose()?;
-        let current = Current::new(config)?;
+        let current = Current::new(config, unix_socket.clone())?;
         let shared = Shared {
             config: config.clone(),
             authenticator,
+            unix_socket,
             current: ArcSwap::from_pointee(current),
         };
         Ok(Self {
@@ -162,7 +180,7 @@ impl Shared {
         if current.versions == versions(&self.config) {
             return Ok(current.client.clone());
         }
-        let fresh = Current::new(&self.config)?;
+        let fresh = Current::new(&self.config, self.unix_socket.clone())?;
         let client = fresh.client.clone();
         self.current.store(Arc::new(fresh));
         Ok(client)
@@ -172,7 +190,10 @@ impl Shared {
 // === impl Current ===
 
 impl Current {
-    fn new(config: &HttpClientConfig) -> Result<Self, HttpClientError> {
+    fn new(
+        config: &HttpClientConfig,
+        unix_socket: Option<Arc<Path>>,
+    ) -> Result<Self, HttpClientError> {
         let versions = versions(config);
         let builder = HttpsConnectorBuilder::new()
             .with_tls_config(tls::client_config(&config.tls)?)
@@ -183,7 +204,7 @@ impl Current {
             Some(name) => builder.with_server_name_resolver(FixedServerNameResolver::new(name)),
             None => builder,
         };
-        let connect = Connect::new(&config.proxy);
+        let connect = Connect::new(&config.proxy, unix_socket);
         let connector = if config.enable_http2 {
             builder
                 .enable_http1()

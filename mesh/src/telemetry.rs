@@ -2,7 +2,16 @@
 
 use std::io::IsTerminal;
 
-use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::{
+    EnvFilter,
+    fmt::{
+        self,
+        format::Writer,
+        time::{FormatTime, SystemTime},
+    },
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
+};
 
 /// kube tells every failed attempt again, which whoever watches tells once.
 const QUIET: &str = "kube_runtime=error,kube_client=error";
@@ -42,6 +51,14 @@ pub enum LogFormat {
 pub struct LogError {
     level: String,
     source: tracing_subscriber::filter::ParseError,
+}
+
+/// The time now as log lines have it: RFC 3339, in UTC.
+pub fn timestamp() -> String {
+    let mut text = String::new();
+    // Writing to a string does not fail.
+    let _ = SystemTime.format_time(&mut Writer::new(&mut text));
+    text
 }
 
 // === impl LogArgs ===

@@ -13,6 +13,7 @@ pub(crate) mod append;
 pub(crate) mod cache;
 mod client;
 mod failure;
+mod failure_log;
 mod family;
 pub(crate) mod histogram;
 mod interner;
@@ -37,8 +38,9 @@ pub use self::{
     append::{AppendError, Appended, Counts, SampleView, Scrape},
     cache::Cache,
     failure::{Reason, ScrapeError},
+    failure_log::FailureLogError,
     histogram::HistogramError,
-    job::Shared,
+    job::{Shared, Unprepared},
     labels::LabelsError,
     limits::{LabelLimits, LimitError, max_schema},
     manager::{JobError, Manager, Prepared},

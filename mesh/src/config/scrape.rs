@@ -1,6 +1,6 @@
 //! `scrape_configs`.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use super::{
     Params,
@@ -97,6 +97,8 @@ pub struct ScrapeConfig {
     pub metric_name_escaping_scheme: EscapingScheme,
     /// Write the three more report series.
     pub extra_scrape_metrics: bool,
+    /// File that failed scrapes are appended to.
+    pub scrape_failure_log_file: Option<PathBuf>,
     /// How targets are reached.
     pub http: HttpClientConfig,
     /// Rules over targets.

@@ -126,3 +126,23 @@ fn what_promesh_does_not_have_is_carried_by_name() {
     let unsupported = DiscoveryConfig::Unsupported("consul_sd_configs".to_owned());
     assert_eq!(config.scrape_configs[0].discovery, [unsupported]);
 }
+
+#[test]
+fn a_log_of_failures_is_inherited_and_relative_to_its_file() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("jobs")).unwrap();
+    let more = "scrape_configs:\n- job_name: c\n- {job_name: d, scrape_failure_log_file: d.log}\n";
+    std::fs::write(folder.path().join("jobs/more.yml"), more).unwrap();
+    let text = "global: {scrape_failure_log_file: all.log}\n\
+        scrape_config_files: [jobs/*.yml]\n\
+        scrape_configs:\n- job_name: a\n- {job_name: b, scrape_failure_log_file: /b.log}\n";
+    let path = folder.path().join("p.yml");
+    let config = Config::parse(text, &path, &|_| None).unwrap();
+    let logs = config.scrape_configs.iter();
+    let logs: Vec<_> = logs
+        .map(|c| c.scrape_failure_log_file.clone().unwrap())
+        .collect();
+    let in_folder = |name: &str| folder.path().join(name);
+    let expected = ["all.log", "/b.log", "all.log", "jobs/d.log"];
+    assert_eq!(logs, expected.map(in_folder));
+}

@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    path::Path,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -19,7 +20,11 @@ use hyper_util::{
     rt::TokioIo,
 };
 use pin_project_lite::pin_project;
-use tokio::net::TcpStream;
+use tokio::{
+    net::{TcpStream, UnixStream},
+    time::timeout,
+};
+use tokio_util::either::Either;
 use tower::Service;
 
 use crate::config::http::ProxyConfig;
@@ -35,6 +40,8 @@ const PROBES: u32 = 3;
 #[derive(Clone, Debug)]
 pub(crate) struct Connect {
     http: HttpConnector,
+    /// Where all connections go, whatever is asked for.
+    unix_socket: Option<Arc<Path>>,
     proxies: Option<Arc<Proxies>>,
 }
 
@@ -48,7 +55,7 @@ pin_project! {
     /// A connection, which remembers whether a proxy reads its requests.
     pub(crate) struct Stream {
         #[pin]
-        io: TokioIo<TcpStream>,
+        io: TokioIo<Either<TcpStream, UnixStream>>,
         proxied: bool,
     }
 }
@@ -58,7 +65,7 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 // === impl Connect ===
 
 impl Connect {
-    pub(crate) fn new(config: &ProxyConfig) -> Self {
+    pub(crate) fn new(config: &ProxyConfig, unix_socket: Option<Arc<Path>>) -> Self {
         let mut http = HttpConnector::new();
         http.enforce_http(false);
         http.set_nodelay(true);
@@ -82,6 +89,7 @@ impl Connect {
         });
         Self {
             http,
+            unix_socket,
             proxies: proxies.map(Arc::new),
         }
     }
@@ -97,6 +105,10 @@ impl Service<Uri> for Connect {
     }
 
     fn call(&mut self, target: Uri) -> Self::Future {
+        if let Some(path) = self.unix_socket.clone() {
+            let connecting = timeout(CONNECT_TIMEOUT, UnixStream::connect(path));
+            return async move { Ok(Stream::unix(connecting.await??)) }.boxed();
+        }
         let through = self
             .proxies
             .as_ref()
@@ -140,13 +152,19 @@ fn connect_header(config: &ProxyConfig) -> HeaderMap {
 
 impl Stream {
     fn new(io: TokioIo<TcpStream>, proxied: bool) -> Self {
+        let io = TokioIo::new(Either::Left(io.into_inner()));
         Self { io, proxied }
+    }
+
+    fn unix(stream: UnixStream) -> Self {
+        let io = TokioIo::new(Either::Right(stream));
+        Self { io, proxied: false }
     }
 }
 
 impl Connection for Stream {
     fn connected(&self) -> Connected {
-        self.io.connected().proxy(self.proxied)
+        Connected::new().proxy(self.proxied)
     }
 }
 

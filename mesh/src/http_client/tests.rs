@@ -11,6 +11,8 @@ use crate::config::{
     http::{Auth, OAuth2Config, PemSource, ProxyConfig, TlsConfig},
 };
 
+mod secure;
+
 /// What a server was asked.
 #[derive(Clone, Default)]
 struct Seen(Arc<Mutex<Vec<(Method, String, http::HeaderMap)>>>);
@@ -239,49 +241,26 @@ async fn a_proxy_reads_absolute_requests() {
 }
 
 #[tokio::test]
-async fn a_servers_certificate_is_verified() {
-    let answer = |_| Response::new("secure".to_owned());
-    let (port, certificate) = tls::testing::serve(answer).await;
-    let pem = Some(PemSource::Inline(Secret::new(certificate)));
-    let with = |tls: TlsConfig| HttpClientConfig {
-        tls,
+async fn headers_come_from_values_and_from_files_as_they_are() {
+    let (url, seen) = server().await;
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(b"first\n").unwrap();
+    let values = vec![inline("a"), SecretSource::File(file.path().to_owned())];
+    let config = HttpClientConfig {
+        http_headers: [("X-Scope".to_owned(), values)].into(),
         ..Default::default()
     };
-    let trusting = with(TlsConfig {
-        ca: pem.clone(),
-        ..Default::default()
-    });
-    assert_eq!(
-        get(&trusting, &format!("https://localhost:{port}/"))
-            .await
-            .unwrap(),
-        "secure"
-    );
-    let by_name = with(TlsConfig {
-        ca: pem,
-        server_name: Some("localhost".to_owned()),
-        ..Default::default()
-    });
-    assert_eq!(
-        get(&by_name, &format!("https://127.0.0.1:{port}/"))
-            .await
-            .unwrap(),
-        "secure"
-    );
-    let careless = with(TlsConfig {
-        insecure_skip_verify: true,
-        ..Default::default()
-    });
-    assert_eq!(
-        get(&careless, &format!("https://127.0.0.1:{port}/"))
-            .await
-            .unwrap(),
-        "secure"
-    );
-    let error = get(
-        &HttpClientConfig::default(),
-        &format!("https://localhost:{port}/"),
-    )
-    .await;
-    assert!(error.unwrap_err().to_string().contains("certificate"));
+    let client = HttpClient::new(&config).unwrap();
+    for expected in [["a", "first"], ["a", "second"]] {
+        let request = Request::get(&url).body(Bytes::new()).unwrap();
+        client.request(request).await.unwrap();
+        let (_, _, headers) = seen.last();
+        let values: Vec<_> = headers.get_all("x-scope").iter().collect();
+        assert_eq!(values, expected);
+        std::fs::write(file.path(), "second").unwrap();
+    }
+    drop(file);
+    let request = Request::get(&url).body(Bytes::new()).unwrap();
+    let error = client.request(request).await.unwrap_err();
+    assert!(matches!(error, HttpClientError::Secret { .. }), "{error}");
 }

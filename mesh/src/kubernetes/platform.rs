@@ -25,10 +25,13 @@ pub(super) fn client(mut config: Config) -> kube::Result<Client> {
     let agent = HeaderValue::from_static(AGENT);
     config.headers.push((USER_AGENT, agent));
     let proxy = config.proxy_url.as_ref().map(ToString::to_string);
-    let connect = Connect::new(&ProxyConfig {
-        url: proxy.and_then(|url| url.parse().ok()),
-        ..ProxyConfig::default()
-    });
+    let connect = Connect::new(
+        &ProxyConfig {
+            url: proxy.and_then(|url| url.parse().ok()),
+            ..ProxyConfig::default()
+        },
+        None,
+    );
     let https = config.rustls_https_connector_with_connector(connect)?;
     let http: legacy::Client<_, Body> = legacy::Client::builder(TokioExecutor::new())
         .pool_idle_timeout(POOL_IDLE_TIMEOUT)

@@ -1,6 +1,6 @@
 //! Asking a target for its metrics.
 
-use std::{fmt, io::Write as _, time::Duration};
+use std::{fmt, io::Write as _, path::Path, time::Duration};
 
 use bytes::Bytes;
 use flate2::write::MultiGzDecoder;
@@ -20,22 +20,33 @@ use tokio::time::{Instant, timeout_at};
 use super::failure::ScrapeError;
 
 mod body;
+mod sockets;
 
 use body::Body;
+pub(crate) use sockets::Sockets;
 
 /// Asks targets.
 pub(crate) trait Ask: fmt::Debug + Send + Sync {
-    /// Gets the metrics at `url`. `expected` is how many bytes it took before.
+    /// Gets the metrics of a target. `expected` is how many bytes it took before.
     ///
     /// # Errors
     /// Where there is no complete answer in time, or not the one hoped for.
     fn get<'a>(
         &'a self,
-        url: &'a str,
+        at: Place<'a>,
         timeout: Duration,
         expected: usize,
         budget: &'a Budget,
     ) -> BoxFuture<'a, Result<Fetched, ScrapeError>>;
+}
+
+/// Where a target is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place<'a> {
+    /// What is asked.
+    pub(crate) url: &'a str,
+    /// The Unix socket that it is asked over, if not TCP.
+    pub(crate) unix_socket: Option<&'a Path>,
 }
 
 /// Asks the targets of a job by HTTP.
@@ -43,6 +54,8 @@ pub(crate) trait Ask: fmt::Debug + Send + Sync {
 pub(crate) struct Requests {
     /// Connections and credentials.
     pub(crate) client: HttpClient,
+    /// The same, for targets behind Unix sockets.
+    pub(crate) sockets: Sockets,
     /// The `Accept` header.
     pub(crate) accept: String,
     /// Whether gzip is asked for.
@@ -79,15 +92,19 @@ const USER_AGENT_VALUE: &str = concat!("promesh/", env!("CARGO_PKG_VERSION"));
 impl Ask for Requests {
     fn get<'a>(
         &'a self,
-        url: &'a str,
+        at: Place<'a>,
         timeout: Duration,
         expected: usize,
         budget: &'a Budget,
     ) -> BoxFuture<'a, Result<Fetched, ScrapeError>> {
         let asked = async move {
-            let request = self.request(url, timeout)?;
+            let request = self.request(at.url, timeout)?;
             let share = budget.take(expected).await;
-            let response = self.client.request(request).await?;
+            let client = match at.unix_socket {
+                Some(path) => self.sockets.client(&self.client, path)?,
+                None => self.client.clone(),
+            };
+            let response = client.request(request).await?;
             self.read(response, expected, share).await
         };
         async move {

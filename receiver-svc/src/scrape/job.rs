@@ -16,8 +16,9 @@ use mesh::{
 use tokio::sync::Semaphore;
 
 use super::{
-    client::{Ask, BodyLimit, Requests},
+    client::{Ask, BodyLimit, Requests, Sockets},
     failure::ScrapeError,
+    failure_log::{FailureLog, FailureLogError},
     metrics::ScrapeMetrics,
     options::Options,
 };
@@ -49,9 +50,22 @@ pub(crate) struct Job {
     pub(crate) options: Options,
     pub(crate) ask: Arc<dyn Ask>,
     client: HttpClient,
+    sockets: Sockets,
+    pub(crate) failure_log: Option<FailureLog>,
     pub(crate) facts: Arc<Facts>,
     /// How many targets the job has where those are too many, and else 0.
     excess_targets: AtomicU64,
+}
+
+/// Why a job cannot be scraped.
+#[derive(Debug, thiserror::Error)]
+pub enum Unprepared {
+    /// Its HTTP client cannot be made.
+    #[error(transparent)]
+    Client(#[from] HttpClientError),
+    /// Its failures cannot be logged.
+    #[error(transparent)]
+    FailureLog(#[from] FailureLogError),
 }
 
 /// Bytes of an encoded scrape that make a request of their own.
@@ -64,17 +78,21 @@ impl Job {
     /// `before` where it has the same HTTP settings.
     ///
     /// # Errors
-    /// Where a certificate or a key cannot be used.
+    /// Where a certificate, a key or the log of failures cannot be used.
     pub(crate) fn new(
         config: ScrapeConfig,
         facts: Arc<Facts>,
         shared: &Shared,
         before: Option<&Self>,
-    ) -> Result<Self, HttpClientError> {
-        let client = match before {
-            Some(before) if before.config.http == config.http => before.client.clone(),
-            _ => HttpClient::new(&config.http)?,
+    ) -> Result<Self, Unprepared> {
+        let (client, sockets) = match before {
+            Some(before) if before.config.http == config.http => {
+                (before.client.clone(), before.sockets.clone())
+            }
+            _ => (HttpClient::new(&config.http)?, Sockets::default()),
         };
+        let failure_log = config.scrape_failure_log_file.as_deref();
+        let failure_log = failure_log.map(FailureLog::open).transpose()?;
         let own = Some(config.body_size_limit).filter(|limit| *limit > 0);
         let limit = match own {
             Some(bytes) if bytes <= shared.max_body_bytes => BodyLimit {
@@ -91,11 +109,14 @@ impl Job {
             options: Options::new(&config, shared.start_timestamps),
             ask: Arc::new(Requests {
                 client: client.clone(),
+                sockets: sockets.clone(),
                 accept: accept_header(&config.scrape_protocols, escaping),
                 compression: config.enable_compression,
                 limit,
             }),
             client,
+            sockets,
+            failure_log,
             config,
             facts,
             excess_targets: AtomicU64::new(0),

@@ -5,12 +5,12 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use mesh::{batch::Facts, config::scrape::ScrapeConfig, http_client::HttpClientError};
+use mesh::{batch::Facts, config::scrape::ScrapeConfig};
 use tokio::sync::watch;
 use tracing::warn;
 
 use super::{
-    job::{Job, Shared},
+    job::{Job, Shared, Unprepared},
     pool::Pool,
     status::Status,
 };
@@ -40,7 +40,7 @@ pub struct Prepared(pub(super) Vec<Arc<Job>>);
 #[error("job {job:?}: {source}")]
 pub struct JobError {
     job: String,
-    source: HttpClientError,
+    source: Unprepared,
 }
 
 // === impl Manager ===

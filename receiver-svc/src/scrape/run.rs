@@ -8,7 +8,7 @@ use tracing::debug;
 use super::{
     append::{Counts, Scrape},
     cache::Cache,
-    client::Fetched,
+    client::{Fetched, Place},
     failure::{Reason, ScrapeError},
     job::{Job, MAX_BATCH_BYTES, Shared},
     report::{self, Report},
@@ -79,9 +79,12 @@ impl Run {
     /// Asks the target. `expected` is how many bytes it sent the last time.
     pub(crate) async fn fetch(&self, expected: usize) -> Result<Fetched, ScrapeError> {
         self.job.check_targets()?;
-        let (url, timeout) = (&self.target.url, self.target.timeout);
-        let ask = &self.job.ask;
-        let mut fetched = ask.get(url, timeout, expected, &self.shared.budget).await?;
+        let at = Place {
+            url: &self.target.url,
+            unix_socket: self.target.unix_socket.as_deref(),
+        };
+        let (ask, timeout) = (&self.job.ask, self.target.timeout);
+        let mut fetched = ask.get(at, timeout, expected, &self.shared.budget).await?;
         fetched.reserve(MEMORY_FACTOR)?;
         Ok(fetched)
     }
@@ -148,6 +151,9 @@ impl Run {
         metrics.budget_taken.set(self.shared.budget.taken() as i64);
         if let Some(error) = failure {
             metrics.failed(error.reason());
+            if let Some(log) = &self.job.failure_log {
+                log.append(&self.job.config.job_name, &self.target.url, error);
+            }
             debug!(target = self.target.url, %error, "Scrape failed");
         }
     }

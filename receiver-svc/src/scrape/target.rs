@@ -1,6 +1,6 @@
 //! A target: from what discovery knows to what is scraped.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use mesh::{
     config::{
@@ -41,6 +41,8 @@ pub struct Target {
     pub public: Labels,
     /// What is asked.
     pub url: String,
+    /// The Unix socket that it is asked over, if not TCP.
+    pub unix_socket: Option<PathBuf>,
     /// Time from one scrape to the next.
     pub interval: Duration,
     /// Time that a scrape may take.
@@ -95,9 +97,6 @@ pub enum TargetError {
         /// Its value.
         value: String,
     },
-    /// It is behind a Unix socket, which is not supported.
-    #[error("{UNIX_SOCKET}={0:?} is not supported, expected a target that is reached over TCP")]
-    UnixSocket(String),
 }
 
 /// What a discovered target is, by its own labels and those of its group.
@@ -122,9 +121,6 @@ pub fn populate(
     for label in [TO_NHCB, CLASSIC, NATIVE] {
         switch(&builder, label)?;
     }
-    if let Some(socket) = builder.get(UNIX_SOCKET) {
-        return Err(TargetError::UnixSocket(socket.to_owned()));
-    }
     if builder.get(INSTANCE).is_none() {
         let address = address.to_owned();
         builder.set(INSTANCE, address);
@@ -141,6 +137,7 @@ pub fn populate(
     let url = url::of(&labels, &config.params);
     Ok(Populated::Kept(Box::new(Target {
         identity: identity(&labels, &url),
+        unix_socket: labels.get(UNIX_SOCKET).map(PathBuf::from),
         discovered,
         labels,
         public,

@@ -250,3 +250,26 @@ async fn dropped_and_broken_targets_are_shown() {
         "{__address__=\"a/b\"}: \"a/b\" is not a valid hostname, expected HOST or HOST:PORT";
     assert_eq!(job.errors, [error]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_scrape_is_logged_where_the_configuration_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("failures.log");
+    let keys = format!("  scrape_failure_log_file: {}", path.display());
+    let mut bench = Bench::scraping(TWO).await;
+    bench.configure(&keys);
+    bench.seconds(10).await;
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "");
+    bench.answer(Answer::Body("\nc\n"));
+    bench.seconds(20).await;
+    let text = std::fs::read_to_string(&path).unwrap();
+    let lines: Vec<serde_json::Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(lines.len(), 2, "{text}");
+    assert_eq!(lines[0]["job_name"], "j");
+    assert_eq!(lines[0]["target"], "http://t:1/metrics");
+    let words = lines[0]["msg"].as_str().unwrap();
+    assert!(words.starts_with("line 2: expected a value"), "{words}");
+}

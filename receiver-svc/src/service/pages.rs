@@ -9,6 +9,7 @@ use axum::{
     response::{Html, IntoResponse, Response},
     routing::get,
 };
+use mesh::labels::Labels;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
@@ -38,21 +39,25 @@ fn job(job: &JobStatus) -> Value {
         "job": job.job,
         "targets": job.targets.iter().map(target).collect::<Vec<_>>(),
         "dropped": job.dropped_count,
+        // As many as `keep_dropped_targets` says.
+        "dropped_targets": job.dropped.iter().map(labels).collect::<Vec<_>>(),
         "errors": job.errors,
     })
 }
 
-fn target(status: &TargetStatus) -> Value {
-    let labels: serde_json::Map<_, _> = status
-        .target
-        .public
-        .iter()
+fn labels(labels: &Labels) -> Value {
+    let labels = labels.iter();
+    labels
         .map(|(name, value)| (name.to_owned(), value.into()))
-        .collect();
+        .collect::<serde_json::Map<_, _>>()
+        .into()
+}
+
+fn target(status: &TargetStatus) -> Value {
     let last = status.health.as_ref().and_then(|health| health.last());
     json!({
         "url": status.target.url,
-        "labels": labels,
+        "labels": labels(&status.target.public),
         "scraped_here": status.health.is_some(),
         "last_scrape": last.map(|last| json!({
             "time_ms": last.time_ms,

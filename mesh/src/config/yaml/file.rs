@@ -185,7 +185,7 @@ impl File {
         let mut global = self.global.unwrap_or_default();
         let (external_labels, empty_external_labels) =
             external_labels(global.external_labels.take(), context)?;
-        let inherited = global.inherit()?;
+        let inherited = global.inherit(context)?;
         let validation = inherited.validation;
         let remote_write = build_all(self.remote_write, "remote write config section", |rw| {
             rw.build(validation, context)

@@ -1,6 +1,6 @@
 //! `global` and `scrape_configs` as they are written.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, de::IgnoredAny};
 
@@ -45,8 +45,7 @@ pub(in crate::config) struct Global {
     _rule_query_offset: Option<Text<Duration>>,
     #[serde(rename = "query_log_file")]
     _query_log_file: Option<IgnoredAny>,
-    #[serde(rename = "scrape_failure_log_file")]
-    _scrape_failure_log_file: Option<IgnoredAny>,
+    scrape_failure_log_file: Option<String>,
 }
 
 /// What scrape configurations inherit.
@@ -55,6 +54,7 @@ pub(in crate::config) struct Inherited {
     global: Global,
     interval: Duration,
     timeout: Duration,
+    scrape_failure_log_file: Option<PathBuf>,
     pub(in crate::config) validation: ValidationScheme,
 }
 
@@ -144,8 +144,7 @@ scrape! {
         metric_name_validation_scheme: Option<Text<ValidationScheme>>,
         metric_name_escaping_scheme: Option<Text<EscapingScheme>>,
         extra_scrape_metrics: Option<bool>,
-        #[serde(rename = "scrape_failure_log_file")]
-        _scrape_failure_log_file: Option<IgnoredAny>,
+        scrape_failure_log_file: Option<String>,
         relabel_configs: List<Rule>,
         metric_relabel_configs: List<Rule>,
         static_configs: List<StaticGroup>,
@@ -160,7 +159,7 @@ scrape! {
 // === impl Global ===
 
 impl Global {
-    pub(in crate::config) fn inherit(mut self) -> Result<Inherited, Problem> {
+    pub(in crate::config) fn inherit(mut self, context: Context<'_>) -> Result<Inherited, Problem> {
         const INTERVAL: Duration = Duration::from_secs(60);
         const TIMEOUT: Duration = Duration::from_secs(10);
         let interval = given(&self.scrape_interval).unwrap_or(INTERVAL);
@@ -176,7 +175,9 @@ impl Global {
         let validation = self.metric_name_validation_scheme.take();
         let validation = validation.map_or_else(ValidationScheme::default, |scheme| scheme.0);
         escaping(validation, self.metric_name_escaping_scheme.as_ref())?;
+        let log = self.scrape_failure_log_file.take();
         Ok(Inherited {
+            scrape_failure_log_file: path(log, context),
             global: self,
             interval,
             timeout,
@@ -232,6 +233,8 @@ impl Scrape {
         unique(self.scrape_protocols.as_deref())?;
         let protocols = some_of(&self.scrape_protocols).or(some_of(&global.scrape_protocols));
         let (http, unsupported) = (self.take_http().build(context)?, self.unsupported());
+        let scrape_failure_log_file = path(self.scrape_failure_log_file, context)
+            .or_else(|| inherited.scrape_failure_log_file.clone());
         let scheme = self.scheme.filter(|scheme| !scheme.is_empty());
         let size = |size: &Option<Text<Size>>| size.as_ref().map_or(0, |size| size.0.0);
         let either = |own: Option<u64>, global: Option<u64>| {
@@ -287,6 +290,7 @@ impl Scrape {
                 .extra_scrape_metrics
                 .or(global.extra_scrape_metrics)
                 .unwrap_or(false),
+            scrape_failure_log_file,
             relabel_configs: relabel::build(
                 self.relabel_configs,
                 "target relabeling rule",
@@ -311,6 +315,11 @@ impl Scrape {
             job_name,
         })
     }
+}
+
+fn path(given: Option<String>, context: Context<'_>) -> Option<PathBuf> {
+    let given = given.filter(|path| !path.is_empty())?;
+    Some(context.path(given))
 }
 
 /// A duration that is given and not zero: zero means the default, as in Go.

@@ -73,6 +73,7 @@ async fn target() -> String {
 fn requests(limit: u64) -> Requests {
     Requests {
         client: HttpClient::new(&HttpClientConfig::default()).unwrap(),
+        sockets: Sockets::default(),
         accept: "text/plain;q=0.5".to_owned(),
         compression: true,
         limit: BodyLimit {
@@ -82,13 +83,18 @@ fn requests(limit: u64) -> Requests {
     }
 }
 
+fn at(url: &str) -> Place<'_> {
+    let unix_socket = None;
+    Place { url, unix_socket }
+}
+
 #[tokio::test]
 async fn a_target_is_asked_as_prometheus_asks() {
     let (url, budget) = (target().await, Budget::new(1 << 20));
     let url = format!("{url}/headers?a=1&a=2");
     let ask = requests(1 << 20);
     let fetched = ask
-        .get(&url, Duration::from_millis(1500), 0, &budget)
+        .get(at(&url), Duration::from_millis(1500), 0, &budget)
         .await
         .unwrap();
     let version = env!("CARGO_PKG_VERSION");
@@ -106,7 +112,7 @@ async fn a_target_is_asked_as_prometheus_asks() {
         compression: false,
         ..ask
     };
-    let fetched = plain.get(&url, LONG, 0, &budget).await.unwrap();
+    let fetched = plain.get(at(&url), LONG, 0, &budget).await.unwrap();
     assert!(
         String::from_utf8(fetched.body.clone())
             .unwrap()
@@ -120,7 +126,7 @@ async fn bodies_are_read_plain_and_compressed_and_their_memory_given_back() {
     let ask = requests(1 << 20);
     for (path, body) in [("plain", "up 1\n"), ("gzip", "up 1\ndown 1\n")] {
         let url = format!("{url}/{path}");
-        let mut fetched = ask.get(&url, LONG, 100, &budget).await.unwrap();
+        let mut fetched = ask.get(at(&url), LONG, 100, &budget).await.unwrap();
         assert_eq!(fetched.body, body.as_bytes());
         fetched.reserve(1000).unwrap();
         assert!(budget.taken() >= 1000 * body.len());
@@ -177,7 +183,7 @@ async fn what_goes_wrong_has_its_reason() {
         ),
     ] {
         let error = ask
-            .get(&format!("{url}/{path}"), LONG, 0, &budget)
+            .get(at(&format!("{url}/{path}")), LONG, 0, &budget)
             .await
             .unwrap_err();
         assert_eq!(error.reason(), reason, "{path}: {error}");
@@ -192,7 +198,7 @@ async fn who_does_not_answer_has_a_reason_too() {
     let ask = requests(u64::MAX);
     let silent = format!("{url}/silent");
     let error = ask
-        .get(&silent, Duration::from_millis(100), 0, &budget)
+        .get(at(&silent), Duration::from_millis(100), 0, &budget)
         .await
         .unwrap_err();
     assert_eq!(
@@ -208,10 +214,37 @@ async fn who_does_not_answer_has_a_reason_too() {
         .local_addr()
         .unwrap();
     let error = ask
-        .get(&format!("http://{nobody}/"), LONG, 0, &budget)
+        .get(at(&format!("http://{nobody}/")), LONG, 0, &budget)
         .await
         .unwrap_err();
     assert_eq!(error.reason(), Reason::Connection, "{error}");
-    let error = ask.get("http://[/", LONG, 0, &budget).await.unwrap_err();
+    let error = ask
+        .get(at("http://[/"), LONG, 0, &budget)
+        .await
+        .unwrap_err();
     assert_eq!(error.reason(), Reason::Url, "{error}");
+}
+
+#[tokio::test]
+async fn a_target_may_be_behind_a_unix_socket() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("metrics.sock");
+    let listener = tokio::net::UnixListener::bind(&path).unwrap();
+    let host = |headers: HeaderMap| async move { headers["host"].to_str().unwrap().to_owned() };
+    let app = Router::new().route("/metrics", get(host));
+    tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+    let (ask, budget) = (requests(1 << 20), Budget::new(1 << 20));
+    // Nobody has this name.
+    let mut place = Place {
+        url: "http://app.invalid:8080/metrics",
+        unix_socket: Some(&path),
+    };
+    for _ in 0..2 {
+        let fetched = ask.get(place, LONG, 0, &budget).await.unwrap();
+        assert_eq!(fetched.body, b"app.invalid:8080");
+    }
+    let nowhere = folder.path().join("none");
+    place.unix_socket = Some(&nowhere);
+    let error = ask.get(place, LONG, 0, &budget).await.unwrap_err();
+    assert_eq!(error.reason(), Reason::Connection, "{error}");
 }

@@ -33,7 +33,7 @@ use crate::{
     discovery::Jobs,
     scrape::{
         LastScrape, Manager, Prepared, ScrapeError, ScrapeMetrics, Shared,
-        client::{Ask, Fetched},
+        client::{Ask, Fetched, Place},
         job::Job,
     },
     shard::Shard,
@@ -72,7 +72,7 @@ pub(super) struct Bench {
 impl Ask for Targets {
     fn get<'a>(
         &'a self,
-        _: &'a str,
+        _: Place<'a>,
         timeout: Duration,
         expected: usize,
         budget: &'a Budget,

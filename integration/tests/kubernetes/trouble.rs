@@ -1,6 +1,8 @@
 //! An API server that fails, forgets, or goes away takes no targets with it.
 
+use clap::Parser;
 use integration::kube_api::{Gone, KubeApi};
+use receiver_svc::check::{CheckArgs, check};
 
 use crate::{
     objects::{endpoints, ingress, node, pod, service, slice},
@@ -148,4 +150,31 @@ async fn what_is_refused_is_told_while_other_roles_go_on() {
     receiver
         .until("endpoints", "instance", ["127.0.0.1:1"])
         .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_lists_targets_and_tells_what_is_refused() {
+    let api = KubeApi::start().await.unwrap();
+    api.apply(pod("p", 1));
+    api.forbid("services");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("prometheus.yml");
+    let jobs = [
+        job("pods", "pod", &api, ""),
+        job("services", "service", &api, ""),
+    ];
+    std::fs::write(&file, format!("scrape_configs:\n{}", jobs.concat())).unwrap();
+    let arguments = [
+        "check",
+        "--targets",
+        "--discovery.timeout=120",
+        file.to_str().unwrap(),
+    ];
+    let arguments = CheckArgs::try_parse_from(arguments).unwrap();
+    let report = check(&arguments).await.unwrap();
+    let text = report.to_string();
+    assert!(!report.is_success());
+    let refused = "FAILED: job \"services\": services in *: status 403: services is forbidden";
+    assert!(text.contains(refused), "{text}");
+    assert!(text.contains("job \"pods\": 1 scraped"), "{text}");
 }

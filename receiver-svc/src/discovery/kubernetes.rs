@@ -105,6 +105,9 @@ impl Kubernetes {
                     Some(changed) => groups.learn(changed),
                     None => complete = false,
                 }
+                if let Some(failure) = discoverer.failure() {
+                    groups.failed(failure);
+                }
             }
             if complete {
                 groups.told();

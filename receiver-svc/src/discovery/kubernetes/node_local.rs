@@ -61,4 +61,8 @@ impl<D: Discover> Discover for NodeLocal<D> {
         }
         Some(groups)
     }
+
+    fn failure(&self) -> Option<String> {
+        self.inner.failure()
+    }
 }

@@ -59,6 +59,19 @@ impl Related {
             && synced(&self.jobs)
     }
 
+    /// Why something is not known, where that failed.
+    pub(super) fn failure(&self) -> Option<String> {
+        fn failure<K: Object>(follower: &Option<Follower<K>>) -> Option<String> {
+            follower.as_ref().and_then(Follower::failure)
+        }
+        failure(&self.pods)
+            .or_else(|| failure(&self.services))
+            .or_else(|| failure(&self.nodes))
+            .or_else(|| failure(&self.namespaces))
+            .or_else(|| failure(&self.replica_sets))
+            .or_else(|| failure(&self.jobs))
+    }
+
     /// What has changed since the last call.
     ///
     /// A pod or a namespace that has gone is no change: what they label goes too,

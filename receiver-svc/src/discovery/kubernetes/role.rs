@@ -33,6 +33,9 @@ pub trait Discover: Send + Sync {
     /// The target groups that have changed since the last call; one without
     /// targets is gone. `None` before everything has been known once.
     fn update(&self) -> Option<Vec<TargetGroup>>;
+
+    /// Why something could not be watched, where it could not last.
+    fn failure(&self) -> Option<String>;
 }
 
 /// Makes target groups of the objects of a role in one namespace, or in all.
@@ -74,5 +77,9 @@ impl<R: Role> Discover for Discoverer<R> {
             changed.extend(touched);
         }
         Some(changed.iter().filter_map(|key| self.group(key)).collect())
+    }
+
+    fn failure(&self) -> Option<String> {
+        self.objects.failure().or_else(|| self.related.failure())
     }
 }

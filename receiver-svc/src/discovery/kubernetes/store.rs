@@ -28,6 +28,8 @@ struct State<K> {
     objects: HashMap<ObjectKey, Arc<K>>,
     /// Whether all objects have been known once.
     synced: bool,
+    /// Why they are not, where that failed.
+    failure: Option<String>,
     followers: Vec<Weak<Changed>>,
 }
 
@@ -45,6 +47,7 @@ impl<K> Default for Store<K> {
         Self(Mutex::new(State {
             objects: HashMap::new(),
             synced: false,
+            failure: None,
             followers: Vec::new(),
         }))
     }
@@ -93,7 +96,15 @@ impl<K: Object> Store<K> {
         let objects = objects.into_iter().map(|(key, new)| (key, Arc::new(new)));
         state.objects.extend(objects);
         state.synced = true;
+        state.failure = None;
         state.tell(changed);
+    }
+
+    /// The objects could not be listed. What was known before stays.
+    pub(super) fn fail(&self, failure: impl Into<String>) {
+        let mut state = self.state();
+        state.failure = Some(failure.into());
+        state.tell([]);
     }
 
     /// How many objects there are.
@@ -173,6 +184,11 @@ impl<K: Object> Follower<K> {
     /// Whether all objects have been known once.
     pub(super) fn is_synced(&self) -> bool {
         self.store.is_synced()
+    }
+
+    /// Why the objects are not known, where that failed.
+    pub(super) fn failure(&self) -> Option<String> {
+        self.store.state().failure.clone()
     }
 
     /// The objects that have changed or gone since the last call.

@@ -118,8 +118,11 @@ impl<K: Object> Watching<K> {
     fn failed(&mut self, failure: WatchFailure<'_>) {
         let reason = failure.reason();
         self.metrics.failed(reason);
+        let resource = K::plural(&());
+        self.store
+            .fail(format!("{resource} in {}: {failure}", self.scope));
         if self.failing.replace(reason) != Some(reason) {
-            warn!(resource = %K::plural(&()), scope = %self.scope, reason, error = %failure, "Kubernetes objects not watched, the last ones stay");
+            warn!(%resource, scope = %self.scope, reason, error = %failure, "Kubernetes objects not watched, the last ones stay");
         }
     }
 }

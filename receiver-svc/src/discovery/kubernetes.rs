@@ -136,3 +136,6 @@ fn api_server(config: &KubernetesConfig) -> ApiServer {
         (None, None) => ApiServer::Own,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -182,7 +182,7 @@ impl Intake {
                 Some(Outcome::Expired(Expiry::TooOld)) => {
                     taken.verdict.reject(Reason::TooOld, samples);
                 }
-                Some(Outcome::Expired(Expiry::OutboxFull)) => {
+                Some(Outcome::Expired(Expiry::OutboxFull | Expiry::Unreadable)) => {
                     return Err(Busy::new(Cause::Outbox));
                 }
                 None => return Err(Busy::new(Cause::Stopping)),

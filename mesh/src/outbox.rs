@@ -12,17 +12,29 @@
 //!
 //! The outbox is bounded in bytes and in age. Where the bytes do not suffice the
 //! oldest batches go first; a scraper asks [`Outbox::has_room`] before it acquires
-//! more. The account of all samples balances at all times (law 10).
+//! more. A batch that waits for some seconds is compressed, and where there is a
+//! directory for it written there (`spill`), so that it survives the process. The
+//! account of all samples balances at all times (law 10).
 
 mod account;
-
+mod entry;
+mod keeper;
+mod lane;
 mod lanes;
+mod packed;
+mod request;
+mod spill;
 mod worker;
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::{sync::oneshot, task::JoinSet, time::Instant};
+use tokio::{
+    sync::oneshot,
+    task::{JoinHandle, JoinSet},
+    time::{Instant, timeout, timeout_at},
+};
 use tower::Service;
+use tracing::warn;
 
 use crate::{
     batch::Batch,
@@ -32,6 +44,9 @@ use crate::{
 };
 
 pub use account::{Account, AccountCollector, Expiry};
+pub use spill::SpillArgs;
+
+use keeper::Keeper;
 use lanes::Lanes;
 
 /// The outbox' limits, as flags.
@@ -45,7 +60,7 @@ pub struct OutboxArgs {
     )]
     pub lanes: u16,
 
-    /// Bytes of batches that may wait; the oldest expire first.
+    /// Bytes of batches that may wait in memory; the oldest expire first.
     #[arg(long = "outbox.max-bytes", env = "PROMESH_OUTBOX_MAX_BYTES", default_value_t = 512 << 20)]
     pub max_bytes: usize,
 
@@ -65,7 +80,17 @@ pub struct OutboxArgs {
         default_value_t = 10
     )]
     pub deadline_seconds: u64,
+
+    #[command(flatten)]
+    #[allow(
+        missing_docs,
+        reason = "clap would show the text as the program's description"
+    )]
+    pub spill: SpillArgs,
 }
+
+/// How long a stopping service may write what it could not deliver.
+const SPILL_TIME: Duration = Duration::from_secs(15);
 
 /// Holds batches until the backend has spoken. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -78,6 +103,7 @@ pub struct Outbox {
 pub struct Workers {
     lanes: Arc<Lanes>,
     tasks: JoinSet<()>,
+    keeper: JoinHandle<()>,
 }
 
 /// What became of one batch.
@@ -135,10 +161,17 @@ impl Outbox {
             let worker = worker::Worker::new(lane, lanes.clone(), exports.clone(), args.deadline());
             tasks.spawn(worker.run());
         }
+        let keeper = Keeper::new(&args.spill, lanes.clone());
+        let keeper = tokio::spawn(keeper.run());
         let outbox = Self {
             lanes: lanes.clone(),
         };
-        (outbox, Workers { lanes, tasks })
+        let workers = Workers {
+            lanes,
+            tasks,
+            keeper,
+        };
+        (outbox, workers)
     }
 
     /// Takes a batch. Where there is no room older ones expire.
@@ -179,13 +212,25 @@ impl Outbox {
 // === impl Workers ===
 
 impl Workers {
-    /// Takes no more batches, delivers those that wait until `deadline`, and
-    /// returns the final account.
+    /// Takes no more batches, delivers those that wait until `deadline`, spills
+    /// the rest where there is a directory, and returns the final account.
     pub async fn drain(mut self, deadline: Instant) -> Account {
         self.lanes.close();
         let all_done = async { while self.tasks.join_next().await.is_some() {} };
-        let _ = tokio::time::timeout_at(deadline, all_done).await;
+        if timeout_at(deadline, all_done).await.is_err() {
+            self.tasks.shutdown().await;
+        }
+        self.lanes.abandon();
+        if timeout(SPILL_TIME, &mut self.keeper).await.is_err() {
+            warn!(timeout = ?SPILL_TIME, "Left before all that waited was spilled");
+        }
         self.lanes.account()
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        self.keeper.abort();
     }
 }
 

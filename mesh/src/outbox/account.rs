@@ -8,7 +8,7 @@ use prometheus_client::{
     metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
 };
 
-use super::lanes::Lanes;
+use super::{entry::Weight, lanes::Lanes};
 use crate::verdict::{Reason, Verdict};
 
 /// Why a batch was given up without a verdict.
@@ -18,6 +18,8 @@ pub enum Expiry {
     TooOld,
     /// The outbox was full and it was the oldest.
     OutboxFull,
+    /// It was spilled and the disk does not give it back.
+    Unreadable,
 }
 
 /// What became of every sample that was pushed.
@@ -35,7 +37,9 @@ pub struct Account {
     pub expired: BTreeMap<Expiry, u64>,
     /// Neither yet.
     pub waiting: u64,
-    /// Bytes of the batches that wait.
+    /// How many of those that wait are on the disk.
+    pub spilled: u64,
+    /// Bytes of memory of the batches that wait.
     pub waiting_bytes: u64,
 }
 
@@ -49,13 +53,14 @@ pub struct AccountCollector {
 
 impl Expiry {
     /// All reasons.
-    pub const ALL: [Self; 2] = [Self::TooOld, Self::OutboxFull];
+    pub const ALL: [Self; 3] = [Self::TooOld, Self::OutboxFull, Self::Unreadable];
 
     /// The reason's name in metrics and logs.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::TooOld => "too_old",
             Self::OutboxFull => "outbox_full",
+            Self::Unreadable => "unreadable",
         }
     }
 }
@@ -70,22 +75,29 @@ impl Account {
         self.pushed == self.stored + self.deduplicated + rejected + expired + self.waiting
     }
 
-    pub(super) fn push(&mut self, samples: u64, bytes: usize) {
-        self.pushed += samples;
-        self.waiting += samples;
-        self.waiting_bytes += bytes as u64;
+    pub(super) fn push(&mut self, weight: Weight) {
+        self.pushed += weight.samples;
+        self.waiting += weight.samples;
+        self.spilled += weight.spilled;
+        self.waiting_bytes += weight.bytes as u64;
     }
 
-    pub(super) fn expire(&mut self, why: Expiry, samples: u64, bytes: usize) {
-        self.leave(samples, bytes);
-        *self.expired.entry(why).or_default() += samples;
+    /// Books that a batch is kept elsewhere now.
+    pub(super) fn reweigh(&mut self, before: Weight, after: Weight) {
+        self.spilled = self.spilled + after.spilled - before.spilled;
+        self.waiting_bytes = self.waiting_bytes + after.bytes as u64 - before.bytes as u64;
+    }
+
+    pub(super) fn expire(&mut self, why: Expiry, weight: Weight) {
+        self.leave(weight);
+        *self.expired.entry(why).or_default() += weight.samples;
     }
 
     /// Books a verdict. A verdict over more samples than were sent, a peer's
     /// mistake, is cut to what was sent, so that the account still balances.
-    pub(super) fn judge(&mut self, verdict: &Verdict, samples: u64, bytes: usize) {
-        self.leave(samples, bytes);
-        let mut rest = samples;
+    pub(super) fn judge(&mut self, verdict: &Verdict, weight: Weight) {
+        self.leave(weight);
+        let mut rest = weight.samples;
         let mut take = |n: u64| {
             let taken = n.min(rest);
             rest -= taken;
@@ -98,9 +110,10 @@ impl Account {
         self.stored += rest;
     }
 
-    fn leave(&mut self, samples: u64, bytes: usize) {
-        self.waiting -= samples;
-        self.waiting_bytes -= bytes as u64;
+    fn leave(&mut self, weight: Weight) {
+        self.waiting -= weight.samples;
+        self.spilled -= weight.spilled;
+        self.waiting_bytes -= weight.bytes as u64;
     }
 }
 
@@ -108,8 +121,8 @@ impl fmt::Display for Account {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "pushed={} stored={} deduplicated={} waiting={}",
-            self.pushed, self.stored, self.deduplicated, self.waiting
+            "pushed={} stored={} deduplicated={} waiting={} spilled={}",
+            self.pushed, self.stored, self.deduplicated, self.waiting, self.spilled
         )?;
         for (reason, n) in &self.rejected {
             write!(f, " rejected{{{}}}={n}", reason.as_str())?;
@@ -177,13 +190,18 @@ impl Collector for AccountCollector {
                 account.waiting,
             ),
             (
+                "outbox_samples_spilled",
+                "Samples among those waiting that are on the disk",
+                account.spilled,
+            ),
+            (
                 "outbox_bytes",
-                "Bytes of the batches that wait",
+                "Bytes of memory of the batches that wait",
                 account.waiting_bytes,
             ),
             (
                 "outbox_bytes_limit",
-                "Bytes of batches that may wait",
+                "Bytes of memory that batches may take",
                 self.lanes.max_bytes() as u64,
             ),
         ];
@@ -191,7 +209,7 @@ impl Collector for AccountCollector {
             let gauge = ConstGauge::new(value as i64);
             gauge.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
         }
-        Ok(())
+        self.lanes.stats.encode(&mut encoder)
     }
 }
 

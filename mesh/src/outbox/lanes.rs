@@ -1,15 +1,25 @@
 //! The lanes: batches that wait, in order, within their bounds.
 
+mod keeping;
+
 use std::{
-    collections::{HashSet, VecDeque},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
-use bytes::Bytes;
-use tokio::sync::{Notify, oneshot};
+use tokio::{
+    sync::{Notify, oneshot},
+    time::{Instant, sleep, sleep_until},
+};
+use tracing::warn;
 
-use super::{Account, Closed, Expiry, OutboxArgs, Outcome};
+use super::{
+    Account, Closed, Expiry, OutboxArgs, Outcome,
+    entry::{Body, Entry},
+    lane::Lane,
+    request::{self, Request},
+    spill::{Disk, Place, Stats, Trouble},
+};
 use crate::{batch::Batch, clock::Clock, verdict::Verdict};
 
 /// All lanes of an outbox.
@@ -18,28 +28,44 @@ pub(super) struct Lanes {
     state: Mutex<State>,
     /// One a lane: something was pushed, or the outbox was closed.
     changed: Vec<Notify>,
-    clock: Clock,
+    /// Something is for the keeper to do.
+    to_keep: Notify,
+    /// Where spilled batches are.
+    pub(super) disk: OnceLock<Arc<dyn Disk>>,
+    pub(super) stats: Arc<Stats>,
+    pub(super) clock: Clock,
     max_bytes: usize,
     max_request_bytes: usize,
     max_age: Duration,
 }
 
-/// What one worker has taken from its lane and not yet settled.
-#[derive(Debug)]
-pub(super) struct Taken(Vec<Entry>);
-
 #[derive(Debug)]
 struct State {
-    waiting: Vec<VecDeque<Entry>>,
+    lanes: Vec<Lane>,
     account: Account,
+    next_seq: u64,
+    /// Nothing is taken any more.
     closed: bool,
+    /// What an earlier process has left is being read: it goes first.
+    replaying: bool,
+    /// Nothing is delivered any more: what waits is to be spilled.
+    abandoned: bool,
+    /// Spilled batches that are done with, for the keeper to note.
+    done: Vec<(u64, Place)>,
+    /// How long each lane's Export may be under way.
+    spans: Vec<Duration>,
 }
 
-#[derive(Debug)]
-struct Entry {
-    batch: Batch,
-    tell: Option<oneshot::Sender<Outcome>>,
+/// What a lane's worker does next.
+enum Next {
+    Depart,
+    Wait,
+    WaitUntil(Instant),
+    End,
 }
+
+/// How long to wait where the disk does not answer but may do so later.
+const DISK_PAUSE: Duration = Duration::from_secs(1);
 
 // === impl Lanes ===
 
@@ -48,11 +74,19 @@ impl Lanes {
         let lanes = usize::from(args.lanes.max(1));
         Self {
             state: Mutex::new(State {
-                waiting: (0..lanes).map(|_| VecDeque::new()).collect(),
+                lanes: (0..lanes).map(|_| Lane::default()).collect(),
                 account: Account::default(),
+                next_seq: 0,
                 closed: false,
+                replaying: args.spill.spill_dir.is_some(),
+                abandoned: false,
+                done: Vec::new(),
+                spans: vec![Duration::ZERO; lanes],
             }),
             changed: (0..lanes).map(|_| Notify::new()).collect(),
+            to_keep: Notify::new(),
+            disk: OnceLock::new(),
+            stats: Arc::default(),
             clock,
             max_bytes: args.max_bytes,
             max_request_bytes: args.max_request_bytes,
@@ -81,13 +115,14 @@ impl Lanes {
         batch: Batch,
         tell: Option<oneshot::Sender<Outcome>>,
     ) -> Result<(), Closed> {
-        let lane = (batch.key % self.len() as u64) as usize;
+        let lane = self.lane_of(batch.key);
         let mut state = self.state();
         if state.closed {
             return Err(Closed);
         }
-        let entry = Entry { batch, tell };
-        state.account.push(entry.batch.samples, entry.bytes());
+        let entry = Entry::new(state.next_seq, batch, tell);
+        state.next_seq += 1;
+        state.account.push(entry.weight());
         // The new batch is in the account already: make room for nothing more.
         while !state.fits(0, self.max_bytes) {
             match state.pop_oldest() {
@@ -98,89 +133,114 @@ impl Lanes {
                 }
             }
         }
-        state.waiting[lane].push_back(entry);
+        state.lanes[lane].push(entry);
         drop(state);
         self.changed[lane].notify_one();
         Ok(())
     }
 
-    /// Waits for the next heads of `lane`; `None` once it is closed and empty.
-    pub(super) async fn take(&self, lane: usize) -> Option<Taken> {
+    /// Takes the next heads of `lane` into flight once there are any; false once
+    /// it is closed and empty.
+    pub(super) async fn depart(&self, lane: usize) -> bool {
         loop {
             let changed = self.changed[lane].notified();
-            {
-                let mut state = self.state();
-                let heads = self.heads(&mut state, lane);
-                if !heads.is_empty() {
-                    return Some(Taken(heads));
-                }
-                if state.closed {
-                    return None;
+            let next = self.state().next(lane);
+            match next {
+                Next::End => return false,
+                Next::Wait => changed.await,
+                Next::WaitUntil(fence) => sleep_until(fence).await,
+                Next::Depart => {
+                    self.state().lanes[lane].depart(self.max_request_bytes);
+                    return true;
                 }
             }
-            changed.await;
         }
     }
 
-    /// Expires what has become too old while it was being delivered; false where
-    /// nothing is left.
-    pub(super) fn keep_young(&self, taken: &mut Taken) -> bool {
+    /// The request that is in flight in `lane`, with its payload in memory. What
+    /// has become too old in the meantime expires; `None` where nothing is left.
+    pub(super) async fn request(&self, lane: usize) -> Option<Request> {
+        loop {
+            self.expire_old(lane);
+            let bodies: Vec<_> = {
+                let state = self.state();
+                let entries = state.lanes[lane].in_flight();
+                entries.map(|e| (e.seq, e.body.clone())).collect()
+            };
+            let failed = match request::payload(bodies, self.disk.get().cloned()).await {
+                Ok(payload) => return self.with_payload(lane, payload),
+                Err(failed) => failed,
+            };
+            warn!(lane, error = %failed.error, "Spilled batch not read");
+            self.stats.count(Trouble::Read);
+            if failed.is_final() {
+                self.extract(lane, Expiry::Unreadable, |entry| entry.seq == failed.seq);
+            } else {
+                sleep(DISK_PAUSE).await;
+            }
+        }
+    }
+
+    fn with_payload(&self, lane: usize, payload: bytes::Bytes) -> Option<Request> {
+        let state = self.state();
+        let lane = &state.lanes[lane];
+        let facts = lane.in_flight().next()?.facts.clone();
+        Some(Request {
+            facts,
+            payload,
+            samples: lane.in_flight().map(|entry| entry.samples).sum(),
+        })
+    }
+
+    fn expire_old(&self, lane: usize) {
         let now_ms = self.clock.now_ms();
-        let mut state = self.state();
-        for entry in taken
-            .0
-            .extract_if(.., |e| e.batch.age(now_ms) > self.max_age)
-        {
-            state.expire(entry, Expiry::TooOld);
-        }
-        !taken.0.is_empty()
+        let max_age_ms = self.max_age.as_millis() as u64;
+        self.extract(lane, Expiry::TooOld, |e| e.age_ms(now_ms) > max_age_ms);
     }
 
-    /// Books what became of the batches and tells who waits for it.
-    pub(super) fn settle(&self, taken: Taken, verdict: &Verdict) {
-        let (samples, bytes) = (taken.samples(), taken.bytes());
-        self.state().account.judge(verdict, samples, bytes);
-        for entry in taken.0 {
+    fn extract(&self, lane: usize, why: Expiry, is_over: impl Fn(&Entry) -> bool) {
+        let mut state = self.state();
+        for entry in state.lanes[lane].extract_in_flight(is_over) {
+            state.expire(entry, why);
+        }
+        self.wake_keeper(&state);
+    }
+
+    /// Books what became of the batches in flight and tells who waits for it.
+    pub(super) fn settle(&self, lane: usize, verdict: &Verdict) {
+        let entries = {
+            let mut state = self.state();
+            let entries = state.lanes[lane].arrive();
+            let weight = entries.iter().map(Entry::weight).sum();
+            state.account.judge(verdict, weight);
+            state.note_done(&entries);
+            self.wake_keeper(&state);
+            entries
+        };
+        for entry in entries {
             entry.tell(Outcome::Judged(verdict.clone()));
         }
     }
 
     pub(super) fn close(&self) {
         self.state().closed = true;
+        self.wake_all();
+    }
+
+    fn lane_of(&self, key: u64) -> usize {
+        (key % self.len() as u64) as usize
+    }
+
+    fn wake_all(&self) {
         for changed in &self.changed {
             changed.notify_one();
         }
     }
 
-    /// The first batches of a lane that may travel together: one a key, of the
-    /// same facts, up to a size.
-    fn heads(&self, state: &mut State, lane: usize) -> Vec<Entry> {
-        let now_ms = self.clock.now_ms();
-        let mut heads: Vec<Entry> = Vec::new();
-        let mut keys = HashSet::new();
-        let mut bytes = 0;
-        while let Some(entry) = state.waiting[lane].pop_front() {
-            if entry.batch.age(now_ms) > self.max_age {
-                state.expire(entry, Expiry::TooOld);
-                continue;
-            }
-            let joins = match heads.first() {
-                None => true,
-                Some(first) => {
-                    first.tell.is_none()
-                        && entry.tell.is_none()
-                        && first.batch.facts == entry.batch.facts
-                        && bytes + entry.bytes() <= self.max_request_bytes
-                }
-            };
-            if !joins || !keys.insert(entry.batch.key) {
-                state.waiting[lane].push_front(entry);
-                break;
-            }
-            bytes += entry.bytes();
-            heads.push(entry);
+    fn wake_keeper(&self, state: &State) {
+        if !state.done.is_empty() {
+            self.to_keep.notify_one();
         }
-        heads
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -192,62 +252,43 @@ impl Lanes {
 // === impl State ===
 
 impl State {
+    fn next(&self, lane: usize) -> Next {
+        let lane = &self.lanes[lane];
+        match lane.fence {
+            _ if self.replaying => Next::Wait,
+            _ if lane.is_empty() && self.closed => Next::End,
+            _ if lane.is_empty() => Next::Wait,
+            Some(fence) if Instant::now() < fence => Next::WaitUntil(fence),
+            _ => Next::Depart,
+        }
+    }
+
     fn fits(&self, bytes: usize, max_bytes: usize) -> bool {
         self.account.waiting_bytes as usize + bytes <= max_bytes
     }
 
+    /// The oldest batch in memory that is not in flight.
     fn pop_oldest(&mut self) -> Option<Entry> {
-        self.waiting
-            .iter_mut()
-            .filter(|lane| !lane.is_empty())
-            .min_by_key(|lane| lane[0].batch.time_ms)?
-            .pop_front()
+        let lanes = self.lanes.iter().enumerate();
+        let oldest = lanes.filter_map(|(lane, entries)| {
+            let (index, entry) = entries.oldest_held()?;
+            Some((entry.time_ms, lane, index))
+        });
+        let (_, lane, index) = oldest.min()?;
+        self.lanes[lane].remove(index)
     }
 
     fn expire(&mut self, entry: Entry, why: Expiry) {
-        self.account.expire(why, entry.batch.samples, entry.bytes());
+        self.account.expire(why, entry.weight());
+        self.note_done(std::slice::from_ref(&entry));
         entry.tell(Outcome::Expired(why));
     }
-}
 
-// === impl Taken ===
-
-impl Taken {
-    pub(super) fn samples(&self) -> u64 {
-        self.0.iter().map(|e| e.batch.samples).sum()
-    }
-
-    /// The request: the batches' payloads joined end to end.
-    pub(super) fn payload(&self) -> Bytes {
-        match &self.0[..] {
-            [only] => only.batch.payload.clone(),
-            many => many
-                .iter()
-                .flat_map(|e| e.batch.payload.iter().copied())
-                .collect(),
-        }
-    }
-
-    pub(super) fn first(&self) -> &Batch {
-        &self.0[0].batch
-    }
-
-    fn bytes(&self) -> usize {
-        self.0.iter().map(Entry::bytes).sum()
-    }
-}
-
-// === impl Entry ===
-
-impl Entry {
-    fn bytes(&self) -> usize {
-        self.batch.payload.len()
-    }
-
-    fn tell(self, outcome: Outcome) {
-        if let Some(tell) = self.tell {
-            // Who waited may have gone; the account has it all the same.
-            let _ = tell.send(outcome);
-        }
+    fn note_done(&mut self, entries: &[Entry]) {
+        let places = entries.iter().filter_map(|entry| match entry.body {
+            Body::Spilled(place) => Some((entry.seq, place)),
+            Body::Held(_) => None,
+        });
+        self.done.extend(places);
     }
 }

@@ -1,3 +1,5 @@
+mod spilling;
+
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex},

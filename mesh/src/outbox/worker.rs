@@ -7,7 +7,7 @@ use tonic::Code;
 use tower::{Service, ServiceExt};
 use tracing::{debug, warn};
 
-use super::lanes::{Lanes, Taken};
+use super::{lanes::Lanes, request::Request};
 use crate::{
     backoff::Backoff,
     export::{Export, ExportError, Progress},
@@ -45,21 +45,22 @@ where
     }
 
     pub(super) async fn run(mut self) {
-        while let Some(taken) = self.lanes.take(self.lane).await {
-            self.deliver(taken).await;
+        while self.lanes.depart(self.lane).await {
+            self.deliver().await;
         }
     }
 
     /// Sends the same bytes until there is a verdict or they have grown too old.
-    async fn deliver(&mut self, mut taken: Taken) {
+    async fn deliver(&mut self) {
         let mut backoff = Backoff::new();
         let mut progress = Progress::default();
-        while self.lanes.keep_young(&mut taken) {
+        while let Some(request) = self.lanes.request(self.lane).await {
+            self.lanes.note_span(self.lane, self.span);
             let deadline = Instant::now() + self.span;
-            match self.attempt(&taken, deadline, &progress).await {
+            match self.attempt(request, deadline, &progress).await {
                 Ok(verdict) => {
                     self.span = self.base;
-                    return self.lanes.settle(taken, &verdict);
+                    return self.lanes.settle(self.lane, &verdict);
                 }
                 Err(error) => {
                     progress = error.progress().or(progress);
@@ -71,14 +72,14 @@ where
 
     async fn attempt(
         &mut self,
-        taken: &Taken,
+        request: Request,
         deadline: Instant,
         progress: &Progress,
     ) -> Result<Verdict, ExportError> {
         let export = Export {
-            facts: taken.first().facts.clone(),
-            payload: taken.payload(),
-            samples: taken.samples(),
+            facts: request.facts,
+            payload: request.payload,
+            samples: request.samples,
             deadline,
             progress: progress.clone(),
         };

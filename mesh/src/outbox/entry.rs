@@ -1,0 +1,145 @@
+//! A batch that waits in a lane.
+
+use std::sync::Arc;
+
+use tokio::{sync::oneshot, time::Instant};
+
+use super::{
+    Outcome,
+    packed::Packed,
+    spill::{Place, Record},
+};
+use crate::batch::{Batch, Facts};
+
+/// A batch that waits in a lane.
+#[derive(Debug)]
+pub(super) struct Entry {
+    /// Its number among all batches; in a lane they go up.
+    pub(super) seq: u64,
+    pub(super) key: u64,
+    pub(super) samples: u64,
+    pub(super) time_ms: i64,
+    pub(super) facts: Arc<Facts>,
+    pub(super) body: Body,
+    /// Bytes of its payload in a request.
+    pub(super) raw_bytes: usize,
+    /// Since when it has waited here.
+    pub(super) since: Instant,
+    tell: Option<oneshot::Sender<Outcome>>,
+}
+
+/// Where the payload of a batch is.
+#[derive(Clone, Debug)]
+pub(super) enum Body {
+    /// In memory.
+    Held(Packed),
+    /// On the disk.
+    Spilled(Place),
+}
+
+/// What entries come to, for the account.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Weight {
+    pub(super) samples: u64,
+    /// Bytes of memory.
+    pub(super) bytes: usize,
+    /// How many of the samples are on the disk.
+    pub(super) spilled: u64,
+}
+
+// === impl Entry ===
+
+impl Entry {
+    /// A batch that is taken now.
+    pub(super) fn new(seq: u64, batch: Batch, tell: Option<oneshot::Sender<Outcome>>) -> Self {
+        Self {
+            seq,
+            key: batch.key,
+            samples: batch.samples,
+            time_ms: batch.time_ms,
+            facts: batch.facts,
+            raw_bytes: batch.payload.len(),
+            body: Body::Held(Packed::raw(batch.payload)),
+            since: Instant::now(),
+            tell,
+        }
+    }
+
+    /// A batch that an earlier process has left at `place`.
+    pub(super) fn replayed(place: Place, record: Record) -> Self {
+        Self {
+            seq: record.seq,
+            key: record.key,
+            samples: record.samples,
+            time_ms: record.time_ms,
+            facts: record.facts,
+            raw_bytes: record.payload.raw_bytes(),
+            body: Body::Spilled(place),
+            since: Instant::now(),
+            tell: None,
+        }
+    }
+
+    /// Whether somebody waits for what becomes of it. Such a batch is never
+    /// spilled: it has not been acknowledged, so its sender has it.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.tell.is_some()
+    }
+
+    /// The record to spill; none where it is spilled or is never to be.
+    pub(super) fn record(&self) -> Option<Record> {
+        let Body::Held(payload) = &self.body else {
+            return None;
+        };
+        (!self.is_awaited()).then(|| Record {
+            seq: self.seq,
+            key: self.key,
+            samples: self.samples,
+            time_ms: self.time_ms,
+            facts: self.facts.clone(),
+            payload: payload.clone(),
+        })
+    }
+
+    pub(super) fn age_ms(&self, now_ms: i64) -> u64 {
+        u64::try_from(now_ms.saturating_sub(self.time_ms)).unwrap_or(0)
+    }
+
+    pub(super) fn weight(&self) -> Weight {
+        match &self.body {
+            Body::Held(packed) => Weight {
+                samples: self.samples,
+                bytes: packed.bytes().len(),
+                spilled: 0,
+            },
+            Body::Spilled(_) => Weight {
+                samples: self.samples,
+                bytes: size_of::<Self>(),
+                spilled: self.samples,
+            },
+        }
+    }
+
+    pub(super) fn is_held(&self) -> bool {
+        matches!(self.body, Body::Held(_))
+    }
+
+    pub(super) fn tell(self, outcome: Outcome) {
+        if let Some(tell) = self.tell {
+            // Who waited may have gone; the account has it all the same.
+            let _ = tell.send(outcome);
+        }
+    }
+}
+
+// === impl Weight ===
+
+impl std::iter::Sum for Weight {
+    fn sum<I: Iterator<Item = Self>>(weights: I) -> Self {
+        weights.fold(Self::default(), |a, b| Self {
+            samples: a.samples + b.samples,
+            bytes: a.bytes + b.bytes,
+            spilled: a.spilled + b.spilled,
+        })
+    }
+}

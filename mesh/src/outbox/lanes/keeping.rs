@@ -1,0 +1,149 @@
+//! What the keeper of the outbox asks of the lanes.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{
+    super::{
+        entry::{Body, Entry},
+        lane::Lane,
+        spill::{Place, Record, Replay},
+    },
+    Lanes, State,
+};
+
+impl Lanes {
+    /// Notes how long the Export of a lane may be under way.
+    pub(in crate::outbox) fn note_span(&self, lane: usize, span: Duration) {
+        self.state().spans[lane] = span;
+    }
+
+    pub(in crate::outbox) fn longest_span(&self) -> Duration {
+        self.state().spans.iter().copied().max().unwrap_or_default()
+    }
+
+    /// Has the keeper spill what still waits, and end.
+    pub(in crate::outbox) fn abandon(&self) {
+        self.state().abandoned = true;
+        self.to_keep.notify_one();
+    }
+
+    pub(in crate::outbox) fn is_abandoned(&self) -> bool {
+        self.state().abandoned
+    }
+
+    /// Whether what an earlier process has left is still being read.
+    #[cfg(test)]
+    pub(in crate::outbox) fn is_replaying(&self) -> bool {
+        self.state().replaying
+    }
+
+    /// Puts what an earlier process has left before everything that was pushed
+    /// since, and lets the lanes flow. Lanes with such batches wait for `fence`.
+    pub(in crate::outbox) fn replay(&self, replay: Replay, fence: Instant) {
+        let mut lanes: Vec<Vec<Entry>> = (0..self.len()).map(|_| Vec::new()).collect();
+        let mut next_seq = 0;
+        for (place, record) in replay.records {
+            next_seq = record.seq + 1;
+            lanes[self.lane_of(record.key)].push(Entry::replayed(place, record));
+        }
+        let mut state = self.state();
+        state.renumber(next_seq);
+        for (lane, entries) in lanes.into_iter().enumerate() {
+            for entry in &entries {
+                state.account.push(entry.weight());
+            }
+            if !entries.is_empty() {
+                state.lanes[lane].fence = Some(fence);
+            }
+            state.lanes[lane].prepend(entries);
+        }
+        state.replaying = false;
+        drop(state);
+        self.wake_all();
+    }
+
+    /// Batches in memory that have waited for `after`, with their lanes; where
+    /// memory is short, or all is to be spilled, any that wait. The oldest, up to
+    /// so many bytes.
+    pub(in crate::outbox) fn due(&self, after: Duration, max_bytes: usize) -> Vec<(usize, Record)> {
+        let state = self.state();
+        let now = Instant::now();
+        let any = state.abandoned || !state.fits(0, self.max_bytes / 2);
+        let mut due = Vec::new();
+        for (index, lane) in state.lanes.iter().enumerate() {
+            let waited = lane.to_keep();
+            let waited = waited.take_while(|entry| any || now - entry.since >= after);
+            let records = waited.filter_map(Entry::record);
+            due.extend(up_to(max_bytes, records).map(|record| (index, record)));
+        }
+        drop(state);
+        // In their order over all lanes, so that the files of the log are done with
+        // one after the other.
+        due.sort_by_key(|(_, record)| record.seq);
+        let bytes = due.iter().scan(0, |sum, (_, record)| {
+            *sum += record.payload.bytes().len();
+            Some(*sum)
+        });
+        let fitting = bytes.take_while(|sum| *sum <= max_bytes).count();
+        due.truncate(fitting.max(1));
+        due
+    }
+
+    /// Gives a batch that still waits another body. With `is_kept` the keeper has
+    /// nothing more to do with it.
+    pub(in crate::outbox) fn keep(&self, lane: usize, seq: u64, body: Body, is_kept: bool) {
+        let mut state = self.state();
+        let State {
+            lanes,
+            account,
+            done,
+            ..
+        } = &mut *state;
+        match lanes[lane].find(seq, is_kept) {
+            Some(entry) => {
+                let before = entry.weight();
+                entry.body = body;
+                account.reweigh(before, entry.weight());
+            }
+            // It was delivered in the meantime.
+            None => {
+                if let Body::Spilled(place) = body {
+                    done.push((seq, place));
+                }
+            }
+        }
+    }
+
+    /// Spilled batches that are done with.
+    pub(in crate::outbox) fn take_done(&self) -> Vec<(u64, Place)> {
+        std::mem::take(&mut self.state().done)
+    }
+
+    /// Waits until the keeper has something to do before the next look at the
+    /// clock.
+    pub(in crate::outbox) async fn keeper_called(&self) {
+        self.to_keep.notified().await;
+    }
+}
+
+impl State {
+    /// Numbers what was pushed so far from `first` on.
+    fn renumber(&mut self, first: u64) {
+        for entry in self.lanes.iter_mut().flat_map(Lane::iter_mut) {
+            entry.seq += first;
+        }
+        self.next_seq += first;
+    }
+}
+
+/// The first records, until they come to so many bytes.
+fn up_to(max_bytes: usize, records: impl Iterator<Item = Record>) -> impl Iterator<Item = Record> {
+    let mut bytes = 0;
+    records.take_while(move |record| {
+        let is_within = bytes <= max_bytes;
+        bytes += record.payload.bytes().len();
+        is_within
+    })
+}

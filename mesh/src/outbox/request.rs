@@ -1,0 +1,86 @@
+//! The request that a lane has in flight: the payloads of its batches, joined.
+
+use std::{io, sync::Arc};
+
+use bytes::{Bytes, BytesMut};
+use tokio::task::spawn_blocking;
+
+use super::{
+    entry::Body,
+    spill::{self, Disk},
+};
+use crate::batch::Facts;
+
+/// The request that a lane has in flight.
+#[derive(Debug)]
+pub(super) struct Request {
+    pub(super) facts: Arc<Facts>,
+    pub(super) payload: Bytes,
+    pub(super) samples: u64,
+}
+
+/// A payload that cannot be read now, or ever.
+#[derive(Debug)]
+pub(super) struct Unread {
+    /// Number of the batch.
+    pub(super) seq: u64,
+    pub(super) error: io::Error,
+}
+
+/// Bytes from which on payloads are unpacked by a thread that may block.
+const BLOCKING_BYTES: usize = 256 << 10;
+
+/// Joins payloads end to end; the same bytes each time.
+///
+/// # Errors
+/// Where one of them cannot be read from the disk.
+pub(super) async fn payload(
+    bodies: Vec<(u64, Body)>,
+    disk: Option<Arc<dyn Disk>>,
+) -> Result<Bytes, Unread> {
+    let blocks = |body: &Body| match body {
+        Body::Held(packed) => packed.raw_bytes() >= BLOCKING_BYTES,
+        Body::Spilled(_) => true,
+    };
+    if !bodies.iter().any(|(_, body)| blocks(body)) {
+        return join(&bodies, disk.as_deref());
+    }
+    let joined = spawn_blocking(move || join(&bodies, disk.as_deref()));
+    match joined.await {
+        Ok(joined) => joined,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+fn join(bodies: &[(u64, Body)], disk: Option<&dyn Disk>) -> Result<Bytes, Unread> {
+    let unpack = |(seq, body): &(u64, Body)| {
+        let unpacked = match (body, disk) {
+            (Body::Held(packed), _) => packed.unpack(),
+            (Body::Spilled(place), Some(disk)) => {
+                spill::read(disk, *place).and_then(|record| record.payload.unpack())
+            }
+            (Body::Spilled(_), None) => Err(io::ErrorKind::NotFound.into()),
+        };
+        unpacked.map_err(|error| Unread { seq: *seq, error })
+    };
+    if let [only] = bodies {
+        return unpack(only);
+    }
+    let mut joined = BytesMut::new();
+    for body in bodies {
+        joined.extend_from_slice(&unpack(body)?);
+    }
+    Ok(joined.freeze())
+}
+
+// === impl Unread ===
+
+impl Unread {
+    /// Whether the bytes are gone, rather than out of reach for now.
+    pub(super) fn is_final(&self) -> bool {
+        matches!(
+            self.error.kind(),
+            io::ErrorKind::InvalidData | io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof
+        )
+    }
+}

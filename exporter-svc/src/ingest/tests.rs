@@ -137,6 +137,7 @@ pub(crate) fn entry(url: &str) -> RemoteWriteConfig {
         },
         send_metadata: false,
         metadata_send_interval: Duration::from_secs(60),
+        metadata_per_send: 2000,
     }
 }
 

@@ -184,6 +184,7 @@ impl Destination {
             metadata: config
                 .send_metadata
                 .then_some(config.metadata_send_interval),
+            metadata_per_send: config.metadata_per_send,
         };
         Ok(Self {
             name: config.name.clone(),

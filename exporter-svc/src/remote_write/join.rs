@@ -38,6 +38,8 @@ pub struct JoinConfig {
     pub timeout: Duration,
     /// How often metadata is sent, where it is at all.
     pub metadata: Option<Duration>,
+    /// Families of one such request at most.
+    pub metadata_per_send: usize,
 }
 
 /// Takes pieces for one destination; the task ends once all clones are dropped
@@ -143,7 +145,10 @@ impl Task {
     /// it: what is lost comes again with their next series.
     fn post_metadata(&mut self) {
         let deadline = Instant::now() + self.config.timeout;
-        let (client, requests) = (Arc::clone(&self.client), self.noted.take());
+        let (client, requests) = (
+            Arc::clone(&self.client),
+            self.noted.take(self.config.metadata_per_send),
+        );
         let post = async move {
             for families in requests {
                 let answer = client.post_metadata(&families, deadline).await;

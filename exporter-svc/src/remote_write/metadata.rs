@@ -14,8 +14,6 @@ pub struct Noted(HashMap<String, Arc<Family>>);
 
 /// Families noted at most: as many metrics as an AMP workspace keeps metadata of.
 const MAX_FAMILIES: usize = 20_000;
-/// Families of one request, as many as Prometheus sends in one.
-const MAX_PER_REQUEST: usize = 2000;
 
 // === impl Noted ===
 
@@ -34,11 +32,11 @@ impl Noted {
         }
     }
 
-    /// Takes what was noted, in requests.
-    pub fn take(&mut self) -> Vec<Vec<Arc<Family>>> {
+    /// Takes what was noted, in requests of up to this many families.
+    pub fn take(&mut self, per_request: usize) -> Vec<Vec<Arc<Family>>> {
         let families: Vec<_> = self.0.drain().map(|(_, family)| family).collect();
         families
-            .chunks(MAX_PER_REQUEST)
+            .chunks(per_request.max(1))
             .map(<[_]>::to_vec)
             .collect()
     }
@@ -61,10 +59,10 @@ mod tests {
         let mut noted = Noted::default();
         noted.note(&[family("a", "old"), family("b", "")]);
         noted.note(&[family("a", "new")]);
-        let mut sent = noted.take().concat();
+        let mut sent = noted.take(10).concat();
         sent.sort_by(|a, b| a.name.cmp(&b.name));
         assert_eq!(sent, [family("a", "new"), family("b", "")]);
-        assert!(noted.take().is_empty());
+        assert!(noted.take(10).is_empty());
     }
 
     #[test]
@@ -73,12 +71,8 @@ mod tests {
         for i in 0..MAX_FAMILIES + 10 {
             noted.note(&[family(&i.to_string(), "")]);
         }
-        let requests = noted.take();
-        assert!(
-            requests
-                .iter()
-                .all(|request| request.len() <= MAX_PER_REQUEST)
-        );
+        let requests = noted.take(2000);
+        assert!(requests.iter().all(|request| request.len() <= 2000));
         assert_eq!(requests.concat().len(), MAX_FAMILIES);
     }
 }

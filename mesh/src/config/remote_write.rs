@@ -45,6 +45,8 @@ pub struct RemoteWriteConfig {
     pub send_metadata: bool,
     /// `metadata_config.send_interval`.
     pub metadata_send_interval: Duration,
+    /// Metric families whose metadata one request carries at most.
+    pub metadata_per_send: usize,
 }
 
 /// `sigv4`.

@@ -70,8 +70,7 @@ struct Queue {
 struct Metadata {
     send: Option<bool>,
     send_interval: Option<Text<Duration>>,
-    #[serde(rename = "max_samples_per_send")]
-    _max_samples_per_send: Option<usize>,
+    max_samples_per_send: Option<usize>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -173,6 +172,7 @@ impl RemoteWrite {
             metadata_send_interval: metadata
                 .send_interval
                 .map_or(Duration::from_secs(60), |i| i.0),
+            metadata_per_send: metadata.max_samples_per_send.unwrap_or(2000).max(1),
             url,
         })
     }

@@ -72,6 +72,19 @@ fn a_null_regex_matches_the_empty_text_only() {
 }
 
 #[test]
+fn a_url_may_be_a_target_where_rules_make_an_address_of_it() {
+    let text = "scrape_configs:\n- job_name: probe\n  static_configs: [{targets: ['http://h/']}]\n";
+    assert!(
+        parse(text)
+            .unwrap_err()
+            .contains("\"http://h/\" is not a valid hostname")
+    );
+    let relabeled =
+        format!("{text}  relabel_configs: [{{target_label: __address__, replacement: b:1}}]\n");
+    assert!(parse(&relabeled).is_ok());
+}
+
+#[test]
 fn no_secret_is_printed() {
     let text = "remote_write:\n- url: http://h/\n  basic_auth:\n    username: u\n    password: hunter2\n    bogus: x\n";
     assert!(!parse(text).unwrap_err().contains("hunter2"));

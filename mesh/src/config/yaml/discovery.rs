@@ -26,6 +26,8 @@ use crate::{
 /// The keys of all mechanisms in one scrape configuration.
 #[derive(Debug, Default)]
 pub(in crate::config) struct Mechanisms {
+    /// Whether `relabel_configs` may make addresses of what is no address yet.
+    pub(in crate::config) relabeled: bool,
     pub(in crate::config) static_configs: List<StaticGroup>,
     pub(in crate::config) file: List<FileSd>,
     pub(in crate::config) http: List<HttpSd>,
@@ -139,7 +141,14 @@ impl Mechanisms {
     ) -> Result<Vec<DiscoveryConfig>, Problem> {
         let mut groups = Vec::new();
         for group in build_all(self.static_configs, "section in static_configs", Ok)? {
-            groups.push(group.build(groups.len().to_string())?);
+            if !self.relabeled {
+                group.check_addresses()?;
+            }
+            let source = groups.len().to_string();
+            groups.push(TargetGroup {
+                source,
+                ..group.build_discovered()?
+            });
         }
         let mut all = Vec::new();
         if !groups.is_empty() {
@@ -172,22 +181,19 @@ impl Mechanisms {
 // === impl StaticGroup ===
 
 impl StaticGroup {
-    /// The target group of the given source in a configuration, where an address is
-    /// checked at once.
-    fn build(self, source: String) -> Result<TargetGroup, Problem> {
+    /// Refuses URLs, which are no addresses.
+    fn check_addresses(&self) -> Result<(), Problem> {
         let mut targets = self.targets.iter().flatten();
-        if let Some(url) = targets.find(|target| target.contains('/')) {
-            return Err(Problem::new(format!(
+        match targets.find(|target| target.contains('/')) {
+            Some(url) => Err(Problem::new(format!(
                 "{url:?} is not a valid hostname, expected HOST:PORT"
-            )));
+            ))),
+            None => Ok(()),
         }
-        let mut group = self.build_discovered()?;
-        group.source = source;
-        Ok(group)
     }
 
-    /// The target group in a target list. A bad address there is one target's
-    /// problem, not that of the list.
+    /// The target group, its source left to the caller. A bad address in a target
+    /// list is one target's problem, not that of the list.
     pub(in crate::config) fn build_discovered(self) -> Result<TargetGroup, Problem> {
         for name in self.labels.iter().flatten().map(|(name, _)| name) {
             if !ValidationScheme::Utf8.is_valid_label_name(name) {

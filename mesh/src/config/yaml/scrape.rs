@@ -213,6 +213,10 @@ impl Scrape {
         context: Context<'_>,
     ) -> Result<ScrapeConfig, Problem> {
         let global = &inherited.global;
+        let relabeled = self
+            .relabel_configs
+            .as_ref()
+            .is_some_and(|rules| !rules.is_empty());
         let scrape_interval = given(&self.scrape_interval).unwrap_or(inherited.interval);
         let scrape_timeout =
             given(&self.scrape_timeout).unwrap_or(inherited.timeout.min(scrape_interval));
@@ -302,6 +306,7 @@ impl Scrape {
                 validation,
             )?,
             discovery: Mechanisms {
+                relabeled,
                 static_configs: self.static_configs,
                 file: self.file_sd_configs,
                 http: self.http_sd_configs,

@@ -63,6 +63,7 @@ struct State {
     watching: BTreeMap<String, usize>,
     requests: Vec<String>,
     authorizations: BTreeSet<String>,
+    by_metadata: BTreeSet<String>,
 }
 
 /// How a watch is told that its version has been forgotten.
@@ -205,6 +206,11 @@ impl KubeApi {
     /// Who all requests so far said they were.
     pub fn authorizations(&self) -> BTreeSet<String> {
         self.cluster.state().authorizations.clone()
+    }
+
+    /// The resources that were asked for by their metadata alone.
+    pub fn by_metadata(&self) -> BTreeSet<String> {
+        self.cluster.state().by_metadata.clone()
     }
 
     /// The paths and queries of all requests so far.

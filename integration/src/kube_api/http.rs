@@ -81,6 +81,9 @@ async fn answer(
         state
             .authorizations
             .extend(authorization.map(str::to_owned));
+        if metadata {
+            state.by_metadata.insert(resource.clone());
+        }
         if let Some(code) = state.failures.pop() {
             return status(code, "told to fail");
         }

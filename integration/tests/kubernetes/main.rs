@@ -1,5 +1,6 @@
 //! Discovery of a receiver, before a stand-in for a Kubernetes API server.
 
+mod attached;
 mod deployed;
 mod endpoints;
 mod objects;

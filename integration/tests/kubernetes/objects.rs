@@ -93,3 +93,25 @@ pub(crate) fn ingress(host: &str) -> Value {
         "spec": {"rules": [{"host": host, "http": {"paths": [{"path": "/metrics"}]}}]},
     })
 }
+
+pub(crate) fn namespace(team: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Namespace",
+        "metadata": {"name": "ns", "labels": {"team": team}},
+        "spec": {"finalizers": ["kubernetes"]},
+    })
+}
+
+/// An object that another one controls.
+pub(crate) fn controlled(kind: &str, name: &str, by: (&str, &str)) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": kind,
+        "metadata": {"name": name, "namespace": "ns", "ownerReferences": [owner(by)]},
+        "spec": {"template": {}},
+    })
+}
+
+/// A reference to who controls an object.
+pub(crate) fn owner((kind, name): (&str, &str)) -> Value {
+    json!({"apiVersion": "v1", "kind": kind, "name": name, "uid": "1", "controller": true})
+}

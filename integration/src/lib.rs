@@ -19,6 +19,7 @@ pub mod otel;
 pub mod parity;
 pub mod prometheus;
 pub mod sample_app;
+pub mod sdks;
 pub mod sender;
 pub mod sender_bench;
 pub mod validator;

@@ -131,6 +131,11 @@ impl Prometheus {
         })
     }
 
+    /// Where it listens.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
     /// Where remote write is posted.
     pub fn remote_write_url(&self) -> String {
         format!("http://{}/api/v1/write", self.address)

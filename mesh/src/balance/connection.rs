@@ -3,6 +3,10 @@
 use std::{fmt, io, sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
+use http::{
+    HeaderValue, Method, Request, Uri,
+    header::{CONTENT_TYPE, TE},
+};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
@@ -17,6 +21,9 @@ use tracing::{debug, info};
 use crate::backoff::Backoff;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+const KNOCK_PATH: &str = "/grpc.health.v1.Health/Check";
+/// For an address that is no authority: no peer of ours looks at it.
+const KNOCK_URI: &str = "http://exporter/grpc.health.v1.Health/Check";
 
 /// An HTTP/2 connection that requests can be sent on.
 pub(super) type Connection = http2::SendRequest<Body>;
@@ -107,6 +114,8 @@ pub(super) async fn keep_up(
 
 type Driver = BoxFuture<'static, Result<(), hyper::Error>>;
 
+/// A connection whose peer has proven that it answers: a frozen process, or a
+/// network that swallows what it is sent, has a system that accepts all the same.
 async fn open(
     address: &str,
     connector: &Connector,
@@ -121,6 +130,25 @@ async fn open(
             .keep_alive_timeout(interval)
             .keep_alive_while_idle(true);
     }
-    let (connection, driver) = timeout(CONNECT_TIMEOUT, builder.handshake(io)).await??;
-    Ok((connection, Box::pin(driver)))
+    let (mut connection, driver) = timeout(CONNECT_TIMEOUT, builder.handshake(io)).await??;
+    let mut driver: Driver = Box::pin(driver);
+    let answer = timeout(CONNECT_TIMEOUT, connection.send_request(knock(address)));
+    tokio::select! {
+        answer = answer => answer??,
+        _ = &mut driver => return Err("closed before its first answer".into()),
+    };
+    Ok((connection, driver))
+}
+
+/// A request that any gRPC server answers, with its health or that it does not
+/// know the method.
+fn knock(address: &str) -> Request<Body> {
+    let mut request = Request::new(Body::empty());
+    let uri = format!("http://{address}{KNOCK_PATH}").parse();
+    *request.uri_mut() = uri.unwrap_or_else(|_| Uri::from_static(KNOCK_URI));
+    *request.method_mut() = Method::POST;
+    let headers = request.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert(TE, HeaderValue::from_static("trailers"));
+    request
 }

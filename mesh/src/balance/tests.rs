@@ -9,7 +9,7 @@ use opentelemetry_proto::tonic::{
     metrics::v1::ResourceMetrics,
 };
 use prost::Message;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tonic::{
     Request, Response, Status,
     transport::{Server, server::TcpIncoming},
@@ -242,15 +242,42 @@ async fn a_silent_peer_is_no_exporter() {
         }
     });
     let (balance, _known) = balance(&[&address]);
-    let outcome = balance.clone().oneshot(export()).await;
-    assert!(outcome.is_err());
-    // Two missed pings later it is known to be gone.
-    tokio::time::timeout(Duration::from_secs(2), async {
-        while balance.is_connected() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    })
-    .await
-    .unwrap();
+    for _ in 0..3 {
+        let error = balance.clone().oneshot(export()).await.unwrap_err();
+        assert!(matches!(error, ExportError::Unsent(_)), "{error}");
+        assert!(!balance.is_connected());
+    }
     silent.abort();
+}
+
+/// Its network swallows everything from a moment on, without a word.
+#[tokio::test]
+async fn an_exporter_that_falls_silent_is_out_and_stays_out() {
+    let stock = Stock::default();
+    let (behind, _server) = stock.serve().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let swallow = Arc::new(tokio::sync::Notify::new());
+    let network = tokio::spawn({
+        let swallow = swallow.clone();
+        async move {
+            let (mut client, _) = listener.accept().await.unwrap();
+            let mut server = TcpStream::connect(behind).await.unwrap();
+            tokio::select! {
+                _ = tokio::io::copy_bidirectional(&mut client, &mut server) => {}
+                () = swallow.notified() => {}
+            }
+            // Whoever connects is accepted by the system, and never read.
+            std::future::pending::<()>().await;
+        }
+    });
+    let (balance, _known) = balance(&[&address]);
+    balance.clone().oneshot(export()).await.unwrap();
+    swallow.notify_one();
+    while balance.is_connected() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let error = balance.clone().oneshot(export()).await.unwrap_err();
+    assert!(matches!(error, ExportError::Unsent(_)), "{error}");
+    network.abort();
 }

@@ -49,7 +49,7 @@ struct CloudState {
 struct Exporter {
     _process: Child,
     grpc: SocketAddr,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 // === impl Cloud ===
@@ -198,7 +198,7 @@ impl Exporter {
         Self {
             _process: process,
             grpc,
-            _directory: directory,
+            directory,
         }
     }
 
@@ -281,6 +281,26 @@ async fn a_web_identity() {
         asked.contains("WebIdentityToken=a-web-identity-token"),
         "{asked}"
     );
+}
+
+#[tokio::test]
+async fn the_token_of_a_web_identity_is_read_again() {
+    let cloud = Cloud::default();
+    let variables = [
+        ("AWS_WEB_IDENTITY_TOKEN_FILE", "DIR/token"),
+        ("AWS_ROLE_ARN", "arn:aws:iam::1:role/irsa"),
+        NO_IMDS,
+    ];
+    let sigv4 = "{region: us-east-1}";
+    let exporter = Exporter::start(cloud.serve().await, sigv4, &variables).await;
+    // Kubernetes has put another one there by the time the session is over.
+    std::fs::write(exporter.directory.path().join("token"), "rotated").unwrap();
+    let refused = [StatusCode::FORBIDDEN];
+    cloud.0.lock().unwrap().script.extend(refused);
+    exporter.export().await.unwrap();
+    assert_eq!(cloud.keys(), ["KEY1", "KEY2"]);
+    let asked = cloud.asked();
+    assert!(asked.contains("WebIdentityToken=rotated"), "{asked}");
 }
 
 #[tokio::test]

@@ -4,7 +4,10 @@
 //! What it needs beyond that is given where there is some; it never waits for more
 //! while it holds some, as all of them might.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -13,6 +16,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 pub struct Budget {
     free: Arc<Semaphore>,
     units: usize,
+    /// The most units that were taken at once.
+    peak: Arc<AtomicUsize>,
 }
 
 /// Bytes that were taken; given back when dropped.
@@ -34,6 +39,7 @@ impl Budget {
         Self {
             free: Arc::new(Semaphore::new(units)),
             units,
+            peak: Arc::default(),
         }
     }
 
@@ -41,6 +47,7 @@ impl Budget {
     pub async fn take(&self, bytes: usize) -> Share {
         let units = self.units_of(bytes).min(self.units) as u32;
         let permits = self.free.clone().acquire_many_owned(units).await;
+        self.note_peak();
         Share {
             budget: self.clone(),
             permits: permits.expect("the semaphore is never closed"),
@@ -59,6 +66,16 @@ impl Budget {
     /// Bytes taken.
     pub fn taken(&self) -> usize {
         (self.units - self.free.available_permits()) * UNIT
+    }
+
+    /// Bytes that were taken at once at most, since the beginning.
+    pub fn peak(&self) -> usize {
+        self.peak.load(Ordering::Relaxed) * UNIT
+    }
+
+    fn note_peak(&self) {
+        let taken = self.units - self.free.available_permits();
+        self.peak.fetch_max(taken, Ordering::Relaxed);
     }
 
     /// Bytes there are.
@@ -86,6 +103,7 @@ impl Share {
         match self.budget.free.clone().try_acquire_many_owned(more as u32) {
             Ok(permits) => {
                 self.permits.merge(permits);
+                self.budget.note_peak();
                 true
             }
             Err(_) => false,
@@ -105,6 +123,7 @@ mod tests {
         let mut one = budget.take(4 * UNIT).await;
         assert!(one.grow_to(6 * UNIT));
         assert_eq!(budget.taken(), 6 * UNIT);
+        assert_eq!(budget.peak(), 6 * UNIT);
         assert!(budget.take(5 * UNIT).now_or_never().is_none());
         let mut two = budget.take(4 * UNIT).await;
         assert!(!two.grow_to(5 * UNIT));

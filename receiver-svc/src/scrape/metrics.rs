@@ -26,6 +26,8 @@ pub struct ScrapeMetrics {
     target_errors: Family<Job, Counter>,
     /// Bytes taken of the memory budget.
     pub(crate) budget_taken: Gauge,
+    /// The most of it that was taken at once.
+    pub(crate) budget_peak: Gauge,
     /// The memory budget.
     pub(crate) budget: Gauge,
 }
@@ -73,6 +75,7 @@ impl ScrapeMetrics {
             targets: Family::default(),
             target_errors: Family::default(),
             budget_taken: Gauge::default(),
+            budget_peak: Gauge::default(),
             budget: Gauge::default(),
         };
         // All reasons are there from the start, so that a rate sees the first.
@@ -140,6 +143,11 @@ impl ScrapeMetrics {
             "scrape_memory_bytes",
             "Memory that running scrapes have taken of their budget",
             self.budget_taken.clone(),
+        );
+        registry.register(
+            "scrape_memory_peak_bytes",
+            "Memory that scrapes have taken of their budget at once at most",
+            self.budget_peak.clone(),
         );
         registry.register(
             "scrape_memory_budget_bytes",

@@ -149,6 +149,7 @@ impl Run {
         metrics.seconds.observe(seconds);
         metrics.refused(counts);
         metrics.budget_taken.set(self.shared.budget.taken() as i64);
+        metrics.budget_peak.set(self.shared.budget.peak() as i64);
         if let Some(error) = failure {
             metrics.failed(error.reason());
             if let Some(log) = &self.job.failure_log {

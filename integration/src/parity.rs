@@ -149,7 +149,7 @@ pub async fn recorded(setting: &Setting, recordings: &[Recording]) -> anyhow::Re
         .iter()
         .map(|(job, s)| (job.clone(), s.len()))
         .collect();
-    let stage = Stage::start(scripts, Live::default()).await?;
+    let stage = Stage::start(jobs.len(), scripts, Live::default()).await?;
     let folder = tempfile::tempdir()?;
     let targets = jobs.len();
     let [prometheus, promesh] =
@@ -165,7 +165,7 @@ async fn live(setting: &Setting, file: &Path, scrapes: usize) -> anyhow::Result<
         scrapes,
         without_created: config.convert() && known::CREATED.applies_to(setting.prometheus.version),
     };
-    let stage = Stage::start(HashMap::new(), live).await?;
+    let stage = Stage::start(config.len(), HashMap::new(), live).await?;
     let folder = tempfile::tempdir()?;
     beside(file, folder.path())?;
     let [prometheus, promesh] = scrape(setting, config, &stage, folder.path(), 1).await?;
@@ -200,7 +200,7 @@ async fn scrape(
     for key in scrapes.remove_unknown(version) {
         println!("left out: {key}, which Prometheus {version} does not know");
     }
-    scrapes.stage(&stage.proxy_url(), setting.interval);
+    scrapes.stage(stage.proxy_urls(), setting.interval);
 
     let empty = write(folder, "parity-empty.yml", &json!({}))?;
     let flags = config::native_flags(version);
@@ -218,6 +218,11 @@ async fn scrape(
     receiver.stop(DRAIN).await?;
     exporter.stop(DRAIN).await?;
     let mut stored = [prometheus.read_all().await?, backend.read_all().await?];
+    if known::MARKERS.applies_to(version) {
+        for series in &mut stored {
+            series.retain(known::is_stored);
+        }
+    }
     if known::BOUNDS.applies_to(version) {
         for series in stored.iter_mut().flatten() {
             series.labels = known::with_bounds(&series.labels);

@@ -112,19 +112,19 @@ impl Scrapes {
         Ok(scrapes)
     }
 
-    /// Lets every job scrape through a proxy, at one interval.
-    pub(super) fn stage(&mut self, proxy_url: &str, interval: Duration) {
+    /// Lets each job scrape through its own proxy, and all at one interval.
+    pub(super) fn stage(&mut self, proxies: impl Iterator<Item = String>, interval: Duration) {
         let interval = format!("{}ms", interval.as_millis());
-        for job in self.jobs_mut() {
+        for (job, proxy) in self.jobs_mut().zip(proxies) {
             for key in ["no_proxy", "proxy_from_environment", "proxy_connect_header"] {
                 job.remove(key);
             }
             for (key, value) in [
-                ("proxy_url", proxy_url),
+                ("proxy_url", &proxy),
                 ("scrape_interval", &interval),
                 ("scrape_timeout", &interval),
             ] {
-                job.insert(key.to_owned(), value.into());
+                job.insert(key.to_owned(), value.as_str().into());
             }
         }
         // What a job inherits has to fit too.
@@ -192,6 +192,11 @@ impl Scrapes {
         let global = self.0.get("global").into_iter();
         let mut all = global.chain(self.jobs());
         all.any(|keys| keys[CONVERT] == true)
+    }
+
+    /// How many jobs there are.
+    pub(super) fn len(&self) -> usize {
+        self.jobs().count()
     }
 
     /// The jobs.

@@ -7,7 +7,8 @@ use mesh::{
     labels::{BUCKET, Labels, QUANTILE},
 };
 
-use crate::prometheus::Version;
+use super::value::{self, Comparable};
+use crate::{amp::Series, prometheus::Version};
 
 /// A known difference.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +32,14 @@ pub(super) const CREATED: Known = Known {
     },
 };
 
+/// Staleness markers for what was never stored.
+pub(super) const MARKERS: Known = Known {
+    name: "markers-beyond-limit",
+    reason: "series that a sample_limit kept out get staleness markers; series of markers alone \
+             are left out",
+    until: Version { major: 3, minor: 6 },
+};
+
 /// Bounds are stored as they are written.
 pub(super) const BOUNDS: Known = Known {
     name: "bounds-as-written",
@@ -40,7 +49,7 @@ pub(super) const BOUNDS: Known = Known {
 };
 
 /// All of them.
-pub(super) const ALL: [Known; 2] = [CREATED, BOUNDS];
+pub(super) const ALL: [Known; 3] = [CREATED, MARKERS, BOUNDS];
 
 // === impl Known ===
 
@@ -59,6 +68,12 @@ pub(super) fn without_created(body: &Bytes) -> Bytes {
         !end.is_some_and(|end| line[..end].ends_with(b"_created"))
     });
     others.collect::<Vec<_>>().concat().into()
+}
+
+/// Whether a series has more than markers.
+pub(super) fn is_stored(series: &Series) -> bool {
+    let mut samples = series.samples.iter();
+    samples.any(|sample| value::comparable(&sample.value) != Comparable::Stale)
 }
 
 /// Labels with their bounds as Prometheus 3 stores them.

@@ -22,7 +22,7 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
 use http_body_util::BodyExt;
 use mesh::http_client::HttpClient;
-use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
+use tokio::{net::TcpListener, task::JoinSet, time::timeout};
 
 use super::{known, recording::Capture, script::Answer};
 
@@ -34,9 +34,9 @@ const FETCH_TIMEOUT: Duration = Duration::from_secs(30);
 /// A running stage. It stops when it is dropped.
 #[derive(Debug)]
 pub(super) struct Stage {
-    address: SocketAddr,
+    addresses: Vec<SocketAddr>,
     play: Arc<Play>,
-    server: JoinHandle<()>,
+    _servers: JoinSet<()>,
 }
 
 #[derive(Debug)]
@@ -45,7 +45,7 @@ struct Play {
     recorded: HashMap<String, Vec<Answer>>,
     live: Live,
     client: HttpClient,
-    roles: Mutex<HashMap<String, Arc<Role>>>,
+    roles: Mutex<HashMap<Part, Arc<Role>>>,
 }
 
 /// How live targets are recorded.
@@ -56,6 +56,9 @@ pub(super) struct Live {
     /// OpenMetrics without its `_created` samples.
     pub(super) without_created: bool,
 }
+
+/// A job's number and the URL that it scrapes: jobs may share a target.
+type Part = (usize, String);
 
 /// One target.
 #[derive(Debug, Default)]
@@ -69,11 +72,13 @@ struct Role {
 // === impl Stage ===
 
 impl Stage {
-    /// Starts a stage with these recorded targets; every other one is live.
+    /// Starts a stage for so many jobs, with these recorded targets; every other one
+    /// is live.
     ///
     /// # Errors
     /// Where it cannot listen.
     pub(super) async fn start(
+        jobs: usize,
         recorded: HashMap<String, Vec<Answer>>,
         live: Live,
     ) -> anyhow::Result<Self> {
@@ -83,24 +88,30 @@ impl Stage {
             client: HttpClient::new(&Default::default())?,
             roles: Mutex::default(),
         });
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let address = listener.local_addr()?;
-        let router = Router::new().fallback(answer).with_state(play.clone());
-        let server = tokio::spawn(async move {
-            if let Err(error) = axum::serve(listener, router).await {
-                tracing::error!(%error, "Stage stopped");
-            }
-        });
+        let (mut addresses, mut servers) = (Vec::new(), JoinSet::new());
+        for job in 0..jobs {
+            let listener = TcpListener::bind("127.0.0.1:0").await?;
+            addresses.push(listener.local_addr()?);
+            let router = Router::new()
+                .fallback(answer)
+                .with_state((job, play.clone()));
+            servers.spawn(async move {
+                if let Err(error) = axum::serve(listener, router).await {
+                    tracing::error!(%error, "Stage stopped");
+                }
+            });
+        }
         Ok(Self {
-            address,
+            addresses,
             play,
-            server,
+            _servers: servers,
         })
     }
 
-    /// The proxy that scrapers have to use.
-    pub(super) fn proxy_url(&self) -> String {
-        format!("http://{}", self.address)
+    /// The proxy that each job has to use.
+    pub(super) fn proxy_urls(&self) -> impl Iterator<Item = String> {
+        let addresses = self.addresses.iter();
+        addresses.map(|address| format!("http://{address}"))
     }
 
     /// How many scrapes of a target there are at most.
@@ -114,7 +125,7 @@ impl Stage {
     /// the next one.
     pub(super) fn progress(&self) -> (usize, Vec<String>) {
         let roles = self.play.roles();
-        let waiting = roles.iter().filter_map(|(url, role)| {
+        let waiting = roles.iter().filter_map(|((_, url), role)| {
             let (served, scrapes) = (*role.served(), self.play.scrapes_of(url));
             let done = served.iter().all(|served| *served > scrapes);
             let [theirs, ours] = served;
@@ -124,17 +135,11 @@ impl Stage {
     }
 }
 
-impl Drop for Stage {
-    fn drop(&mut self) {
-        self.server.abort();
-    }
-}
-
 // === impl Play ===
 
 impl Play {
-    /// Targets by the URL they are scraped at.
-    fn roles(&self) -> MutexGuard<'_, HashMap<String, Arc<Role>>> {
+    /// Targets by who scrapes them where.
+    fn roles(&self) -> MutexGuard<'_, HashMap<Part, Arc<Role>>> {
         // No code that holds the lock can leave the map half changed.
         self.roles.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -145,8 +150,9 @@ impl Play {
             .map_or(self.live.scrapes, Vec::len)
     }
 
-    async fn answer(&self, url: &str, headers: &HeaderMap) -> Answer {
-        let role = self.roles().entry(url.to_owned()).or_default().clone();
+    async fn answer(&self, job: usize, url: &str, headers: &HeaderMap) -> Answer {
+        let part = (job, url.to_owned());
+        let role = self.roles().entry(part).or_default().clone();
         let scraper = usize::from(!is_prometheus(headers));
         let scrape = {
             let mut served = role.served();
@@ -208,9 +214,9 @@ impl Role {
     }
 }
 
-async fn answer(State(play): State<Arc<Play>>, request: Request) -> Response {
+async fn answer(State((job, play)): State<(usize, Arc<Play>)>, request: Request) -> Response {
     let answer = play
-        .answer(&request.uri().to_string(), request.headers())
+        .answer(job, &request.uri().to_string(), request.headers())
         .await;
     let mut response = Response::new(Body::from(answer.body));
     *response.status_mut() = answer.status;

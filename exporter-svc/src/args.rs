@@ -180,6 +180,7 @@ impl RemoteWriteArgs {
             linger: Duration::from_millis(self.linger_ms),
             allow_http: self.allow_http,
             cache_bytes: self.cache_bytes,
+            connector: None,
         }
     }
 }

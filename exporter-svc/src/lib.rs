@@ -11,8 +11,14 @@
 //! posts them, and answers an Export only once the backend has answered for all
 //! of it.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
+use futures::Stream;
 use mesh::{
     admin::{Admin, Readiness},
     config::Config,
@@ -20,13 +26,19 @@ use mesh::{
     shutdown::Shutdown,
 };
 use prometheus_client::registry::Registry;
-use tokio::net::TcpListener;
-use tonic::transport::{Server, server::TcpIncoming};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpListener,
+};
+use tonic::transport::{
+    Server,
+    server::{Connected, TcpIncoming},
+};
 use tracing::{error, info, warn};
 
 use self::{
     ingest::{Destinations, Ingest},
-    remote_write::destination::{Destination, DestinationError, Registered},
+    remote_write::destination::{Destination, DestinationError, Options, Registered},
     service::MetricsServer,
 };
 
@@ -156,8 +168,20 @@ async fn listen(
 
 /// Reads the configuration file and starts what it says.
 async fn destinations(args: &Args, registered: &Registered) -> Result<Destinations, Error> {
-    let file = || args.config_file.clone();
-    let config = Config::load(&args.config_file)?;
+    start(&args.config_file, &args.remote_write.options(), registered).await
+}
+
+/// Starts the destinations of a configuration file.
+///
+/// # Errors
+/// Where the file or one of its entries cannot be used.
+pub async fn start(
+    config_file: &Path,
+    options: &Options,
+    registered: &Registered,
+) -> Result<Destinations, Error> {
+    let file = || config_file.to_owned();
+    let config = Config::load(config_file)?;
     ha::check(&config).map_err(|source| Error::Ha {
         file: file(),
         source,
@@ -165,10 +189,9 @@ async fn destinations(args: &Args, registered: &Registered) -> Result<Destinatio
     if config.remote_write.is_empty() {
         return Err(Error::NoDestination(file()));
     }
-    let options = args.remote_write.options();
     let mut all = Vec::with_capacity(config.remote_write.len());
     for entry in &config.remote_write {
-        let started = Destination::start(entry, &config.otlp, &options, registered).await;
+        let started = Destination::start(entry, &config.otlp, options, registered).await;
         all.push(started.map_err(|source| Error::Destination {
             file: file(),
             source,
@@ -210,7 +233,8 @@ impl Bound {
         let (drained, stop_admin) = mesh::shutdown::channel();
         let admin = Admin::new("exporter-svc", registry, readiness.clone()).with_reload(reloader);
         let admin = tokio::spawn(admin.serve(web, stop_admin));
-        let server = serve(&args, Arc::clone(&ingest), grpc, shutdown.clone());
+        let incoming = TcpIncoming::from(grpc).with_nodelay(Some(true));
+        let server = serve(&args, Arc::clone(&ingest), incoming, shutdown.clone());
         tokio::pin!(server);
         loop {
             tokio::select! {
@@ -236,14 +260,23 @@ impl Bound {
     }
 }
 
-/// Serves gRPC until it is time to stop and Exports under way are answered, or
-/// the time for that is over.
-async fn serve(
+/// Serves gRPC on `incoming` connections until it is time to stop and Exports under
+/// way are answered, or the time for that is over.
+///
+/// # Errors
+/// Where the server fails.
+pub async fn serve<I, IO, E>(
     args: &Args,
     ingest: Arc<Ingest>,
-    listener: TcpListener,
+    incoming: I,
     shutdown: Shutdown,
-) -> Result<(), Error> {
+) -> Result<(), Error>
+where
+    I: Stream<Item = Result<IO, E>>,
+    IO: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+    IO::ConnectInfo: Clone + Send + Sync + 'static,
+    E: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
     let metrics = MetricsServer::new(ingest, args.grpc.max_message_bytes);
     let stop = shutdown.clone();
     let server = Server::builder()
@@ -252,9 +285,8 @@ async fn serve(
         .max_connection_age_grace(AGE_GRACE)
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE))
-        .tcp_nodelay(true)
         .add_service(metrics)
-        .serve_with_incoming_shutdown(TcpIncoming::from(listener), async move {
+        .serve_with_incoming_shutdown(incoming, async move {
             stop.signaled().await;
         });
     let too_long = async {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rand::Rng;
+use crate::random;
 
 const FIRST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(5);
@@ -35,7 +35,7 @@ impl Backoff {
 
     /// The next delay: between half of the ceiling and all of it.
     pub(crate) fn delay(&mut self) -> Duration {
-        let delay = self.ceiling.mul_f64(rand::rng().random_range(0.5..=1.0));
+        let delay = self.ceiling.mul_f64(random::range(0.5..1.0));
         self.ceiling = (self.ceiling * 2).min(self.longest);
         delay
     }

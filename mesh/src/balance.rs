@@ -37,7 +37,7 @@ use crate::{
     verdict::Verdict,
 };
 
-pub use connection::{Connector, plaintext};
+pub use connection::{Connector, Io, plaintext};
 pub use metrics::BalanceMetrics;
 
 use endpoint::Endpoint;

@@ -45,7 +45,7 @@ pub enum Origin {
 }
 
 /// The labels by which the backend elects one of several replicas.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ha {
     /// Value of the `cluster` label.
     pub cluster: String,

@@ -21,6 +21,11 @@ impl Clock {
         }))
     }
 
+    /// A clock that reads as `read` says, in milliseconds since the Unix epoch.
+    pub fn new(read: impl Fn() -> i64 + Send + Sync + 'static) -> Self {
+        Self(Arc::new(read))
+    }
+
     /// A clock that reads `start_ms` now and goes with the runtime's time, so that
     /// it stands still where a test has paused it.
     pub fn of_runtime(start_ms: i64) -> Self {

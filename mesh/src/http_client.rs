@@ -27,6 +27,7 @@ use hyper_util::{
 };
 
 use crate::{
+    balance::Connector,
     config::http::{HttpClientConfig, SecretSource},
     tls::{self, TlsError},
 };
@@ -73,8 +74,8 @@ pub enum HttpClientError {
 #[derive(Debug)]
 struct Shared {
     config: HttpClientConfig,
+    connector: Option<Connector>,
     authenticator: Option<Authenticator>,
-    unix_socket: Option<Arc<Path>>,
     current: ArcSwap<Current>,
 }
 
@@ -93,7 +94,7 @@ impl HttpClient {
     /// # Errors
     /// Where a certificate or key cannot be used.
     pub fn new(config: &HttpClientConfig) -> Result<Self, HttpClientError> {
-        Self::connecting_to(config, None)
+        Self::with_connector(config, None)
     }
 
     /// A client with the same settings whose connections all go to a Unix socket;
@@ -102,19 +103,30 @@ impl HttpClient {
     /// # Errors
     /// Where a certificate or key cannot be used.
     pub fn over_unix_socket(&self, path: &Path) -> Result<Self, HttpClientError> {
-        Self::connecting_to(&self.shared.config, Some(path.into()))
+        let path: Arc<Path> = path.into();
+        let connector = Connector::new(move |_| {
+            let path = path.clone();
+            async move { tokio::net::UnixStream::connect(&path).await }
+        });
+        Self::with_connector(&self.shared.config, Some(connector))
     }
 
-    fn connecting_to(
+    /// A client that opens its connections through `connector` where one is given,
+    /// whatever is asked for, and
+    /// otherwise by TCP.
+    ///
+    /// # Errors
+    /// Where a certificate or key cannot be used.
+    pub fn with_connector(
         config: &HttpClientConfig,
-        unix_socket: Option<Arc<Path>>,
+        connector: Option<Connector>,
     ) -> Result<Self, HttpClientError> {
         let authenticator = config.auth.as_ref().map(Authenticator::new).transpose()?;
-        let current = Current::new(config, unix_socket.clone())?;
+        let current = Current::new(config, connector.clone())?;
         let shared = Shared {
             config: config.clone(),
+            connector,
             authenticator,
-            unix_socket,
             current: ArcSwap::from_pointee(current),
         };
         Ok(Self {
@@ -180,7 +192,7 @@ impl Shared {
         if current.versions == versions(&self.config) {
             return Ok(current.client.clone());
         }
-        let fresh = Current::new(&self.config, self.unix_socket.clone())?;
+        let fresh = Current::new(&self.config, self.connector.clone())?;
         let client = fresh.client.clone();
         self.current.store(Arc::new(fresh));
         Ok(client)
@@ -192,7 +204,7 @@ impl Shared {
 impl Current {
     fn new(
         config: &HttpClientConfig,
-        unix_socket: Option<Arc<Path>>,
+        connector: Option<Connector>,
     ) -> Result<Self, HttpClientError> {
         let versions = versions(config);
         let builder = HttpsConnectorBuilder::new()
@@ -204,7 +216,7 @@ impl Current {
             Some(name) => builder.with_server_name_resolver(FixedServerNameResolver::new(name)),
             None => builder,
         };
-        let connect = Connect::new(&config.proxy, unix_socket);
+        let connect = Connect::new(&config.proxy, connector);
         let connector = if config.enable_http2 {
             builder
                 .enable_http1()

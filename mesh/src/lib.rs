@@ -31,6 +31,7 @@ pub mod labels;
 pub mod names;
 pub mod otlp;
 pub mod outbox;
+pub mod random;
 pub mod relabel;
 pub mod reload;
 pub mod reread;

@@ -148,6 +148,7 @@ pub async fn bind(args: Args) -> Result<Bound, Error> {
             metrics: ScrapeMetrics::register(&mut registry),
             max_body_bytes: args.max_body_bytes,
             start_timestamps: args.start_timestamps,
+            connector: None,
         }),
         discovery: Discovery::new(discovery_metrics, interval).on_node(args.node_local.clone()),
         shards: shards(&args).await?,

@@ -151,6 +151,7 @@ pub(crate) async fn ingest(urls: &[&str]) -> Arc<Ingest> {
         linger: Duration::from_millis(20),
         allow_http: false,
         cache_bytes: 1 << 20,
+        connector: None,
     };
     let mut all = Vec::new();
     for (i, url) in urls.iter().enumerate() {

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use mesh::{
     aws::AwsOptions,
+    balance::Connector,
     config::{
         relabel::{Action, RelabelConfig},
         remote_write::{OtlpConfig, ProtobufMessage, RemoteWriteConfig},
@@ -49,7 +50,7 @@ pub struct Destination {
 }
 
 /// What holds for all destinations of a process.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// Bytes of one request at most, before compression.
     pub request_bytes: usize,
@@ -59,6 +60,8 @@ pub struct Options {
     pub allow_http: bool,
     /// How large the cache of rendered labels may become.
     pub cache_bytes: usize,
+    /// How backends are reached; by TCP where nothing is given.
+    pub connector: Option<Connector>,
 }
 
 /// Where a destination's numbers are registered.
@@ -154,7 +157,7 @@ impl Destination {
             config.name.clone(),
             config.url.as_str().parse()?,
             headers(config)?,
-            http(config)?,
+            http(config, options.connector.clone())?,
             signer(config, registered).await?,
             config.protobuf_message,
         );
@@ -232,11 +235,14 @@ fn headers(config: &RemoteWriteConfig) -> Result<HeaderMap, Problem> {
     config.headers.iter().map(parse).collect()
 }
 
-fn http(config: &RemoteWriteConfig) -> Result<HttpClient, HttpClientError> {
+fn http(
+    config: &RemoteWriteConfig,
+    connector: Option<Connector>,
+) -> Result<HttpClient, HttpClientError> {
     let mut settings = config.http.clone();
     // A signature holds for one address only.
     settings.follow_redirects &= config.sigv4.is_none();
-    HttpClient::new(&settings)
+    HttpClient::with_connector(&settings, connector)
 }
 
 /// AMP takes native histograms, but none with custom bounds.

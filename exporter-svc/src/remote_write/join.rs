@@ -115,20 +115,23 @@ impl Task {
         while open || !self.queue.is_empty() || !self.posts.is_empty() {
             let due = self.queue.due(Instant::now());
             tokio::select! {
-                work = pieces.recv(), if open => match work {
-                    Some(work) => self.push(work),
-                    None => open = false,
-                },
+                // Answers and what is due come first: they are few, and a flood
+                // of new pieces must delay neither.
+                biased;
                 Some(posted) = self.posts.join_next() => match posted {
                     Ok(posted) => self.settle(posted),
                     Err(error) => warn!(%error, "A post panicked"),
                 },
-                () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
                 _ = sweep.tick() => self.sweep(),
                 () = tokio::time::sleep_until(metadata), if self.config.metadata.is_some() => {
                     metadata = Instant::now() + every;
                     self.post_metadata();
                 }
+                work = pieces.recv(), if open => match work {
+                    Some(work) => self.push(work),
+                    None => open = false,
+                },
+                () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
             }
             self.post_what_is_ready(!open);
         }

@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use rand::Rng;
+use mesh::random;
 use tokio::time::Instant;
 
 /// The bounds of a pace.
@@ -132,7 +132,7 @@ impl Pace {
 
 /// Up to a tenth more, so that many exporters do not come back at once.
 pub fn jitter(hold: Duration) -> Duration {
-    hold.mul_f64(rand::rng().random_range(0.0..0.1))
+    hold.mul_f64(random::range(0.0..0.1))
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@
 //! samples of one series in one push.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{BTreeMap, HashSet, VecDeque},
     hash::BuildHasherDefault,
     sync::Arc,
     time::Duration,
@@ -46,7 +46,7 @@ pub struct Work {
 pub struct Queue {
     limits: RequestLimits,
     linger: Duration,
-    groups: HashMap<Option<Ha>, Group>,
+    groups: BTreeMap<Option<Ha>, Group>,
     /// The series of requests in flight.
     in_flight: SeriesSet,
 }
@@ -76,7 +76,7 @@ impl Queue {
         Self {
             limits,
             linger,
-            groups: HashMap::new(),
+            groups: BTreeMap::new(),
             in_flight: SeriesSet::default(),
         }
     }

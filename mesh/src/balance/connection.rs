@@ -64,7 +64,7 @@ impl Connector {
         }))
     }
 
-    async fn connect(&self, address: &str) -> io::Result<Box<dyn Io>> {
+    pub(crate) async fn connect(&self, address: &str) -> io::Result<Box<dyn Io>> {
         let connecting = (self.0)(address.to_owned());
         match timeout(CONNECT_TIMEOUT, connecting).await {
             Ok(connected) => connected,

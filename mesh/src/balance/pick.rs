@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use rand::seq::IndexedRandom;
-
 use super::{connection::Connection, endpoint::Endpoint};
+use crate::random;
 
 /// Of two endpoints at random the one with less load. Ejected ones are taken only
 /// where there is no other: somebody has to find out whether they have recovered.
@@ -17,13 +16,14 @@ pub(super) fn pick(endpoints: &[Arc<Endpoint>]) -> Option<(Arc<Endpoint>, Connec
         .iter()
         .filter(|(endpoint, _)| !endpoint.is_ejected())
         .collect();
-    let candidates = if well.is_empty() {
+    let candidates: Vec<_> = if well.is_empty() {
         up.iter().collect()
     } else {
         well
     };
-    let (endpoint, connection) = candidates
-        .choose_multiple(&mut rand::rng(), 2)
+    let (one, other) = random::two_below(candidates.len())?;
+    let (endpoint, connection) = [candidates[one], candidates[other]]
+        .into_iter()
         .min_by(|(a, _), (b, _)| a.load().total_cmp(&b.load()))?;
     Some(((*endpoint).clone(), connection.clone()))
 }

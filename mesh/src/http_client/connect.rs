@@ -2,7 +2,6 @@
 
 use std::{
     io,
-    path::Path,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -20,14 +19,12 @@ use hyper_util::{
     rt::TokioIo,
 };
 use pin_project_lite::pin_project;
-use tokio::{
-    net::{TcpStream, UnixStream},
-    time::timeout,
-};
-use tokio_util::either::Either;
 use tower::Service;
 
-use crate::config::http::ProxyConfig;
+use crate::{
+    balance::{Connector, Io},
+    config::http::ProxyConfig,
+};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A peer that is gone without a word is noticed after a minute: 30 s of silence,
@@ -39,10 +36,17 @@ const PROBES: u32 = 3;
 /// Opens the connections of a client.
 #[derive(Clone, Debug)]
 pub(crate) struct Connect {
-    http: HttpConnector,
-    /// Where all connections go, whatever is asked for.
-    unix_socket: Option<Arc<Path>>,
+    dial: Dial,
     proxies: Option<Arc<Proxies>>,
+}
+
+/// Opens byte streams.
+#[derive(Clone, Debug)]
+enum Dial {
+    /// By TCP.
+    Tcp(HttpConnector),
+    /// As somebody else knows how.
+    Through(Connector),
 }
 
 #[derive(Debug)]
@@ -55,7 +59,7 @@ pin_project! {
     /// A connection, which remembers whether a proxy reads its requests.
     pub(crate) struct Stream {
         #[pin]
-        io: TokioIo<Either<TcpStream, UnixStream>>,
+        io: TokioIo<Box<dyn Io>>,
         proxied: bool,
     }
 }
@@ -65,14 +69,8 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 // === impl Connect ===
 
 impl Connect {
-    pub(crate) fn new(config: &ProxyConfig, unix_socket: Option<Arc<Path>>) -> Self {
-        let mut http = HttpConnector::new();
-        http.enforce_http(false);
-        http.set_nodelay(true);
-        http.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        http.set_keepalive(Some(KEEPALIVE));
-        http.set_keepalive_interval(Some(PROBE_INTERVAL));
-        http.set_keepalive_retries(Some(PROBES));
+    /// Connections by TCP, or through `connector` where one is given.
+    pub(crate) fn new(config: &ProxyConfig, connector: Option<Connector>) -> Self {
         let matcher = match &config.url {
             Some(url) => Some(
                 Matcher::builder()
@@ -88,8 +86,7 @@ impl Connect {
             connect_header: connect_header(config),
         });
         Self {
-            http,
-            unix_socket,
+            dial: connector.map_or_else(Dial::tcp, Dial::Through),
             proxies: proxies.map(Arc::new),
         }
     }
@@ -101,33 +98,83 @@ impl Service<Uri> for Connect {
     type Future = BoxFuture<'static, Result<Stream, BoxError>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.http.poll_ready(cx).map_err(Into::into)
+        self.dial.poll_ready(cx)
     }
 
     fn call(&mut self, target: Uri) -> Self::Future {
-        if let Some(path) = self.unix_socket.clone() {
-            let connecting = timeout(CONNECT_TIMEOUT, UnixStream::connect(path));
-            return async move { Ok(Stream::unix(connecting.await??)) }.boxed();
-        }
-        let through = self
-            .proxies
-            .as_ref()
+        let proxies = match &self.dial {
+            Dial::Tcp(_) => self.proxies.as_ref(),
+            // Whoever connects otherwise knows the way.
+            Dial::Through(_) => None,
+        };
+        let through = proxies
             .and_then(|proxies| Some((proxies.clone(), proxies.matcher.intercept(&target)?)));
-        let mut http = self.http.clone();
+        let mut dial = self.dial.clone();
         let Some((proxies, proxy)) = through else {
-            let connecting = http.call(target);
+            let connecting = dial.call(target);
             return async move { Ok(Stream::new(connecting.await?, false)) }.boxed();
         };
         if target.scheme_str() != Some("https") {
-            let connecting = http.call(proxy.uri().clone());
+            let connecting = dial.call(proxy.uri().clone());
             return async move { Ok(Stream::new(connecting.await?, true)) }.boxed();
         }
         let mut tunnel =
-            Tunnel::new(proxy.uri().clone(), http).with_headers(proxies.connect_header.clone());
+            Tunnel::new(proxy.uri().clone(), dial).with_headers(proxies.connect_header.clone());
         if let Some(auth) = proxy.basic_auth() {
             tunnel = tunnel.with_auth(auth.clone());
         }
         async move { Ok(Stream::new(tunnel.call(target).await?, false)) }.boxed()
+    }
+}
+
+// === impl Dial ===
+
+impl Dial {
+    fn tcp() -> Self {
+        let mut http = HttpConnector::new();
+        http.enforce_http(false);
+        http.set_nodelay(true);
+        http.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        http.set_keepalive(Some(KEEPALIVE));
+        http.set_keepalive_interval(Some(PROBE_INTERVAL));
+        http.set_keepalive_retries(Some(PROBES));
+        Self::Tcp(http)
+    }
+}
+
+impl Service<Uri> for Dial {
+    type Response = TokioIo<Box<dyn Io>>;
+    type Error = BoxError;
+    type Future = BoxFuture<'static, Result<Self::Response, BoxError>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        match self {
+            Self::Tcp(http) => http.poll_ready(cx).map_err(Into::into),
+            Self::Through(_) => Poll::Ready(Ok(())),
+        }
+    }
+
+    fn call(&mut self, target: Uri) -> Self::Future {
+        match self {
+            Self::Tcp(http) => {
+                let connecting = http.call(target);
+                async move {
+                    let stream: Box<dyn Io> = Box::new(connecting.await?.into_inner());
+                    Ok(TokioIo::new(stream))
+                }
+                .boxed()
+            }
+            Self::Through(connector) => {
+                let connector = connector.clone();
+                async move {
+                    let host = target.host().unwrap_or_default();
+                    let port = target.port_u16().unwrap_or(80);
+                    let stream = connector.connect(&format!("{host}:{port}")).await?;
+                    Ok(TokioIo::new(stream))
+                }
+                .boxed()
+            }
+        }
     }
 }
 
@@ -151,14 +198,8 @@ fn connect_header(config: &ProxyConfig) -> HeaderMap {
 // === impl Stream ===
 
 impl Stream {
-    fn new(io: TokioIo<TcpStream>, proxied: bool) -> Self {
-        let io = TokioIo::new(Either::Left(io.into_inner()));
+    fn new(io: TokioIo<Box<dyn Io>>, proxied: bool) -> Self {
         Self { io, proxied }
-    }
-
-    fn unix(stream: UnixStream) -> Self {
-        let io = TokioIo::new(Either::Right(stream));
-        Self { io, proxied: false }
     }
 }
 

@@ -139,5 +139,5 @@ impl Serving {
 
 /// Up to a tenth less, so that clients that came together do not leave together.
 fn spread(age: Duration) -> Duration {
-    age.mul_f64(rand::random_range(0.9..=1.0))
+    age.mul_f64(crate::random::range(0.9..1.0))
 }

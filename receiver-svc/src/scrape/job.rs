@@ -6,6 +6,7 @@ use std::sync::{
 };
 
 use mesh::{
+    balance::Connector,
     batch::Facts,
     budget::Budget,
     clock::Clock,
@@ -41,6 +42,8 @@ pub struct Shared {
     pub max_body_bytes: u64,
     /// `_created` samples are start times rather than series.
     pub start_timestamps: bool,
+    /// How targets are reached; by TCP where nothing is given.
+    pub connector: Option<Connector>,
 }
 
 /// What all loops of a job share. It does not change: a reload makes a new one.
@@ -89,7 +92,10 @@ impl Job {
             Some(before) if before.config.http == config.http => {
                 (before.client.clone(), before.sockets.clone())
             }
-            _ => (HttpClient::new(&config.http)?, Sockets::default()),
+            _ => (
+                HttpClient::with_connector(&config.http, shared.connector.clone())?,
+                Sockets::default(),
+            ),
         };
         let failure_log = config.scrape_failure_log_file.as_deref();
         let failure_log = failure_log.map(FailureLog::open).transpose()?;

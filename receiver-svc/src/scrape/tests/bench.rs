@@ -118,6 +118,7 @@ impl Bench {
             metrics: ScrapeMetrics::register(&mut Registry::default()),
             max_body_bytes: 1 << 20,
             start_timestamps: false,
+            connector: None,
         };
         let mut bench = Self {
             manager: Manager::new(shared.clone()),

@@ -114,7 +114,7 @@ impl Amp {
         let https = TcpListener::bind("127.0.0.1:0").await?;
         let (http_address, https_address) = (http.local_addr()?, https.local_addr()?);
         let (acceptor, ca_pem) = tls::acceptor()?;
-        let router = http::router(backend.clone());
+        let router = backend.router();
         let mut tasks = JoinSet::new();
         let plain = router.clone();
         tasks.spawn(async move {
@@ -164,7 +164,11 @@ impl Amp {
 // === impl Backend ===
 
 impl Backend {
-    fn new(options: AmpOptions) -> anyhow::Result<Self> {
+    /// A stand-in without ports.
+    ///
+    /// # Errors
+    /// Where what it accepts cannot be forwarded.
+    pub fn new(options: AmpOptions) -> anyhow::Result<Self> {
         let state = State {
             ha: HaTracker::default(),
             store: Store::new(&options),
@@ -179,6 +183,11 @@ impl Backend {
             state: Arc::new(Mutex::new(state)),
             faults: Faults::default(),
         })
+    }
+
+    /// Its endpoints.
+    pub fn router(&self) -> axum::Router {
+        http::router(self.clone())
     }
 
     /// What goes wrong next.

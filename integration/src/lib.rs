@@ -6,7 +6,7 @@
 //! parts of it for tests, and [`demo`] shows it. [`kube_api`] stands in for a
 //! Kubernetes API server. [`sender`] is a receiver and an exporter for the suites of
 //! others, [`sender_bench`] what ours runs it between. [`conformance`] runs the test
-//! cases of others.
+//! cases of others. [`simulate`] runs the mesh in simulated time.
 
 pub mod amp;
 pub mod child;
@@ -22,4 +22,5 @@ pub mod sample_app;
 pub mod sdks;
 pub mod sender;
 pub mod sender_bench;
+pub mod simulate;
 pub mod validator;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use integration::{child, conformance, demo, parity, sender};
+use integration::{child, conformance, demo, parity, sender, simulate};
 use mesh::shutdown::Shutdown;
 
 #[global_allocator]
@@ -28,6 +28,8 @@ enum Command {
     /// Runs a receiver and an exporter between a target and a backend, for the test
     /// suites of others, until SIGINT.
     Sender(sender::SenderArgs),
+    /// Runs the mesh in simulated time, with what goes wrong following from a seed.
+    Simulate(simulate::SimulateArgs),
     /// Runs a receiver, as a child of the demo.
     #[command(hide = true)]
     Receiver(receiver_svc::Args),
@@ -59,6 +61,10 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Conformance(args) => conformance::run(&args),
         Command::Parity(args) => parity::run(args, std::env::current_exe()?).await,
         Command::Sender(args) => sender::run(&args).await,
+        Command::Simulate(args) => {
+            args.log.init()?;
+            simulate::run(&args)
+        }
         Command::Receiver(args) => {
             args.log.init()?;
             let shutdown = Shutdown::on_signals()?;

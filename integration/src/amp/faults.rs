@@ -75,6 +75,11 @@ impl Faults {
         self.script().always = fault;
     }
 
+    /// Forgets the scripted failures that are still to come.
+    pub fn forget(&self) {
+        self.script().next.clear();
+    }
+
     /// How many scripted failures are still to come.
     pub fn remaining(&self) -> usize {
         self.script().next.len()

@@ -1,0 +1,201 @@
+//! What one simulation is made of, all of it following from its seed: the shape
+//! of the mesh, and what goes wrong when.
+
+use std::time::Duration;
+
+use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
+
+use super::{backend, targets::VALUE};
+use crate::amp::Fault;
+
+/// One simulation.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    pub(super) seed: u64,
+    pub(super) shape: Shape,
+    pub(super) disturbances: Vec<Disturbance>,
+}
+
+/// The shape of a mesh.
+#[derive(Clone, Debug)]
+pub(super) struct Shape {
+    /// Replica groups: one, or the two of an HA pair.
+    pub(super) groups: usize,
+    /// Receivers of each group.
+    pub(super) receivers: usize,
+    pub(super) exporters: usize,
+    pub(super) targets: usize,
+    pub(super) interval: Duration,
+    pub(super) lanes: u16,
+    /// Longest time that a segment is on its way while all is well.
+    pub(super) latency: Duration,
+}
+
+/// Something that goes wrong for a while.
+#[derive(Clone, Debug)]
+pub(super) struct Disturbance {
+    pub(super) at_ms: u64,
+    pub(super) for_ms: u64,
+    pub(super) what: What,
+}
+
+/// What goes wrong.
+#[derive(Clone, Debug)]
+pub(super) enum What {
+    /// SIGKILL; the host starts again when it is over.
+    Crash(String),
+    /// SIGTERM, while the host leaves its service's endpoints, and SIGKILL where it
+    /// still runs when it is over; then it starts again.
+    Restart(String),
+    /// Segments between the two are lost.
+    Cut(String, String),
+    /// Segments from the first to the second are lost.
+    CutOneWay(String, String),
+    /// Segments between the two wait, and arrive when it is over.
+    Hold(String, String),
+    /// Segments between the two take up to this many milliseconds.
+    Slow(String, String, u64),
+    /// The backend answers every request like this.
+    Backend(Fault),
+    /// The backend answers the next requests like this.
+    BackendNext(Vec<Fault>),
+    /// The receiver's clock is set by this many milliseconds, and set back when it
+    /// is over.
+    Clock(String, i64),
+}
+
+/// When the first thing may go wrong: the mesh has found itself by then.
+const CALM_MS: u64 = 10_000;
+/// When the last thing that goes wrong has begun.
+const LAST_MS: u64 = 40_000;
+/// NTP keeps clocks much closer than this.
+const MAX_SKEW_MS: i64 = 400;
+
+// === impl Plan ===
+
+impl Plan {
+    /// The simulation of this seed.
+    pub(super) fn of(seed: u64) -> Self {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let shape = Shape {
+            groups: rng.random_range(1..=2),
+            receivers: rng.random_range(1..=3),
+            exporters: rng.random_range(1..=3),
+            targets: rng.random_range(2..=6),
+            interval: Duration::from_secs(*[1, 2, 5, 15].choose(&mut rng).unwrap_or(&1)),
+            lanes: rng.random_range(1..=6),
+            latency: Duration::from_millis(rng.random_range(2..=60)),
+        };
+        let disturbances = (0..rng.random_range(1..=5))
+            .map(|_| Disturbance::draw(&shape, &mut rng))
+            .collect();
+        Self {
+            seed,
+            shape,
+            disturbances,
+        }
+    }
+
+    /// When everything that goes wrong is over.
+    pub(super) fn over_ms(&self) -> u64 {
+        let ends = self.disturbances.iter().map(|d| d.at_ms + d.for_ms);
+        ends.max().unwrap_or(CALM_MS)
+    }
+
+    /// Whether the backend refuses samples for good.
+    pub(super) fn refuses(&self) -> bool {
+        let refuses = |fault: &Fault| matches!(fault, Fault::RefuseMetric(_) | Fault::SeriesLimit);
+        self.disturbances.iter().any(|d| match &d.what {
+            What::Backend(fault) => refuses(fault),
+            What::BackendNext(faults) => faults.iter().any(refuses),
+            _ => false,
+        })
+    }
+}
+
+// === impl Shape ===
+
+impl Shape {
+    /// The names of the replica groups.
+    pub(super) fn groups(&self) -> &'static [&'static str] {
+        &["a", "b"][..self.groups]
+    }
+
+    /// The names of a group's receivers.
+    pub(super) fn receivers(&self, group: &str) -> Vec<String> {
+        (0..self.receivers)
+            .map(|i| format!("receiver-{group}-{i}"))
+            .collect()
+    }
+
+    /// The names of all receivers.
+    pub(super) fn all_receivers(&self) -> Vec<String> {
+        let groups = self.groups().iter();
+        groups.flat_map(|group| self.receivers(group)).collect()
+    }
+
+    /// The names of the exporters.
+    pub(super) fn exporters(&self) -> Vec<String> {
+        (0..self.exporters)
+            .map(|i| format!("exporter-{i}"))
+            .collect()
+    }
+}
+
+// === impl Disturbance ===
+
+impl Disturbance {
+    fn draw(shape: &Shape, rng: &mut StdRng) -> Self {
+        let at_ms = rng.random_range(CALM_MS..LAST_MS);
+        let for_ms = rng.random_range(200..20_000);
+        let what = What::draw(shape, rng);
+        Self {
+            at_ms,
+            for_ms,
+            what,
+        }
+    }
+}
+
+// === impl What ===
+
+impl What {
+    fn draw(shape: &Shape, rng: &mut StdRng) -> Self {
+        let one = |names: Vec<String>, rng: &mut StdRng| names.choose(rng).cloned();
+        let receiver = one(shape.all_receivers(), rng).unwrap_or_default();
+        let exporter = one(shape.exporters(), rng).unwrap_or_default();
+        let backend = backend::HOST.to_owned();
+        match rng.random_range(0..14) {
+            0 | 1 => Self::Crash(exporter),
+            2 => Self::Restart(exporter),
+            3 => Self::Crash(receiver),
+            4 => Self::Restart(receiver),
+            5 => Self::Crash(backend),
+            6 => Self::Cut(receiver, exporter),
+            7 => Self::Cut(exporter, backend),
+            8 if rng.random() => Self::CutOneWay(receiver, exporter),
+            8 => Self::CutOneWay(exporter, receiver),
+            9 => Self::Hold(receiver, exporter),
+            10 => Self::Slow(receiver, exporter, rng.random_range(100..2_000)),
+            11 => Self::Clock(receiver, rng.random_range(-MAX_SKEW_MS..=MAX_SKEW_MS)),
+            12 => Self::Backend(fault(rng)),
+            _ => {
+                let n = rng.random_range(1..=12);
+                Self::BackendNext((0..n).map(|_| fault(rng)).collect())
+            }
+        }
+    }
+}
+
+fn fault(rng: &mut StdRng) -> Fault {
+    match rng.random_range(0..8) {
+        0 => Fault::throttle(rng.random_range(0..4)),
+        1 => Fault::status(500, "internal error"),
+        2 => Fault::status(503, "unavailable"),
+        3 => Fault::status(403, "The security token included in the request is expired"),
+        4 => Fault::StoreAndHang,
+        5 => Fault::Hang,
+        6 => Fault::Slow(Duration::from_millis(rng.random_range(100..12_000))),
+        _ => Fault::RefuseMetric(VALUE.to_owned()),
+    }
+}

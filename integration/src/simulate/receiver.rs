@@ -1,0 +1,116 @@
+//! A receiver in the simulation: the real discovery, sharing, scrape loops,
+//! outbox and balancer, wired as receiver-svc wires them, without its admin port.
+
+use std::{
+    path::Path,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use anyhow::Context;
+use mesh::{
+    balance::{Balance, BalanceMetrics, Compression, ExporterArgs},
+    budget::Budget,
+    clock::Clock,
+    config::Config,
+    outbox::{Outbox, OutboxArgs},
+};
+use prometheus_client::registry::Registry;
+use receiver_svc::{
+    discovery::{Discovery, DiscoveryMetrics},
+    facts::facts,
+    scrape::{Manager, ScrapeMetrics, Shared as Scraping},
+    shard,
+};
+use tokio::{sync::Semaphore, time::Instant};
+
+use super::{
+    net,
+    world::{Incarnation, Shared, View, now_ms},
+};
+
+/// How long a receiver may drain.
+pub(super) const DRAIN: Duration = Duration::from_secs(60);
+
+/// What one receiver is.
+#[derive(Clone, Debug)]
+pub(super) struct Spec {
+    pub(super) name: String,
+    pub(super) lanes: u16,
+    /// Its configuration file's text.
+    pub(super) config: String,
+}
+
+/// Scrapes until told to stop, and delivers what it has.
+pub(super) async fn run(shared: Arc<Shared>, spec: Spec, view: Arc<View>) -> turmoil::Result {
+    let skew = view.skew_ms.clone();
+    let clock = Clock::new(move || now_ms() + skew.load(Ordering::Relaxed));
+    let exporters = ExporterArgs {
+        endpoints: "unused:1".parse()?,
+        compression: Compression::Zstd,
+        ping_interval_ms: 800,
+        failfast_ms: 1000,
+    };
+    let balance = Balance::new(
+        &exporters,
+        view.exporters.subscribe(),
+        net::connector(),
+        BalanceMetrics::default(),
+    );
+    let limits = OutboxArgs {
+        lanes: spec.lanes,
+        ..OutboxArgs::default()
+    };
+    let (outbox, workers) = Outbox::new(&limits, clock.clone(), balance);
+    let shutdown = shared.begin(&spec.name);
+    shared.incarnations().push(Incarnation {
+        name: spec.name.clone(),
+        outbox: outbox.clone(),
+        began_ms: now_ms(),
+        crashed_ms: None,
+        stopped_ms: None,
+    });
+    let config = Config::parse(&spec.config, Path::new("prometheus.yml"), &|_| None)?;
+    let facts = Arc::new(facts(&config, &[])?);
+    let mut manager = Manager::new(Scraping {
+        clock,
+        outbox,
+        budget: Budget::new(64 << 20),
+        running: Arc::new(Semaphore::new(100)),
+        metrics: ScrapeMetrics::register(&mut Registry::default()),
+        max_body_bytes: 1 << 20,
+        start_timestamps: false,
+        connector: Some(net::connector()),
+    });
+    let mut discovery = Discovery::new(DiscoveryMetrics::default(), Duration::from_secs(5));
+    let prepared = manager.prepare(&config.scrape_configs, &facts)?;
+    discovery.apply(&config.scrape_configs).await?;
+    manager.apply(prepared);
+    let (mut jobs, mut shards) = (
+        discovery.jobs(),
+        shard::follow(spec.name.clone(), view.members.subscribe()),
+    );
+    jobs.mark_changed();
+    shards.mark_changed();
+    loop {
+        tokio::select! {
+            biased;
+            () = shutdown.signaled() => break,
+            changed = jobs.changed() => {
+                changed.context("discovery has ended")?;
+                manager.discovered(&jobs.borrow_and_update().clone());
+            }
+            changed = shards.changed() => {
+                changed.context("the members are lost")?;
+                if let Some(shard) = shards.borrow_and_update().clone() {
+                    manager.share(shard);
+                }
+            }
+        }
+        manager.sync();
+    }
+    drop((manager, discovery));
+    shared.stopping(&spec.name);
+    workers.drain(Instant::now() + DRAIN).await;
+    Ok(())
+}

@@ -1,0 +1,432 @@
+//! Builds the mesh of a plan, lets go wrong what shall, and ends it in order.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet, BinaryHeap},
+    path::Path,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use anyhow::{anyhow, ensure};
+use mesh::{
+    clock::Clock,
+    outbox::Outbox,
+    shutdown::{self, Shutdown, Trigger},
+};
+use rand::{Rng, SeedableRng, rngs::StdRng};
+use tokio::sync::watch;
+use turmoil::{Builder, Sim};
+
+use super::{
+    backend, exporter,
+    plan::{Plan, Shape, What},
+    receiver::{self, DRAIN, Spec},
+    targets::{self, Served},
+};
+use crate::amp::{AmpOptions, Backend, Fault};
+
+/// What the clocks show when a simulation begins.
+pub(super) const START_MS: i64 = 1_800_000_000_000;
+
+/// Hosts run for this long in turn.
+const TICK: Duration = Duration::from_millis(10);
+/// How long the mesh runs on once nothing goes wrong any more.
+const CALM: Duration = Duration::from_secs(30);
+/// How much later than others one peer may hear of a change of the endpoints.
+const NEWS_MS: std::ops::Range<u64> = 50..1_800;
+
+/// What the hosts of a simulation and their judge share.
+#[derive(Debug, Default)]
+pub(super) struct Shared {
+    served: Mutex<Vec<Served>>,
+    incarnations: Mutex<Vec<Incarnation>>,
+    triggers: Mutex<BTreeMap<String, Trigger>>,
+}
+
+/// One life of a receiver.
+#[derive(Debug)]
+pub(super) struct Incarnation {
+    pub(super) name: String,
+    pub(super) outbox: Outbox,
+    pub(super) began_ms: i64,
+    pub(super) crashed_ms: Option<i64>,
+    pub(super) stopped_ms: Option<i64>,
+}
+
+/// What one receiver knows of the others, and what its clock shows.
+#[derive(Debug)]
+pub(super) struct View {
+    pub(super) members: watch::Sender<Option<BTreeSet<String>>>,
+    pub(super) exporters: watch::Sender<Option<BTreeSet<String>>>,
+    pub(super) skew_ms: Arc<AtomicI64>,
+}
+
+/// How a simulation went.
+#[derive(Debug)]
+pub(super) struct Run {
+    pub(super) plan: Plan,
+    pub(super) backend: Backend,
+    pub(super) shared: Arc<Shared>,
+    /// When everything that went wrong was over.
+    pub(super) over_ms: i64,
+}
+
+/// A simulation while it runs.
+struct World {
+    sim: Sim<'static>,
+    plan: Plan,
+    backend: Backend,
+    shared: Arc<Shared>,
+    views: BTreeMap<String, Arc<View>>,
+    /// Hosts that are among their service's endpoints.
+    ready: BTreeSet<String>,
+    due: BinaryHeap<Reverse<(u64, u64, Step)>>,
+    steps: u64,
+    rng: StdRng,
+}
+
+/// One thing that is done to the mesh.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Step {
+    Begin(usize),
+    End(usize),
+    Start(String),
+    Join(String),
+    Leave(String),
+    /// A host that does not answer its readiness probe leaves.
+    Miss(String),
+    /// One receiver hears who is ready by then.
+    Hear(String),
+}
+
+/// What the clocks of hosts show that are right.
+pub(super) fn now_ms() -> i64 {
+    START_MS + turmoil::sim_elapsed().unwrap_or_default().as_millis() as i64
+}
+
+/// Runs the simulation of a plan. `folder` is for configuration files.
+///
+/// # Errors
+/// Where a host fails by itself.
+pub(super) fn run(plan: Plan, folder: &Path) -> anyhow::Result<Run> {
+    mesh::random::seed(plan.seed);
+    let mut world = World::new(plan, folder)?;
+    for i in 0..world.plan.disturbances.len() {
+        let at_ms = world.plan.disturbances[i].at_ms;
+        world.at(at_ms, Step::Begin(i));
+    }
+    let over = Duration::from_millis(world.plan.over_ms());
+    world.run_until(over + CALM)?;
+    let over_ms = START_MS + over.as_millis() as i64;
+    let receivers = world.plan.shape.all_receivers();
+    for name in &receivers {
+        world.shared.stop(name);
+    }
+    let limit = world.sim.elapsed() + DRAIN + Duration::from_secs(1);
+    while receivers
+        .iter()
+        .any(|name| world.sim.is_host_running(name.as_str()))
+    {
+        ensure!(
+            world.sim.elapsed() < limit,
+            "a receiver did not stop in time"
+        );
+        world.step()?;
+    }
+    Ok(Run {
+        over_ms,
+        plan: world.plan,
+        backend: world.backend,
+        shared: world.shared,
+    })
+}
+
+// === impl World ===
+
+impl World {
+    fn new(plan: Plan, folder: &Path) -> anyhow::Result<Self> {
+        let shape = plan.shape.clone();
+        let mut sim = Builder::new()
+            .rng_seed(plan.seed)
+            .tick_duration(TICK)
+            .min_message_latency(Duration::from_millis(1))
+            .max_message_latency(shape.latency)
+            .tcp_capacity(4096)
+            .build();
+        let shared = Arc::new(Shared::default());
+        let backend = Backend::new(AmpOptions {
+            keys: None,
+            clock: Clock::new(now_ms),
+            ..AmpOptions::default()
+        })?;
+        let served = backend.clone();
+        sim.host(backend::HOST, move || backend::run(served.clone()));
+        let (scraped, n) = (shared.clone(), shape.targets);
+        sim.host(targets::HOST, move || targets::run(scraped.clone(), n));
+        let config = folder.join(format!("exporter-{}.yml", plan.seed));
+        std::fs::write(
+            &config,
+            format!("remote_write:\n- url: {}\n", backend::url()),
+        )?;
+        for name in shape.exporters() {
+            let (shared, config, host) = (shared.clone(), config.clone(), name.clone());
+            sim.host(name, move || {
+                exporter::run(shared.clone(), host.clone(), config.clone())
+            });
+        }
+        let ready = shape.exporters().into_iter().chain(shape.all_receivers());
+        let mut world = Self {
+            sim,
+            backend,
+            shared,
+            views: BTreeMap::new(),
+            ready: ready.collect(),
+            due: BinaryHeap::new(),
+            steps: 0,
+            rng: StdRng::seed_from_u64(plan.seed ^ 0x5eed),
+            plan,
+        };
+        world.add_receivers(&shape);
+        Ok(world)
+    }
+
+    fn add_receivers(&mut self, shape: &Shape) {
+        for group in shape.groups() {
+            for name in shape.receivers(group) {
+                let (exporters, members) = self.known_to(&name);
+                let view = Arc::new(View {
+                    members: watch::Sender::new(Some(members)),
+                    exporters: watch::Sender::new(Some(exporters)),
+                    skew_ms: Arc::default(),
+                });
+                self.views.insert(name.clone(), view.clone());
+                let spec = Spec {
+                    name: name.clone(),
+                    lanes: shape.lanes,
+                    config: config(shape, group),
+                };
+                let shared = self.shared.clone();
+                self.sim.host(name, move || {
+                    receiver::run(shared.clone(), spec.clone(), view.clone())
+                });
+            }
+        }
+    }
+
+    /// The addresses of the exporters and the names of the group's members that
+    /// are ready, as a receiver with fresh news has them.
+    fn known_to(&self, receiver: &str) -> (BTreeSet<String>, BTreeSet<String>) {
+        let exporters = self
+            .ready
+            .iter()
+            .filter(|name| name.starts_with("exporter"));
+        let exporters = exporters.map(|name| format!("{name}:{}", exporter::PORT));
+        let group = receiver.trim_end_matches(char::is_numeric);
+        let members = self.ready.iter().filter(|name| name.starts_with(group));
+        (exporters.collect(), members.cloned().collect())
+    }
+
+    fn at(&mut self, at_ms: u64, step: Step) {
+        self.steps += 1;
+        self.due.push(Reverse((at_ms, self.steps, step)));
+    }
+
+    fn elapsed_ms(&self) -> u64 {
+        self.sim.elapsed().as_millis() as u64
+    }
+
+    fn after(&mut self, wait_ms: u64, step: Step) {
+        self.at(self.elapsed_ms() + wait_ms, step);
+    }
+
+    fn run_until(&mut self, end: Duration) -> anyhow::Result<()> {
+        while self.sim.elapsed() < end {
+            self.step()?;
+        }
+        Ok(())
+    }
+
+    fn step(&mut self) -> anyhow::Result<()> {
+        let now_ms = self.elapsed_ms();
+        while let Some(Reverse((at_ms, _, _))) = self.due.peek()
+            && *at_ms <= now_ms
+        {
+            if let Some(Reverse((_, _, step))) = self.due.pop() {
+                self.take(step);
+            }
+        }
+        let stepped = self.sim.step();
+        stepped
+            .map(drop)
+            .map_err(|error| anyhow!("a host failed: {error}"))
+    }
+
+    fn take(&mut self, step: Step) {
+        match step {
+            Step::Begin(i) => {
+                let disturbance = self.plan.disturbances[i].clone();
+                self.begin(&disturbance.what);
+                self.after(disturbance.for_ms, Step::End(i));
+            }
+            Step::End(i) => {
+                let what = self.plan.disturbances[i].what.clone();
+                self.end(&what);
+            }
+            Step::Start(name) => {
+                // Its termination grace is over.
+                self.crash(&name);
+                self.sim.bounce(name.as_str());
+                let ready_after = self.rng.random_range(500..2_000);
+                self.after(ready_after, Step::Join(name));
+            }
+            Step::Join(name) => {
+                if self.sim.is_host_running(name.as_str()) && self.ready.insert(name) {
+                    self.spread();
+                }
+            }
+            Step::Miss(name) if self.sim.is_host_running(name.as_str()) => {}
+            Step::Leave(name) | Step::Miss(name) => {
+                if self.ready.remove(&name) {
+                    self.spread();
+                }
+            }
+            Step::Hear(name) => self.hear(&name),
+        }
+    }
+
+    /// Lets all receivers hear who is ready, some sooner than others.
+    fn spread(&mut self) {
+        for name in self.plan.shape.all_receivers() {
+            let delay = self.rng.random_range(NEWS_MS);
+            self.after(delay, Step::Hear(name));
+        }
+    }
+
+    fn hear(&self, name: &str) {
+        let (exporters, members) = self.known_to(name);
+        let Some(view) = self.views.get(name) else {
+            return;
+        };
+        view.exporters.send_replace(Some(exporters));
+        view.members.send_replace(Some(members));
+    }
+
+    fn begin(&mut self, what: &What) {
+        match what {
+            What::Crash(name) => {
+                self.crash(name);
+                let unready_after = self.rng.random_range(1_000..4_000);
+                self.after(unready_after, Step::Miss(name.clone()));
+            }
+            What::Restart(name) => {
+                self.shared.stop(name);
+                self.take(Step::Leave(name.clone()));
+            }
+            What::Cut(a, b) => self.sim.partition(a.as_str(), b.as_str()),
+            What::CutOneWay(a, b) => self.sim.partition_oneway(a.as_str(), b.as_str()),
+            What::Hold(a, b) => self.sim.hold(a.as_str(), b.as_str()),
+            What::Slow(a, b, ms) => self.slow(a, b, Duration::from_millis(*ms)),
+            What::Backend(fault) => self.backend.faults().always(Some(fault.clone())),
+            What::BackendNext(faults) => self.backend.faults().next(faults.clone()),
+            What::Clock(name, ms) => self.set_clock(name, *ms),
+        }
+    }
+
+    fn end(&mut self, what: &What) {
+        match what {
+            What::Crash(name) | What::Restart(name) => self.take(Step::Start(name.clone())),
+            What::Cut(a, b) => self.sim.repair(a.as_str(), b.as_str()),
+            What::CutOneWay(a, b) => self.sim.repair_oneway(a.as_str(), b.as_str()),
+            What::Hold(a, b) => self.sim.release(a.as_str(), b.as_str()),
+            What::Slow(a, b, _) => self.slow(a, b, self.plan.shape.latency),
+            What::Backend(_) => self.backend.faults().always(None::<Fault>),
+            What::BackendNext(_) => self.backend.faults().forget(),
+            What::Clock(name, _) => self.set_clock(name, 0),
+        }
+    }
+
+    fn crash(&mut self, name: &str) {
+        if self.sim.is_host_running(name) {
+            self.sim.crash(name);
+            self.shared
+                .crashed(name, START_MS + self.elapsed_ms() as i64);
+        }
+    }
+
+    fn slow(&self, a: &str, b: &str, latency: Duration) {
+        self.sim.set_link_max_message_latency(a, b, latency);
+    }
+
+    fn set_clock(&self, name: &str, skew_ms: i64) {
+        if let Some(view) = self.views.get(name) {
+            view.skew_ms.store(skew_ms, Ordering::Relaxed);
+        }
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    /// A host's software begins; returns what tells it to stop.
+    pub(super) fn begin(&self, name: &str) -> Shutdown {
+        let (trigger, shutdown) = shutdown::channel();
+        lock(&self.triggers).insert(name.to_owned(), trigger);
+        shutdown
+    }
+
+    pub(super) fn served(&self) -> MutexGuard<'_, Vec<Served>> {
+        lock(&self.served)
+    }
+
+    pub(super) fn incarnations(&self) -> MutexGuard<'_, Vec<Incarnation>> {
+        lock(&self.incarnations)
+    }
+
+    /// A receiver scrapes no more.
+    pub(super) fn stopping(&self, name: &str) {
+        self.last_life(name, |life| life.stopped_ms = Some(now_ms()));
+    }
+
+    /// A host is dead.
+    fn crashed(&self, name: &str, at_ms: i64) {
+        lock(&self.triggers).remove(name);
+        self.last_life(name, |life| {
+            life.crashed_ms.get_or_insert(at_ms);
+        });
+    }
+
+    fn stop(&self, name: &str) {
+        if let Some(trigger) = lock(&self.triggers).remove(name) {
+            trigger.fire();
+        }
+    }
+
+    fn last_life(&self, name: &str, note: impl FnOnce(&mut Incarnation)) {
+        let mut lives = self.incarnations();
+        if let Some(life) = lives.iter_mut().rev().find(|life| life.name == name) {
+            note(life);
+        }
+    }
+}
+
+fn config(shape: &Shape, group: &str) -> String {
+    let targets: Vec<_> = (0..shape.targets).map(targets::address).collect();
+    let replica = match shape.groups {
+        1 => String::new(),
+        _ => format!("\n  external_labels: {{cluster: sim, __replica__: {group}}}"),
+    };
+    format!(
+        "global:\n  scrape_interval: {interval}s\n  scrape_timeout: 1s{replica}\n\
+         scrape_configs:\n- job_name: sim\n  static_configs:\n  - targets: [{targets}]\n",
+        interval = shape.interval.as_secs(),
+        targets = targets.join(", "),
+    )
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -47,7 +47,13 @@ const VARIANTS: [Variant; 7] = [
 
 /// All jobs that a server of this version can do.
 pub(super) fn all(recordings: &[Recording], version: Version) -> Vec<Job> {
-    let jobs = recordings.iter().flat_map(|recording| {
+    let refused = |recording: &&Recording| {
+        let mut captures = recording.captures.iter();
+        known::NAMES.applies_to(version)
+            && captures.any(|capture| known::has_quoted_names(&capture.body))
+    };
+    let recordings = recordings.iter().filter(|recording| !refused(recording));
+    let jobs = recordings.flat_map(|recording| {
         let protobuf = recording.kind.starts_with("proto");
         let variants = VARIANTS.iter().filter(move |variant| {
             let plain = variant.options.is_empty() && !variant.protobuf;

@@ -48,8 +48,16 @@ pub(super) const BOUNDS: Known = Known {
     until: Version { major: 3, minor: 0 },
 };
 
+/// Names in quotes fail the scrape.
+pub(super) const NAMES: Known = Known {
+    name: "quoted-names",
+    reason: "names that are written in quotes, as those beyond [a-zA-Z0-9_:] are, fail the scrape; \
+             recordings with them are left out",
+    until: Version { major: 3, minor: 0 },
+};
+
 /// All of them.
-pub(super) const ALL: [Known; 3] = [CREATED, MARKERS, BOUNDS];
+pub(super) const ALL: [Known; 4] = [CREATED, MARKERS, BOUNDS, NAMES];
 
 // === impl Known ===
 
@@ -68,6 +76,13 @@ pub(super) fn without_created(body: &Bytes) -> Bytes {
         !end.is_some_and(|end| line[..end].ends_with(b"_created"))
     });
     others.collect::<Vec<_>>().concat().into()
+}
+
+/// Whether names of metrics or labels in a body of text are in quotes.
+pub(super) fn has_quoted_names(body: &[u8]) -> bool {
+    let mut lines = body.split(|byte| *byte == b'\n');
+    // Within a label's value the quote would be escaped.
+    lines.any(|line| !line.starts_with(b"#") && line.windows(2).any(|pair| pair == b"{\""))
 }
 
 /// Whether a series has more than markers.
@@ -100,6 +115,14 @@ mod tests {
             without_created(&body),
             "# TYPE a counter\na_total{x=\"b_created\"} 1\n"
         );
+    }
+
+    #[test]
+    fn quoted_names_are_found() {
+        let quoted = [&b"a 1\n{\"b.c\",x=\"1\"} 2\n"[..], b"a{\"b.c\"=\"1\"} 2\n"];
+        assert!(quoted.iter().all(|body| has_quoted_names(body)));
+        let plain = b"# HELP a {\"b\"}\na{x=\"{\\\"y\\\":1}\"} 1\n";
+        assert!(!has_quoted_names(plain));
     }
 
     #[test]

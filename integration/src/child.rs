@@ -4,7 +4,12 @@
 //! build nothing else. It writes where it listens as one line of JSON, and logs to
 //! a file.
 
-use std::{fs::File, path::Path, process::Stdio, time::Duration};
+use std::{
+    fs::OpenOptions,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
 
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
@@ -34,7 +39,17 @@ pub struct Service {
     pub name: String,
     /// Where it listens.
     pub addresses: Addresses,
+    launch: Launch,
     child: Child,
+}
+
+/// What a service is started with.
+#[derive(Clone, Debug)]
+struct Launch {
+    program: PathBuf,
+    arguments: Vec<String>,
+    environment: Vec<(String, String)>,
+    log: PathBuf,
 }
 
 /// What the child writes once it listens.
@@ -56,33 +71,57 @@ impl Service {
         environment: &[(&str, &str)],
         logs: &Path,
     ) -> anyhow::Result<Self> {
-        let log = logs.join(format!("{name}.log"));
-        let mut child = Command::new(program)
-            .args(arguments)
-            .envs(environment.iter().copied())
-            .stdout(Stdio::piped())
-            .stderr(File::create(&log)?)
-            .stdin(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .with_context(|| format!("starting {}", program.display()))?;
-        let stdout = child.stdout.take().context("no standard output")?;
-        let mut lines = BufReader::new(stdout).lines();
-        let line = timeout(START_TIMEOUT, lines.next_line()).await;
-        let Ok(Ok(Some(line))) = line else {
-            let log = std::fs::read_to_string(&log).unwrap_or_default();
-            bail!("{name} did not start:\n{log}");
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let launch = Launch {
+            program: program.to_owned(),
+            arguments: arguments.to_vec(),
+            environment: environment.iter().map(owned).collect(),
+            log: logs.join(format!("{name}.log")),
         };
+        let (child, addresses) = launch.spawn(name).await?;
         Ok(Self {
             name: name.to_owned(),
-            addresses: serde_json::from_str(&line).with_context(|| format!("{name}: {line}"))?,
+            addresses,
+            launch,
             child,
         })
+    }
+
+    /// Starts it once more after it has ended, listening where it did before.
+    ///
+    /// # Errors
+    /// Where it does not start, with the end of its log.
+    pub async fn restart(&mut self) -> anyhow::Result<()> {
+        let mut launch = self.launch.clone();
+        for argument in &mut launch.arguments {
+            let Some(flag) = argument.strip_suffix("=127.0.0.1:0") else {
+                continue;
+            };
+            let address = match flag {
+                "--web.listen-address" => Some(&self.addresses.web),
+                "--otlp.http.listen-address" => self.addresses.http.as_ref(),
+                _ => self.addresses.grpc.as_ref(),
+            };
+            let address = address.with_context(|| format!("{}: {flag} is not known", self.name))?;
+            *argument = format!("{flag}={address}");
+        }
+        (self.child, self.addresses) = launch.spawn(&self.name).await?;
+        Ok(())
     }
 
     /// The process' number, while it runs.
     pub fn pid(&self) -> Option<u32> {
         self.child.id()
+    }
+
+    /// The most memory it has had resident, in bytes, where the system tells.
+    pub fn peak_memory(&self) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()?)).ok()?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:"))?;
+        let kibibytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+        Some(kibibytes << 10)
     }
 
     /// Kills it at once (SIGKILL).
@@ -118,6 +157,37 @@ impl Service {
     /// Where it does not answer.
     pub async fn metrics(&self) -> anyhow::Result<Metrics> {
         Metrics::fetch(&self.addresses.web).await
+    }
+}
+
+// === impl Launch ===
+
+impl Launch {
+    /// Starts the process and waits until it listens.
+    async fn spawn(&self, name: &str) -> anyhow::Result<(Child, Addresses)> {
+        let log = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&self.log)?;
+        let environment = self.environment.iter().map(|(name, value)| (name, value));
+        let mut child = Command::new(&self.program)
+            .args(&self.arguments)
+            .envs(environment)
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("starting {}", self.program.display()))?;
+        let stdout = child.stdout.take().context("no standard output")?;
+        let mut lines = BufReader::new(stdout).lines();
+        let line = timeout(START_TIMEOUT, lines.next_line()).await;
+        let Ok(Ok(Some(line))) = line else {
+            let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+            bail!("{name} did not start:\n{log}");
+        };
+        let addresses = serde_json::from_str(&line).with_context(|| format!("{name}: {line}"))?;
+        Ok((child, addresses))
     }
 }
 

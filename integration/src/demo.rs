@@ -1,14 +1,14 @@
 //! `demo`: the whole mesh against the sample app and the stand-in, with a table of
 //! what becomes of the samples and the validator's verdict.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context, bail};
-use mesh::labels::METRIC_NAME;
 use tokio::time::{Instant, sleep};
 
 use crate::{
     amp::{AmpOptions, Outcome, Value},
+    arrivals::lost_or_repeated,
     child::{Metrics, Service},
     mesh::{CLUSTER, JOB, Mesh, MeshOptions},
     otel::{self, Pusher},
@@ -167,24 +167,6 @@ pub fn validate(mesh: &Mesh, pusher: &Pusher) -> anyhow::Result<Report> {
         )),
     }
     Ok(report)
-}
-
-/// Scrapes that did not arrive exactly once, and how often they did. One that was
-/// under way when its receiver stopped may be missing; each group has one owner of
-/// the target, so there are two of those at most.
-fn lost_or_repeated(mesh: &Mesh) -> BTreeMap<usize, usize> {
-    let served = mesh.sample_app.scrapes();
-    let mut arrivals: BTreeMap<usize, usize> = (1..=served).map(|scrape| (scrape, 0)).collect();
-    for arrival in mesh.amp.backend().arrivals() {
-        let scrape = arrival.value.as_float().map(|number| number as usize);
-        let is_counter = arrival.labels.get(METRIC_NAME) == Some(SCRAPES);
-        // One that had to be sent again is one sample to the backend.
-        if is_counter && arrival.outcome != Outcome::Duplicate {
-            *arrivals.entry(scrape.unwrap_or_default()).or_default() += 1;
-        }
-    }
-    arrivals.retain(|scrape, n| *n != 1 && !(*n == 0 && scrape + 2 > served));
-    arrivals
 }
 
 /// The body as the demo's metric_relabel_configs leave it.

@@ -3,12 +3,16 @@
 //! [`amp`] stands in for the backend and keeps a ledger of every arrival,
 //! [`sample_app`] is scraped, [`otel`] pushes, and [`validator`] compares what was
 //! stored. [`mesh`] builds the whole of it from processes ([`child`]), [`in_process`]
-//! parts of it for tests, and [`demo`] shows it. [`kube_api`] stands in for a
+//! parts of it for tests, and [`demo`] shows it. [`chaos`] breaks its
+//! parts one after the other, and [`arrivals`] reads from the ledger what that lost.
+//! [`kube_api`] stands in for a
 //! Kubernetes API server. [`sender`] is a receiver and an exporter for the suites of
 //! others, [`sender_bench`] what ours runs it between. [`conformance`] runs the test
 //! cases of others. [`simulate`] runs the mesh in simulated time.
 
 pub mod amp;
+pub mod arrivals;
+pub mod chaos;
 pub mod child;
 pub mod conformance;
 pub mod demo;

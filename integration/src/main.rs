@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use integration::{child, conformance, demo, parity, sender, simulate};
+use integration::{chaos, child, conformance, demo, parity, sender, simulate};
 use mesh::shutdown::Shutdown;
 
 #[global_allocator]
@@ -23,6 +23,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Runs the test cases of others and prints a table.
     Conformance(conformance::ConformanceArgs),
+    /// Breaks parts of a mesh of processes and judges what that lost.
+    Chaos(chaos::ChaosArgs),
     /// Compares what a real Prometheus and promesh store of the same targets.
     Parity(parity::ParityArgs),
     /// Runs a receiver and an exporter between a target and a backend, for the test
@@ -59,6 +61,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Demo(args) => demo::run(args, std::env::current_exe()?).await,
         Command::Conformance(args) => conformance::run(&args),
+        Command::Chaos(args) => chaos::run(&args, &std::env::current_exe()?).await,
         Command::Parity(args) => parity::run(args, std::env::current_exe()?).await,
         Command::Sender(args) => sender::run(&args).await,
         Command::Simulate(args) => {

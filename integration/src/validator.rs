@@ -16,7 +16,7 @@ use crate::amp::{Series, Value};
 pub type Expected = BTreeMap<Labels, f64>;
 
 /// What every scrape adds of its own.
-const REPORTS: [&str; 5] = [
+pub const REPORTS: [&str; 5] = [
     "up",
     "scrape_duration_seconds",
     "scrape_samples_scraped",

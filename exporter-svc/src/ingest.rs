@@ -140,6 +140,7 @@ impl Ingest {
                 let work = Work {
                     piece,
                     facts,
+                    started,
                     deadline,
                     reply,
                     permit,
@@ -181,6 +182,7 @@ impl Ingest {
                     cause: Cause::Exhausted,
                     after: ROOM + jitter(ROOM),
                     settled: true,
+                    slow: false,
                     message: "the exporter has no room for more; try another".to_owned(),
                 }
                 .status()

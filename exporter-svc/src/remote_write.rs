@@ -22,6 +22,7 @@ pub mod metadata;
 pub mod metrics;
 pub mod pace;
 pub mod piece;
+pub mod probe;
 pub mod queue;
 pub mod verdict;
 
@@ -54,6 +55,8 @@ pub struct Retry {
     pub after: Duration,
     /// Whether nothing of it is in flight any more.
     pub settled: bool,
+    /// Whether the backend answers, and takes about as long as the sender gave.
+    pub slow: bool,
     /// What happened, in words.
     pub message: String,
 }

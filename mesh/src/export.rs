@@ -74,6 +74,10 @@ pub enum ExportError {
 /// flight any more.
 pub const SETTLED_KEY: &str = "promesh-settled";
 
+/// Metadata by which an exporter says of a failed Export that the backend answers
+/// others, and takes about as long as this one was given: more time will help.
+pub const SLOW_KEY: &str = "promesh-slow";
+
 /// Metadata that carries [`Progress`], both ways.
 const PROGRESS_KEY: &str = "promesh-progress";
 
@@ -118,6 +122,14 @@ impl ExportError {
             Self::Unsent(_) => Progress::default(),
             Self::Again { status, .. } => Progress::read(status.metadata()),
             Self::Unknown { progress, .. } => progress.clone(),
+        }
+    }
+
+    /// Whether an exporter says that more time will help.
+    pub fn is_slow(&self) -> bool {
+        match self {
+            Self::Again { status, .. } => status.metadata().contains_key(SLOW_KEY),
+            Self::Unsent(_) | Self::Unknown { .. } => false,
         }
     }
 }

@@ -36,6 +36,10 @@ use auth::Authenticator;
 pub(crate) use connect::Connect;
 
 const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
+/// How often an HTTP/2 peer that owes a response is asked whether it is there, and how
+/// long it has: all requests to it share one connection, which would otherwise be
+/// trusted for minutes after the network has swallowed it.
+const KEEPALIVE: Duration = Duration::from_secs(3);
 
 /// An HTTP client. Cheap to clone; clones share connections.
 #[derive(Clone, Debug)]
@@ -229,6 +233,8 @@ impl Current {
             .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_timer(TokioTimer::new())
             .timer(TokioTimer::new())
+            .http2_keep_alive_interval(KEEPALIVE)
+            .http2_keep_alive_timeout(KEEPALIVE)
             .build(connector);
         Ok(Self { client, versions })
     }

@@ -72,12 +72,13 @@ pub struct OutboxArgs {
     #[arg(long = "outbox.max-request-bytes", env = "PROMESH_OUTBOX_MAX_REQUEST_BYTES", default_value_t = 4 << 20)]
     pub max_request_bytes: usize,
 
-    /// Seconds an exporter has for one request. Doubled, up to 60, after each
-    /// request of a lane that took longer.
+    /// Seconds an exporter has for one request. Doubled, up to 60, for a lane whose
+    /// requests take longer while the backend does answer; a backend that answers
+    /// nothing is asked again after as long as this.
     #[arg(
         long = "outbox.deadline",
         env = "PROMESH_OUTBOX_DEADLINE",
-        default_value_t = 10
+        default_value_t = 8
     )]
     pub deadline_seconds: u64,
 

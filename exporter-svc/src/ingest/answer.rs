@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mesh::{
-    export::{SETTLED_KEY, retry_info},
+    export::{SETTLED_KEY, SLOW_KEY, retry_info},
     verdict::Verdict,
 };
 use opentelemetry_proto::tonic::collector::metrics::v1::{
@@ -64,6 +64,7 @@ impl Answer {
                     cause: Cause::Unavailable,
                     after: Duration::ZERO,
                     settled: false,
+                    slow: false,
                     message: "a post failed in an unexpected way".to_owned(),
                 }),
             }
@@ -95,6 +96,7 @@ impl Answer {
             Some(other) => {
                 let after = retry.after.max(other.after);
                 let settled = retry.settled && other.settled;
+                let slow = retry.slow || other.slow;
                 let gravest = if other.cause >= retry.cause {
                     other
                 } else {
@@ -103,6 +105,7 @@ impl Answer {
                 Retry {
                     after,
                     settled,
+                    slow,
                     ..gravest
                 }
             }
@@ -166,6 +169,9 @@ impl Retry {
         if self.settled {
             vouch(&mut metadata);
         }
+        if self.slow {
+            metadata.insert(SLOW_KEY, MetadataValue::from_static("1"));
+        }
         let details = retry_info(code, &self.message, self.after);
         Status::with_details_and_metadata(code, self.message, details, metadata)
     }
@@ -188,6 +194,7 @@ mod tests {
             cause,
             after,
             settled,
+            slow: false,
             message: format!("{cause:?}"),
         }
     }

@@ -2,7 +2,10 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use axum::{Router, extract::State, http::HeaderMap, response::IntoResponse, routing::post};
@@ -36,6 +39,7 @@ pub(crate) struct Backend(Arc<BackendState>);
 struct BackendState {
     script: Mutex<VecDeque<Scripted>>,
     requests: Mutex<Vec<v1::WriteRequest>>,
+    probes: AtomicUsize,
     arrived: Notify,
     release: Notify,
 }
@@ -93,6 +97,10 @@ async fn write(
     assert_eq!(headers["x-prometheus-remote-write-version"], "0.1.0");
     let plain = snap::raw::Decoder::new().decompress_vec(&body).unwrap();
     let request = v1::WriteRequest::decode(plain.as_slice()).unwrap();
+    if request.timeseries.is_empty() {
+        backend.0.probes.fetch_add(1, Ordering::SeqCst);
+        return ().into_response();
+    }
     let scripted = backend.0.script.lock().unwrap().pop_front();
     backend.0.requests.lock().unwrap().push(request);
     backend.0.arrived.notify_one();
@@ -386,17 +394,21 @@ async fn a_throttled_destination_sends_everyone_away_until_it_is_over() {
 }
 
 #[tokio::test]
-async fn a_post_is_given_up_before_its_deadline_and_not_vouched_for() {
+async fn a_post_is_taken_back_before_its_deadline_and_the_backend_probed() {
     let backend = Backend::default();
     backend.script(Scripted::Held);
     let ingest = ingest(&[&backend.serve().await]).await;
     let started = Instant::now();
     let answer = send_within(&ingest, &scrape(None), batch(&[("m", 1)]), "400m").await;
     assert!(started.elapsed() < Duration::from_millis(400));
-    match answer {
-        Err(ExportError::Unknown { code, .. }) => assert_eq!(code, Code::DeadlineExceeded),
+    let error = answer.unwrap_err();
+    // The probe was answered at once: more time would not have helped.
+    assert!(!error.is_slow());
+    match error {
+        ExportError::Again { status, .. } => assert_eq!(status.code(), Code::DeadlineExceeded),
         other => panic!("{other:?}"),
     }
+    assert_eq!(backend.0.probes.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test]
@@ -450,7 +462,7 @@ async fn a_destination_that_has_spoken_is_not_written_to_again() {
     // One that does not answer in time says the same.
     let again = send_again(&ingest, &facts, batch(&[("m", 1)]), "2S", &progress).await;
     let error = again.unwrap_err();
-    assert!(matches!(error, ExportError::Unknown { .. }), "{error:?}");
+    assert!(matches!(error, ExportError::Again { .. }), "{error:?}");
     assert_eq!(error.progress(), progress);
     let again = send_again(&ingest, &facts, batch(&[("m", 1)]), "10S", &progress).await;
     // The verdict is that of the one that stored less, whenever it spoke.

@@ -163,6 +163,18 @@ impl Client {
         Ok(response.answer(None))
     }
 
+    /// Posts a request without any series, to see whether there is an answer. Cortex
+    /// and Mimir take it as a success that changes nothing, the election of a replica
+    /// included.
+    ///
+    /// # Errors
+    /// Where there is no answer before the deadline.
+    pub async fn probe(&self, deadline: Instant) -> Result<StatusCode, PostError> {
+        let posted = tokio::time::timeout_at(deadline, self.post_signed(V1, Vec::new())).await;
+        let response = posted.unwrap_or(Err(PostError::DeadlineExceeded))?;
+        Ok(response.status)
+    }
+
     /// Whether requests are of remote write 2.0.
     pub fn speaks_v2(&self) -> bool {
         self.message == ProtobufMessage::V2 && !self.fell_back.load(Ordering::Relaxed)
@@ -247,9 +259,10 @@ impl Response {
 // === impl PostError ===
 
 impl PostError {
-    /// Whether nothing of the request is in flight any more.
+    /// Whether nothing of the request is in flight any more: it was never sent, or was
+    /// taken back at its deadline.
     pub fn is_settled(&self) -> bool {
-        matches!(self, Self::Connect(_) | Self::Unsent(_))
+        !matches!(self, Self::Broken(_))
     }
 
     /// What kind of error it is, for a metric's label.

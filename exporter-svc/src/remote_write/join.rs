@@ -21,6 +21,7 @@ use super::{
     metrics::Metrics,
     pace::{Pace, PaceLimits, jitter},
     piece::RequestLimits,
+    probe::Pulse,
     queue::{Queue, Work},
     verdict::Answer,
 };
@@ -53,6 +54,7 @@ struct Task {
     client: Arc<Client>,
     config: JoinConfig,
     metrics: Arc<Metrics>,
+    pulse: Arc<Pulse>,
     queue: Queue,
     pace: Pace,
     posts: JoinSet<Posted>,
@@ -82,7 +84,9 @@ impl Joiner {
     pub fn spawn(client: Arc<Client>, config: JoinConfig, metrics: Arc<Metrics>) -> Self {
         let (sender, receiver) = mpsc::channel(HANDOVER);
         let span = tracing::info_span!("remote_write", destination = client.name());
+        let pulse = Pulse::new(Arc::clone(&client), Arc::clone(&metrics));
         let task = Task {
+            pulse: Arc::new(pulse),
             queue: Queue::new(config.limits, config.linger),
             pace: Pace::new(config.pace),
             posts: JoinSet::new(),
@@ -183,14 +187,21 @@ impl Task {
 
     fn post(&mut self, works: Vec<Work>, now: Instant) {
         let (client, timeout) = (Arc::clone(&self.client), self.config.timeout);
+        let pulse = Arc::clone(&self.pulse);
         let asked = works.iter().map(|work| work.deadline).min();
         let deadline = asked.unwrap_or(now).min(now + timeout);
         self.metrics.requested(works.iter().map(|work| &work.piece));
         let post = async move {
             let started = Instant::now();
             let pieces: Vec<_> = works.iter().map(|work| &work.piece).collect();
-            let answer = client.post(&pieces, deadline).await;
+            let answer = tokio::select! {
+                answer = client.post(&pieces, deadline) => answer,
+                never = pulse.watch(deadline - now) => match never {},
+            };
             let took = started.elapsed();
+            if answer.is_ok() {
+                pulse.answered(took);
+            }
             Posted {
                 works,
                 took,
@@ -203,6 +214,7 @@ impl Task {
     /// Answers the pieces that will not be posted in time.
     fn sweep(&mut self) {
         let (now, needed) = (Instant::now(), self.pace.needed());
+        let pulse = &self.pulse;
         self.queue.sweep(|work| {
             let late = work.deadline < now + needed || work.reply.is_closed();
             late.then(|| {
@@ -211,6 +223,7 @@ impl Task {
                     cause: Cause::Unavailable,
                     after: Duration::ZERO,
                     settled: true,
+                    slow: pulse.is_slow(work.started),
                     message,
                 })
             })
@@ -231,6 +244,7 @@ impl Task {
                     cause: Cause::Exhausted,
                     after: hold + jitter(hold),
                     settled: true,
+                    slow: false,
                     message: "the destination is backing off".to_owned(),
                 })
             })
@@ -318,10 +332,19 @@ impl Task {
             cause,
             after,
             settled,
+            slow: false,
             message,
         };
         self.queue
             .fail_followers(works.iter().map(|work| &work.piece), &retry);
-        vec![Outcome::Retry(retry); works.len()]
+        // More time helps only who had no more.
+        let had_all = |work: &Work| cause == Cause::DeadlineExceeded && work.deadline <= now;
+        let retries = works.iter().map(|work| {
+            Outcome::Retry(Retry {
+                slow: had_all(work) && self.pulse.is_slow(work.started),
+                ..retry.clone()
+            })
+        });
+        retries.collect()
     }
 }

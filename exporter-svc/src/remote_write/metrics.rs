@@ -22,6 +22,7 @@ pub struct Families {
     bytes: Family<DestinationLabels, Counter>,
     in_flight: Family<DestinationLabels, Gauge>,
     window: Family<DestinationLabels, Gauge>,
+    probes: Family<RequestLabels, Counter>,
 }
 
 /// The metrics of one destination.
@@ -87,6 +88,7 @@ impl Families {
             bytes: Family::default(),
             in_flight: Family::default(),
             window: Family::default(),
+            probes: Family::default(),
         };
         registry.register(
             "samples",
@@ -119,6 +121,11 @@ impl Families {
             "requests_window",
             "Requests that may be in flight for now",
             families.window.clone(),
+        );
+        registry.register(
+            "probes",
+            "Empty requests by status code, sent while posts wait for an answer",
+            families.probes.clone(),
         );
         families
     }
@@ -167,13 +174,24 @@ impl Metrics {
     /// Counts an answer, or that there was none.
     pub fn answered(&self, answer: &Result<(StatusCode, Answer), PostError>, took: Duration) {
         self.latency.observe(took.as_secs_f64());
-        let code = match answer {
-            Ok((status, _)) => Code::Status(status.as_u16()),
-            Err(error) => Code::None(error.kind()),
-        };
-        let destination = self.destination.clone();
-        let labels = RequestLabels { destination, code };
+        let labels = self.request_labels(answer.as_ref().map(|(status, _)| *status));
         self.families.requests.get_or_create(&labels).inc();
+    }
+
+    /// Counts what an empty request was answered, or that it was not.
+    pub fn probed(&self, answer: &Result<StatusCode, PostError>) {
+        let labels = self.request_labels(answer.as_ref().copied());
+        self.families.probes.get_or_create(&labels).inc();
+    }
+
+    fn request_labels(&self, answer: Result<StatusCode, &PostError>) -> RequestLabels {
+        RequestLabels {
+            destination: self.destination.clone(),
+            code: match answer {
+                Ok(status) => Code::Status(status.as_u16()),
+                Err(error) => Code::None(error.kind()),
+            },
+        }
     }
 
     /// Counts what became of a piece.

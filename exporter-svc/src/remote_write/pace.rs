@@ -112,8 +112,9 @@ impl Pace {
     }
 
     /// The backend throttled, failed or did not answer a post that took this
-    /// long. The next may go once `after` has passed, or the back-off where the
-    /// backend did not say; a success in between does not shorten that.
+    /// long. The next may go once `after` has passed, or where the backend did not
+    /// say once the back-off has since the post began; a success in between does not
+    /// shorten that.
     pub fn failed(&mut self, took: Duration, after: Option<Duration>, now: Instant) {
         let doubled = self
             .limits
@@ -124,7 +125,10 @@ impl Pace {
         self.window = (self.window / 2.0).max(1.0);
         let hold = match after {
             Some(after) => after.min(MAX_RETRY_AFTER),
-            None => doubled.min(self.limits.max_backoff),
+            None => {
+                let rest = doubled.min(self.limits.max_backoff).saturating_sub(took);
+                rest.max(self.limits.min_backoff)
+            }
         };
         self.until = self.until.max(now + hold + jitter(hold));
     }
@@ -154,13 +158,17 @@ mod tests {
             pace.failed(TOOK, None, Instant::now());
             let hold = pace.hold(Instant::now());
             assert!(
-                hold >= last.min(LIMITS.max_backoff) && hold <= LIMITS.max_backoff.mul_f64(1.1)
+                hold + TOOK >= last.min(LIMITS.max_backoff)
+                    && hold <= LIMITS.max_backoff.mul_f64(1.1)
             );
             last = hold;
             tokio::time::advance(hold).await;
             assert!(pace.allows(0, Instant::now()));
         }
-        assert!(last >= LIMITS.max_backoff);
+        assert!(last + TOOK >= LIMITS.max_backoff);
+        // A post that took longer than the back-off has waited already.
+        pace.failed(Duration::from_secs(8), None, Instant::now());
+        assert!(pace.hold(Instant::now()) < LIMITS.min_backoff * 2);
     }
 
     #[tokio::test(start_paused = true)]

@@ -33,6 +33,8 @@ pub struct Work {
     pub piece: Piece,
     /// What its sender said of it.
     pub facts: Arc<Facts>,
+    /// When its Export came.
+    pub started: Instant,
     /// When its sender has to have an answer.
     pub deadline: Instant,
     /// Where the outcome goes.
@@ -270,6 +272,7 @@ mod tests {
                 ha,
                 ..Default::default()
             }),
+            started: Instant::now(),
             deadline: Instant::now() + Duration::from_secs(10),
             reply,
             permit: Arc::new(permit),
@@ -358,6 +361,7 @@ mod tests {
             cause: Cause::Unavailable,
             after: Duration::ZERO,
             settled: false,
+            slow: false,
             message: String::new(),
         };
         queue.fail_followers([&failed.piece].into_iter(), &retry);

@@ -85,6 +85,11 @@ impl Faults {
         self.script().next.len()
     }
 
+    /// What every request meets from now on, if anything.
+    pub(super) fn lasting(&self) -> Option<Fault> {
+        self.script().always.clone()
+    }
+
     pub(super) fn take(&self) -> Option<Fault> {
         let mut script = self.script();
         script.next.pop_front().or_else(|| script.always.clone())

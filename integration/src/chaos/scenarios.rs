@@ -47,8 +47,8 @@ pub(super) const REFUSED: &str = "test_gauge0";
 
 const LATENCY: Duration = Duration::from_secs(10);
 const SLOW_FAULT: Duration = Duration::from_secs(15);
-/// Less than the ten seconds that a sender gives an exporter: the fence of what was
-/// under way ends after the fault.
+/// As long as a sender gives an exporter: the fence of what was under way ends with
+/// the fault.
 const FAULT: Duration = Duration::from_secs(8);
 
 // === impl Scenario ===

@@ -10,7 +10,11 @@ use proptest::prelude::*;
 use tonic::{Code, Status};
 
 use super::*;
-use crate::{batch::Facts, export::Progress, verdict::Reason};
+use crate::{
+    batch::Facts,
+    export::{Progress, SLOW_KEY},
+    verdict::Reason,
+};
 
 const START_MS: i64 = 1_700_000_000_000;
 
@@ -31,6 +35,9 @@ enum Answer {
     Lost,
     Unsent,
     Silence,
+    /// Not answered by a backend that answers nothing, or by a slow one.
+    Hang,
+    Slow,
 }
 
 impl Exporter {
@@ -77,6 +84,8 @@ impl Exporter {
             }),
             Answer::Unsent => Err(ExportError::Unsent("no exporter".into())),
             Answer::Silence => std::future::pending().await,
+            Answer::Hang => Err(expired(export.deadline, false).await),
+            Answer::Slow => Err(expired(export.deadline, true).await),
         }
     }
 
@@ -87,6 +96,20 @@ impl Exporter {
             .iter()
             .map(|(p, _)| p.clone())
             .collect()
+    }
+}
+
+/// What an exporter says that has waited for its backend in vain.
+async fn expired(deadline: Instant, is_slow: bool) -> ExportError {
+    tokio::time::sleep_until(deadline - Duration::from_millis(1)).await;
+    let mut status = Status::deadline_exceeded("no answer");
+    if is_slow {
+        let yes = "1".parse().unwrap();
+        status.metadata_mut().insert(SLOW_KEY, yes);
+    }
+    ExportError::Again {
+        after: Some(Duration::ZERO),
+        status,
     }
 }
 
@@ -192,8 +215,8 @@ async fn without_a_verdict_the_deadline_is_waited_for() {
         outbox.push(batch(1, "x")).unwrap();
         drained(workers).await;
         let stored = exporter.stored.lock().unwrap()[0].1;
-        assert!(stored - start >= Duration::from_secs(10), "{lost:?}");
-        assert!(stored - start <= Duration::from_secs(11), "{lost:?}");
+        assert!(stored - start >= Duration::from_secs(8), "{lost:?}");
+        assert!(stored - start <= Duration::from_secs(9), "{lost:?}");
     }
 }
 
@@ -207,18 +230,46 @@ async fn what_was_never_sent_is_sent_again_soon() {
     assert!(exporter.stored.lock().unwrap()[0].1 - start <= Duration::from_secs(1));
 }
 
-#[tokio::test(start_paused = true)]
-async fn slow_exporters_are_given_more_time() {
-    let exporter = Exporter::scripted([Answer::Silence; 4]);
+/// The seconds between attempts at one batch, the first of which fail like this.
+async fn gaps(failures: &[Answer]) -> Vec<u64> {
+    let exporter = Exporter::scripted(failures.iter().copied());
     let (outbox, workers) = outbox(OutboxArgs::default(), &exporter);
     outbox.push(batch(1, "x")).unwrap();
     drained(workers).await;
     let attempts = exporter.attempts.lock().unwrap().clone();
-    let gaps: Vec<_> = attempts
-        .windows(2)
-        .map(|w| (w[1] - w[0]).as_secs() / 10)
-        .collect();
-    assert_eq!(gaps, [1, 2, 4, 6]);
+    let gaps = attempts.windows(2).map(|two| (two[1] - two[0]).as_secs());
+    gaps.collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_time_is_given_where_the_backend_is_slow() {
+    assert_eq!(gaps(&[Answer::Slow; 5]).await, [8, 16, 32, 60, 60]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_backend_that_hangs_is_asked_again_after_each_deadline() {
+    assert_eq!(gaps(&[Answer::Hang; 5]).await, [8; 5]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_says_nothing_is_given_more_time_the_second_time() {
+    assert_eq!(gaps(&[Answer::Silence; 5]).await, [8, 8, 16, 32, 60]);
+    let mixed = [Answer::Silence, Answer::Unsent, Answer::Silence];
+    assert_eq!(gaps(&mixed).await, [8, 0, 8]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_back_off_counts_from_the_beginning_of_its_attempt() {
+    let refusals = [Answer::Again(Duration::ZERO); 9];
+    let begun = Instant::now();
+    gaps(&refusals).await;
+    let quick = begun.elapsed();
+    assert!(quick > Duration::from_secs(10), "{quick:?}");
+    // Nine attempts that took long add nothing but jitter.
+    let begun = Instant::now();
+    gaps(&[Answer::Hang; 9]).await;
+    let slow = begun.elapsed() - 9 * Duration::from_secs(8);
+    assert!(slow < Duration::from_secs(2), "{slow:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -288,6 +339,8 @@ fn any_answer() -> impl Strategy<Value = Answer> {
         1 => Just(Answer::Lost),
         1 => Just(Answer::Unsent),
         1 => Just(Answer::Silence),
+        1 => Just(Answer::Hang),
+        1 => Just(Answer::Slow),
     ]
 }
 

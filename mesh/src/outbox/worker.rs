@@ -11,11 +11,15 @@ use super::{lanes::Lanes, request::Request};
 use crate::{
     backoff::Backoff,
     export::{Export, ExportError, Progress},
+    random,
     verdict::Verdict,
 };
 
 /// The longest time an exporter is given for one request.
 pub(super) const MAX_DEADLINE: Duration = Duration::from_secs(60);
+/// What is added to every wait, so that lanes which failed together do not come back
+/// together.
+const JITTER: Duration = Duration::from_millis(200);
 
 /// Delivers the batches of one lane.
 pub(super) struct Worker<S> {
@@ -26,6 +30,8 @@ pub(super) struct Worker<S> {
     base: Duration,
     /// What an exporter is given now: more than `base` while requests take longer.
     span: Duration,
+    /// Requests in a row that were answered by nobody, though the exporter is there.
+    silences: u32,
 }
 
 // === impl Worker ===
@@ -41,6 +47,7 @@ where
             exports,
             base: deadline,
             span: deadline,
+            silences: 0,
         }
     }
 
@@ -56,15 +63,21 @@ where
         let mut progress = Progress::default();
         while let Some(request) = self.lanes.request(self.lane).await {
             self.lanes.note_span(self.lane, self.span);
-            let deadline = Instant::now() + self.span;
+            let began = Instant::now();
+            let deadline = began + self.span;
             match self.attempt(request, deadline, &progress).await {
                 Ok(verdict) => {
-                    self.span = self.base;
+                    self.answered(began.elapsed());
                     return self.lanes.settle(self.lane, &verdict);
                 }
                 Err(error) => {
                     progress = error.progress().or(progress);
-                    self.wait(error, deadline, backoff.delay()).await;
+                    self.failed(&error);
+                    // The back-off counts from the attempt's beginning: one that has
+                    // taken seconds has waited already.
+                    let rested = began + backoff.delay();
+                    sleep_until(rested.max(self.allowed(&error, deadline))).await;
+                    sleep(JITTER.mul_f64(random::range(0.0..1.0))).await;
                 }
             }
         }
@@ -93,25 +106,45 @@ where
         }
     }
 
-    /// Waits until the request may be sent again (law 3).
-    async fn wait(&mut self, error: ExportError, deadline: Instant, delay: Duration) {
-        match &error {
+    /// Gives the next request as much time as this one needed twice, within what was
+    /// given before.
+    fn answered(&mut self, took: Duration) {
+        self.silences = 0;
+        let mut enough = self.base;
+        while enough < took * 2 && enough < self.span {
+            enough *= 2;
+        }
+        self.span = enough.min(self.span);
+    }
+
+    /// Gives the next attempt more time where that will help. A backend that answers
+    /// nothing at all hangs: the sooner it is asked again the sooner it is seen to be
+    /// well. An exporter of ours always answers in time; another's server that does
+    /// not may be a slow one.
+    fn failed(&mut self, error: &ExportError) {
+        let is_silence =
+            matches!(error, ExportError::Unknown { code, .. } if *code == Code::DeadlineExceeded);
+        self.silences = if is_silence { self.silences + 1 } else { 0 };
+        if error.is_slow() || self.silences > 1 {
+            self.span = (self.span * 2).min(MAX_DEADLINE);
+        }
+    }
+
+    /// When the request may be sent again (law 3).
+    fn allowed(&self, error: &ExportError, deadline: Instant) -> Instant {
+        let lane = self.lane;
+        match error {
             ExportError::Unsent(_) => {
-                debug!(lane = self.lane, %error, "Not sent");
-                sleep(delay).await;
+                debug!(lane, %error, "Not sent");
+                Instant::now()
             }
             ExportError::Again { after, .. } => {
-                debug!(lane = self.lane, %error, ?after, "Asked to send again");
-                // The exporter's delay is the same for all lanes; ours is not.
-                sleep(after.unwrap_or_default() + delay).await;
+                debug!(lane, %error, ?after, "Asked to send again");
+                Instant::now() + after.unwrap_or_default()
             }
-            ExportError::Unknown { code, .. } => {
-                warn!(lane = self.lane, %error, "No verdict, sending again after the deadline");
-                if *code == Code::DeadlineExceeded {
-                    self.span = (self.span * 2).min(MAX_DEADLINE);
-                }
-                sleep_until(deadline).await;
-                sleep(delay).await;
+            ExportError::Unknown { .. } => {
+                warn!(lane, %error, "No verdict, sending again after the deadline");
+                deadline
             }
         }
     }

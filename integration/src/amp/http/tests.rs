@@ -65,6 +65,18 @@ fn replica(name: &str) -> [(&str, &str); 3] {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_request_without_series_changes_nothing() {
+    let backend = backend();
+    backend.faults().next([Fault::status(500, "")]);
+    assert_eq!(post(&backend, body(&[])).await.0, StatusCode::OK);
+    assert_eq!(backend.faults().remaining(), 1);
+    assert_eq!((backend.elections(), backend.totals().requests), (0, 0));
+    backend.faults().always(Some(Fault::status(503, "")));
+    let unwell = post(&backend, body(&[])).await;
+    assert_eq!(unwell.0, StatusCode::SERVICE_UNAVAILABLE);
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_replica_is_stored_and_the_other_dropped() {
     let backend = backend();
     let a = post(&backend, body(&[(&replica("a"), NOW, 1.0)])).await;

@@ -143,6 +143,35 @@ async fn http_2_is_spoken_unless_switched_off() {
     assert_eq!(answer, "HTTP/1.1 TLSv1_3");
 }
 
+/// Its network swallows everything after the first response, without a word.
+#[tokio::test]
+async fn an_http_2_connection_that_falls_silent_is_given_up() {
+    let server = Secure::start(&BOTH, None).await;
+    let front = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://localhost:{}/", front.local_addr().unwrap().port());
+    let swallow = Arc::new(tokio::sync::Notify::new());
+    let (port, swallows) = (server.port, swallow.clone());
+    let network = tokio::spawn(async move {
+        let mut swallowed = Vec::new();
+        loop {
+            let (mut client, _) = front.accept().await.unwrap();
+            let mut behind = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+            tokio::select! {
+                _ = copy_bidirectional(&mut client, &mut behind) => {}
+                () = swallows.notified() => swallowed.push((client, behind)),
+            }
+        }
+    });
+    let client = HttpClient::new(&with(server.tls())).unwrap();
+    let get = || client.request(Request::get(&url).body(Bytes::new()).unwrap());
+    get().await.unwrap();
+    swallow.notify_one();
+    // Without pings this one would wait for ever.
+    get().await.unwrap_err();
+    get().await.unwrap();
+    network.abort();
+}
+
 #[tokio::test]
 async fn versions_of_tls_are_bounded() {
     let both = Secure::start(&BOTH, None).await;

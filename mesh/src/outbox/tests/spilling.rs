@@ -155,7 +155,7 @@ async fn exports_of_the_process_before_are_waited_for() {
         let waited = at - died;
         // Lanes that have nothing of the process before flow at once.
         match payload.starts_with(b"0") {
-            true => assert!(waited >= Duration::from_secs(10) && waited < Duration::from_secs(20)),
+            true => assert!(waited >= Duration::from_secs(8) && waited < Duration::from_secs(20)),
             false => assert!(waited < Duration::from_secs(2)),
         }
     }

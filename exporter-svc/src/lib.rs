@@ -294,6 +294,7 @@ where
         tokio::time::sleep(args.shutdown_timeout).await;
     };
     tokio::select! {
+        biased;
         served = server => Ok(served?),
         () = too_long => {
             warn!(timeout = ?args.shutdown_timeout, "Left before all Exports were answered");

@@ -300,6 +300,7 @@ async fn publish(shared: Arc<Shared>, update_interval: Duration) {
     loop {
         let patient_until = shared.sources.borrow().patient_until;
         tokio::select! {
+            biased;
             () = shared.changed.notified() => {}
             () = sleep_until(patient_until), if Instant::now() < patient_until => {}
         }

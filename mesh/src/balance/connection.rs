@@ -134,6 +134,7 @@ async fn open(
     let mut driver: Driver = Box::pin(driver);
     let answer = timeout(CONNECT_TIMEOUT, connection.send_request(knock(address)));
     tokio::select! {
+        biased;
         answer = answer => answer??,
         _ = &mut driver => return Err("closed before its first answer".into()),
     };

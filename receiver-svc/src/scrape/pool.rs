@@ -1,7 +1,7 @@
 //! The scrape pool: the targets of one job and the loops that scrape them.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
@@ -22,7 +22,8 @@ use crate::shard::Shard;
 pub(crate) struct Pool {
     job: Arc<Job>,
     shared: Shared,
-    loops: HashMap<u64, Running>,
+    /// By identity, so that loops begin and end in an order that repeats.
+    loops: BTreeMap<u64, Running>,
     groups: Vec<Arc<TargetGroup>>,
 }
 
@@ -53,7 +54,7 @@ impl Pool {
         Self {
             job,
             shared,
-            loops: HashMap::new(),
+            loops: BTreeMap::new(),
             groups: Vec::new(),
         }
     }
@@ -83,7 +84,7 @@ impl Pool {
     pub(crate) fn sync(&mut self, shard: &Shard, from_ms: i64) -> JobStatus {
         let population = self.populate();
         self.job.count_targets(population.targets.len());
-        let own: HashSet<u64> = population
+        let own: BTreeSet<u64> = population
             .targets
             .keys()
             .copied()
@@ -128,7 +129,7 @@ impl Pool {
     /// Ends the loops of targets that are not to be scraped here. Those that are
     /// gone from discovery get markers in the end; those that another receiver
     /// scrapes from now on do not.
-    fn end_others(&mut self, population: &Population, own: &HashSet<u64>) {
+    fn end_others(&mut self, population: &Population, own: &BTreeSet<u64>) {
         self.loops.retain(|identity, running| {
             if own.contains(identity) {
                 return true;
@@ -168,7 +169,7 @@ impl Pool {
         self.loops.insert(target.identity, running);
     }
 
-    fn status(&self, population: Population, own: &HashSet<u64>) -> JobStatus {
+    fn status(&self, population: Population, own: &BTreeSet<u64>) -> JobStatus {
         let job = self.job.config.job_name.clone();
         let others = population.targets.len() - own.len();
         let metrics = &self.shared.metrics;

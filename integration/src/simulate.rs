@@ -17,6 +17,7 @@ mod judge;
 mod net;
 mod plan;
 mod receiver;
+mod tap;
 mod targets;
 mod world;
 
@@ -79,8 +80,8 @@ pub fn run(args: &SimulateArgs) -> anyhow::Result<()> {
 pub fn simulate(seed: u64) -> anyhow::Result<Verdict> {
     let simulated = thread::spawn(move || {
         let folder = tempfile::tempdir()?;
-        let run = world::run(Plan::of(seed), folder.path())?;
-        Ok(judge::judge(&run))
+        let record = world::run(Plan::of(seed), folder.path())?;
+        Ok(judge::judge(&record))
     });
     simulated.join().unwrap_or_else(|_| Err(anyhow!("a panic")))
 }

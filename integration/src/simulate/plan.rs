@@ -68,6 +68,9 @@ pub(super) enum What {
 const CALM_MS: u64 = 10_000;
 /// When the last thing that goes wrong has begun.
 const LAST_MS: u64 = 40_000;
+/// A receiver that is back is ready after 2 s at most, and the last of the others
+/// hears of it up to 2 s later; then a new owner waits for 3 s.
+const SETTLING_MS: u64 = 8_000;
 /// NTP keeps clocks much closer than this.
 const MAX_SKEW_MS: i64 = 400;
 
@@ -102,14 +105,53 @@ impl Plan {
         ends.max().unwrap_or(CALM_MS)
     }
 
-    /// Whether the backend refuses samples for good.
-    pub(super) fn refuses(&self) -> bool {
-        let refuses = |fault: &Fault| matches!(fault, Fault::RefuseMetric(_) | Fault::SeriesLimit);
-        self.disturbances.iter().any(|d| match &d.what {
+    /// When the backend refuses samples for good.
+    pub(super) fn refusing_ms(&self) -> Vec<(u64, u64)> {
+        let refuses = |fault: &Fault| matches!(fault, Fault::RefuseMetric(_));
+        let refusing = self.disturbances.iter().filter(|d| match &d.what {
             What::Backend(fault) => refuses(fault),
             What::BackendNext(faults) => faults.iter().any(refuses),
             _ => false,
-        })
+        });
+        refusing.map(|d| (d.at_ms, d.at_ms + d.for_ms)).collect()
+    }
+
+    /// When a group's targets may be without an owner, or owners without the right
+    /// time: more is wrong than that one receiver hands over.
+    pub(super) fn unsteady_ms(&self) -> Vec<(String, (u64, u64))> {
+        let of_receivers: Vec<_> = self
+            .disturbances
+            .iter()
+            .filter_map(Self::unsettles)
+            .collect();
+        let alone = |at: usize| {
+            let (group, _, (from, to)) = &of_receivers[at];
+            let others = of_receivers.iter().enumerate().filter(|(i, _)| *i != at);
+            self.shape.receivers > 1
+                && !others
+                    .into_iter()
+                    .any(|(_, (of, _, (other_from, other_to)))| {
+                        of == group && other_from <= to && from <= other_to
+                    })
+        };
+        let unsteady = of_receivers.iter().enumerate();
+        let unsteady = unsteady.filter(|(at, (_, in_order, _))| !in_order || !alone(*at));
+        unsteady
+            .map(|(_, (group, _, times))| (group.clone(), *times))
+            .collect()
+    }
+
+    /// The group whose scrapes are unsettled, whether by a handover in order, and
+    /// from when to when.
+    fn unsettles(d: &Disturbance) -> Option<(String, bool, (u64, u64))> {
+        let (name, in_order) = match &d.what {
+            What::Crash(name) | What::Clock(name, _) => (name, false),
+            What::Restart(name) => (name, true),
+            _ => return None,
+        };
+        let group = name.strip_prefix("receiver-")?.split('-').next()?;
+        let times = (d.at_ms, d.at_ms + d.for_ms + SETTLING_MS);
+        Some((group.to_owned(), in_order, times))
     }
 }
 

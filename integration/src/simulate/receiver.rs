@@ -25,7 +25,9 @@ use receiver_svc::{
 use tokio::{sync::Semaphore, time::Instant};
 
 use super::{
+    judge::Life,
     net,
+    tap::{Journal, Tap},
     world::{Incarnation, Shared, View, now_ms},
 };
 
@@ -36,6 +38,8 @@ pub(super) const DRAIN: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug)]
 pub(super) struct Spec {
     pub(super) name: String,
+    /// Its replica group.
+    pub(super) group: String,
     pub(super) lanes: u16,
     /// Its configuration file's text.
     pub(super) config: String,
@@ -61,14 +65,19 @@ pub(super) async fn run(shared: Arc<Shared>, spec: Spec, view: Arc<View>) -> tur
         lanes: spec.lanes,
         ..OutboxArgs::default()
     };
-    let (outbox, workers) = Outbox::new(&limits, clock.clone(), balance);
+    let journal = Journal::default();
+    let exports = Tap::new(balance, journal.clone());
+    let (outbox, workers) = Outbox::new(&limits, clock.clone(), exports);
     let shutdown = shared.begin(&spec.name);
     shared.incarnations().push(Incarnation {
-        name: spec.name.clone(),
         outbox: outbox.clone(),
-        began_ms: now_ms(),
-        crashed_ms: None,
-        stopped_ms: None,
+        journal,
+        life: Life {
+            name: spec.name.clone(),
+            group: spec.group.clone(),
+            began_ms: now_ms(),
+            ..Life::default()
+        },
     });
     let config = Config::parse(&spec.config, Path::new("prometheus.yml"), &|_| None)?;
     let facts = Arc::new(facts(&config, &[])?);
@@ -104,6 +113,7 @@ pub(super) async fn run(shared: Arc<Shared>, spec: Spec, view: Arc<View>) -> tur
                 changed.context("the members are lost")?;
                 if let Some(shard) = shards.borrow_and_update().clone() {
                     manager.share(shard);
+                    shared.sharing(&spec.name);
                 }
             }
         }

@@ -23,8 +23,10 @@ use turmoil::{Builder, Sim};
 
 use super::{
     backend, exporter,
+    judge::{Life, Record},
     plan::{Plan, Shape, What},
     receiver::{self, DRAIN, Spec},
+    tap::Journal,
     targets::{self, Served},
 };
 use crate::amp::{AmpOptions, Backend, Fault};
@@ -50,11 +52,9 @@ pub(super) struct Shared {
 /// One life of a receiver.
 #[derive(Debug)]
 pub(super) struct Incarnation {
-    pub(super) name: String,
     pub(super) outbox: Outbox,
-    pub(super) began_ms: i64,
-    pub(super) crashed_ms: Option<i64>,
-    pub(super) stopped_ms: Option<i64>,
+    pub(super) journal: Journal,
+    pub(super) life: Life,
 }
 
 /// What one receiver knows of the others, and what its clock shows.
@@ -63,16 +63,6 @@ pub(super) struct View {
     pub(super) members: watch::Sender<Option<BTreeSet<String>>>,
     pub(super) exporters: watch::Sender<Option<BTreeSet<String>>>,
     pub(super) skew_ms: Arc<AtomicI64>,
-}
-
-/// How a simulation went.
-#[derive(Debug)]
-pub(super) struct Run {
-    pub(super) plan: Plan,
-    pub(super) backend: Backend,
-    pub(super) shared: Arc<Shared>,
-    /// When everything that went wrong was over.
-    pub(super) over_ms: i64,
 }
 
 /// A simulation while it runs.
@@ -112,7 +102,7 @@ pub(super) fn now_ms() -> i64 {
 ///
 /// # Errors
 /// Where a host fails by itself.
-pub(super) fn run(plan: Plan, folder: &Path) -> anyhow::Result<Run> {
+pub(super) fn run(plan: Plan, folder: &Path) -> anyhow::Result<Record> {
     mesh::random::seed(plan.seed);
     let mut world = World::new(plan, folder)?;
     for i in 0..world.plan.disturbances.len() {
@@ -121,7 +111,6 @@ pub(super) fn run(plan: Plan, folder: &Path) -> anyhow::Result<Run> {
     }
     let over = Duration::from_millis(world.plan.over_ms());
     world.run_until(over + CALM)?;
-    let over_ms = START_MS + over.as_millis() as i64;
     let receivers = world.plan.shape.all_receivers();
     for name in &receivers {
         world.shared.stop(name);
@@ -137,12 +126,7 @@ pub(super) fn run(plan: Plan, folder: &Path) -> anyhow::Result<Run> {
         );
         world.step()?;
     }
-    Ok(Run {
-        over_ms,
-        plan: world.plan,
-        backend: world.backend,
-        shared: world.shared,
-    })
+    Ok(world.record())
 }
 
 // === impl World ===
@@ -206,6 +190,7 @@ impl World {
                 self.views.insert(name.clone(), view.clone());
                 let spec = Spec {
                     name: name.clone(),
+                    group: group.to_string(),
                     lanes: shape.lanes,
                     config: config(shape, group),
                 };
@@ -228,6 +213,31 @@ impl World {
         let group = receiver.trim_end_matches(char::is_numeric);
         let members = self.ready.iter().filter(|name| name.starts_with(group));
         (exporters.collect(), members.cloned().collect())
+    }
+
+    /// What is left behind.
+    fn record(self) -> Record {
+        let shape = &self.plan.shape;
+        let lives = self.shared.incarnations();
+        let since_start = |(from_ms, to_ms)| (START_MS + from_ms as i64, START_MS + to_ms as i64);
+        let refusing = self.plan.refusing_ms().into_iter();
+        let unsteady = self.plan.unsteady_ms().into_iter().map(|(group, times)| {
+            let (from_ms, to_ms) = since_start(times);
+            (group, from_ms, to_ms)
+        });
+        Record {
+            seed: self.plan.seed,
+            interval_ms: shape.interval.as_millis() as i64,
+            targets: shape.targets,
+            groups: shape.groups().iter().map(|g| g.to_string()).collect(),
+            refusing_ms: refusing.map(since_start).collect(),
+            unsteady_ms: unsteady.collect(),
+            over_ms: START_MS + self.plan.over_ms() as i64,
+            elections: self.backend.elections(),
+            arrivals: self.backend.arrivals(),
+            served: self.shared.served().clone(),
+            lives: lives.iter().map(Incarnation::life).collect(),
+        }
     }
 
     fn at(&mut self, at_ms: u64, step: Step) {
@@ -378,6 +388,11 @@ impl Shared {
         shutdown
     }
 
+    /// A receiver takes up a share of the targets.
+    pub(super) fn sharing(&self, name: &str) {
+        self.last_life(name, |life| life.shared_ms.push(now_ms()));
+    }
+
     pub(super) fn served(&self) -> MutexGuard<'_, Vec<Served>> {
         lock(&self.served)
     }
@@ -405,10 +420,23 @@ impl Shared {
         }
     }
 
-    fn last_life(&self, name: &str, note: impl FnOnce(&mut Incarnation)) {
+    fn last_life(&self, name: &str, note: impl FnOnce(&mut Life)) {
         let mut lives = self.incarnations();
-        if let Some(life) = lives.iter_mut().rev().find(|life| life.name == name) {
+        let mut lives = lives.iter_mut().rev().map(|begun| &mut begun.life);
+        if let Some(life) = lives.find(|life| life.name == name) {
             note(life);
+        }
+    }
+}
+
+// === impl Incarnation ===
+
+impl Incarnation {
+    fn life(&self) -> Life {
+        Life {
+            account: self.outbox.account(),
+            sent: self.journal.sent(),
+            ..self.life.clone()
         }
     }
 }

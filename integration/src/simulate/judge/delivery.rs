@@ -1,0 +1,176 @@
+//! Law 10, life by life: what was pushed was sent, what was sent and answered has
+//! arrived as the answer says, and nothing arrives that nobody sent.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use mesh::{outbox::Account, verdict};
+
+use super::{
+    Life, Record, Verdict,
+    ledger::{Arrived, Key},
+};
+use crate::{
+    amp::Outcome,
+    simulate::tap::{Scraped, Sent},
+};
+
+// === impl Life ===
+
+impl Life {
+    /// Each batch that was sent, once.
+    pub(super) fn departed(&self) -> BTreeSet<&Scraped> {
+        self.sent.iter().flat_map(|sent| &sent.batches).collect()
+    }
+
+    /// Samples that were pushed and never sent.
+    pub(super) fn undeparted(&self) -> u64 {
+        let departed: u64 = self.departed().iter().map(|batch| batch.samples).sum();
+        self.account.pushed.saturating_sub(departed)
+    }
+
+    fn settled(&self) -> BTreeSet<&Scraped> {
+        let settled = self.sent.iter().filter(|sent| sent.verdict.is_some());
+        settled.flat_map(|sent| &sent.batches).collect()
+    }
+}
+
+// === impl Verdict ===
+
+impl Verdict {
+    /// What was pushed is accounted for, sample by sample.
+    pub(super) fn deliveries(&mut self, record: &Record, arrived: &Arrived) {
+        for life in &record.lives {
+            let replica = record.replica(&life.group);
+            self.account(life);
+            self.verdicts(life, replica, arrived);
+            if life.crashed_ms.is_some() {
+                let settled = life.settled();
+                let departed = life.departed().into_iter();
+                let unsettled = departed.filter(|batch| !settled.contains(batch));
+                let missing = unsettled.map(|batch| missing(batch, replica, arrived));
+                self.died += life.undeparted() + missing.sum::<u64>();
+            }
+        }
+    }
+
+    fn account(&mut self, life: &Life) {
+        let Account {
+            pushed, waiting, ..
+        } = life.account;
+        let account = &life.account;
+        if !account.balances() {
+            self.breaks(format!("{}: does not balance: {account}", life.name));
+        }
+        if !account.expired.is_empty() {
+            self.breaks(format!("{}: expired: {account}", life.name));
+        }
+        let departed: u64 = life.departed().iter().map(|batch| batch.samples).sum();
+        let settled: u64 = life.settled().iter().map(|batch| batch.samples).sum();
+        let in_order = life.crashed_ms.is_none();
+        if departed > pushed || in_order && (departed < pushed || waiting > 0) {
+            self.breaks(format!(
+                "{}: {departed} samples were sent: {account}",
+                life.name
+            ));
+        }
+        if settled + waiting != pushed {
+            self.breaks(format!(
+                "{}: {settled} samples were answered: {account}",
+                life.name
+            ));
+        }
+        let answers = life.sent.iter().filter_map(|sent| sent.verdict.as_ref());
+        let (deduplicated, rejected) = answers.fold((0, 0), |(deduplicated, rejected), (v, _)| {
+            (deduplicated + v.deduplicated, rejected + v.rejected_total())
+        });
+        let booked = account.rejected.values().sum::<u64>();
+        if (account.deduplicated, booked) != (deduplicated, rejected) {
+            self.breaks(format!(
+                "{}: the answers say {deduplicated} deduplicated, {rejected} rejected: {account}",
+                life.name
+            ));
+        }
+    }
+
+    /// Law 4: an answer is the backend's word.
+    fn verdicts(&mut self, life: &Life, replica: &str, arrived: &Arrived) {
+        let mut over = BTreeSet::new();
+        for sent in &life.sent {
+            if let Some(again) = sent.batches.iter().find(|batch| over.contains(batch)) {
+                self.breaks(format!("{}: sent after its answer: {again:?}", life.name));
+            }
+            let Some((verdict, at_ms)) = &sent.verdict else {
+                continue;
+            };
+            over.extend(&sent.batches);
+            let counted = Counted::of(sent, replica, *at_ms, arrived);
+            if counted.differs(verdict) {
+                self.breaks(format!(
+                    "{}: answered {verdict:?}, the backend {counted:?}: {:?}",
+                    life.name, sent.batches
+                ));
+            }
+        }
+    }
+
+    /// Law 1: nothing arrives that was not sent, and a slot has one owner.
+    pub(super) fn origins(&mut self, record: &Record, arrived: &Arrived) {
+        let mut sent: BTreeMap<Key, (u64, &str)> = BTreeMap::new();
+        for life in &record.lives {
+            for batch in life.departed() {
+                let key = key(batch, record.replica(&life.group));
+                if let Some((_, other)) = sent.insert(key, (batch.samples, &life.name)) {
+                    self.breaks(format!("{other} and {} sent {batch:?}", life.name));
+                }
+            }
+        }
+        for (key, series) in arrived.keys() {
+            let of = sent.get(key).map_or(0, |(samples, _)| *samples);
+            if series as u64 > of {
+                self.breaks(format!("{series} samples of {key:?}, {of} were sent"));
+            }
+        }
+    }
+}
+
+/// What the backend has of an Export.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Counted {
+    deduplicated: u64,
+    rejected: u64,
+    missing: u64,
+}
+
+// === impl Counted ===
+
+impl Counted {
+    fn of(sent: &Sent, replica: &str, until_ms: i64, arrived: &Arrived) -> Self {
+        let mut counted = Self::default();
+        for batch in &sent.batches {
+            let outcomes = arrived.outcomes(&key(batch, replica), until_ms);
+            counted.missing += batch.samples.saturating_sub(outcomes.len() as u64);
+            for outcome in outcomes {
+                match outcome {
+                    Outcome::Stored | Outcome::Duplicate => {}
+                    Outcome::Deduplicated => counted.deduplicated += 1,
+                    _ => counted.rejected += 1,
+                }
+            }
+        }
+        counted
+    }
+
+    fn differs(&self, verdict: &verdict::Verdict) -> bool {
+        let said = (verdict.deduplicated, verdict.rejected_total());
+        self.missing > 0 || said != (self.deduplicated, self.rejected)
+    }
+}
+
+fn missing(batch: &Scraped, replica: &str, arrived: &Arrived) -> u64 {
+    let outcomes = arrived.outcomes(&key(batch, replica), i64::MAX);
+    batch.samples.saturating_sub(outcomes.len() as u64)
+}
+
+fn key(batch: &Scraped, replica: &str) -> Key {
+    (replica.to_owned(), batch.instance.clone(), batch.time_ms)
+}

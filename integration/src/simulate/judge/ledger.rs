@@ -1,0 +1,111 @@
+//! The laws that the backend's ledger shows alone: nothing out of order, no two
+//! values for one time, no marker in a target's life, no refusal that was not told.
+
+use std::collections::{BTreeMap, HashMap};
+
+use mesh::labels::{Labels, METRIC_NAME};
+
+use super::{REPLICA, Record, Verdict};
+use crate::{
+    amp::{Arrival, Outcome, Value},
+    simulate::targets::VALUE,
+};
+
+/// The arrivals of each scrape: by replica, instance and time, and then by series.
+#[derive(Debug, Default)]
+pub(super) struct Arrived(BTreeMap<Key, BTreeMap<Labels, Vec<(i64, Outcome)>>>);
+
+/// A scrape as the backend sees it.
+pub(super) type Key = (String, String, i64);
+
+/// Times of one series by the replica that they were stored of: the newest.
+type Newest = BTreeMap<String, i64>;
+
+/// The value of a staleness marker.
+const STALE: u64 = 0x7ff0_0000_0000_0002;
+
+// === impl Arrived ===
+
+impl Arrived {
+    pub(super) fn of(arrivals: &[Arrival]) -> Self {
+        let mut all = Self::default();
+        for arrival in arrivals {
+            let label = |name| arrival.labels.get(name).unwrap_or_default().to_owned();
+            let key = (label(REPLICA), label("instance"), arrival.timestamp);
+            let scrape = all.0.entry(key).or_default();
+            let series = scrape.entry(arrival.labels.clone()).or_default();
+            series.push((arrival.at_ms, arrival.outcome));
+        }
+        all
+    }
+
+    pub(super) fn keys(&self) -> impl Iterator<Item = (&Key, usize)> {
+        self.0.iter().map(|(key, series)| (key, series.len()))
+    }
+
+    /// What became of each series of a scrape at last, until `ms`.
+    pub(super) fn outcomes(&self, key: &Key, ms: i64) -> Vec<Outcome> {
+        let series = self.0.get(key).into_iter().flat_map(BTreeMap::values);
+        let last = series.filter_map(|arrivals| arrivals.iter().rev().find(|(at, _)| *at <= ms));
+        last.map(|(_, outcome)| *outcome).collect()
+    }
+}
+
+// === impl Verdict ===
+
+impl Verdict {
+    /// Laws 2, 8 and 9.
+    pub(super) fn refusals(&mut self, record: &Record) {
+        let mut newest: HashMap<Labels, Newest> = HashMap::new();
+        for arrival in &record.arrivals {
+            let replica = arrival.labels.get(REPLICA).unwrap_or_default();
+            let mut series = arrival.labels.to_builder();
+            series.del(REPLICA);
+            let newest = newest.entry(series.build()).or_default();
+            let good = match arrival.outcome {
+                Outcome::Stored => {
+                    newest.insert(replica.to_owned(), arrival.timestamp);
+                    true
+                }
+                Outcome::Duplicate => true,
+                Outcome::Deduplicated => record.groups.len() > 1,
+                Outcome::OutOfOrder => {
+                    let is_overtaken = is_overtaken(newest, replica, arrival.timestamp);
+                    self.overtaken += u64::from(is_overtaken);
+                    is_overtaken
+                }
+                Outcome::Refused => is_told(record, arrival),
+                Outcome::Conflict | Outcome::TooOld => false,
+            };
+            if !good {
+                self.breaks(format!("{}: {}", arrival.outcome.as_str(), told(arrival)));
+            }
+            if arrival.value == Value::Float(STALE) {
+                let what = told(arrival);
+                self.breaks(format!("a live target's staleness marker: {what}"));
+            }
+        }
+    }
+}
+
+/// Whether a sample is older than what another replica has stored, and in order
+/// among those of its own: the backend has elected its replica since.
+fn is_overtaken(newest: &Newest, replica: &str, time_ms: i64) -> bool {
+    let (own, others): (Vec<_>, Vec<_>) = newest.iter().partition(|(of, _)| *of == replica);
+    own.iter().all(|(_, newest)| **newest <= time_ms)
+        && others.iter().any(|(_, newest)| **newest > time_ms)
+}
+
+/// Whether the backend was told to refuse this.
+fn is_told(record: &Record, arrival: &Arrival) -> bool {
+    let mut told = record.refusing_ms.iter();
+    arrival.labels.get(METRIC_NAME) == Some(VALUE)
+        && told.any(|(from, to)| (*from..=*to).contains(&arrival.at_ms))
+}
+
+fn told(arrival: &Arrival) -> String {
+    format!(
+        "{} at {} arrived at {}",
+        arrival.labels, arrival.timestamp, arrival.at_ms
+    )
+}

@@ -1,0 +1,138 @@
+//! The laws of the scrapes: every answer was acquired unless its receiver went
+//! away, a moved target misses one slot at most, and all flow again soon.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Life, REPLICA, Record, Verdict, number};
+use crate::simulate::targets::{self, Served};
+
+/// Lanes flow again this long after a fault at the latest.
+const RECOVERY_MS: i64 = 10_000;
+/// A scrape is read to its end within its timeout, and what is read is pushed at
+/// once.
+const READING_MS: i64 = 1_000;
+/// A request is this long on its way to a target at most.
+const ASKING_MS: i64 = 100;
+/// A new owner waits for 3 s, and hears of its targets up to 2 s after the old one;
+/// shorter intervals have several slots in this time.
+const HANDOVER_MS: i64 = 5_000;
+
+// === impl Verdict ===
+
+impl Verdict {
+    /// Every scrape that was answered was acquired and sent, unless its receiver
+    /// was killed, stopped or lost the target while it read.
+    pub(super) fn acquisitions(&mut self, record: &Record) {
+        let mut absent: BTreeMap<usize, Vec<&Served>> = BTreeMap::new();
+        let sent: BTreeSet<_> = record.lives.iter().flat_map(numbers).collect();
+        for scrape in &record.served {
+            if sent.contains(&(targets::address(scrape.target), scrape.number)) {
+                continue;
+            }
+            match life_of(scrape, &record.lives) {
+                Some(life) => absent.entry(life).or_default().push(scrape),
+                None => self.breaks(format!("answered to nobody: {scrape:?}")),
+            }
+        }
+        for (life, scrapes) in absent {
+            let life = &record.lives[life];
+            // What was pushed and never sent died with its receiver.
+            let mut died = match life.crashed_ms {
+                Some(_) => life.undeparted(),
+                None => 0,
+            };
+            for scrape in scrapes {
+                if life.was_reading(scrape) {
+                    self.unacquired += 1;
+                } else if died > 0 {
+                    died = died.saturating_sub(SAMPLES);
+                } else {
+                    self.breaks(format!("lost: {scrape:?}"));
+                }
+            }
+        }
+    }
+
+    /// Law 9: a target that moves misses one slot at most.
+    pub(super) fn slots(&mut self, record: &Record) {
+        let mut scraped: BTreeMap<(&str, &str), BTreeSet<i64>> = BTreeMap::new();
+        for life in &record.lives {
+            for batch in life.departed() {
+                let key = (life.group.as_str(), batch.instance.as_str());
+                scraped.entry(key).or_default().insert(batch.time_ms);
+            }
+        }
+        for ((group, instance), times) in scraped {
+            for (from, to) in times.iter().zip(times.iter().skip(1)) {
+                let missed = (to - from + record.interval_ms / 2) / record.interval_ms - 1;
+                if missed <= 0 || record.was_unsteady(group, *from, *to) {
+                    continue;
+                }
+                self.missed = self.missed.max(missed);
+                if missed > 1 && to - from > record.interval_ms + HANDOVER_MS {
+                    self.breaks(format!(
+                        "{missed} slots of {instance} in {group} missed from {from} to {to}"
+                    ));
+                }
+            }
+        }
+    }
+
+    /// Every target's samples arrive again soon after the last fault is over.
+    pub(super) fn recovery(&mut self, record: &Record) {
+        let mut first: BTreeMap<(&str, &str), i64> = BTreeMap::new();
+        for arrival in &record.arrivals {
+            if arrival.at_ms < record.over_ms || number(arrival).is_none() {
+                continue;
+            }
+            let label = |name| arrival.labels.get(name).unwrap_or_default();
+            let key = (label("instance"), label(REPLICA));
+            first.entry(key).or_insert(arrival.at_ms);
+        }
+        let expected = record.targets * record.groups.len();
+        if first.len() < expected {
+            self.breaks(format!("{} of {expected} targets flow again", first.len()));
+        }
+        let last = first.values().max().copied().unwrap_or(record.over_ms);
+        self.recovery_ms = (last - record.over_ms - record.interval_ms).max(0);
+        if self.recovery_ms > RECOVERY_MS {
+            self.breaks(format!("flowing again only after {} ms", self.recovery_ms));
+        }
+    }
+}
+
+// === impl Record ===
+
+impl Record {
+    fn was_unsteady(&self, group: &str, from_ms: i64, to_ms: i64) -> bool {
+        let mut times = self.unsteady_ms.iter().filter(|(of, ..)| of == group);
+        times.any(|(_, from, to)| *from <= to_ms && from_ms <= *to)
+    }
+}
+
+// === impl Life ===
+
+impl Life {
+    /// Whether the receiver went away, or let go of targets, while it asked for this.
+    fn was_reading(&self, scrape: &Served) -> bool {
+        let ends = self.crashed_ms.iter().chain(&self.stopped_ms);
+        let mut ends = ends.chain(&self.shared_ms);
+        let asked_ms = scrape.at_ms - ASKING_MS;
+        ends.any(|end| (asked_ms..=scrape.at_ms + READING_MS).contains(end))
+    }
+}
+
+/// Samples of one scrape: four of the target's, and five that tell of the scrape.
+const SAMPLES: u64 = 9;
+
+/// The scrapes that a life sent.
+fn numbers(life: &Life) -> impl Iterator<Item = (String, u64)> {
+    let batches = life.departed().into_iter();
+    batches.filter_map(|batch| Some((batch.instance.clone(), batch.number?)))
+}
+
+/// The life of the receiver that asked.
+fn life_of(scrape: &Served, lives: &[Life]) -> Option<usize> {
+    let began_before = |life: &Life| life.name == scrape.by && life.began_ms <= scrape.at_ms;
+    lives.iter().rposition(began_before)
+}

@@ -1,0 +1,289 @@
+//! Runs in which one law each is broken: the judge has to say so.
+
+use std::collections::BTreeMap;
+
+use mesh::{
+    labels::Labels,
+    outbox::Expiry,
+    verdict::{self, Reason},
+};
+
+use super::*;
+use crate::simulate::{
+    tap::Scraped,
+    targets::{VALUE, address},
+    world::START_MS,
+};
+
+const INTERVAL_MS: i64 = 15_000;
+const OVER_MS: i64 = START_MS + 50_000;
+/// Series of a scrape; the others are those that promesh adds.
+const NAMES: [&str; 9] = [SCRAPES, VALUE, "v1", "v2", "up", "s1", "s2", "s3", "s4"];
+
+/// A receiver that scrapes one target six times, all of which arrives.
+fn good(groups: &[&str]) -> Record {
+    let mut record = Record {
+        seed: 1,
+        interval_ms: INTERVAL_MS,
+        targets: 1,
+        groups: groups.iter().map(|group| (*group).to_owned()).collect(),
+        over_ms: OVER_MS,
+        ..Record::default()
+    };
+    for (at, group) in groups.iter().enumerate() {
+        record.lives.push(Life {
+            name: format!("receiver-{group}-0"),
+            group: (*group).to_owned(),
+            began_ms: START_MS,
+            ..Life::default()
+        });
+        for slot in 0..6 {
+            let time_ms = START_MS + slot * INTERVAL_MS + at as i64 * 100 + 1;
+            scrape(&mut record, at, time_ms);
+        }
+    }
+    record
+}
+
+/// Lets a life scrape at a time, and all of it arrive soon.
+fn scrape(record: &mut Record, life: usize, time_ms: i64) {
+    let number = record.served.len() as u64 + 1;
+    let outcome = match life {
+        0 => Outcome::Stored,
+        _ => Outcome::Deduplicated,
+    };
+    let replica = record.replica(&record.lives[life].group).to_owned();
+    for name in NAMES {
+        let labels = [
+            (METRIC_NAME, name),
+            ("instance", &address(0)),
+            (REPLICA, &replica),
+        ];
+        record.arrivals.push(Arrival {
+            request: number,
+            at_ms: time_ms + 50,
+            labels: Labels::from_iter(labels.into_iter().filter(|(_, v)| !v.is_empty())),
+            timestamp: time_ms,
+            value: Value::Float((number as f64).to_bits()),
+            outcome,
+        });
+    }
+    let life = &mut record.lives[life];
+    record.served.push(Served {
+        target: 0,
+        number,
+        by: life.name.clone(),
+        at_ms: time_ms,
+    });
+    let mut verdict = verdict::Verdict::default();
+    match outcome {
+        Outcome::Stored => life.account.stored += 9,
+        _ => (verdict.deduplicated, life.account.deduplicated) = (9, life.account.deduplicated + 9),
+    }
+    life.account.pushed += 9;
+    life.sent.push(Sent {
+        batches: vec![Scraped {
+            instance: address(0),
+            time_ms,
+            number: Some(number),
+            samples: 9,
+        }],
+        verdict: Some((verdict, time_ms + 100)),
+    });
+}
+
+/// What the judge says of a run of `groups` that `broken` has been done to.
+fn judged(groups: &[&str], broken: impl FnOnce(&mut Record)) -> Vec<String> {
+    let mut record = good(groups);
+    assert_eq!(judge(&record).broken, Vec::<String>::new());
+    broken(&mut record);
+    judge(&record).broken
+}
+
+#[track_caller]
+fn complains(of: &str, broken: impl FnOnce(&mut Record)) {
+    let said = judged(&["a"], broken);
+    assert!(said.iter().any(|law| law.contains(of)), "{said:?}");
+}
+
+/// Takes the last scrape's Export back, as if it had not been sent.
+fn unsend(record: &mut Record) {
+    record.lives[0].sent.pop();
+    record.lives[0].account.stored -= 9;
+    record.arrivals.truncate(record.arrivals.len() - 9);
+}
+
+#[test]
+fn an_outcome_that_must_not_be_is_told() {
+    for outcome in [
+        Outcome::Conflict,
+        Outcome::TooOld,
+        Outcome::OutOfOrder,
+        Outcome::Refused,
+        Outcome::Deduplicated,
+    ] {
+        complains(&format!("{}: ", outcome.as_str()), |record| {
+            record.arrivals[20].outcome = outcome;
+        });
+    }
+}
+
+#[test]
+fn disorder_is_excused_by_another_replica_only() {
+    let late = |own_newest_ms: i64| {
+        move |record: &mut Record| {
+            // The other replica's first sample comes after the elected one's last.
+            let mut arrival = record.arrivals[54].clone();
+            arrival.at_ms = OVER_MS + 40_000;
+            arrival.outcome = Outcome::OutOfOrder;
+            let mut newer = arrival.clone();
+            (newer.timestamp, newer.outcome) = (own_newest_ms, Outcome::Stored);
+            record.arrivals.extend([newer, arrival]);
+        }
+    };
+    let disorder = |said: Vec<String>| said.iter().any(|law| law.starts_with("out_of_order"));
+    assert!(!disorder(judged(&["a", "b"], late(START_MS))));
+    assert!(disorder(judged(&["a", "b"], late(OVER_MS))));
+}
+
+#[test]
+fn a_refusal_is_excused_while_it_is_told() {
+    let refused = |record: &mut Record| {
+        let arrival = &mut record.arrivals[1];
+        assert_eq!(arrival.labels.get(METRIC_NAME), Some(VALUE));
+        arrival.outcome = Outcome::Refused;
+        let (answer, _) = record.lives[0].sent[0].verdict.as_mut().unwrap();
+        answer.reject(Reason::Refused, 1);
+        let account = &mut record.lives[0].account;
+        account.stored -= 1;
+        account.rejected.insert(Reason::Refused, 1);
+    };
+    let told = judged(&["a"], |record| {
+        refused(record);
+        record.refusing_ms = vec![(START_MS, START_MS + 1_000)];
+    });
+    assert_eq!(told, Vec::<String>::new());
+    complains("refused: ", refused);
+}
+
+#[test]
+fn a_marker_in_a_target_s_life_is_told() {
+    complains("staleness marker", |record| {
+        record.arrivals[20].value = Value::Float(0x7ff0_0000_0000_0002);
+    });
+}
+
+#[test]
+fn what_was_answered_has_to_have_arrived() {
+    complains("answered", |record| drop(record.arrivals.remove(20)));
+    complains("answered", |record| {
+        record.arrivals[20].outcome = Outcome::OutOfOrder;
+    });
+    complains("answered", |record| record.arrivals[20].at_ms += 10_000);
+}
+
+#[test]
+fn what_arrives_has_to_have_been_sent_by_one() {
+    complains("were sent", |record| {
+        let mut arrival = record.arrivals[20].clone();
+        arrival.timestamp += 1;
+        record.arrivals.push(arrival);
+    });
+    complains("sent", |record| {
+        let mut other = record.lives[0].clone();
+        other.name = "receiver-a-1".to_owned();
+        record.lives.push(other);
+    });
+    complains("sent after its answer", |record| {
+        let again = record.lives[0].sent[0].clone();
+        record.lives[0].sent.push(again);
+    });
+}
+
+#[test]
+fn accounts_have_to_agree_with_what_was_sent() {
+    complains("does not balance", |record| {
+        record.lives[0].account.pushed += 9
+    });
+    complains("samples were sent", |record| {
+        let account = &mut record.lives[0].account;
+        (account.pushed, account.waiting) = (account.pushed + 9, 9);
+    });
+    complains("expired", |record| {
+        let account = &mut record.lives[0].account;
+        account.pushed += 9;
+        account.expired = BTreeMap::from([(Expiry::OutboxFull, 9)]);
+    });
+    complains("the answers say", |record| {
+        let account = &mut record.lives[0].account;
+        (account.stored, account.deduplicated) = (account.stored - 1, 1);
+    });
+}
+
+#[test]
+fn a_scrape_may_be_lost_with_its_receiver_only() {
+    complains("lost: ", |record| {
+        unsend(record);
+        record.lives[0].account.pushed -= 9;
+    });
+    let died = judged(&["a"], |record| {
+        unsend(record);
+        record.over_ms -= INTERVAL_MS;
+        let life = &mut record.lives[0];
+        life.account.waiting = 9;
+        life.crashed_ms = Some(START_MS + 6 * INTERVAL_MS);
+    });
+    assert_eq!(died, Vec::<String>::new());
+    // Not more of them than it had in memory.
+    complains("lost: ", |record| {
+        unsend(record);
+        unsend(record);
+        let life = &mut record.lives[0];
+        life.account.pushed -= 9;
+        life.account.waiting = 9;
+        life.crashed_ms = Some(START_MS + 6 * INTERVAL_MS);
+    });
+}
+
+#[test]
+fn a_scrape_that_was_being_read_is_not_acquired() {
+    let stopped = |after_ms: i64| {
+        judged(&["a"], |record| {
+            unsend(record);
+            record.over_ms -= INTERVAL_MS;
+            record.lives[0].account.pushed -= 9;
+            record.lives[0].stopped_ms = record.served.last().map(|s| s.at_ms + after_ms);
+        })
+    };
+    assert_eq!(stopped(500), Vec::<String>::new());
+    assert!(stopped(1_500)[0].starts_with("lost: "));
+}
+
+#[test]
+fn more_than_one_slot_missed_is_told_where_nothing_was_unsteady() {
+    let gap = |record: &mut Record, slots: i64| {
+        scrape(record, 0, START_MS + (5 + slots) * INTERVAL_MS + 1);
+    };
+    assert_eq!(
+        judged(&["a"], |record| gap(record, 2)),
+        Vec::<String>::new()
+    );
+    complains("2 slots of", |record| gap(record, 3));
+    let unsteady = judged(&["a"], |record| {
+        gap(record, 3);
+        let crashed_ms = START_MS + 6 * INTERVAL_MS;
+        record.unsteady_ms = vec![("a".to_owned(), crashed_ms, crashed_ms + 1)];
+    });
+    assert_eq!(unsteady, Vec::<String>::new());
+}
+
+#[test]
+fn samples_that_flow_again_late_are_told() {
+    complains("flow again", |record| record.over_ms += 10 * INTERVAL_MS);
+    complains("flowing again only after", |record| {
+        record.over_ms = START_MS + 5 * INTERVAL_MS;
+        for arrival in record.arrivals.iter_mut().skip(45) {
+            arrival.at_ms += INTERVAL_MS + 10_001;
+        }
+    });
+}

@@ -12,12 +12,14 @@
 //!
 //! The outbox is bounded in bytes and in age. Where the bytes do not suffice the
 //! oldest batches go first; a scraper asks [`Outbox::has_room`] before it acquires
-//! more. A batch that waits for some seconds is compressed, and where there is a
+//! more. Batches of a key can be held back while older ones of it wait in the outbox
+//! of another process; their lane steps over them. A batch that waits for some seconds is compressed, and where there is a
 //! directory for it written there (`spill`), so that it survives the process. The
 //! account of all samples balances at all times (law 10).
 
 mod account;
 mod entry;
+mod holds;
 mod keeper;
 mod lane;
 mod lanes;
@@ -26,7 +28,11 @@ mod request;
 mod spill;
 mod worker;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::{
     sync::oneshot,
@@ -44,6 +50,7 @@ use crate::{
 };
 
 pub use account::{Account, AccountCollector, Expiry};
+pub use holds::HeldBack;
 pub use spill::SpillArgs;
 
 use keeper::Keeper;
@@ -197,6 +204,31 @@ impl Outbox {
     /// Whether `bytes` more fit without an older batch expiring.
     pub fn has_room(&self, bytes: usize) -> bool {
         self.lanes.has_room(bytes)
+    }
+
+    /// Holds back the batches of a key whose time is later than `after_ms`, in
+    /// milliseconds since the Unix epoch, until told otherwise: older ones wait
+    /// somewhere else. They count as waiting, and expire as others do. An outbox that
+    /// is drained waits for them.
+    pub fn hold_back(&self, key: u64, after_ms: i64) {
+        self.lanes.hold_back(key, after_ms);
+    }
+
+    /// Holds back nothing of this key any more.
+    pub fn let_go(&self, key: u64) {
+        self.lanes.let_go(key);
+    }
+
+    /// How much is held back.
+    pub fn held_back(&self) -> HeldBack {
+        self.lanes.held_back()
+    }
+
+    /// The time of the oldest batch of each of these keys that waits, is held back or
+    /// is in flight, in milliseconds since the Unix epoch. `None` while it is not
+    /// known what an earlier process has left.
+    pub fn oldest(&self, keys: &HashSet<u64>) -> Option<HashMap<u64, i64>> {
+        self.lanes.oldest(keys)
     }
 
     /// What became of every sample so far.

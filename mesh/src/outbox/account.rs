@@ -144,7 +144,7 @@ impl AccountCollector {
 
 impl Collector for AccountCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let account = self.lanes.account();
+        let (account, held_back) = (self.lanes.account(), self.lanes.held_back());
         let counters = [
             (
                 "outbox_samples_pushed",
@@ -193,6 +193,16 @@ impl Collector for AccountCollector {
                 "outbox_samples_spilled",
                 "Samples among those waiting that are on the disk",
                 account.spilled,
+            ),
+            (
+                "outbox_batches_held_back",
+                "Batches that wait until another receiver has delivered what is older",
+                held_back.batches,
+            ),
+            (
+                "outbox_samples_held_back",
+                "Samples of those batches",
+                held_back.samples,
             ),
             (
                 "outbox_bytes",

@@ -1,18 +1,18 @@
-//! One lane: batches in the order they were pushed, the first of which may be in
-//! flight.
+//! One lane: batches in the order they were pushed, some of which may be in flight.
 
 use std::collections::{HashSet, VecDeque};
 
 use tokio::time::Instant;
 
-use super::entry::Entry;
+use super::{entry::Entry, holds::Holds};
 
 /// One lane.
 #[derive(Debug, Default)]
 pub(super) struct Lane {
     entries: VecDeque<Entry>,
-    /// How many of the first are in the request that is in flight.
-    in_flight: usize,
+    /// Numbers of those in the request that is in flight, going up. Mostly they are
+    /// the first: only what is held back is stepped over.
+    in_flight: Vec<u64>,
     /// How many of the first the keeper has nothing to do with any more.
     kept: usize,
     /// Until then an earlier process' Exports may be under way.
@@ -39,7 +39,12 @@ impl Lane {
     }
 
     pub(super) fn in_flight(&self) -> impl Iterator<Item = &Entry> {
-        self.entries.range(..self.in_flight)
+        let indices = self.in_flight.iter().filter_map(|seq| self.index_of(*seq));
+        indices.map(|index| &self.entries[index])
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter()
     }
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Entry> {
@@ -47,56 +52,63 @@ impl Lane {
     }
 
     /// Takes the first batches into flight that may travel together: one a key, of
-    /// the same facts, up to a size. One that somebody waits for goes alone.
-    pub(super) fn depart(&mut self, max_bytes: usize) {
-        let Some(first) = self.entries.front() else {
-            return;
-        };
-        let (mut keys, mut bytes) = (HashSet::new(), 0);
-        let joins = self.entries.iter().take_while(|entry| {
-            bytes += entry.raw_bytes;
-            keys.insert(entry.key)
-                && bytes <= max_bytes
-                && !entry.is_awaited()
-                && entry.facts == first.facts
+    /// the same facts, up to a size. One that somebody waits for goes alone. What is
+    /// held back is stepped over, and so is all of its key behind it; false where
+    /// nothing else waits.
+    pub(super) fn depart(&mut self, max_bytes: usize, holds: &Holds, now_ms: i64) -> bool {
+        let (mut stays, mut keys, mut bytes) = (HashSet::new(), HashSet::new(), 0);
+        let free = self.entries.iter().filter(|entry| {
+            let is_free = !stays.contains(&entry.key) && !holds.keep_back(entry, now_ms);
+            if !is_free {
+                stays.insert(entry.key);
+            }
+            is_free
         });
-        self.in_flight = match first.is_awaited() {
-            true => 1,
-            false => joins.count().max(1),
+        let mut free = free.peekable();
+        let Some(first) = free.peek().copied() else {
+            return false;
         };
+        let joins = free.take_while(|entry| {
+            bytes += entry.raw_bytes;
+            let joins = bytes <= max_bytes && !first.is_awaited() && !entry.is_awaited();
+            keys.insert(entry.key)
+                && (entry.seq == first.seq || joins && entry.facts == first.facts)
+        });
+        self.in_flight = joins.map(|entry| entry.seq).collect();
+        true
     }
 
     /// Takes out what was in flight.
     pub(super) fn arrive(&mut self) -> Vec<Entry> {
-        self.kept = self.kept.saturating_sub(self.in_flight);
-        self.entries
-            .drain(..std::mem::take(&mut self.in_flight))
-            .collect()
+        self.extract_in_flight(|_| true)
     }
 
     /// Takes out those in flight of which `is_over` holds.
     pub(super) fn extract_in_flight(&mut self, is_over: impl Fn(&Entry) -> bool) -> Vec<Entry> {
-        let over: Vec<_> = (0..self.in_flight)
-            .rev()
-            .filter(|index| is_over(&self.entries[*index]))
-            .collect();
-        over.into_iter()
-            .filter_map(|index| self.remove(index))
-            .collect()
+        let over = self.in_flight().filter(|entry| is_over(entry));
+        let over: Vec<_> = over.map(|entry| entry.seq).collect();
+        let taken = over.into_iter().filter_map(|seq| {
+            let index = self.index_of(seq)?;
+            self.remove(index)
+        });
+        taken.collect()
     }
 
     /// Takes out the entry at `index`.
     pub(super) fn remove(&mut self, index: usize) -> Option<Entry> {
         let entry = self.entries.remove(index)?;
-        self.in_flight -= usize::from(index < self.in_flight);
+        if let Ok(at) = self.in_flight.binary_search(&entry.seq) {
+            self.in_flight.remove(at);
+        }
         self.kept -= usize::from(index < self.kept);
         Some(entry)
     }
 
     /// The first entry that is in memory and not in flight.
     pub(super) fn oldest_held(&self) -> Option<(usize, &Entry)> {
-        let waiting = self.entries.iter().enumerate().skip(self.in_flight);
-        waiting.into_iter().find(|(_, entry)| entry.is_held())
+        let waiting = self.entries.iter().enumerate();
+        let mut waiting = waiting.filter(|(_, e)| self.in_flight.binary_search(&e.seq).is_err());
+        waiting.find(|(_, entry)| entry.is_held())
     }
 
     /// What the keeper has not dealt with yet.
@@ -107,10 +119,14 @@ impl Lane {
     /// The entry with this number; with `is_kept` the keeper has dealt with it and
     /// all before it.
     pub(super) fn find(&mut self, seq: u64, is_kept: bool) -> Option<&mut Entry> {
-        let index = self.entries.binary_search_by_key(&seq, |e| e.seq).ok()?;
+        let index = self.index_of(seq)?;
         if is_kept {
             self.kept = self.kept.max(index + 1);
         }
         self.entries.get_mut(index)
+    }
+
+    fn index_of(&self, seq: u64) -> Option<usize> {
+        self.entries.binary_search_by_key(&seq, |e| e.seq).ok()
     }
 }

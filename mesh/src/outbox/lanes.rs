@@ -1,5 +1,6 @@
 //! The lanes: batches that wait, in order, within their bounds.
 
+mod holding;
 mod keeping;
 
 use std::{
@@ -16,6 +17,7 @@ use tracing::warn;
 use super::{
     Account, Closed, Expiry, OutboxArgs, Outcome,
     entry::{Body, Entry},
+    holds::Holds,
     lane::Lane,
     request::{self, Request},
     spill::{Disk, Place, Stats, Trouble},
@@ -36,12 +38,13 @@ pub(super) struct Lanes {
     pub(super) clock: Clock,
     max_bytes: usize,
     max_request_bytes: usize,
-    max_age: Duration,
+    max_age_ms: u64,
 }
 
 #[derive(Debug)]
 struct State {
     lanes: Vec<Lane>,
+    holds: Holds,
     account: Account,
     next_seq: u64,
     /// Nothing is taken any more.
@@ -58,7 +61,7 @@ struct State {
 
 /// What a lane's worker does next.
 enum Next {
-    Depart,
+    Departed,
     Wait,
     WaitUntil(Instant),
     End,
@@ -72,9 +75,11 @@ const DISK_PAUSE: Duration = Duration::from_secs(1);
 impl Lanes {
     pub(super) fn new(args: &OutboxArgs, clock: Clock) -> Self {
         let lanes = usize::from(args.lanes.max(1));
+        let max_age_ms = args.max_age().as_millis() as u64;
         Self {
             state: Mutex::new(State {
                 lanes: (0..lanes).map(|_| Lane::default()).collect(),
+                holds: Holds::new(max_age_ms),
                 account: Account::default(),
                 next_seq: 0,
                 closed: false,
@@ -90,7 +95,7 @@ impl Lanes {
             clock,
             max_bytes: args.max_bytes,
             max_request_bytes: args.max_request_bytes,
-            max_age: args.max_age(),
+            max_age_ms,
         }
     }
 
@@ -144,16 +149,34 @@ impl Lanes {
     pub(super) async fn depart(&self, lane: usize) -> bool {
         loop {
             let changed = self.changed[lane].notified();
-            let next = self.state().next(lane);
+            let next = self.next(lane);
             match next {
                 Next::End => return false,
+                Next::Departed => return true,
                 Next::Wait => changed.await,
                 Next::WaitUntil(fence) => sleep_until(fence).await,
-                Next::Depart => {
-                    self.state().lanes[lane].depart(self.max_request_bytes);
-                    return true;
-                }
             }
+        }
+    }
+
+    fn next(&self, lane: usize) -> Next {
+        let now_ms = self.clock.now_ms();
+        let mut state = self.state();
+        let State {
+            lanes,
+            holds,
+            closed,
+            replaying,
+            ..
+        } = &mut *state;
+        let lane = &mut lanes[lane];
+        let fence = lane.fence;
+        match fence {
+            _ if *replaying => Next::Wait,
+            _ if lane.is_empty() && *closed => Next::End,
+            Some(fence) if !lane.is_empty() && Instant::now() < fence => Next::WaitUntil(fence),
+            _ if lane.depart(self.max_request_bytes, holds, now_ms) => Next::Departed,
+            _ => Next::Wait,
         }
     }
 
@@ -194,8 +217,8 @@ impl Lanes {
 
     fn expire_old(&self, lane: usize) {
         let now_ms = self.clock.now_ms();
-        let max_age_ms = self.max_age.as_millis() as u64;
-        self.extract(lane, Expiry::TooOld, |e| e.age_ms(now_ms) > max_age_ms);
+        let is_over = |entry: &Entry| entry.age_ms(now_ms) > self.max_age_ms;
+        self.extract(lane, Expiry::TooOld, is_over);
     }
 
     fn extract(&self, lane: usize, why: Expiry, is_over: impl Fn(&Entry) -> bool) {
@@ -252,17 +275,6 @@ impl Lanes {
 // === impl State ===
 
 impl State {
-    fn next(&self, lane: usize) -> Next {
-        let lane = &self.lanes[lane];
-        match lane.fence {
-            _ if self.replaying => Next::Wait,
-            _ if lane.is_empty() && self.closed => Next::End,
-            _ if lane.is_empty() => Next::Wait,
-            Some(fence) if Instant::now() < fence => Next::WaitUntil(fence),
-            _ => Next::Depart,
-        }
-    }
-
     fn fits(&self, bytes: usize, max_bytes: usize) -> bool {
         self.account.waiting_bytes as usize + bytes <= max_bytes
     }

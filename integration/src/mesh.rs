@@ -2,6 +2,7 @@
 //! exporters, a gateway, a sample app and the stand-in.
 
 use std::{
+    net::TcpListener,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -115,14 +116,16 @@ impl Mesh {
         let endpoints = format!("--exporter.endpoints={}", endpoints.join(","));
         let mut receivers = Vec::new();
         for group in ["a", "b"] {
-            for i in 0..2 {
+            // Members are told to each other before they listen.
+            let members = free_addresses(2)?;
+            for (i, own) in members.iter().enumerate() {
                 let arguments = [
                     "receiver".to_owned(),
                     config_flag.clone(),
                     endpoints.clone(),
-                    "--web.listen-address=127.0.0.1:0".to_owned(),
-                    format!("--shard.members=receiver-{group}-0:1,receiver-{group}-1:1"),
-                    format!("--shard.self=receiver-{group}-{i}:1"),
+                    format!("--web.listen-address={own}"),
+                    format!("--shard.members={}", members.join(",")),
+                    format!("--shard.self={own}"),
                 ];
                 let environment = [("CLUSTER", CLUSTER), ("REPLICA", group)];
                 receivers
@@ -168,6 +171,16 @@ impl Mesh {
     pub fn logs(&self) -> &Path {
         self.folder.path()
     }
+}
+
+/// Addresses that nobody listens on.
+fn free_addresses(count: usize) -> anyhow::Result<Vec<String>> {
+    // All at once, so that they differ.
+    let listeners = (0..count).map(|_| TcpListener::bind("127.0.0.1:0"));
+    let listeners = listeners.collect::<Result<Vec<_>, _>>()?;
+    let addresses = listeners.iter().map(|listener| listener.local_addr());
+    let addresses = addresses.map(|address| Ok(address?.to_string()));
+    addresses.collect()
 }
 
 fn write_config(

@@ -67,6 +67,11 @@ impl Shard {
         self.me.is_some()
     }
 
+    /// The names of the others.
+    pub fn others(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.others.iter().map(|(_, name)| name)
+    }
+
     /// Whether there are others, from which keys may come.
     pub fn has_others(&self) -> bool {
         !self.others.is_empty()

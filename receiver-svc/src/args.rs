@@ -24,7 +24,8 @@ pub struct Args {
     )]
     pub config_file: PathBuf,
 
-    /// Where /metrics, /targets, /-/healthy, /-/ready and /-/reload are served.
+    /// Where /metrics, /targets, /-/healthy, /-/ready and /-/reload are served, and
+    /// /-/handover, which receivers of a group ask each other.
     #[arg(
         long = "web.listen-address",
         env = "PROMESH_WEB_LISTEN_ADDRESS",

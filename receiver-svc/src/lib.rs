@@ -4,7 +4,7 @@
 //! ```text
 //! discovery ─▶ scrape ─▶ otlp ─▶ mesh::outbox ─▶ mesh::balance ─▶ exporters
 //!                ▲
-//!              shard: which targets are mine
+//!              shard: which targets are mine; handover: whether they are free
 //! ```
 
 pub mod args;
@@ -12,6 +12,7 @@ pub mod check;
 pub mod discovery;
 pub mod exposition;
 pub mod facts;
+pub mod handover;
 pub mod heartbeat;
 pub mod otlp;
 pub mod scrape;

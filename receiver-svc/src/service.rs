@@ -29,6 +29,7 @@ use crate::{
     args::Args,
     discovery::{Discovery, DiscoveryError, DiscoveryMetrics},
     facts::facts,
+    handover::{self, Asker, Handover, HandoverMetrics},
     heartbeat::{Heartbeat, HeartbeatMetrics},
     scrape::{JobError, Manager, ScrapeMetrics, Shared},
     shard::{self, Shards},
@@ -45,6 +46,8 @@ pub struct Bound {
     workers: Workers,
     scraping: Scraping,
     heartbeat: Heartbeat,
+    handover: Handover,
+    asker: Asker,
 }
 
 /// Where a receiver listens.
@@ -134,6 +137,16 @@ pub async fn bind(args: Args) -> Result<Bound, Error> {
     let clock = Clock::system();
     let (outbox, workers) = Outbox::new(&args.outbox, clock.clone(), balance);
     registry.register_collector(Box::new(outbox.collector()));
+    let (handover, asker) = Handover::new(
+        handover::Options {
+            name: args.shard.self_address.clone().unwrap_or_default(),
+            timeout: args.shard.handover_timeout(),
+            connector: None,
+        },
+        clock.clone(),
+        outbox.clone(),
+        HandoverMetrics::register(&mut registry),
+    );
     let discovery_metrics = DiscoveryMetrics::default();
     discovery_metrics.register(&mut registry);
     let interval = Duration::from_secs(args.discovery_update_interval_seconds);
@@ -143,6 +156,7 @@ pub async fn bind(args: Args) -> Result<Bound, Error> {
         manager: Manager::new(Shared {
             clock: clock.clone(),
             outbox: outbox.clone(),
+            handover: handover.clone(),
             budget: Budget::new(args.memory_budget),
             running: Arc::new(Semaphore::new(args.max_concurrent_scrapes)),
             metrics: ScrapeMetrics::register(&mut registry),
@@ -179,6 +193,8 @@ pub async fn bind(args: Args) -> Result<Bound, Error> {
         registry,
         workers,
         scraping,
+        handover,
+        asker,
     })
 }
 
@@ -234,11 +250,12 @@ impl Bound {
         // The admin port answers until everything else has ended.
         let (admin_stop, admin_shutdown) = mesh::shutdown::channel();
         let status = scraping.manager.status();
-        let routes = pages::router(status.clone());
+        let routes = pages::router(status.clone()).merge(self.handover.router());
         let admin = Admin::new("receiver-svc", self.registry, readiness.clone())
             .with_reload(reloader)
             .with_routes(&["/targets"], routes);
         let mut admin = tokio::spawn(admin.serve(self.web, admin_shutdown));
+        let asker = tokio::spawn(self.asker.run());
         readiness.set(true);
         tokio::select! {
             () = scraping.run(requests) => {}
@@ -250,8 +267,10 @@ impl Bound {
         readiness.set(false);
         // Ends all loops, without a marker.
         drop(scraping);
+        self.handover.stop();
         let deadline = Instant::now() + Duration::from_secs(args.shutdown_timeout_seconds);
         let account = self.workers.drain(deadline).await;
+        asker.abort();
         info!(%account, "Receiver stopped");
         admin_stop.fire();
         let _ = admin.await;

@@ -1,17 +1,13 @@
 //! Which targets are this receiver's: those that [`mesh::shard`] says.
 //!
-//! When the members change, an owner stops at once and a new one waits for
-//! [`GRACE`].
+//! When the members change, an owner stops at once; a new one takes the target over as
+//! [`handover`](crate::handover) says.
 
 use std::time::Duration;
 
 use mesh::endpoints::Endpoints;
 
 pub use mesh::shard::{Shard, Shards, alone, follow};
-
-/// A new owner waits this long before its first scrape of a target, so that the
-/// old one, which may learn of the change later, has stopped.
-pub const GRACE: Duration = Duration::from_secs(3);
 
 /// Members of a replica group, as flags.
 #[derive(Clone, Debug, clap::Args)]
@@ -30,4 +26,23 @@ pub struct ShardArgs {
     /// What this receiver is called among the members.
     #[arg(id = "self_address", long = "shard.self", env = "PROMESH_SHARD_SELF")]
     pub self_address: Option<String>,
+
+    /// Seconds for which the samples of a target that another receiver has scraped are
+    /// held back where that one does not answer: what it has sent may be under way. It
+    /// is to be longer than --outbox.deadline.
+    #[arg(
+        long = "shard.handover-timeout",
+        env = "PROMESH_SHARD_HANDOVER_TIMEOUT",
+        default_value_t = 10
+    )]
+    pub handover_timeout_seconds: u64,
+}
+
+// === impl ShardArgs ===
+
+impl ShardArgs {
+    /// How long a receiver that does not answer may have Exports under way.
+    pub fn handover_timeout(&self) -> Duration {
+        Duration::from_secs(self.handover_timeout_seconds)
+    }
 }

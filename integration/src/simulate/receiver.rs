@@ -1,5 +1,6 @@
 //! A receiver in the simulation: the real discovery, sharing, scrape loops,
-//! outbox and balancer, wired as receiver-svc wires them, without its admin port.
+//! outbox and balancer, wired as receiver-svc wires them; of its admin port only what
+//! other receivers ask.
 
 use std::{
     path::Path,
@@ -19,6 +20,7 @@ use prometheus_client::registry::Registry;
 use receiver_svc::{
     discovery::{Discovery, DiscoveryMetrics},
     facts::facts,
+    handover::{self, Handover, HandoverMetrics},
     scrape::{Manager, ScrapeMetrics, Shared as Scraping},
     shard,
 };
@@ -31,6 +33,10 @@ use super::{
     world::{Incarnation, Shared, View, now_ms},
 };
 
+/// The admin port. Members are called by their hosts' names, without a port.
+const PORT: u16 = 80;
+/// What --shard.handover-timeout is unless given.
+const HANDOVER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a receiver may drain.
 pub(super) const DRAIN: Duration = Duration::from_secs(60);
 
@@ -81,9 +87,25 @@ pub(super) async fn run(shared: Arc<Shared>, spec: Spec, view: Arc<View>) -> tur
     });
     let config = Config::parse(&spec.config, Path::new("prometheus.yml"), &|_| None)?;
     let facts = Arc::new(facts(&config, &[])?);
+    let (handover, asker) = Handover::new(
+        handover::Options {
+            name: spec.name.clone(),
+            timeout: HANDOVER_TIMEOUT,
+            connector: Some(net::connector()),
+        },
+        clock.clone(),
+        outbox.clone(),
+        HandoverMetrics::default(),
+    );
+    tokio::spawn(asker.run());
+    let admin = handover.router();
+    tokio::spawn(async move {
+        let _ = net::serve(PORT, move |_| admin.clone()).await;
+    });
     let mut manager = Manager::new(Scraping {
         clock,
         outbox,
+        handover: handover.clone(),
         budget: Budget::new(64 << 20),
         running: Arc::new(Semaphore::new(100)),
         metrics: ScrapeMetrics::register(&mut Registry::default()),
@@ -120,6 +142,7 @@ pub(super) async fn run(shared: Arc<Shared>, spec: Spec, view: Arc<View>) -> tur
         manager.sync();
     }
     drop((manager, discovery));
+    handover.stop();
     shared.stopping(&spec.name);
     workers.drain(Instant::now() + DRAIN).await;
     Ok(())

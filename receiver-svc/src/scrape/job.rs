@@ -23,7 +23,7 @@ use super::{
     metrics::ScrapeMetrics,
     options::Options,
 };
-use crate::exposition::negotiate::accept_header;
+use crate::{exposition::negotiate::accept_header, handover::Handover};
 
 /// What all loops of the process share.
 #[derive(Clone, Debug)]
@@ -32,6 +32,8 @@ pub struct Shared {
     pub clock: Clock,
     /// Where batches go.
     pub outbox: Outbox,
+    /// Who takes targets over from others, and the others from here.
+    pub handover: Handover,
     /// The memory of running scrapes.
     pub budget: Budget,
     /// How many scrapes may run.

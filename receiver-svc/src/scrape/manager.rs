@@ -14,10 +14,7 @@ use super::{
     pool::Pool,
     status::Status,
 };
-use crate::{
-    discovery::Jobs,
-    shard::{GRACE, Shard},
-};
+use crate::{discovery::Jobs, shard::Shard};
 
 /// All scrape pools.
 #[derive(Debug)]
@@ -26,8 +23,6 @@ pub struct Manager {
     pools: Vec<Pool>,
     /// `None` until the members of the replica group are known.
     shard: Option<Shard>,
-    /// When loops of targets that may come from others may begin.
-    from_ms: i64,
     status: watch::Sender<Arc<Status>>,
 }
 
@@ -54,7 +49,6 @@ impl Manager {
             shared,
             pools: Vec::new(),
             shard: None,
-            from_ms: i64::MIN,
             status: watch::Sender::default(),
         }
     }
@@ -125,16 +119,13 @@ impl Manager {
         }
     }
 
-    /// Takes up which targets are this receiver's now. Where there are others,
-    /// what becomes its own waits for them to have stopped.
+    /// Takes up which targets are this receiver's now. What becomes its own is
+    /// scraped once no other does.
     pub fn share(&mut self, shard: Shard) {
         if self.shard.as_ref() == Some(&shard) {
             return;
         }
-        if shard.has_others() || self.shard.as_ref().is_some_and(Shard::has_others) {
-            let grace = GRACE.as_millis() as i64;
-            self.from_ms = self.shared.clock.now_ms().saturating_add(grace);
-        }
+        self.shared.handover.follow(shard.others());
         if !shard.is_member() {
             warn!("Not among the members of the replica group, nothing is scraped here");
         }
@@ -148,7 +139,7 @@ impl Manager {
             return;
         };
         let pools = self.pools.iter_mut();
-        let jobs = pools.map(|pool| pool.sync(shard, self.from_ms)).collect();
+        let jobs = pools.map(|pool| pool.sync(shard)).collect();
         self.status.send_replace(Arc::new(Status { jobs }));
     }
 }

@@ -79,9 +79,8 @@ impl Pool {
         }
     }
 
-    /// Makes the loops those of the targets that are this receiver's. Loops that
-    /// begin wait until `from_ms`.
-    pub(crate) fn sync(&mut self, shard: &Shard, from_ms: i64) -> JobStatus {
+    /// Makes the loops those of the targets that are this receiver's.
+    pub(crate) fn sync(&mut self, shard: &Shard) -> JobStatus {
         let population = self.populate();
         self.job.count_targets(population.targets.len());
         let own: BTreeSet<u64> = population
@@ -92,7 +91,7 @@ impl Pool {
             .collect();
         self.end_others(&population, &own);
         for identity in &own {
-            self.begin(&population.targets[identity], from_ms);
+            self.begin(&population.targets[identity]);
         }
         self.status(population, &own)
     }
@@ -145,7 +144,7 @@ impl Pool {
         });
     }
 
-    fn begin(&mut self, target: &Arc<Target>, from_ms: i64) {
+    fn begin(&mut self, target: &Arc<Target>) {
         if let Some(running) = self.loops.get_mut(&target.identity) {
             if running.gone {
                 running.orders.send_replace(Order::Scrape(self.job.clone()));
@@ -157,9 +156,8 @@ impl Pool {
         let health = Health::default();
         let (job, shared) = (self.job.clone(), self.shared.clone());
         let begun = ScrapeLoop::new(target.clone(), job, shared, told, health.clone());
-        let from_ms = self.shared.clock.now_ms().max(from_ms);
         let span = info_span!("scrape", job = self.job.config.job_name, url = target.url);
-        let task = tokio::spawn(begun.run(from_ms).instrument(span)).abort_handle();
+        let task = tokio::spawn(begun.run().instrument(span)).abort_handle();
         let running = Running {
             orders,
             health,

@@ -3,7 +3,8 @@
 //! It owns the target's cache and is told what to do through a watch: to go on,
 //! perhaps with other settings, or that the target is gone. A loop that is no
 //! longer told anything ends at once and leaves no marker behind: its target may
-//! have moved to another receiver, or the process stops (law 8).
+//! have moved to another receiver, or the process stops (law 8). While it scrapes it
+//! holds the [`Claim`] of its target.
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,7 +21,7 @@ use super::{
     status::Health,
     target::Target,
 };
-use crate::otlp::Resource;
+use crate::{handover::Claim, otlp::Resource};
 
 /// What a loop is told.
 #[derive(Clone, Debug)]
@@ -41,6 +42,8 @@ pub(crate) struct ScrapeLoop {
     schedule: Schedule,
     resource: Resource,
     health: Health,
+    /// `None` once the series of a target that is gone have ended.
+    claim: Option<Claim>,
     /// Taken while a scrape is worked on.
     cache: Option<Cache>,
     /// The slot of the last scrape.
@@ -73,7 +76,9 @@ impl ScrapeLoop {
         health: Health,
     ) -> Self {
         let label = |name| target.public.get(name).unwrap_or_default();
+        let claim = shared.handover.claim(target.identity, &job.config.job_name);
         Self {
+            claim: Some(claim),
             schedule: Schedule::new(target.identity, job.group(), target.interval),
             resource: Resource::new(label(mesh::labels::JOB), label(mesh::labels::INSTANCE)),
             target,
@@ -88,9 +93,11 @@ impl ScrapeLoop {
         }
     }
 
-    /// Scrapes in every slot that begins at `from_ms` or later, until dismissed.
-    pub(crate) async fn run(mut self, from_ms: i64) {
-        let mut slot = self.schedule.slot_at(from_ms - 1) + 1;
+    /// Scrapes in every slot from when no other receiver does, until dismissed.
+    pub(crate) async fn run(mut self) {
+        let Some(mut slot) = self.take_over().await else {
+            return;
+        };
         loop {
             match self.wait_until(self.schedule.start_ms(slot)).await {
                 Woken::Dismissed => return,
@@ -100,7 +107,12 @@ impl ScrapeLoop {
                         return;
                     };
                     self.follow(job);
-                    slot = self.next_slot();
+                    let next = match &self.claim {
+                        Some(_) => Some(self.next_slot()),
+                        None => self.take_over().await,
+                    };
+                    let Some(next) = next else { return };
+                    slot = next;
                 }
                 Woken::Due => {
                     slot = slot.max(self.schedule.slot_at(self.shared.clock.now_ms()));
@@ -109,6 +121,57 @@ impl ScrapeLoop {
                 }
             }
         }
+    }
+
+    /// Waits until no other receiver scrapes the target; returns the first slot, or
+    /// `None` where the loop was dismissed.
+    async fn take_over(&mut self) -> Option<i64> {
+        loop {
+            let claim = self.claim.take();
+            let mut claim = claim.unwrap_or_else(|| self.claim());
+            tokio::select! {
+                biased;
+                told = self.orders.changed() => {
+                    told.ok()?;
+                    let order = self.orders.borrow_and_update().clone();
+                    match order {
+                        Order::Scrape(job) => {
+                            self.claim = Some(claim);
+                            self.follow(job);
+                        }
+                        Order::Gone => {
+                            drop(claim);
+                            let job = self.until_back().await?;
+                            self.follow(job);
+                        }
+                    }
+                }
+                last_ms = claim.granted() => {
+                    self.claim = Some(claim);
+                    return Some(self.first_slot(last_ms));
+                }
+            }
+        }
+    }
+
+    fn claim(&self) -> Claim {
+        let job = &self.job.config.job_name;
+        self.shared.handover.claim(self.target.identity, job)
+    }
+
+    /// The first slot that begins from now on. Where another receiver has told when it
+    /// scraped the target last it is after that slot, and may be one that began just
+    /// now: a tenth of it late is still its rhythm.
+    fn first_slot(&self, last_ms: Option<i64>) -> i64 {
+        let now_ms = self.shared.clock.now_ms();
+        let next = self.schedule.slot_at(now_ms - 1) + 1;
+        let Some(last_ms) = last_ms else {
+            return next;
+        };
+        let late_ms = self.schedule.interval().as_millis() as i64 / 10;
+        let first = self.schedule.slot_at(now_ms - 1 - late_ms) + 1;
+        // Another one's clock may be ahead, but not by hours.
+        (self.schedule.slot_at(last_ms) + 1).clamp(first, next + 1)
     }
 
     /// The slot after `slot`. One that began during the last scrape is made up
@@ -202,8 +265,12 @@ impl ScrapeLoop {
                 facts: self.job.facts.clone(),
             };
             // Closed only where the process stops, which ends this loop too.
-            if self.shared.outbox.push(batch).is_ok() {
-                self.shared.metrics.samples.inc_by(part.samples);
+            if self.shared.outbox.push(batch).is_err() {
+                return;
+            }
+            self.shared.metrics.samples.inc_by(part.samples);
+            if let Some(claim) = &self.claim {
+                claim.scraped(time_ms);
             }
         }
     }
@@ -237,6 +304,12 @@ impl ScrapeLoop {
         }
         self.cache = Some(Cache::new());
         self.last = None;
+        self.claim = None;
+        self.until_back().await
+    }
+
+    /// Waits for a target that is gone to come back.
+    async fn until_back(&mut self) -> Option<Arc<Job>> {
         loop {
             self.orders.changed().await.ok()?;
             if let Order::Scrape(job) = self.orders.borrow_and_update().clone() {

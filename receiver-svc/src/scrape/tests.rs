@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::shard::{GRACE, Shard};
+use crate::{handover::GRACE, shard::Shard};
 
 mod bench;
 
@@ -127,7 +127,7 @@ async fn a_target_that_moves_leaves_no_markers_and_keeps_its_rhythm() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_new_owner_waits_for_the_old_one_to_stop() {
+async fn a_new_owner_waits_for_an_old_one_that_does_not_answer() {
     let mut bench = Bench::scraping(TWO).await;
     let members = BTreeSet::from(["me:1".to_owned(), "other:1".to_owned()]);
     let names: Vec<_> = (0..20).map(|n| format!("t:{n}")).collect();

@@ -1,6 +1,7 @@
 //! One job whose targets answer as told, and what arrives of their scrapes.
 
 use std::{
+    io,
     path::Path,
     sync::{Arc, Mutex},
     time::Duration,
@@ -8,6 +9,7 @@ use std::{
 
 use futures::{FutureExt, future::BoxFuture};
 use mesh::{
+    balance::Connector,
     batch::{Batch, Facts},
     budget::Budget,
     clock::Clock,
@@ -31,6 +33,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
     discovery::Jobs,
+    handover::{self, Handover, HandoverMetrics},
     scrape::{
         LastScrape, Manager, Prepared, ScrapeError, ScrapeMetrics, Shared,
         client::{Ask, Fetched, Place},
@@ -110,9 +113,20 @@ impl Bench {
             ..OutboxArgs::default()
         };
         let (outbox, workers) = Outbox::new(&args, clock.clone(), service);
+        let options = handover::Options {
+            name: "me:1".to_owned(),
+            timeout: Duration::from_secs(10),
+            connector: Some(Connector::new(|_| async {
+                Err::<tokio::io::DuplexStream, _>(io::ErrorKind::ConnectionRefused.into())
+            })),
+        };
+        let metrics = HandoverMetrics::default();
+        let (handover, asker) = Handover::new(options, clock.clone(), outbox.clone(), metrics);
+        tokio::spawn(asker.run());
         let shared = Shared {
             clock,
             outbox: outbox.clone(),
+            handover,
             budget: Budget::new(1 << 20),
             running: Arc::new(Semaphore::new(100)),
             metrics: ScrapeMetrics::register(&mut Registry::default()),

@@ -1,0 +1,193 @@
+//! The handover of targets between the receivers of a replica group (laws 1 and 2).
+//!
+//! [`Shard`](crate::shard::Shard) says whose a target is, and each receiver follows
+//! that with news of its own age. So whoever finds a target to be its own *claims*
+//! it: it asks all others whether they still scrape it, and what they still have of
+//! it in their outboxes.
+//!
+//! ```text
+//! claimed ── nobody scrapes it ─▶ scraped, held back ── nothing older waits ─▶ scraped
+//!    ▲ │                            batches wait in the outbox
+//!    └─┘ somebody does
+//! ```
+//!
+//! Asked are all members, those that have left until they are found gone, and
+//! whoever they know besides. One that does not answer is presumed to scrape for
+//! [`GRACE`], and to have Exports under way for a flag's time. Of two that claim one
+//! target at once the first by name goes first. The times of batches decide who
+//! waits for whom, so that receivers never wait for each other in a circle.
+
+mod answer;
+mod ask;
+mod claims;
+mod metrics;
+mod peers;
+mod state;
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use axum::Router;
+use mesh::{
+    balance::Connector, clock::Clock, config::http::HttpClientConfig, http_client::HttpClient,
+    outbox::Outbox,
+};
+use tokio::sync::{Notify, oneshot};
+
+pub use self::{ask::Asker, metrics::HandoverMetrics};
+use self::{
+    claims::{Grant, Name},
+    state::State,
+};
+
+/// How long a receiver that does not answer is presumed to scrape what it has scraped.
+pub const GRACE: Duration = Duration::from_secs(3);
+
+/// What a receiver needs to take targets over from others.
+#[derive(Debug)]
+pub struct Options {
+    /// What it is called among the members.
+    pub name: String,
+    /// How long batches are held back for a receiver that does not answer.
+    pub timeout: Duration,
+    /// How others are reached; by TCP where nothing is given.
+    pub connector: Option<Connector>,
+}
+
+/// Claims targets and answers the claims of others. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Handover {
+    shared: Arc<Shared>,
+}
+
+/// A target that is to be scraped here; given up when it is dropped.
+#[derive(Debug)]
+pub struct Claim {
+    shared: Arc<Shared>,
+    name: Name,
+    id: u64,
+    granted: oneshot::Receiver<Grant>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    /// There is something to ask.
+    wake: Notify,
+    clock: Clock,
+    outbox: Outbox,
+    metrics: HandoverMetrics,
+}
+
+// === impl Handover ===
+
+impl Handover {
+    /// The handover of a receiver, and what asks the others.
+    pub fn new(
+        options: Options,
+        clock: Clock,
+        outbox: Outbox,
+        metrics: HandoverMetrics,
+    ) -> (Self, Asker) {
+        let http = HttpClientConfig {
+            follow_redirects: false,
+            ..HttpClientConfig::default()
+        };
+        let client = HttpClient::with_connector(&http, options.connector);
+        let client = client.expect("a client without TLS files can be made");
+        let state = State::new(options.name, options.timeout);
+        let shared = Arc::new(Shared {
+            state: Mutex::new(state),
+            wake: Notify::new(),
+            clock,
+            outbox,
+            metrics,
+        });
+        let asker = Asker::new(shared.clone(), client);
+        (Self { shared }, asker)
+    }
+
+    /// Takes up who the other members are now.
+    pub fn follow<'a>(&self, others: impl IntoIterator<Item = &'a Arc<str>>) {
+        let others: BTreeSet<String> = others.into_iter().map(|name| name.to_string()).collect();
+        self.shared.state().peers.follow(&others);
+        self.shared.wake.notify_one();
+    }
+
+    /// Claims the target with this identity for a job. Where there are no others it
+    /// is granted at once.
+    pub fn claim(&self, target: u64, job: &str) -> Claim {
+        let name = (target, job.into());
+        let now_ms = self.shared.clock.now_ms();
+        let (id, granted) = self.shared.state().claim(&name, now_ms);
+        self.shared.changed();
+        Claim {
+            shared: self.shared.clone(),
+            name,
+            id,
+            granted,
+        }
+    }
+
+    /// Scrapes and claims nothing any more. What is held back stays so until it is
+    /// settled.
+    pub fn stop(&self) {
+        self.shared.state().claims.stop();
+    }
+
+    /// `POST /-/handover`, which others ask.
+    pub fn router(&self) -> Router {
+        answer::router(self.shared.clone())
+    }
+}
+
+// === impl Claim ===
+
+impl Claim {
+    /// Waits until nobody else scrapes the target. Returns when it was last scraped,
+    /// in milliseconds since the Unix epoch, where a receiver tells; for ever pending
+    /// where this receiver stops.
+    pub async fn granted(&mut self) -> Option<i64> {
+        match (&mut self.granted).await {
+            Ok(grant) => grant.last_ms,
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Notes the time of a scrape whose samples are in the outbox, in milliseconds
+    /// since the Unix epoch.
+    pub fn scraped(&self, time_ms: i64) {
+        self.shared.state().claims.scraped(self.name.0, time_ms);
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.shared.state().claims.give_up(&self.name, self.id);
+        self.shared.changed();
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // No code that holds the lock can leave the state half changed.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// After claims have changed: grants those that nobody needs to be asked about.
+    fn changed(&self) {
+        let mut state = self.state();
+        state.grant_alone();
+        self.metrics.show(&state);
+        drop(state);
+        self.wake.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,77 @@
+//! What receivers ask each other, and the answer.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
+
+use axum::{
+    Json, Router,
+    extract::{DefaultBodyLimit, State as Extract},
+    http::StatusCode,
+    routing::post,
+};
+use serde::{Deserialize, Serialize};
+
+use super::Shared;
+
+/// Where a receiver is asked.
+pub(super) const PATH: &str = "/-/handover";
+
+/// What a receiver asks that claims targets.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(super) struct Question {
+    /// What it is called among the members.
+    pub(super) from: String,
+    /// The number of its process.
+    pub(super) life: u64,
+    /// Identities of targets that it claims.
+    pub(super) claimed: Vec<u64>,
+    /// Identities of targets of which it holds batches back.
+    pub(super) held: Vec<u64>,
+}
+
+/// What a receiver says of those targets.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub(super) struct Answer {
+    /// The number of its process.
+    pub(super) life: u64,
+    /// Those it scrapes.
+    pub(super) scraped: HashSet<u64>,
+    /// Those it claims itself.
+    pub(super) claimed: HashSet<u64>,
+    /// When each was scraped last, in milliseconds since the Unix epoch.
+    pub(super) last_ms: BTreeMap<u64, i64>,
+    /// The time of the oldest batch of each that waits in its outbox.
+    pub(super) oldest_ms: BTreeMap<u64, i64>,
+    /// Other receivers that it knows of, and for how many milliseconds they have not
+    /// answered it.
+    pub(super) others: BTreeMap<String, u64>,
+}
+
+/// Some twenty bytes a target.
+const MAX_QUESTION_BYTES: usize = 16 << 20;
+
+pub(super) fn router(shared: Arc<Shared>) -> Router {
+    Router::new()
+        .route(PATH, post(answer))
+        .layer(DefaultBodyLimit::max(MAX_QUESTION_BYTES))
+        .with_state(shared)
+}
+
+async fn answer(
+    Extract(shared): Extract<Arc<Shared>>,
+    Json(question): Json<Question>,
+) -> Result<Json<Answer>, (StatusCode, &'static str)> {
+    let keys = question.claimed.iter().chain(&question.held);
+    let keys: HashSet<u64> = keys.copied().collect();
+    // Before it is known what an earlier process has left there is no answer. What is
+    // scraped is asked before what waits: it may be pushed in between.
+    let mut answer = shared.state().answer(&question);
+    let Some(oldest) = shared.outbox.oldest(&keys) else {
+        let why = "What an earlier process has left is still being read\n";
+        return Err((StatusCode::SERVICE_UNAVAILABLE, why));
+    };
+    answer.oldest_ms = oldest.into_iter().collect();
+    Ok(Json(answer))
+}

@@ -1,0 +1,99 @@
+//! Asks the others, as long as there is something to ask.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures::future::join_all;
+use http::{Request, StatusCode, header};
+use http_body_util::{BodyExt, Limited};
+use mesh::http_client::{HttpClient, HttpClientError};
+use tokio::time::{sleep, timeout};
+use tracing::debug;
+
+use super::{
+    Shared,
+    answer::{Answer, PATH, Question},
+    state::Round,
+};
+
+/// Asks the others about what is claimed or held back.
+#[derive(Debug)]
+pub struct Asker {
+    shared: Arc<Shared>,
+    client: HttpClient,
+}
+
+/// An answer that did not come.
+#[derive(Debug, thiserror::Error)]
+enum Unanswered {
+    #[error(transparent)]
+    Client(#[from] HttpClientError),
+    #[error("{0}")]
+    Status(StatusCode),
+    #[error("body: {0}")]
+    Body(Box<dyn std::error::Error + Send + Sync>),
+    #[error("not a question: {0}")]
+    Request(#[from] http::Error),
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
+    #[error("no answer in time")]
+    Late,
+}
+
+/// How long a receiver has for an answer.
+const TIMEOUT: Duration = Duration::from_secs(1);
+const MAX_ANSWER_BYTES: usize = 64 << 20;
+
+// === impl Asker ===
+
+impl Asker {
+    pub(super) fn new(shared: Arc<Shared>, client: HttpClient) -> Self {
+        Self { shared, client }
+    }
+
+    /// Asks for ever.
+    pub async fn run(self) {
+        loop {
+            let woken = self.shared.wake.notified();
+            let round = self.shared.state().round();
+            let Some(round) = round else {
+                woken.await;
+                continue;
+            };
+            let pause = self.ask_all(&round).await;
+            tokio::select! {
+                () = woken => {}
+                () = sleep(pause) => {}
+            }
+        }
+    }
+
+    async fn ask_all(&self, round: &Round) -> Duration {
+        let asked = round.peers.iter().map(async |name| {
+            let asked = timeout(TIMEOUT, self.ask(name, &round.question)).await;
+            let answer = asked.unwrap_or(Err(Unanswered::Late));
+            if let Err(error) = &answer {
+                debug!(name, %error, "Receiver not reached");
+            }
+            (name.clone(), answer.ok())
+        });
+        let heard = join_all(asked).await.into_iter().collect();
+        let Shared {
+            outbox, metrics, ..
+        } = &*self.shared;
+        self.shared.state().conclude(round, &heard, outbox, metrics)
+    }
+
+    async fn ask(&self, name: &str, question: &Question) -> Result<Answer, Unanswered> {
+        let request = Request::post(format!("http://{name}{PATH}"))
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Bytes::from(serde_json::to_vec(question)?))?;
+        let response = self.client.request(request).await?;
+        if response.status() != StatusCode::OK {
+            return Err(Unanswered::Status(response.status()));
+        }
+        let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES);
+        let body = body.collect().await.map_err(Unanswered::Body)?;
+        Ok(serde_json::from_slice(&body.to_bytes())?)
+    }
+}

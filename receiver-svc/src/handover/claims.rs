@@ -1,0 +1,167 @@
+//! The targets that are scraped here, and those that are to be.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{sync::oneshot, time::Instant};
+
+/// The identity of a target and its job. Others are asked about the target; within
+/// a receiver two jobs may scrape one.
+pub(super) type Name = (u64, Arc<str>);
+
+/// Targets claimed here.
+#[derive(Debug, Default)]
+pub(super) struct Claims {
+    next_id: u64,
+    /// What scrapes, by the number of its claim.
+    scraped: BTreeMap<Name, u64>,
+    pending: BTreeMap<Name, Pending>,
+    /// When each target was scraped last, also those that have moved on.
+    last: BTreeMap<u64, Last>,
+    stopped: bool,
+}
+
+/// What a loop that may begin is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Grant {
+    /// When the target was scraped last, in milliseconds since the Unix epoch, where
+    /// that is known.
+    pub(super) last_ms: Option<i64>,
+}
+
+/// A claim that is not granted yet.
+#[derive(Debug)]
+pub(super) struct Pending {
+    pub(super) id: u64,
+    pub(super) began_ms: i64,
+    /// The others have been asked since it began, and since one with precedence has
+    /// claimed it too.
+    asked: bool,
+    grant: oneshot::Sender<Grant>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Last {
+    time_ms: i64,
+    noted: Instant,
+}
+
+/// How long the last scrape of a target that has moved on is remembered.
+const MEMORY: Duration = Duration::from_secs(300);
+
+// === impl Claims ===
+
+impl Claims {
+    /// Claims a target; the claim's number, and where it is granted. An earlier claim
+    /// that was not granted is void.
+    pub(super) fn claim(&mut self, name: &Name, began_ms: i64) -> (u64, oneshot::Receiver<Grant>) {
+        let (grant, granted) = oneshot::channel();
+        let id = self.next_id;
+        self.next_id += 1;
+        if !self.stopped {
+            let pending = Pending {
+                id,
+                began_ms,
+                asked: false,
+                grant,
+            };
+            self.pending.insert(name.clone(), pending);
+        }
+        (id, granted)
+    }
+
+    /// The claim with this number is no more.
+    pub(super) fn give_up(&mut self, name: &Name, id: u64) {
+        if self.scraped.get(name) == Some(&id) {
+            self.scraped.remove(name);
+        }
+        if self
+            .pending
+            .get(name)
+            .is_some_and(|pending| pending.id == id)
+        {
+            self.pending.remove(name);
+        }
+    }
+
+    pub(super) fn stop(&mut self) {
+        self.stopped = true;
+        self.scraped.clear();
+        self.pending.clear();
+    }
+
+    /// Notes when a target was scraped.
+    pub(super) fn scraped(&mut self, target: u64, time_ms: i64) {
+        let noted = Instant::now();
+        self.last.insert(target, Last { time_ms, noted });
+    }
+
+    pub(super) fn is_scraped(&self, target: u64) -> bool {
+        of_target(&self.scraped, target)
+    }
+
+    pub(super) fn is_claimed(&self, target: u64) -> bool {
+        of_target(&self.pending, target)
+    }
+
+    pub(super) fn last_ms(&self, target: u64) -> Option<i64> {
+        self.last.get(&target).map(|last| last.time_ms)
+    }
+
+    /// Notes that one with precedence claims this target: what others said before does
+    /// not count any more.
+    pub(super) fn disturb(&mut self, target: u64) {
+        for (name, pending) in &mut self.pending {
+            pending.asked &= name.0 != target;
+        }
+    }
+
+    pub(super) fn pending(&self) -> &BTreeMap<Name, Pending> {
+        &self.pending
+    }
+
+    /// The targets of claims that are not granted, about which the others are asked now.
+    pub(super) fn ask_about(&mut self) -> BTreeSet<u64> {
+        for pending in self.pending.values_mut() {
+            pending.asked = true;
+        }
+        self.pending.keys().map(|(target, _)| *target).collect()
+    }
+
+    /// Claims of targets that no loop of the same job here scrapes any more.
+    pub(super) fn free(&self) -> impl Iterator<Item = (&Name, &Pending)> {
+        let pending = self.pending.iter();
+        pending.filter(|(name, _)| !self.scraped.contains_key(*name))
+    }
+
+    /// Those of them about which the others have been asked.
+    pub(super) fn asked(&self) -> impl Iterator<Item = (&Name, &Pending)> {
+        self.free().filter(|(_, pending)| pending.asked)
+    }
+
+    /// Lets a claimed target be scraped.
+    pub(super) fn grant(&mut self, name: &Name, last_ms: Option<i64>) {
+        let Some(pending) = self.pending.remove(name) else {
+            return;
+        };
+        self.scraped.insert(name.clone(), pending.id);
+        let last_ms = last_ms.max(self.last_ms(name.0));
+        // Where nobody listens the claim is about to be given up.
+        let _ = pending.grant.send(Grant { last_ms });
+    }
+
+    /// Forgets the scrapes of targets that have moved on long ago.
+    pub(super) fn forget(&mut self) {
+        let scraped = &self.scraped;
+        self.last
+            .retain(|target, last| last.noted.elapsed() < MEMORY || of_target(scraped, *target));
+    }
+}
+
+fn of_target<T>(of: &BTreeMap<Name, T>, target: u64) -> bool {
+    let mut from = of.range((target, Arc::from(""))..);
+    from.next().is_some_and(|((first, _), _)| *first == target)
+}

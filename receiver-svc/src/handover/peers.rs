@@ -1,0 +1,179 @@
+//! The other receivers of the group: members, and those that have left.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+/// The other receivers that are known.
+#[derive(Debug)]
+pub(super) struct Peers {
+    me: String,
+    peers: BTreeMap<String, Peer>,
+    /// Counts those that became known.
+    pub(super) arrivals: u64,
+    /// How long one that does not answer may still have Exports under way.
+    timeout: Duration,
+}
+
+/// Another receiver.
+#[derive(Debug)]
+pub(super) struct Peer {
+    is_member: bool,
+    /// When it left, or was heard of without being a member.
+    left: Instant,
+    /// Since when it has not answered.
+    silent: Option<Instant>,
+    /// A number that every process draws.
+    life: Option<u64>,
+    /// When it was found to be another process than before.
+    reborn: Option<Instant>,
+}
+
+/// As many are remembered: names come over the network.
+const MOST: usize = 1000;
+/// One that has left is forgotten after this time in any case.
+const MEMORY: Duration = Duration::from_secs(600);
+
+// === impl Peers ===
+
+impl Peers {
+    pub(super) fn new(me: String, timeout: Duration) -> Self {
+        Self {
+            me,
+            peers: BTreeMap::new(),
+            arrivals: 0,
+            timeout,
+        }
+    }
+
+    pub(super) fn me(&self) -> &str {
+        &self.me
+    }
+
+    /// Takes up who the members are.
+    pub(super) fn follow(&mut self, members: &BTreeSet<String>) {
+        for (name, peer) in &mut self.peers {
+            if peer.is_member && !members.contains(name) {
+                peer.left = Instant::now();
+            }
+            peer.is_member = members.contains(name);
+        }
+        for name in members {
+            self.learn(name);
+            if let Some(peer) = self.peers.get_mut(name) {
+                peer.is_member = true;
+            }
+        }
+    }
+
+    /// Notes that there is a receiver of this name.
+    pub(super) fn learn(&mut self, name: &str) {
+        let is_known = self.peers.contains_key(name) || name == self.me;
+        if !is_known && self.peers.len() < MOST {
+            self.peers.insert(name.to_owned(), Peer::new());
+            self.arrivals += 1;
+        }
+    }
+
+    /// Notes that there is one that has not answered others for so long. One that is
+    /// gone is not learned of again.
+    pub(super) fn learn_of(&mut self, name: &str, silent: Duration) {
+        if silent < self.timeout {
+            self.learn(name);
+        }
+    }
+
+    /// Notes that a process of this name lives.
+    pub(super) fn heard(&mut self, name: &str, life: u64) {
+        self.learn(name);
+        if let Some(peer) = self.peers.get_mut(name) {
+            peer.silent = None;
+            if peer.life.replace(life).is_some_and(|before| before != life) {
+                peer.reborn = Some(Instant::now());
+            }
+        }
+    }
+
+    /// Notes that one does not answer, and has not for `before` already as others say.
+    pub(super) fn silent(&mut self, name: &str, before: Duration) {
+        let Some(peer) = self.peers.get_mut(name) else {
+            return;
+        };
+        let now = Instant::now();
+        let since = now.checked_sub(before).unwrap_or(now);
+        peer.silent = Some(peer.silent.map_or(since, |known| known.min(since)));
+    }
+
+    /// Forgets those that have left and are gone.
+    pub(super) fn forget(&mut self) {
+        let timeout = self.timeout;
+        self.peers.retain(|_, peer| {
+            let is_gone = peer.is_silent_for(timeout) && !peer.may_export(timeout);
+            peer.is_member || !is_gone && peer.left.elapsed() < MEMORY
+        });
+    }
+
+    pub(super) fn names(&self) -> impl Iterator<Item = &String> {
+        self.peers.keys()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.peers.is_empty()
+    }
+
+    /// Whether some are to be asked even where nothing is claimed: those that have left
+    /// until they are gone, and those that do not answer until they do, so that their
+    /// silence is no older than it is said to be.
+    pub(super) fn are_watched(&self) -> bool {
+        let mut peers = self.peers.values();
+        peers.any(|peer| !peer.is_member || peer.silent.is_some())
+    }
+
+    /// For how long each has not answered.
+    pub(super) fn silences(&self) -> BTreeMap<String, Duration> {
+        let silences = self.peers.iter().map(|(name, peer)| {
+            let silent = peer.silent.map(|since| since.elapsed());
+            (name.clone(), silent.unwrap_or_default())
+        });
+        silences.collect()
+    }
+
+    /// Whether one that did not answer is presumed to scrape.
+    pub(super) fn may_scrape(&self, name: &str, grace: Duration) -> bool {
+        let peer = self.peers.get(name);
+        peer.is_some_and(|peer| !peer.is_silent_for(grace))
+    }
+
+    /// Whether one that did not answer, or lives anew, may have Exports under way that
+    /// nobody tells of.
+    pub(super) fn may_export(&self, name: &str) -> bool {
+        let peer = self.peers.get(name);
+        peer.is_some_and(|peer| peer.may_export(self.timeout))
+    }
+}
+
+// === impl Peer ===
+
+impl Peer {
+    fn new() -> Self {
+        Self {
+            is_member: false,
+            left: Instant::now(),
+            silent: None,
+            life: None,
+            reborn: None,
+        }
+    }
+
+    fn is_silent_for(&self, time: Duration) -> bool {
+        self.silent.is_some_and(|since| since.elapsed() >= time)
+    }
+
+    fn may_export(&self, timeout: Duration) -> bool {
+        let is_recent = |since: Option<Instant>| since.is_some_and(|s| s.elapsed() < timeout);
+        is_recent(self.silent) || is_recent(self.reborn)
+    }
+}

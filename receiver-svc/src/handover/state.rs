@@ -1,0 +1,236 @@
+//! What is claimed, what is held back, and what others say of it.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
+
+use mesh::{outbox::Outbox, random};
+use tokio::sync::oneshot;
+
+use super::{
+    GRACE,
+    answer::{Answer, Question},
+    claims::{Claims, Grant, Name},
+    metrics::HandoverMetrics,
+    peers::Peers,
+};
+
+/// What is claimed, what is held back, and who else there is.
+#[derive(Debug)]
+pub(super) struct State {
+    /// The number of this process.
+    life: u64,
+    pub(super) claims: Claims,
+    pub(super) peers: Peers,
+    /// Targets of which batches are held back.
+    holds: HashMap<u64, Hold>,
+}
+
+/// Batches that are held back.
+#[derive(Clone, Copy, Debug)]
+struct Hold {
+    /// When the target was claimed, in milliseconds since the Unix epoch.
+    began_ms: i64,
+}
+
+/// One question to all others.
+#[derive(Clone, Debug)]
+pub(super) struct Round {
+    pub(super) question: Question,
+    pub(super) peers: Vec<String>,
+    arrivals: u64,
+}
+
+/// What all others said; `None` of those that did not answer.
+pub(super) type Heard = BTreeMap<String, Option<Answer>>;
+
+/// Claims are asked about this often, what is held back this often, and those that
+/// have left or are silent this often.
+const CLAIMED: Duration = Duration::from_millis(250);
+const HELD: Duration = Duration::from_millis(500);
+const WATCHED: Duration = Duration::from_secs(1);
+
+// === impl State ===
+
+impl State {
+    pub(super) fn new(name: String, timeout: Duration) -> Self {
+        Self {
+            life: random::range(0.0..2_f64.powi(53)) as u64,
+            claims: Claims::default(),
+            peers: Peers::new(name, timeout),
+            holds: HashMap::new(),
+        }
+    }
+
+    pub(super) fn claim(&mut self, name: &Name, now_ms: i64) -> (u64, oneshot::Receiver<Grant>) {
+        self.claims.claim(name, now_ms)
+    }
+
+    /// Grants what can be where there is nobody to ask.
+    pub(super) fn grant_alone(&mut self) {
+        if self.peers.is_empty() {
+            let free: Vec<_> = self.claims.free().map(|(name, _)| name.clone()).collect();
+            for name in &free {
+                self.claims.grant(name, None);
+            }
+        }
+    }
+
+    /// How many targets have batches held back.
+    pub(super) fn held(&self) -> usize {
+        self.holds.len()
+    }
+
+    /// Answers another receiver, but for what waits in the outbox.
+    pub(super) fn answer(&mut self, question: &Question) -> Answer {
+        self.peers.heard(&question.from, question.life);
+        let asked = || question.claimed.iter().copied();
+        if *question.from < *self.peers.me() {
+            asked().for_each(|target| self.claims.disturb(target));
+        }
+        let last = asked().filter_map(|target| Some((target, self.claims.last_ms(target)?)));
+        let others = self.peers.silences().into_iter();
+        Answer {
+            life: self.life,
+            scraped: asked().filter(|t| self.claims.is_scraped(*t)).collect(),
+            claimed: asked().filter(|t| self.claims.is_claimed(*t)).collect(),
+            last_ms: last.collect(),
+            oldest_ms: BTreeMap::new(),
+            others: others
+                .map(|(name, silent)| (name, silent.as_millis() as u64))
+                .collect(),
+        }
+    }
+
+    /// What is to be asked now; `None` where there is nothing.
+    pub(super) fn round(&mut self) -> Option<Round> {
+        let claimed = self.claims.ask_about();
+        let is_needed = !claimed.is_empty() || !self.holds.is_empty() || self.peers.are_watched();
+        is_needed.then(|| Round {
+            question: Question {
+                from: self.peers.me().to_owned(),
+                life: self.life,
+                claimed: claimed.into_iter().collect(),
+                held: self.holds.keys().copied().collect(),
+            },
+            peers: self.peers.names().cloned().collect(),
+            arrivals: self.peers.arrivals,
+        })
+    }
+
+    /// Grants and settles what can be after a round; returns how long the next one
+    /// may wait.
+    pub(super) fn conclude(
+        &mut self,
+        round: &Round,
+        heard: &Heard,
+        outbox: &Outbox,
+        metrics: &HandoverMetrics,
+    ) -> Duration {
+        self.note(heard);
+        // Those that became known meanwhile have not been asked.
+        let is_whole = self.peers.arrivals == round.arrivals;
+        if is_whole {
+            self.grant(heard, outbox, metrics);
+        }
+        self.settle(round, heard, outbox, metrics);
+        self.peers.forget();
+        self.claims.forget();
+        metrics.show(self);
+        match () {
+            () if !is_whole => Duration::ZERO,
+            () if !self.claims.pending().is_empty() => CLAIMED,
+            () if !self.holds.is_empty() => HELD,
+            () => WATCHED,
+        }
+    }
+
+    /// Notes who answered, and who else there is as others know.
+    fn note(&mut self, heard: &Heard) {
+        let mut silences: BTreeMap<&str, u64> = BTreeMap::new();
+        for answer in heard.values().flatten() {
+            for (name, silent_ms) in &answer.others {
+                let known = silences.entry(name).or_default();
+                *known = (*silent_ms).max(*known);
+            }
+        }
+        for (name, answer) in heard {
+            let before = silences.get(name.as_str()).copied().unwrap_or_default();
+            match answer {
+                Some(answer) => self.peers.heard(name, answer.life),
+                None => self.peers.silent(name, Duration::from_millis(before)),
+            }
+        }
+        for (name, silent_ms) in silences {
+            self.peers.learn_of(name, Duration::from_millis(silent_ms));
+        }
+    }
+
+    fn grant(&mut self, heard: &Heard, outbox: &Outbox, metrics: &HandoverMetrics) {
+        let asked = self.claims.asked();
+        let free = asked.filter(|(name, _)| !self.is_scraped_elsewhere(name.0, heard));
+        let free: Vec<_> = free.map(|(name, it)| (name.clone(), it.began_ms)).collect();
+        for (name, began_ms) in free {
+            let target = name.0;
+            match self.barrier(target, began_ms, heard) {
+                Some(after_ms) => {
+                    self.holds.entry(target).or_insert(Hold { began_ms });
+                    outbox.hold_back(target, after_ms);
+                }
+                None => metrics.ended(is_silent(heard)),
+            }
+            let told = heard.values().flatten();
+            let last_ms = told.filter_map(|answer| answer.last_ms.get(&target).copied());
+            self.claims.grant(&name, last_ms.max());
+        }
+    }
+
+    /// Whether another receiver scrapes a target, may do so, or goes first.
+    fn is_scraped_elsewhere(&self, target: u64, heard: &Heard) -> bool {
+        heard.iter().any(|(name, answer)| match answer {
+            Some(answer) => {
+                let goes_first = **name < *self.peers.me() && answer.claimed.contains(&target);
+                goes_first || answer.scraped.contains(&target)
+            }
+            None => self.peers.may_scrape(name, GRACE),
+        })
+    }
+
+    /// The time of the oldest batch of a target that may wait somewhere else, if any.
+    fn barrier(&self, target: u64, began_ms: i64, heard: &Heard) -> Option<i64> {
+        let waits = heard.iter().filter_map(|(name, answer)| {
+            let told = answer
+                .as_ref()
+                .and_then(|a| a.oldest_ms.get(&target).copied());
+            let untold = self.peers.may_export(name).then_some(began_ms);
+            told.into_iter().chain(untold).min()
+        });
+        waits.min()
+    }
+
+    /// Lets go what nobody has anything older of any more, and what is neither here nor
+    /// comes here any more.
+    fn settle(&mut self, round: &Round, heard: &Heard, outbox: &Outbox, metrics: &HandoverMetrics) {
+        let held = round.question.held.iter().copied().collect();
+        let own = outbox.oldest(&held).unwrap_or_default();
+        for target in held {
+            let Some(hold) = self.holds.get(&target).copied() else {
+                continue;
+            };
+            let is_here = own.contains_key(&target) || self.claims.is_scraped(target);
+            match self.barrier(target, hold.began_ms, heard) {
+                Some(after_ms) if is_here => outbox.hold_back(target, after_ms),
+                _ => {
+                    self.holds.remove(&target);
+                    outbox.let_go(target);
+                    metrics.ended(is_silent(heard));
+                }
+            }
+        }
+    }
+}
+
+fn is_silent(heard: &Heard) -> bool {
+    heard.values().any(Option::is_none)
+}

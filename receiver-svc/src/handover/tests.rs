@@ -1,0 +1,377 @@
+//! Receivers that claim targets from each other, under a clock that stands still
+//! unless all wait for it.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use axum::Router;
+use bytes::Bytes;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto::Builder,
+    service::TowerToHyperService,
+};
+use mesh::{
+    balance::Connector,
+    batch::Batch,
+    clock::Clock,
+    export::{Export, ExportError},
+    outbox::{Outbox, OutboxArgs, Workers},
+    verdict::Verdict,
+};
+use tokio::{
+    io::DuplexStream,
+    sync::Semaphore,
+    task::{JoinHandle, JoinSet},
+    time::{Instant, sleep, timeout},
+};
+
+use super::*;
+
+const START_MS: i64 = 1_800_000_000_000;
+const TARGET: u64 = 7;
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The network between receivers: who listens.
+#[derive(Clone, Default)]
+struct Net(Arc<Mutex<BTreeMap<String, Listener>>>);
+
+/// What answers connections, which end with it.
+struct Listener {
+    router: Router,
+    connections: JoinSet<()>,
+}
+
+/// A receiver without loops: what it claims is scraped by hand.
+struct Receiver {
+    handover: Handover,
+    outbox: Outbox,
+    exports: Arc<Semaphore>,
+    stored: Arc<Mutex<Vec<Bytes>>>,
+    net: Net,
+    name: String,
+    asker: JoinHandle<()>,
+    workers: Workers,
+}
+
+// === impl Net ===
+
+impl Net {
+    fn connector(&self) -> Connector {
+        let net = self.clone();
+        Connector::new(move |address| {
+            let mut listeners = net.0.lock().unwrap();
+            let connected = listeners.get_mut(&address).map(Listener::accept);
+            async { connected.ok_or_else(|| io::ErrorKind::ConnectionRefused.into()) }
+        })
+    }
+
+    /// A receiver that starts and is reachable, and sees these members beside it.
+    fn start(&self, name: &str, others: &[&str]) -> Receiver {
+        let clock = Clock::of_runtime(START_MS);
+        let exports = Arc::new(Semaphore::new(1));
+        let stored = Arc::default();
+        let (outbox, workers) = Outbox::new(
+            &OutboxArgs::default(),
+            clock.clone(),
+            backend(exports.clone(), Arc::clone(&stored)),
+        );
+        let options = Options {
+            name: name.to_owned(),
+            timeout: TIMEOUT,
+            connector: Some(self.connector()),
+        };
+        let metrics = HandoverMetrics::default();
+        let (handover, asker) = Handover::new(options, clock, outbox.clone(), metrics);
+        let listener = Listener {
+            router: handover.router(),
+            connections: JoinSet::new(),
+        };
+        self.0.lock().unwrap().insert(name.to_owned(), listener);
+        let receiver = Receiver {
+            handover,
+            outbox,
+            exports,
+            stored,
+            net: self.clone(),
+            name: name.to_owned(),
+            asker: tokio::spawn(asker.run()),
+            workers,
+        };
+        receiver.sees(others);
+        receiver
+    }
+}
+
+// === impl Listener ===
+
+impl Listener {
+    fn accept(&mut self) -> DuplexStream {
+        let (client, server) = tokio::io::duplex(1 << 16);
+        let service = TowerToHyperService::new(self.router.clone());
+        self.connections.spawn(async move {
+            let server = TokioIo::new(server);
+            let connection = Builder::new(TokioExecutor::new());
+            let _ = connection.serve_connection(server, service).await;
+        });
+        client
+    }
+}
+
+fn backend(
+    exports: Arc<Semaphore>,
+    stored: Arc<Mutex<Vec<Bytes>>>,
+) -> impl tower::Service<Export, Response = Verdict, Error = ExportError, Future: Send> + Clone {
+    tower::service_fn(move |export: Export| {
+        let (exports, stored) = (exports.clone(), stored.clone());
+        async move {
+            let Ok(_open) = exports.acquire().await else {
+                return Err(ExportError::Unsent("away".into()));
+            };
+            stored.lock().unwrap().push(export.payload);
+            Ok(Verdict::default())
+        }
+    })
+}
+
+// === impl Receiver ===
+
+impl Receiver {
+    fn sees(&self, others: &[&str]) {
+        let others: Vec<Arc<str>> = others.iter().map(|name| (*name).into()).collect();
+        self.handover.follow(&others);
+    }
+
+    /// Scrapes at a time after the start.
+    fn scrape(&self, claim: &Claim, after_ms: i64) {
+        self.push(after_ms);
+        claim.scraped(START_MS + after_ms);
+    }
+
+    fn push(&self, after_ms: i64) {
+        let batch = Batch {
+            key: TARGET,
+            payload: Bytes::from(format!("{after_ms},")),
+            samples: 1,
+            time_ms: START_MS + after_ms,
+            facts: Arc::default(),
+        };
+        self.outbox.push(batch).unwrap();
+    }
+
+    fn stored(&self) -> String {
+        String::from_utf8(self.stored.lock().unwrap().concat()).unwrap()
+    }
+
+    /// The backend takes nothing of it until it does again.
+    async fn cut_off(&self) -> tokio::sync::OwnedSemaphorePermit {
+        let exports = self.exports.clone();
+        exports.acquire_owned().await.unwrap()
+    }
+
+    /// Ends it at once.
+    fn kill(self) {
+        self.net.0.lock().unwrap().remove(&self.name);
+        self.asker.abort();
+        drop(self.workers);
+    }
+}
+
+/// The claim, once it is granted, and what was told of the last scrape.
+async fn granted(mut claim: Claim) -> (Claim, Option<i64>) {
+    let last_ms = timeout(Duration::from_secs(60), claim.granted()).await;
+    (claim, last_ms.expect("granted within a minute"))
+}
+
+async fn is_granted(claim: &mut Claim) -> bool {
+    timeout(Duration::from_secs(20), claim.granted())
+        .await
+        .is_ok()
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_alone_asks_nobody() {
+    let net = Net::default();
+    let a = net.start("a:1", &[]);
+    let begun = Instant::now();
+    granted(a.handover.claim(TARGET, "j")).await;
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_that_is_up_begins_at_once_and_holds_nothing_back() {
+    let net = Net::default();
+    let (a, b) = (net.start("a:1", &["b:1"]), net.start("b:1", &["a:1"]));
+    let begun = Instant::now();
+    let (claim, last_ms) = granted(a.handover.claim(TARGET, "j")).await;
+    granted(b.handover.claim(TARGET + 1, "j")).await;
+    assert!(begun.elapsed() < Duration::from_millis(10));
+    assert_eq!(last_ms, None);
+    a.scrape(&claim, 1);
+    sleep(Duration::from_millis(1)).await;
+    assert_eq!(a.stored(), "1,");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_that_is_scraped_elsewhere_is_waited_for() {
+    let net = Net::default();
+    let (a, b) = (net.start("a:1", &["b:1"]), net.start("b:1", &["a:1"]));
+    let (old, _) = granted(a.handover.claim(TARGET, "j")).await;
+    a.scrape(&old, 500);
+    let mut new = b.handover.claim(TARGET, "j");
+    assert!(!is_granted(&mut new).await, "two scrape one target");
+    // What it has not scraped yet it has no more than claimed.
+    drop(old);
+    let begun = Instant::now();
+    let (_new, last_ms) = granted(new).await;
+    assert!(begun.elapsed() < Duration::from_secs(1));
+    assert_eq!(last_ms, Some(START_MS + 500));
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_that_claim_one_target_one_goes_first() {
+    let net = Net::default();
+    let (a, b) = (net.start("a:1", &["b:1"]), net.start("b:1", &["a:1"]));
+    for target in 0..20 {
+        let mut of_b = b.handover.claim(target, "j");
+        let (of_a, _) = granted(a.handover.claim(target, "j")).await;
+        let both = timeout(Duration::from_secs(2), of_b.granted()).await;
+        assert!(both.is_err(), "two scrape target {target}");
+        drop(of_a);
+        granted(of_b).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_sees_less_is_told_by_the_others() {
+    let net = Net::default();
+    let a = net.start("a:1", &["b:1", "c:1"]);
+    // c knows b alone, which knows a.
+    let _b = net.start("b:1", &["a:1", "c:1"]);
+    let c = net.start("c:1", &["b:1"]);
+    let _old = granted(a.handover.claim(TARGET, "j")).await;
+    let mut new = c.handover.claim(TARGET, "j");
+    assert!(!is_granted(&mut new).await, "two scrape one target");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_backlog_goes_first() {
+    let net = Net::default();
+    let (a, b) = (net.start("a:1", &["b:1"]), net.start("b:1", &["a:1"]));
+    let (old, _) = granted(a.handover.claim(TARGET, "j")).await;
+    let away = a.cut_off().await;
+    a.scrape(&old, 1);
+    a.scrape(&old, 2);
+    // It stops, and has left as b sees it.
+    a.handover.stop();
+    drop(old);
+    b.sees(&[]);
+    let (new, last_ms) = granted(b.handover.claim(TARGET, "j")).await;
+    assert_eq!(last_ms, Some(START_MS + 2));
+    b.scrape(&new, 3);
+    sleep(Duration::from_secs(300)).await;
+    assert_eq!((a.stored(), b.stored()), (String::new(), String::new()));
+    assert_eq!(b.outbox.held_back().batches, 1);
+    drop(away);
+    sleep(Duration::from_secs(2)).await;
+    assert_eq!((a.stored().as_str(), b.stored().as_str()), ("1,2,", "3,"));
+    // Nothing is left that would be asked about.
+    b.scrape(&new, 4);
+    sleep(Duration::from_millis(1)).await;
+    assert_eq!(b.stored(), "3,4,");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_that_comes_back_waits_for_nobody_in_a_circle() {
+    let net = Net::default();
+    let (a, b) = (net.start("a:1", &["b:1"]), net.start("b:1", &["a:1"]));
+    let away = (a.cut_off().await, b.cut_off().await);
+    let mut after_ms = 0;
+    for receiver in [&a, &b, &a, &b, &a] {
+        let (claim, _) = granted(receiver.handover.claim(TARGET, "j")).await;
+        for _ in 0..2 {
+            after_ms += 1;
+            receiver.scrape(&claim, after_ms);
+        }
+        sleep(Duration::from_secs(1)).await;
+    }
+    drop(away);
+    sleep(Duration::from_secs(10)).await;
+    let stored = (a.stored(), b.stored());
+    assert_eq!(stored, ("1,2,5,6,9,10,".to_owned(), "3,4,7,8,".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_was_killed_is_given_time() {
+    let net = Net::default();
+    let (a, b) = (net.start("a:1", &["b:1"]), net.start("b:1", &["a:1"]));
+    let (old, _) = granted(a.handover.claim(TARGET, "j")).await;
+    a.scrape(&old, 1);
+    a.kill();
+    let begun = Instant::now();
+    let (new, _) = granted(b.handover.claim(TARGET, "j")).await;
+    let waited = begun.elapsed();
+    assert!((GRACE..GRACE * 2).contains(&waited), "{waited:?}");
+    b.scrape(&new, 4000);
+    // Its Exports may be under way for as long as they have.
+    sleep(TIMEOUT - waited - Duration::from_millis(1)).await;
+    assert_eq!(b.stored(), "");
+    sleep(Duration::from_secs(2)).await;
+    assert_eq!(b.stored(), "4000,");
+    // Once it has left it is found gone, and not asked about the next target.
+    b.sees(&[]);
+    sleep(TIMEOUT).await;
+    let begun = Instant::now();
+    granted(b.handover.claim(TARGET + 1, "j")).await;
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_is_back_at_once_has_lived_before() {
+    let net = Net::default();
+    let (a, b) = (net.start("a:1", &["b:1"]), net.start("b:1", &["a:1"]));
+    granted(a.handover.claim(TARGET, "j")).await;
+    granted(b.handover.claim(TARGET + 1, "j")).await;
+    a.kill();
+    let _again = net.start("a:1", &["b:1"]);
+    let (new, _) = granted(b.handover.claim(TARGET, "j")).await;
+    b.scrape(&new, 1);
+    sleep(TIMEOUT / 2).await;
+    assert_eq!(b.stored(), "");
+    sleep(TIMEOUT).await;
+    assert_eq!(b.stored(), "1,");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_that_is_given_up_is_in_nobody_s_way() {
+    let net = Net::default();
+    let (a, b) = (net.start("a:1", &["b:1"]), net.start("b:1", &["a:1"]));
+    let (old, _) = granted(a.handover.claim(TARGET, "j")).await;
+    let given_up = b.handover.claim(TARGET, "j");
+    sleep(Duration::from_secs(1)).await;
+    drop((given_up, old));
+    granted(a.handover.claim(TARGET, "j")).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_receiver_that_drains_delivers_what_it_holds_back() {
+    let net = Net::default();
+    let (a, b) = (net.start("a:1", &["b:1"]), net.start("b:1", &["a:1"]));
+    let away = a.cut_off().await;
+    a.push(1);
+    let (new, _) = granted(b.handover.claim(TARGET, "j")).await;
+    b.scrape(&new, 2);
+    drop(new);
+    b.handover.stop();
+    let drained = tokio::spawn(b.workers.drain(Instant::now() + Duration::from_secs(60)));
+    sleep(Duration::from_secs(30)).await;
+    assert!(!drained.is_finished());
+    drop(away);
+    let account = drained.await.unwrap();
+    assert_eq!((account.stored, account.waiting), (1, 0));
+    assert!(account.balances());
+}

@@ -35,11 +35,15 @@ use mesh::{
     balance::Connector, clock::Clock, config::http::HttpClientConfig, http_client::HttpClient,
     outbox::Outbox,
 };
-use tokio::sync::{Notify, oneshot};
+use tokio::{
+    sync::{Notify, oneshot},
+    time::timeout,
+};
 
 pub use self::{ask::Asker, metrics::HandoverMetrics};
 use self::{
     claims::{Grant, Name},
+    peers::Parting,
     state::State,
 };
 
@@ -77,6 +81,8 @@ struct Shared {
     state: Mutex<State>,
     /// There is something to ask.
     wake: Notify,
+    /// The others know that nothing waits here.
+    told: Notify,
     clock: Clock,
     outbox: Outbox,
     metrics: HandoverMetrics,
@@ -102,6 +108,7 @@ impl Handover {
         let shared = Arc::new(Shared {
             state: Mutex::new(state),
             wake: Notify::new(),
+            told: Notify::new(),
             clock,
             outbox,
             metrics,
@@ -132,10 +139,20 @@ impl Handover {
         }
     }
 
-    /// Scrapes and claims nothing any more. What is held back stays so until it is
-    /// settled.
+    /// Scrapes and claims nothing any more, and tells the others. What is held back
+    /// stays so until it is settled.
     pub fn stop(&self) {
-        self.shared.state().claims.stop();
+        self.shared.state().part(Parting::Stopped);
+        self.shared.wake.notify_one();
+    }
+
+    /// Tells the others, as long as they take a second at most, that nothing of this
+    /// receiver waits any more: they need not look for it.
+    pub async fn drained(&self) {
+        self.shared.state().part(Parting::Drained);
+        self.shared.wake.notify_one();
+        // Those that were not reached find out.
+        let _ = timeout(ask::TIMEOUT, self.shared.told.notified()).await;
     }
 
     /// `POST /-/handover`, which others ask.

@@ -270,6 +270,9 @@ impl Bound {
         self.handover.stop();
         let deadline = Instant::now() + Duration::from_secs(args.shutdown_timeout_seconds);
         let account = self.workers.drain(deadline).await;
+        if account.waiting == 0 {
+            self.handover.drained().await;
+        }
         asker.abort();
         info!(%account, "Receiver stopped");
         admin_stop.fire();

@@ -144,6 +144,9 @@ pub(super) async fn run(shared: Arc<Shared>, spec: Spec, view: Arc<View>) -> tur
     drop((manager, discovery));
     handover.stop();
     shared.stopping(&spec.name);
-    workers.drain(Instant::now() + DRAIN).await;
+    let account = workers.drain(Instant::now() + DRAIN).await;
+    if account.waiting == 0 {
+        handover.drained().await;
+    }
     Ok(())
 }

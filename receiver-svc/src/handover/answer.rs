@@ -13,7 +13,7 @@ use axum::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::Shared;
+use super::{Shared, peers::Parting};
 
 /// Where a receiver is asked.
 pub(super) const PATH: &str = "/-/handover";
@@ -25,6 +25,8 @@ pub(super) struct Question {
     pub(super) from: String,
     /// The number of its process.
     pub(super) life: u64,
+    /// Whether it stops.
+    pub(super) parting: Option<Parting>,
     /// Identities of targets that it claims.
     pub(super) claimed: Vec<u64>,
     /// Identities of targets of which it holds batches back.

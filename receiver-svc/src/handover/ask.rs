@@ -13,6 +13,7 @@ use tracing::debug;
 use super::{
     Shared,
     answer::{Answer, PATH, Question},
+    peers::Parting,
     state::Round,
 };
 
@@ -41,7 +42,7 @@ enum Unanswered {
 }
 
 /// How long a receiver has for an answer.
-const TIMEOUT: Duration = Duration::from_secs(1);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(1);
 const MAX_ANSWER_BYTES: usize = 64 << 20;
 
 // === impl Asker ===
@@ -81,7 +82,11 @@ impl Asker {
         let Shared {
             outbox, metrics, ..
         } = &*self.shared;
-        self.shared.state().conclude(round, &heard, outbox, metrics)
+        let pause = self.shared.state().conclude(round, &heard, outbox, metrics);
+        if round.question.parting == Some(Parting::Drained) {
+            self.shared.told.notify_one();
+        }
+        pause
     }
 
     async fn ask(&self, name: &str, question: &Question) -> Result<Answer, Unanswered> {

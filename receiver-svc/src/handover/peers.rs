@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 /// The other receivers that are known.
@@ -30,6 +31,18 @@ pub(super) struct Peer {
     life: Option<u64>,
     /// When it was found to be another process than before.
     reborn: Option<Instant>,
+    /// It has said that it stops.
+    parting: Option<Parting>,
+}
+
+/// What a receiver says that stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Parting {
+    /// It scrapes nothing any more.
+    Stopped,
+    /// Nor does anything wait in its outbox.
+    Drained,
 }
 
 /// As many are remembered: names come over the network.
@@ -92,18 +105,26 @@ impl Peers {
         if let Some(peer) = self.peers.get_mut(name) {
             peer.silent = None;
             if peer.life.replace(life).is_some_and(|before| before != life) {
-                peer.reborn = Some(Instant::now());
+                let was_drained = peer.parting.take() == Some(Parting::Drained);
+                peer.reborn = (!was_drained).then(Instant::now);
             }
         }
     }
 
-    /// Notes that one does not answer, and has not for `before` already as others say.
-    pub(super) fn silent(&mut self, name: &str, before: Duration) {
+    /// Notes that the process that was heard of last stops.
+    pub(super) fn parts(&mut self, name: &str, parting: Parting) {
+        if let Some(peer) = self.peers.get_mut(name) {
+            peer.parting = Some(parting);
+        }
+    }
+
+    /// Notes that one does not answer what it was asked at `asked`, and had not for
+    /// `before` then as others say.
+    pub(super) fn silent(&mut self, name: &str, asked: Instant, before: Duration) {
         let Some(peer) = self.peers.get_mut(name) else {
             return;
         };
-        let now = Instant::now();
-        let since = now.checked_sub(before).unwrap_or(now);
+        let since = asked.checked_sub(before).unwrap_or(asked);
         peer.silent = Some(peer.silent.map_or(since, |known| known.min(since)));
     }
 
@@ -112,6 +133,7 @@ impl Peers {
         let timeout = self.timeout;
         self.peers.retain(|_, peer| {
             let is_gone = peer.is_silent_for(timeout) && !peer.may_export(timeout);
+            let is_gone = is_gone || peer.is_drained();
             peer.is_member || !is_gone && peer.left.elapsed() < MEMORY
         });
     }
@@ -132,9 +154,10 @@ impl Peers {
         peers.any(|peer| !peer.is_member || peer.silent.is_some())
     }
 
-    /// For how long each has not answered.
+    /// For how long each has not answered, but for those that matter to nobody.
     pub(super) fn silences(&self) -> BTreeMap<String, Duration> {
-        let silences = self.peers.iter().map(|(name, peer)| {
+        let peers = self.peers.iter().filter(|(_, peer)| !peer.is_drained());
+        let silences = peers.map(|(name, peer)| {
             let silent = peer.silent.map(|since| since.elapsed());
             (name.clone(), silent.unwrap_or_default())
         });
@@ -144,7 +167,7 @@ impl Peers {
     /// Whether one that did not answer is presumed to scrape.
     pub(super) fn may_scrape(&self, name: &str, grace: Duration) -> bool {
         let peer = self.peers.get(name);
-        peer.is_some_and(|peer| !peer.is_silent_for(grace))
+        peer.is_some_and(|peer| peer.parting.is_none() && !peer.is_silent_for(grace))
     }
 
     /// Whether one that did not answer, or lives anew, may have Exports under way that
@@ -165,6 +188,7 @@ impl Peer {
             silent: None,
             life: None,
             reborn: None,
+            parting: None,
         }
     }
 
@@ -174,6 +198,10 @@ impl Peer {
 
     fn may_export(&self, timeout: Duration) -> bool {
         let is_recent = |since: Option<Instant>| since.is_some_and(|s| s.elapsed() < timeout);
-        is_recent(self.silent) || is_recent(self.reborn)
+        !self.is_drained() && is_recent(self.silent) || is_recent(self.reborn)
+    }
+
+    fn is_drained(&self) -> bool {
+        self.parting == Some(Parting::Drained)
     }
 }

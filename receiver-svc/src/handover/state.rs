@@ -6,14 +6,14 @@ use std::{
 };
 
 use mesh::{outbox::Outbox, random};
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::Instant};
 
 use super::{
     GRACE,
     answer::{Answer, Question},
     claims::{Claims, Grant, Name},
     metrics::HandoverMetrics,
-    peers::Peers,
+    peers::{Parting, Peers},
 };
 
 /// What is claimed, what is held back, and who else there is.
@@ -23,6 +23,9 @@ pub(super) struct State {
     life: u64,
     pub(super) claims: Claims,
     pub(super) peers: Peers,
+    /// This receiver stops, which the others are told once.
+    parting: Option<Parting>,
+    is_told: bool,
     /// Targets of which batches are held back.
     holds: HashMap<u64, Hold>,
 }
@@ -39,6 +42,7 @@ struct Hold {
 pub(super) struct Round {
     pub(super) question: Question,
     pub(super) peers: Vec<String>,
+    began: Instant,
     arrivals: u64,
 }
 
@@ -59,6 +63,8 @@ impl State {
             life: random::range(0.0..2_f64.powi(53)) as u64,
             claims: Claims::default(),
             peers: Peers::new(name, timeout),
+            parting: None,
+            is_told: true,
             holds: HashMap::new(),
         }
     }
@@ -77,6 +83,13 @@ impl State {
         }
     }
 
+    /// Scrapes and claims nothing any more, and tells so.
+    pub(super) fn part(&mut self, parting: Parting) {
+        self.claims.stop();
+        self.parting = Some(parting);
+        self.is_told = self.peers.is_empty();
+    }
+
     /// How many targets have batches held back.
     pub(super) fn held(&self) -> usize {
         self.holds.len()
@@ -85,6 +98,9 @@ impl State {
     /// Answers another receiver, but for what waits in the outbox.
     pub(super) fn answer(&mut self, question: &Question) -> Answer {
         self.peers.heard(&question.from, question.life);
+        if let Some(parting) = question.parting {
+            self.peers.parts(&question.from, parting);
+        }
         let asked = || question.claimed.iter().copied();
         if *question.from < *self.peers.me() {
             asked().for_each(|target| self.claims.disturb(target));
@@ -106,15 +122,20 @@ impl State {
     /// What is to be asked now; `None` where there is nothing.
     pub(super) fn round(&mut self) -> Option<Round> {
         let claimed = self.claims.ask_about();
-        let is_needed = !claimed.is_empty() || !self.holds.is_empty() || self.peers.are_watched();
+        let is_needed = !claimed.is_empty()
+            || !self.holds.is_empty()
+            || self.peers.are_watched()
+            || !self.is_told;
         is_needed.then(|| Round {
             question: Question {
                 from: self.peers.me().to_owned(),
                 life: self.life,
+                parting: self.parting,
                 claimed: claimed.into_iter().collect(),
                 held: self.holds.keys().copied().collect(),
             },
             peers: self.peers.names().cloned().collect(),
+            began: Instant::now(),
             arrivals: self.peers.arrivals,
         })
     }
@@ -128,7 +149,9 @@ impl State {
         outbox: &Outbox,
         metrics: &HandoverMetrics,
     ) -> Duration {
-        self.note(heard);
+        self.note(round, heard);
+        // Whoever did not hear it finds out.
+        self.is_told |= round.question.parting == self.parting;
         // Those that became known meanwhile have not been asked.
         let is_whole = self.peers.arrivals == round.arrivals;
         if is_whole {
@@ -147,7 +170,7 @@ impl State {
     }
 
     /// Notes who answered, and who else there is as others know.
-    fn note(&mut self, heard: &Heard) {
+    fn note(&mut self, round: &Round, heard: &Heard) {
         let mut silences: BTreeMap<&str, u64> = BTreeMap::new();
         for answer in heard.values().flatten() {
             for (name, silent_ms) in &answer.others {
@@ -159,7 +182,10 @@ impl State {
             let before = silences.get(name.as_str()).copied().unwrap_or_default();
             match answer {
                 Some(answer) => self.peers.heard(name, answer.life),
-                None => self.peers.silent(name, Duration::from_millis(before)),
+                None => {
+                    let before = Duration::from_millis(before);
+                    self.peers.silent(name, round.began, before);
+                }
             }
         }
         for (name, silent_ms) in silences {

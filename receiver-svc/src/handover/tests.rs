@@ -375,3 +375,29 @@ async fn a_receiver_that_drains_delivers_what_it_holds_back() {
     assert_eq!((account.stored, account.waiting), (1, 0));
     assert!(account.balances());
 }
+
+#[tokio::test(start_paused = true)]
+async fn one_that_has_said_goodbye_is_not_waited_for() {
+    let net = Net::default();
+    let (a, b) = (net.start("a:1", &["b:1"]), net.start("b:1", &["a:1"]));
+    let (old, _) = granted(a.handover.claim(TARGET, "j")).await;
+    a.scrape(&old, 1);
+    drop(old);
+    a.handover.stop();
+    a.handover.drained().await;
+    a.kill();
+    // Whether or not it is still a member.
+    let begun = Instant::now();
+    let (new, _) = granted(b.handover.claim(TARGET, "j")).await;
+    b.scrape(&new, 2);
+    sleep(Duration::from_millis(1)).await;
+    assert!(begun.elapsed() < Duration::from_millis(100));
+    assert_eq!(b.stored(), "2,");
+    // Back again it is one that scrapes.
+    let a = net.start("a:1", &["b:1"]);
+    let _again = granted(a.handover.claim(TARGET + 1, "j")).await;
+    a.kill();
+    let begun = Instant::now();
+    granted(b.handover.claim(TARGET + 1, "j")).await;
+    assert!(begun.elapsed() >= GRACE);
+}

@@ -170,6 +170,14 @@ impl Record {
         self.ejected_until = None;
     }
 
+    /// The exporter is there and could not do it: no reason to leave it alone, but
+    /// others may be better off.
+    fn give_back(&mut self, latency: Duration, now: Instant) {
+        self.observe(latency.max(FAILURE_LATENCY), now);
+        self.failures_in_a_row = 0;
+        self.ejected_until = None;
+    }
+
     fn fail(&mut self, latency: Duration, now: Instant) {
         self.observe(latency.max(FAILURE_LATENCY), now);
         self.failures_in_a_row += 1;
@@ -191,8 +199,7 @@ impl InFlight<'_> {
         let mut record = lock(&self.endpoint.record);
         match outcome {
             Ok(_) => record.succeed(latency, now),
-            // The exporter answered; that the backend would not is not its fault.
-            Err(ExportError::Again { .. }) => record.succeed(latency, now),
+            Err(ExportError::Again { .. }) => record.give_back(latency, now),
             // The connection was on its way out; nothing was seen of the exporter.
             Err(ExportError::Unsent(_)) => {}
             Err(ExportError::Unknown { .. }) => record.fail(latency, now),

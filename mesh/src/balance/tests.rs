@@ -1,3 +1,5 @@
+mod network;
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;

@@ -3,7 +3,10 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::Parser;
-use mesh::telemetry::LogArgs;
+use mesh::{
+    serve::{Limits, Protocol, ServeMetrics, Server, ServerTlsError, TlsArgs},
+    telemetry::LogArgs,
+};
 
 use crate::{ingest::IngestLimits, remote_write::destination::Options};
 
@@ -102,6 +105,14 @@ pub struct GrpcArgs {
     )]
     pub max_concurrent_streams: u32,
 
+    /// Connections there may be; one more waits.
+    #[arg(
+        long = "grpc.max-connections",
+        env = "PROMESH_GRPC_MAX_CONNECTIONS",
+        default_value_t = 4096
+    )]
+    pub max_connections: usize,
+
     /// Seconds an Export may take whose sender gives no deadline.
     #[arg(
         long = "grpc.timeout",
@@ -120,7 +131,60 @@ pub struct GrpcArgs {
         default_value = "600"
     )]
     pub max_connection_age: Duration,
+
+    /// Seconds that it is then given for them: more than an Export may take, which is
+    /// 60 for the services of the mesh.
+    #[arg(
+        long = "grpc.max-connection-age-grace",
+        env = "PROMESH_GRPC_MAX_CONNECTION_AGE_GRACE",
+        value_parser = seconds,
+        default_value = "70"
+    )]
+    pub max_connection_age_grace: Duration,
+
+    #[command(flatten)]
+    #[allow(
+        missing_docs,
+        reason = "clap would show the text as the help of the group"
+    )]
+    pub tls: GrpcTlsArgs,
 }
+
+/// TLS of the port where Exports are taken.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[command(next_help_heading = "TLS")]
+pub struct GrpcTlsArgs {
+    /// PEM file with the certificate that senders are shown, and its chain. It is
+    /// read again when it has changed. Without it there is no TLS.
+    #[arg(
+        long = "grpc.tls.cert-file",
+        env = "PROMESH_GRPC_TLS_CERT_FILE",
+        requires = "grpc_key_file"
+    )]
+    pub grpc_cert_file: Option<PathBuf>,
+
+    /// PEM file with the certificate's key.
+    #[arg(
+        long = "grpc.tls.key-file",
+        env = "PROMESH_GRPC_TLS_KEY_FILE",
+        requires = "grpc_cert_file"
+    )]
+    pub grpc_key_file: Option<PathBuf>,
+
+    /// PEM file with the authorities of senders' certificates. With it a sender has
+    /// to show one (mTLS).
+    #[arg(
+        long = "grpc.tls.client-ca-file",
+        env = "PROMESH_GRPC_TLS_CLIENT_CA_FILE",
+        requires = "grpc_cert_file"
+    )]
+    pub grpc_client_ca_file: Option<PathBuf>,
+}
+
+/// How long a sender has for its first request, TLS included.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often a silent sender is asked whether it is still there, and how long it has.
+const KEEPALIVE: Duration = Duration::from_secs(10);
 
 /// What is sent on.
 #[derive(Clone, Debug, clap::Args)]
@@ -167,6 +231,38 @@ impl GrpcArgs {
             budget: self.budget_bytes,
             timeout: self.timeout,
         }
+    }
+
+    /// The server of Exports on a listener. Needs a runtime.
+    ///
+    /// # Errors
+    /// Where a file of its TLS cannot be used.
+    pub fn server<L>(
+        &self,
+        listener: L,
+        metrics: &ServeMetrics,
+    ) -> Result<Server<L>, ServerTlsError> {
+        let limits = Limits {
+            max_connections: self.max_connections,
+            max_concurrent_streams: self.max_concurrent_streams,
+            max_connection_age: self.max_connection_age,
+            max_connection_age_grace: self.max_connection_age_grace,
+            header_timeout: HEADER_TIMEOUT,
+            keepalive_interval: KEEPALIVE,
+            keepalive_timeout: KEEPALIVE,
+        };
+        let tls = TlsArgs {
+            cert_file: self.tls.grpc_cert_file.clone(),
+            key_file: self.tls.grpc_key_file.clone(),
+            client_ca_file: self.tls.grpc_client_ca_file.clone(),
+        };
+        Ok(Server {
+            listener,
+            protocol: Protocol::Http2,
+            tls: tls.server(&["h2"])?,
+            metrics: metrics.of("grpc", &limits),
+            limits,
+        })
     }
 }
 

@@ -15,25 +15,18 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
 };
 
-use futures::Stream;
 use mesh::{
     admin::{Admin, Readiness},
     config::Config,
     reload,
+    serve::{Accept, ServeMetrics, Server, ServerTlsError},
     shutdown::Shutdown,
 };
 use prometheus_client::registry::Registry;
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::TcpListener,
-};
-use tonic::transport::{
-    Server,
-    server::{Connected, TcpIncoming},
-};
+use tokio::net::TcpListener;
+use tower::Service;
 use tracing::{error, info, warn};
 
 use self::{
@@ -58,7 +51,7 @@ pub struct Bound {
     /// Where it listens.
     pub addresses: Addresses,
     args: Args,
-    grpc: TcpListener,
+    grpc: Server,
     web: TcpListener,
     registry: Registry,
     registered: Registered,
@@ -109,18 +102,13 @@ pub enum Error {
         /// What the system said.
         source: std::io::Error,
     },
-    /// The gRPC server failed.
-    #[error("gRPC server: {0}")]
-    Grpc(#[from] tonic::transport::Error),
+    /// The certificate, its key or the clients' authorities cannot be used.
+    #[error("--grpc.tls.*: {0}")]
+    Tls(#[from] ServerTlsError),
     /// The admin port failed.
     #[error("admin port: {0}")]
     Admin(#[source] std::io::Error),
 }
-
-/// How often a peer is asked whether it is still there, and how long it has.
-const KEEPALIVE: Duration = Duration::from_secs(10);
-/// How long Exports may go on over a connection that has reached its age.
-const AGE_GRACE: Duration = Duration::from_secs(60);
 
 /// Reads the configuration, starts the destinations and listens.
 ///
@@ -133,6 +121,8 @@ pub async fn bind(args: Args) -> Result<Bound, Error> {
     let destinations = destinations(&args, &registered).await?;
     let ingest = Arc::new(Ingest::new(destinations, args.grpc.limits(), metrics));
     let (grpc, grpc_address) = listen("--grpc.listen-address", args.grpc_listen_address).await?;
+    let serve_metrics = ServeMetrics::register(&mut registry);
+    let grpc = args.grpc.server(grpc, &serve_metrics)?;
     let (web, web_address) = listen("--web.listen-address", args.web_listen_address).await?;
     let addresses = Addresses {
         grpc: grpc_address,
@@ -233,15 +223,11 @@ impl Bound {
         let (drained, stop_admin) = mesh::shutdown::channel();
         let admin = Admin::new("exporter-svc", registry, readiness.clone()).with_reload(reloader);
         let admin = tokio::spawn(admin.serve(web, stop_admin));
-        let incoming = TcpIncoming::from(grpc).with_nodelay(Some(true));
-        let server = serve(&args, Arc::clone(&ingest), incoming, shutdown.clone());
+        let server = serve(&args, Arc::clone(&ingest), grpc, shutdown.clone());
         tokio::pin!(server);
         loop {
             tokio::select! {
-                served = &mut server => {
-                    served?;
-                    break;
-                }
+                () = &mut server => break,
                 request = requests.next() => {
                     let reloaded = destinations(&args, &registered).await;
                     request.answer(reloaded.map(|new| ingest.replace(new)));
@@ -260,45 +246,33 @@ impl Bound {
     }
 }
 
-/// Serves gRPC on `incoming` connections until it is time to stop and Exports under
-/// way are answered, or the time for that is over.
-///
-/// # Errors
-/// Where the server fails.
-pub async fn serve<I, IO, E>(
+/// Serves gRPC until it is time to stop and Exports under way are answered, or the
+/// time for that is over.
+pub async fn serve<L: Accept>(
     args: &Args,
     ingest: Arc<Ingest>,
-    incoming: I,
+    server: Server<L>,
     shutdown: Shutdown,
-) -> Result<(), Error>
-where
-    I: Stream<Item = Result<IO, E>>,
-    IO: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
-    IO::ConnectInfo: Clone + Send + Sync + 'static,
-    E: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
+) {
     let metrics = MetricsServer::new(ingest, args.grpc.max_message_bytes);
-    let stop = shutdown.clone();
-    let server = Server::builder()
-        .max_concurrent_streams(args.grpc.max_concurrent_streams)
-        .max_connection_age(args.grpc.max_connection_age)
-        .max_connection_age_grace(AGE_GRACE)
-        .http2_keepalive_interval(Some(KEEPALIVE))
-        .http2_keepalive_timeout(Some(KEEPALIVE))
-        .add_service(metrics)
-        .serve_with_incoming_shutdown(incoming, async move {
-            stop.signaled().await;
-        });
+    let handler = move |request| {
+        let answering = metrics.clone().call(request);
+        async move {
+            match answering.await {
+                Ok(response) => response,
+                Err(never) => match never {},
+            }
+        }
+    };
     let too_long = async {
         shutdown.signaled().await;
         tokio::time::sleep(args.shutdown_timeout).await;
     };
     tokio::select! {
         biased;
-        served = server => Ok(served?),
+        () = server.serve(handler, shutdown.clone()) => {}
         () = too_long => {
             warn!(timeout = ?args.shutdown_timeout, "Left before all Exports were answered");
-            Ok(())
         }
     }
 }

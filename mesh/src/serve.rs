@@ -14,12 +14,13 @@ mod connection;
 mod metrics;
 mod tls;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::Semaphore,
     time::sleep,
@@ -65,11 +66,20 @@ pub struct Limits {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Peer(pub SocketAddr);
 
+/// Where connections come from: TCP, or the network of a test.
+pub trait Accept: Send {
+    /// A connection.
+    type Io: AsyncRead + AsyncWrite + Send + Unpin + 'static;
+
+    /// The next connection, and whose it is.
+    fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Io, SocketAddr)>> + Send;
+}
+
 /// A listener with what it needs to serve.
 #[derive(Debug)]
-pub struct Server {
+pub struct Server<L = TcpListener> {
     /// Where connections come from.
-    pub listener: TcpListener,
+    pub listener: L,
     /// Which versions of HTTP are spoken.
     pub protocol: Protocol,
     /// What clients are allowed.
@@ -85,7 +95,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 // === impl Server ===
 
-impl Server {
+impl<L: Accept> Server<L> {
     /// Answers requests with `handler` until it is time to stop and the requests
     /// under way are answered.
     pub async fn serve<H, F, B>(self, handler: H, shutdown: Shutdown)
@@ -96,6 +106,7 @@ impl Server {
         B::Data: Send,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
+        let mut listener = self.listener;
         let free = Arc::new(Semaphore::new(self.limits.max_connections));
         let connections = TaskTracker::new();
         let serving = connection::Serving {
@@ -108,7 +119,7 @@ impl Server {
         let accepting = async {
             loop {
                 let permit = free.clone().acquire_owned().await;
-                let Some((stream, peer)) = accept(&self.listener).await else {
+                let Some((stream, peer)) = accept(&mut listener).await else {
                     continue;
                 };
                 let (serving, handler) = (serving.clone(), handler.clone());
@@ -120,24 +131,33 @@ impl Server {
         };
         shutdown.unless_signaled(accepting).await;
         // New connections are refused while those there are end.
-        drop(self.listener);
+        drop(listener);
         connections.close();
         connections.wait().await;
     }
 }
 
-async fn accept(listener: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
+async fn accept<L: Accept>(listener: &mut L) -> Option<(L::Io, SocketAddr)> {
     match listener.accept().await {
-        Ok((stream, peer)) => {
-            // Only latency suffers where it cannot be set.
-            let _ = stream.set_nodelay(true);
-            Some((stream, peer))
-        }
+        Ok(accepted) => Some(accepted),
         Err(error) => {
             warn!(%error, "Connection not accepted");
             sleep(ACCEPT_PAUSE).await;
             None
         }
+    }
+}
+
+// === impl Accept ===
+
+impl Accept for TcpListener {
+    type Io = TcpStream;
+
+    async fn accept(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
+        let (stream, peer) = Self::accept(self).await?;
+        // Only latency suffers where it cannot be set.
+        let _ = stream.set_nodelay(true);
+        Ok((stream, peer))
     }
 }
 

@@ -195,6 +195,7 @@ impl Task {
             let started = Instant::now();
             let pieces: Vec<_> = works.iter().map(|work| &work.piece).collect();
             let answer = tokio::select! {
+                biased;
                 answer = client.post(&pieces, deadline) => answer,
                 never = pulse.watch(deadline - now) => match never {},
             };

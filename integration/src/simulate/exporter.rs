@@ -8,6 +8,7 @@ use exporter_svc::{
     ingest::{Ingest, metrics::Metrics},
     remote_write::destination::{Options, Registered},
 };
+use mesh::serve::ServeMetrics;
 use prometheus_client::registry::Registry;
 
 use super::{net, world::Shared};
@@ -28,8 +29,11 @@ pub(super) async fn run(shared: Arc<Shared>, name: String, config: PathBuf) -> t
     let destinations = exporter_svc::start(&config, &options, &registered).await?;
     let metrics = Metrics::register(&mut registry);
     let ingest = Arc::new(Ingest::new(destinations, args.grpc.limits(), metrics));
-    let incoming = net::incoming(PORT).await?;
+    let listener = net::Listener::bind(PORT).await?;
+    let server = args
+        .grpc
+        .server(listener, &ServeMetrics::register(&mut registry))?;
     let shutdown = shared.begin(&name);
-    exporter_svc::serve(&args, ingest, incoming, shutdown).await?;
+    exporter_svc::serve(&args, ingest, server, shutdown).await;
     Ok(())
 }

@@ -1,26 +1,19 @@
 //! The simulation's network, as the services and the stand-in want it.
 
-use std::{
-    io,
-    pin::Pin,
-    task::{Context, Poll},
-};
+use std::{io, net::SocketAddr};
 
 use axum::Router;
-use futures::Stream;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto::Builder,
     service::TowerToHyperService,
 };
-use mesh::balance::Connector;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tonic::transport::server::Connected;
+use mesh::{balance::Connector, serve::Accept};
 use turmoil::net::{TcpListener, TcpStream};
 
-/// A connection that a gRPC server has accepted.
+/// A port of the simulation, for an exporter.
 #[derive(Debug)]
-pub(super) struct Accepted(TcpStream);
+pub(super) struct Listener(TcpListener);
 
 /// Connects to hosts of the simulation by their names.
 pub(super) fn connector() -> Connector {
@@ -31,15 +24,6 @@ pub(super) fn connector() -> Connector {
             .ok_or(io::ErrorKind::InvalidInput)?;
         TcpStream::connect((host, port)).await
     })
-}
-
-/// The connections that arrive at a port, for a gRPC server.
-pub(super) async fn incoming(port: u16) -> io::Result<impl Stream<Item = io::Result<Accepted>>> {
-    let listener = TcpListener::bind(("0.0.0.0", port)).await?;
-    Ok(futures::stream::unfold(listener, |listener| async {
-        let accepted = listener.accept().await;
-        Some((accepted.map(|(stream, _)| Accepted(stream)), listener))
-    }))
 }
 
 /// Serves HTTP on a port for ever; `router` is told the name of the host that
@@ -60,38 +44,19 @@ pub(super) async fn serve(port: u16, router: impl Fn(String) -> Router) -> turmo
     }
 }
 
-// === impl Accepted ===
+// === impl Listener ===
 
-impl Connected for Accepted {
-    type ConnectInfo = ();
-
-    fn connect_info(&self) -> Self::ConnectInfo {}
-}
-
-impl AsyncRead for Accepted {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buf)
+impl Listener {
+    /// Listens on a port of this host.
+    pub(super) async fn bind(port: u16) -> io::Result<Self> {
+        TcpListener::bind(("0.0.0.0", port)).await.map(Self)
     }
 }
 
-impl AsyncWrite for Accepted {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, buf)
-    }
+impl Accept for Listener {
+    type Io = TcpStream;
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+    async fn accept(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
+        self.0.accept().await
     }
 }

@@ -11,11 +11,10 @@ use hyper_util::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
     sync::watch,
     time::{Instant, sleep, timeout, timeout_at},
 };
-use tracing::debug;
+use tracing::{debug, info};
 
 use super::{Limits, Peer, Protocol, ServeMetrics, ServerTls, metrics::Closed};
 use crate::shutdown::Shutdown;
@@ -37,8 +36,9 @@ pub(super) struct Serving {
 
 impl Serving {
     /// Serves a connection to its end.
-    pub(super) async fn connection<H, F, B>(self, stream: TcpStream, peer: Peer, handler: H)
+    pub(super) async fn connection<I, H, F, B>(self, stream: I, peer: Peer, handler: H)
     where
+        I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
         H: Fn(Request<Incoming>) -> F + Send + Sync + 'static,
         F: Future<Output = Response<B>> + Send + 'static,
         B: Body + Send + 'static,
@@ -54,7 +54,7 @@ impl Serving {
             Ok(Ok(stream)) => self.http(stream, peer, handler, first_request_by).await,
             Ok(Err(error)) => {
                 self.metrics.handshake_failed(&error);
-                debug!(peer = %peer.0, %error, "TLS handshake failed");
+                info!(peer = %peer.0, %error, "TLS handshake failed");
             }
             Err(_) => self.metrics.closed(Closed::Silent),
         }
@@ -87,6 +87,7 @@ impl Serving {
         };
         let aged = sleep(spread(self.limits.max_connection_age));
         let why = tokio::select! {
+            biased;
             ended = connection.as_mut() => return self.ended(peer, ended),
             why = silent => why,
             () = aged => Closed::Aged,

@@ -55,7 +55,7 @@ pub enum ServerTlsError {
     #[error(transparent)]
     Tls(#[from] TlsError),
     /// The authorities make no verifier.
-    #[error("--tls.client-ca-file: {0}")]
+    #[error("clients' authorities: {0}")]
     ClientCa(#[from] rustls::server::VerifierBuilderError),
 }
 

@@ -36,6 +36,7 @@ use mesh::{
     serve::{Protocol, ServeMetrics, Server, ServerTlsError},
     shard,
     shutdown::Shutdown,
+    tls::TlsError,
 };
 use prometheus_client::registry::Registry;
 use tokio::{net::TcpListener, time::Instant};
@@ -103,6 +104,9 @@ pub enum Error {
     /// The files of TLS cannot be used.
     #[error(transparent)]
     Tls(#[from] ServerTlsError),
+    /// The files of TLS towards exporters cannot be used.
+    #[error("--exporter.tls.*: {0}")]
+    ExporterTls(#[from] TlsError),
     /// The file of tokens cannot be used.
     #[error(transparent)]
     Tokens(#[from] TokensError),
@@ -143,7 +147,8 @@ pub async fn bind(args: Args) -> Result<Bound, Error> {
     let balance_metrics = BalanceMetrics::default();
     balance_metrics.register(&mut registry);
     let exporters = discover("--exporter.endpoints", &args.exporter.endpoints).await?;
-    let balance = Balance::new(&args.exporter, exporters, plaintext(), balance_metrics);
+    let connector = args.exporter.tls.over(plaintext())?;
+    let balance = Balance::new(&args.exporter, exporters, connector, balance_metrics);
     let (outbox, workers) = Outbox::new(&args.outbox, Clock::system(), balance);
     registry.register_collector(Box::new(outbox.collector()));
     let metrics = IntakeMetrics::default();

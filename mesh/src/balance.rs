@@ -12,8 +12,10 @@
 mod client;
 mod connection;
 mod endpoint;
+mod failure;
 mod metrics;
 mod pick;
+mod tls;
 
 use std::{
     collections::BTreeSet,
@@ -39,7 +41,9 @@ use crate::{
 
 pub use connection::{Connector, Io, plaintext};
 pub use metrics::BalanceMetrics;
+pub use tls::ExporterTlsArgs;
 
+use connection::KeepUp;
 use endpoint::Endpoint;
 
 /// How exporters are reached, as flags.
@@ -74,6 +78,13 @@ pub struct ExporterArgs {
         default_value_t = 1000
     )]
     pub failfast_ms: u64,
+
+    #[command(flatten)]
+    #[allow(
+        missing_docs,
+        reason = "clap would show the text as the help of the group"
+    )]
+    pub tls: ExporterTlsArgs,
 }
 
 /// Compression of requests to exporters.
@@ -212,12 +223,13 @@ impl Shared {
         endpoints.retain(|endpoint| addresses.contains(endpoint.address()));
         for address in addresses {
             if !endpoints.iter().any(|e| e.address() == address) {
-                endpoints.push(Endpoint::connect(
-                    address.clone(),
-                    self.connector.clone(),
-                    self.ping_interval,
-                    self.came_up.clone(),
-                ));
+                endpoints.push(Endpoint::connect(KeepUp {
+                    address: address.clone(),
+                    connector: self.connector.clone(),
+                    ping_interval: self.ping_interval,
+                    came_up: self.came_up.clone(),
+                    metrics: self.metrics.clone(),
+                }));
             }
         }
         self.metrics.known(endpoints.len());

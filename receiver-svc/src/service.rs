@@ -16,6 +16,7 @@ use mesh::{
     outbox::{Outbox, Workers},
     reload::{self, Reloader, Requests},
     shutdown::Shutdown,
+    tls::TlsError,
 };
 use prometheus_client::registry::Registry;
 use tokio::{
@@ -63,6 +64,9 @@ pub enum Error {
     /// The configuration file cannot be used.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The files of TLS towards exporters cannot be used.
+    #[error("--exporter.tls.*: {0}")]
+    ExporterTls(#[from] TlsError),
     /// Its contents cannot be run.
     #[error("{}: {source}", .file.display())]
     Unusable {
@@ -133,7 +137,8 @@ pub async fn bind(args: Args) -> Result<Bound, Error> {
     let balance_metrics = BalanceMetrics::default();
     balance_metrics.register(&mut registry);
     let exporters = discover(&args.exporter.endpoints, "--exporter.endpoints").await?;
-    let balance = Balance::new(&args.exporter, exporters, plaintext(), balance_metrics);
+    let connector = args.exporter.tls.over(plaintext())?;
+    let balance = Balance::new(&args.exporter, exporters, connector, balance_metrics);
     let clock = Clock::system();
     let (outbox, workers) = Outbox::new(&args.outbox, clock.clone(), balance);
     registry.register_collector(Box::new(outbox.collector()));

@@ -93,7 +93,7 @@ async fn an_exporter_that_is_killed_costs_its_deadline() {
         }
     });
     backend.becomes(Mood::Takes(Duration::from_millis(500)));
-    let (outbox, workers) = Outbox::new(&args(), Clock::of_runtime(START_MS), exports);
+    let (outbox, workers) = Outbox::new(&args_of_outbox(), Clock::of_runtime(START_MS), exports);
     scrape(&outbox, start, 0, 40).await;
     let recovery = backend.all_flow_after(killed + Duration::from_millis(500));
     assert!(recovery <= SOON, "{recovery:?}");

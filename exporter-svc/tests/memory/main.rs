@@ -2,6 +2,8 @@
 
 mod age;
 mod hang;
+mod tls;
+mod wire;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -208,7 +210,7 @@ async fn send(ingest: Arc<Ingest>, export: Export) -> Result<Verdict, ExportErro
     }
 }
 
-fn args() -> OutboxArgs {
+fn args_of_outbox() -> OutboxArgs {
     OutboxArgs {
         lanes: LANES,
         ..OutboxArgs::default()
@@ -220,7 +222,7 @@ async fn mesh(folder: &Path) -> (Backend, Outbox, Workers) {
     let (backend, connector) = Backend::serve();
     let ingest = exporter(connector, folder).await;
     let exports = tower::service_fn(move |export| send(ingest.clone(), export));
-    let (outbox, workers) = Outbox::new(&args(), Clock::of_runtime(START_MS), exports);
+    let (outbox, workers) = Outbox::new(&args_of_outbox(), Clock::of_runtime(START_MS), exports);
     (backend, outbox, workers)
 }
 

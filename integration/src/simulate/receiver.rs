@@ -60,6 +60,7 @@ pub(super) async fn run(shared: Arc<Shared>, spec: Spec, view: Arc<View>) -> tur
         compression: Compression::Zstd,
         ping_interval_ms: 800,
         failfast_ms: 1000,
+        tls: Default::default(),
     };
     let balance = Balance::new(
         &exporters,

@@ -16,8 +16,9 @@ use tokio::{
     time::{sleep, timeout},
 };
 use tonic::body::Body;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
+use super::{failure, metrics::BalanceMetrics};
 use crate::backoff::Backoff;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -79,36 +80,53 @@ impl fmt::Debug for Connector {
     }
 }
 
-/// Connects to `address` again and again and shows the connection in `slot` while
-/// it is up.
-pub(super) async fn keep_up(
-    address: String,
-    connector: Connector,
-    ping_interval: Option<Duration>,
-    slot: watch::Sender<Option<Connection>>,
-    came_up: watch::Sender<u64>,
-) {
-    let mut backoff = Backoff::new();
-    loop {
-        match open(&address, &connector, ping_interval).await {
-            Ok((connection, driver)) => {
-                info!(address, "Connected");
-                slot.send_replace(Some(connection));
-                came_up.send_modify(|times| *times += 1);
-                backoff = Backoff::new();
-                // Resolves when no new request can be sent; those in flight are
-                // driven to their end by a task of hyper's.
-                let ended = driver.await;
-                slot.send_replace(None);
-                info!(
-                    address,
-                    error = ended.err().map(tracing::field::display),
-                    "Disconnected"
-                );
+/// A connection to one address that is opened again and again.
+pub(super) struct KeepUp {
+    pub(super) address: String,
+    pub(super) connector: Connector,
+    pub(super) ping_interval: Option<Duration>,
+    /// Bumped each time it has come up.
+    pub(super) came_up: watch::Sender<u64>,
+    pub(super) metrics: BalanceMetrics,
+}
+
+// === impl KeepUp ===
+
+impl KeepUp {
+    /// Shows the connection in `slot` while it is up.
+    pub(super) async fn run(self, slot: watch::Sender<Option<Connection>>) {
+        let address = &self.address;
+        let (mut backoff, mut told) = (Backoff::new(), String::new());
+        loop {
+            match open(address, &self.connector, self.ping_interval).await {
+                Ok((connection, driver)) => {
+                    info!(address, "Connected");
+                    slot.send_replace(Some(connection));
+                    self.came_up.send_modify(|times| *times += 1);
+                    (backoff, told) = (Backoff::new(), String::new());
+                    // Resolves when no new request can be sent; those in flight are
+                    // driven to their end by a task of hyper's.
+                    let ended = driver.await;
+                    slot.send_replace(None);
+                    info!(
+                        address,
+                        error = ended.err().map(tracing::field::display),
+                        "Disconnected"
+                    );
+                }
+                Err(error) => {
+                    let (reason, error) = (failure::reason(&*error), failure::chain(&*error));
+                    self.metrics.not_connected(reason);
+                    // Once is enough for as long as it stays the same.
+                    match told == error {
+                        true => debug!(address, reason, error, "Not connected"),
+                        false => warn!(address, reason, error, "Not connected"),
+                    }
+                    told = error;
+                }
             }
-            Err(error) => debug!(address, %error, "Not connected"),
+            sleep(backoff.delay()).await;
         }
-        sleep(backoff.delay()).await;
     }
 }
 
@@ -134,9 +152,13 @@ async fn open(
     let mut driver: Driver = Box::pin(driver);
     let answer = timeout(CONNECT_TIMEOUT, connection.send_request(knock(address)));
     tokio::select! {
+        // The connection knows why it ended, the request only that it did.
         biased;
+        ended = &mut driver => {
+            ended?;
+            return Err("closed before its first answer".into());
+        }
         answer = answer => answer??,
-        _ = &mut driver => return Err("closed before its first answer".into()),
     };
     Ok((connection, driver))
 }

@@ -13,7 +13,7 @@ use http::Uri;
 use tokio::{sync::watch, task::AbortHandle, time::Instant};
 
 use super::{
-    connection::{self, Connection, Connector},
+    connection::{Connection, KeepUp},
     lock,
 };
 use crate::{export::ExportError, verdict::Verdict};
@@ -61,15 +61,10 @@ pub(super) struct InFlight<'a> {
 
 impl Endpoint {
     /// An endpoint whose connection is kept up for as long as it exists.
-    pub(super) fn connect(
-        address: String,
-        connector: Connector,
-        ping_interval: Option<Duration>,
-        came_up: watch::Sender<u64>,
-    ) -> Arc<Self> {
+    pub(super) fn connect(keep_up: KeepUp) -> Arc<Self> {
         let (slot, connection) = watch::channel(None);
-        let keep_up = connection::keep_up(address.clone(), connector, ping_interval, slot, came_up);
-        let task = tokio::spawn(keep_up).abort_handle();
+        let address = keep_up.address.clone();
+        let task = tokio::spawn(keep_up.run(slot)).abort_handle();
         let origin = format!("http://{address}").parse().unwrap_or_else(|_| {
             // Only the :authority header suffers; no peer of ours looks at it.
             Uri::from_static("http://exporter")

@@ -13,6 +13,12 @@ use crate::{export::ExportError, verdict::Verdict};
 pub struct BalanceMetrics {
     exports: Family<Outcome, Counter>,
     known: Gauge,
+    not_connected: Family<Reason, Counter>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Reason {
+    reason: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -35,6 +41,12 @@ impl BalanceMetrics {
             "Exporters that discovery knows",
             self.known.clone(),
         );
+        registry.register(
+            "exporter_connect_failures",
+            "Attempts to connect to an exporter that failed, by reason: refused, timeout, tls or \
+             broken",
+            self.not_connected.clone(),
+        );
     }
 
     pub(super) fn observe(&self, outcome: &Result<Verdict, ExportError>) {
@@ -52,6 +64,10 @@ impl BalanceMetrics {
 
     pub(super) fn known(&self, exporters: usize) {
         self.known.set(exporters as i64);
+    }
+
+    pub(super) fn not_connected(&self, reason: &'static str) {
+        self.not_connected.get_or_create(&Reason { reason }).inc();
     }
 
     fn count(&self, outcome: &'static str) {

@@ -93,6 +93,7 @@ fn args() -> ExporterArgs {
         compression: Compression::Zstd,
         ping_interval_ms: 800,
         failfast_ms: 5000,
+        tls: Default::default(),
     }
 }
 

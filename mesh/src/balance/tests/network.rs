@@ -232,7 +232,7 @@ async fn one_that_refuses_quickly_does_not_attract_requests() {
         .does
         .send_replace(Does::Store(Duration::from_millis(200)));
     load(&balance, 4, SECOND * 10).await;
-    (refusing.take(), well.take());
+    let _ = (refusing.take(), well.take());
     load(&balance, 4, SECOND * 10).await;
     let (one, other) = (refusing.take(), well.take());
     assert!(one * 2 > other, "{one} {other}");

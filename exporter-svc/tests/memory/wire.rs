@@ -1,0 +1,109 @@
+//! An outbox, its balancer, and connections to an exporter.
+
+use std::collections::BTreeSet;
+
+use mesh::{
+    balance::{Balance, BalanceMetrics, Compression, ExporterArgs, ExporterTlsArgs},
+    serve::ServeMetrics,
+    shutdown::{self, Trigger},
+};
+use prometheus_client::encoding::text::encode;
+
+use super::*;
+
+/// A sender and an exporter with connections between them.
+pub(super) struct Wire {
+    pub(super) backend: Backend,
+    pub(super) outbox: Outbox,
+    pub(super) workers: Workers,
+    connections: Arc<AtomicUsize>,
+    sender: Registry,
+    exporter: Registry,
+    _known: watch::Sender<Option<BTreeSet<String>>>,
+    _trigger: Trigger,
+    _folder: tempfile::TempDir,
+}
+
+// === impl Wire ===
+
+impl Wire {
+    /// Starts an exporter with these flags, and a sender.
+    pub(super) async fn start(flags: &[String], tls: &ExporterTlsArgs) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (backend, to_backend) = Backend::serve();
+        let ingest = exporter(to_backend, folder.path()).await;
+        let flags = flags.iter().map(String::as_str);
+        let args = Args::parse_from(["exporter-svc"].into_iter().chain(flags));
+        let (to_exporter, incoming) = mpsc::unbounded_channel();
+        let mut registry = Registry::default();
+        let metrics = ServeMetrics::register(&mut registry);
+        let server = args.grpc.server(Incoming(incoming), &metrics).unwrap();
+        let (trigger, stop) = shutdown::channel();
+        tokio::spawn(async move { exporter_svc::serve(&args, ingest, server, stop).await });
+
+        let connections = Arc::new(AtomicUsize::new(0));
+        let counted = connections.clone();
+        let connector = Connector::new(move |_| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            let (ours, theirs) = duplex(64 << 10);
+            let sent = to_exporter.send(theirs);
+            async move {
+                sent.map(|()| ours)
+                    .map_err(|_| io::ErrorKind::ConnectionRefused.into())
+            }
+        });
+        let exporters = ExporterArgs {
+            endpoints: "exporter:1".parse().unwrap(),
+            compression: Compression::Zstd,
+            ping_interval_ms: 800,
+            failfast_ms: 1000,
+            tls: tls.clone(),
+        };
+        let (known, addresses) = watch::channel(Some(BTreeSet::from(["exporter:1".to_owned()])));
+        let connector = exporters.tls.over(connector).unwrap();
+        let metrics = BalanceMetrics::default();
+        let mut sender = Registry::default();
+        metrics.register(&mut sender);
+        let balance = Balance::new(&exporters, addresses, connector, metrics);
+        let (outbox, workers) =
+            Outbox::new(&args_of_outbox(), Clock::of_runtime(START_MS), balance);
+        Self {
+            backend,
+            outbox,
+            workers,
+            connections,
+            sender,
+            exporter: registry,
+            _known: known,
+            _trigger: trigger,
+            _folder: folder,
+        }
+    }
+
+    /// How many connections there were.
+    pub(super) fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    /// The sender's metrics.
+    pub(super) fn sender(&self) -> String {
+        shown(&self.sender)
+    }
+
+    /// The metrics of the exporter's port.
+    pub(super) fn exporter(&self) -> String {
+        shown(&self.exporter)
+    }
+}
+
+/// The value of a sample in an exposition; 0 where it is not there.
+pub(super) fn count(text: &str, sample: &str) -> u64 {
+    let value = text.lines().find_map(|line| line.strip_prefix(sample));
+    value.map_or(0, |value| value.trim().parse().unwrap())
+}
+
+fn shown(registry: &Registry) -> String {
+    let mut text = String::new();
+    encode(&mut text, registry).unwrap();
+    text
+}

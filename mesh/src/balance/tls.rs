@@ -1,0 +1,157 @@
+//! TLS towards exporters.
+
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
+
+use rustls::ClientConfig;
+use rustls_pki_types::ServerName;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    time::timeout,
+};
+use tokio_rustls::TlsConnector;
+
+use super::{Connector, connection::Io};
+use crate::{
+    config::http::{PemSource, TlsConfig},
+    reread::Reread,
+    tls::{TlsError, client_config},
+};
+
+/// TLS towards exporters, as flags.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct ExporterTlsArgs {
+    /// PEM file with the authorities of the exporters' certificates. Exporters are
+    /// spoken to in TLS where it is given. All files are read again when they have
+    /// changed, for connections from then on.
+    #[arg(long = "exporter.tls.ca-file", env = "PROMESH_EXPORTER_TLS_CA_FILE")]
+    pub exporter_ca_file: Option<PathBuf>,
+
+    /// PEM file with the certificate that exporters are shown (mTLS), and its chain.
+    #[arg(
+        long = "exporter.tls.cert-file",
+        env = "PROMESH_EXPORTER_TLS_CERT_FILE",
+        requires_all = ["exporter_key_file", "exporter_ca_file"]
+    )]
+    pub exporter_client_cert_file: Option<PathBuf>,
+
+    /// PEM file with that certificate's key.
+    #[arg(
+        long = "exporter.tls.key-file",
+        env = "PROMESH_EXPORTER_TLS_KEY_FILE",
+        requires = "exporter_client_cert_file"
+    )]
+    pub exporter_key_file: Option<PathBuf>,
+
+    /// Name that the exporters' certificates have to be for. Without it that is the
+    /// host of an exporter's address, which Kubernetes' discovery gives as an IP
+    /// address.
+    #[arg(
+        long = "exporter.tls.server-name",
+        env = "PROMESH_EXPORTER_TLS_SERVER_NAME",
+        value_parser = server_name,
+        requires = "exporter_ca_file"
+    )]
+    pub exporter_server_name: Option<ServerName<'static>>,
+}
+
+/// How long it is waited for; other servers may want to be spoken to first.
+const FIRST_WORD: Duration = Duration::from_millis(300);
+
+// === impl ExporterTlsArgs ===
+
+impl ExporterTlsArgs {
+    /// Speaks TLS over the streams of `inner` as the flags say; those themselves
+    /// where they ask for none. Needs a runtime.
+    ///
+    /// # Errors
+    /// Where a file cannot be used.
+    pub fn over(&self, inner: Connector) -> Result<Connector, TlsError> {
+        let Some(ca) = &self.exporter_ca_file else {
+            return Ok(inner);
+        };
+        let pair = [&self.exporter_client_cert_file, &self.exporter_key_file];
+        let files = [ca].into_iter().chain(pair.into_iter().flatten());
+        let files = files.cloned().collect();
+        let [cert, key] = pair.map(|path| path.clone().map(PemSource::File));
+        let settings = TlsConfig {
+            ca: Some(PemSource::File(ca.clone())),
+            cert,
+            key,
+            ..TlsConfig::default()
+        };
+        let config = Reread::follow("Exporters' TLS", files, move || h2(&settings))?;
+        let name = self.exporter_server_name.clone();
+        Ok(Connector::new(move |address| {
+            let (inner, config, name) = (inner.clone(), config.load(), name.clone());
+            async move { handshake(&inner, config, name, &address).await }
+        }))
+    }
+}
+
+async fn handshake(
+    inner: &Connector,
+    config: Arc<ClientConfig>,
+    name: Option<ServerName<'static>>,
+    address: &str,
+) -> io::Result<impl Io + use<>> {
+    let name = match name {
+        Some(name) => name,
+        None => host(address)?,
+    };
+    let stream = inner.connect(address).await?;
+    let stream = TlsConnector::from(config).connect(name, stream).await?;
+    let mut stream = BufReader::new(stream);
+    // In TLS 1.3 an exporter looks at our certificate when we are done already. Its
+    // first word is its settings, or why it refuses: who writes to it before that may
+    // only learn that it is gone.
+    if let Ok(first) = timeout(FIRST_WORD, stream.fill_buf()).await {
+        first?;
+    }
+    Ok(stream)
+}
+
+/// The host of `HOST:PORT`.
+fn host(address: &str) -> io::Result<ServerName<'static>> {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    let host = host.trim_matches(['[', ']']).to_owned();
+    ServerName::try_from(host).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))
+}
+
+fn h2(settings: &TlsConfig) -> Result<ClientConfig, TlsError> {
+    let mut config = client_config(settings)?;
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    Ok(config)
+}
+
+fn server_name(text: &str) -> Result<ServerName<'static>, String> {
+    let name = ServerName::try_from(text.to_owned());
+    name.map_err(|_| format!("{text:?} is neither a DNS name nor an IP address"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_host_of_an_address_is_its_name() {
+        let name = |address| host(address).unwrap().to_str().into_owned();
+        assert_eq!(name("exporter:4317"), "exporter");
+        assert_eq!(name("10.0.0.1:4317"), "10.0.0.1");
+        assert_eq!(name("[fd00::1]:4317"), "fd00::1");
+        assert!(host("not a name:1").is_err());
+        assert!(server_name("not a name").is_err());
+    }
+
+    #[tokio::test]
+    async fn a_file_that_cannot_be_used_is_named() {
+        let args = ExporterTlsArgs {
+            exporter_ca_file: Some("/nowhere/ca.pem".into()),
+            ..ExporterTlsArgs::default()
+        };
+        let error = args.over(crate::balance::plaintext()).unwrap_err();
+        assert!(
+            error.to_string().starts_with("/nowhere/ca.pem: "),
+            "{error}"
+        );
+    }
+}

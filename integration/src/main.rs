@@ -34,10 +34,10 @@ enum Command {
     Simulate(simulate::SimulateArgs),
     /// Runs a receiver, as a child of the demo.
     #[command(hide = true)]
-    Receiver(receiver_svc::Args),
+    Receiver(Box<receiver_svc::Args>),
     /// Runs an exporter, as a child of the demo.
     #[command(hide = true)]
-    Exporter(exporter_svc::Args),
+    Exporter(Box<exporter_svc::Args>),
     /// Runs a gateway, as a child of the demo.
     #[command(hide = true)]
     Gateway(Box<gateway::Args>),
@@ -71,7 +71,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Receiver(args) => {
             args.log.init()?;
             let shutdown = Shutdown::on_signals()?;
-            let receiver = receiver_svc::bind(args).await?;
+            let receiver = receiver_svc::bind(*args).await?;
             child::announce(&child::Addresses {
                 web: receiver.addresses.web.to_string(),
                 ..Default::default()
@@ -81,7 +81,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Exporter(args) => {
             args.log.init()?;
             let shutdown = Shutdown::on_signals()?;
-            let exporter = exporter_svc::bind(args).await?;
+            let exporter = exporter_svc::bind(*args).await?;
             child::announce(&child::Addresses {
                 grpc: Some(exporter.addresses.grpc.to_string()),
                 web: exporter.addresses.web.to_string(),

@@ -12,7 +12,6 @@ use mesh::{balance::Connector, serve::Accept};
 use turmoil::net::{TcpListener, TcpStream};
 
 /// A port of the simulation, for an exporter.
-#[derive(Debug)]
 pub(super) struct Listener(TcpListener);
 
 /// Connects to hosts of the simulation by their names.

@@ -170,7 +170,7 @@ async fn files_that_do_not_go_together_are_refused() {
         ),
         (
             with(&|a| a.client_ca_file = Some(nonsense.clone())),
-            "--tls.client-ca-file: ",
+            "clients' authorities: ",
         ),
     ] {
         assert!(error.to_lowercase().contains(expected), "{error}");

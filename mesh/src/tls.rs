@@ -5,6 +5,7 @@ mod no_verification;
 pub(crate) mod testing;
 
 use std::{
+    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -15,7 +16,7 @@ use rustls::{
     crypto::CryptoProvider,
     version::{TLS12, TLS13},
 };
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject};
 
 use crate::config::http::{PemSource, TlsConfig, TlsVersion};
 
@@ -87,6 +88,27 @@ pub fn client_config(config: &TlsConfig) -> Result<ClientConfig, TlsError> {
     }
 }
 
+/// A client's configuration for services of the mesh, which speak HTTP/2.
+///
+/// # Errors
+/// As [`client_config`].
+pub fn h2_client_config(config: &TlsConfig) -> Result<ClientConfig, TlsError> {
+    let mut client = client_config(config)?;
+    client.alpn_protocols = vec![b"h2".to_vec()];
+    Ok(client)
+}
+
+/// What a certificate has to be for where nothing else is said: the host of an
+/// address (`HOST:PORT`).
+///
+/// # Errors
+/// Where it is neither a DNS name nor an IP address.
+pub fn host_name(address: &str) -> io::Result<ServerName<'static>> {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    let host = host.trim_matches(['[', ']']).to_owned();
+    ServerName::try_from(host).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))
+}
+
 /// The files that a configuration is read from.
 pub fn files(config: &TlsConfig) -> impl Iterator<Item = &Path> {
     let sources = [&config.ca, &config.cert, &config.key];
@@ -130,5 +152,19 @@ pub(crate) fn read(source: &PemSource) -> Result<Vec<u8>, TlsError> {
             path: path.clone(),
             source,
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_host_of_an_address_is_its_name() {
+        let name = |address| host_name(address).unwrap().to_str().into_owned();
+        assert_eq!(name("exporter:4317"), "exporter");
+        assert_eq!(name("10.0.0.1:4317"), "10.0.0.1");
+        assert_eq!(name("[fd00::1]:4317"), "fd00::1");
+        assert!(host_name("not a name:1").is_err());
     }
 }

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use http::Uri;
+use http::{Uri, uri::Authority};
 use hyper_util::rt::TokioIo;
 use mesh::{
     config::http::{PemSource, TlsConfig},
@@ -150,7 +150,10 @@ impl Peers {
         };
         let connect = move |address: Uri| {
             let tls = tls.clone();
-            async move { tls.connect(&address).await.map(TokioIo::new) }
+            async move {
+                let address = address.authority().map_or("", Authority::as_str);
+                tls.connect(address).await.map(TokioIo::new)
+            }
         };
         Some(endpoint.connect_with_connector_lazy(tower::service_fn(connect)))
     }
@@ -161,15 +164,14 @@ impl Peers {
 impl PeerTls {
     async fn connect(
         &self,
-        address: &Uri,
+        address: &str,
     ) -> io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
-        let mut config = mesh::tls::client_config(&self.config).map_err(io::Error::other)?;
-        config.alpn_protocols = vec![b"h2".to_vec()];
-        let host = address.host().unwrap_or_default();
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        let name = self.server_name.clone().unwrap_or(host.to_owned());
-        let name = ServerName::try_from(name).map_err(io::Error::other)?;
-        let stream = TcpStream::connect((host, address.port_u16().unwrap_or(443))).await?;
+        let config = mesh::tls::h2_client_config(&self.config).map_err(io::Error::other)?;
+        let name = match &self.server_name {
+            Some(name) => ServerName::try_from(name.clone()).map_err(io::Error::other)?,
+            None => mesh::tls::host_name(address)?,
+        };
+        let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         TlsConnector::from(Arc::new(config))
             .connect(name, stream)

@@ -14,7 +14,7 @@ use super::{Connector, connection::Io};
 use crate::{
     config::http::{PemSource, TlsConfig},
     reread::Reread,
-    tls::{TlsError, client_config},
+    tls::{TlsError, files, h2_client_config, host_name},
 };
 
 /// TLS towards exporters, as flags.
@@ -69,17 +69,16 @@ impl ExporterTlsArgs {
         let Some(ca) = &self.exporter_ca_file else {
             return Ok(inner);
         };
-        let pair = [&self.exporter_client_cert_file, &self.exporter_key_file];
-        let files = [ca].into_iter().chain(pair.into_iter().flatten());
-        let files = files.cloned().collect();
-        let [cert, key] = pair.map(|path| path.clone().map(PemSource::File));
+        let file = |path: &Option<PathBuf>| path.clone().map(PemSource::File);
         let settings = TlsConfig {
             ca: Some(PemSource::File(ca.clone())),
-            cert,
-            key,
+            cert: file(&self.exporter_client_cert_file),
+            key: file(&self.exporter_key_file),
             ..TlsConfig::default()
         };
-        let config = Reread::follow("Exporters' TLS", files, move || h2(&settings))?;
+        let paths = files(&settings).map(Into::into).collect();
+        let read = move || h2_client_config(&settings);
+        let config = Reread::follow("Exporters' TLS", paths, read)?;
         let name = self.exporter_server_name.clone();
         Ok(Connector::new(move |address| {
             let (inner, config, name) = (inner.clone(), config.load(), name.clone());
@@ -96,7 +95,7 @@ async fn handshake(
 ) -> io::Result<impl Io + use<>> {
     let name = match name {
         Some(name) => name,
-        None => host(address)?,
+        None => host_name(address)?,
     };
     let stream = inner.connect(address).await?;
     let stream = TlsConnector::from(config).connect(name, stream).await?;
@@ -110,19 +109,6 @@ async fn handshake(
     Ok(stream)
 }
 
-/// The host of `HOST:PORT`.
-fn host(address: &str) -> io::Result<ServerName<'static>> {
-    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
-    let host = host.trim_matches(['[', ']']).to_owned();
-    ServerName::try_from(host).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))
-}
-
-fn h2(settings: &TlsConfig) -> Result<ClientConfig, TlsError> {
-    let mut config = client_config(settings)?;
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    Ok(config)
-}
-
 fn server_name(text: &str) -> Result<ServerName<'static>, String> {
     let name = ServerName::try_from(text.to_owned());
     name.map_err(|_| format!("{text:?} is neither a DNS name nor an IP address"))
@@ -133,12 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_host_of_an_address_is_its_name() {
-        let name = |address| host(address).unwrap().to_str().into_owned();
-        assert_eq!(name("exporter:4317"), "exporter");
-        assert_eq!(name("10.0.0.1:4317"), "10.0.0.1");
-        assert_eq!(name("[fd00::1]:4317"), "fd00::1");
-        assert!(host("not a name:1").is_err());
+    fn a_name_that_is_none_is_refused() {
         assert!(server_name("not a name").is_err());
     }
 

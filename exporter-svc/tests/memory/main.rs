@@ -74,6 +74,27 @@ struct Backend {
 /// Hands the in-memory connections of a connector to a server.
 struct Incoming(mpsc::UnboundedReceiver<DuplexStream>);
 
+// === impl Incoming ===
+
+impl Incoming {
+    /// A connector, what it leads to, and how often it has been used.
+    fn connected() -> (Connector, Self, Arc<AtomicUsize>) {
+        let (connections, incoming) = mpsc::unbounded_channel();
+        let used = Arc::new(AtomicUsize::new(0));
+        let uses = used.clone();
+        let connector = Connector::new(move |_| {
+            uses.fetch_add(1, Ordering::Relaxed);
+            let (ours, theirs) = duplex(64 << 10);
+            let sent = connections.send(theirs);
+            async move {
+                sent.map(|()| ours)
+                    .map_err(|_| io::ErrorKind::ConnectionRefused.into())
+            }
+        });
+        (connector, Self(incoming), used)
+    }
+}
+
 impl axum::serve::Listener for Incoming {
     type Io = DuplexStream;
     type Addr = ();
@@ -110,19 +131,11 @@ impl Backend {
             stored: Arc::default(),
             repeated: Arc::default(),
         };
-        let (connections, incoming) = mpsc::unbounded_channel();
+        let (connector, incoming, _) = Incoming::connected();
         let routes = Router::new()
             .route("/write", post(write))
             .with_state(backend.clone());
-        tokio::spawn(async move { axum::serve(Incoming(incoming), routes).await });
-        let connector = Connector::new(move |_| {
-            let (ours, theirs) = duplex(64 << 10);
-            let sent = connections.send(theirs);
-            async move {
-                sent.map(|()| ours)
-                    .map_err(|_| io::ErrorKind::ConnectionRefused.into())
-            }
-        });
+        tokio::spawn(async move { axum::serve(incoming, routes).await });
         (backend, connector)
     }
 

@@ -34,24 +34,13 @@ impl Wire {
         let ingest = exporter(to_backend, folder.path()).await;
         let flags = flags.iter().map(String::as_str);
         let args = Args::parse_from(["exporter-svc"].into_iter().chain(flags));
-        let (to_exporter, incoming) = mpsc::unbounded_channel();
+        let (connector, incoming, connections) = Incoming::connected();
         let mut registry = Registry::default();
         let metrics = ServeMetrics::register(&mut registry);
-        let server = args.grpc.server(Incoming(incoming), &metrics).unwrap();
+        let server = args.grpc.server(incoming, &metrics).unwrap();
         let (trigger, stop) = shutdown::channel();
         tokio::spawn(async move { exporter_svc::serve(&args, ingest, server, stop).await });
 
-        let connections = Arc::new(AtomicUsize::new(0));
-        let counted = connections.clone();
-        let connector = Connector::new(move |_| {
-            counted.fetch_add(1, Ordering::Relaxed);
-            let (ours, theirs) = duplex(64 << 10);
-            let sent = to_exporter.send(theirs);
-            async move {
-                sent.map(|()| ours)
-                    .map_err(|_| io::ErrorKind::ConnectionRefused.into())
-            }
-        });
         let exporters = ExporterArgs {
             endpoints: "exporter:1".parse().unwrap(),
             compression: Compression::Zstd,

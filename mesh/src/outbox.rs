@@ -13,9 +13,10 @@
 //! The outbox is bounded in bytes and in age. Where the bytes do not suffice the
 //! oldest batches go first; a scraper asks [`Outbox::has_room`] before it acquires
 //! more. Batches of a key can be held back while older ones of it wait in the outbox
-//! of another process; their lane steps over them. A batch that waits for some seconds is compressed, and where there is a
-//! directory for it written there (`spill`), so that it survives the process. The
-//! account of all samples balances at all times (law 10).
+//! of another process; their lane steps over them. A batch that waits for some seconds
+//! is compressed, and where there is a directory for it written there (`spill`), so
+//! that it survives the process. The account of all samples balances at all times
+//! (law 10).
 
 mod account;
 mod entry;

@@ -129,7 +129,7 @@ impl Handover {
     pub fn claim(&self, target: u64, job: &str) -> Claim {
         let name = (target, job.into());
         let now_ms = self.shared.clock.now_ms();
-        let (id, granted) = self.shared.state().claim(&name, now_ms);
+        let (id, granted) = self.shared.state().claims.claim(&name, now_ms);
         self.shared.changed();
         Claim {
             shared: self.shared.clone(),

@@ -6,12 +6,12 @@ use std::{
 };
 
 use mesh::{outbox::Outbox, random};
-use tokio::{sync::oneshot, time::Instant};
+use tokio::time::Instant;
 
 use super::{
     GRACE,
     answer::{Answer, Question},
-    claims::{Claims, Grant, Name},
+    claims::Claims,
     metrics::HandoverMetrics,
     peers::{Parting, Peers},
 };
@@ -26,15 +26,9 @@ pub(super) struct State {
     /// This receiver stops, which the others are told once.
     parting: Option<Parting>,
     is_told: bool,
-    /// Targets of which batches are held back.
-    holds: HashMap<u64, Hold>,
-}
-
-/// Batches that are held back.
-#[derive(Clone, Copy, Debug)]
-struct Hold {
-    /// When the target was claimed, in milliseconds since the Unix epoch.
-    began_ms: i64,
+    /// When the targets of which batches are held back were claimed, in milliseconds
+    /// since the Unix epoch.
+    holds: HashMap<u64, i64>,
 }
 
 /// One question to all others.
@@ -67,10 +61,6 @@ impl State {
             is_told: true,
             holds: HashMap::new(),
         }
-    }
-
-    pub(super) fn claim(&mut self, name: &Name, now_ms: i64) -> (u64, oneshot::Receiver<Grant>) {
-        self.claims.claim(name, now_ms)
     }
 
     /// Grants what can be where there is nobody to ask.
@@ -201,7 +191,7 @@ impl State {
             let target = name.0;
             match self.barrier(target, began_ms, heard) {
                 Some(after_ms) => {
-                    self.holds.entry(target).or_insert(Hold { began_ms });
+                    self.holds.entry(target).or_insert(began_ms);
                     outbox.hold_back(target, after_ms);
                 }
                 None => metrics.ended(is_silent(heard)),
@@ -241,11 +231,11 @@ impl State {
         let held = round.question.held.iter().copied().collect();
         let own = outbox.oldest(&held).unwrap_or_default();
         for target in held {
-            let Some(hold) = self.holds.get(&target).copied() else {
+            let Some(began_ms) = self.holds.get(&target).copied() else {
                 continue;
             };
             let is_here = own.contains_key(&target) || self.claims.is_scraped(target);
-            match self.barrier(target, hold.began_ms, heard) {
+            match self.barrier(target, began_ms, heard) {
                 Some(after_ms) if is_here => outbox.hold_back(target, after_ms),
                 _ => {
                     self.holds.remove(&target);

@@ -36,6 +36,9 @@ pub enum Value {
 // === impl Value ===
 
 impl Value {
+    /// The bits of a staleness marker.
+    pub const STALE_NAN: u64 = 0x7ff0_0000_0000_0002;
+
     /// The float, where it is one.
     pub fn as_float(&self) -> Option<f64> {
         match self {

@@ -6,9 +6,6 @@ use proto::v1::{self, histogram};
 
 use crate::amp::Value;
 
-/// The value of a staleness marker.
-const STALE_NAN: u64 = 0x7ff0_0000_0000_0002;
-
 /// A value that can be compared.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Comparable {
@@ -43,8 +40,10 @@ enum Count {
 
 pub(super) fn comparable(value: &Value) -> Comparable {
     match value {
-        Value::Float(STALE_NAN) => Comparable::Stale,
-        Value::Histogram(histogram) if histogram.sum.to_bits() == STALE_NAN => Comparable::Stale,
+        Value::Float(Value::STALE_NAN) => Comparable::Stale,
+        Value::Histogram(histogram) if histogram.sum.to_bits() == Value::STALE_NAN => {
+            Comparable::Stale
+        }
         Value::Float(bits) => Comparable::Float(*bits),
         Value::Histogram(histogram) => Comparable::Histogram(Box::new(Histogram::of(histogram))),
     }

@@ -21,9 +21,6 @@ pub(super) type Key = (String, String, i64);
 /// Times of one series by the replica that they were stored of: the newest.
 type Newest = BTreeMap<String, i64>;
 
-/// The value of a staleness marker.
-const STALE: u64 = 0x7ff0_0000_0000_0002;
-
 // === impl Arrived ===
 
 impl Arrived {
@@ -80,7 +77,7 @@ impl Verdict {
             if !good {
                 self.breaks(format!("{}: {}", arrival.outcome.as_str(), told(arrival)));
             }
-            if arrival.value == Value::Float(STALE) {
+            if arrival.value == Value::Float(Value::STALE_NAN) {
                 let what = told(arrival);
                 self.breaks(format!("a live target's staleness marker: {what}"));
             }

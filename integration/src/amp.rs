@@ -13,6 +13,7 @@ mod decode;
 mod faults;
 mod ha_tracker;
 mod http;
+mod intake;
 mod ledger;
 mod selector;
 mod sigv4_check;
@@ -32,6 +33,7 @@ use url::Url;
 pub use decode::{Incoming, IncomingSeries, Value};
 pub use faults::{Fault, Faults};
 pub use ha_tracker::HaTracker;
+pub use intake::Intake;
 pub use ledger::{Arrival, Ledger, Outcome, Totals};
 pub use sigv4_check::{Keys, SignatureError, verify};
 pub use store::{Sample, Series, Store};
@@ -53,6 +55,8 @@ pub struct AmpOptions {
     pub clock: Clock,
     /// A Prometheus server's remote-write endpoint that gets what is accepted.
     pub forward: Option<Url>,
+    /// Takes requests in the place of the store and the ledger.
+    pub intake: Option<Arc<dyn Intake>>,
 }
 
 /// A running stand-in. It stops when it is dropped.
@@ -96,6 +100,7 @@ impl Default for AmpOptions {
             max_arrivals: 5_000_000,
             clock: Clock::system(),
             forward: None,
+            intake: None,
         }
     }
 }

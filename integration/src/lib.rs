@@ -8,7 +8,7 @@
 //! [`kube_api`] stands in for a
 //! Kubernetes API server. [`sender`] is a receiver and an exporter for the suites of
 //! others, [`sender_bench`] what ours runs it between. [`conformance`] runs the test
-//! cases of others. [`simulate`] runs the mesh in simulated time.
+//! cases of others. [`simulate`] runs the mesh in simulated time, [`load`] under load.
 
 pub mod amp;
 pub mod arrivals;
@@ -18,6 +18,7 @@ pub mod conformance;
 pub mod demo;
 pub mod in_process;
 pub mod kube_api;
+pub mod load;
 pub mod mesh;
 pub mod otel;
 pub mod parity;

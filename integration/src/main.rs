@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use integration::{chaos, child, conformance, demo, parity, sender, simulate};
+use integration::{chaos, child, conformance, demo, load, parity, sender, simulate};
 use mesh::shutdown::Shutdown;
 
 #[global_allocator]
@@ -25,6 +25,8 @@ enum Command {
     Conformance(conformance::ConformanceArgs),
     /// Breaks parts of a mesh of processes and judges what that lost.
     Chaos(chaos::ChaosArgs),
+    /// Runs the mesh under load, kills parts of it and judges what that cost.
+    Load(load::LoadArgs),
     /// Compares what a real Prometheus and promesh store of the same targets.
     Parity(parity::ParityArgs),
     /// Runs a receiver and an exporter between a target and a backend, for the test
@@ -32,6 +34,9 @@ enum Command {
     Sender(sender::SenderArgs),
     /// Runs the mesh in simulated time, with what goes wrong following from a seed.
     Simulate(simulate::SimulateArgs),
+    /// Serves the targets, as a child of the load.
+    #[command(hide = true)]
+    LoadTargets(load::targets::TargetsArgs),
     /// Runs a receiver, as a child of the demo.
     #[command(hide = true)]
     Receiver(Box<receiver_svc::Args>),
@@ -62,6 +67,8 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Demo(args) => demo::run(args, std::env::current_exe()?).await,
         Command::Conformance(args) => conformance::run(&args),
         Command::Chaos(args) => chaos::run(&args, &std::env::current_exe()?).await,
+        Command::Load(args) => load::run(&args, &std::env::current_exe()?).await,
+        Command::LoadTargets(args) => load::targets::run(&args).await,
         Command::Parity(args) => parity::run(args, std::env::current_exe()?).await,
         Command::Sender(args) => sender::run(&args).await,
         Command::Simulate(args) => {

@@ -50,19 +50,24 @@ impl Value {
 
 /// Decodes a request body.
 pub(super) fn decode(body: &[u8], content_type: &str) -> anyhow::Result<Incoming> {
-    let len = snap::raw::decompress_len(body).context("snappy")?;
-    ensure!(
-        len <= MAX_DECOMPRESSED,
-        "{len} bytes decompressed, expected at most {MAX_DECOMPRESSED}"
-    );
-    let bytes = snap::raw::Decoder::new()
-        .decompress_vec(body)
-        .context("snappy")?;
+    let bytes = decompress(body)?;
     if content_type.contains("io.prometheus.write.v2.Request") {
         from_v2(v2::Request::decode(bytes.as_slice())?)
     } else {
         from_v1(v1::WriteRequest::decode(bytes.as_slice())?)
     }
+}
+
+/// Decompresses a request body.
+pub(super) fn decompress(body: &[u8]) -> anyhow::Result<Vec<u8>> {
+    let len = snap::raw::decompress_len(body).context("snappy")?;
+    ensure!(
+        len <= MAX_DECOMPRESSED,
+        "{len} bytes decompressed, expected at most {MAX_DECOMPRESSED}"
+    );
+    snap::raw::Decoder::new()
+        .decompress_vec(body)
+        .context("snappy")
 }
 
 fn from_v1(request: v1::WriteRequest) -> anyhow::Result<Incoming> {

@@ -62,6 +62,14 @@ async fn remote_write(
             return (StatusCode::FORBIDDEN, Json(message)).into_response();
         }
     }
+    // Without faults, which need the request decoded.
+    if let Some(intake) = &backend.options.intake {
+        let request = decode::decompress(&body).map_err(|error| format!("{error:#}"));
+        return match request.and_then(|request| intake.take(&request, now_ms)) {
+            Ok(()) => StatusCode::OK.into_response(),
+            Err(message) => (StatusCode::BAD_REQUEST, message).into_response(),
+        };
+    }
     let content_type = headers
         .get(header::CONTENT_TYPE)
         .and_then(|v| v.to_str().ok());

@@ -1,0 +1,298 @@
+//! The processes of a load run: targets, receivers, exporters, and what is known of
+//! each life of a receiver.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::Context;
+use mesh::clock::Clock;
+use tempfile::TempDir;
+
+use super::{
+    LoadArgs, exposition,
+    targets::{self, ASKER},
+};
+use crate::{
+    amp::{Amp, Keys},
+    child::{Metrics, Service},
+};
+
+/// The processes.
+#[derive(Debug)]
+pub(super) struct Fleet {
+    /// What is scraped.
+    pub(super) targets: Service,
+    /// They share the targets.
+    pub(super) receivers: Vec<Service>,
+    /// Any of them takes what a receiver sends.
+    pub(super) exporters: Vec<Service>,
+    folder: TempDir,
+}
+
+/// What a receiver says of its samples.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Account {
+    /// Taken into its outbox.
+    pub(super) pushed: u64,
+    /// Stored by the backend, as it was told.
+    pub(super) stored: u64,
+    /// Deduplicated, rejected or expired.
+    pub(super) otherwise: u64,
+    /// Neither yet.
+    pub(super) waiting: u64,
+}
+
+/// One life of a receiver: from its start, or the one before, to its end.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Life {
+    /// Which receiver.
+    pub(super) receiver: usize,
+    /// Until when what is scraped by it belongs to this life, in milliseconds since
+    /// the Unix epoch.
+    pub(super) until_ms: i64,
+    /// Its last word.
+    pub(super) account: Account,
+    /// Whether it ended by SIGKILL, so that what waited is gone.
+    pub(super) was_killed: bool,
+}
+
+const DRAIN: Duration = Duration::from_secs(90);
+const OUTBOX: &str = "promesh_receiver_outbox_samples";
+
+// === impl Fleet ===
+
+impl Fleet {
+    /// Starts targets, exporters and receivers.
+    ///
+    /// # Errors
+    /// Where one does not start, with the end of its log.
+    pub(super) async fn start(args: &LoadArgs, program: &Path, amp: &Amp) -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let logs = folder.path();
+        let targets = start_targets(args, program, logs).await?;
+        let config = |by| write_config(args, logs, &targets.addresses.web, amp, by);
+        let keys = Keys::example();
+        let credentials = [
+            ("AWS_ACCESS_KEY_ID", keys.access_key.as_str()),
+            ("AWS_SECRET_ACCESS_KEY", keys.secret_key.as_str()),
+            ("AWS_EC2_METADATA_DISABLED", "true"),
+        ];
+        let web = "--web.listen-address=127.0.0.1:0".to_owned();
+        let mut exporters = Vec::new();
+        for i in 0..args.exporters {
+            let flags = [
+                "exporter".to_owned(),
+                format!("--config.file={}", config(0)?.display()),
+                "--grpc.listen-address=127.0.0.1:0".to_owned(),
+                web.clone(),
+            ];
+            let name = format!("exporter-{i}");
+            exporters.push(Service::start(program, &name, &flags, &credentials, logs).await?);
+        }
+        let endpoints = exporters.iter().filter_map(|e| e.addresses.grpc.clone());
+        let endpoints: Vec<_> = endpoints.collect();
+        let members: Vec<_> = (0..args.receivers)
+            .map(|i| format!("receiver-{i}:1"))
+            .collect();
+        let mut receivers = Vec::new();
+        for i in 0..args.receivers {
+            let flags = [
+                "receiver".to_owned(),
+                format!("--config.file={}", config(i)?.display()),
+                format!("--exporter.endpoints={}", endpoints.join(",")),
+                format!("--shard.members={}", members.join(",")),
+                format!("--shard.self=receiver-{i}:1"),
+                web.clone(),
+            ];
+            let name = format!("receiver-{i}");
+            receivers.push(Service::start(program, &name, &flags, &[], logs).await?);
+        }
+        Ok(Self {
+            targets,
+            receivers,
+            exporters,
+            folder,
+        })
+    }
+
+    /// All processes, in the order a sample travels.
+    pub(super) fn services(&self) -> impl Iterator<Item = &Service> {
+        std::iter::once(&self.targets)
+            .chain(&self.receivers)
+            .chain(&self.exporters)
+    }
+
+    /// The account of a receiver that runs.
+    ///
+    /// # Errors
+    /// Where it does not answer.
+    pub(super) async fn account(&self, receiver: usize) -> anyhow::Result<Account> {
+        let metrics = self.receivers[receiver].metrics().await?;
+        Ok(Account::of(&metrics))
+    }
+
+    /// Kills a receiver (SIGKILL) and starts it again after a while. Returns the life
+    /// that ended.
+    ///
+    /// # Errors
+    /// Where it is gone already or does not start again.
+    pub(super) async fn kill_receiver(
+        &mut self,
+        receiver: usize,
+        down: Duration,
+    ) -> anyhow::Result<Life> {
+        let account = self.account(receiver).await?;
+        let service = &mut self.receivers[receiver];
+        service.kill().await?;
+        tokio::time::sleep(down).await;
+        let until_ms = Clock::system().now_ms();
+        service.restart().await?;
+        Ok(Life {
+            receiver,
+            until_ms,
+            account,
+            was_killed: true,
+        })
+    }
+
+    /// Stops the receivers, which deliver what they have first, and reads the account
+    /// that each leaves in its log.
+    ///
+    /// # Errors
+    /// Where one does not stop in time or leaves no account.
+    pub(super) async fn stop_receivers(&mut self) -> anyhow::Result<Vec<Life>> {
+        let stops = self
+            .receivers
+            .iter_mut()
+            .map(|receiver| receiver.stop(DRAIN));
+        futures::future::try_join_all(stops).await?;
+        let ended = self.receivers.iter().enumerate();
+        ended
+            .map(|(i, receiver)| {
+                let log = self.folder.path().join(format!("{}.log", receiver.name));
+                let log = std::fs::read_to_string(log)?;
+                let account = log.lines().rev().find_map(Account::read);
+                Ok(Life {
+                    receiver: i,
+                    until_ms: i64::MAX,
+                    account: account.with_context(|| format!("{}: no account", receiver.name))?,
+                    was_killed: false,
+                })
+            })
+            .collect()
+    }
+}
+
+async fn start_targets(args: &LoadArgs, program: &Path, logs: &Path) -> anyhow::Result<Service> {
+    let flags = [
+        "load-targets".to_owned(),
+        format!("--targets={}", args.targets()),
+        format!("--series={}", args.series()),
+    ];
+    Service::start(program, "targets", &flags, &[], logs).await
+}
+
+/// The configuration of one receiver, which differs from the others' in what it tells
+/// the targets of itself.
+fn write_config(
+    args: &LoadArgs,
+    folder: &Path,
+    targets: &str,
+    amp: &Amp,
+    receiver: usize,
+) -> anyhow::Result<PathBuf> {
+    let static_configs: Vec<_> = (0..args.targets())
+        .map(|target| {
+            format!(
+                "  - targets: ['{targets}']\n    labels: {{instance: {}, __metrics_path__: {}}}\n",
+                exposition::instance(target),
+                targets::path(target),
+            )
+        })
+        .collect();
+    let config = format!(
+        "global:
+  scrape_interval: {interval}
+  scrape_timeout: {interval}
+  external_labels: {{cluster: load}}
+scrape_configs:
+- job_name: {job}
+  http_headers: {{{ASKER}: {{values: ['{receiver}']}}}}
+  static_configs:
+{static_configs}remote_write:
+- url: {url}
+  sigv4: {{region: {region}}}
+",
+        interval = mesh::config::duration::format(args.interval),
+        job = exposition::JOB,
+        static_configs = static_configs.concat(),
+        url = amp.remote_write_url(),
+        region = Keys::example().region,
+    );
+    let path = folder.join(format!("prometheus-{receiver}.yml"));
+    std::fs::write(&path, config)?;
+    Ok(path)
+}
+
+// === impl Account ===
+
+impl Account {
+    /// What the metrics of a receiver say.
+    fn of(metrics: &Metrics) -> Self {
+        let sum = |name: &str| metrics.sum(&format!("{OUTBOX}_{name}")) as u64;
+        Self {
+            pushed: sum("pushed_total"),
+            stored: sum("stored_total"),
+            otherwise: sum("deduplicated_total") + sum("rejected_total") + sum("expired_total"),
+            waiting: sum("waiting"),
+        }
+    }
+
+    /// Reads it from a line of a log.
+    fn read(line: &str) -> Option<Self> {
+        let start = line.find("pushed=")?;
+        let mut account = Self::default();
+        for word in line[start..].split([' ', '"']) {
+            let Some((name, value)) = word.split_once('=') else {
+                break;
+            };
+            let value = value.parse().ok()?;
+            match name {
+                "pushed" => account.pushed = value,
+                "stored" => account.stored = value,
+                "waiting" => account.waiting = value,
+                // A part of what waits.
+                "spilled" => {}
+                _ => account.otherwise += value,
+            }
+        }
+        Some(account)
+    }
+
+    /// Whether every sample is accounted for.
+    pub(super) fn balances(&self) -> bool {
+        self.pushed == self.stored + self.otherwise + self.waiting
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_account_is_read_from_a_log() {
+        let line = r#"{"account":"pushed=9 stored=4 deduplicated=1 waiting=2 spilled=1 rejected{limit}=2","web":1}"#;
+        let account = Account::read(line).unwrap();
+        let expected = Account {
+            pushed: 9,
+            stored: 4,
+            otherwise: 3,
+            waiting: 2,
+        };
+        assert_eq!(account, expected);
+        assert!(account.balances());
+        assert_eq!(Account::read("Receiver started"), None);
+    }
+}

@@ -1,0 +1,28 @@
+//! A short load run as a user runs it, with one kill.
+
+use std::time::Duration;
+
+use tokio::{process::Command, time::timeout};
+
+const LIMIT: Duration = Duration::from_secs(300);
+
+#[tokio::test]
+async fn a_killed_service_under_load_breaks_no_law() {
+    let load = Command::new(env!("CARGO_BIN_EXE_integration"))
+        .args(["load", "--rate=2000", "--duration=20s", "--interval=5s"])
+        .args(["--kill-every=10s", "--receivers=2", "--exporters=2"])
+        .kill_on_drop(true)
+        .output();
+    let output = timeout(LIMIT, load).await.unwrap().unwrap();
+    let shown = String::from_utf8_lossy(&output.stdout);
+    let failed = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{shown}\n{failed}");
+    assert!(shown.contains("SIGKILL to"), "{shown}");
+    let figure = |name: &str| {
+        let line = shown.lines().find(|line| line.starts_with(name)).unwrap();
+        line.split_whitespace().last().unwrap().to_owned()
+    };
+    for name in ["lost", "out of order", "conflicting"] {
+        assert_eq!(figure(name), "0", "{shown}");
+    }
+}

@@ -174,7 +174,7 @@ impl Mesh {
 }
 
 /// Addresses that nobody listens on.
-fn free_addresses(count: usize) -> anyhow::Result<Vec<String>> {
+pub(crate) fn free_addresses(count: usize) -> anyhow::Result<Vec<String>> {
     // All at once, so that they differ.
     let listeners = (0..count).map(|_| TcpListener::bind("127.0.0.1:0"));
     let listeners = listeners.collect::<Result<Vec<_>, _>>()?;

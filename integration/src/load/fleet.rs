@@ -17,6 +17,7 @@ use super::{
 use crate::{
     amp::{Amp, Keys},
     child::{Metrics, Service},
+    mesh::free_addresses,
 };
 
 /// The processes.
@@ -93,18 +94,17 @@ impl Fleet {
         }
         let endpoints = exporters.iter().filter_map(|e| e.addresses.grpc.clone());
         let endpoints: Vec<_> = endpoints.collect();
-        let members: Vec<_> = (0..args.receivers)
-            .map(|i| format!("receiver-{i}:1"))
-            .collect();
+        // They ask each other before they scrape.
+        let members = free_addresses(args.receivers)?;
         let mut receivers = Vec::new();
-        for i in 0..args.receivers {
+        for (i, own) in members.iter().enumerate() {
             let flags = [
                 "receiver".to_owned(),
                 format!("--config.file={}", config(i)?.display()),
                 format!("--exporter.endpoints={}", endpoints.join(",")),
                 format!("--shard.members={}", members.join(",")),
-                format!("--shard.self=receiver-{i}:1"),
-                web.clone(),
+                format!("--shard.self={own}"),
+                format!("--web.listen-address={own}"),
             ];
             let name = format!("receiver-{i}");
             receivers.push(Service::start(program, &name, &flags, &[], logs).await?);

@@ -41,7 +41,7 @@ pub use store::{Sample, Series, Store};
 /// How the stand-in behaves.
 #[derive(Clone, Debug)]
 pub struct AmpOptions {
-    /// Whom it trusts; `None` takes unsigned requests.
+    /// Whom it trusts at first; `None` takes unsigned requests.
     pub keys: Option<Keys>,
     /// How much older than its series' newest a sample may be.
     pub out_of_order_window: Duration,
@@ -80,6 +80,7 @@ pub struct Backend {
 
 #[derive(Debug)]
 pub(crate) struct State {
+    pub(crate) keys: Option<Keys>,
     pub(crate) ha: HaTracker,
     pub(crate) store: Store,
     pub(crate) ledger: Ledger,
@@ -137,6 +138,11 @@ impl Amp {
         })
     }
 
+    /// Where it takes http.
+    pub fn address(&self) -> SocketAddr {
+        self.http
+    }
+
     /// Where remote write is posted, over http.
     pub fn remote_write_url(&self) -> String {
         format!("http://{}{WORKSPACE}/api/v1/remote_write", self.http)
@@ -175,6 +181,7 @@ impl Backend {
     /// Where what it accepts cannot be forwarded.
     pub fn new(options: AmpOptions) -> anyhow::Result<Self> {
         let state = State {
+            keys: options.keys.clone(),
             ha: HaTracker::default(),
             store: Store::new(&options),
             ledger: Ledger::new(options.max_arrivals),
@@ -200,6 +207,11 @@ impl Backend {
         &self.faults
     }
 
+    /// Trusts these keys, and no others, from now on.
+    pub fn rotate(&self, keys: Keys) {
+        self.state().keys = Some(keys);
+    }
+
     /// What has arrived so far, in sum.
     pub fn totals(&self) -> Totals {
         self.state().ledger.totals()
@@ -208,6 +220,11 @@ impl Backend {
     /// What has arrived so far, one by one.
     pub fn arrivals(&self) -> Vec<Arrival> {
         self.state().ledger.arrivals().to_vec()
+    }
+
+    /// Reads what has arrived so far without a copy.
+    pub fn read<T>(&self, read: impl FnOnce(&[Arrival]) -> T) -> T {
+        read(self.state().ledger.arrivals())
     }
 
     /// The stored series that a selector such as `up{job="x"}` matches.

@@ -5,57 +5,85 @@
 //! start ─▶ some scrapes ─▶ break ─▶ wait ─▶ mend ─▶ all has arrived ─▶ stop ─▶ judge
 //! ```
 //!
-//! Members are listed with flags, so nobody takes over the target of a receiver that
-//! was killed: its slots are missed until it is back.
+//! `world` is the mesh, `views` and `proxy` decide who sees whom and who reaches
+//! whom, `scenarios` break it, and `judge` reads a `record` of what happened.
 
+mod audit;
+mod books;
+mod clock;
+mod disk;
 mod judge;
+mod pod;
+mod proxy;
 mod pushes;
+mod record;
+mod scenario;
 mod scenarios;
+mod shape;
+mod table;
+mod views;
+mod world;
 
-use std::{collections::BTreeSet, path::Path, time::Duration};
+use std::{path::Path, time::Duration};
 
 use anyhow::{Context, bail};
 use mesh::clock::Clock;
 use tokio::time::{Instant, sleep};
 
-use crate::mesh::{Mesh, MeshOptions};
-
-pub use judge::{Judgement, Run};
-pub use pushes::Pushes;
-pub use scenarios::Scenario;
+use audit::Audit;
+use judge::Judgement;
+use pushes::Pushes;
+use record::Record;
+use scenario::Scenario;
+use world::World;
 
 /// Flags of the chaos.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ChaosArgs {
-    /// Run only the scenarios that take the least time.
+    /// Run only some scenarios that take little time, one of each kind.
     #[arg(long, conflicts_with = "scenarios")]
     quick: bool,
+
+    /// What is left to chance follows from it: victims, delays, orders. Printed with
+    /// each result; by the clock where it is not given.
+    #[arg(long)]
+    seed: Option<u64>,
+
+    /// Keep the services' logs of scenarios that fail, and say where.
+    #[arg(long)]
+    keep: bool,
 
     /// What to break, one after the other; everything where none is given.
     #[arg(value_enum)]
     scenarios: Vec<Scenario>,
 }
 
-const INTERVAL: Duration = Duration::from_secs(1);
-/// Scrapes that are stored before something breaks, and again after it.
-const SCRAPES: usize = 5;
-const PATIENCE: Duration = Duration::from_secs(90);
-const POLL: Duration = Duration::from_millis(200);
+/// Scrapes of each target that are stored before something breaks, and after it.
+const SCRAPES: u32 = 3;
+const PATIENCE: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(500);
+/// How long a service may take to stop.
+const DRAIN: Duration = Duration::from_secs(75);
 
 /// Runs scenarios with `program` as the services, and prints a line of each.
 ///
 /// # Errors
 /// Where a part does not start, or a scenario cost what it must not cost.
 pub async fn run(args: &ChaosArgs, program: &Path) -> anyhow::Result<()> {
-    print_header();
+    table::print_header();
     let mut failed = Vec::new();
     for scenario in args.scenarios() {
+        let seed = args.seed.unwrap_or_else(by_the_clock);
         let name = scenario.name();
-        let judgement = play(scenario, program).await;
-        let judgement = judgement.with_context(|| name.clone())?;
-        print_line(&name, &judgement);
-        if !judgement.is_good() {
-            failed.push(name);
+        let judgement = play(scenario, program, seed, args.keep).await;
+        let judgement = judgement.with_context(|| format!("{name} --seed={seed}"));
+        let is_good = judgement.as_ref().is_ok_and(Judgement::is_good);
+        match judgement {
+            Ok(judgement) => table::print_line(&name, seed, &judgement),
+            Err(error) => println!("{error:#}"),
+        }
+        if !is_good {
+            failed.push(format!("{name} --seed={seed}"));
         }
     }
     if !failed.is_empty() {
@@ -68,111 +96,65 @@ pub async fn run(args: &ChaosArgs, program: &Path) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// Where a part does not start or stop, or nothing arrives before it breaks.
-async fn play(scenario: Scenario, program: &Path) -> anyhow::Result<Judgement> {
-    let mut mesh = Mesh::start(MeshOptions {
-        program: program.to_owned(),
-        scrape_interval: format!("{}s", INTERVAL.as_secs()),
-        ..Default::default()
-    })
-    .await?;
-    let pushes = Pushes::start(&mesh)?;
-    let settled = wait(|| scrapes_since(&mesh, 0) >= 2 * SCRAPES).await;
-    anyhow::ensure!(settled, "too few scrapes arrived within {PATIENCE:?}");
-    let before = peak_memory(&mesh);
-    scenario.begin(&mut mesh).await?;
-    let died = if scenario == Scenario::KillReceiver {
-        judge::missing(&mesh)
-    } else {
-        BTreeSet::new()
-    };
-    sleep(scenario.duration()).await;
-    scenario.end(&mut mesh).await?;
-    let mended_ms = Clock::system().now_ms();
-    wait(|| has_recovered(&mesh, scenario, mended_ms, &died)).await;
-    let peak_memory = before.max(peak_memory(&mesh));
+async fn play(
+    scenario: Scenario,
+    program: &Path,
+    seed: u64,
+    keep: bool,
+) -> anyhow::Result<Judgement> {
+    let mut world = World::start(scenario.shape(), program.to_owned(), seed).await?;
+    let judgement = disturb(scenario, &mut world).await;
+    if keep && !judgement.as_ref().is_ok_and(Judgement::is_good) {
+        println!("logs: {}", world.keep().display());
+    }
+    judgement
+}
+
+/// Plays a scenario in a mesh that has just been started.
+async fn disturb(scenario: Scenario, world: &mut World) -> anyhow::Result<Judgement> {
+    let pushes = Pushes::start(world.gateways.address().to_string());
+    let mut audit = Audit::default();
+    world.mended();
+    arrived(world, &mut audit).await?;
+    scenario.play(world).await?;
+    arrived(world, &mut audit).await?;
     let acknowledged = pushes.stop().await?;
-    mesh.stop_senders().await?;
-    let run = Run {
-        scenario,
-        interval: INTERVAL,
-        mended_ms,
-        died,
-        acknowledged,
-        peak_memory,
-    };
-    judge::judge(&mesh, &run)
+    for pod in &mut world.pods {
+        pod.note_memory();
+    }
+    audit.look(world).await;
+    let stops = world.pods.iter_mut().filter(|pod| pod.is_sender());
+    futures::future::try_join_all(stops.map(|pod| pod.stop())).await?;
+    let mut record = Record::of(world, acknowledged, scenario.rules())?;
+    record.complaints = audit.complaints();
+    Ok(judge::judge(&record))
 }
 
-/// Whether lanes flow again and nothing waits but the newest scrapes.
-fn has_recovered(mesh: &Mesh, scenario: Scenario, mended_ms: i64, died: &BTreeSet<usize>) -> bool {
-    let arrivals = mesh.amp.backend().arrivals();
-    let newest = mesh.sample_app.scrapes().saturating_sub(2);
-    judge::recovery(&arrivals, scenario, mended_ms).is_some()
-        && scrapes_since(mesh, mended_ms) >= 2 * SCRAPES
-        && judge::missing(mesh)
-            .difference(died)
-            .all(|scrape| *scrape > newest)
-}
-
-/// How many scrapes of a time after this one have arrived.
-fn scrapes_since(mesh: &Mesh, since_ms: i64) -> usize {
-    let scrapes = crate::arrivals::scrapes(&mesh.amp.backend().arrivals());
-    scrapes.iter().filter(|s| s.timestamp >= since_ms).count()
-}
-
-/// Waits until it is so, and says whether it became so in time.
-async fn wait(is_so: impl Fn() -> bool) -> bool {
+/// Waits until every target's samples have arrived since it was mended, and those of
+/// before are delivered.
+///
+/// # Errors
+/// Where that takes too long, with what has arrived.
+async fn arrived(world: &World, audit: &mut Audit) -> anyhow::Result<()> {
+    let (over_ms, flows) = (world.over_ms, world.flows());
+    let backend = world.amp.backend();
     let started = Instant::now();
-    while !is_so() {
+    while backend.read(|arrivals| judge::first(arrivals, over_ms).len() < flows) {
         if started.elapsed() > PATIENCE {
-            return false;
+            let arrived = backend.read(|arrivals| format!("{:?}", judge::first(arrivals, over_ms)));
+            bail!("of {flows} flows only these after {PATIENCE:?}: {arrived}");
         }
+        audit.look(world).await;
         sleep(POLL).await;
     }
-    true
+    // The backlogs of all lanes follow their first requests.
+    sleep(world.shape.interval * SCRAPES).await;
+    Ok(())
 }
 
-fn peak_memory(mesh: &Mesh) -> u64 {
-    let peaks = mesh.services().filter_map(|service| service.peak_memory());
-    peaks.max().unwrap_or_default()
-}
-
-fn print_header() {
-    println!(
-        "{:<24} {:>6} {:>8} {:>8} {:>6} {:>8} {:>9} {:>7} {:>9} {:>9}",
-        "scenario",
-        "lost",
-        "disorder",
-        "conflict",
-        "dupl.",
-        "refused",
-        "elections",
-        "missed",
-        "peak MiB",
-        "recovery"
-    );
-}
-
-fn print_line(name: &str, judgement: &Judgement) {
-    let recovery = judgement.recovery.map_or_else(
-        || "never".to_owned(),
-        |recovery| format!("{:.1} s", recovery.as_secs_f64()),
-    );
-    println!(
-        "{name:<24} {:>6} {:>8} {:>8} {:>6} {:>8} {:>9} {:>7} {:>9} {recovery:>9}  {}",
-        judgement.lost,
-        judgement.out_of_order,
-        judgement.conflicting,
-        judgement.duplicates,
-        judgement.refused,
-        judgement.elections,
-        judgement.missed_slots,
-        judgement.peak_memory >> 20,
-        if judgement.is_good() { "ok" } else { "FAILED" }
-    );
-    for complaint in judgement.complaints.iter().take(20) {
-        println!("  {complaint}");
-    }
+/// A seed that is another one each time.
+fn by_the_clock() -> u64 {
+    Clock::system().now_ms().unsigned_abs() % 1_000_000
 }
 
 // === impl ChaosArgs ===

@@ -109,6 +109,14 @@ impl Service {
         Ok(())
     }
 
+    /// What it has logged so far, over all its lives.
+    ///
+    /// # Errors
+    /// Where the log cannot be read.
+    pub fn log(&self) -> anyhow::Result<String> {
+        Ok(std::fs::read_to_string(&self.launch.log)?)
+    }
+
     /// The process' number, while it runs.
     pub fn pid(&self) -> Option<u32> {
         self.child.id()
@@ -137,17 +145,43 @@ impl Service {
     /// # Errors
     /// Where it does not stop in time or with a failure.
     pub async fn stop(&mut self, limit: Duration) -> anyhow::Result<()> {
-        let Some(pid) = self.pid() else { return Ok(()) };
-        let told = Command::new("kill")
-            .arg("-TERM")
-            .arg(pid.to_string())
-            .status()
-            .await?;
-        anyhow::ensure!(told.success(), "{}: kill -TERM {pid} failed", self.name);
+        if self.pid().is_none() {
+            return Ok(());
+        }
+        self.signal("TERM").await?;
         let status = timeout(limit, self.child.wait())
             .await
             .with_context(|| format!("{} did not stop within {limit:?}", self.name))??;
         anyhow::ensure!(status.success(), "{} ended with {status}", self.name);
+        Ok(())
+    }
+
+    /// Lets it stand still (SIGSTOP): it neither answers nor closes a connection.
+    ///
+    /// # Errors
+    /// Where it has ended already.
+    pub async fn freeze(&self) -> anyhow::Result<()> {
+        self.signal("STOP").await
+    }
+
+    /// Lets it go on (SIGCONT).
+    ///
+    /// # Errors
+    /// Where it has ended already.
+    pub async fn thaw(&self) -> anyhow::Result<()> {
+        self.signal("CONT").await
+    }
+
+    async fn signal(&self, name: &str) -> anyhow::Result<()> {
+        let pid = self
+            .pid()
+            .with_context(|| format!("{} has ended", self.name))?;
+        let told = Command::new("kill")
+            .arg(format!("-{name}"))
+            .arg(pid.to_string())
+            .status()
+            .await?;
+        anyhow::ensure!(told.success(), "{}: kill -{name} {pid} failed", self.name);
         Ok(())
     }
 

@@ -12,7 +12,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axum::{Json, Router, extract::State, http::header, routing::get};
+use axum::{
+    Json, Router,
+    extract::State,
+    http::{HeaderMap, header},
+    routing::get,
+};
 use mesh::clock::Clock;
 use rand::Rng;
 use serde_json::json;
@@ -20,6 +25,9 @@ use tokio::{net::TcpListener, task::JoinHandle};
 
 /// The counter that numbers the scrapes.
 pub const SCRAPES: &str = "sample_app_scrapes_total";
+
+/// The header of a scrape that says who asks.
+pub const ASKED_BY: &str = "x-asked-by";
 
 const BOUNDS: [(f64, &str); 3] = [(0.005, "0.005"), (0.1, "0.1"), (1.0, "1")];
 const QUANTILES: [&str; 3] = ["0.1", "0.5", "0.99"];
@@ -44,6 +52,17 @@ pub struct SampleApp {
     server: JoinHandle<()>,
 }
 
+/// A scrape that was answered.
+#[derive(Clone, Debug)]
+pub struct Served {
+    /// What was answered.
+    pub body: Arc<str>,
+    /// Who asked, where the request has the header [`ASKED_BY`].
+    pub by: Option<String>,
+    /// When, in milliseconds since the Unix epoch.
+    pub at_ms: i64,
+}
+
 #[derive(Clone, Debug)]
 struct App(Arc<Mutex<Metrics>>);
 
@@ -52,7 +71,7 @@ struct Metrics {
     change_interval: Duration,
     changed: Instant,
     families: Vec<Family>,
-    served: Vec<Arc<str>>,
+    served: Vec<Served>,
 }
 
 /// One metric of each type.
@@ -109,7 +128,12 @@ impl SampleApp {
             .metrics()
             .served
             .get(scrape.checked_sub(1)?)
-            .cloned()
+            .map(|served| served.body.clone())
+    }
+
+    /// All scrapes that were answered, in their order.
+    pub fn served(&self) -> Vec<Served> {
+        self.app.metrics().served.clone()
     }
 
     /// How many scrapes were answered.
@@ -157,7 +181,7 @@ impl Metrics {
         self.changed = Instant::now();
     }
 
-    fn serve(&mut self) -> Arc<str> {
+    fn serve(&mut self, by: Option<String>) -> Arc<str> {
         if self.changed.elapsed() >= self.change_interval {
             self.change();
         }
@@ -169,7 +193,11 @@ impl Metrics {
             family.write(i, &mut body);
         }
         let body: Arc<str> = body.into();
-        self.served.push(body.clone());
+        self.served.push(Served {
+            body: body.clone(),
+            by,
+            at_ms: Clock::system().now_ms(),
+        });
         body
     }
 }
@@ -232,8 +260,12 @@ impl Family {
     }
 }
 
-async fn metrics(State(app): State<App>) -> ([(header::HeaderName, &'static str); 1], String) {
-    let body = app.metrics().serve();
+async fn metrics(
+    State(app): State<App>,
+    headers: HeaderMap,
+) -> ([(header::HeaderName, &'static str); 1], String) {
+    let by = headers.get(ASKED_BY).and_then(|by| by.to_str().ok());
+    let body = app.metrics().serve(by.map(str::to_owned));
     let content_type = "text/plain; version=0.0.4; charset=utf-8";
     ([(header::CONTENT_TYPE, content_type)], body.to_string())
 }
@@ -241,8 +273,8 @@ async fn metrics(State(app): State<App>) -> ([(header::HeaderName, &'static str)
 /// What a backend should hold of the scrape that was answered last, in the form of
 /// the AWS test framework; counters and `+Inf` buckets included.
 async fn expected_metrics(State(app): State<App>) -> Json<serde_json::Value> {
-    let body = app.metrics().served.last().cloned();
-    let series = crate::validator::expected(body.as_deref().unwrap_or_default());
+    let last = app.metrics().served.last().map(|last| last.body.clone());
+    let series = crate::validator::expected(last.as_deref().unwrap_or_default());
     let now = Clock::system().now_ms() as f64 / 1000.0;
     let metrics = series
         .unwrap_or_default()

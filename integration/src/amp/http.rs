@@ -47,7 +47,8 @@ async fn remote_write(
     body: Bytes,
 ) -> Response {
     let now_ms = backend.options.clock.now_ms();
-    if let Some(keys) = &backend.options.keys {
+    let keys = backend.state().keys.clone();
+    if let Some(keys) = &keys {
         // Nesting has cut the path; the client signed the whole.
         let path = format!("{WORKSPACE}{}", uri.path());
         let signed = Signed {

@@ -8,19 +8,18 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Context;
 use tokio::{
     task::{JoinHandle, spawn_blocking},
     time::sleep,
 };
 
-use crate::{mesh::Mesh, otel::Pusher};
+use crate::otel::Pusher;
 
 const INTERVAL: Duration = Duration::from_millis(500);
 
 /// A pushing application.
 #[derive(Debug)]
-pub struct Pushes {
+pub(crate) struct Pushes {
     stop: Arc<AtomicBool>,
     task: JoinHandle<anyhow::Result<Vec<u64>>>,
 }
@@ -28,13 +27,8 @@ pub struct Pushes {
 // === impl Pushes ===
 
 impl Pushes {
-    /// Begins to push to the mesh's gateway.
-    ///
-    /// # Errors
-    /// Where the gateway has no gRPC port.
-    pub fn start(mesh: &Mesh) -> anyhow::Result<Self> {
-        let gateway = mesh.gateway.addresses.grpc.clone();
-        let gateway = gateway.context("the gateway has no gRPC port")?;
+    /// Begins to push to the gateway at this address.
+    pub(crate) fn start(gateway: String) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
         let task = tokio::spawn(async move {
@@ -57,14 +51,14 @@ impl Pushes {
             spawn_blocking(move || drop(pusher)).await?;
             Ok(acknowledged)
         });
-        Ok(Self { stop, task })
+        Self { stop, task }
     }
 
     /// Ends it. Returns the counter's values whose push was acknowledged.
     ///
     /// # Errors
     /// Where the application could not be made.
-    pub async fn stop(mut self) -> anyhow::Result<Vec<u64>> {
+    pub(crate) async fn stop(mut self) -> anyhow::Result<Vec<u64>> {
         self.stop.store(true, Ordering::Relaxed);
         (&mut self.task).await?
     }

@@ -1,0 +1,116 @@
+//! The accounts of senders: of living ones from their metrics, the final one of a
+//! process that has stopped from its log.
+
+use std::collections::BTreeMap;
+
+use anyhow::Context;
+
+use crate::child::Metrics;
+
+/// What became of every sample of a sender.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Account {
+    /// Taken into its outbox.
+    pub pushed: u64,
+    /// In the backend.
+    pub stored: u64,
+    /// Dropped by the backend as another replica's copy.
+    pub deduplicated: u64,
+    /// Refused by the backend.
+    pub rejected: u64,
+    /// Given up, by reason.
+    pub expired: BTreeMap<String, u64>,
+    /// None of these yet.
+    pub waiting: u64,
+}
+
+// === impl Account ===
+
+impl Account {
+    /// The account that a service shows, whose metrics begin with this.
+    pub(crate) fn of_metrics(metrics: &Metrics, prefix: &str) -> Self {
+        let samples = |what: &str| metrics.sum(&format!("{prefix}_outbox_samples_{what}")) as u64;
+        let total = |what: &str| samples(&format!("{what}_total"));
+        let expired = total("expired");
+        Self {
+            pushed: total("pushed"),
+            stored: total("stored"),
+            deduplicated: total("deduplicated"),
+            rejected: total("rejected"),
+            expired: [("any".to_owned(), expired)].into(),
+            waiting: samples("waiting"),
+        }
+    }
+
+    /// The final accounts of all processes that wrote this log and stopped.
+    ///
+    /// # Errors
+    /// Where one is not understood.
+    pub(crate) fn of_log(log: &str) -> anyhow::Result<Vec<Self>> {
+        let lines = log
+            .lines()
+            .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        let accounts = lines.filter_map(|line| Some(line.get("account")?.as_str()?.to_owned()));
+        accounts.map(|account| Self::parse(&account)).collect()
+    }
+
+    /// `pushed=3 stored=1 expired{too_old}=2`.
+    fn parse(text: &str) -> anyhow::Result<Self> {
+        let mut account = Self::default();
+        for field in text.split_whitespace() {
+            let (name, number) = field.split_once('=').with_context(|| field.to_owned())?;
+            let number: u64 = number.parse().with_context(|| field.to_owned())?;
+            match name {
+                "pushed" => account.pushed = number,
+                "stored" => account.stored = number,
+                "deduplicated" => account.deduplicated = number,
+                "waiting" => account.waiting = number,
+                _ if name.starts_with("rejected{") => account.rejected += number,
+                _ => {
+                    let reason = name.strip_prefix("expired{");
+                    if let Some(reason) = reason.and_then(|r| r.strip_suffix('}')) {
+                        *account.expired.entry(reason.to_owned()).or_default() += number;
+                    }
+                }
+            }
+        }
+        Ok(account)
+    }
+
+    /// All that was given up.
+    pub(crate) fn expired(&self) -> u64 {
+        self.expired.values().sum()
+    }
+
+    /// Whether every sample is accounted for.
+    pub(crate) fn balances(&self) -> bool {
+        let left = self.stored + self.deduplicated + self.rejected + self.expired();
+        self.pushed == left + self.waiting
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_final_account_is_read_from_a_log() {
+        let log = r#"not JSON
+{"message":"Receiver started"}
+{"message":"Receiver stopped","account":"pushed=9 stored=4 deduplicated=1 waiting=0 spilled=0 rejected{out_of_order}=2 expired{too_old}=1 expired{outbox_full}=1"}
+"#;
+        let accounts = Account::of_log(log).unwrap();
+        assert_eq!(accounts.len(), 1);
+        let account = &accounts[0];
+        assert!(account.balances(), "{account:?}");
+        assert_eq!((account.rejected, account.expired()), (2, 2));
+        assert_eq!(account.expired["too_old"], 1);
+        assert!(
+            !Account {
+                pushed: 1,
+                ..Account::default()
+            }
+            .balances()
+        );
+    }
+}

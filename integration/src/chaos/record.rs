@@ -1,0 +1,153 @@
+//! What is known of a run once everything has stopped: all that the judge reads.
+
+use std::sync::Arc;
+
+use super::{
+    books::Account,
+    pod::Life,
+    scenario::Rules,
+    shape::{Disk, Tier},
+    world::{Absence, World},
+};
+use crate::{
+    amp::Arrival,
+    validator::{REPORTS, expected},
+};
+
+/// What is known of a run.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Record {
+    /// The stand-in's ledger.
+    pub arrivals: Vec<Arrival>,
+    /// Elections of a replica group, the first included.
+    pub elections: u64,
+    /// The targets' memory.
+    pub targets: Vec<Target>,
+    /// The receivers there were.
+    pub receivers: Vec<Receiver>,
+    /// Times in which a receiver could not scrape.
+    pub absences: Vec<Absence>,
+    /// When the members of a replica group changed, in milliseconds since the Unix
+    /// epoch.
+    pub changes: Vec<i64>,
+    /// Values of the pushed counter that were acknowledged.
+    pub acknowledged: Vec<u64>,
+    /// Time between two scrapes, in milliseconds.
+    pub interval_ms: i64,
+    /// How many targets of groups, and pushing applications, have to flow again.
+    pub flows: usize,
+    /// When the fault was over, in milliseconds since the Unix epoch.
+    pub over_ms: i64,
+    /// The most memory that one process had resident, in bytes.
+    pub peak_memory: u64,
+    /// What was wrong with living services, in words.
+    pub complaints: Vec<String>,
+    /// What the scenario may cost.
+    pub rules: Rules,
+}
+
+/// A target.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    /// Its address.
+    pub instance: String,
+    /// The scrapes it answered: the n-th has number n, from 1.
+    pub served: Vec<Scrape>,
+}
+
+/// A scrape that was answered.
+#[derive(Clone, Debug)]
+pub(crate) struct Scrape {
+    /// The receiver that asked.
+    pub by: String,
+    /// When, in milliseconds since the Unix epoch.
+    pub at_ms: i64,
+    /// How many samples it comes to, reports included.
+    pub samples: usize,
+}
+
+/// A receiver.
+#[derive(Clone, Debug)]
+pub(crate) struct Receiver {
+    /// Its name.
+    pub name: String,
+    /// Its replica group.
+    pub replica: &'static str,
+    /// Its processes.
+    pub lives: Vec<Life>,
+    /// Whether what waits gets onto a disk.
+    pub spills: bool,
+    /// The final accounts of those of its processes that stopped.
+    pub accounts: Vec<Account>,
+}
+
+// === impl Record ===
+
+impl Record {
+    /// Collects it from a world whose services have stopped.
+    ///
+    /// # Errors
+    /// Where a body or a log cannot be read.
+    pub(crate) fn of(world: &World, acknowledged: Vec<u64>, rules: Rules) -> anyhow::Result<Self> {
+        let receivers = world
+            .pods
+            .iter()
+            .filter(|pod| matches!(pod.tier, Tier::Receiver(_)));
+        let receivers = receivers.map(|pod| {
+            Ok(Receiver {
+                name: pod.service.name.clone(),
+                replica: pod.tier.replica().unwrap_or_default(),
+                lives: pod.lives.clone(),
+                spills: world.shape.disk == Disk::Good,
+                accounts: Account::of_log(&pod.service.log()?)?,
+            })
+        });
+        let peaks = world.pods.iter().map(|pod| pod.peak_memory);
+        Ok(Self {
+            arrivals: world.amp.backend().arrivals(),
+            elections: world.amp.backend().elections(),
+            targets: targets(world)?,
+            receivers: receivers.collect::<anyhow::Result<_>>()?,
+            absences: world.absences.clone(),
+            changes: world.changes.clone(),
+            acknowledged,
+            interval_ms: world.shape.interval.as_millis() as i64,
+            flows: world.flows(),
+            over_ms: world.over_ms,
+            peak_memory: peaks.max().unwrap_or_default(),
+            complaints: Vec::new(),
+            rules,
+        })
+    }
+
+    /// The receiver of this name.
+    pub(crate) fn receiver(&self, name: &str) -> Option<&Receiver> {
+        self.receivers.iter().find(|receiver| receiver.name == name)
+    }
+
+    /// The replica group of a receiver.
+    pub(crate) fn replica(&self, name: &str) -> &'static str {
+        self.receiver(name).map_or("", |receiver| receiver.replica)
+    }
+}
+
+fn targets(world: &World) -> anyhow::Result<Vec<Target>> {
+    // All bodies of a target have the same series.
+    let samples = |body: Arc<str>| Ok::<_, anyhow::Error>(expected(&body)?.len() + REPORTS.len());
+    let targets = world.targets.iter().map(|target| {
+        let served = target.served();
+        let samples = served
+            .first()
+            .map_or(Ok(0), |first| samples(first.body.clone()))?;
+        let scrape = |scrape: crate::sample_app::Served| Scrape {
+            by: scrape.by.unwrap_or_default(),
+            at_ms: scrape.at_ms,
+            samples,
+        };
+        Ok(Target {
+            instance: target.address().to_string(),
+            served: served.into_iter().map(scrape).collect(),
+        })
+    });
+    targets.collect()
+}

@@ -1,0 +1,49 @@
+//! Long outages of the backend.
+
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use crate::{
+    amp::Fault,
+    chaos::{shape::Shape, world::World},
+};
+
+const MINUTE: Duration = Duration::from_secs(60);
+/// A minute of the hastened outage.
+const HASTENED_MINUTE: Duration = Duration::from_secs(1);
+const MINUTES: u32 = 70;
+
+/// A mesh at a sixtieth of all times: a scrape a minute, an outbox that keeps batches
+/// for 55 minutes, a backend that takes samples of the last hour. The heartbeat, whose
+/// ten seconds cannot be hastened, is off.
+pub(crate) fn hastened(shape: Shape) -> Shape {
+    Shape {
+        interval: HASTENED_MINUTE,
+        max_sample_age: HASTENED_MINUTE * 60,
+        receiver_flags: vec![
+            "--outbox.max-age=55".to_owned(),
+            "--ha.heartbeat-interval=0".to_owned(),
+        ],
+        ..shape
+    }
+}
+
+/// Ten minutes.
+pub(crate) async fn ten_minutes(world: &mut World) -> anyhow::Result<()> {
+    down(world, MINUTE * 10).await
+}
+
+/// Seventy minutes, hastened.
+pub(crate) async fn seventy_minutes(world: &mut World) -> anyhow::Result<()> {
+    down(world, HASTENED_MINUTE * MINUTES).await
+}
+
+async fn down(world: &mut World, time: Duration) -> anyhow::Result<()> {
+    let faults = world.amp.backend().faults().clone();
+    faults.always(Some(Fault::status(503, "told to fail")));
+    sleep(time).await;
+    faults.always(None);
+    world.mended();
+    Ok(())
+}

@@ -1,0 +1,101 @@
+//! What a pod knows of the others: a Kubernetes API server of its own, which may be
+//! told late.
+
+use std::{collections::BTreeSet, net::IpAddr, path::PathBuf, time::Duration};
+
+use mesh::clock::Clock;
+use serde_json::{Value, json};
+use tokio::{
+    sync::mpsc,
+    task::JoinHandle,
+    time::{Instant, sleep_until},
+};
+
+use crate::kube_api::KubeApi;
+
+/// The namespace of all services.
+pub(crate) const NAMESPACE: &str = "mesh";
+
+/// How soon a pod learns of a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sight {
+    /// After this long.
+    After(Duration),
+    /// Not at all, until it sees again.
+    Never,
+}
+
+/// What one pod sees.
+#[derive(Debug)]
+pub(crate) struct View {
+    kubeconfig: PathBuf,
+    /// What it is told, and when: in this order, whatever is due first.
+    news: mpsc::UnboundedSender<(Instant, Value)>,
+    server: JoinHandle<()>,
+}
+
+// === impl View ===
+
+impl View {
+    /// Starts the server of a pod.
+    ///
+    /// # Errors
+    /// Where it cannot listen or its file not be written.
+    pub(crate) async fn start(folder: PathBuf) -> anyhow::Result<Self> {
+        std::fs::create_dir_all(&folder)?;
+        let api = KubeApi::start().await?;
+        let kubeconfig = api.write_kubeconfig(&folder)?;
+        let (news, mut told) = mpsc::unbounded_channel();
+        let server = tokio::spawn(async move {
+            while let Some((due, slice)) = told.recv().await {
+                sleep_until(due).await;
+                api.apply(slice);
+            }
+        });
+        Ok(Self {
+            kubeconfig,
+            news,
+            server,
+        })
+    }
+
+    /// The file that leads a service to it.
+    pub(crate) fn kubeconfig(&self) -> String {
+        self.kubeconfig.display().to_string()
+    }
+
+    /// Tells who stands behind a service. Returns when the pod is told, in
+    /// milliseconds since the Unix epoch; `None` where it is not.
+    pub(crate) fn tell(
+        &self,
+        service: &str,
+        ready: &BTreeSet<IpAddr>,
+        sight: Sight,
+    ) -> Option<i64> {
+        let Sight::After(delay) = sight else {
+            return None;
+        };
+        let news = (Instant::now() + delay, slice(service, ready));
+        self.news.send(news).ok()?;
+        Some(Clock::system().now_ms() + delay.as_millis() as i64)
+    }
+}
+
+impl Drop for View {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+fn slice(service: &str, ready: &BTreeSet<IpAddr>) -> Value {
+    let endpoints: Vec<_> = ready.iter().map(|ip| json!({"addresses": [ip]})).collect();
+    json!({
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+        "metadata": {
+            "name": format!("{service}-1"), "namespace": NAMESPACE,
+            "labels": {"kubernetes.io/service-name": service},
+        },
+        "endpoints": endpoints,
+        "ports": [],
+    })
+}

@@ -1,0 +1,107 @@
+//! What happens to pods: they come and go, and the others are told.
+
+use std::{net::SocketAddr, time::Duration};
+
+use mesh::clock::Clock;
+use rand::Rng;
+
+use super::{Absence, GRPC, World};
+use crate::chaos::{shape::Tier, views::Sight};
+
+// === impl World ===
+
+impl World {
+    /// Tells all pods who the endpoints of a tier are by now, each some time later.
+    /// Returns when the last one is told.
+    pub(crate) fn publish(&mut self, tier: Tier) -> i64 {
+        self.publish_as(tier, None)
+    }
+
+    pub(super) fn publish_as(&mut self, tier: Tier, sight: Option<Sight>) -> i64 {
+        let ready = self.ready(tier);
+        if tier == Tier::Gateway {
+            let ready = ready.iter().map(|(_, ip)| SocketAddr::from((*ip, GRPC)));
+            self.gateways.lead_to(ready.collect());
+        }
+        let mut told = Clock::system().now_ms();
+        if tier.replica().is_some() {
+            self.changes.push(told);
+        }
+        for pod in &self.pods {
+            if pod.tier.knows(tier) {
+                let delay = Duration::from_millis(self.rng.random_range(100..1500));
+                let at = pod.tell(tier, &ready, sight.unwrap_or(Sight::After(delay)));
+                told = told.max(at.unwrap_or_default());
+            }
+        }
+        told
+    }
+
+    /// Starts a pod and makes it an endpoint.
+    ///
+    /// # Errors
+    /// Where it does not start.
+    pub(crate) async fn scale_up(&mut self, tier: Tier) -> anyhow::Result<usize> {
+        let pod = self.add(tier).await?;
+        self.pods[pod].listed = true;
+        self.publish(tier);
+        Ok(pod)
+    }
+
+    /// Ends a pod as Kubernetes does: it is told to stop, and the others learn at
+    /// about that time that it is going. Waits until it has ended.
+    ///
+    /// # Errors
+    /// Where it does not stop in time or with a failure.
+    pub(crate) async fn scale_down(&mut self, pod: usize) -> anyhow::Result<()> {
+        let (tier, name) = (self.pods[pod].tier, self.pods[pod].service.name.clone());
+        self.pods[pod].listed = false;
+        let from_ms = Clock::system().now_ms();
+        let to_ms = self.publish(tier);
+        self.absences.push(Absence {
+            pod: name,
+            from_ms,
+            to_ms,
+        });
+        self.pods[pod].stop().await
+    }
+
+    /// Kills a pod's process.
+    ///
+    /// # Errors
+    /// Where it has ended already.
+    pub(crate) async fn kill(&mut self, pod: usize) -> anyhow::Result<()> {
+        let from_ms = Clock::system().now_ms();
+        self.absent(pod, from_ms);
+        self.pods[pod].kill().await
+    }
+
+    /// Notes that a pod cannot scrape since `from_ms`, until it is back.
+    pub(crate) fn absent(&mut self, pod: usize, from_ms: i64) {
+        self.absences.push(Absence {
+            pod: self.pods[pod].service.name.clone(),
+            from_ms,
+            to_ms: i64::MAX,
+        });
+    }
+
+    /// Notes that nobody waits for a pod any more at `to_ms`.
+    pub(crate) fn replaced(&mut self, pod: usize, to_ms: i64) {
+        let name = &self.pods[pod].service.name;
+        let own = self.absences.iter_mut().rev();
+        let open = own.filter(|a| a.pod == *name && a.to_ms == i64::MAX);
+        for absence in open {
+            absence.to_ms = to_ms;
+        }
+    }
+
+    /// Starts a killed pod's process again.
+    ///
+    /// # Errors
+    /// Where it does not start.
+    pub(crate) async fn restart(&mut self, pod: usize) -> anyhow::Result<()> {
+        self.pods[pod].restart().await?;
+        self.replaced(pod, Clock::system().now_ms());
+        Ok(())
+    }
+}

@@ -51,6 +51,8 @@ const MESSAGE_CHARS: usize = 1024;
 /// Phrases of refusals by reason, in lower case; the first that is found counts.
 const PHRASES: &[(&str, Reason)] = &[
     ("too many ha clusters", Reason::HaClusterLimit),
+    // What newer versions of Cortex call them.
+    ("too many ha replicagroups", Reason::HaClusterLimit),
     ("series limit", Reason::SeriesLimit),
     ("series_limit", Reason::SeriesLimit),
     ("out of order", Reason::OutOfOrder),
@@ -71,6 +73,7 @@ const PHRASES: &[(&str, Reason)] = &[
     ("out of bounds", Reason::TooOld),
     ("too many labels", Reason::LabelLimit),
     ("max_label_names_per_series", Reason::LabelLimit),
+    ("labels size bytes exceeded", Reason::LabelLimit),
     ("label name too long", Reason::LabelLimit),
     ("label value too long", Reason::LabelLimit),
     ("label_value_too_long", Reason::LabelLimit),
@@ -81,10 +84,20 @@ const PHRASES: &[(&str, Reason)] = &[
     ("invalid metric name", Reason::InvalidName),
     ("metric_name_invalid", Reason::InvalidName),
     ("invalid label", Reason::InvalidLabel),
+    ("labels not sorted", Reason::InvalidLabel),
+    ("empty labels found", Reason::InvalidName),
     ("label_invalid", Reason::InvalidLabel),
     ("native histogram", Reason::InvalidHistogram),
     ("native_histogram", Reason::InvalidHistogram),
     ("invalid histogram", Reason::InvalidHistogram),
+];
+
+/// Complaints about exemplars, in lower case. The samples they hang on are stored.
+const EXEMPLARS: &[&str] = &[
+    "out of order exemplar",
+    "exemplar missing",
+    "exemplar combined labelset",
+    "exemplars not ingested",
 ];
 
 // === impl Answer ===
@@ -122,7 +135,7 @@ impl Answer {
             },
             _ if status.is_client_error() => Self::Rejected {
                 reason: reason(body),
-                count: None,
+                count: is_of_exemplar(body).then_some(0),
                 message: message(),
             },
             // A redirect too: it cannot be followed with the same signature.
@@ -160,9 +173,25 @@ impl Answer {
 }
 
 fn reason(body: &str) -> Reason {
-    let body = body.to_lowercase();
-    let found = PHRASES.iter().find(|(phrase, _)| body.contains(phrase));
-    found.map_or(Reason::Refused, |(_, reason)| *reason)
+    // A body that is JSON begins with what would be a series elsewhere.
+    let found = phrase(own_words(body)).or_else(|| phrase(body));
+    found.unwrap_or(Reason::Refused)
+}
+
+/// What a body says before it names a series, whose labels may say anything.
+fn own_words(body: &str) -> &str {
+    body.split(['{', '"', '\'']).next().unwrap_or_default()
+}
+
+fn is_of_exemplar(body: &str) -> bool {
+    let words = own_words(body).to_lowercase();
+    EXEMPLARS.iter().any(|phrase| words.contains(phrase))
+}
+
+fn phrase(text: &str) -> Option<Reason> {
+    let text = text.to_lowercase();
+    let found = PHRASES.iter().find(|(phrase, _)| text.contains(phrase));
+    found.map(|(_, reason)| *reason)
 }
 
 fn message(status: StatusCode, body: &str) -> String {
@@ -256,6 +285,73 @@ mod tests {
         is(401, "", Reason::Refused);
         is(404, "", Reason::Refused);
         is(413, "", Reason::TooLarge);
+    }
+
+    #[test]
+    fn what_cortex_says_has_its_reason() {
+        let is = |body, want| match read(400, body) {
+            Answer::Rejected { reason, count, .. } => {
+                assert_eq!((reason, count), (want, None), "{body}");
+            }
+            other => panic!("{body}: {other:?}"),
+        };
+        // Its words, with series of ours.
+        is(
+            "too many HA replicaGroups (limit: 2)",
+            Reason::HaClusterLimit,
+        );
+        is(
+            "labels not sorted: \"a\" metric \"m{b=\\\"1\\\", a=\\\"2\\\"}\"",
+            Reason::InvalidLabel,
+        );
+        is("empty labels found", Reason::InvalidName);
+        is(
+            "labels size bytes exceeded for metric (actual: 90, limit: 80) metric: \"m\"",
+            Reason::LabelLimit,
+        );
+        is(
+            "user=t: per-user native histogram series limit of 5 exceeded, ask (local limit: 5)",
+            Reason::SeriesLimit,
+        );
+        is(
+            "user=t: per-labelset series limit of 5 exceeded (labelSet: x) for series {a=\"b\"}",
+            Reason::SeriesLimit,
+        );
+        is(
+            "native histogram bucket count exceeded for metric (limit: 2) metric: \"m\"",
+            Reason::InvalidHistogram,
+        );
+        is(
+            "invalid native histogram schema 9 for metric: \"m\". supported schema from -4 to 8",
+            Reason::InvalidHistogram,
+        );
+    }
+
+    #[test]
+    fn the_labels_of_the_series_that_is_named_say_nothing() {
+        let body = "user=t: err: out of bounds. timestamp=1, series={why=\"series limit\"}";
+        let Answer::Rejected { reason, .. } = read(400, body) else {
+            panic!("a refusal")
+        };
+        assert_eq!(reason, Reason::TooOld);
+        let json = r#"{"message": "per-user series limit of 10 exceeded"}"#;
+        let Answer::Rejected { reason, .. } = read(400, json) else {
+            panic!("a refusal")
+        };
+        assert_eq!(reason, Reason::SeriesLimit);
+    }
+
+    #[test]
+    fn the_samples_of_a_refused_exemplar_are_stored() {
+        let refused = |body| match read(400, body) {
+            Answer::Rejected { count, .. } => count,
+            other => panic!("{other:?}"),
+        };
+        let body = "user=t: err: out of order exemplar. timestamp=1, series={a=\"b\"}, exemplar={}";
+        assert_eq!(refused(body), Some(0));
+        assert_eq!(refused("exemplar missing labels, timestamp: 1"), Some(0));
+        let sample = "err: out of order sample. timestamp=1, series={a=\"out of order exemplar\"}";
+        assert_eq!(refused(sample), None);
     }
 
     #[test]

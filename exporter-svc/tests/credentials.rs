@@ -151,10 +151,9 @@ impl Exporter {
     async fn start(cloud: SocketAddr, sigv4: &str, variables: &[(&str, &str)]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| -> PathBuf { directory.path().join(name) };
-        let profile = "[other]\naws_access_key_id = PROFILE\naws_secret_access_key = secret\n";
         std::fs::write(path("token"), "a-web-identity-token").unwrap();
         std::fs::write(path("config"), "").unwrap();
-        std::fs::write(path("credentials"), profile).unwrap();
+        std::fs::write(path("credentials"), profile("PROFILE")).unwrap();
         let file = format!(
             "remote_write:\n  - url: http://{cloud}/api/v1/remote_write\n    sigv4: {sigv4}\n"
         );
@@ -229,6 +228,11 @@ impl Exporter {
     }
 }
 
+/// What a file of credentials says where a profile has this key.
+fn profile(key: &str) -> String {
+    format!("[other]\naws_access_key_id = {key}\naws_secret_access_key = secret\n")
+}
+
 /// Runs an exporter and returns the key that signed its request.
 async fn key(sigv4: &str, variables: &[(&str, &str)]) -> (String, String) {
     let cloud = Cloud::default();
@@ -262,6 +266,23 @@ async fn a_profile() {
         key("{region: r, profile: other}", &[NO_IMDS]).await.0,
         "PROFILE"
     );
+}
+
+#[tokio::test]
+async fn keys_rotated_in_the_file_of_a_profile() {
+    let cloud = Cloud::default();
+    let sigv4 = "{region: r, profile: other}";
+    let exporter = Exporter::start(cloud.serve().await, sigv4, &[NO_IMDS]).await;
+    exporter.export().await.unwrap();
+    std::fs::write(
+        exporter.directory.path().join("credentials"),
+        profile("NEW"),
+    )
+    .unwrap();
+    let refused = [StatusCode::FORBIDDEN];
+    cloud.0.lock().unwrap().script.extend(refused);
+    exporter.export().await.unwrap();
+    assert_eq!(cloud.keys(), ["PROFILE", "PROFILE", "NEW"]);
 }
 
 #[tokio::test]

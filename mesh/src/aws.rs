@@ -7,7 +7,13 @@
 pub mod sign;
 
 use aws_config::{BehaviorVersion, Region, SdkConfig, sts::AssumeRoleProvider};
-use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
+use aws_credential_types::{
+    Credentials,
+    provider::{
+        ProvideCredentials, SharedCredentialsProvider, error::CredentialsError,
+        future::ProvideCredentials as Provided,
+    },
+};
 use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
 
 use crate::config::Secret;
@@ -38,52 +44,81 @@ pub struct Aws {
     pub credentials: SharedCredentialsProvider,
 }
 
+/// The chain, set up anew for every call: the SDK's own reads the profile's files
+/// once and then keeps what they said, so keys rotated in a mounted file would
+/// never be seen.
+#[derive(Debug)]
+struct Chain(AwsOptions);
+
 /// The name our sessions have in CloudTrail.
 const SESSION_NAME: &str = "promesh";
 
 // === impl AwsOptions ===
 
 impl AwsOptions {
-    /// Sets the chain up. Credentials are asked for only once they are needed, a
-    /// region that is not given right away.
+    /// Finds the region, right away. Credentials are asked for only once they are
+    /// needed.
     pub async fn resolve(&self) -> Aws {
+        let mut chain = Chain(self.clone());
+        let region = chain.load().await.region().map(ToString::to_string);
+        // IMDS need not be asked for it again.
+        chain.0.region.clone_from(&region);
+        Aws {
+            region,
+            credentials: SharedCredentialsProvider::new(chain),
+        }
+    }
+}
+
+// === impl Chain ===
+
+impl Chain {
+    async fn load(&self) -> SdkConfig {
+        let options = &self.0;
         // The process has one TLS stack; the chain's default would bring another.
         let http_client = aws_smithy_http_client::Builder::new()
             .tls_provider(tls::Provider::Rustls(CryptoMode::Ring))
             .build_https();
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .http_client(http_client)
-            .use_fips(self.use_fips_sts);
-        if let Some(region) = &self.region {
+            .use_fips(options.use_fips_sts);
+        if let Some(region) = &options.region {
             loader = loader.region(Region::new(region.clone()));
         }
-        if let Some(profile) = &self.profile {
+        if let Some(profile) = &options.profile {
             loader = loader.profile_name(profile);
         }
-        if let Some((access_key, secret_key)) = &self.keys {
+        if let Some((access_key, secret_key)) = &options.keys {
             let keys =
                 Credentials::new(access_key, secret_key.expose(), None, None, "configuration");
             loader = loader.credentials_provider(keys);
         }
-        let config = loader.load().await;
-        Aws {
-            region: config.region().map(ToString::to_string),
-            credentials: self.provider(&config).await,
-        }
+        loader.load().await
     }
 
-    async fn provider(&self, config: &SdkConfig) -> SharedCredentialsProvider {
+    async fn ask(&self) -> Result<Credentials, CredentialsError> {
+        let config = self.load().await;
         let found = config.credentials_provider();
         let found = found.expect("a loaded configuration always has a provider");
-        let Some(role) = &self.role_arn else {
-            return found;
+        let Some(role) = &self.0.role_arn else {
+            return found.provide_credentials().await;
         };
         let mut assumed = AssumeRoleProvider::builder(role)
             .session_name(SESSION_NAME)
-            .configure(config);
-        if let Some(external_id) = &self.external_id {
+            .configure(&config);
+        if let Some(external_id) = &self.0.external_id {
             assumed = assumed.external_id(external_id);
         }
-        SharedCredentialsProvider::new(assumed.build_from_provider(found).await)
+        let assumed = assumed.build_from_provider(found).await;
+        assumed.provide_credentials().await
+    }
+}
+
+impl ProvideCredentials for Chain {
+    fn provide_credentials<'a>(&'a self) -> Provided<'a>
+    where
+        Self: 'a,
+    {
+        Provided::new(self.ask())
     }
 }

@@ -79,8 +79,9 @@ const UNLIMITED: Duration = Duration::from_secs(3600);
 /// The shortest and the longest pause after a failure.
 const MIN_BACKOFF: Duration = Duration::from_secs(1);
 const MAX_BACKOFF: Duration = Duration::from_secs(30);
-/// How often refusals make it ask.
-const REFUSALS: Duration = Duration::from_secs(30);
+/// How often refusals make it ask. Where a key is revoked before its successor is
+/// there, samples wait for this long after that.
+const REFUSALS: Duration = Duration::from_secs(5);
 /// What a provider may take. A chain asks several in turn.
 const PROVIDER_TIMEOUT: Duration = Duration::from_secs(30);
 

@@ -100,7 +100,7 @@ impl Api {
             self.found = Some((aws, region));
         }
         let (aws, region) = self.found.as_ref().expect("it was found above");
-        if self.credentials.as_ref().is_none_or(expires) {
+        if self.credentials.as_ref().is_none_or(may_be_old) {
             let provided = aws.credentials.provide_credentials().await;
             let failed = |error| ApiError::NoCredentials(chain(&error));
             self.credentials = Some(provided.map_err(failed)?);
@@ -190,9 +190,10 @@ impl Api {
     }
 }
 
-fn expires(credentials: &Credentials) -> bool {
+/// Those that do not expire may have been rotated where they come from.
+fn may_be_old(credentials: &Credentials) -> bool {
     let soon = SystemTime::now() + AHEAD;
-    credentials.expiry().is_some_and(|expiry| expiry <= soon)
+    credentials.expiry().is_none_or(|expiry| expiry <= soon)
 }
 
 /// An error and what it comes from: the provider's own words do not say why.

@@ -2,12 +2,12 @@
 //! exporters, a gateway, a sample app and the stand-in.
 
 use std::{
-    net::TcpListener,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use tempfile::TempDir;
+use tokio::net::TcpSocket;
 
 use crate::{
     amp::{Amp, AmpOptions, Keys},
@@ -117,7 +117,7 @@ impl Mesh {
         let mut receivers = Vec::new();
         for group in ["a", "b"] {
             // Members are told to each other before they listen.
-            let members = free_addresses(2)?;
+            let (_reserved, members) = reserve(2)?;
             for (i, own) in members.iter().enumerate() {
                 let arguments = [
                     "receiver".to_owned(),
@@ -173,14 +173,18 @@ impl Mesh {
     }
 }
 
-/// Addresses that nobody listens on.
-pub(crate) fn free_addresses(count: usize) -> anyhow::Result<Vec<String>> {
-    // All at once, so that they differ.
-    let listeners = (0..count).map(|_| TcpListener::bind("127.0.0.1:0"));
-    let listeners = listeners.collect::<Result<Vec<_>, _>>()?;
-    let addresses = listeners.iter().map(|listener| listener.local_addr());
-    let addresses = addresses.map(|address| Ok(address?.to_string()));
-    addresses.collect()
+/// Addresses that only who names them gets: they are bound for as long as the
+/// sockets are kept, and free to those that listen on them.
+pub(crate) fn reserve(count: usize) -> anyhow::Result<(Vec<TcpSocket>, Vec<String>)> {
+    let reserve = || -> std::io::Result<_> {
+        let socket = TcpSocket::new_v4()?;
+        socket.set_reuseaddr(true)?;
+        socket.bind(([127, 0, 0, 1], 0).into())?;
+        let address = socket.local_addr()?.to_string();
+        Ok((socket, address))
+    };
+    let reserved = (0..count).map(|_| reserve());
+    Ok(reserved.collect::<Result<_, _>>()?)
 }
 
 fn write_config(

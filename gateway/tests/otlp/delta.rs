@@ -20,6 +20,7 @@ use opentelemetry_proto::tonic::{
 };
 use prost::Message;
 use rcgen::{CertificateParams, KeyPair};
+use tokio::net::TcpSocket;
 use tonic::{Code, metadata::MetadataValue};
 
 use crate::harness::{Exporter, Gateway, PROTOBUF, attribute, now_nanos, push};
@@ -160,15 +161,20 @@ async fn what_is_not_summed_is_told() {
     }
 }
 
-fn free_port() -> SocketAddr {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap()
+/// An address that only who names it gets: it is bound for as long as this is
+/// kept, and free to those that listen on it.
+fn reserve() -> (TcpSocket, SocketAddr) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_reuseaddr(true).unwrap();
+    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let address = socket.local_addr().unwrap();
+    (socket, address)
 }
 
 /// Two gateways that know each other, before one exporter.
 async fn pair(flags: &[String]) -> (Gateway, Gateway) {
     let exporter = Exporter::start().await;
-    let (a, b) = (free_port(), free_port());
+    let ((_a, a), (_b, b)) = (reserve(), reserve());
     let start = async |own: SocketAddr| {
         let mut all = vec![
             format!("--otlp.grpc.listen-address={own}"),

@@ -9,6 +9,7 @@ use std::{
 use anyhow::Context;
 use mesh::clock::Clock;
 use tempfile::TempDir;
+use tokio::net::TcpSocket;
 
 use super::{
     LoadArgs, exposition,
@@ -17,7 +18,7 @@ use super::{
 use crate::{
     amp::{Amp, Keys},
     child::{Metrics, Service},
-    mesh::free_addresses,
+    mesh::reserve,
 };
 
 /// The processes.
@@ -30,6 +31,8 @@ pub(super) struct Fleet {
     /// Any of them takes what a receiver sends.
     pub(super) exporters: Vec<Service>,
     folder: TempDir,
+    /// The receivers' addresses, while one of them is down.
+    _reserved: Vec<TcpSocket>,
 }
 
 /// What a receiver says of its samples.
@@ -95,7 +98,7 @@ impl Fleet {
         let endpoints = exporters.iter().filter_map(|e| e.addresses.grpc.clone());
         let endpoints: Vec<_> = endpoints.collect();
         // They ask each other before they scrape.
-        let members = free_addresses(args.receivers)?;
+        let (reserved, members) = reserve(args.receivers)?;
         let mut receivers = Vec::new();
         for (i, own) in members.iter().enumerate() {
             let flags = [
@@ -114,6 +117,7 @@ impl Fleet {
             receivers,
             exporters,
             folder,
+            _reserved: reserved,
         })
     }
 

@@ -18,10 +18,17 @@ use crate::endpoints::Addresses;
 /// The members at one moment, as one of them sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shard {
-    /// Hashes of the others' names, and the names; empty where it is alone.
-    others: Arc<[(u64, Arc<str>)]>,
-    /// The hash of its own, where it is one of the members.
-    me: Option<u64>,
+    /// By name.
+    members: Arc<[Member]>,
+    /// Where this service is among them.
+    me: Option<usize>,
+}
+
+/// One of those who share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    name: Arc<str>,
+    hash: u64,
 }
 
 /// The shard of this service, whenever it has changed; `None` until the members
@@ -33,48 +40,78 @@ pub type Shards = watch::Receiver<Option<Shard>>;
 impl Shard {
     /// The shard of `me` among `members`.
     pub fn new(me: &str, members: &BTreeSet<String>) -> Self {
-        let others = members.iter().filter(|member| *member != me);
         Self {
-            others: others.map(|m| (hash(m), m.as_str().into())).collect(),
-            me: members.contains(me).then(|| hash(me)),
+            me: members.iter().position(|member| member == me),
+            members: members.iter().map(|name| Member::new(name)).collect(),
         }
     }
 
     /// Whether the key with this hash is this service's.
     pub fn owns(&self, key: u64) -> bool {
-        self.me.is_some() && self.other_owner(key).is_none()
+        self.me.is_some() && self.owner(key) == self.me
     }
 
     /// The other member that the key with this hash belongs to; `None` where it is
     /// this service's, or nobody is known.
     pub fn other_owner(&self, key: u64) -> Option<&Arc<str>> {
-        let mine = self.me.map(|me| score(me, key));
-        let others = self.others.iter();
-        let best = others.max_by_key(|(member, _)| score(*member, key))?;
-        (mine < Some(score(best.0, key))).then_some(&best.1)
+        let owner = self.owner(key).filter(|owner| Some(*owner) != self.me)?;
+        Some(&self.members[owner].name)
     }
 
     /// The shard of a service that has no others beside it.
     pub fn alone() -> Self {
         Self {
-            others: Arc::default(),
+            members: [Member::new("")].into(),
             me: Some(0),
         }
     }
 
-    /// Whether this service is one of the members.
-    pub fn is_member(&self) -> bool {
-        self.me.is_some()
+    /// All members, in the order of their names.
+    pub fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    /// Where this service is among the members, if it is one of them.
+    pub fn me(&self) -> Option<usize> {
+        self.me
     }
 
     /// The names of the others.
     pub fn others(&self) -> impl Iterator<Item = &Arc<str>> {
-        self.others.iter().map(|(_, name)| name)
+        let members = self.members.iter().enumerate();
+        let others = members.filter(|(at, _)| Some(*at) != self.me);
+        others.map(|(_, member)| &member.name)
     }
 
     /// Whether there are others, from which keys may come.
     pub fn has_others(&self) -> bool {
-        !self.others.is_empty()
+        self.others().next().is_some()
+    }
+
+    fn owner(&self, key: u64) -> Option<usize> {
+        let members = 0..self.members.len();
+        members.max_by_key(|at| self.members[*at].score(key))
+    }
+}
+
+// === impl Member ===
+
+impl Member {
+    fn new(name: &str) -> Self {
+        Self {
+            name: name.into(),
+            hash: xxh3_64(name.as_bytes()),
+        }
+    }
+
+    /// What it is called.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// How much the key with this hash is this member's rather than another's.
+    pub fn score(&self, key: u64) -> u64 {
+        xxh3_64_with_seed(&key.to_le_bytes(), self.hash)
     }
 }
 
@@ -107,14 +144,6 @@ pub fn alone() -> Shards {
     let (sender, receiver) = watch::channel(Some(Shard::alone()));
     tokio::spawn(async move { sender.closed().await });
     receiver
-}
-
-fn hash(member: &str) -> u64 {
-    xxh3_64(member.as_bytes())
-}
-
-fn score(member: u64, key: u64) -> u64 {
-    xxh3_64_with_seed(&key.to_le_bytes(), member)
 }
 
 #[cfg(test)]
@@ -170,8 +199,8 @@ mod tests {
     fn a_service_that_the_others_do_not_know_owns_nothing() {
         let known = members(2);
         let stranger = Shard::new("10.0.0.9:8080", &known);
-        assert!(!stranger.is_member() && !(0..1000).any(|target| stranger.owns(target)));
-        assert!(Shard::alone().owns(7) && Shard::alone().is_member());
+        assert!(stranger.me().is_none() && !(0..1000).any(|target| stranger.owns(target)));
+        assert!(Shard::alone().owns(7) && !Shard::alone().has_others());
     }
 
     #[tokio::test]

@@ -1,12 +1,16 @@
-//! Which targets are this receiver's: those that [`mesh::shard`] says.
+//! Which targets are this receiver's: by rendezvous ([`mesh::shard`]), evened out by
+//! [`Assignment`].
 //!
 //! When the members change, an owner stops at once; a new one takes the target over as
 //! [`handover`](crate::handover) says.
+
+mod assignment;
 
 use std::time::Duration;
 
 use mesh::endpoints::Endpoints;
 
+pub use self::assignment::Assignment;
 pub use mesh::shard::{Shard, Shards, alone, follow};
 
 /// Members of a replica group, as flags.

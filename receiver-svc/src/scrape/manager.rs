@@ -3,7 +3,10 @@
 //! Loops run as tasks of their own and end with the manager, without a word to
 //! anyone: a process that stops leaves no staleness markers behind.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use mesh::{batch::Facts, config::scrape::ScrapeConfig};
 use tokio::sync::watch;
@@ -14,7 +17,10 @@ use super::{
     pool::Pool,
     status::Status,
 };
-use crate::{discovery::Jobs, shard::Shard};
+use crate::{
+    discovery::Jobs,
+    shard::{Assignment, Shard},
+};
 
 /// All scrape pools.
 #[derive(Debug)]
@@ -126,7 +132,7 @@ impl Manager {
             return;
         }
         self.shared.handover.follow(shard.others());
-        if !shard.is_member() {
+        if shard.me().is_none() {
             warn!("Not among the members of the replica group, nothing is scraped here");
         }
         self.shard = Some(shard);
@@ -138,8 +144,12 @@ impl Manager {
         let Some(shard) = &self.shard else {
             return;
         };
+        self.pools.iter_mut().for_each(Pool::populate);
+        let targets: BTreeSet<u64> = self.pools.iter().flat_map(Pool::targets).collect();
+        let assignment = Assignment::new(shard.clone(), &targets);
+        self.shared.metrics.shared(&assignment);
         let pools = self.pools.iter_mut();
-        let jobs = pools.map(|pool| pool.sync(shard)).collect();
+        let jobs = pools.map(|pool| pool.sync(&assignment)).collect();
         self.status.send_replace(Arc::new(Status { jobs }));
     }
 }

@@ -7,6 +7,7 @@ use prometheus_client::{
 };
 
 use super::{append::Counts, failure::Reason, storage::Refusal};
+use crate::shard::Assignment;
 
 /// What scraping counts. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -24,6 +25,8 @@ pub struct ScrapeMetrics {
     pub(crate) seconds: Histogram,
     targets: Family<TargetState, Gauge>,
     target_errors: Family<Job, Counter>,
+    owned: Gauge,
+    displaced: Gauge,
     /// Bytes taken of the memory budget.
     pub(crate) budget_taken: Gauge,
     /// The most of it that was taken at once.
@@ -74,6 +77,8 @@ impl ScrapeMetrics {
             seconds: Histogram::new(SECONDS),
             targets: Family::default(),
             target_errors: Family::default(),
+            owned: Gauge::default(),
+            displaced: Gauge::default(),
             budget_taken: Gauge::default(),
             budget_peak: Gauge::default(),
             budget: Gauge::default(),
@@ -140,6 +145,17 @@ impl ScrapeMetrics {
             self.target_errors.clone(),
         );
         registry.register(
+            "shard_targets_owned",
+            "Targets of all jobs that are this receiver's",
+            self.owned.clone(),
+        );
+        registry.register(
+            "shard_targets_displaced",
+            "Targets of the replica group that are not their first receiver's by rendezvous, \
+             as that one has enough",
+            self.displaced.clone(),
+        );
+        registry.register(
             "scrape_memory_bytes",
             "Memory that running scrapes have taken of their budget",
             self.budget_taken.clone(),
@@ -185,6 +201,12 @@ impl ScrapeMetrics {
             let state = TargetState { job, state };
             self.targets.get_or_create(&state).set(n as i64);
         }
+    }
+
+    /// Notes whose the targets are now.
+    pub(crate) fn shared(&self, assignment: &Assignment) {
+        self.owned.set(assignment.owned() as i64);
+        self.displaced.set(assignment.displaced() as i64);
     }
 
     pub(crate) fn target_errors(&self, job: &str, errors: usize) {

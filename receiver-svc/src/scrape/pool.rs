@@ -15,7 +15,7 @@ use super::{
     status::{Health, JobStatus, TargetStatus},
     target::{Populated, Target, populate},
 };
-use crate::shard::Shard;
+use crate::shard::Assignment;
 
 /// The targets of one job and the loops that scrape them.
 #[derive(Debug)]
@@ -25,6 +25,7 @@ pub(crate) struct Pool {
     /// By identity, so that loops begin and end in an order that repeats.
     loops: BTreeMap<u64, Running>,
     groups: Vec<Arc<TargetGroup>>,
+    population: Population,
 }
 
 /// A loop that runs. Dropped, the loop ends without a marker.
@@ -56,6 +57,7 @@ impl Pool {
             shared,
             loops: BTreeMap::new(),
             groups: Vec::new(),
+            population: Population::default(),
         }
     }
 
@@ -79,24 +81,30 @@ impl Pool {
         }
     }
 
-    /// Makes the loops those of the targets that are this receiver's.
-    pub(crate) fn sync(&mut self, shard: &Shard) -> JobStatus {
-        let population = self.populate();
-        self.job.count_targets(population.targets.len());
-        let own: BTreeSet<u64> = population
-            .targets
-            .keys()
-            .copied()
-            .filter(|identity| shard.owns(*identity))
-            .collect();
-        self.end_others(&population, &own);
-        for identity in &own {
-            self.begin(&population.targets[identity]);
-        }
-        self.status(population, &own)
+    /// Makes targets of what is discovered.
+    pub(crate) fn populate(&mut self) {
+        self.population = self.population();
+        self.job.count_targets(self.population.targets.len());
     }
 
-    fn populate(&self) -> Population {
+    /// The identities of all targets of the job, this receiver's or not.
+    pub(crate) fn targets(&self) -> impl Iterator<Item = u64> {
+        self.population.targets.keys().copied()
+    }
+
+    /// Makes the loops those of the targets that are this receiver's.
+    pub(crate) fn sync(&mut self, assignment: &Assignment) -> JobStatus {
+        let own = self.targets().filter(|target| assignment.owns(*target));
+        let own: BTreeSet<u64> = own.collect();
+        self.end_others(&own);
+        for identity in &own {
+            let target = self.population.targets[identity].clone();
+            self.begin(&target);
+        }
+        self.status(&own)
+    }
+
+    fn population(&self) -> Population {
         let mut population = Population::default();
         let config = &self.job.config;
         let keep = usize::try_from(config.keep_dropped_targets).unwrap_or(usize::MAX);
@@ -128,12 +136,13 @@ impl Pool {
     /// Ends the loops of targets that are not to be scraped here. Those that are
     /// gone from discovery get markers in the end; those that another receiver
     /// scrapes from now on do not.
-    fn end_others(&mut self, population: &Population, own: &BTreeSet<u64>) {
+    fn end_others(&mut self, own: &BTreeSet<u64>) {
+        let known = &self.population.targets;
         self.loops.retain(|identity, running| {
             if own.contains(identity) {
                 return true;
             }
-            if population.targets.contains_key(identity) || running.task.is_finished() {
+            if known.contains_key(identity) || running.task.is_finished() {
                 return false;
             }
             if !running.gone {
@@ -167,22 +176,23 @@ impl Pool {
         self.loops.insert(target.identity, running);
     }
 
-    fn status(&self, population: Population, own: &BTreeSet<u64>) -> JobStatus {
+    fn status(&self, own: &BTreeSet<u64>) -> JobStatus {
+        let population = &self.population;
         let job = self.job.config.job_name.clone();
         let others = population.targets.len() - own.len();
         let metrics = &self.shared.metrics;
         metrics.targets(&job, own.len(), others, population.dropped_count);
         metrics.target_errors(&job, population.errors.len());
-        let targets = population.targets.into_values().map(|target| TargetStatus {
+        let targets = population.targets.values().map(|target| TargetStatus {
             health: self.loops.get(&target.identity).map(|l| l.health.clone()),
-            target,
+            target: target.clone(),
         });
         JobStatus {
             job,
             targets: targets.collect(),
-            dropped: population.dropped,
+            dropped: population.dropped.clone(),
             dropped_count: population.dropped_count,
-            errors: population.errors,
+            errors: population.errors.clone(),
         }
     }
 }

@@ -8,6 +8,9 @@
 //! ```text
 //! POST remote_write ─▶ fault? ─▶ signature ─▶ decode ─▶ HA ─▶ store ─▶ ledger
 //! ```
+//!
+//! Where it has an [`Upstream`], a real backend answers in its place, and its ledger is
+//! of what that one said.
 
 mod decode;
 mod faults;
@@ -19,6 +22,7 @@ mod selector;
 mod sigv4_check;
 mod store;
 mod tls;
+mod upstream;
 
 use std::{
     net::SocketAddr,
@@ -28,7 +32,6 @@ use std::{
 
 use mesh::clock::Clock;
 use tokio::{net::TcpListener, task::JoinSet};
-use url::Url;
 
 pub use decode::{Incoming, IncomingSeries, Value};
 pub use faults::{Fault, Faults};
@@ -37,6 +40,7 @@ pub use intake::Intake;
 pub use ledger::{Arrival, Ledger, Outcome, Totals};
 pub use sigv4_check::{Keys, SignatureError, verify};
 pub use store::{Sample, Series, Store};
+pub use upstream::{TENANT, Upstream};
 
 /// How the stand-in behaves.
 #[derive(Clone, Debug)]
@@ -53,8 +57,8 @@ pub struct AmpOptions {
     pub max_arrivals: usize,
     /// What time it is.
     pub clock: Clock,
-    /// A Prometheus server's remote-write endpoint that gets what is accepted.
-    pub forward: Option<Url>,
+    /// A real backend that answers in the stand-in's place.
+    pub upstream: Option<Upstream>,
     /// Takes requests in the place of the store and the ledger.
     pub intake: Option<Arc<dyn Intake>>,
 }
@@ -75,7 +79,6 @@ pub struct Backend {
     options: Arc<AmpOptions>,
     state: Arc<Mutex<State>>,
     faults: Faults,
-    client: Option<mesh::http_client::HttpClient>,
 }
 
 #[derive(Debug)]
@@ -84,6 +87,8 @@ pub(crate) struct State {
     pub(crate) ha: HaTracker,
     pub(crate) store: Store,
     pub(crate) ledger: Ledger,
+    /// Where the real backend answered something else than the stand-in would have.
+    pub(crate) disagreements: Vec<String>,
 }
 
 /// Path below which the stand-in's one workspace is.
@@ -100,7 +105,7 @@ impl Default for AmpOptions {
             max_series: 10_000_000,
             max_arrivals: 5_000_000,
             clock: Clock::system(),
-            forward: None,
+            upstream: None,
             intake: None,
         }
     }
@@ -185,12 +190,9 @@ impl Backend {
             ha: HaTracker::default(),
             store: Store::new(&options),
             ledger: Ledger::new(options.max_arrivals),
+            disagreements: Vec::new(),
         };
-        let client = options.forward.is_some().then(|| {
-            mesh::http_client::HttpClient::new(&mesh::config::http::HttpClientConfig::default())
-        });
         Ok(Self {
-            client: client.transpose()?,
             options: Arc::new(options),
             state: Arc::new(Mutex::new(state)),
             faults: Faults::default(),
@@ -239,6 +241,16 @@ impl Backend {
     /// How often a cluster's elected replica has changed.
     pub fn elections(&self) -> u64 {
         self.state().ha.elections()
+    }
+
+    /// All stored series.
+    pub fn stored(&self) -> Vec<Series> {
+        self.state().store.select(|_| true)
+    }
+
+    /// Where the real backend answered something else than the stand-in would have.
+    pub fn disagreements(&self) -> Vec<String> {
+        self.state().disagreements.clone()
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {

@@ -8,13 +8,14 @@
 //! [`kube_api`] stands in for a
 //! Kubernetes API server. [`sender`] is a receiver and an exporter for the suites of
 //! others, [`sender_bench`] what ours runs it between. [`conformance`] runs the test
-//! cases of others. [`simulate`] runs the mesh in simulated time, [`load`] under load.
+//! cases of others. [`cortex`] puts a real backend behind it. [`simulate`] runs the mesh in simulated time, [`load`] under load.
 
 pub mod amp;
 pub mod arrivals;
 pub mod chaos;
 pub mod child;
 pub mod conformance;
+pub mod cortex;
 pub mod demo;
 pub mod in_process;
 pub mod kube_api;

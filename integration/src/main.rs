@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use integration::{chaos, child, conformance, demo, load, parity, sender, simulate};
+use integration::{chaos, child, conformance, cortex, demo, load, parity, sender, simulate};
 use mesh::shutdown::Shutdown;
 
 #[global_allocator]
@@ -27,6 +27,8 @@ enum Command {
     Chaos(chaos::ChaosArgs),
     /// Runs the mesh under load, kills parts of it and judges what that cost.
     Load(load::LoadArgs),
+    /// Runs the mesh before a real Cortex and compares what that holds.
+    Cortex(cortex::CortexArgs),
     /// Compares what a real Prometheus and promesh store of the same targets.
     Parity(parity::ParityArgs),
     /// Runs a receiver and an exporter between a target and a backend, for the test
@@ -69,6 +71,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Chaos(args) => chaos::run(&args, &std::env::current_exe()?).await,
         Command::Load(args) => load::run(&args, &std::env::current_exe()?).await,
         Command::LoadTargets(args) => load::targets::run(&args).await,
+        Command::Cortex(args) => cortex::run(&args, &std::env::current_exe()?).await,
         Command::Parity(args) => parity::run(args, std::env::current_exe()?).await,
         Command::Sender(args) => sender::run(&args).await,
         Command::Simulate(args) => {

@@ -29,6 +29,7 @@ use crate::{
     prometheus::{Program, Prometheus},
 };
 
+mod backend;
 mod compare;
 mod config;
 mod jobs;
@@ -38,13 +39,15 @@ mod script;
 mod stage;
 mod value;
 
+pub(crate) use self::value::{Comparable, comparable};
+use self::{
+    backend::Backend,
+    config::Scrapes,
+    stage::{Live, Stage},
+};
 pub use self::{
     compare::{Comparison, EXCLUDED},
     recording::{Capture, Recording},
-};
-use self::{
-    config::Scrapes,
-    stage::{Live, Stage},
 };
 
 const DRAIN: Duration = Duration::from_secs(60);
@@ -74,6 +77,10 @@ pub struct ParityArgs {
     #[arg(long)]
     pub prometheus: Option<PathBuf>,
 
+    /// A Cortex that promesh writes to instead of a second Prometheus server.
+    #[arg(long)]
+    pub cortex: Option<PathBuf>,
+
     /// Milliseconds between two scrapes of a target.
     #[arg(long, default_value_t = 2000)]
     pub interval: u64,
@@ -92,6 +99,8 @@ pub struct ParityArgs {
 pub struct Setting {
     /// The server.
     pub prometheus: Program,
+    /// The Cortex that promesh writes to, instead of another such server.
+    pub cortex: Option<PathBuf>,
     /// The program with the services' subcommands.
     pub program: PathBuf,
     /// Time between two scrapes of a target.
@@ -116,6 +125,7 @@ pub async fn run(args: ParityArgs, program: PathBuf) -> anyhow::Result<()> {
     );
     let setting = Setting {
         prometheus,
+        cortex: args.cortex,
         program,
         interval: Duration::from_millis(args.interval),
         protobuf_message: args.protobuf_message,
@@ -204,7 +214,7 @@ async fn scrape(
 
     let empty = write(folder, "parity-empty.yml", &json!({}))?;
     let flags = config::native_flags(version);
-    let backend = Prometheus::start_with(&setting.prometheus, &empty, &flags).await?;
+    let backend = Backend::start(setting, &empty, &flags).await?;
     let promesh = scrapes.for_promesh(&backend.remote_write_url(), &setting.protobuf_message);
     let promesh = write(folder, "parity-promesh.yml", &promesh)?;
     let (config, flags) = scrapes.for_prometheus(version);
@@ -227,6 +237,9 @@ async fn scrape(
         for series in stored.iter_mut().flatten() {
             series.labels = known::with_bounds(&series.labels);
         }
+    }
+    if known::UNREAD.applies_to(version) {
+        stored.iter_mut().flatten().for_each(known::without_bounds);
     }
     Ok(stored)
 }

@@ -19,7 +19,10 @@ use crate::amp::{Sample, Series, Value};
 mod program;
 mod remote_read;
 
-pub use self::program::{Program, Version};
+pub use self::{
+    program::{Program, Version},
+    remote_read::read_all,
+};
 
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 const ATTEMPTS: usize = 5;

@@ -156,6 +156,7 @@ async fn both_store_the_same() {
     let native = prometheus.version >= Version { major: 3, minor: 0 };
     let setting = Setting {
         prometheus,
+        cortex: None,
         program: env!("CARGO_BIN_EXE_integration").into(),
         interval: INTERVAL,
         protobuf_message: "prometheus.WriteRequest".to_owned(),

@@ -44,6 +44,15 @@ impl HaTracker {
         false
     }
 
+    /// Notes what a real tracker has said of a request of `replica`, and returns it.
+    pub fn note(&mut self, cluster: &str, replica: &str, now_ms: i64, accepted: bool) -> bool {
+        let leader = self.leaders.get(cluster);
+        if accepted && leader.is_none_or(|leader| leader.replica != replica) {
+            self.elect(cluster, replica, now_ms);
+        }
+        accepted
+    }
+
     /// How many elections there were.
     pub fn elections(&self) -> u64 {
         self.elections
@@ -75,6 +84,17 @@ mod tests {
         assert!(ha.accepts("c", "b", 30_001));
         assert!(!ha.accepts("c", "a", 30_002));
         assert_eq!(ha.elections(), 3);
+    }
+
+    #[test]
+    fn what_a_real_tracker_says_is_noted() {
+        let mut ha = HaTracker::default();
+        assert!(ha.note("c", "b", 0, true));
+        assert!(!ha.note("c", "a", 1, false));
+        assert!(ha.note("c", "b", 2, true));
+        assert_eq!(ha.elections(), 1);
+        assert!(ha.note("c", "a", 3, true));
+        assert_eq!(ha.elections(), 2);
     }
 
     #[test]

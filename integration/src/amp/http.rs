@@ -27,6 +27,8 @@ use super::{
 const MAX_BODY: usize = 64 << 20;
 const CLUSTER: &str = "cluster";
 const REPLICA: &str = "__replica__";
+/// What a complaint about a sample begins with.
+const USER: &str = "rpc error: code = Code(400) desc = user=ws-0";
 
 pub(super) fn router(backend: Backend) -> Router {
     let workspace = Router::new()
@@ -98,31 +100,32 @@ async fn remote_write(
         Some(Fault::Slow(delay)) => tokio::time::sleep(*delay).await,
         _ => {}
     }
-    let answer = match incoming {
-        Ok(incoming) => {
-            let outcome = backend.take(&incoming, fault.as_ref());
-            if outcome.is_ok() && outcome != Ok(StatusCode::ACCEPTED) {
-                backend.forward(&headers, body).await;
-            }
-            outcome
-        }
-        Err(error) => Err(format!("{error:#}")),
+    let answer = match (&backend.options.upstream, incoming) {
+        (Some(upstream), incoming) => upstream.ask(&backend, &headers, body, incoming.ok()).await,
+        (None, Ok(incoming)) => match backend.take(&incoming, fault.as_ref(), None) {
+            Ok(code) => code.into_response(),
+            Err(message) => (StatusCode::BAD_REQUEST, message).into_response(),
+        },
+        (None, Err(error)) => (StatusCode::BAD_REQUEST, format!("{error:#}")).into_response(),
     };
     if fault == Some(Fault::StoreAndHang) {
         std::future::pending().await
     }
-    match answer {
-        Ok(code) => code.into_response(),
-        Err(message) => (StatusCode::BAD_REQUEST, message).into_response(),
-    }
+    answer
 }
 
 // === impl Backend ===
 
 impl Backend {
     /// Stores a request as the backend would: 200 or 202, or 400 with the first
-    /// complaint, in which case the valid rest is stored all the same.
-    fn take(&self, incoming: &Incoming, fault: Option<&Fault>) -> Result<StatusCode, String> {
+    /// complaint, in which case the valid rest is stored all the same. A real backend
+    /// has said already whether the replica is `elected`.
+    pub(super) fn take(
+        &self,
+        incoming: &Incoming,
+        fault: Option<&Fault>,
+        elected: Option<bool>,
+    ) -> Result<StatusCode, String> {
         let now_ms = self.options.clock.now_ms();
         if incoming.series.is_empty() {
             // As Cortex: a success, and no word of any replica.
@@ -133,8 +136,10 @@ impl Backend {
         let request = state.ledger.begin_request();
         let first = incoming.series.first().map(|series| &series.labels);
         let pair = first.and_then(|labels| Some((labels.get(CLUSTER)?, labels.get(REPLICA)?)));
-        let elected =
-            pair.is_none_or(|(cluster, replica)| state.ha.accepts(cluster, replica, now_ms));
+        let elected = pair.is_none_or(|(cluster, replica)| match elected {
+            Some(elected) => state.ha.note(cluster, replica, now_ms, elected),
+            None => state.ha.accepts(cluster, replica, now_ms),
+        });
         let mut complaint = None;
         for series in &incoming.series {
             for (timestamp, value) in &series.samples {
@@ -170,31 +175,6 @@ impl Backend {
             (true, Some(complaint)) => Err(complaint),
         }
     }
-
-    /// Passes an accepted request on to the server behind the stand-in.
-    async fn forward(&self, headers: &HeaderMap, body: Bytes) {
-        let (Some(url), Some(client)) = (&self.options.forward, &self.client) else {
-            return;
-        };
-        let mut request = axum::http::Request::post(url.as_str());
-        for name in [
-            "content-type",
-            "content-encoding",
-            "x-prometheus-remote-write-version",
-        ] {
-            if let Some(value) = headers.get(name) {
-                request = request.header(name, value);
-            }
-        }
-        let Ok(request) = request.body(body) else {
-            return;
-        };
-        match client.request(request).await {
-            Ok(response) if response.status().is_success() => {}
-            Ok(response) => tracing::warn!(status = %response.status(), "Not forwarded"),
-            Err(error) => tracing::warn!(%error, "Not forwarded"),
-        }
-    }
 }
 
 // === impl State ===
@@ -225,28 +205,33 @@ impl State {
         }
         let limited = matches!(fault, Some(Fault::SeriesLimit)) || self.store.is_full();
         if limited && !self.store.contains(&labels) {
-            return refused("per-user series limit of 0 exceeded".to_owned());
+            let limit = self.store.max_series();
+            return refused(format!(
+                "{USER}: per-user series limit of {limit} exceeded, please contact administrator \
+                 to raise it (local limit: {limit} global limit: 0 actual local limit: {limit})"
+            ));
         }
         let timestamp = sample.timestamp;
         match self.store.append(&labels, sample, now_ms) {
             outcome @ (Outcome::Stored | Outcome::Duplicate) => Ok(outcome),
-            Outcome::Conflict => Err((
-                Outcome::Conflict,
-                format!("duplicate sample for timestamp: timestamp {timestamp}, series {labels}"),
-            )),
-            Outcome::OutOfOrder => Err((
-                Outcome::OutOfOrder,
-                format!("out of order sample: timestamp {timestamp}, series {labels}"),
-            )),
-            Outcome::TooOld => Err((
-                Outcome::TooOld,
-                format!("timestamp too old: {timestamp} metric: {labels}"),
-            )),
-            other => Err((
-                other,
-                format!("timestamp too new: {timestamp} metric: {labels}"),
-            )),
+            outcome => Err((outcome, complaint(outcome, timestamp, &labels))),
         }
+    }
+}
+
+/// Why a sample is refused, in the words of Cortex.
+fn complaint(outcome: Outcome, timestamp: i64, labels: &Labels) -> String {
+    let name = labels.get(METRIC_NAME).unwrap_or_default();
+    match outcome {
+        Outcome::Conflict => format!(
+            "{USER}: err: duplicate sample for timestamp {timestamp}; overrides not allowed: \
+             existing 1, new value 2. series={labels}"
+        ),
+        Outcome::OutOfOrder => {
+            format!("{USER}: err: out of order sample. timestamp={timestamp}, series={labels}")
+        }
+        Outcome::TooOld => format!("timestamp too old: {timestamp} metric: \"{name}\""),
+        _ => format!("timestamp too new: {timestamp} metric: \"{name}\""),
     }
 }
 

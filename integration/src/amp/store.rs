@@ -55,6 +55,11 @@ impl Store {
         self.series.contains_key(labels)
     }
 
+    /// Series that are stored at most.
+    pub fn max_series(&self) -> usize {
+        self.max_series
+    }
+
     /// Whether there is room for one more series.
     pub fn is_full(&self) -> bool {
         self.series.len() >= self.max_series
@@ -67,17 +72,23 @@ impl Store {
         };
         if labels.len() > MAX_LABELS {
             return Some(format!(
-                "series has too many labels ({}) series: '{name}'",
+                "series has too many labels (actual: {}, limit: {MAX_LABELS}) series: '{name}'",
                 labels.len()
             ));
         }
         for (label, value) in labels.iter() {
             if label.len() > MAX_NAME_BYTES {
-                return Some(format!("label name too long: {label}"));
+                return Some(format!(
+                    "label name too long for metric (actual: {}, limit: {MAX_NAME_BYTES}) \
+                     metric: \"{name}\" label name: \"{label:.200}\"",
+                    label.len()
+                ));
             }
             if value.len() > MAX_VALUE_BYTES {
                 return Some(format!(
-                    "label value too long for metric {name}: label {label}"
+                    "label value too long for metric (actual: {}, limit: {MAX_VALUE_BYTES}) \
+                     metric: \"{name}\" label name: \"{label}\" label value: \"{value:.200}\"",
+                    value.len()
                 ));
             }
         }

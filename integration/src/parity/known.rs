@@ -8,7 +8,10 @@ use mesh::{
 };
 
 use super::value::{self, Comparable};
-use crate::{amp::Series, prometheus::Version};
+use crate::{
+    amp::{Series, Value},
+    prometheus::Version,
+};
 
 /// A known difference.
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +51,14 @@ pub(super) const BOUNDS: Known = Known {
     until: Version { major: 3, minor: 0 },
 };
 
+/// Bounds of native histograms with custom ones are not read back.
+pub(super) const UNREAD: Known = Known {
+    name: "custom-bounds-unread",
+    reason: "remote read leaves the bounds of native histograms with custom ones away; they are \
+             compared without",
+    until: Version { major: 3, minor: 6 },
+};
+
 /// Names in quotes fail the scrape.
 pub(super) const NAMES: Known = Known {
     name: "quoted-names",
@@ -57,7 +68,7 @@ pub(super) const NAMES: Known = Known {
 };
 
 /// All of them.
-pub(super) const ALL: [Known; 4] = [CREATED, MARKERS, BOUNDS, NAMES];
+pub(super) const ALL: [Known; 5] = [CREATED, MARKERS, BOUNDS, UNREAD, NAMES];
 
 // === impl Known ===
 
@@ -89,6 +100,15 @@ pub(super) fn has_quoted_names(body: &[u8]) -> bool {
 pub(super) fn is_stored(series: &Series) -> bool {
     let mut samples = series.samples.iter();
     samples.any(|sample| value::comparable(&sample.value) != Comparable::Stale)
+}
+
+/// Drops the custom bounds of native histograms.
+pub(super) fn without_bounds(series: &mut Series) {
+    for sample in &mut series.samples {
+        if let Value::Histogram(histogram) = &mut sample.value {
+            histogram.custom_values.clear();
+        }
+    }
 }
 
 /// Labels with their bounds as Prometheus 3 stores them.

@@ -8,7 +8,7 @@ use crate::amp::Value;
 
 /// A value that can be compared.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Comparable {
+pub(crate) enum Comparable {
     /// By its bits.
     Float(u64),
     /// A staleness marker, of whatever kind of series.
@@ -19,7 +19,7 @@ pub(super) enum Comparable {
 
 /// A native histogram, without what a database may lay out in its own way.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Histogram {
+pub(crate) struct Histogram {
     schema: i32,
     gauge: bool,
     count: Count,
@@ -38,7 +38,7 @@ enum Count {
     Float(u64),
 }
 
-pub(super) fn comparable(value: &Value) -> Comparable {
+pub(crate) fn comparable(value: &Value) -> Comparable {
     match value {
         Value::Float(Value::STALE_NAN) => Comparable::Stale,
         Value::Histogram(histogram) if histogram.sum.to_bits() == Value::STALE_NAN => {

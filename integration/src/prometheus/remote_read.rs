@@ -3,9 +3,12 @@
 
 use anyhow::Context;
 use bytes::Bytes;
-use http::{Request, header};
+use http::{HeaderMap, Request, header};
 use http_body_util::BodyExt;
-use mesh::labels::{Labels, METRIC_NAME};
+use mesh::{
+    http_client::HttpClient,
+    labels::{Labels, METRIC_NAME},
+};
 use prost::Message;
 use proto::v1;
 use tokio::time::{Duration, timeout};
@@ -55,6 +58,53 @@ struct QueryResult {
     timeseries: Vec<v1::TimeSeries>,
 }
 
+/// All series with all their samples behind a remote-read endpoint, asked with these
+/// headers.
+///
+/// # Errors
+/// Where the server does not answer.
+pub async fn read_all(
+    client: &HttpClient,
+    url: &str,
+    headers: &HeaderMap,
+) -> anyhow::Result<Vec<Series>> {
+    let everything = LabelMatcher {
+        kind: MATCH_REGEXP,
+        name: METRIC_NAME.to_owned(),
+        value: ".+".to_owned(),
+    };
+    let query = Query {
+        start_timestamp_ms: 0,
+        end_timestamp_ms: i64::MAX / 2,
+        matchers: vec![everything],
+    };
+    let request = ReadRequest {
+        queries: vec![query],
+    };
+    let body = snap::raw::Encoder::new().compress_vec(&request.encode_to_vec())?;
+    let mut request = Request::post(url)
+        .header(header::CONTENT_TYPE, "application/x-protobuf")
+        .header(header::CONTENT_ENCODING, "snappy")
+        .header("X-Prometheus-Remote-Read-Version", "0.1.0");
+    for (name, value) in headers {
+        request = request.header(name, value);
+    }
+    let request = request.body(Bytes::from(body))?;
+    let response = timeout(TIMEOUT, client.request(request)).await??;
+    let status = response.status();
+    let body = timeout(TIMEOUT, response.into_body().collect()).await??;
+    let body = body.to_bytes();
+    anyhow::ensure!(
+        status.is_success(),
+        "remote read: {status}: {}",
+        String::from_utf8_lossy(&body)
+    );
+    let bytes = snap::raw::Decoder::new().decompress_vec(&body);
+    let response = ReadResponse::decode(&*bytes.context("snappy")?)?;
+    let results = response.results.into_iter();
+    Ok(results.flat_map(|r| r.timeseries).map(series).collect())
+}
+
 // === impl Prometheus ===
 
 impl Prometheus {
@@ -63,38 +113,8 @@ impl Prometheus {
     /// # Errors
     /// Where the server does not answer.
     pub async fn read_all(&self) -> anyhow::Result<Vec<Series>> {
-        let everything = LabelMatcher {
-            kind: MATCH_REGEXP,
-            name: METRIC_NAME.to_owned(),
-            value: ".+".to_owned(),
-        };
-        let query = Query {
-            start_timestamp_ms: 0,
-            end_timestamp_ms: i64::MAX / 2,
-            matchers: vec![everything],
-        };
-        let request = ReadRequest {
-            queries: vec![query],
-        };
-        let body = snap::raw::Encoder::new().compress_vec(&request.encode_to_vec())?;
-        let request = Request::post(format!("http://{}/api/v1/read", self.address))
-            .header(header::CONTENT_TYPE, "application/x-protobuf")
-            .header(header::CONTENT_ENCODING, "snappy")
-            .header("X-Prometheus-Remote-Read-Version", "0.1.0")
-            .body(Bytes::from(body))?;
-        let response = timeout(TIMEOUT, self.client.request(request)).await??;
-        let status = response.status();
-        let body = timeout(TIMEOUT, response.into_body().collect()).await??;
-        let body = body.to_bytes();
-        anyhow::ensure!(
-            status.is_success(),
-            "remote read: {status}: {}",
-            String::from_utf8_lossy(&body)
-        );
-        let bytes = snap::raw::Decoder::new().decompress_vec(&body);
-        let response = ReadResponse::decode(&*bytes.context("snappy")?)?;
-        let results = response.results.into_iter();
-        Ok(results.flat_map(|r| r.timeseries).map(series).collect())
+        let url = format!("http://{}/api/v1/read", self.address);
+        read_all(&self.client, &url, &HeaderMap::new()).await
     }
 }
 

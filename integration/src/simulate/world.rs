@@ -38,6 +38,10 @@ pub(super) const START_MS: i64 = 1_800_000_000_000;
 const TICK: Duration = Duration::from_millis(10);
 /// How long the mesh runs on once nothing goes wrong any more.
 const CALM: Duration = Duration::from_secs(30);
+/// Segments between two hosts take the same time for this long. A time drawn for
+/// each of them would hang on how many there were before, and HTTP/2 sends some
+/// frames or not as the machine's clock says.
+const JITTER_MS: u64 = 100;
 /// How much later than others one peer may hear of a change of the endpoints.
 const NEWS_MS: std::ops::Range<u64> = 50..1_800;
 
@@ -77,6 +81,14 @@ struct World {
     due: BinaryHeap<Reverse<(u64, u64, Step)>>,
     steps: u64,
     rng: StdRng,
+    links: Vec<Link>,
+}
+
+/// The way between two hosts.
+struct Link {
+    ends: (String, String),
+    /// Longest time that a segment is on its way.
+    latency: Duration,
 }
 
 /// One thing that is done to the mesh.
@@ -91,6 +103,8 @@ enum Step {
     Miss(String),
     /// One receiver hears who is ready by then.
     Hear(String),
+    /// Segments take another time from now on.
+    Jitter,
 }
 
 /// What the clocks of hosts show that are right.
@@ -105,6 +119,7 @@ pub(super) fn now_ms() -> i64 {
 pub(super) fn run(plan: Plan, folder: &Path) -> anyhow::Result<Record> {
     mesh::random::seed(plan.seed);
     let mut world = World::new(plan, folder)?;
+    world.at(0, Step::Jitter);
     for i in 0..world.plan.disturbances.len() {
         let at_ms = world.plan.disturbances[i].at_ms;
         world.at(at_ms, Step::Begin(i));
@@ -137,8 +152,6 @@ impl World {
         let mut sim = Builder::new()
             .rng_seed(plan.seed)
             .tick_duration(TICK)
-            .min_message_latency(Duration::from_millis(1))
-            .max_message_latency(shape.latency)
             .tcp_capacity(4096)
             .build();
         let shared = Arc::new(Shared::default());
@@ -172,6 +185,7 @@ impl World {
             due: BinaryHeap::new(),
             steps: 0,
             rng: StdRng::seed_from_u64(plan.seed ^ 0x5eed),
+            links: links(&shape),
             plan,
         };
         world.add_receivers(&shape);
@@ -305,6 +319,7 @@ impl World {
                 }
             }
             Step::Hear(name) => self.hear(&name),
+            Step::Jitter => self.jitter(),
         }
     }
 
@@ -367,8 +382,26 @@ impl World {
         }
     }
 
-    fn slow(&self, a: &str, b: &str, latency: Duration) {
-        self.sim.set_link_max_message_latency(a, b, latency);
+    fn slow(&mut self, a: &str, b: &str, latency: Duration) {
+        let mut links = self.links.iter_mut();
+        if let Some(link) =
+            links.find(|link| (link.ends.0.as_str(), link.ends.1.as_str()) == (a, b))
+        {
+            link.latency = latency;
+        }
+    }
+
+    fn jitter(&mut self) {
+        for Link {
+            ends: (a, b),
+            latency,
+        } in &self.links
+        {
+            let takes = self.rng.random_range(1..=latency.as_millis() as u64);
+            let takes = Duration::from_millis(takes);
+            self.sim.set_link_latency(a.as_str(), b.as_str(), takes);
+        }
+        self.after(JITTER_MS, Step::Jitter);
     }
 
     fn set_clock(&self, name: &str, skew_ms: i64) {
@@ -439,6 +472,24 @@ impl Incarnation {
             ..self.life.clone()
         }
     }
+}
+
+/// All ways that segments of a mesh take.
+fn links(shape: &Shape) -> Vec<Link> {
+    let (mut ends, exporters) = (Vec::new(), shape.exporters());
+    let receivers = shape.all_receivers();
+    for (at, receiver) in receivers.iter().enumerate() {
+        let others = receivers[at + 1..].iter();
+        ends.extend(others.map(|other| (receiver.clone(), other.clone())));
+        ends.push((receiver.clone(), targets::HOST.to_owned()));
+        ends.extend(exporters.iter().map(|to| (receiver.clone(), to.clone())));
+    }
+    let last = exporters.into_iter();
+    ends.extend(last.map(|from| (from, backend::HOST.to_owned())));
+    let latency = shape.latency;
+    ends.into_iter()
+        .map(|ends| Link { ends, latency })
+        .collect()
 }
 
 fn config(shape: &Shape, group: &str) -> String {

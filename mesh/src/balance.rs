@@ -26,7 +26,7 @@ use std::{
 
 use futures::{FutureExt, future::BoxFuture};
 use tokio::{
-    sync::watch,
+    sync::Notify,
     task::AbortHandle,
     time::{Instant, timeout_at},
 };
@@ -109,8 +109,8 @@ pub struct Balance {
 #[derive(Debug)]
 struct Shared {
     endpoints: Mutex<Vec<Arc<Endpoint>>>,
-    /// Bumped when a connection comes up, so that who waits looks again.
-    came_up: watch::Sender<u64>,
+    /// Notified when a connection comes up, so that who waits looks again.
+    came_up: Arc<Notify>,
     connector: Connector,
     compression: Option<CompressionEncoding>,
     ping_interval: Option<Duration>,
@@ -144,7 +144,7 @@ impl Balance {
         let ping = Duration::from_millis(args.ping_interval_ms);
         let shared = Arc::new(Shared {
             endpoints: Mutex::default(),
-            came_up: watch::Sender::new(0),
+            came_up: Arc::default(),
             connector,
             compression: args.compression.encoding(),
             ping_interval: Some(ping).filter(|ping| !ping.is_zero()),
@@ -203,13 +203,14 @@ impl Shared {
         deadline: Instant,
     ) -> Result<(Arc<Endpoint>, connection::Connection), ExportError> {
         let give_up = deadline.min(Instant::now() + self.failfast);
-        let mut came_up = self.came_up.subscribe();
         loop {
+            // Before the look: a connection may come up right after it.
+            let came_up = self.came_up.notified();
             let endpoints = lock(&self.endpoints).clone();
             if let Some(picked) = pick::pick(&endpoints) {
                 return Ok(picked);
             }
-            if timeout_at(give_up, came_up.changed()).await.is_err() {
+            if timeout_at(give_up, came_up).await.is_err() {
                 self.metrics.unsent();
                 return Err(ExportError::Unsent(unreachable(&endpoints).into()));
             }

@@ -12,7 +12,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
-    sync::watch,
+    sync::{Notify, watch},
     time::{sleep, timeout},
 };
 use tonic::body::Body;
@@ -85,8 +85,8 @@ pub(super) struct KeepUp {
     pub(super) address: String,
     pub(super) connector: Connector,
     pub(super) ping_interval: Option<Duration>,
-    /// Bumped each time it has come up.
-    pub(super) came_up: watch::Sender<u64>,
+    /// Notified each time it has come up.
+    pub(super) came_up: Arc<Notify>,
     pub(super) metrics: BalanceMetrics,
 }
 
@@ -102,7 +102,7 @@ impl KeepUp {
                 Ok((connection, driver)) => {
                     info!(address, "Connected");
                     slot.send_replace(Some(connection));
-                    self.came_up.send_modify(|times| *times += 1);
+                    self.came_up.notify_waiters();
                     (backoff, told) = (Backoff::new(), String::new());
                     // Resolves when no new request can be sent; those in flight are
                     // driven to their end by a task of hyper's.

@@ -11,7 +11,10 @@ use opentelemetry_proto::tonic::{
     metrics::v1::ResourceMetrics,
 };
 use prost::Message;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::watch,
+};
 use tonic::{
     Request, Response, Status,
     transport::{Server, server::TcpIncoming},

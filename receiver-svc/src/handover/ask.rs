@@ -63,6 +63,7 @@ impl Asker {
             };
             let pause = self.ask_all(&round).await;
             tokio::select! {
+                biased;
                 () = woken => {}
                 () = sleep(pause) => {}
             }

@@ -1,9 +1,6 @@
 //! What is claimed, what is held back, and what others say of it.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use mesh::{outbox::Outbox, random};
 use tokio::time::Instant;
@@ -28,7 +25,7 @@ pub(super) struct State {
     is_told: bool,
     /// When the targets of which batches are held back were claimed, in milliseconds
     /// since the Unix epoch.
-    holds: HashMap<u64, i64>,
+    holds: BTreeMap<u64, i64>,
 }
 
 /// One question to all others.
@@ -59,7 +56,7 @@ impl State {
             peers: Peers::new(name, timeout),
             parting: None,
             is_told: true,
-            holds: HashMap::new(),
+            holds: BTreeMap::new(),
         }
     }
 
@@ -230,7 +227,7 @@ impl State {
     fn settle(&mut self, round: &Round, heard: &Heard, outbox: &Outbox, metrics: &HandoverMetrics) {
         let held = round.question.held.iter().copied().collect();
         let own = outbox.oldest(&held).unwrap_or_default();
-        for target in held {
+        for &target in &round.question.held {
             let Some(began_ms) = self.holds.get(&target).copied() else {
                 continue;
             };

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use tokio::{
     io::{DuplexStream, copy_bidirectional, duplex},
-    sync::mpsc,
+    sync::{mpsc, watch},
     time::{sleep, sleep_until},
 };
 

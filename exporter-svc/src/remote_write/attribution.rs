@@ -133,9 +133,15 @@ fn time(series: &v1::TimeSeries) -> Option<i64> {
     })
 }
 
+/// What comes before the series, where a message has other braces before it: those of
+/// a set of labels that has a limit.
+const BEFORE_SERIES: [&str; 3] = ["series=", "for series ", "series: "];
+
 /// The series a message names, as `{__name__="m", a="b"}` or `m{a="b"}`.
 fn named_series(message: &str) -> Option<BTreeMap<String, String>> {
-    let open = message.find('{')?;
+    let before = BEFORE_SERIES.iter().find_map(|word| message.find(word));
+    let from = before.unwrap_or(0);
+    let open = from + message[from..].find('{')?;
     let mut labels = BTreeMap::new();
     let before = &message[..open];
     let name = &before[before.trim_end_matches(is_name_char).len()..];
@@ -284,6 +290,10 @@ mod tests {
         assert_eq!(counts("label value too long for metric m: label l"), [2, 1]);
         assert_eq!(counts("label name too long for metric: \\\"m\\\""), [2, 1]);
         assert_eq!(counts("series has too many labels (9) series: 'm'"), [2, 1]);
+        // Cortex cuts what it quotes.
+        let cut =
+            r#"for metric (actual: 9) metric: "m{i=\"0\", l=\"xxx" label name: "l" value: "xxx""#;
+        assert_eq!(counts(cut), [2, 1]);
         assert_eq!(
             named_metric("label value too long for metric other:x."),
             Some("other:x")
@@ -318,6 +328,11 @@ mod tests {
         let want = Some(r#"{"__name__": "m", "a": "x\"y}", "b": ""}"#.to_owned());
         assert_eq!(read(r#"e: {__name__="m", a="x\"y}", b=""} e"#), want);
         assert_eq!(read(r#"e: m{a="x\"y}",b=""}"#), want);
+        let limit =
+            r#"limit (labelSet: {x="y"}, limit: 1) for series {__name__="m", a="x\"y}", b=""}"#;
+        assert_eq!(read(limit), want);
+        let exemplar = r#"series={__name__="m", a="x\"y}", b=""}, exemplar={trace_id="1"}"#;
+        assert_eq!(read(exemplar), want);
         assert_eq!(read("no series"), None);
         assert_eq!(read("{}"), None);
         assert_eq!(read("{\"code\": 400}"), None);

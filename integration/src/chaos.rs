@@ -24,7 +24,10 @@ mod table;
 mod views;
 mod world;
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context, bail};
 use mesh::clock::Clock;
@@ -36,6 +39,8 @@ use pushes::Pushes;
 use record::Record;
 use scenario::Scenario;
 use world::World;
+
+use crate::cortex::Cortex;
 
 /// Flags of the chaos.
 #[derive(Clone, Debug, clap::Args)]
@@ -52,6 +57,12 @@ pub struct ChaosArgs {
     /// Keep the services' logs of scenarios that fail, and say where.
     #[arg(long)]
     keep: bool,
+
+    /// A Cortex that answers in the stand-in's place, one for each scenario; those that
+    /// need the stand-in's own answers are left out. At the end it has to hold what it
+    /// said that it holds.
+    #[arg(long)]
+    cortex: Option<PathBuf>,
 
     /// What to break, one after the other; everything where none is given.
     #[arg(value_enum)]
@@ -75,7 +86,7 @@ pub async fn run(args: &ChaosArgs, program: &Path) -> anyhow::Result<()> {
     for scenario in args.scenarios() {
         let seed = args.seed.unwrap_or_else(by_the_clock);
         let name = scenario.name();
-        let judgement = play(scenario, program, seed, args.keep).await;
+        let judgement = play(scenario, program, seed, args).await;
         let judgement = judgement.with_context(|| format!("{name} --seed={seed}"));
         let is_good = judgement.as_ref().is_ok_and(Judgement::is_good);
         match judgement {
@@ -100,11 +111,23 @@ async fn play(
     scenario: Scenario,
     program: &Path,
     seed: u64,
-    keep: bool,
+    args: &ChaosArgs,
 ) -> anyhow::Result<Judgement> {
-    let mut world = World::start(scenario.shape(), program.to_owned(), seed).await?;
-    let judgement = disturb(scenario, &mut world).await;
-    if keep && !judgement.as_ref().is_ok_and(Judgement::is_good) {
+    let mut shape = scenario.shape();
+    let cortex = match &args.cortex {
+        Some(cortex) => Some(Cortex::start(cortex, &[]).await?),
+        None => None,
+    };
+    if let Some(cortex) = &cortex {
+        shape.upstream = Some(cortex.upstream()?);
+    }
+    let mut world = World::start(shape, program.to_owned(), seed).await?;
+    let mut judgement = disturb(scenario, &mut world).await;
+    if let (Some(cortex), Ok(judgement)) = (&cortex, &mut judgement) {
+        let complaints = cortex.audit(world.amp.backend()).await?;
+        judgement.complaints.extend(complaints);
+    }
+    if args.keep && !judgement.as_ref().is_ok_and(Judgement::is_good) {
         println!("logs: {}", world.keep().display());
     }
     judgement
@@ -161,12 +184,14 @@ fn by_the_clock() -> u64 {
 
 impl ChaosArgs {
     fn scenarios(&self) -> Vec<Scenario> {
-        if self.quick {
+        let mut scenarios = if self.quick {
             Scenario::QUICK.to_vec()
         } else if self.scenarios.is_empty() {
             Scenario::all()
         } else {
             self.scenarios.clone()
-        }
+        };
+        scenarios.retain(|scenario| self.cortex.is_none() || !scenario.needs_stand_in());
+        scenarios
     }
 }

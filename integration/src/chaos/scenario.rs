@@ -129,6 +129,14 @@ impl Scenario {
         value.map_or_else(String::new, |value| value.get_name().to_owned())
     }
 
+    /// Whether it needs a backend that is told to refuse something, or hastened.
+    pub(crate) fn needs_stand_in(self) -> bool {
+        matches!(
+            self,
+            Self::AmpRefusesOneSeries | Self::AmpSeriesLimit | Self::AmpDown70m
+        )
+    }
+
     /// The mesh that it is played in.
     pub(crate) fn shape(self) -> Shape {
         let usual = Shape::default();

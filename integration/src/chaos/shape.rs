@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::amp::Upstream;
+
 /// The shape of a mesh.
 #[derive(Clone, Debug)]
 pub(crate) struct Shape {
@@ -25,6 +27,8 @@ pub(crate) struct Shape {
     pub max_sample_age: Duration,
     /// The receivers' clocks can be set.
     pub own_clocks: bool,
+    /// A real backend behind the stand-in.
+    pub upstream: Option<Upstream>,
 }
 
 /// The disk of a receiver.
@@ -78,6 +82,7 @@ impl Default for Shape {
             receiver_flags: Vec::new(),
             max_sample_age: Duration::from_secs(3600),
             own_clocks: false,
+            upstream: None,
         }
     }
 }

@@ -100,6 +100,7 @@ impl World {
         let (net, reserved) = net::reserve(seed).await?;
         let amp = Amp::start(AmpOptions {
             max_sample_age: shape.max_sample_age,
+            upstream: shape.upstream.clone(),
             ..AmpOptions::default()
         });
         let gateways = SocketAddr::from(([127, net, SERVICE_NET, 1], GRPC));

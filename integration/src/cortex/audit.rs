@@ -11,54 +11,67 @@ use crate::{
     parity::{Comparable, comparable},
 };
 
-/// Compares a tenant of a Cortex with the stand-in through which all was written.
-///
-/// # Errors
-/// Where Cortex does not answer.
-pub(super) async fn contents(
-    cortex: &Cortex,
-    tenant: &str,
-    backend: &Backend,
-) -> anyhow::Result<Vec<String>> {
-    let (theirs, ours) = (cortex.read_all(tenant).await?, backend.stored());
-    Ok(compare(&samples(&theirs), &samples(&ours)))
+/// How long a Cortex has counted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Counters {
+    /// Since the stand-in's first request.
+    Whole,
+    /// Since it was started again.
+    Part,
 }
 
-/// Compares what the living process has counted for a tenant; it forgets that when it
-/// is started again.
-///
-/// # Errors
-/// Where Cortex does not answer.
-pub(super) async fn counters(
-    cortex: &Cortex,
-    tenant: &str,
-    backend: &Backend,
-) -> anyhow::Result<Vec<String>> {
-    let (metrics, totals) = (cortex.metrics().await?, backend.totals());
-    let of_tenant = format!("user=\"{tenant}\"");
-    let refused = [
-        Outcome::Conflict,
-        Outcome::OutOfOrder,
-        Outcome::TooOld,
-        Outcome::Refused,
-    ];
-    let refused = refused.map(|outcome| totals.of(outcome)).iter().sum();
-    let counts = [
-        ("cortex_discarded_samples_total", refused),
-        (
-            "cortex_distributor_deduped_samples_total",
-            totals.of(Outcome::Deduplicated),
-        ),
-        (
-            "cortex_ha_tracker_elected_replica_changes_total",
-            backend.elections(),
-        ),
-    ];
-    let differences = counts.into_iter().filter_map(|(name, expected)| {
-        let counted = metrics.sum_where(name, &of_tenant);
-        (counted != expected as f64).then(|| format!("{name} is {counted}, expected {expected}"))
-    });
-    Ok(differences.collect())
+// === impl Cortex ===
+
+impl Cortex {
+    /// What differs between all that it holds and has counted, and what the stand-in
+    /// says through which all of it was written, in words.
+    ///
+    /// # Errors
+    /// Where it does not answer.
+    pub async fn audit(&self, backend: &Backend) -> anyhow::Result<Vec<String>> {
+        self.audit_with(backend, Counters::Whole).await
+    }
+
+    pub(super) async fn audit_with(
+        &self,
+        backend: &Backend,
+        counters: Counters,
+    ) -> anyhow::Result<Vec<String>> {
+        let (theirs, ours) = (self.read_all().await?, backend.stored());
+        let mut complaints = compare(&samples(&theirs), &samples(&ours));
+        complaints.extend(backend.disagreements());
+        if counters == Counters::Whole {
+            complaints.extend(self.counters(backend).await?);
+        }
+        Ok(complaints)
+    }
+
+    async fn counters(&self, backend: &Backend) -> anyhow::Result<Vec<String>> {
+        let totals = backend.totals();
+        let refused = [
+            Outcome::Conflict,
+            Outcome::OutOfOrder,
+            Outcome::TooOld,
+            Outcome::Refused,
+        ];
+        let refused = refused.map(|outcome| totals.of(outcome)).iter().sum();
+        let deduplicated = totals.of(Outcome::Deduplicated);
+        let mut differences = Vec::new();
+        for (name, expected) in [
+            ("cortex_discarded_samples_total", refused),
+            ("cortex_distributor_deduped_samples_total", deduplicated),
+            (
+                "cortex_ha_tracker_elected_replica_changes_total",
+                backend.elections(),
+            ),
+        ] {
+            let counted = self.counted(name).await?;
+            if counted != expected as f64 {
+                differences.push(format!("{name} is {counted}, expected {expected}"));
+            }
+        }
+        Ok(differences)
+    }
 }
 
 /// Samples by series and time.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
-use super::stage::{Stage, TENANT};
+use super::{audit::Counters, stage::Stage};
 
 /// What happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -67,9 +67,12 @@ impl Scenario {
         }
     }
 
-    /// Whether the Cortex that is asked has counted everything.
-    pub(super) fn has_counted(self) -> bool {
-        !matches!(self, Self::Restart | Self::KillCortex)
+    /// How long the Cortex that is asked at the end has counted for.
+    pub(super) fn counters(self) -> Counters {
+        match self {
+            Self::Restart | Self::KillCortex => Counters::Part,
+            _ => Counters::Whole,
+        }
     }
 
     /// Lets it happen.
@@ -116,9 +119,9 @@ impl Scenario {
                 stage.cortex.freeze(false).await
             }
             Self::RateLimit => {
-                stage.cortex.limit(TENANT, SLOW)?;
+                stage.cortex.limit(SLOW)?;
                 stage.go_on(SHORT).await?;
-                stage.cortex.limit(TENANT, "{}")
+                stage.cortex.limit("{}")
             }
         }
     }

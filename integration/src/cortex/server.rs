@@ -14,7 +14,7 @@ use url::Url;
 
 use crate::{
     amp::{Series, TENANT, Upstream},
-    child::{Metrics, Service},
+    child::Service,
     mesh::reserve,
     prometheus,
 };
@@ -29,6 +29,8 @@ pub struct Cortex {
     _reserved: Vec<TcpSocket>,
 }
 
+/// Who writes and reads: the tenant.
+const WHO: &str = "promesh";
 /// Beside the sources.
 const CONFIG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/cortex/cortex.yml");
 /// A Cortex does not say where it listens; whoever starts it has to.
@@ -116,44 +118,45 @@ impl Cortex {
         }
     }
 
-    /// Where a tenant's samples are written.
+    /// Where samples are written.
     ///
     /// # Errors
     /// Where there can be no client.
-    pub fn upstream(&self, tenant: &str) -> anyhow::Result<Upstream> {
+    pub fn upstream(&self) -> anyhow::Result<Upstream> {
         let url: Url = format!("{}/api/v1/push", self.url()).parse()?;
-        Upstream::new(url, tenant)
+        Upstream::new(url, WHO)
     }
 
-    /// All series of a tenant with all their samples.
+    /// All series with all their samples.
     ///
     /// # Errors
     /// Where it does not answer.
-    pub async fn read_all(&self, tenant: &str) -> anyhow::Result<Vec<Series>> {
+    pub async fn read_all(&self) -> anyhow::Result<Vec<Series>> {
         let url = format!("{}/prometheus/api/v1/read", self.url());
-        let headers = HeaderMap::from_iter([(TENANT.parse()?, HeaderValue::from_str(tenant)?)]);
+        let headers = HeaderMap::from_iter([(TENANT.parse()?, HeaderValue::from_static(WHO))]);
         prometheus::read_all(&self.client, &url, &headers).await
     }
 
-    /// Gives a tenant limits of its own: a YAML mapping, as in `limits`. They hold
-    /// from a second or two later on.
+    /// Sets limits: a YAML mapping, as in `limits`. They hold from a second or two
+    /// later on.
     ///
     /// # Errors
     /// Where they cannot be written.
-    pub fn limit(&self, tenant: &str, limits: &str) -> anyhow::Result<()> {
-        let overrides = format!("overrides:\n  {tenant}: {limits}\n");
+    pub fn limit(&self, limits: &str) -> anyhow::Result<()> {
+        let overrides = format!("overrides:\n  {WHO}: {limits}\n");
         Ok(std::fs::write(
             self.folder.path().join("overrides.yml"),
             overrides,
         )?)
     }
 
-    /// Its metrics.
+    /// The sum of a metric over all of the tenant's series.
     ///
     /// # Errors
     /// Where it does not answer.
-    pub async fn metrics(&self) -> anyhow::Result<Metrics> {
-        self.service.metrics().await
+    pub async fn counted(&self, metric: &str) -> anyhow::Result<f64> {
+        let metrics = self.service.metrics().await?;
+        Ok(metrics.sum_where(metric, &format!("user=\"{WHO}\"")))
     }
 
     fn url(&self) -> String {

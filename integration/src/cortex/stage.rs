@@ -8,7 +8,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::{Cortex, Judgement, audit, scenario::Scenario};
+use super::{Cortex, Judgement, scenario::Scenario};
 use crate::{
     amp::{AmpOptions, Outcome},
     arrivals::{self, lost_or_repeated},
@@ -16,9 +16,6 @@ use crate::{
     mesh::{Mesh, MeshOptions},
     otel::Pusher,
 };
-
-/// Who writes.
-pub(super) const TENANT: &str = "promesh";
 
 /// A mesh and the Cortex behind it.
 #[derive(Debug)]
@@ -54,12 +51,12 @@ impl Stage {
     ) -> anyhow::Result<Self> {
         let cortex = Cortex::start(cortex, &[]).await?;
         let mut amp = AmpOptions {
-            upstream: Some(cortex.upstream(TENANT)?),
+            upstream: Some(cortex.upstream()?),
             ..AmpOptions::default()
         };
         if let Some(max_series) = max_series {
             amp.max_series = max_series;
-            cortex.limit(TENANT, &format!("{{max_series_per_user: {max_series}}}"))?;
+            cortex.limit(&format!("{{max_series_per_user: {max_series}}}"))?;
             // They are read every second.
             sleep(Duration::from_secs(3)).await;
         }
@@ -125,11 +122,8 @@ impl Stage {
         let backend = self.mesh.amp.backend();
         let totals = backend.totals();
         let pusher = self.pusher.take().context("no application")?;
-        let mut complaints = audit::contents(&self.cortex, TENANT, backend).await?;
-        if scenario.has_counted() {
-            complaints.extend(audit::counters(&self.cortex, TENANT, backend).await?);
-        }
-        complaints.extend(backend.disagreements());
+        let counters = scenario.counters();
+        let mut complaints = self.cortex.audit_with(backend, counters).await?;
         let refused = totals.of(Outcome::Refused);
         if scenario.max_series().is_none() {
             complaints.extend(demo::validate(&self.mesh, &pusher)?.differences);

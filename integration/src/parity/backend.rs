@@ -17,8 +17,6 @@ pub(super) enum Backend {
     Cortex(Box<(Cortex, Amp)>),
 }
 
-/// Who writes to a Cortex.
-const TENANT: &str = "parity";
 /// Prometheus takes all names, Cortex only where it is told to.
 const ALL_NAMES: &str = "-name-validation-scheme=utf8";
 /// AMP coarsens native histograms of more than 200 buckets, Prometheus none.
@@ -44,7 +42,7 @@ impl Backend {
         let cortex = Cortex::start(program, &[ALL_NAMES, ALL_BUCKETS]).await?;
         let options = AmpOptions {
             keys: None,
-            upstream: Some(cortex.upstream(TENANT)?),
+            upstream: Some(cortex.upstream()?),
             ..AmpOptions::default()
         };
         let amp = Amp::start(options).await?;
@@ -66,7 +64,7 @@ impl Backend {
     pub(super) async fn read_all(&self) -> anyhow::Result<Vec<Series>> {
         match self {
             Self::Prometheus(prometheus) => prometheus.read_all().await,
-            Self::Cortex(both) => both.0.read_all(TENANT).await,
+            Self::Cortex(both) => both.0.read_all().await,
         }
     }
 }

@@ -83,6 +83,8 @@ pub struct Heartbeat {
 struct Beat {
     key: u64,
     told: Option<oneshot::Receiver<Outcome>>,
+    /// The time of the last one, in milliseconds since the Unix epoch.
+    last_ms: i64,
 }
 
 /// What heartbeats count.
@@ -125,6 +127,7 @@ impl Heartbeat {
         let beats = [0, 1].map(|n| Beat {
             key: key.wrapping_add(n),
             told: None,
+            last_ms: 0,
         });
         Self {
             interval,
@@ -184,11 +187,13 @@ impl Heartbeat {
         let Some(ha) = &facts.ha else {
             return false;
         };
-        let time_ms = self.clock.now_ms();
         let free = (0..).zip(&mut self.beats).find(|(_, b)| b.told.is_none());
         let Some((lane, beat)) = free else {
             return false;
         };
+        // The clock may have been set back.
+        let time_ms = self.clock.now_ms().max(beat.last_ms + 1);
+        beat.last_ms = time_ms;
         let batch = Batch {
             key: beat.key,
             payload: payload(&self.instance, ha, lane, time_ms),

@@ -99,7 +99,7 @@ impl ScrapeLoop {
             return;
         };
         loop {
-            match self.wait_until(self.schedule.start_ms(slot)).await {
+            match self.wait_for(&mut slot).await {
                 Woken::Dismissed => return,
                 Woken::Told(Order::Scrape(job)) => self.follow(job),
                 Woken::Told(Order::Gone) => {
@@ -168,10 +168,15 @@ impl ScrapeLoop {
         let Some(last_ms) = last_ms else {
             return next;
         };
-        let late_ms = self.schedule.interval().as_millis() as i64 / 10;
-        let first = self.schedule.slot_at(now_ms - 1 - late_ms) + 1;
         // Another one's clock may be ahead, but not by hours.
-        (self.schedule.slot_at(last_ms) + 1).clamp(first, next + 1)
+        (self.schedule.slot_at(last_ms) + 1).clamp(self.due_slot(), next + 1)
+    }
+
+    /// The first slot that begins from now on or began just now.
+    fn due_slot(&self) -> i64 {
+        let late_ms = self.schedule.interval().as_millis() as i64 / 10;
+        let now_ms = self.shared.clock.now_ms();
+        self.schedule.slot_at(now_ms - 1 - late_ms) + 1
     }
 
     /// The slot after `slot`. One that began during the last scrape is made up
@@ -184,11 +189,6 @@ impl ScrapeLoop {
                 .missed
                 .inc_by((current - slot - 1).unsigned_abs());
         }
-        // A clock that was set back does not make the target wait for the time
-        // that it has shown before.
-        if current < slot - 1 {
-            return current + 1;
-        }
         current.max(slot + 1)
     }
 
@@ -196,28 +196,44 @@ impl ScrapeLoop {
         self.schedule.slot_at(self.shared.clock.now_ms()) + 1
     }
 
+    /// Waits for a slot. A clock that was set back makes it an earlier one: the target
+    /// is scraped also while the clock shows a time for the second time, as Prometheus
+    /// does, and what its series have newer samples of is refused here.
+    async fn wait_for(&mut self, slot: &mut i64) -> Woken {
+        loop {
+            if *slot > self.next_slot() + 1 {
+                *slot = self.due_slot();
+            }
+            if let Some(woken) = self.step_towards(self.schedule.start_ms(*slot)).await {
+                return woken;
+            }
+        }
+    }
+
     async fn wait_until(&mut self, time_ms: i64) -> Woken {
         loop {
-            let wait = time_ms - self.shared.clock.now_ms();
-            let Ok(wait) = u64::try_from(wait).map(Duration::from_millis) else {
-                return Woken::Due;
-            };
-            if wait.is_zero() {
-                return Woken::Due;
+            if let Some(woken) = self.step_towards(time_ms).await {
+                return woken;
             }
-            // Not for longer than a slot, as the clock may be set.
-            let wait = wait.min(self.schedule.interval());
-            tokio::select! {
-                // An order counts before the slot that begins with it.
-                biased;
-                told = self.orders.changed() => {
-                    return match told {
-                        Ok(()) => Woken::Told(self.orders.borrow_and_update().clone()),
-                        Err(_) => Woken::Dismissed,
-                    };
-                }
-                () = sleep(wait) => {}
-            }
+        }
+    }
+
+    /// Waits until a time, but not for longer than a slot, as the clock may be set.
+    async fn step_towards(&mut self, time_ms: i64) -> Option<Woken> {
+        let wait = time_ms - self.shared.clock.now_ms();
+        let wait = u64::try_from(wait).unwrap_or_default();
+        if wait == 0 {
+            return Some(Woken::Due);
+        }
+        let wait = Duration::from_millis(wait).min(self.schedule.interval());
+        tokio::select! {
+            // An order counts before the slot that begins with it.
+            biased;
+            told = self.orders.changed() => Some(match told {
+                Ok(()) => Woken::Told(self.orders.borrow_and_update().clone()),
+                Err(_) => Woken::Dismissed,
+            }),
+            () = sleep(wait) => None,
         }
     }
 

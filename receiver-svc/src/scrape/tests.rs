@@ -69,6 +69,26 @@ async fn a_target_that_takes_too_long_is_down_and_keeps_its_rhythm() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_clock_that_is_set_stops_no_scrape_and_no_time_comes_twice() {
+    let mut bench = Bench::scraping(TWO).await;
+    bench.seconds(30).await;
+    for seconds in [60, 0, -60, 0] {
+        let asked = bench.asked();
+        bench.set_clock(seconds);
+        bench.seconds(30).await;
+        assert_eq!(bench.asked(), asked + 3, "{seconds}");
+    }
+    let times = bench.times("a");
+    assert!(
+        times.windows(2).all(|pair| pair[1] - pair[0] >= 10_000),
+        "{times:?}"
+    );
+    assert_eq!(times, bench.times("up"));
+    // Three each at first, with the clock ahead, and once it is right for good.
+    assert_eq!(times.len(), 9, "{times:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_target_that_is_gone_ends_with_markers_in_time() {
     let mut bench = Bench::scraping(TWO).await;
     bench.seconds(10).await;

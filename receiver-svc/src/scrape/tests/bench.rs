@@ -3,7 +3,10 @@
 use std::{
     io,
     path::Path,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicI64, Ordering},
+    },
     time::Duration,
 };
 
@@ -65,6 +68,8 @@ pub(super) struct Bench {
     pub(super) manager: Manager,
     pub(super) outbox: Outbox,
     shared: Shared,
+    /// By how much the clock is wrong.
+    skew_ms: Arc<AtomicI64>,
     targets: Arc<Targets>,
     arrived: Arc<Mutex<Vec<Arrived>>>,
     exports: Arc<Semaphore>,
@@ -100,7 +105,9 @@ impl Ask for Targets {
 impl Bench {
     /// A manager that scrapes the target `t:1` every 10 s, which answers `body`.
     pub(super) async fn scraping(body: &'static str) -> Self {
-        let clock = Clock::of_runtime(START_MS);
+        let (right, skew_ms) = (Clock::of_runtime(START_MS), Arc::new(AtomicI64::new(0)));
+        let skew = skew_ms.clone();
+        let clock = Clock::new(move || right.now_ms() + skew.load(Ordering::Relaxed));
         let (arrived, exports) = (Arc::default(), Arc::new(Semaphore::new(1)));
         let service = {
             let (arrived, exports) = (Arc::clone(&arrived), Arc::clone(&exports));
@@ -138,6 +145,7 @@ impl Bench {
             manager: Manager::new(shared.clone()),
             outbox,
             shared,
+            skew_ms,
             targets: Arc::new(Targets {
                 answer: Mutex::new(Answer::Body(body)),
                 asked: Mutex::default(),
@@ -201,6 +209,11 @@ impl Bench {
 
     pub(super) async fn seconds(&mut self, seconds: u64) {
         sleep(Duration::from_secs(seconds)).await;
+    }
+
+    /// Lets the clock go wrong by so many seconds.
+    pub(super) fn set_clock(&self, seconds: i64) {
+        self.skew_ms.store(seconds * 1000, Ordering::Relaxed);
     }
 
     pub(super) fn now_ms(&self) -> i64 {

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
+use super::world::replace;
+
 const FILE: &str = "clock";
 
 /// What a process is started with whose clock can be set.
@@ -20,12 +22,13 @@ pub(crate) fn environment(folder: &Path) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// Lets the clock of a process go wrong by so many seconds.
+/// Lets the clock of a process be wrong by so many milliseconds.
 ///
 /// # Errors
 /// Where that cannot be written.
-pub(crate) fn set(folder: &Path, seconds: i64) -> anyhow::Result<()> {
-    Ok(std::fs::write(folder.join(FILE), format!("{seconds:+}\n"))?)
+pub(crate) fn set(folder: &Path, wrong_ms: i64) -> anyhow::Result<()> {
+    let seconds = wrong_ms as f64 / 1000.0;
+    replace(&folder.join(FILE), &format!("{seconds:+.3}\n"))
 }
 
 /// Where the library is.

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 
 use super::shape::Disk;
 
-/// Mounts a file system of less than a megabyte.
-const FULL: &str = r#"mount -t tmpfs -o size=512k tmpfs "$0" && exec "$@""#;
+/// Mounts a file system that holds some seconds of what is scraped.
+const FULL: &str = r#"mount -t tmpfs -o size=96k tmpfs "$0" && exec "$@""#;
 /// Mounts a file system whose device has less room than it says: writes succeed, as
 /// they only reach the page cache, and `fdatasync` fails once the room is used up.
-const FAILING_SYNC: &str = r#"mount -t tmpfs -o size=768k tmpfs "$0" &&
-truncate -s 32m "$0/image" && mkfs.ext2 -q -F -N 32 "$0/image" >&2 && mkdir "$0/disk" &&
+const FAILING_SYNC: &str = r#"mount -t tmpfs -o size=160k tmpfs "$0" &&
+truncate -s 8m "$0/image" && mkfs.ext2 -q -F -N 32 "$0/image" >&2 && mkdir "$0/disk" &&
 mount -o loop "$0/image" "$0/disk" && exec "$@""#;
 
 /// The command line of a receiver with this disk, in a folder of its own.

@@ -35,6 +35,9 @@ pub(crate) struct Judgement {
     pub overtaken: usize,
     /// Samples that the scenario's own fault refused.
     pub refused: usize,
+    /// Samples of times that a clock showed for the second time, refused by the
+    /// receiver.
+    pub repeated: usize,
     /// Samples given up, and booked so.
     pub expired: usize,
     /// Samples that were in the memory of a killed receiver, at most.
@@ -112,6 +115,9 @@ impl Judgement {
         }
         if record.rules.refuses.is_some() && self.refused == 0 {
             self.complain("nothing was refused");
+        }
+        if record.rules.repeats && self.repeated == 0 {
+            self.complain("no time came twice");
         }
         if record.rules.expires && self.expired == 0 {
             self.complain("nothing has expired");

@@ -7,7 +7,7 @@ use super::{
     pod::Life,
     scenario::Rules,
     shape::{Disk, Tier},
-    world::{Absence, World},
+    world::{Absence, ClockStep, World},
 };
 use crate::{
     amp::Arrival,
@@ -27,6 +27,8 @@ pub(crate) struct Record {
     pub receivers: Vec<Receiver>,
     /// Times in which a receiver could not scrape.
     pub absences: Vec<Absence>,
+    /// What receivers' clocks were set to.
+    pub clock_steps: Vec<ClockStep>,
     /// When the members of a replica group changed, in milliseconds since the Unix
     /// epoch.
     pub changes: Vec<i64>,
@@ -109,6 +111,7 @@ impl Record {
             targets: targets(world)?,
             receivers: receivers.collect::<anyhow::Result<_>>()?,
             absences: world.absences.clone(),
+            clock_steps: world.clock_steps.clone(),
             changes: world.changes.clone(),
             acknowledged,
             interval_ms: world.shape.interval.as_millis() as i64,
@@ -123,6 +126,13 @@ impl Record {
     /// The receiver of this name.
     pub(crate) fn receiver(&self, name: &str) -> Option<&Receiver> {
         self.receivers.iter().find(|receiver| receiver.name == name)
+    }
+
+    /// By how many milliseconds a receiver's clock was wrong at a time.
+    pub(crate) fn wrong_ms(&self, name: &str, at_ms: i64) -> i64 {
+        let own = self.clock_steps.iter().rev();
+        let mut before = own.filter(|step| step.pod == name && step.at_ms <= at_ms);
+        before.next().map_or(0, |step| step.wrong_ms)
     }
 
     /// The replica group of a receiver.

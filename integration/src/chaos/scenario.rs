@@ -72,14 +72,14 @@ pub(crate) enum Scenario {
     /// The backend is down for ten minutes.
     #[value(name = "amp-down-10m")]
     AmpDown10m,
-    /// The backend is down for seventy minutes, at a sixtieth of all times.
+    /// The backend is down for seventy minutes, at a twentieth of all times.
     #[value(name = "amp-down-70m")]
     AmpDown70m,
     /// The disk under the outbox is full while the backend is away.
     DiskFull,
     /// `fdatasync` fails under the outbox while the backend is away.
     SyncFails,
-    /// A receiver's clock is set forward, and back again.
+    /// A receiver's clock is set ahead or back, and right again.
     ClockSteps,
 }
 
@@ -90,6 +90,8 @@ pub(crate) struct Rules {
     pub refuses: Option<Refused>,
     /// Samples may grow too old.
     pub expires: bool,
+    /// Times may come twice, as clocks are set.
+    pub repeats: bool,
     /// Elections of a replica group at most, the first included.
     pub elections: u64,
     /// How long a batch may be in the memory of a receiver that is killed, in
@@ -163,7 +165,6 @@ impl Scenario {
             Self::DiskFull => disks::shape(Disk::Full),
             Self::SyncFails => disks::shape(Disk::FailingSync),
             Self::ClockSteps => Shape {
-                groups: 1,
                 own_clocks: true,
                 ..usual
             },
@@ -192,6 +193,10 @@ impl Scenario {
             Self::AmpDown70m => Rules {
                 elections: 2,
                 expires: true,
+                ..usual
+            },
+            Self::ClockSteps => Rules {
+                repeats: true,
                 ..usual
             },
             _ => usual,
@@ -246,6 +251,7 @@ impl Default for Rules {
         Self {
             refuses: None,
             expires: false,
+            repeats: false,
             elections: 1,
             memory_ms: 3_000,
         }

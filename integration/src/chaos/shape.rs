@@ -23,6 +23,8 @@ pub(crate) struct Shape {
     pub disk: Disk,
     /// More flags of receivers.
     pub receiver_flags: Vec<String>,
+    /// How old a batch may be that waits in a sender.
+    pub max_batch_age: Duration,
     /// How old a sample may be that the backend takes.
     pub max_sample_age: Duration,
     /// The receivers' clocks can be set.
@@ -80,6 +82,7 @@ impl Default for Shape {
             interval: Duration::from_secs(1),
             disk: Disk::None,
             receiver_flags: Vec::new(),
+            max_batch_age: Duration::from_secs(55 * 60),
             max_sample_age: Duration::from_secs(3600),
             own_clocks: false,
             upstream: None,

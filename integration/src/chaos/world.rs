@@ -16,7 +16,7 @@ mod targets;
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::Duration,
 };
 
@@ -27,6 +27,7 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 
 use super::{
+    clock,
     pod::Pod,
     proxy::Proxy,
     shape::{Shape, Tier},
@@ -36,6 +37,8 @@ use crate::{
     amp::{Amp, AmpOptions, Keys},
     sample_app::SampleApp,
 };
+
+pub(crate) use targets::replace;
 
 /// A mesh.
 #[derive(Debug)]
@@ -54,6 +57,8 @@ pub(crate) struct World {
     pub gateways: Proxy,
     /// Times in which a pod could not scrape.
     pub absences: Vec<Absence>,
+    /// What receivers' clocks were set to.
+    pub clock_steps: Vec<ClockStep>,
     /// When the members of a replica group changed, in milliseconds since the Unix
     /// epoch.
     pub changes: Vec<i64>,
@@ -78,6 +83,17 @@ pub(crate) struct Absence {
     pub to_ms: i64,
 }
 
+/// A receiver's clock was set.
+#[derive(Clone, Debug)]
+pub(crate) struct ClockStep {
+    /// The pod's name.
+    pub pod: String,
+    /// When, in milliseconds since the Unix epoch.
+    pub at_ms: i64,
+    /// By how many milliseconds it is wrong since then.
+    pub wrong_ms: i64,
+}
+
 /// Where every pod's gRPC is.
 pub(crate) const GRPC: u16 = 14317;
 /// Where every gateway's HTTP is.
@@ -97,6 +113,9 @@ impl World {
     /// # Errors
     /// Where a part does not start, with the end of its log.
     pub(crate) async fn start(shape: Shape, program: PathBuf, seed: u64) -> anyhow::Result<Self> {
+        if shape.own_clocks {
+            clock::library()?;
+        }
         let (net, reserved) = net::reserve(seed).await?;
         let amp = Amp::start(AmpOptions {
             max_sample_age: shape.max_sample_age,
@@ -112,6 +131,7 @@ impl World {
             rng: StdRng::seed_from_u64(seed),
             gateways: Proxy::start(gateways, Vec::new())?,
             absences: Vec::new(),
+            clock_steps: Vec::new(),
             changes: Vec::new(),
             over_ms: 0,
             program,
@@ -162,11 +182,6 @@ impl World {
     /// How many targets of groups there are, and the application that pushes.
     pub(crate) fn flows(&self) -> usize {
         self.targets.len() * self.shape.groups + 1
-    }
-
-    /// Where the services' logs are.
-    pub(crate) fn logs(&self) -> &Path {
-        self.folder.path()
     }
 
     /// Keeps the services' logs, and says where.

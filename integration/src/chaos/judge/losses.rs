@@ -21,6 +21,9 @@ enum Fate {
     Died,
     /// Its receiver did not read it to its end.
     Unread,
+    /// The receiver's clock was set back, and has shown its time before: a Prometheus
+    /// scrapes then, too, and stores nothing.
+    Repeated,
     Lost,
 }
 
@@ -50,7 +53,8 @@ impl Judgement {
                 let replica = record.replica(&scrape.by);
                 let down =
                     deliveries.is_down(&target.instance, replica, scrape.at_ms, record.interval_ms);
-                match fate(record, target, place) {
+                match fate(record, target, place, deliveries) {
+                    Fate::Repeated => self.repeated += scrape.samples,
                     Fate::Died => self.died += scrape.samples,
                     Fate::Unread => {}
                     Fate::Lost if down => {}
@@ -74,7 +78,12 @@ impl Judgement {
     }
 }
 
-fn fate(record: &Record, target: &Target, place: usize) -> Fate {
+fn fate<'a>(
+    record: &Record,
+    target: &'a Target,
+    place: usize,
+    deliveries: &Deliveries<'a>,
+) -> Fate {
     let scrape = &target.served[place];
     let Some(receiver) = record.receiver(&scrape.by) else {
         return Fate::Lost;
@@ -101,10 +110,32 @@ fn fate(record: &Record, target: &Target, place: usize) -> Fate {
         let mut during = own.map(|a| a.from_ms - READING_MS..=a.to_ms);
         during.any(|time| time.contains(&scrape.at_ms))
     };
+    if is_repeated(record, target, place, deliveries) {
+        return Fate::Repeated;
+    }
     if life.stopped_ms.is_some_and(soon) || away() || left() {
         return Fate::Unread;
     }
     Fate::Lost
+}
+
+/// Whether a receiver whose clock was set had shown a scrape's time before.
+fn is_repeated<'a>(
+    record: &Record,
+    target: &'a Target,
+    place: usize,
+    deliveries: &Deliveries<'a>,
+) -> bool {
+    let scrape = &target.served[place];
+    if !record.clock_steps.iter().any(|step| step.pod == scrape.by) {
+        return false;
+    }
+    let time_ms = scrape.at_ms + record.wrong_ms(&scrape.by, scrape.at_ms);
+    let earlier = target.served[..place].iter().enumerate();
+    let mut own = earlier
+        .filter(|(_, earlier)| earlier.by == scrape.by)
+        .filter_map(|(place, _)| deliveries.get(&target.instance, place + 1));
+    own.any(|delivery| delivery.timestamp + record.interval_ms / 2 >= time_ms)
 }
 
 /// Whether the next scrape of the group was another receiver's.

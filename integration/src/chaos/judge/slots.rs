@@ -16,7 +16,8 @@ impl Judgement {
             let mut groups: BTreeMap<_, Vec<Visit<'_>>> = BTreeMap::new();
             for (place, scrape) in target.served.iter().enumerate() {
                 let delivery = deliveries.get(&target.instance, place + 1);
-                let at_ms = delivery.map_or(scrape.at_ms, |delivery| delivery.timestamp);
+                let wrong_ms = record.wrong_ms(&scrape.by, scrape.at_ms);
+                let at_ms = delivery.map_or(scrape.at_ms, |d| d.timestamp - wrong_ms);
                 let replica = record.replica(&scrape.by);
                 groups.entry(replica).or_default().push((at_ms, &scrape.by));
             }
@@ -43,6 +44,11 @@ impl Judgement {
             let changes = record.changes.iter();
             let moves = changes.filter(|at_ms| (from.0..=to.0).contains(*at_ms));
             excused += moves.count();
+        }
+        // Another phase of the target's begins.
+        let mut steps = record.clock_steps.iter().filter(|s| s.pod == from.1);
+        if steps.any(|step| (from.0..=to.0).contains(&step.at_ms)) {
+            excused += 1;
         }
         for absence in record.absences.iter().filter(|a| a.pod == from.1) {
             let away = absence.to_ms.min(to.0) - absence.from_ms.max(from.0);

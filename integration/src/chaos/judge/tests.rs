@@ -10,7 +10,7 @@ use crate::{
         pod::Life,
         record::{Receiver, Scrape, Target},
         scenario::Refused,
-        world::Absence,
+        world::{Absence, ClockStep},
     },
     mesh::JOB,
     otel,
@@ -222,6 +222,37 @@ fn a_marker_in_a_life_is_a_failure() {
     });
     assert_eq!(judgement.markers, 1);
     complains(&judgement, "staleness markers");
+}
+
+#[test]
+fn a_time_that_a_clock_shows_again_is_no_loss_but_only_that() {
+    let set = |record: &mut Record, wrong: i64| {
+        record.rules.repeats = true;
+        record.clock_steps.push(ClockStep {
+            pod: "second".to_owned(),
+            at_ms: 18 * SECOND - 500,
+            wrong_ms: wrong * SECOND,
+        });
+        forget(record, 18);
+        record.receivers[1].accounts[0].pushed -= 2;
+        record.receivers[1].accounts[0].stored -= 2;
+    };
+    // After 18 - 1 it is 20 - 1 there.
+    let back = judged(|record| {
+        set(record, -1);
+        for arrival in &mut record.arrivals {
+            arrival.timestamp -= if arrival.timestamp > 18 * SECOND {
+                SECOND
+            } else {
+                0
+            };
+        }
+    });
+    assert!(back.is_good(), "{back:?}");
+    assert_eq!((back.repeated, back.lost), (2, 0));
+    let ahead = judged(|record| set(record, 1));
+    assert_eq!((ahead.repeated, ahead.lost), (0, 2));
+    complains(&ahead, "no time came twice");
 }
 
 #[test]

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use anyhow::ensure;
-use tokio::time::sleep;
+use anyhow::Context;
+use tokio::time::{sleep, timeout};
 
 use crate::{
     amp::Fault,
@@ -11,9 +11,15 @@ use crate::{
         shape::{Disk, Shape, Tier},
         world::World,
     },
+    child::Service,
 };
 
-const AWAY: Duration = Duration::from_secs(20);
+/// How long the backend is away after all disks have failed.
+const AWAY: Duration = Duration::from_secs(5);
+/// How long it may take until they have.
+const PATIENCE: Duration = Duration::from_secs(90);
+const POLL: Duration = Duration::from_millis(500);
+const ERRORS: &str = "promesh_receiver_outbox_spill_errors_total";
 
 /// A mesh with such disks, whose receivers have more to spill than there is room.
 pub(crate) fn shape(disk: Disk) -> Shape {
@@ -25,19 +31,26 @@ pub(crate) fn shape(disk: Disk) -> Shape {
     }
 }
 
-/// The backend is away until disks have failed for this reason.
+/// The backend is away until the disks of all receivers have failed for this reason.
 pub(crate) async fn fails(world: &mut World, reason: &str) -> anyhow::Result<()> {
     let faults = world.amp.backend().faults().clone();
     faults.always(Some(Fault::status(503, "told to fail")));
-    sleep(AWAY).await;
-    let mut errors = 0.0;
     for pod in world.of(Tier::Receiver(0)) {
-        let metrics = world.pods[pod].service.metrics().await?;
-        let name = "promesh_receiver_outbox_spill_errors_total";
-        errors += metrics.sum_where(name, &format!("reason=\"{reason}\""));
+        let service = &world.pods[pod].service;
+        let failed = timeout(PATIENCE, has_failed(service, reason)).await;
+        failed
+            .with_context(|| format!("the disk of {} never failed: {reason}", service.name))??;
     }
-    ensure!(errors > 0.0, "no disk has failed ({reason})");
+    sleep(AWAY).await;
     faults.always(None);
     world.mended();
+    Ok(())
+}
+
+async fn has_failed(service: &Service, reason: &str) -> anyhow::Result<()> {
+    let label = format!("reason=\"{reason}\"");
+    while service.metrics().await?.sum_where(ERRORS, &label) == 0.0 {
+        sleep(POLL).await;
+    }
     Ok(())
 }

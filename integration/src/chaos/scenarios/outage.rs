@@ -10,21 +10,20 @@ use crate::{
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
-/// A minute of the hastened outage.
-const HASTENED_MINUTE: Duration = Duration::from_secs(1);
+/// A minute of the hastened outage: the five from an outbox' bound to the backend's
+/// are still more than a deadline, which is not hastened.
+const HASTENED_MINUTE: Duration = Duration::from_secs(3);
 const MINUTES: u32 = 70;
 
-/// A mesh at a sixtieth of all times: a scrape a minute, an outbox that keeps batches
+/// A mesh at a twentieth of all times: a scrape a minute, an outbox that keeps batches
 /// for 55 minutes, a backend that takes samples of the last hour. The heartbeat, whose
 /// ten seconds cannot be hastened, is off.
 pub(crate) fn hastened(shape: Shape) -> Shape {
     Shape {
         interval: HASTENED_MINUTE,
         max_sample_age: HASTENED_MINUTE * 60,
-        receiver_flags: vec![
-            "--outbox.max-age=55".to_owned(),
-            "--ha.heartbeat-interval=0".to_owned(),
-        ],
+        max_batch_age: HASTENED_MINUTE * 55,
+        receiver_flags: vec!["--ha.heartbeat-interval=0".to_owned()],
         ..shape
     }
 }

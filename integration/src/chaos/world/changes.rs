@@ -5,8 +5,8 @@ use std::{net::SocketAddr, time::Duration};
 use mesh::clock::Clock;
 use rand::Rng;
 
-use super::{Absence, GRPC, World};
-use crate::chaos::{shape::Tier, views::Sight};
+use super::{Absence, ClockStep, GRPC, World};
+use crate::chaos::{clock, shape::Tier, views::Sight};
 
 // === impl World ===
 
@@ -93,6 +93,22 @@ impl World {
         for absence in open {
             absence.to_ms = to_ms;
         }
+    }
+
+    /// Lets a receiver's clock be wrong by so many milliseconds.
+    ///
+    /// # Errors
+    /// Where it cannot be set.
+    pub(crate) fn set_clock(&mut self, pod: usize, wrong_ms: i64) -> anyhow::Result<()> {
+        let pod = self.pods[pod].service.name.clone();
+        let at_ms = Clock::system().now_ms();
+        clock::set(&self.folder.path().join(&pod), wrong_ms)?;
+        self.clock_steps.push(ClockStep {
+            pod,
+            at_ms,
+            wrong_ms,
+        });
+        Ok(())
     }
 
     /// Starts a killed pod's process again.

@@ -35,6 +35,7 @@ impl World {
         let web = format!("--web.listen-address={}", at(WEB));
         let exporters = format!("--exporter.endpoints=k8s:///{NAMESPACE}/exporter:{GRPC}");
         let outbox = format!("--outbox.max-bytes={OUTBOX_BYTES}");
+        let age = format!("--outbox.max-age={}", self.shape.max_batch_age.as_secs());
         let members = |port| format!("k8s:///{NAMESPACE}/{}:{port}", tier.service());
         let mut arguments = match tier {
             Tier::Exporter => vec![
@@ -50,6 +51,7 @@ impl World {
                 web,
                 exporters,
                 outbox,
+                age,
                 format!("--otlp.grpc.listen-address={}", at(GRPC)),
                 format!("--otlp.http.listen-address={}", at(HTTP)),
                 format!("--otlp.memory-budget={WORK_BYTES}"),
@@ -62,6 +64,7 @@ impl World {
                 web,
                 exporters,
                 outbox,
+                age,
                 format!("--scrape.memory-budget={WORK_BYTES}"),
                 "--discovery.update-interval=1".to_owned(),
                 format!("--shard.members={}", members(WEB)),

@@ -37,7 +37,7 @@ impl World {
 }
 
 /// Writes a file as a whole: whoever reads it sees the old one or the new one.
-pub(super) fn replace(path: &Path, text: &str) -> anyhow::Result<()> {
+pub(crate) fn replace(path: &Path, text: &str) -> anyhow::Result<()> {
     let new = path.with_extension("new");
     std::fs::write(&new, text)?;
     Ok(std::fs::rename(new, path)?)

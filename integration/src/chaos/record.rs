@@ -7,7 +7,7 @@ use super::{
     pod::Life,
     scenario::Rules,
     shape::{Disk, Tier},
-    world::{Absence, ClockStep, World},
+    world::{ClockStep, Spell, World},
 };
 use crate::{
     amp::Arrival,
@@ -25,13 +25,12 @@ pub(crate) struct Record {
     pub targets: Vec<Target>,
     /// The receivers there were.
     pub receivers: Vec<Receiver>,
-    /// Times in which a receiver could not scrape.
-    pub absences: Vec<Absence>,
+    /// When a receiver could not scrape, until it was back or all others knew.
+    pub absences: Vec<Spell>,
+    /// When a receiver did not know of a change that all others knew of.
+    pub unaware: Vec<Spell>,
     /// What receivers' clocks were set to.
     pub clock_steps: Vec<ClockStep>,
-    /// When the members of a replica group changed, in milliseconds since the Unix
-    /// epoch.
-    pub changes: Vec<i64>,
     /// Values of the pushed counter that were acknowledged.
     pub acknowledged: Vec<u64>,
     /// Time between two scrapes, in milliseconds.
@@ -111,8 +110,8 @@ impl Record {
             targets: targets(world)?,
             receivers: receivers.collect::<anyhow::Result<_>>()?,
             absences: world.absences.clone(),
+            unaware: world.unaware.clone(),
             clock_steps: world.clock_steps.clone(),
-            changes: world.changes.clone(),
             acknowledged,
             interval_ms: world.shape.interval.as_millis() as i64,
             flows: world.flows(),

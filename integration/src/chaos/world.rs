@@ -55,13 +55,12 @@ pub(crate) struct World {
     pub rng: StdRng,
     /// The gateways' service.
     pub gateways: Proxy,
-    /// Times in which a pod could not scrape.
-    pub absences: Vec<Absence>,
+    /// When a pod could not scrape, until it was back or all others knew.
+    pub absences: Vec<Spell>,
+    /// When a pod did not know of a change that all others knew of.
+    pub unaware: Vec<Spell>,
     /// What receivers' clocks were set to.
     pub clock_steps: Vec<ClockStep>,
-    /// When the members of a replica group changed, in milliseconds since the Unix
-    /// epoch.
-    pub changes: Vec<i64>,
     /// When the fault was over, in milliseconds since the Unix epoch.
     pub over_ms: i64,
     program: PathBuf,
@@ -71,15 +70,15 @@ pub(crate) struct World {
     _reserved: TcpListener,
 }
 
-/// A time in which nobody could scrape for a pod, in milliseconds since the Unix
-/// epoch.
+/// A time in which something was the matter with a pod, in milliseconds since the
+/// Unix epoch.
 #[derive(Clone, Debug)]
-pub(crate) struct Absence {
+pub(crate) struct Spell {
     /// The pod's name.
     pub pod: String,
     /// When it began.
     pub from_ms: i64,
-    /// When the pod was back, or all others knew that it is gone.
+    /// When it was over.
     pub to_ms: i64,
 }
 
@@ -131,8 +130,8 @@ impl World {
             rng: StdRng::seed_from_u64(seed),
             gateways: Proxy::start(gateways, Vec::new())?,
             absences: Vec::new(),
+            unaware: Vec::new(),
             clock_steps: Vec::new(),
-            changes: Vec::new(),
             over_ms: 0,
             program,
             folder: tempfile::tempdir()?,

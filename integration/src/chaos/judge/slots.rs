@@ -1,9 +1,10 @@
-//! Slots without a scrape: one for each move of a target, and those in which its owner
-//! was gone and nobody could know.
+//! Slots without a scrape: one where a target moves, and those in which its owner was
+//! gone and nobody knew, or was the owner and did not know.
 
 use std::collections::BTreeMap;
 
 use super::{Judgement, Record, delivery::Deliveries};
+use crate::chaos::world::Spell;
 
 /// A scrape: when, and by which receiver.
 type Visit<'a> = (i64, &'a str);
@@ -37,25 +38,17 @@ impl Judgement {
             return;
         }
         self.missed_slots += missed;
-        let mut excused = 0;
-        if from.1 != to.1 {
-            // Where the members change again before the new owner's first slot, the
-            // target moves on.
-            let changes = record.changes.iter();
-            let moves = changes.filter(|at_ms| (from.0..=to.0).contains(*at_ms));
-            excused += moves.count();
-        }
-        // Another phase of the target's begins.
-        let mut steps = record.clock_steps.iter().filter(|s| s.pod == from.1);
-        if steps.any(|step| (from.0..=to.0).contains(&step.at_ms)) {
-            excused += 1;
-        }
-        for absence in record.absences.iter().filter(|a| a.pod == from.1) {
-            let away = absence.to_ms.min(to.0) - absence.from_ms.max(from.0);
-            if away > 0 {
-                excused += slots(away).ceil() as usize + 1;
-            }
-        }
+        let between = |at_ms: i64| (from.0..=to.0).contains(&at_ms);
+        let steps = record.clock_steps.iter().filter(|step| step.pod == from.1);
+        // Another owner, or another phase.
+        let changed = from.1 != to.1 || steps.into_iter().any(|step| between(step.at_ms));
+        let lasted = |spells: &[Spell], pod: &str| -> i64 {
+            let own = spells.iter().filter(|spell| spell.pod == pod);
+            let within = own.map(|s| s.to_ms.min(to.0) - s.from_ms.max(from.0));
+            within.filter(|ms| *ms > 0).sum()
+        };
+        let away_ms = lasted(&record.absences, from.1) + lasted(&record.unaware, to.1);
+        let excused = usize::from(changed || away_ms > 0) + slots(away_ms).ceil() as usize;
         if missed > excused {
             self.complain(format!(
                 "{missed} slots of {instance} missed, {excused} allowed: {from:?} to {to:?}"

@@ -10,7 +10,7 @@ use crate::{
         pod::Life,
         record::{Receiver, Scrape, Target},
         scenario::Refused,
-        world::{Absence, ClockStep},
+        world::{ClockStep, Spell},
     },
     mesh::JOB,
     otel,
@@ -264,17 +264,28 @@ fn a_slot_is_missed_for_nothing() {
 
 #[test]
 fn one_slot_may_be_missed_for_a_move_and_those_of_a_dead_owner() {
-    let judgement = judged(|record| {
-        miss(record, 15);
-        record.changes.push(15 * SECOND);
-    });
+    let judgement = judged(|record| miss(record, 15));
     assert_eq!(judgement.missed_slots, 1);
     assert!(judgement.is_good(), "{judgement:?}");
+    let two = |record: &mut Record| {
+        miss(record, 15);
+        miss(record, 16);
+    };
+    complains(&judged(two), "2 slots of");
+    let unaware = |record: &mut Record| {
+        two(record);
+        record.unaware.push(Spell {
+            pod: "second".to_owned(),
+            from_ms: 15 * SECOND,
+            to_ms: 16 * SECOND,
+        });
+    };
+    assert!(judged(unaware).is_good());
     let dead = |record: &mut Record, until: i64| {
         for second in [13, 14, 15] {
             miss(record, second);
         }
-        record.absences.push(Absence {
+        record.absences.push(Spell {
             pod: "first".to_owned(),
             from_ms: 12 * SECOND + 500,
             to_ms: until,

@@ -5,8 +5,11 @@ use std::{net::SocketAddr, time::Duration};
 use mesh::clock::Clock;
 use rand::Rng;
 
-use super::{Absence, ClockStep, GRPC, World};
+use super::{ClockStep, GRPC, Spell, World};
 use crate::chaos::{clock, shape::Tier, views::Sight};
+
+/// How late news is that is not late, in milliseconds.
+const NEWS_MS: std::ops::Range<u64> = 100..1500;
 
 // === impl World ===
 
@@ -24,15 +27,18 @@ impl World {
             self.gateways.lead_to(ready.collect());
         }
         let mut told = Clock::system().now_ms();
-        if tier.replica().is_some() {
-            self.changes.push(told);
-        }
-        for pod in &self.pods {
-            if pod.tier.knows(tier) {
-                let delay = Duration::from_millis(self.rng.random_range(100..1500));
-                let at = pod.tell(tier, &ready, sight.unwrap_or(Sight::After(delay)));
-                told = told.max(at.unwrap_or_default());
+        let late_ms = told + NEWS_MS.end as i64;
+        for pod in self.pods.iter().filter(|pod| pod.tier.knows(tier)) {
+            let delay = Duration::from_millis(self.rng.random_range(NEWS_MS));
+            let at = pod.tell(tier, &ready, sight.unwrap_or(Sight::After(delay)));
+            if let Some(at_ms) = at.filter(|at_ms| *at_ms > late_ms) {
+                self.unaware.push(Spell {
+                    pod: pod.service.name.clone(),
+                    from_ms: late_ms,
+                    to_ms: at_ms,
+                });
             }
+            told = told.max(at.unwrap_or_default());
         }
         told
     }
@@ -54,15 +60,8 @@ impl World {
     /// # Errors
     /// Where it does not stop in time or with a failure.
     pub(crate) async fn scale_down(&mut self, pod: usize) -> anyhow::Result<()> {
-        let (tier, name) = (self.pods[pod].tier, self.pods[pod].service.name.clone());
         self.pods[pod].listed = false;
-        let from_ms = Clock::system().now_ms();
-        let to_ms = self.publish(tier);
-        self.absences.push(Absence {
-            pod: name,
-            from_ms,
-            to_ms,
-        });
+        self.publish(self.pods[pod].tier);
         self.pods[pod].stop().await
     }
 
@@ -78,7 +77,7 @@ impl World {
 
     /// Notes that a pod cannot scrape since `from_ms`, until it is back.
     pub(crate) fn absent(&mut self, pod: usize, from_ms: i64) {
-        self.absences.push(Absence {
+        self.absences.push(Spell {
             pod: self.pods[pod].service.name.clone(),
             from_ms,
             to_ms: i64::MAX,

@@ -161,18 +161,21 @@ fn named_series(message: &str) -> Option<BTreeMap<String, String>> {
     }
 }
 
-/// The metric a message names: `for metric m`, `metric: "m"`, `series: 'm'`.
+/// The metric a message names: `for metric m`, `metric: "m"`, `series: 'm'`,
+/// `invalid metric name: "m"`.
 fn named_metric(message: &str) -> Option<&str> {
-    let after = ["metric: ", "metric ", "series: "]
+    let after = ["metric name: ", "metric: ", "metric ", "series: "]
         .iter()
-        .find_map(|word| {
-            let (_, after) = message.split_once(word)?;
-            Some(after.trim_start_matches(['"', '\'', '\\']))
-        })?;
-    let end = after
-        .find(|c: char| !is_name_char(c))
-        .unwrap_or(after.len());
-    Some(&after[..end]).filter(|name| !name.is_empty())
+        .find_map(|word| Some(message.split_once(word)?.1))?;
+    let name = after.trim_start_matches(['"', '\'', '\\']);
+    // In quotes a name may be of any characters; its labels follow within them.
+    let is_quoted = name.len() < after.len();
+    let ends = |c: char| match is_quoted {
+        true => matches!(c, '"' | '\'' | '\\' | '{'),
+        false => !is_name_char(c),
+    };
+    let end = name.find(ends).unwrap_or(name.len());
+    Some(&name[..end]).filter(|name| !name.is_empty())
 }
 
 fn is_name_char(c: char) -> bool {
@@ -299,6 +302,10 @@ mod tests {
             Some("other:x")
         );
         assert_eq!(named_metric("invalid metric: "), None);
+        let utf8 = "sample invalid metric name: \"a.b c\"";
+        assert_eq!(named_metric(utf8), Some("a.b c"));
+        let twice = "too long for metric: \\\"m{a=\\\"b\\\"}\\\"";
+        assert_eq!(named_metric(twice), Some("m"));
     }
 
     #[test]

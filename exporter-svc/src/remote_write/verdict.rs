@@ -45,8 +45,11 @@ pub enum Answer {
     },
 }
 
-/// How much of a body is kept in messages.
+/// How much of a body is kept in messages that travel in headers.
 const MESSAGE_CHARS: usize = 1024;
+/// How much of a refusal is kept: it ends with the series, by whose labels it is
+/// counted, and they may be many.
+const REFUSAL_CHARS: usize = 8 * 1024;
 
 /// Phrases of refusals by reason, in lower case; the first that is found counts.
 const PHRASES: &[(&str, Reason)] = &[
@@ -105,7 +108,8 @@ const EXEMPLARS: &[&str] = &[
 impl Answer {
     /// Reads an answer.
     pub fn read(status: StatusCode, headers: &HeaderMap, body: &str, now: SystemTime) -> Self {
-        let message = || message(status, body);
+        let message = || start(status, body, MESSAGE_CHARS);
+        let refusal = || start(status, body, REFUSAL_CHARS);
         let after = || retry_after(headers, now);
         match status {
             StatusCode::ACCEPTED => Self::Deduplicated,
@@ -117,7 +121,7 @@ impl Answer {
                 Self::Rejected {
                     reason: Reason::SeriesLimit,
                     count: None,
-                    message: message(),
+                    message: refusal(),
                 }
             }
             StatusCode::TOO_MANY_REQUESTS => Self::Throttled {
@@ -127,7 +131,7 @@ impl Answer {
             StatusCode::PAYLOAD_TOO_LARGE => Self::Rejected {
                 reason: Reason::TooLarge,
                 count: None,
-                message: message(),
+                message: refusal(),
             },
             StatusCode::REQUEST_TIMEOUT => Self::Failed {
                 after: after(),
@@ -136,7 +140,7 @@ impl Answer {
             _ if status.is_client_error() => Self::Rejected {
                 reason: reason(body),
                 count: is_of_exemplar(body).then_some(0),
-                message: message(),
+                message: refusal(),
             },
             // A redirect too: it cannot be followed with the same signature.
             _ => Self::Failed {
@@ -194,8 +198,8 @@ fn phrase(text: &str) -> Option<Reason> {
     found.map(|(_, reason)| *reason)
 }
 
-fn message(status: StatusCode, body: &str) -> String {
-    let body: String = body.trim().chars().take(MESSAGE_CHARS).collect();
+fn start(status: StatusCode, body: &str, chars: usize) -> String {
+    let body: String = body.trim().chars().take(chars).collect();
     format!("{status}: {body}")
 }
 
@@ -402,5 +406,9 @@ mod tests {
             panic!("a failure")
         };
         assert!(message.starts_with("500 Internal Server Error: é") && message.len() < 2200);
+        let Answer::Rejected { message, .. } = read(400, &"é".repeat(50_000)) else {
+            panic!("a refusal")
+        };
+        assert!((16_000..17_000).contains(&message.len()));
     }
 }

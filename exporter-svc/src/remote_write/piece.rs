@@ -118,6 +118,17 @@ pub struct TooManyRounds;
 /// all of them have to end before the Export's deadline.
 const MAX_ROUNDS: u32 = 100;
 
+// === impl Family ===
+
+impl Family {
+    /// Whether it says anything. A series that ends because its target failed comes
+    /// alone, without what its family once said.
+    pub fn says_something(&self) -> bool {
+        let typed = self.metric_type != MetricType::Unknown;
+        typed || !self.help.is_empty() || !self.unit.is_empty()
+    }
+}
+
 // === impl Cutter ===
 
 impl Cutter {

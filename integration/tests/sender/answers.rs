@@ -133,10 +133,9 @@ async fn retries_back_off() {
         let seen = requests("eight requests", script, at_least(8)).await;
         let gaps = gaps(&seen);
         for pair in gaps.windows(2) {
-            assert!(
-                pair[1].as_secs_f64() >= 0.8 * pair[0].as_secs_f64(),
-                "{code}: {gaps:?}"
-            );
+            // A busy machine lengthens a gap by what it is late itself.
+            let late = Duration::from_millis(250);
+            assert!(pair[1] + late >= pair[0].mul_f64(0.8), "{code}: {gaps:?}");
         }
         assert!(gaps.iter().all(|gap| *gap >= Duration::from_millis(1)));
         assert!(gaps.iter().all(|gap| *gap <= Duration::from_secs(60)));

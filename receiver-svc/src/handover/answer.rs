@@ -13,7 +13,10 @@ use axum::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Shared, peers::Parting};
+use super::{
+    Shared,
+    peers::{Life, Parting},
+};
 
 /// Where a receiver is asked.
 pub(super) const PATH: &str = "/-/handover";
@@ -23,8 +26,8 @@ pub(super) const PATH: &str = "/-/handover";
 pub(super) struct Question {
     /// What it is called among the members.
     pub(super) from: String,
-    /// The number of its process.
-    pub(super) life: u64,
+    /// Its process.
+    pub(super) life: Life,
     /// Whether it stops.
     pub(super) parting: Option<Parting>,
     /// Identities of targets that it claims.
@@ -36,8 +39,8 @@ pub(super) struct Question {
 /// What a receiver says of those targets.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub(super) struct Answer {
-    /// The number of its process.
-    pub(super) life: u64,
+    /// Its process.
+    pub(super) life: Life,
     /// Those it scrapes.
     pub(super) scraped: HashSet<u64>,
     /// Those it claims itself.

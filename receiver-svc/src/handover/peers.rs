@@ -27,12 +27,21 @@ pub(super) struct Peer {
     left: Instant,
     /// Since when it has not answered.
     silent: Option<Instant>,
-    /// A number that every process draws.
+    /// The number of its process.
     life: Option<u64>,
-    /// When it was found to be another process than before.
+    /// When a process began that is another than before.
     reborn: Option<Instant>,
     /// It has said that it stops.
     parting: Option<Parting>,
+}
+
+/// A process of a receiver.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub(super) struct Life {
+    /// A number that every process draws.
+    pub(super) number: u64,
+    /// For how many milliseconds it has lived.
+    pub(super) age_ms: u64,
 }
 
 /// What a receiver says that stops.
@@ -99,14 +108,19 @@ impl Peers {
         }
     }
 
-    /// Notes that a process of this name lives.
-    pub(super) fn heard(&mut self, name: &str, life: u64) {
+    /// Notes that a process of this name lives. Where it is another than before, that
+    /// one was gone when this one began.
+    pub(super) fn heard(&mut self, name: &str, life: Life) {
         self.learn(name);
         if let Some(peer) = self.peers.get_mut(name) {
             peer.silent = None;
-            if peer.life.replace(life).is_some_and(|before| before != life) {
+            let before = peer.life.replace(life.number);
+            if before.is_some_and(|before| before != life.number) {
                 let was_drained = peer.parting.take() == Some(Parting::Drained);
-                peer.reborn = (!was_drained).then(Instant::now);
+                peer.reborn = match was_drained {
+                    true => None,
+                    false => Instant::now().checked_sub(Duration::from_millis(life.age_ms)),
+                };
             }
         }
     }

@@ -10,14 +10,15 @@ use super::{
     answer::{Answer, Question},
     claims::Claims,
     metrics::HandoverMetrics,
-    peers::{Parting, Peers},
+    peers::{Life, Parting, Peers},
 };
 
 /// What is claimed, what is held back, and who else there is.
 #[derive(Debug)]
 pub(super) struct State {
-    /// The number of this process.
+    /// The number of this process, and when it began.
     life: u64,
+    began: Instant,
     pub(super) claims: Claims,
     pub(super) peers: Peers,
     /// This receiver stops, which the others are told once.
@@ -52,11 +53,19 @@ impl State {
     pub(super) fn new(name: String, timeout: Duration) -> Self {
         Self {
             life: random::range(0.0..2_f64.powi(53)) as u64,
+            began: Instant::now(),
             claims: Claims::default(),
             peers: Peers::new(name, timeout),
             parting: None,
             is_told: true,
             holds: BTreeMap::new(),
+        }
+    }
+
+    fn life(&self) -> Life {
+        Life {
+            number: self.life,
+            age_ms: self.began.elapsed().as_millis() as u64,
         }
     }
 
@@ -95,7 +104,7 @@ impl State {
         let last = asked().filter_map(|target| Some((target, self.claims.last_ms(target)?)));
         let others = self.peers.silences().into_iter();
         Answer {
-            life: self.life,
+            life: self.life(),
             scraped: asked().filter(|t| self.claims.is_scraped(*t)).collect(),
             claimed: asked().filter(|t| self.claims.is_claimed(*t)).collect(),
             last_ms: last.collect(),
@@ -116,7 +125,7 @@ impl State {
         is_needed.then(|| Round {
             question: Question {
                 from: self.peers.me().to_owned(),
-                life: self.life,
+                life: self.life(),
                 parting: self.parting,
                 claimed: claimed.into_iter().collect(),
                 held: self.holds.keys().copied().collect(),

@@ -347,6 +347,24 @@ async fn one_that_is_back_at_once_has_lived_before() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_time_of_one_that_was_killed_counts_from_when_it_is_back() {
+    let net = Net::default();
+    let (a, b) = (net.start("a:1", &["b:1"]), net.start("b:1", &["a:1"]));
+    granted(a.handover.claim(TARGET, "j")).await;
+    granted(b.handover.claim(TARGET + 1, "j")).await;
+    a.kill();
+    let _again = net.start("a:1", &["b:1"]);
+    // Nobody asks anybody for a while.
+    sleep(TIMEOUT / 2).await;
+    let (new, _) = granted(b.handover.claim(TARGET, "j")).await;
+    b.scrape(&new, 6_000);
+    sleep(TIMEOUT / 4).await;
+    assert_eq!(b.stored(), "");
+    sleep(TIMEOUT / 2).await;
+    assert_eq!(b.stored(), "6000,");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_claim_that_is_given_up_is_in_nobody_s_way() {
     let net = Net::default();
     let (a, b) = (net.start("a:1", &["b:1"]), net.start("b:1", &["a:1"]));

@@ -149,7 +149,7 @@ impl Plan {
             What::Restart(name) => (name, true),
             _ => return None,
         };
-        let group = name.strip_prefix("receiver-")?.split('-').next()?;
+        let group = group(name)?;
         let times = (d.at_ms, d.at_ms + d.for_ms + SETTLING_MS);
         Some((group.to_owned(), in_order, times))
     }
@@ -227,6 +227,11 @@ impl What {
             }
         }
     }
+}
+
+/// The group of a receiver of this name.
+pub(super) fn group(name: &str) -> Option<&str> {
+    name.strip_prefix("receiver-")?.split('-').next()
 }
 
 fn fault(rng: &mut StdRng) -> Fault {

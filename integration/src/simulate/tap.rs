@@ -17,6 +17,7 @@ use opentelemetry_proto::tonic::{
     metrics::v1::{NumberDataPoint, ResourceMetrics, metric::Data, number_data_point::Value},
 };
 use prost::Message;
+use tokio::time::Instant;
 use tower::Service;
 
 use super::{targets::SCRAPES, world::now_ms};
@@ -36,6 +37,9 @@ pub(super) struct Journal(Arc<Mutex<Vec<Sent>>>);
 #[derive(Clone, Debug, Default)]
 pub(super) struct Sent {
     pub(super) batches: Vec<Scraped>,
+    pub(super) at_ms: i64,
+    /// When it was answered or failed; when its deadline is until then.
+    pub(super) ended_ms: i64,
     /// What came back, and when.
     pub(super) verdict: Option<(Verdict, i64)>,
 }
@@ -76,9 +80,9 @@ where
         let journal = self.journal.clone();
         let answer = self.inner.call(export);
         async move {
-            let verdict = answer.await?;
-            journal.note()[place].verdict = Some((verdict.clone(), now_ms()));
-            Ok(verdict)
+            let answer = answer.await;
+            journal.end(place, answer.as_ref().ok());
+            answer
         }
         .boxed()
     }
@@ -96,9 +100,17 @@ impl Journal {
         let mut journal = self.note();
         journal.push(Sent {
             batches: batches(export),
+            at_ms: now_ms(),
+            ended_ms: now_ms() + (export.deadline - Instant::now()).as_millis() as i64,
             verdict: None,
         });
         journal.len() - 1
+    }
+
+    fn end(&self, place: usize, verdict: Option<&Verdict>) {
+        let sent = &mut self.note()[place];
+        sent.ended_ms = now_ms();
+        sent.verdict = verdict.map(|verdict| (verdict.clone(), now_ms()));
     }
 
     fn note(&self) -> MutexGuard<'_, Vec<Sent>> {

@@ -24,7 +24,7 @@ use turmoil::{Builder, Sim};
 use super::{
     backend, exporter,
     judge::{Life, Record},
-    plan::{Plan, Shape, What},
+    plan::{self, Plan, Shape, What},
     receiver::{self, DRAIN, Spec},
     tap::Journal,
     targets::{self, Served},
@@ -82,6 +82,7 @@ struct World {
     steps: u64,
     rng: StdRng,
     links: Vec<Link>,
+    news_ms: Vec<(String, i64, i64)>,
 }
 
 /// The way between two hosts.
@@ -186,6 +187,7 @@ impl World {
             steps: 0,
             rng: StdRng::seed_from_u64(plan.seed ^ 0x5eed),
             links: links(&shape),
+            news_ms: Vec::new(),
             plan,
         };
         world.add_receivers(&shape);
@@ -234,7 +236,10 @@ impl World {
         let shape = &self.plan.shape;
         let lives = self.shared.incarnations();
         let since_start = |(from_ms, to_ms)| (START_MS + from_ms as i64, START_MS + to_ms as i64);
+        // What ends within a tick ends with it.
+        let tick_ms = TICK.as_millis() as u64;
         let refusing = self.plan.refusing_ms().into_iter();
+        let refusing = refusing.map(|(from_ms, to_ms)| (from_ms, to_ms + tick_ms));
         let unsteady = self.plan.unsteady_ms().into_iter().map(|(group, times)| {
             let (from_ms, to_ms) = since_start(times);
             (group, from_ms, to_ms)
@@ -245,6 +250,7 @@ impl World {
             targets: shape.targets,
             groups: shape.groups().iter().map(|g| g.to_string()).collect(),
             refusing_ms: refusing.map(since_start).collect(),
+            news_ms: self.news_ms,
             unsteady_ms: unsteady.collect(),
             over_ms: START_MS + self.plan.over_ms() as i64,
             elections: self.backend.elections(),
@@ -308,14 +314,14 @@ impl World {
                 self.after(ready_after, Step::Join(name));
             }
             Step::Join(name) => {
-                if self.sim.is_host_running(name.as_str()) && self.ready.insert(name) {
-                    self.spread();
+                if self.sim.is_host_running(name.as_str()) && self.ready.insert(name.clone()) {
+                    self.spread(&name);
                 }
             }
             Step::Miss(name) if self.sim.is_host_running(name.as_str()) => {}
             Step::Leave(name) | Step::Miss(name) => {
                 if self.ready.remove(&name) {
-                    self.spread();
+                    self.spread(&name);
                 }
             }
             Step::Hear(name) => self.hear(&name),
@@ -323,12 +329,20 @@ impl World {
         }
     }
 
-    /// Lets all receivers hear who is ready, some sooner than others.
-    fn spread(&mut self) {
+    /// Lets all receivers hear that one is ready or is not any more, some sooner than
+    /// others.
+    fn spread(&mut self, changed: &str) {
+        let group = plan::group(changed).unwrap_or_default().to_owned();
+        let mut last_ms = 0;
         for name in self.plan.shape.all_receivers() {
             let delay = self.rng.random_range(NEWS_MS);
+            if plan::group(&name) == Some(&group) {
+                last_ms = delay.max(last_ms);
+            }
             self.after(delay, Step::Hear(name));
         }
+        let now_ms = START_MS + self.elapsed_ms() as i64;
+        self.news_ms.push((group, now_ms, now_ms + last_ms as i64));
     }
 
     fn hear(&self, name: &str) {

@@ -8,14 +8,16 @@ use crate::simulate::targets::{self, Served};
 
 /// Lanes flow again this long after a fault at the latest.
 const RECOVERY_MS: i64 = 10_000;
+/// A lane sends again this long after a deadline at the latest, and is answered.
+const RESUMING_MS: i64 = 1_000;
 /// A scrape is read to its end within its timeout, and what is read is pushed at
 /// once.
 const READING_MS: i64 = 1_000;
 /// A request is this long on its way to a target at most.
 const ASKING_MS: i64 = 100;
-/// A new owner waits for 3 s, and hears of its targets up to 2 s after the old one;
-/// shorter intervals have several slots in this time.
-const HANDOVER_MS: i64 = 5_000;
+/// A new owner asks the old one as soon as it knows, and again 250 ms later where that
+/// one is about to end a scrape.
+const CLAIMING_MS: i64 = 750;
 
 // === impl Verdict ===
 
@@ -55,11 +57,20 @@ impl Verdict {
 
     /// Law 9: a target that moves misses one slot at most.
     pub(super) fn slots(&mut self, record: &Record) {
-        let mut scraped: BTreeMap<(&str, &str), BTreeSet<i64>> = BTreeMap::new();
+        let mut scraped: BTreeMap<(&str, String), BTreeSet<i64>> = BTreeMap::new();
         for life in &record.lives {
             for batch in life.departed() {
-                let key = (life.group.as_str(), batch.instance.as_str());
+                let key = (life.group.as_str(), batch.instance.clone());
                 scraped.entry(key).or_default().insert(batch.time_ms);
+            }
+        }
+        // A slot whose samples died with a receiver that was killed while it drained
+        // was not missed.
+        for scrape in &record.served {
+            let life = life_of(scrape, &record.lives).map(|life| &record.lives[life]);
+            if let Some(life) = life.filter(|life| life.crashed_ms.is_some()) {
+                let key = (life.group.as_str(), targets::address(scrape.target));
+                scraped.entry(key).or_default().insert(scrape.at_ms);
             }
         }
         for ((group, instance), times) in scraped {
@@ -69,7 +80,10 @@ impl Verdict {
                     continue;
                 }
                 self.missed = self.missed.max(missed);
-                if missed > 1 && to - from > record.interval_ms + HANDOVER_MS {
+                // Shorter intervals have several slots while the old owner knows that
+                // the target is another's and that one does not.
+                let handover_ms = record.news_ms(group, *from, *to) + CLAIMING_MS;
+                if missed > 1 && to - from > 2 * record.interval_ms + handover_ms {
                     self.breaks(format!(
                         "{missed} slots of {instance} in {group} missed from {from} to {to}"
                     ));
@@ -95,7 +109,7 @@ impl Verdict {
         }
         let last = first.values().max().copied().unwrap_or(record.over_ms);
         self.recovery_ms = (last - record.over_ms - record.interval_ms).max(0);
-        if self.recovery_ms > RECOVERY_MS {
+        if self.recovery_ms > RECOVERY_MS.max(record.given_ms()) {
             self.breaks(format!("flowing again only after {} ms", self.recovery_ms));
         }
     }
@@ -104,6 +118,26 @@ impl Verdict {
 // === impl Record ===
 
 impl Record {
+    /// For how long of this time some receivers of the group knew of a change of its
+    /// members and others did not, at most.
+    fn news_ms(&self, group: &str, from_ms: i64, to_ms: i64) -> i64 {
+        let news = self.news_ms.iter().filter(|(of, ..)| of == group);
+        let within = news.map(|(_, from, to)| (*to).min(to_ms) - (*from).max(from_ms));
+        within.filter(|ms| *ms > 0).sum()
+    }
+
+    /// For how long Exports were under way that had begun before all was over, and
+    /// the next attempt: a hanging backend keeps what it has swallowed until its
+    /// deadline, and a lane whose requests took long has a later one.
+    fn given_ms(&self) -> i64 {
+        let lives = self.lives.iter();
+        let lives = lives.filter(|life| life.crashed_ms.is_none_or(|ms| ms > self.over_ms));
+        let sent = lives.flat_map(|life| &life.sent);
+        let under_way = sent.filter(|sent| sent.at_ms < self.over_ms);
+        let ends = under_way.map(|sent| sent.ended_ms - self.over_ms);
+        ends.max().map_or(0, |left_ms| left_ms + RESUMING_MS)
+    }
+
     fn was_unsteady(&self, group: &str, from_ms: i64, to_ms: i64) -> bool {
         let mut times = self.unsteady_ms.iter().filter(|(of, ..)| of == group);
         times.any(|(_, from, to)| *from <= to_ms && from_ms <= *to)

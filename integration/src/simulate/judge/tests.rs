@@ -88,6 +88,8 @@ fn scrape(record: &mut Record, life: usize, time_ms: i64) {
             number: Some(number),
             samples: 9,
         }],
+        at_ms: time_ms + 10,
+        ended_ms: time_ms + 100,
         verdict: Some((verdict, time_ms + 100)),
     });
 }
@@ -278,6 +280,71 @@ fn more_than_one_slot_missed_is_told_where_nothing_was_unsteady() {
 }
 
 #[test]
+fn a_slot_whose_samples_died_was_not_missed() {
+    let died = judged(&["a"], |record| {
+        for slot in 6..9 {
+            scrape(record, 0, START_MS + slot * INTERVAL_MS + 1);
+        }
+        unsend(record);
+        unsend(record);
+        unsend(record);
+        let life = &mut record.lives[0];
+        life.account.waiting = 27;
+        life.crashed_ms = Some(START_MS + 9 * INTERVAL_MS);
+        let mut other = record.lives[0].clone();
+        other.began_ms = START_MS + 9 * INTERVAL_MS;
+        (other.crashed_ms, other.account, other.sent) = Default::default();
+        record.lives.push(other);
+        scrape(record, 1, START_MS + 9 * INTERVAL_MS + 1);
+        for arrival in record.arrivals.iter_mut().rev().take(9) {
+            arrival.outcome = Outcome::Stored;
+        }
+        let account = &mut record.lives[1].account;
+        (account.stored, account.deduplicated) = (9, 0);
+        let (verdict, _) = record.lives[1].sent[0].verdict.as_mut().unwrap();
+        verdict.deduplicated = 0;
+    });
+    assert_eq!(died, Vec::<String>::new());
+}
+
+#[test]
+fn slots_are_missed_while_some_know_of_a_move_and_others_do_not() {
+    let gap = |lag_ms: i64| {
+        judged(&["a"], |record| {
+            scrape(record, 0, START_MS + 8 * INTERVAL_MS + 1);
+            let from_ms = START_MS + 6 * INTERVAL_MS;
+            record.news_ms = vec![("a".to_owned(), from_ms, from_ms + lag_ms)];
+        })
+    };
+    assert_eq!(gap(INTERVAL_MS), Vec::<String>::new());
+    assert!(gap(INTERVAL_MS - 1_000)[0].starts_with("2 slots of"));
+}
+
+#[test]
+fn an_exporter_cannot_know_which_targets_another_replica_has_overtaken() {
+    let answered = |rejected: u64| {
+        judged(&["a", "b"], |record| {
+            for arrival in &mut record.arrivals[54..63] {
+                arrival.outcome = Outcome::OutOfOrder;
+            }
+            let life = &mut record.lives[1];
+            life.account.deduplicated -= 9;
+            life.account.stored += 9 - rejected;
+            let (answer, _) = life.sent[0].verdict.as_mut().unwrap();
+            answer.deduplicated = 0;
+            if rejected > 0 {
+                answer.reject(Reason::OutOfOrder, rejected);
+                let reasons = &mut life.account.rejected;
+                reasons.insert(Reason::OutOfOrder, rejected);
+            }
+        })
+    };
+    let wrong = |said: Vec<String>| said.iter().any(|law| law.contains("answered"));
+    assert!(!wrong(answered(9)) && !wrong(answered(3)));
+    assert!(wrong(answered(0)));
+}
+
+#[test]
 fn samples_that_flow_again_late_are_told() {
     complains("flow again", |record| record.over_ms += 10 * INTERVAL_MS);
     complains("flowing again only after", |record| {
@@ -286,4 +353,14 @@ fn samples_that_flow_again_late_are_told() {
             arrival.at_ms += INTERVAL_MS + 10_001;
         }
     });
+    let given = judged(&["a"], |record| {
+        record.over_ms = START_MS + 5 * INTERVAL_MS;
+        for arrival in record.arrivals.iter_mut().skip(45) {
+            arrival.at_ms += INTERVAL_MS + 10_001;
+        }
+        let (_, at_ms) = record.lives[0].sent[5].verdict.as_mut().unwrap();
+        *at_ms += INTERVAL_MS + 10_001;
+        record.lives[0].sent[4].ended_ms = record.over_ms + 10_000;
+    });
+    assert_eq!(given, Vec::<String>::new());
 }

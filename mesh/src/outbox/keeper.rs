@@ -15,6 +15,7 @@ use tracing::{info, warn};
 use super::{
     entry::Body,
     lanes::Lanes,
+    request::BLOCKING_BYTES,
     spill::{Directory, Disk, Limits, Log, Place, Record, Replay, SpillArgs, Trouble},
     worker::MAX_DEADLINE,
 };
@@ -157,7 +158,12 @@ impl Keeper {
         };
         let fence_ms = self.until_ms();
         let log = self.log.take();
-        let (log, kept) = blocking(move || write(log, fence_ms, &done, due)).await;
+        let bytes = due.iter().map(|(_, record)| record.payload.bytes().len());
+        let (log, kept) = match log.is_none() && bytes.sum::<usize>() < BLOCKING_BYTES {
+            // A little is compressed sooner than it is handed to a thread that may block.
+            true => write(None, fence_ms, &done, due),
+            false => blocking(move || write(log, fence_ms, &done, due)).await,
+        };
         self.log = log;
         if kept.iter().any(|kept| !kept.is_kept) {
             self.not_before = Instant::now() + PAUSE;

@@ -28,7 +28,7 @@ pub(super) struct Unread {
 }
 
 /// Bytes from which on payloads are unpacked by a thread that may block.
-const BLOCKING_BYTES: usize = 256 << 10;
+pub(super) const BLOCKING_BYTES: usize = 256 << 10;
 
 /// Joins payloads end to end; the same bytes each time.
 ///

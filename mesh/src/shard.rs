@@ -66,6 +66,17 @@ impl Shard {
         }
     }
 
+    /// The shard without some of the members.
+    pub fn without(&self, names: &BTreeSet<String>) -> Self {
+        let stays = |member: &&Member| !names.contains(&*member.name);
+        let members: Arc<[_]> = self.members.iter().filter(stays).cloned().collect();
+        let me = self.me.map(|me| &self.members[me]);
+        Self {
+            me: me.and_then(|me| members.iter().position(|member| member == me)),
+            members,
+        }
+    }
+
     /// All members, in the order of their names.
     pub fn members(&self) -> &[Member] {
         &self.members
@@ -201,6 +212,16 @@ mod tests {
         let stranger = Shard::new("10.0.0.9:8080", &known);
         assert!(stranger.me().is_none() && !(0..1000).any(|target| stranger.owns(target)));
         assert!(Shard::alone().owns(7) && !Shard::alone().has_others());
+    }
+
+    #[test]
+    fn a_shard_without_some_is_that_of_the_rest() {
+        let mut rest = members(4);
+        let gone = BTreeSet::from([rest.pop_first().unwrap(), rest.pop_last().unwrap()]);
+        for me in &members(5) {
+            let shard = Shard::new(me, &members(4)).without(&gone);
+            assert_eq!(shard, Shard::new(me, &rest));
+        }
     }
 
     #[tokio::test]

@@ -1,9 +1,9 @@
 //! The handover of targets between the receivers of a replica group (laws 1 and 2).
 //!
-//! [`Shard`](crate::shard::Shard) says whose a target is, and each receiver follows
-//! that with news of its own age. So whoever finds a target to be its own *claims*
-//! it: it asks all others whether they still scrape it, and what they still have of
-//! it in their outboxes.
+//! An [`Assignment`] says whose a target is, and each receiver follows that with news
+//! of its own age. So whoever scrapes a target goes on until another claims it, and
+//! whoever finds a target to be its own *claims* it: it asks all others whether they
+//! still scrape it, and what they still have of it in their outboxes.
 //!
 //! ```text
 //! claimed ── nobody scrapes it ─▶ scraped, held back ── nothing older waits ─▶ scraped
@@ -23,6 +23,7 @@ mod claims;
 mod metrics;
 mod peers;
 mod state;
+mod wards;
 
 use std::{
     collections::BTreeSet,
@@ -36,16 +37,17 @@ use mesh::{
     outbox::Outbox,
 };
 use tokio::{
-    sync::{Notify, oneshot},
+    sync::{Notify, oneshot, watch},
     time::timeout,
 };
 
-pub use self::{ask::Asker, metrics::HandoverMetrics};
+pub use self::{ask::Asker, metrics::HandoverMetrics, state::Standing};
 use self::{
     claims::{Grant, Name},
     peers::Parting,
     state::State,
 };
+use crate::shard::Assignment;
 
 /// How long a receiver that does not answer is presumed to scrape what it has scraped.
 pub const GRACE: Duration = Duration::from_secs(3);
@@ -83,6 +85,7 @@ struct Shared {
     wake: Notify,
     /// The others know that nothing waits here.
     told: Notify,
+    standing: watch::Sender<Standing>,
     clock: Clock,
     outbox: Outbox,
     metrics: HandoverMetrics,
@@ -109,6 +112,7 @@ impl Handover {
             state: Mutex::new(state),
             wake: Notify::new(),
             told: Notify::new(),
+            standing: watch::Sender::default(),
             clock,
             outbox,
             metrics,
@@ -120,8 +124,20 @@ impl Handover {
     /// Takes up who the other members are now.
     pub fn follow<'a>(&self, others: impl IntoIterator<Item = &'a Arc<str>>) {
         let others: BTreeSet<String> = others.into_iter().map(|name| name.to_string()).collect();
-        self.shared.state().peers.follow(&others);
+        self.shared.change(|state| state.peers.follow(&others));
         self.shared.wake.notify_one();
+    }
+
+    /// Takes up whose the targets are. Those that are scraped here are kept until
+    /// another claims them, and looked after are those that this receiver guards.
+    pub fn assign(&self, assignment: Arc<Assignment>) {
+        self.shared.change(|state| state.assign(assignment));
+        self.shared.wake.notify_one();
+    }
+
+    /// What others have said that bears on what is scraped here, whenever it changes.
+    pub fn standing(&self) -> watch::Receiver<Standing> {
+        self.shared.standing.subscribe()
     }
 
     /// Claims the target with this identity for a job. Where there are no others it
@@ -142,14 +158,14 @@ impl Handover {
     /// Scrapes and claims nothing any more, and tells the others. What is held back
     /// stays so until it is settled.
     pub fn stop(&self) {
-        self.shared.state().part(Parting::Stopped);
+        self.shared.change(|state| state.part(Parting::Stopped));
         self.shared.wake.notify_one();
     }
 
     /// Tells the others, as long as they take a second at most, that nothing of this
     /// receiver waits any more: they need not look for it.
     pub async fn drained(&self) {
-        self.shared.state().part(Parting::Drained);
+        self.shared.change(|state| state.part(Parting::Drained));
         self.shared.wake.notify_one();
         // Those that were not reached find out.
         let _ = timeout(ask::TIMEOUT, self.shared.told.notified()).await;
@@ -174,6 +190,11 @@ impl Claim {
         }
     }
 
+    /// Gives up a target that is gone from discovery, and whose series have ended.
+    pub fn ended(self) {
+        self.shared.state().claims.ended(self.name.0);
+    }
+
     /// Notes the time of a scrape whose samples are in the outbox, in milliseconds
     /// since the Unix epoch.
     pub fn scraped(&self, time_ms: i64) {
@@ -196,12 +217,23 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Changes the state, and tells what follows of it for what is scraped here.
+    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = self.state();
+        let changed = change(&mut state);
+        let standing = state.standing();
+        self.standing.send_if_modified(|before| {
+            let is_new = *before != standing;
+            *before = standing;
+            is_new
+        });
+        self.metrics.show(&state);
+        changed
+    }
+
     /// After claims have changed: grants those that nobody needs to be asked about.
     fn changed(&self) {
-        let mut state = self.state();
-        state.grant_alone();
-        self.metrics.show(&state);
-        drop(state);
+        self.change(State::grant_alone);
         self.wake.notify_one();
     }
 }

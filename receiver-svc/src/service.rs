@@ -295,7 +295,7 @@ fn reload_on_hangup(reloader: &Reloader) {
 // === impl Scraping ===
 
 impl Scraping {
-    /// Follows discovery, the members of the group and reloads, for ever.
+    /// Follows discovery, the members of the group, what they say and reloads, for ever.
     async fn run(&mut self, mut requests: Requests) {
         let mut jobs = self.discovery.jobs();
         // What was published before is news to this loop.
@@ -319,6 +319,7 @@ impl Scraping {
                         self.manager.share(shard);
                     }
                 }
+                () = self.manager.told() => {}
                 request = requests.next() => {
                     let outcome = self.reload().await;
                     match &outcome {

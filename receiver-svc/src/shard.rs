@@ -1,8 +1,8 @@
 //! Which targets are this receiver's: by rendezvous ([`mesh::shard`]), evened out by
 //! [`Assignment`].
 //!
-//! When the members change, an owner stops at once; a new one takes the target over as
-//! [`handover`](crate::handover) says.
+//! When it changes, a new owner takes the target over as [`handover`](crate::handover)
+//! says.
 
 mod assignment;
 

@@ -128,6 +128,7 @@ pub(super) async fn run(shared: Arc<Shared>, spec: Spec, view: Arc<View>) -> tur
         tokio::select! {
             biased;
             () = shutdown.signaled() => break,
+            () = manager.told() => {}
             changed = jobs.changed() => {
                 changed.context("discovery has ended")?;
                 manager.discovered(&jobs.borrow_and_update().clone());

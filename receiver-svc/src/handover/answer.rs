@@ -32,6 +32,9 @@ pub(super) struct Question {
     pub(super) parting: Option<Parting>,
     /// Identities of targets that it claims.
     pub(super) claimed: Vec<u64>,
+    /// Identities of targets that are not its own, and which it wants to know scraped.
+    #[serde(default)]
+    pub(super) watched: Vec<u64>,
     /// Identities of targets of which it holds batches back.
     pub(super) held: Vec<u64>,
 }
@@ -45,6 +48,9 @@ pub(super) struct Answer {
     pub(super) scraped: HashSet<u64>,
     /// Those it claims itself.
     pub(super) claimed: HashSet<u64>,
+    /// Those that are gone from discovery, and whose series it has ended.
+    #[serde(default)]
+    pub(super) ended: HashSet<u64>,
     /// When each was scraped last, in milliseconds since the Unix epoch.
     pub(super) last_ms: BTreeMap<u64, i64>,
     /// The time of the oldest batch of each that waits in its outbox.
@@ -52,6 +58,16 @@ pub(super) struct Answer {
     /// Other receivers that it knows of, and for how many milliseconds they have not
     /// answered it.
     pub(super) others: BTreeMap<String, u64>,
+}
+
+// === impl Answer ===
+
+impl Answer {
+    /// Whether it has told that the target is scraped, is about to be, or is not to be.
+    pub(super) fn knows(&self, target: u64) -> bool {
+        let sets = [&self.scraped, &self.claimed, &self.ended];
+        sets.iter().any(|set| set.contains(&target))
+    }
 }
 
 /// Some twenty bytes a target.
@@ -72,7 +88,7 @@ async fn answer(
     let keys: HashSet<u64> = keys.copied().collect();
     // Before it is known what an earlier process has left there is no answer. What is
     // scraped is asked before what waits: it may be pushed in between.
-    let mut answer = shared.state().answer(&question);
+    let mut answer = shared.change(|state| state.answer(&question));
     let Some(oldest) = shared.outbox.oldest(&keys) else {
         let why = "What an earlier process has left is still being read\n";
         return Err((StatusCode::SERVICE_UNAVAILABLE, why));

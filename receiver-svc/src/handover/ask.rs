@@ -57,11 +57,10 @@ impl Asker {
         loop {
             let woken = self.shared.wake.notified();
             let round = self.shared.state().round();
-            let Some(round) = round else {
-                woken.await;
-                continue;
+            let pause = match round {
+                Some(round) => self.ask_all(&round).await,
+                None => self.shared.state().idle(),
             };
-            let pause = self.ask_all(&round).await;
             tokio::select! {
                 biased;
                 () = woken => {}
@@ -83,7 +82,9 @@ impl Asker {
         let Shared {
             outbox, metrics, ..
         } = &*self.shared;
-        let pause = self.shared.state().conclude(round, &heard, outbox, metrics);
+        let pause = self
+            .shared
+            .change(|state| state.conclude(round, &heard, outbox, metrics));
         if round.question.parting == Some(Parting::Drained) {
             self.shared.told.notify_one();
         }

@@ -21,6 +21,8 @@ pub(super) struct Claims {
     pending: BTreeMap<Name, Pending>,
     /// When each target was scraped last, also those that have moved on.
     last: BTreeMap<u64, Last>,
+    /// When each target's series were ended as it is gone from discovery.
+    ended: BTreeMap<u64, Instant>,
     stopped: bool,
 }
 
@@ -49,7 +51,8 @@ struct Last {
     noted: Instant,
 }
 
-/// How long the last scrape of a target that has moved on is remembered.
+/// How long the last scrape of a target that has moved on is remembered, and that one
+/// has ended.
 const MEMORY: Duration = Duration::from_secs(300);
 
 // === impl Claims ===
@@ -97,6 +100,30 @@ impl Claims {
     pub(super) fn scraped(&mut self, target: u64, time_ms: i64) {
         let noted = Instant::now();
         self.last.insert(target, Last { time_ms, noted });
+    }
+
+    /// Notes that a target is gone, and its series have ended.
+    pub(super) fn ended(&mut self, target: u64) {
+        self.ended.insert(target, Instant::now());
+    }
+
+    pub(super) fn has_ended(&self, target: u64) -> bool {
+        let since = self.ended.get(&target);
+        since.is_some_and(|since| since.elapsed() < MEMORY)
+    }
+
+    /// Targets that discovery knows have not ended, or are back.
+    pub(super) fn discovered(&mut self, is_known: impl Fn(u64) -> bool) {
+        self.ended.retain(|target, _| !is_known(*target));
+    }
+
+    pub(super) fn scraped_targets(&self) -> impl Iterator<Item = u64> {
+        self.scraped.keys().map(|(target, _)| *target)
+    }
+
+    /// Whether a target is scraped or claimed.
+    pub(super) fn is_here(&self, target: u64) -> bool {
+        self.is_scraped(target) || self.is_claimed(target)
     }
 
     pub(super) fn is_scraped(&self, target: u64) -> bool {
@@ -153,8 +180,9 @@ impl Claims {
         let _ = pending.grant.send(Grant { last_ms });
     }
 
-    /// Forgets the scrapes of targets that have moved on long ago.
+    /// Forgets the scrapes of targets that have moved on long ago, and old ends.
     pub(super) fn forget(&mut self) {
+        self.ended.retain(|_, since| since.elapsed() < MEMORY);
         let scraped = &self.scraped;
         self.last
             .retain(|target, last| last.noted.elapsed() < MEMORY || of_target(scraped, *target));

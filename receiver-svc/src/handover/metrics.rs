@@ -13,6 +13,8 @@ use super::state::State;
 pub struct HandoverMetrics {
     pending: Gauge,
     held: Gauge,
+    kept: Gauge,
+    orphans: Counter,
     ended: Family<Ended, Counter>,
 }
 
@@ -38,6 +40,16 @@ impl HandoverMetrics {
             metrics.held.clone(),
         );
         registry.register(
+            "handover_targets_kept",
+            "Targets of other receivers that are scraped here until those claim them",
+            metrics.kept.clone(),
+        );
+        registry.register(
+            "handover_orphans",
+            "Targets of other receivers that are scraped here as nobody did",
+            metrics.orphans.clone(),
+        );
+        registry.register(
             "handover_ended",
             "Targets whose samples need not wait any more, by whether all others answered",
             metrics.ended.clone(),
@@ -48,6 +60,12 @@ impl HandoverMetrics {
     pub(super) fn show(&self, state: &State) {
         self.pending.set(state.claims.pending().len() as i64);
         self.held.set(state.held() as i64);
+        self.kept.set(state.wards.kept().len() as i64);
+    }
+
+    /// Nobody scraped so many targets of others.
+    pub(super) fn orphans(&self, targets: usize) {
+        self.orphans.inc_by(targets as u64);
     }
 
     /// A target's samples need not wait any more, though some may not have answered.

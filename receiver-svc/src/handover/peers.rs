@@ -178,6 +178,25 @@ impl Peers {
         silences.collect()
     }
 
+    /// The members that have said that they stop.
+    pub(super) fn parted(&self) -> BTreeSet<String> {
+        let peers = self.peers.iter();
+        let parted = peers.filter(|(_, peer)| peer.is_member && peer.parting.is_some());
+        parted.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Whether one of this name is a member that has not said that it stops.
+    pub(super) fn is_member(&self, name: &str) -> bool {
+        let peer = self.peers.get(name);
+        peer.is_some_and(|peer| peer.is_member && peer.parting.is_none())
+    }
+
+    /// Whether one has not answered for this long.
+    pub(super) fn is_silent_for(&self, name: &str, time: Duration) -> bool {
+        let peer = self.peers.get(name);
+        peer.is_some_and(|peer| peer.is_silent_for(time))
+    }
+
     /// Whether one that did not answer is presumed to scrape.
     pub(super) fn may_scrape(&self, name: &str, grace: Duration) -> bool {
         let peer = self.peers.get(name);

@@ -1,6 +1,10 @@
 //! What is claimed, what is held back, and what others say of it.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use mesh::{outbox::Outbox, random};
 use tokio::time::Instant;
@@ -11,7 +15,9 @@ use super::{
     claims::Claims,
     metrics::HandoverMetrics,
     peers::{Life, Parting, Peers},
+    wards::{Look, Wards},
 };
+use crate::shard::Assignment;
 
 /// What is claimed, what is held back, and who else there is.
 #[derive(Debug)]
@@ -21,6 +27,7 @@ pub(super) struct State {
     began: Instant,
     pub(super) claims: Claims,
     pub(super) peers: Peers,
+    pub(super) wards: Wards,
     /// This receiver stops, which the others are told once.
     parting: Option<Parting>,
     is_told: bool,
@@ -29,11 +36,21 @@ pub(super) struct State {
     holds: BTreeMap<u64, i64>,
 }
 
+/// What others have said that bears on what is scraped here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Identities of targets of others that are to be scraped here.
+    pub kept: BTreeSet<u64>,
+    /// Names of members that have said that they stop.
+    pub parted: BTreeSet<String>,
+}
+
 /// One question to all others.
 #[derive(Clone, Debug)]
 pub(super) struct Round {
     pub(super) question: Question,
     pub(super) peers: Vec<String>,
+    look: Option<Look>,
     began: Instant,
     arrivals: u64,
 }
@@ -41,7 +58,7 @@ pub(super) struct Round {
 /// What all others said; `None` of those that did not answer.
 pub(super) type Heard = BTreeMap<String, Option<Answer>>;
 
-/// Claims are asked about this often, what is held back this often, and those that
+/// Claims and what is kept are asked about this often, what is held back this often, and those that
 /// have left or are silent this often.
 const CLAIMED: Duration = Duration::from_millis(250);
 const HELD: Duration = Duration::from_millis(500);
@@ -56,6 +73,7 @@ impl State {
             began: Instant::now(),
             claims: Claims::default(),
             peers: Peers::new(name, timeout),
+            wards: Wards::new(),
             parting: None,
             is_told: true,
             holds: BTreeMap::new(),
@@ -66,6 +84,20 @@ impl State {
         Life {
             number: self.life,
             age_ms: self.began.elapsed().as_millis() as u64,
+        }
+    }
+
+    /// Takes up whose the targets are.
+    pub(super) fn assign(&mut self, assignment: Arc<Assignment>) {
+        self.claims.discovered(|target| assignment.knows(target));
+        self.wards.assign(assignment, &self.claims);
+    }
+
+    /// What there is of others that bears on what is scraped here.
+    pub(super) fn standing(&self) -> Standing {
+        Standing {
+            kept: self.wards.kept().clone(),
+            parted: self.peers.parted(),
         }
     }
 
@@ -82,6 +114,7 @@ impl State {
     /// Scrapes and claims nothing any more, and tells so.
     pub(super) fn part(&mut self, parting: Parting) {
         self.claims.stop();
+        self.wards.stop();
         self.parting = Some(parting);
         self.is_told = self.peers.is_empty();
     }
@@ -97,16 +130,19 @@ impl State {
         if let Some(parting) = question.parting {
             self.peers.parts(&question.from, parting);
         }
-        let asked = || question.claimed.iter().copied();
+        self.wards.claimed(question, &self.claims, self.peers.me());
         if *question.from < *self.peers.me() {
-            asked().for_each(|target| self.claims.disturb(target));
+            let claimed = question.claimed.iter();
+            claimed.for_each(|target| self.claims.disturb(*target));
         }
+        let asked = || question.claimed.iter().chain(&question.watched).copied();
         let last = asked().filter_map(|target| Some((target, self.claims.last_ms(target)?)));
         let others = self.peers.silences().into_iter();
         Answer {
             life: self.life(),
             scraped: asked().filter(|t| self.claims.is_scraped(*t)).collect(),
             claimed: asked().filter(|t| self.claims.is_claimed(*t)).collect(),
+            ended: asked().filter(|t| self.claims.has_ended(*t)).collect(),
             last_ms: last.collect(),
             oldest_ms: BTreeMap::new(),
             others: others
@@ -118,7 +154,11 @@ impl State {
     /// What is to be asked now; `None` where there is nothing.
     pub(super) fn round(&mut self) -> Option<Round> {
         let claimed = self.claims.ask_about();
+        let look = self.wards.look();
+        let mut watched = self.wards.kept().clone();
+        watched.extend(look.iter().flat_map(Look::targets));
         let is_needed = !claimed.is_empty()
+            || !watched.is_empty()
             || !self.holds.is_empty()
             || self.peers.are_watched()
             || !self.is_told;
@@ -128,9 +168,11 @@ impl State {
                 life: self.life(),
                 parting: self.parting,
                 claimed: claimed.into_iter().collect(),
+                watched: watched.into_iter().collect(),
                 held: self.holds.keys().copied().collect(),
             },
             peers: self.peers.names().cloned().collect(),
+            look,
             began: Instant::now(),
             arrivals: self.peers.arrivals,
         })
@@ -153,15 +195,30 @@ impl State {
         if is_whole {
             self.grant(heard, outbox, metrics);
         }
+        self.look_after(round.look.as_ref().filter(|_| is_whole), heard, metrics);
         self.settle(round, heard, outbox, metrics);
         self.peers.forget();
         self.claims.forget();
-        metrics.show(self);
         match () {
             () if !is_whole => Duration::ZERO,
             () if !self.claims.pending().is_empty() => CLAIMED,
+            () if !self.wards.kept().is_empty() => CLAIMED,
             () if !self.holds.is_empty() => HELD,
             () => WATCHED,
+        }
+    }
+
+    /// How long there is nothing to ask, unless something happens.
+    pub(super) fn idle(&self) -> Duration {
+        self.wards.rest().unwrap_or(Duration::MAX)
+    }
+
+    /// Keeps less or more of what is another's, after what was heard.
+    fn look_after(&mut self, look: Option<&Look>, heard: &Heard, metrics: &HandoverMetrics) {
+        let (peers, claims) = (&self.peers, &self.claims);
+        self.wards.release(heard, peers, claims);
+        if let Some(look) = look {
+            metrics.orphans(self.wards.take(look, heard, peers, claims));
         }
     }
 

@@ -32,6 +32,8 @@ use tokio::{
 
 use super::*;
 
+mod wards;
+
 const START_MS: i64 = 1_800_000_000_000;
 const TARGET: u64 = 7;
 const TIMEOUT: Duration = Duration::from_secs(10);

@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     discovery::Jobs,
+    handover::Standing,
     shard::{Assignment, Shard},
 };
 
@@ -29,6 +30,10 @@ pub struct Manager {
     pools: Vec<Pool>,
     /// `None` until the members of the replica group are known.
     shard: Option<Shard>,
+    /// What others have said of what is scraped here.
+    standing: watch::Receiver<Standing>,
+    /// Whose the targets are; `None` where these may have changed.
+    assignment: Option<Arc<Assignment>>,
     status: watch::Sender<Arc<Status>>,
 }
 
@@ -52,9 +57,11 @@ impl Manager {
         let budget = shared.budget.bytes() as i64;
         shared.metrics.budget.set(budget);
         Self {
+            standing: shared.handover.standing(),
             shared,
             pools: Vec::new(),
             shard: None,
+            assignment: None,
             status: watch::Sender::default(),
         }
     }
@@ -112,6 +119,7 @@ impl Manager {
         for job in before.keys() {
             self.shared.metrics.forget(job);
         }
+        self.assignment = None;
     }
 
     /// Takes up what discovery knows now.
@@ -123,33 +131,56 @@ impl Manager {
                 pool.discovered(groups);
             }
         }
+        self.assignment = None;
     }
 
-    /// Takes up which targets are this receiver's now. What becomes its own is
-    /// scraped once no other does.
+    /// Takes up who shares the targets now. What becomes this receiver's own is scraped
+    /// once no other does, what becomes another's until that one claims it.
     pub fn share(&mut self, shard: Shard) {
         if self.shard.as_ref() == Some(&shard) {
             return;
         }
         self.shared.handover.follow(shard.others());
         if shard.me().is_none() {
-            warn!("Not among the members of the replica group, nothing is scraped here");
+            warn!("Not among the members of the replica group, targets are left to others");
         }
         self.shard = Some(shard);
     }
 
-    /// Makes the loops those of the targets that are this receiver's. To be called
+    /// Waits until others say something for which [`Manager::sync`] has to be called.
+    pub async fn told(&mut self) {
+        if self.standing.changed().await.is_err() {
+            std::future::pending().await
+        }
+    }
+
+    /// Makes the loops those of the targets that are to be scraped here. To be called
     /// after any of the changes above.
     pub fn sync(&mut self) {
-        let Some(shard) = &self.shard else {
+        let Some(assignment) = self.assign() else {
             return;
         };
-        self.pools.iter_mut().for_each(Pool::populate);
-        let targets: BTreeSet<u64> = self.pools.iter().flat_map(Pool::targets).collect();
-        let assignment = Assignment::new(shard.clone(), &targets);
-        self.shared.metrics.shared(&assignment);
+        let kept = self.standing.borrow_and_update().kept.clone();
+        let is_here = |target| assignment.owns(target) || kept.contains(&target);
         let pools = self.pools.iter_mut();
-        let jobs = pools.map(|pool| pool.sync(&assignment)).collect();
+        let jobs = pools.map(|pool| pool.sync(is_here)).collect();
         self.status.send_replace(Arc::new(Status { jobs }));
+    }
+
+    /// Whose the targets are now; `None` until the members are known.
+    fn assign(&mut self) -> Option<Arc<Assignment>> {
+        let shard = self.shard.as_ref()?;
+        let shard = shard.without(&self.standing.borrow().parted);
+        match &self.assignment {
+            Some(known) if *known.shard() == shard => return self.assignment.clone(),
+            Some(_) => {}
+            None => self.pools.iter_mut().for_each(Pool::populate),
+        }
+        let targets: BTreeSet<u64> = self.pools.iter().flat_map(Pool::targets).collect();
+        let assignment = Arc::new(Assignment::new(shard, &targets));
+        self.shared.metrics.shared(&assignment);
+        self.shared.handover.assign(assignment.clone());
+        self.assignment = Some(assignment.clone());
+        Some(assignment)
     }
 }

@@ -2,11 +2,14 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
 };
 
 use mesh::{config::discovery::TargetGroup, labels::Labels};
-use tokio::{sync::watch, task::AbortHandle};
+use tokio::sync::watch;
 use tracing::{Instrument, info_span, warn};
 
 use super::{
@@ -15,7 +18,6 @@ use super::{
     status::{Health, JobStatus, TargetStatus},
     target::{Populated, Target, populate},
 };
-use crate::shard::Assignment;
 
 /// The targets of one job and the loops that scrape them.
 #[derive(Debug)]
@@ -33,9 +35,10 @@ pub(crate) struct Pool {
 struct Running {
     orders: watch::Sender<Order>,
     health: Health,
-    task: AbortHandle,
     /// The target is gone, and the loop waits whether it comes back.
     gone: bool,
+    /// So long that its series have ended.
+    ended: Arc<AtomicBool>,
 }
 
 /// What discovery's target groups come to.
@@ -83,8 +86,12 @@ impl Pool {
 
     /// Makes targets of what is discovered.
     pub(crate) fn populate(&mut self) {
-        self.population = self.population();
-        self.job.count_targets(self.population.targets.len());
+        let population = self.population();
+        let errors = population.errors.len();
+        let metrics = &self.shared.metrics;
+        metrics.target_errors(&self.job.config.job_name, errors);
+        self.job.count_targets(population.targets.len());
+        self.population = population;
     }
 
     /// The identities of all targets of the job, this receiver's or not.
@@ -92,16 +99,15 @@ impl Pool {
         self.population.targets.keys().copied()
     }
 
-    /// Makes the loops those of the targets that are this receiver's.
-    pub(crate) fn sync(&mut self, assignment: &Assignment) -> JobStatus {
-        let own = self.targets().filter(|target| assignment.owns(*target));
-        let own: BTreeSet<u64> = own.collect();
-        self.end_others(&own);
-        for identity in &own {
+    /// Makes the loops those of the targets that are to be scraped here.
+    pub(crate) fn sync(&mut self, is_here: impl Fn(u64) -> bool) -> JobStatus {
+        let here: BTreeSet<u64> = self.targets().filter(|target| is_here(*target)).collect();
+        self.end_others(&here);
+        for identity in &here {
             let target = self.population.targets[identity].clone();
             self.begin(&target);
         }
-        self.status(&own)
+        self.status(&here)
     }
 
     fn population(&self) -> Population {
@@ -136,13 +142,13 @@ impl Pool {
     /// Ends the loops of targets that are not to be scraped here. Those that are
     /// gone from discovery get markers in the end; those that another receiver
     /// scrapes from now on do not.
-    fn end_others(&mut self, own: &BTreeSet<u64>) {
+    fn end_others(&mut self, here: &BTreeSet<u64>) {
         let known = &self.population.targets;
         self.loops.retain(|identity, running| {
-            if own.contains(identity) {
+            if here.contains(identity) {
                 return true;
             }
-            if known.contains_key(identity) || running.task.is_finished() {
+            if known.contains_key(identity) || running.gone && running.ended.load(Relaxed) {
                 return false;
             }
             if !running.gone {
@@ -165,24 +171,24 @@ impl Pool {
         let health = Health::default();
         let (job, shared) = (self.job.clone(), self.shared.clone());
         let begun = ScrapeLoop::new(target.clone(), job, shared, told, health.clone());
+        let ended = begun.ended();
         let span = info_span!("scrape", job = self.job.config.job_name, url = target.url);
-        let task = tokio::spawn(begun.run().instrument(span)).abort_handle();
+        tokio::spawn(begun.run().instrument(span));
         let running = Running {
             orders,
             health,
-            task,
             gone: false,
+            ended,
         };
         self.loops.insert(target.identity, running);
     }
 
-    fn status(&self, own: &BTreeSet<u64>) -> JobStatus {
+    fn status(&self, here: &BTreeSet<u64>) -> JobStatus {
         let population = &self.population;
         let job = self.job.config.job_name.clone();
-        let others = population.targets.len() - own.len();
+        let others = population.targets.len() - here.len();
         let metrics = &self.shared.metrics;
-        metrics.targets(&job, own.len(), others, population.dropped_count);
-        metrics.target_errors(&job, population.errors.len());
+        metrics.targets(&job, here.len(), others, population.dropped_count);
         let targets = population.targets.values().map(|target| TargetStatus {
             health: self.loops.get(&target.identity).map(|l| l.health.clone()),
             target: target.clone(),

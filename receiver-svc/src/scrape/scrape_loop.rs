@@ -6,7 +6,13 @@
 //! have moved to another receiver, or the process stops (law 8). While it scrapes it
 //! holds the [`Claim`] of its target.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use mesh::batch::Batch;
 use tokio::{sync::watch, time::sleep};
@@ -44,6 +50,9 @@ pub(crate) struct ScrapeLoop {
     health: Health,
     /// `None` once the series of a target that is gone have ended.
     claim: Option<Claim>,
+    /// The series of a target that is gone have ended, so that nothing is lost where
+    /// the loop is dismissed.
+    ended: Arc<AtomicBool>,
     /// Taken while a scrape is worked on.
     cache: Option<Cache>,
     /// The slot of the last scrape.
@@ -86,11 +95,17 @@ impl ScrapeLoop {
             orders,
             job,
             health,
+            ended: Arc::default(),
             cache: Some(Cache::new()),
             last: None,
             last_body: FIRST_BODY,
             last_batch: FIRST_BODY,
         }
+    }
+
+    /// Whether the series of a target that is gone have ended.
+    pub(crate) fn ended(&self) -> Arc<AtomicBool> {
+        self.ended.clone()
     }
 
     /// Scrapes in every slot from when no other receiver does, until dismissed.
@@ -320,15 +335,19 @@ impl ScrapeLoop {
         }
         self.cache = Some(Cache::new());
         self.last = None;
-        self.claim = None;
+        if let Some(claim) = self.claim.take() {
+            claim.ended();
+        }
         self.until_back().await
     }
 
-    /// Waits for a target that is gone to come back.
+    /// Waits for a target that is gone, and has no series, to come back.
     async fn until_back(&mut self) -> Option<Arc<Job>> {
+        self.ended.store(true, Relaxed);
         loop {
             self.orders.changed().await.ok()?;
             if let Order::Scrape(job) = self.orders.borrow_and_update().clone() {
+                self.ended.store(false, Relaxed);
                 return Some(job);
             }
         }

@@ -147,6 +147,42 @@ async fn a_target_that_moves_leaves_no_markers_and_keeps_its_rhythm() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_target_that_becomes_another_s_is_scraped_until_that_one_takes_it() {
+    let mut bench = Bench::scraping(TWO).await;
+    // Nobody is known who would take it.
+    bench.share(Shard::new("me:1", &BTreeSet::new()));
+    bench.seconds(50).await;
+    let times = bench.times("up");
+    assert!(times.len() >= 4, "{times:?}");
+    bench.share(Shard::new("me:1", &BTreeSet::from(["other:1".to_owned()])));
+    bench.seconds(3).await;
+    let times = bench.times("up");
+    bench.seconds(50).await;
+    assert_eq!(bench.times("up"), times);
+}
+
+#[tokio::test(start_paused = true)]
+async fn loops_of_targets_that_are_gone_end() {
+    let tasks = || {
+        tokio::runtime::Handle::current()
+            .metrics()
+            .num_alive_tasks()
+    };
+    let mut bench = Bench::scraping(TWO).await;
+    bench.seconds(60).await;
+    let before = tasks();
+    for n in 0..20 {
+        bench.discover(&["t:1", &format!("gone:{n}")]);
+        bench.seconds(20).await;
+    }
+    bench.discover(&["t:1"]);
+    bench.seconds(60).await;
+    bench.discover(&["t:1"]);
+    bench.seconds(1).await;
+    assert_eq!(tasks(), before);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_new_owner_waits_for_an_old_one_that_does_not_answer() {
     let mut bench = Bench::scraping(TWO).await;
     let members = BTreeSet::from(["me:1".to_owned(), "other:1".to_owned()]);
@@ -250,6 +286,8 @@ async fn a_receiver_without_targets_of_its_own_does_not_scrape() {
     let mut bench = Bench::scraping(TWO).await;
     bench.seconds(10).await;
     bench.share(Shard::new("me:1", &BTreeSet::from(["other:1".to_owned()])));
+    // That one does not answer, and takes them unasked.
+    bench.seconds(3).await;
     assert!(!bench.is_scraping());
 }
 

@@ -6,8 +6,15 @@
 //! [`TOLERANCE`] is displaced: members that have too many give away the targets in
 //! which they are placed worst, to those that have too few. Nothing else moves, and as
 //! the bounds follow the mean one by one, few targets move where one comes or goes.
+//!
+//! Receivers that know different targets may say different things. So the two members
+//! best placed in a target, who depend on the members alone, *guard* it where it is
+//! another's.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use super::Shard;
 
@@ -15,8 +22,12 @@ use super::Shard;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Assignment {
     shard: Shard,
-    /// By the target's identity, where each owner is among the members.
-    owners: BTreeMap<u64, usize>,
+    /// By the target's identity, where each owner is among the members; `None` where
+    /// there are none.
+    owners: BTreeMap<u64, Option<usize>>,
+    /// Others' targets that this receiver guards, and how many members are placed
+    /// better in them: none or one.
+    guarded: BTreeMap<u64, u32>,
     displaced: usize,
 }
 
@@ -34,25 +45,43 @@ impl Assignment {
     pub fn new(shard: Shard, targets: &BTreeSet<u64>) -> Self {
         let mut it = Self {
             shard,
-            owners: BTreeMap::new(),
+            owners: targets.iter().map(|target| (*target, None)).collect(),
+            guarded: BTreeMap::new(),
             displaced: 0,
         };
         if !it.shard.members().is_empty() {
             it.assign(targets);
+            it.guarded = it.guarded_by_me();
         }
         it
     }
 
     /// Whether the target is this receiver's.
     pub fn owns(&self, target: u64) -> bool {
-        let owner = self.owners.get(&target).copied();
+        let owner = self.owners.get(&target).copied().flatten();
         owner.is_some() && owner == self.shard.me()
+    }
+
+    /// Whether this is one of the targets that were assigned.
+    pub fn knows(&self, target: u64) -> bool {
+        self.owners.contains_key(&target)
+    }
+
+    /// What the receiver is called whose the target is; `None` where nobody's it is.
+    pub fn owner(&self, target: u64) -> Option<&Arc<str>> {
+        let owner = self.owners.get(&target).copied().flatten()?;
+        Some(self.shard.members()[owner].name())
+    }
+
+    /// Targets of others that this receiver guards, and how many others go before it.
+    pub fn guarded(&self) -> &BTreeMap<u64, u32> {
+        &self.guarded
     }
 
     /// How many targets are this receiver's.
     pub fn owned(&self) -> usize {
-        let owners = self.owners.values();
-        owners.filter(|at| Some(**at) == self.shard.me()).count()
+        let targets = self.owners.keys();
+        targets.filter(|target| self.owns(**target)).count()
     }
 
     /// How many targets another is placed better in, for each of which this receiver
@@ -78,12 +107,32 @@ impl Assignment {
         }
         for (at, list) in lists.into_iter().enumerate() {
             self.owners
-                .extend(list.into_iter().map(|(_, target)| (target, at)));
+                .extend(list.into_iter().map(|(_, target)| (target, Some(at))));
         }
         self.displaced = displaced.len();
         let room = quotas.iter().zip(&counts);
         let room = room.map(|(quota, count)| quota.saturating_sub(*count));
         self.house(displaced, room.collect());
+    }
+
+    fn guarded_by_me(&self) -> BTreeMap<u64, u32> {
+        let Some(me) = self.shard.me() else {
+            return BTreeMap::new();
+        };
+        let others = self.owners.keys().filter(|target| !self.owns(**target));
+        let ranked = others.map(|target| (*target, self.before(me, *target)));
+        ranked.filter(|(_, before)| *before < 2).collect()
+    }
+
+    /// How many members, two at most, are placed better in a target than this one.
+    fn before(&self, me: usize, target: u64) -> u32 {
+        let members = self.shard.members();
+        let mine = (members[me].score(target), me);
+        let scores = members.iter().map(|member| member.score(target));
+        let before = scores
+            .enumerate()
+            .filter(|(at, score)| (*score, *at) > mine);
+        before.take(2).count() as u32
     }
 
     /// The targets of each member by rendezvous.
@@ -112,9 +161,10 @@ impl Assignment {
         let mut pairs: Vec<_> = pairs.collect();
         pairs.sort_unstable();
         for (_, target, at) in pairs.into_iter().rev() {
-            if room[at] > 0 && !self.owners.contains_key(&target) {
+            let owner = self.owners.entry(target).or_default();
+            if room[at] > 0 && owner.is_none() {
                 room[at] -= 1;
-                self.owners.insert(target, at);
+                *owner = Some(at);
             }
         }
     }

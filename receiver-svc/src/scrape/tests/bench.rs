@@ -208,7 +208,14 @@ impl Bench {
     }
 
     pub(super) async fn seconds(&mut self, seconds: u64) {
-        sleep(Duration::from_secs(seconds)).await;
+        let over = sleep(Duration::from_secs(seconds));
+        tokio::pin!(over);
+        loop {
+            tokio::select! {
+                () = &mut over => return,
+                () = self.manager.told() => self.manager.sync(),
+            }
+        }
     }
 
     /// Lets the clock go wrong by so many seconds.

@@ -1,5 +1,3 @@
-use std::sync::Arc;
-
 use proptest::prelude::*;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -29,8 +27,8 @@ fn assignment(members: &BTreeSet<String>, targets: &BTreeSet<u64>) -> Assignment
 
 fn owners(members: &BTreeSet<String>, targets: &BTreeSet<u64>) -> Owners {
     let it = assignment(members, targets);
-    let name = |at: usize| it.shard.members()[at].name().clone();
-    it.owners.iter().map(|(t, at)| (*t, name(*at))).collect()
+    let owner = |target: &u64| Some((*target, it.owner(*target)?.clone()));
+    targets.iter().filter_map(owner).collect()
 }
 
 /// How many targets each member has, those without any too.
@@ -115,6 +113,31 @@ fn where_rendezvous_is_even_enough_nothing_is_displaced() {
     assert_eq!(it.displaced(), 0);
     let by_rendezvous = targets.iter().filter(|target| it.shard().owns(**target));
     assert_eq!(by_rendezvous.count(), it.owned());
+}
+
+#[test]
+fn two_look_after_a_target_and_the_best_placed_is_one_of_them() {
+    let (group, targets) = (members(10, 0), some(1000, 0));
+    let views = group
+        .iter()
+        .map(|me| Assignment::new(Shard::new(me, &group), &targets));
+    let views: Vec<_> = views.collect();
+    for target in targets {
+        let guards = views.iter().filter_map(|view| view.guarded().get(&target));
+        let mut guards: Vec<_> = guards.copied().collect();
+        guards.sort_unstable();
+        let best = views
+            .iter()
+            .position(|view| view.shard().owns(target))
+            .unwrap();
+        let expected: &[u32] = match views[best].owns(target) {
+            true => &[1],
+            // The second may be the one that it was given to.
+            false if guards.len() == 1 => &[0],
+            false => &[0, 1],
+        };
+        assert_eq!(guards, expected);
+    }
 }
 
 #[test]

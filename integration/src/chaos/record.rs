@@ -31,6 +31,9 @@ pub(crate) struct Record {
     pub unaware: Vec<Spell>,
     /// What receivers' clocks were set to.
     pub clock_steps: Vec<ClockStep>,
+    /// When the members of a replica group changed, in milliseconds since the Unix
+    /// epoch; what is told together is one change.
+    pub changes: Vec<(&'static str, i64)>,
     /// Values of the pushed counter that were acknowledged.
     pub acknowledged: Vec<u64>,
     /// Time between two scrapes, in milliseconds.
@@ -111,6 +114,7 @@ impl Record {
             receivers: receivers.collect::<anyhow::Result<_>>()?,
             absences: world.absences.clone(),
             unaware: world.unaware.clone(),
+            changes: world.changes.clone(),
             clock_steps: world.clock_steps.clone(),
             acknowledged,
             interval_ms: world.shape.interval.as_millis() as i64,
@@ -132,6 +136,13 @@ impl Record {
         let own = self.clock_steps.iter().rev();
         let mut before = own.filter(|step| step.pod == name && step.at_ms <= at_ms);
         before.next().map_or(0, |step| step.wrong_ms)
+    }
+
+    /// When the members of a receiver's group changed.
+    pub(crate) fn changes_of(&self, name: &str) -> impl Iterator<Item = i64> {
+        let replica = self.replica(name);
+        let own = self.changes.iter().filter(move |(of, _)| *of == replica);
+        own.map(|(_, at_ms)| *at_ms)
     }
 
     /// The replica group of a receiver.

@@ -59,6 +59,9 @@ pub(crate) struct World {
     pub absences: Vec<Spell>,
     /// When a pod did not know of a change that all others knew of.
     pub unaware: Vec<Spell>,
+    /// When the members of a replica group changed, in milliseconds since the Unix
+    /// epoch; what is told together is one change.
+    pub changes: Vec<(&'static str, i64)>,
     /// What receivers' clocks were set to.
     pub clock_steps: Vec<ClockStep>,
     /// When the fault was over, in milliseconds since the Unix epoch.
@@ -131,6 +134,7 @@ impl World {
             gateways: Proxy::start(gateways, Vec::new())?,
             absences: Vec::new(),
             unaware: Vec::new(),
+            changes: Vec::new(),
             clock_steps: Vec::new(),
             over_ms: 0,
             program,

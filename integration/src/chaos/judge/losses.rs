@@ -103,7 +103,8 @@ fn fate<'a>(
             return Fate::Died;
         }
     }
-    let soon = |end_ms: i64| (-100..=READING_MS).contains(&(end_ms - scrape.at_ms));
+    // A busy target may have taken the request only after it was given up.
+    let soon = |end_ms: i64| (-READING_MS..=READING_MS).contains(&(end_ms - scrape.at_ms));
     let left = || handed_over(record, target, place);
     let away = || {
         let own = record.absences.iter().filter(|a| a.pod == scrape.by);

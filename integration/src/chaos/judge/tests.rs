@@ -256,6 +256,21 @@ fn a_time_that_a_clock_shows_again_is_no_loss_but_only_that() {
 }
 
 #[test]
+fn a_slot_whose_scrape_is_late_is_not_missed() {
+    let judgement = judged(|record| {
+        for arrival in &mut record.arrivals {
+            arrival.timestamp += if arrival.timestamp == 13 * SECOND {
+                800
+            } else {
+                0
+            };
+        }
+    });
+    assert_eq!(judgement.missed_slots, 0);
+    assert!(judgement.is_good(), "{judgement:?}");
+}
+
+#[test]
 fn a_slot_is_missed_for_nothing() {
     let judgement = judged(|record| miss(record, 13));
     assert_eq!(judgement.missed_slots, 1);
@@ -272,6 +287,11 @@ fn one_slot_may_be_missed_for_a_move_and_those_of_a_dead_owner() {
         miss(record, 16);
     };
     complains(&judged(two), "2 slots of");
+    let twice = |record: &mut Record| {
+        two(record);
+        record.changes = vec![("a", 15 * SECOND), ("a", 16 * SECOND), ("b", 16 * SECOND)];
+    };
+    assert!(judged(twice).is_good());
     let unaware = |record: &mut Record| {
         two(record);
         record.unaware.push(Spell {

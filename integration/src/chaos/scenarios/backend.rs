@@ -33,6 +33,10 @@ pub(crate) async fn fault(world: &mut World, scenario: Scenario) -> anyhow::Resu
     world.amp.backend().faults().always(Some(fault));
     sleep(Duration::from_millis(world.rng.random_range(times))).await;
     world.amp.backend().faults().always(None);
+    if scenario == Scenario::AmpSlow {
+        // What has been taken by then takes its time.
+        sleep(LATENCY).await;
+    }
     world.mended();
     Ok(())
 }

@@ -27,6 +27,7 @@ impl World {
             self.gateways.lead_to(ready.collect());
         }
         let mut told = Clock::system().now_ms();
+        self.note_change(tier, told);
         let late_ms = told + NEWS_MS.end as i64;
         for pod in self.pods.iter().filter(|pod| pod.tier.knows(tier)) {
             let delay = Duration::from_millis(self.rng.random_range(NEWS_MS));
@@ -41,6 +42,17 @@ impl World {
             told = told.max(at.unwrap_or_default());
         }
         told
+    }
+
+    fn note_change(&mut self, tier: Tier, at_ms: i64) {
+        let Some(replica) = tier.replica() else {
+            return;
+        };
+        let mut own = self.changes.iter().rev().filter(|(of, _)| *of == replica);
+        let last = own.next().map_or(0, |(_, at_ms)| *at_ms);
+        if at_ms - last > NEWS_MS.end as i64 {
+            self.changes.push((replica, at_ms));
+        }
     }
 
     /// Starts a pod and makes it an endpoint.

@@ -10,6 +10,7 @@
 //! docs/cortex.md says how to get a Cortex.
 
 mod audit;
+mod native;
 mod scenario;
 mod server;
 mod stage;

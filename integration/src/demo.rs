@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    amp::{AmpOptions, Outcome, Value},
+    amp::{Outcome, Value},
     arrivals::lost_or_repeated,
     child::{Metrics, Service},
     mesh::{CLUSTER, JOB, Mesh, MeshOptions},
@@ -57,7 +57,7 @@ pub async fn run(args: DemoArgs, program: PathBuf) -> anyhow::Result<()> {
         scrape_interval: args.scrape_interval.clone(),
         sample_app: args.sample_app.clone(),
         https: args.https,
-        amp: AmpOptions::default(),
+        ..MeshOptions::default()
     })
     .await?;
     print_urls(&mesh);

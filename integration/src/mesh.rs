@@ -31,6 +31,8 @@ pub struct MeshOptions {
     pub scrape_interval: String,
     /// What the sample app exposes.
     pub sample_app: SampleAppArgs,
+    /// More scrape configurations: items of a YAML list.
+    pub more_jobs: String,
     /// Use the stand-in's https port.
     pub https: bool,
     /// More options of the stand-in.
@@ -64,6 +66,7 @@ impl Default for MeshOptions {
                 load: 10,
                 change_interval: 1,
             },
+            more_jobs: String::new(),
             https: false,
             amp: AmpOptions::default(),
         }
@@ -220,11 +223,13 @@ scrape_configs:
     labels: {{env: demo}}
   metric_relabel_configs:
   - {{source_labels: [code], regex: '5..', target_label: failed, replacement: 'yes'}}
-remote_write:
+{more_jobs}remote_write:
 - url: {url}{sigv4}{tls}
+  send_native_histograms: true
 ",
         interval = options.scrape_interval,
         target = sample_app.address(),
+        more_jobs = options.more_jobs,
     );
     let path = folder.join("prometheus.yml");
     std::fs::write(&path, config)?;

@@ -8,7 +8,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::{Cortex, Judgement, scenario::Scenario};
+use super::{Cortex, Judgement, native::NativeApp, scenario::Scenario};
 use crate::{
     amp::{AmpOptions, Outcome},
     arrivals::{self, lost_or_repeated},
@@ -22,6 +22,7 @@ use crate::{
 pub(super) struct Stage {
     pub(super) mesh: Mesh,
     pub(super) cortex: Cortex,
+    native: NativeApp,
     pusher: Option<Pusher>,
     /// Receivers that were killed, by their places.
     killed: Vec<usize>,
@@ -60,9 +61,11 @@ impl Stage {
             // They are read every second.
             sleep(Duration::from_secs(3)).await;
         }
+        let native = NativeApp::start().await?;
         let mesh = Mesh::start(MeshOptions {
             program: program.to_owned(),
             scrape_interval: "1s".to_owned(),
+            more_jobs: native.job(),
             amp,
             ..MeshOptions::default()
         });
@@ -72,6 +75,7 @@ impl Stage {
         Ok(Self {
             mesh,
             cortex,
+            native,
             pusher: Some(pusher),
             killed: Vec::new(),
             died: BTreeSet::new(),
@@ -137,6 +141,10 @@ impl Stage {
         if self.died.len() > MAX_DIED {
             complaints.push(format!("{} scrapes died", self.died.len()));
         }
+        // Those of the other target that died are as many at most.
+        let may_miss = if self.died.is_empty() { 0 } else { MAX_DIED };
+        let native = backend.read(|arrivals| self.native.complaints(arrivals, may_miss));
+        complaints.extend(native);
         for (scrape, times) in lost_or_repeated(&self.mesh) {
             if times > 1 || !self.died.contains(&scrape) {
                 complaints.push(format!("scrape {scrape} arrived {times} times"));

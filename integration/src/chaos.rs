@@ -11,6 +11,7 @@
 mod audit;
 mod books;
 mod clock;
+mod day;
 mod disk;
 mod judge;
 mod pod;
@@ -86,7 +87,10 @@ pub async fn run(args: &ChaosArgs, program: &Path) -> anyhow::Result<()> {
     for scenario in args.scenarios() {
         let seed = args.seed.unwrap_or_else(by_the_clock);
         let name = scenario.name();
-        let judgement = play(scenario, program, seed, args).await;
+        let judgement = match scenario {
+            Scenario::VirtualDay => day::play(seed).await,
+            _ => play(scenario, program, seed, args).await,
+        };
         let judgement = judgement.with_context(|| format!("{name} --seed={seed}"));
         let is_good = judgement.as_ref().is_ok_and(Judgement::is_good);
         match judgement {

@@ -12,6 +12,7 @@
 //! ```
 
 mod backend;
+mod day;
 mod exporter;
 mod judge;
 mod net;
@@ -78,9 +79,22 @@ pub fn run(args: &SimulateArgs) -> anyhow::Result<()> {
 /// # Errors
 /// Where a host fails by itself.
 pub fn simulate(seed: u64) -> anyhow::Result<Verdict> {
+    run_plan(Plan::of(seed))
+}
+
+/// Simulates a day of an HA pair that is scraped once a minute, with heartbeats and
+/// something that goes wrong in each hour.
+///
+/// # Errors
+/// Where a host fails by itself.
+pub fn day(seed: u64) -> anyhow::Result<Verdict> {
+    run_plan(day::plan(seed))
+}
+
+fn run_plan(plan: Plan) -> anyhow::Result<Verdict> {
     let simulated = thread::spawn(move || {
         let folder = tempfile::tempdir()?;
-        let record = world::run(Plan::of(seed), folder.path())?;
+        let record = world::run(plan, folder.path())?;
         Ok(judge::judge(&record))
     });
     simulated.join().unwrap_or_else(|_| Err(anyhow!("a panic")))

@@ -81,6 +81,9 @@ pub(crate) enum Scenario {
     SyncFails,
     /// A receiver's clock is set ahead or back, and right again.
     ClockSteps,
+    /// A simulated day of an HA pair that is scraped once a minute; in each hour
+    /// something goes wrong.
+    VirtualDay,
 }
 
 /// What a scenario may cost.
@@ -135,7 +138,7 @@ impl Scenario {
     pub(crate) fn needs_stand_in(self) -> bool {
         matches!(
             self,
-            Self::AmpRefusesOneSeries | Self::AmpSeriesLimit | Self::AmpDown70m
+            Self::AmpRefusesOneSeries | Self::AmpSeriesLimit | Self::AmpDown70m | Self::VirtualDay
         )
     }
 
@@ -240,6 +243,7 @@ impl Scenario {
             Self::DiskFull => disks::fails(world, "disk_full").await,
             Self::SyncFails => disks::fails(world, "sync").await,
             Self::ClockSteps => clocks::steps(world).await,
+            Self::VirtualDay => anyhow::bail!("it is simulated, in no mesh of processes"),
         }
     }
 }

@@ -29,6 +29,10 @@ pub(super) struct Shape {
     pub(super) lanes: u16,
     /// Longest time that a segment is on its way while all is well.
     pub(super) latency: Duration,
+    /// Hosts run for this long in turn.
+    pub(super) tick: Duration,
+    /// Whether the pair has its heartbeat.
+    pub(super) heartbeats: bool,
 }
 
 /// Something that goes wrong for a while.
@@ -64,6 +68,8 @@ pub(super) enum What {
     Clock(String, i64),
 }
 
+/// Hosts run for this long in turn.
+const TICK: Duration = Duration::from_millis(10);
 /// When the first thing may go wrong: the mesh has found itself by then.
 const CALM_MS: u64 = 10_000;
 /// When the last thing that goes wrong has begun.
@@ -88,6 +94,8 @@ impl Plan {
             interval: Duration::from_secs(*[1, 2, 5, 15].choose(&mut rng).unwrap_or(&1)),
             lanes: rng.random_range(1..=6),
             latency: Duration::from_millis(rng.random_range(2..=60)),
+            tick: TICK,
+            heartbeats: false,
         };
         let disturbances = (0..rng.random_range(1..=5))
             .map(|_| Disturbance::draw(&shape, &mut rng))

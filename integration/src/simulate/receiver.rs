@@ -21,10 +21,14 @@ use receiver_svc::{
     discovery::{Discovery, DiscoveryMetrics},
     facts::facts,
     handover::{self, Handover, HandoverMetrics},
+    heartbeat::{Heartbeat, HeartbeatMetrics},
     scrape::{Manager, ScrapeMetrics, Shared as Scraping},
     shard,
 };
-use tokio::{sync::Semaphore, time::Instant};
+use tokio::{
+    sync::{Semaphore, watch},
+    time::Instant,
+};
 
 use super::{
     judge::Life,
@@ -37,6 +41,8 @@ use super::{
 const PORT: u16 = 80;
 /// What --shard.handover-timeout is unless given.
 const HANDOVER_TIMEOUT: Duration = Duration::from_secs(10);
+/// What --ha.heartbeat-interval is unless given.
+const HEARTBEAT: Duration = Duration::from_secs(3);
 /// How long a receiver may drain.
 pub(super) const DRAIN: Duration = Duration::from_secs(60);
 
@@ -47,6 +53,8 @@ pub(super) struct Spec {
     /// Its replica group.
     pub(super) group: String,
     pub(super) lanes: u16,
+    /// Whether it has a heartbeat.
+    pub(super) heartbeats: bool,
     /// Its configuration file's text.
     pub(super) config: String,
 }
@@ -104,8 +112,8 @@ pub(super) async fn run(shared: Arc<Shared>, spec: Spec, view: Arc<View>) -> tur
         let _ = net::serve(PORT, move |_| admin.clone()).await;
     });
     let mut manager = Manager::new(Scraping {
-        clock,
-        outbox,
+        clock: clock.clone(),
+        outbox: outbox.clone(),
         handover: handover.clone(),
         budget: Budget::new(64 << 20),
         running: Arc::new(Semaphore::new(100)),
@@ -114,6 +122,16 @@ pub(super) async fn run(shared: Arc<Shared>, spec: Spec, view: Arc<View>) -> tur
         start_timestamps: false,
         connector: Some(net::connector()),
     });
+    let status = manager.status();
+    let (_facts, told) = watch::channel(facts.clone());
+    let metrics = HeartbeatMetrics::register(&mut Registry::default());
+    let every = if spec.heartbeats {
+        HEARTBEAT
+    } else {
+        Duration::ZERO
+    };
+    let heartbeat = Heartbeat::new(every, outbox, clock, told, &spec.name, metrics);
+    let heartbeat = tokio::spawn(heartbeat.run(move |ms| status.borrow().is_scraping(ms)));
     let mut discovery = Discovery::new(DiscoveryMetrics::default(), Duration::from_secs(5));
     let prepared = manager.prepare(&config.scrape_configs, &facts)?;
     discovery.apply(&config.scrape_configs).await?;
@@ -143,6 +161,7 @@ pub(super) async fn run(shared: Arc<Shared>, spec: Spec, view: Arc<View>) -> tur
         }
         manager.sync();
     }
+    heartbeat.abort();
     drop((manager, discovery));
     handover.stop();
     shared.stopping(&spec.name);

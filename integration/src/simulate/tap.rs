@@ -125,7 +125,7 @@ fn batches(export: &Export) -> Vec<Scraped> {
     for resource in &request.resource_metrics {
         for (name, point) in points(resource) {
             let key = (
-                instance(resource),
+                instance(resource, point),
                 (point.time_unix_nano / 1_000_000) as i64,
             );
             let batch = batches.entry(key.clone()).or_insert_with(|| Scraped {
@@ -155,9 +155,12 @@ fn points(resource: &ResourceMetrics) -> impl Iterator<Item = (&str, &NumberData
     })
 }
 
-fn instance(resource: &ResourceMetrics) -> String {
+/// Of a target's resource, or of a heartbeat, which has none.
+fn instance(resource: &ResourceMetrics, point: &NumberDataPoint) -> String {
     let attributes = resource.resource.iter().flat_map(|r| &r.attributes);
-    let mut instances = attributes.filter(|a| a.key == "service.instance.id");
+    let of_resource = attributes.filter(|a| a.key == "service.instance.id");
+    let of_point = point.attributes.iter().filter(|a| a.key == "instance");
+    let mut instances = of_resource.chain(of_point);
     let value = instances.next().and_then(|a| a.value.clone()?.value);
     match value {
         Some(opentelemetry_proto::tonic::common::v1::any_value::Value::StringValue(text)) => text,

@@ -34,8 +34,6 @@ use crate::amp::{AmpOptions, Backend, Fault};
 /// What the clocks show when a simulation begins.
 pub(super) const START_MS: i64 = 1_800_000_000_000;
 
-/// Hosts run for this long in turn.
-const TICK: Duration = Duration::from_millis(10);
 /// How long the mesh runs on once nothing goes wrong any more.
 const CALM: Duration = Duration::from_secs(30);
 /// Segments between two hosts take the same time for this long. A time drawn for
@@ -126,7 +124,7 @@ pub(super) fn run(plan: Plan, folder: &Path) -> anyhow::Result<Record> {
         world.at(at_ms, Step::Begin(i));
     }
     let over = Duration::from_millis(world.plan.over_ms());
-    world.run_until(over + CALM)?;
+    world.run_until(over + CALM.max(world.plan.shape.interval * 2))?;
     let receivers = world.plan.shape.all_receivers();
     for name in &receivers {
         world.shared.stop(name);
@@ -152,7 +150,7 @@ impl World {
         let shape = plan.shape.clone();
         let mut sim = Builder::new()
             .rng_seed(plan.seed)
-            .tick_duration(TICK)
+            .tick_duration(shape.tick)
             .tcp_capacity(4096)
             .build();
         let shared = Arc::new(Shared::default());
@@ -208,6 +206,7 @@ impl World {
                     name: name.clone(),
                     group: group.to_string(),
                     lanes: shape.lanes,
+                    heartbeats: shape.heartbeats,
                     config: config(shape, group),
                 };
                 let shared = self.shared.clone();
@@ -237,7 +236,7 @@ impl World {
         let lives = self.shared.incarnations();
         let since_start = |(from_ms, to_ms)| (START_MS + from_ms as i64, START_MS + to_ms as i64);
         // What ends within a tick ends with it.
-        let tick_ms = TICK.as_millis() as u64;
+        let tick_ms = shape.tick.as_millis() as u64;
         let refusing = self.plan.refusing_ms().into_iter();
         let refusing = refusing.map(|(from_ms, to_ms)| (from_ms, to_ms + tick_ms));
         let unsteady = self.plan.unsteady_ms().into_iter().map(|(group, times)| {

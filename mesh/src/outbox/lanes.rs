@@ -39,6 +39,8 @@ pub(super) struct Lanes {
     max_bytes: usize,
     max_request_bytes: usize,
     max_age_ms: u64,
+    /// The keeper is told of every batch, as it spills all at once.
+    spills_at_once: bool,
 }
 
 #[derive(Debug)]
@@ -96,6 +98,7 @@ impl Lanes {
             max_bytes: args.max_bytes,
             max_request_bytes: args.max_request_bytes,
             max_age_ms,
+            spills_at_once: args.spill.spills_at_once(),
         }
     }
 
@@ -141,6 +144,9 @@ impl Lanes {
         state.lanes[lane].push(entry);
         drop(state);
         self.changed[lane].notify_one();
+        if self.spills_at_once {
+            self.to_keep.notify_one();
+        }
         Ok(())
     }
 

@@ -47,7 +47,8 @@ pub struct SpillArgs {
     pub spill_max_bytes: u64,
 
     /// Seconds after which a batch that waits is spilled; without a directory,
-    /// compressed.
+    /// compressed. With 0 every batch is written as soon as it is there, and a process
+    /// that is killed takes no more with it than what it was just scraping.
     #[arg(
         long = "outbox.spill-after",
         env = "PROMESH_OUTBOX_SPILL_AFTER",
@@ -73,6 +74,10 @@ impl SpillArgs {
             segment: self.spill_segment_bytes,
             total: self.spill_max_bytes,
         }
+    }
+
+    pub(super) fn spills_at_once(&self) -> bool {
+        self.spill_dir.is_some() && self.spill_after_seconds == 0
     }
 
     pub(super) fn after(&self) -> Duration {

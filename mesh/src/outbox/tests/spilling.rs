@@ -95,6 +95,23 @@ async fn what_waits_is_compressed_and_sent_as_it_was() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_spilled_at_once_does_not_wait_for_the_clock() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut args, clock) = (spilling(dir.path()), Clock::of_runtime(START_MS));
+    args.spill.spill_after_seconds = 0;
+    let process = Process::start(&args, &clock, DOWN);
+    process
+        .until(|_| !process.outbox.lanes.is_replaying())
+        .await;
+    let began = Instant::now();
+    push(&process.outbox, &clock, 0..30);
+    // Time stands still while a file is written.
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!(process.outbox.account().spilled, 300);
+    assert_eq!(began.elapsed(), Duration::from_millis(1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_waits_for_long_survives_the_process() {
     let dir = tempfile::tempdir().unwrap();
     let (args, clock) = (spilling(dir.path()), Clock::of_runtime(START_MS));

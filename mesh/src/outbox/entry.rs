@@ -25,6 +25,8 @@ pub(super) struct Entry {
     pub(super) raw_bytes: usize,
     /// Since when it has waited here.
     pub(super) since: Instant,
+    /// The keeper is writing it to the disk.
+    pub(super) is_being_spilled: bool,
     tell: Option<oneshot::Sender<Outcome>>,
 }
 
@@ -61,6 +63,7 @@ impl Entry {
             raw_bytes: batch.payload.len(),
             body: Body::Held(Packed::raw(batch.payload)),
             since: Instant::now(),
+            is_being_spilled: false,
             tell,
         }
     }
@@ -76,6 +79,7 @@ impl Entry {
             raw_bytes: record.payload.raw_bytes(),
             body: Body::Spilled(place),
             since: Instant::now(),
+            is_being_spilled: false,
             tell: None,
         }
     }
@@ -122,6 +126,11 @@ impl Entry {
 
     pub(super) fn is_held(&self) -> bool {
         matches!(self.body, Body::Held(_))
+    }
+
+    /// Whether the next process would find it as long as it is not noted as done.
+    pub(super) fn would_be_found(&self) -> bool {
+        self.is_being_spilled || !self.is_held()
     }
 
     pub(super) fn tell(self, outcome: Outcome) {

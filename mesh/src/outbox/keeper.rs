@@ -158,6 +158,7 @@ impl Keeper {
         };
         let fence_ms = self.until_ms();
         let log = self.log.take();
+        let noted = done.clone();
         let bytes = due.iter().map(|(_, record)| record.payload.bytes().len());
         let (log, kept) = match log.is_none() && bytes.sum::<usize>() < BLOCKING_BYTES {
             // A little is compressed sooner than it is handed to a thread that may block.
@@ -165,6 +166,7 @@ impl Keeper {
             false => blocking(move || write(log, fence_ms, &done, due)).await,
         };
         self.log = log;
+        self.lanes.noted(&noted);
         if kept.iter().any(|kept| !kept.is_kept) {
             self.not_before = Instant::now() + PAUSE;
             more = More::Later;

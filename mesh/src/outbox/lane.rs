@@ -15,6 +15,12 @@ pub(super) struct Lane {
     in_flight: Vec<u64>,
     /// How many of the first the keeper has nothing to do with any more.
     kept: usize,
+    /// Numbers of those that have left, and that the disk does not know to be done
+    /// with. Were a later one delivered before it does, the next process would send
+    /// them out of order.
+    unnoted: Vec<u64>,
+    /// When the first of them left.
+    unnoted_since: Option<Instant>,
     /// Until then an earlier process' Exports may be under way.
     pub(super) fence: Option<Instant>,
 }
@@ -100,8 +106,28 @@ impl Lane {
         if let Ok(at) = self.in_flight.binary_search(&entry.seq) {
             self.in_flight.remove(at);
         }
+        if entry.would_be_found() {
+            self.unnoted.push(entry.seq);
+            self.unnoted_since.get_or_insert_with(Instant::now);
+        }
         self.kept -= usize::from(index < self.kept);
         Some(entry)
+    }
+
+    /// Since when something that has left is not noted as done with.
+    pub(super) fn unnoted_since(&self) -> Option<Instant> {
+        self.unnoted_since
+    }
+
+    /// Takes up that of those that have left some are noted, or never were on the disk;
+    /// true where that was all.
+    pub(super) fn noted(&mut self, is_noted: impl Fn(u64) -> bool) -> bool {
+        if self.unnoted.is_empty() {
+            return false;
+        }
+        self.unnoted.retain(|seq| !is_noted(*seq));
+        self.unnoted_since.take_if(|_| self.unnoted.is_empty());
+        self.unnoted.is_empty()
     }
 
     /// The first entry that is in memory and not in flight.

@@ -10,7 +10,7 @@ use std::{
 
 use tokio::{
     sync::{Notify, oneshot},
-    time::{Instant, sleep, sleep_until},
+    time::{Instant, sleep, timeout_at},
 };
 use tracing::warn;
 
@@ -71,6 +71,9 @@ enum Next {
 
 /// How long to wait where the disk does not answer but may do so later.
 const DISK_PAUSE: Duration = Duration::from_secs(1);
+/// How long a lane waits for the disk to know what is done with: one that hangs must
+/// not keep back what is in memory.
+const NOTING_TIME: Duration = Duration::from_secs(5);
 
 // === impl Lanes ===
 
@@ -160,7 +163,9 @@ impl Lanes {
                 Next::End => return false,
                 Next::Departed => return true,
                 Next::Wait => changed.await,
-                Next::WaitUntil(fence) => sleep_until(fence).await,
+                Next::WaitUntil(until) => {
+                    let _ = timeout_at(until, changed).await;
+                }
             }
         }
     }
@@ -176,11 +181,11 @@ impl Lanes {
             ..
         } = &mut *state;
         let lane = &mut lanes[lane];
-        let fence = lane.fence;
-        match fence {
+        let noting = lane.unnoted_since().map(|since| since + NOTING_TIME);
+        match lane.fence.max(noting) {
             _ if *replaying => Next::Wait,
             _ if lane.is_empty() && *closed => Next::End,
-            Some(fence) if !lane.is_empty() && Instant::now() < fence => Next::WaitUntil(fence),
+            Some(until) if !lane.is_empty() && Instant::now() < until => Next::WaitUntil(until),
             _ if lane.depart(self.max_request_bytes, holds, now_ms) => Next::Departed,
             _ => Next::Wait,
         }

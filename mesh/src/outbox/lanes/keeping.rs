@@ -1,6 +1,6 @@
 //! What the keeper of the outbox asks of the lanes.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use tokio::time::Instant;
 
@@ -68,7 +68,7 @@ impl Lanes {
     /// memory is short, or all is to be spilled, any that wait. The oldest, up to
     /// so many bytes.
     pub(in crate::outbox) fn due(&self, after: Duration, max_bytes: usize) -> Vec<(usize, Record)> {
-        let state = self.state();
+        let mut state = self.state();
         let now = Instant::now();
         let any = state.abandoned || !state.fits(0, self.max_bytes / 2);
         let mut due = Vec::new();
@@ -78,7 +78,6 @@ impl Lanes {
             let records = waited.filter_map(Entry::record);
             due.extend(up_to(max_bytes, records).map(|record| (index, record)));
         }
-        drop(state);
         // In their order over all lanes, so that the files of the log are done with
         // one after the other.
         due.sort_by_key(|(_, record)| record.seq);
@@ -88,6 +87,13 @@ impl Lanes {
         });
         let fitting = bytes.take_while(|sum| *sum <= max_bytes).count();
         due.truncate(fitting.max(1));
+        if self.disk.get().is_some() {
+            for (lane, record) in &due {
+                if let Some(entry) = state.lanes[*lane].find(record.seq, false) {
+                    entry.is_being_spilled = true;
+                }
+            }
+        }
         due
     }
 
@@ -105,13 +111,28 @@ impl Lanes {
             Some(entry) => {
                 let before = entry.weight();
                 entry.body = body;
+                entry.is_being_spilled = false;
                 account.reweigh(before, entry.weight());
             }
             // It was delivered in the meantime.
-            None => {
-                if let Body::Spilled(place) = body {
-                    done.push((seq, place));
+            None => match body {
+                Body::Spilled(place) => done.push((seq, place)),
+                Body::Held(_) => {
+                    if lanes[lane].noted(|noted| noted == seq) {
+                        self.changed[lane].notify_one();
+                    }
                 }
+            },
+        }
+    }
+
+    /// Takes up what the disk knows to be done with by now.
+    pub(in crate::outbox) fn noted(&self, done: &[(u64, Place)]) {
+        let noted: HashSet<u64> = done.iter().map(|(seq, _)| *seq).collect();
+        let mut state = self.state();
+        for (lane, changed) in state.lanes.iter_mut().zip(&self.changed) {
+            if lane.noted(|seq| noted.contains(&seq)) {
+                changed.notify_one();
             }
         }
     }

@@ -3,6 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use super::*;
+use crate::outbox::spill::{Directory, Log};
 
 /// A day of answers.
 static DOWN: [Answer; 10_000] = [Answer::Unsent; 10_000];
@@ -287,4 +288,52 @@ proptest! {
             }
         });
     }
+}
+
+/// What a process would find that took a directory up now.
+fn found(dir: &Path) -> Vec<String> {
+    let copy = tempfile::tempdir().unwrap();
+    for file in std::fs::read_dir(dir).unwrap() {
+        let file = file.unwrap();
+        // It may be gone by now.
+        let _ = std::fs::copy(file.path(), copy.path().join(file.file_name()));
+    }
+    let disk = Directory::open(copy.path().to_owned()).unwrap();
+    let limits = OutboxArgs::default().spill.limits();
+    let (_, replay) = Log::open(Arc::new(disk), limits, Arc::default());
+    let payloads = replay.records.iter().map(|(_, record)| &record.payload);
+    let payloads = payloads.map(|payload| payload.unpack().unwrap().to_vec());
+    payloads
+        .map(|payload| String::from_utf8(payload).unwrap())
+        .collect()
+}
+
+/// A process that dies has the newest batch of a target sent again at most: a duplicate
+/// for the backend, where an older one would be out of order.
+#[tokio::test(start_paused = true)]
+async fn what_was_delivered_is_noted_before_what_is_next_leaves() {
+    let dir = tempfile::tempdir().unwrap();
+    let (args, clock) = (spilling(dir.path()), Clock::of_runtime(START_MS));
+    let before = Process::start(&args, &clock, DOWN);
+    push(&before.outbox, &clock, 0..30);
+    before.until(|account| account.spilled == 300).await;
+    drop(before);
+
+    let delivered = Arc::new(Mutex::new(Vec::<String>::new()));
+    let service = {
+        let (delivered, dir) = (delivered.clone(), dir.path().to_owned());
+        tower::service_fn(move |export: Export| {
+            let sent = String::from_utf8(export.payload.to_vec()).unwrap();
+            let (target, found) = (&sent[..2], found(&dir));
+            let mut delivered = delivered.lock().unwrap();
+            let earlier = delivered.iter().filter(|sent| sent.starts_with(target));
+            let again: Vec<_> = earlier.filter(|sent| found.contains(sent)).collect();
+            assert!(again.is_empty(), "{again:?} before {sent}");
+            delivered.push(sent);
+            async { Ok(Verdict::default()) }
+        })
+    };
+    let (_outbox, workers) = Outbox::new(&args, clock, service);
+    assert_eq!(drained(workers).await.stored, 300);
+    assert_eq!(delivered.lock().unwrap().len(), 30);
 }

@@ -216,7 +216,7 @@ impl Task {
     fn sweep(&mut self) {
         let (now, needed) = (Instant::now(), self.pace.needed());
         let pulse = &self.pulse;
-        self.queue.sweep(|work| {
+        let returned = self.queue.sweep(|work| {
             let late = work.deadline < now + needed || work.reply.is_closed();
             late.then(|| {
                 let message = "the deadline is too near to start a post".to_owned();
@@ -229,6 +229,7 @@ impl Task {
                 })
             })
         });
+        self.metrics.returned(returned);
     }
 
     /// While nothing may be posted, answers the pieces whose deadline comes
@@ -239,7 +240,7 @@ impl Task {
             return;
         }
         let again = now + hold + self.pace.needed();
-        self.queue.sweep(|work| {
+        let returned = self.queue.sweep(|work| {
             (work.deadline < again).then(|| {
                 Outcome::Retry(Retry {
                     cause: Cause::Exhausted,
@@ -250,6 +251,7 @@ impl Task {
                 })
             })
         });
+        self.metrics.returned(returned);
     }
 
     /// Answers the pieces of a request.
@@ -336,8 +338,9 @@ impl Task {
             slow: false,
             message,
         };
-        self.queue
-            .fail_followers(works.iter().map(|work| &work.piece), &retry);
+        let pieces = works.iter().map(|work| &work.piece);
+        self.metrics
+            .returned(self.queue.fail_followers(pieces, &retry));
         // More time helps only who had no more.
         let had_all = |work: &Work| cause == Cause::DeadlineExceeded && work.deadline <= now;
         let retries = works.iter().map(|work| {

@@ -207,10 +207,13 @@ impl Metrics {
                 self.reject(*reason, *units);
                 self.stored.inc_by(piece.units.saturating_sub(*units));
             }
-            Outcome::Retry(_) => {
-                self.returned.inc_by(piece.units);
-            }
+            Outcome::Retry(_) => self.returned(piece.units),
         }
+    }
+
+    /// Counts what is given back to its senders.
+    pub fn returned(&self, units: u64) {
+        self.returned.inc_by(units);
     }
 
     /// Counts what was refused, or dropped by relabeling, before anything was sent.

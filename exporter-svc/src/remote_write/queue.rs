@@ -145,17 +145,23 @@ impl Queue {
     }
 
     /// Takes out the pieces for which `gone` gives an outcome, and answers them.
-    pub fn sweep(&mut self, mut gone: impl FnMut(&Work) -> Option<Outcome>) {
+    pub fn sweep(&mut self, mut gone: impl FnMut(&Work) -> Option<Outcome>) -> u64 {
+        let mut units = 0;
         self.groups.retain(|_, group| {
-            group.sweep(&mut gone);
+            units += group.sweep(&mut gone);
             !group.waiting.is_empty()
         });
+        units
     }
 
     /// Answers every piece that has a series of `pieces` with a retry: those are
     /// sent again by their sender, and what comes after them must not be stored
-    /// before.
-    pub fn fail_followers<'a>(&mut self, pieces: impl Iterator<Item = &'a Piece>, retry: &Retry) {
+    /// before. Returns how many units they have.
+    pub fn fail_followers<'a>(
+        &mut self,
+        pieces: impl Iterator<Item = &'a Piece>,
+        retry: &Retry,
+    ) -> u64 {
         let failed: SeriesSet = pieces
             .flat_map(|p| &p.marks)
             .map(|mark| mark.hash)
@@ -172,7 +178,7 @@ impl Queue {
                     ..retry.clone()
                 })
             })
-        });
+        })
     }
 }
 
@@ -208,7 +214,8 @@ impl Group {
         taken
     }
 
-    fn sweep(&mut self, gone: &mut impl FnMut(&Work) -> Option<Outcome>) {
+    fn sweep(&mut self, gone: &mut impl FnMut(&Work) -> Option<Outcome>) -> u64 {
+        let mut units = 0;
         let mut kept = VecDeque::with_capacity(self.waiting.len());
         for waiting in self.waiting.drain(..) {
             match gone(&waiting.work) {
@@ -216,12 +223,14 @@ impl Group {
                 Some(outcome) => {
                     self.series -= waiting.work.piece.marks.len();
                     self.bytes -= waiting.work.piece.bytes.len();
+                    units += waiting.work.piece.units;
                     // Whoever asked may have left.
                     let _ = waiting.work.reply.send(outcome);
                 }
             }
         }
         self.waiting = kept;
+        units
     }
 }
 

@@ -3,8 +3,8 @@
 //!
 //! ```text
 //! targets ─▶ receivers ─▶ exporters ─▶ stand-in ─▶ ledger ─▶ judge
-//!              ▲     SIGKILL    ▲                            ▲
-//!              └───── kills ────┘      served, accounts ─────┘
+//!              ▲     SIGKILL    ▲          ▲ sick            ▲
+//!              └───── kills ────┴──────────┘  served, accounts
 //! ```
 
 mod delays;
@@ -17,20 +17,25 @@ mod report;
 pub mod targets;
 mod watch;
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
 
-use anyhow::bail;
+use anyhow::{bail, ensure};
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use mesh::{clock::Clock, http_client::HttpClient};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::amp::{Amp, AmpOptions};
 use delays::Delays;
 use exposition::Exposition;
 use fleet::{Fleet, Life};
 use judge::Run;
-use kills::{Kill, Kills, Victim};
+use kills::{Event, Kill, Rhythm, Sickness, Victim};
 use ledger::Ledger;
 use report::{Conditions, Tick};
 use targets::Served;
@@ -39,11 +44,11 @@ use watch::Watch;
 /// Flags of the load.
 #[derive(Clone, Debug, clap::Args)]
 pub struct LoadArgs {
-    /// Samples a second that are scraped.
+    /// Samples a second that are scraped, on average over the run.
     #[arg(long, default_value_t = 100_000)]
     rate: usize,
 
-    /// How long.
+    /// How long, from when every target has been scraped once.
     #[arg(long, default_value = "30m", value_parser = mesh::config::duration::parse)]
     duration: Duration,
 
@@ -51,11 +56,11 @@ pub struct LoadArgs {
     #[arg(long, default_value = "15s", value_parser = mesh::config::duration::parse)]
     interval: Duration,
 
-    /// Time between two kills; 0 for none.
+    /// Time between two kills, on average; 0 for none.
     #[arg(long, default_value = "60s", value_parser = mesh::config::duration::parse)]
     kill_every: Duration,
 
-    /// Who is killed follows from it.
+    /// Who is killed when follows from it, and what ails the backend meanwhile.
     #[arg(long, default_value_t = 1)]
     seed: u64,
 
@@ -70,11 +75,20 @@ pub struct LoadArgs {
     /// How many exporters.
     #[arg(long, default_value_t = 3)]
     exporters: usize,
+
+    /// After how long receivers spill what waits; 0 for at once.
+    #[arg(long, default_value = "0s", value_parser = mesh::config::duration::parse)]
+    spill_after: Duration,
+
+    /// Receivers have no disk: those that are killed take with them what waits.
+    #[arg(long, conflicts_with = "spill_after")]
+    no_spill: bool,
 }
 
 /// A run under way.
 struct Load<'a> {
     args: &'a LoadArgs,
+    amp: Amp,
     fleet: Fleet,
     ledger: Arc<Ledger>,
     watch: Watch,
@@ -83,55 +97,48 @@ struct Load<'a> {
     served: Vec<Served>,
     lives: Vec<Life>,
     kills: Vec<Kill>,
+    sickness: Option<Sickness>,
 }
 
 const TICK: Duration = Duration::from_secs(5);
 const STAND_IN: &str = "stand-in";
+/// How long it may take until every target has been scraped once, beside an interval.
+const WARM_UP: Duration = Duration::from_secs(60);
+/// More series than kills and the rendering of whole blocks ask for.
+const MARGIN: f64 = 0.005;
 
 /// Runs it with `program` as the services, and prints what it cost.
 ///
 /// # Errors
 /// Where a part does not start, or a law was broken.
 pub async fn run(args: &LoadArgs, program: &Path) -> anyhow::Result<()> {
-    let exposition = Exposition::new(args.series());
-    let samples = exposition.samples();
-    let ledger = Arc::new(Ledger::new(args.targets(), exposition)?);
-    let amp = Amp::start(AmpOptions {
-        intake: Some(ledger.clone()),
-        ..AmpOptions::default()
-    })
-    .await?;
-    let mut load = Load {
-        args,
-        fleet: Fleet::start(args, program, &amp).await?,
-        ledger,
-        watch: Watch::default(),
-        started: Instant::now(),
-        delays: Delays::default(),
-        served: Vec::new(),
-        lives: Vec::new(),
-        kills: Vec::new(),
-    };
+    let mut load = Load::start(args, program).await?;
     report::print_header(args);
+    load.warm_up().await?;
+    let before = load.served.len();
     load.go().await?;
-    let exporters = load.end().await?;
+    let scraped = (load.served.len() - before) * args.samples();
+    let mut complaints = load.end().await?;
     let run = Run {
         interval: args.interval,
-        samples,
+        spill_after: args.spill_after(),
+        samples: args.samples(),
         served: load.served,
         scrapes: load.ledger.scrapes(),
         counts: load.ledger.counts(),
         lives: load.lives,
         kills: load.kills,
     };
-    let mut judgement = judge::judge(&run);
-    judgement.complaints.extend(exporters);
     let conditions = Conditions {
         duration: args.duration,
+        asked: args.rate as f64,
+        achieved: scraped as f64 / args.duration.as_secs_f64(),
         delays: &load.delays,
         watch: &load.watch,
     };
-    judgement.complaints.extend(conditions.memory_complaints());
+    complaints.extend(conditions.complaints());
+    let mut judgement = judge::judge(&run);
+    judgement.complaints.extend(complaints);
     report::print(&run, &judgement, &conditions);
     if !judgement.is_good() {
         bail!("{} complaints", judgement.complaints.len());
@@ -149,57 +156,121 @@ impl LoadArgs {
             .max(self.receivers)
     }
 
-    /// How many series each has: whole blocks, so that the rate is at least reached.
+    /// How many series each has.
     fn series(&self) -> usize {
         let series = self.all_series().div_ceil(self.targets());
         series.next_multiple_of(exposition::BLOCK)
     }
 
+    /// How many samples a scrape has.
+    fn samples(&self) -> usize {
+        Exposition::new(self.series()).samples()
+    }
+
+    /// As many as make up for the slots that receivers miss while they are away.
     fn all_series(&self) -> usize {
-        (self.rate as f64 * self.interval.as_secs_f64()) as usize
+        let spare = 1.0 + self.rhythm().missed() + MARGIN;
+        (self.rate as f64 * spare * self.interval.as_secs_f64()) as usize
+    }
+
+    fn rhythm(&self) -> Rhythm {
+        Rhythm {
+            seed: self.seed,
+            every: self.kill_every,
+            until: self.duration,
+            receivers: self.receivers,
+            exporters: self.exporters,
+        }
+    }
+
+    /// After how long a receiver spills; `None` where it has no disk.
+    fn spill_after(&self) -> Option<Duration> {
+        (!self.no_spill).then_some(self.spill_after)
     }
 }
 
 // === impl Load ===
 
-impl Load<'_> {
-    /// Looks and kills until the time is over.
-    async fn go(&mut self) -> anyhow::Result<()> {
-        let mut kills = Kills::new(self.args.seed, self.args.receivers, self.args.exporters);
-        let mut next_kill = self.args.kill_every;
+impl<'a> Load<'a> {
+    async fn start(args: &'a LoadArgs, program: &Path) -> anyhow::Result<Self> {
+        let exposition = Exposition::new(args.series());
+        let ledger = Arc::new(Ledger::new(args.targets(), exposition)?);
+        let amp = Amp::start(AmpOptions {
+            intake: Some(ledger.clone()),
+            ..AmpOptions::default()
+        })
+        .await?;
+        Ok(Self {
+            args,
+            fleet: Fleet::start(args, program, &amp).await?,
+            amp,
+            ledger,
+            watch: Watch::default(),
+            started: Instant::now(),
+            delays: Delays::default(),
+            served: Vec::new(),
+            lives: Vec::new(),
+            kills: Vec::new(),
+            sickness: None,
+        })
+    }
+
+    /// Waits until every target has been scraped once: the run begins then.
+    async fn warm_up(&mut self) -> anyhow::Result<()> {
+        let limit = self.args.interval + WARM_UP;
         loop {
-            let next = (self.started.elapsed() + TICK).min(self.args.duration);
-            sleep_until(self.started + next).await;
-            self.tick().await?;
-            let elapsed = self.started.elapsed();
-            if elapsed >= self.args.duration {
+            self.fetch_served().await?;
+            let scraped: BTreeSet<_> = self.served.iter().map(|served| served.target).collect();
+            if scraped.len() == self.args.targets() {
+                self.started = Instant::now();
                 return Ok(());
             }
-            if next_kill > Duration::ZERO && elapsed >= next_kill {
-                next_kill += self.args.kill_every;
-                if let Some((victim, down)) = kills.next() {
-                    self.kill(victim, down).await?;
-                }
+            let scraped = scraped.len();
+            ensure!(
+                self.started.elapsed() < limit,
+                "{scraped} targets scraped in {limit:?}"
+            );
+            sleep(TICK / 10).await;
+        }
+    }
+
+    /// Lets things happen and looks on until the time is over.
+    async fn go(&mut self) -> anyhow::Result<()> {
+        let mut events = VecDeque::from(self.args.rhythm().events());
+        let mut tick = TICK;
+        loop {
+            let next = events.front().map_or(Duration::MAX, |(at, _)| *at);
+            let until = next.min(tick).min(self.args.duration);
+            sleep_until(self.started + until).await;
+            if until == self.args.duration {
+                return self.tick().await;
+            }
+            if until == tick {
+                self.tick().await?;
+                tick += TICK;
+            } else if let Some((_, event)) = events.pop_front() {
+                self.happen(event).await?;
             }
         }
     }
 
     /// Looks at everything and prints a line.
     async fn tick(&mut self) -> anyhow::Result<()> {
-        let before = self.ledger.counts().stored;
+        let counts = self.ledger.counts();
         self.look()?;
         self.fetch_served().await?;
         for receiver in 0..self.args.receivers {
-            let account = self.fleet.account(receiver).await?;
-            anyhow::ensure!(account.balances(), "receiver-{receiver}: {account:?}");
+            if self.fleet.receivers[receiver].pid().is_some() {
+                let account = self.fleet.account(receiver).await?;
+                ensure!(account.balances(), "receiver-{receiver}: {account:?}");
+            }
         }
         let delays = self.ledger.take_delays();
         self.delays.merge(&delays);
         report::print_tick(&Tick {
             elapsed: self.started.elapsed(),
             served: self.served.len(),
-            stored: before,
-            counts: self.ledger.counts(),
+            counts,
             delays: &delays,
             watch: &self.watch,
         });
@@ -216,28 +287,76 @@ impl Load<'_> {
         self.watch.look(STAND_IN, std::process::id(), now)
     }
 
-    async fn kill(&mut self, victim: Victim, down: Duration) -> anyhow::Result<()> {
-        self.look()?;
-        let at_ms = Clock::system().now_ms();
-        match victim {
-            Victim::Receiver(i) => {
-                let life = self.fleet.kill_receiver(i, down).await?;
-                self.lives.push(life);
+    async fn happen(&mut self, event: Event) -> anyhow::Result<()> {
+        let faults = self.amp.backend().faults().clone();
+        match event {
+            Event::Sicken(sickness) => {
+                faults.always(Some(sickness.fault()));
+                self.sickness = Some(sickness);
             }
-            Victim::Exporter(i) => {
-                let exporter = &mut self.fleet.exporters[i];
-                exporter.kill().await?;
-                tokio::time::sleep(down).await;
-                exporter.restart().await?;
+            Event::Heal => {
+                faults.always(None);
+                self.sickness = None;
+                if let Some(kill) = self.kills.last_mut() {
+                    kill.well_ms = Clock::system().now_ms();
+                }
             }
+            Event::Kill(victim) => self.kill(victim).await?,
+            Event::Return(victim) => self.bring_back(victim).await?,
         }
-        let until_ms = Clock::system().now_ms();
-        println!("SIGKILL to {victim}, back after {} ms", until_ms - at_ms);
-        self.kills.push(Kill {
+        Ok(())
+    }
+
+    async fn kill(&mut self, victim: Victim) -> anyhow::Result<()> {
+        // Its processor time goes with it.
+        self.look()?;
+        let mut waiting = 0;
+        for receiver in 0..self.args.receivers {
+            waiting += self.fleet.account(receiver).await?.waiting;
+        }
+        let (had, on_disk, account) = match victim {
+            Victim::Receiver(i) => {
+                let account = self.fleet.account(i).await?;
+                (account.waiting, account.spilled, Some(account))
+            }
+            Victim::Exporter(i) => (self.fleet.under_way(i).await?, 0, None),
+        };
+        self.fleet.service(victim).kill().await?;
+        let at_ms = Clock::system().now_ms();
+        if let (Victim::Receiver(receiver), Some(account)) = (victim, account) {
+            self.lives.push(Life {
+                receiver,
+                until_ms: i64::MAX,
+                account,
+                killed_ms: Some(at_ms),
+            });
+        }
+        let kill = Kill {
             victim,
+            sickness: self.sickness,
             at_ms,
-            until_ms,
-        });
+            back_ms: i64::MAX,
+            well_ms: i64::MAX,
+            waiting,
+            had,
+            on_disk,
+        };
+        println!("SIGKILL to {kill}");
+        self.kills.push(kill);
+        Ok(())
+    }
+
+    async fn bring_back(&mut self, victim: Victim) -> anyhow::Result<()> {
+        // Until now nothing that was scraped was scraped by its next life.
+        let until_ms = Clock::system().now_ms();
+        if let (Victim::Receiver(_), Some(life)) = (victim, self.lives.last_mut()) {
+            life.until_ms = until_ms;
+        }
+        self.fleet.service(victim).restart().await?;
+        if let Some(kill) = self.kills.last_mut() {
+            let back_ms = Clock::system().now_ms();
+            (kill.back_ms, kill.well_ms) = (back_ms, back_ms);
+        }
         Ok(())
     }
 
@@ -247,17 +366,7 @@ impl Load<'_> {
         self.lives.extend(ended);
         self.fetch_served().await?;
         self.delays.merge(&self.ledger.take_delays());
-        let mut complaints = Vec::new();
-        for exporter in &self.fleet.exporters {
-            let metrics = exporter.metrics().await?;
-            let received = metrics.sum("promesh_exporter_samples_received_total");
-            let became = metrics.sum("promesh_exporter_samples_total");
-            if received != became {
-                let name = &exporter.name;
-                complaints.push(format!("{name} received {received} and settled {became}"));
-            }
-        }
-        Ok(complaints)
+        self.fleet.unsettled().await
     }
 
     async fn fetch_served(&mut self) -> anyhow::Result<()> {

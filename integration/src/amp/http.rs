@@ -11,12 +11,15 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use mesh::labels::{Labels, METRIC_NAME};
+use mesh::{
+    clock::Clock,
+    labels::{Labels, METRIC_NAME},
+};
 use serde::Deserialize;
 use serde_json::json;
 
 use super::{
-    Backend, Fault, State, Store, WORKSPACE,
+    Backend, Fault, Intake, State, Store, WORKSPACE,
     decode::{self, Incoming, Value},
     ledger::{Arrival, Outcome},
     selector::Selector,
@@ -65,12 +68,10 @@ async fn remote_write(
             return (StatusCode::FORBIDDEN, Json(message)).into_response();
         }
     }
-    // Without faults, which need the request decoded.
     if let Some(intake) = &backend.options.intake {
-        let request = decode::decompress(&body).map_err(|error| format!("{error:#}"));
-        return match request.and_then(|request| intake.take(&request, now_ms)) {
-            Ok(()) => StatusCode::OK.into_response(),
-            Err(message) => (StatusCode::BAD_REQUEST, message).into_response(),
+        return match fail(backend.faults.take().as_ref()).await {
+            Some(failure) => failure,
+            None => pass_on(&**intake, &body, &backend.options.clock),
         };
     }
     let content_type = headers
@@ -83,22 +84,8 @@ async fn remote_write(
         Ok(incoming) if incoming.series.is_empty() => backend.faults.lasting(),
         _ => backend.faults.take(),
     };
-    match &fault {
-        Some(Fault::Status {
-            code,
-            body,
-            retry_after,
-        }) => {
-            let code = StatusCode::from_u16(*code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-            let mut headers = HeaderMap::new();
-            if let Some(seconds) = retry_after {
-                headers.insert(header::RETRY_AFTER, (*seconds).into());
-            }
-            return (code, headers, body.clone()).into_response();
-        }
-        Some(Fault::Hang) => std::future::pending().await,
-        Some(Fault::Slow(delay)) => tokio::time::sleep(*delay).await,
-        _ => {}
+    if let Some(failure) = fail(fault.as_ref()).await {
+        return failure;
     }
     let answer = match (&backend.options.upstream, incoming) {
         (Some(upstream), incoming) => upstream.ask(&backend, &headers, body, incoming.ok()).await,
@@ -112,6 +99,40 @@ async fn remote_write(
         std::future::pending().await
     }
     answer
+}
+
+/// Fails a request as a fault has it that needs not know what is in it; `None` where
+/// it is to be taken.
+async fn fail(fault: Option<&Fault>) -> Option<Response> {
+    match fault? {
+        Fault::Status {
+            code,
+            body,
+            retry_after,
+        } => {
+            let code = StatusCode::from_u16(*code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            let mut headers = HeaderMap::new();
+            if let Some(seconds) = retry_after {
+                headers.insert(header::RETRY_AFTER, (*seconds).into());
+            }
+            Some((code, headers, body.clone()).into_response())
+        }
+        Fault::Hang => std::future::pending().await,
+        Fault::Slow(delay) => {
+            tokio::time::sleep(*delay).await;
+            None
+        }
+        Fault::StoreAndHang | Fault::RefuseMetric(_) | Fault::SeriesLimit => None,
+    }
+}
+
+/// Lets an intake take a request.
+fn pass_on(intake: &dyn Intake, body: &[u8], clock: &Clock) -> Response {
+    let request = decode::decompress(body).map_err(|error| format!("{error:#}"));
+    match request.and_then(|request| intake.take(&request, clock.now_ms())) {
+        Ok(()) => StatusCode::OK.into_response(),
+        Err(message) => (StatusCode::BAD_REQUEST, message).into_response(),
+    }
 }
 
 // === impl Backend ===

@@ -3,7 +3,8 @@
 use std::fmt;
 
 /// Takes requests in the place of the store and the ledger, which remember every
-/// sample. It judges what arrives by itself.
+/// sample. It judges what arrives by itself; faults that look into a request have no
+/// effect.
 pub trait Intake: fmt::Debug + Send + Sync {
     /// Takes a decompressed request of remote write 1.0 at a time in milliseconds
     /// since the Unix epoch.

@@ -7,12 +7,12 @@ use std::{
 };
 
 use anyhow::Context;
-use mesh::clock::Clock;
 use tempfile::TempDir;
 use tokio::net::TcpSocket;
 
 use super::{
     LoadArgs, exposition,
+    kills::Victim,
     targets::{self, ASKER},
 };
 use crate::{
@@ -46,6 +46,10 @@ pub(super) struct Account {
     pub(super) otherwise: u64,
     /// Neither yet.
     pub(super) waiting: u64,
+    /// Those of them that are on its disk.
+    pub(super) spilled: u64,
+    /// Those of all pushed ones that it found on its disk when it started.
+    pub(super) replayed: u64,
 }
 
 /// One life of a receiver: from its start, or the one before, to its end.
@@ -58,12 +62,17 @@ pub(super) struct Life {
     pub(super) until_ms: i64,
     /// Its last word.
     pub(super) account: Account,
-    /// Whether it ended by SIGKILL, so that what waited is gone.
-    pub(super) was_killed: bool,
+    /// When it ended by SIGKILL.
+    pub(super) killed_ms: Option<i64>,
 }
 
 const DRAIN: Duration = Duration::from_secs(90);
-const OUTBOX: &str = "promesh_receiver_outbox_samples";
+const OUTBOX: &str = "promesh_receiver_outbox";
+
+/// What the flags of a service allow, in bytes, and so the most it may ever have.
+pub(super) const MAX_BYTES: u64 = 2 * BUDGET_BYTES;
+/// What each of a service's two large budgets may be.
+const BUDGET_BYTES: u64 = 256 << 20;
 
 // === impl Fleet ===
 
@@ -83,14 +92,15 @@ impl Fleet {
             ("AWS_SECRET_ACCESS_KEY", keys.secret_key.as_str()),
             ("AWS_EC2_METADATA_DISABLED", "true"),
         ];
-        let web = "--web.listen-address=127.0.0.1:0".to_owned();
         let mut exporters = Vec::new();
         for i in 0..args.exporters {
             let flags = [
                 "exporter".to_owned(),
                 format!("--config.file={}", config(0)?.display()),
                 "--grpc.listen-address=127.0.0.1:0".to_owned(),
-                web.clone(),
+                "--web.listen-address=127.0.0.1:0".to_owned(),
+                format!("--ingest.max-bytes={BUDGET_BYTES}"),
+                format!("--remote-write.cache-bytes={BUDGET_BYTES}"),
             ];
             let name = format!("exporter-{i}");
             exporters.push(Service::start(program, &name, &flags, &credentials, logs).await?);
@@ -101,15 +111,22 @@ impl Fleet {
         let (reserved, members) = reserve(args.receivers)?;
         let mut receivers = Vec::new();
         for (i, own) in members.iter().enumerate() {
-            let flags = [
+            let mut flags = vec![
                 "receiver".to_owned(),
                 format!("--config.file={}", config(i)?.display()),
                 format!("--exporter.endpoints={}", endpoints.join(",")),
                 format!("--shard.members={}", members.join(",")),
                 format!("--shard.self={own}"),
                 format!("--web.listen-address={own}"),
+                format!("--outbox.max-bytes={BUDGET_BYTES}"),
+                format!("--scrape.memory-budget={BUDGET_BYTES}"),
             ];
             let name = format!("receiver-{i}");
+            if let Some(after) = args.spill_after() {
+                let dir = logs.join(&name);
+                flags.push(format!("--outbox.spill-dir={}", dir.display()));
+                flags.push(format!("--outbox.spill-after={}", after.as_secs()));
+            }
             receivers.push(Service::start(program, &name, &flags, &[], logs).await?);
         }
         Ok(Self {
@@ -137,28 +154,40 @@ impl Fleet {
         Ok(Account::of(&metrics))
     }
 
-    /// Kills a receiver (SIGKILL) and starts it again after a while. Returns the life
-    /// that ended.
+    /// A process that may be killed.
+    pub(super) fn service(&mut self, victim: Victim) -> &mut Service {
+        match victim {
+            Victim::Receiver(i) => &mut self.receivers[i],
+            Victim::Exporter(i) => &mut self.exporters[i],
+        }
+    }
+
+    /// Bytes of room that Exports take which an exporter has under way.
     ///
     /// # Errors
-    /// Where it is gone already or does not start again.
-    pub(super) async fn kill_receiver(
-        &mut self,
-        receiver: usize,
-        down: Duration,
-    ) -> anyhow::Result<Life> {
-        let account = self.account(receiver).await?;
-        let service = &mut self.receivers[receiver];
-        service.kill().await?;
-        tokio::time::sleep(down).await;
-        let until_ms = Clock::system().now_ms();
-        service.restart().await?;
-        Ok(Life {
-            receiver,
-            until_ms,
-            account,
-            was_killed: true,
-        })
+    /// Where it does not answer.
+    pub(super) async fn under_way(&self, exporter: usize) -> anyhow::Result<u64> {
+        let metrics = self.exporters[exporter].metrics().await?;
+        Ok(metrics.sum("promesh_exporter_ingest_in_flight_bytes") as u64)
+    }
+
+    /// What is wrong with the counts of exporters that have nothing under way: those
+    /// of samples that were taken and those of what became of them.
+    ///
+    /// # Errors
+    /// Where one does not answer.
+    pub(super) async fn unsettled(&self) -> anyhow::Result<Vec<String>> {
+        let mut unsettled = Vec::new();
+        for exporter in &self.exporters {
+            let metrics = exporter.metrics().await?;
+            let taken = metrics.sum("promesh_exporter_samples_received_total");
+            let became = metrics.sum("promesh_exporter_samples_total");
+            if taken > became {
+                let name = &exporter.name;
+                unsettled.push(format!("{name} took {taken} samples and settled {became}"));
+            }
+        }
+        Ok(unsettled)
     }
 
     /// Stops the receivers, which deliver what they have first, and reads the account
@@ -167,6 +196,11 @@ impl Fleet {
     /// # Errors
     /// Where one does not stop in time or leaves no account.
     pub(super) async fn stop_receivers(&mut self) -> anyhow::Result<Vec<Life>> {
+        // The log does not tell what was found on the disk.
+        let mut replayed = Vec::new();
+        for receiver in 0..self.receivers.len() {
+            replayed.push(self.account(receiver).await?.replayed);
+        }
         let stops = self
             .receivers
             .iter_mut()
@@ -178,11 +212,15 @@ impl Fleet {
                 let log = self.folder.path().join(format!("{}.log", receiver.name));
                 let log = std::fs::read_to_string(log)?;
                 let account = log.lines().rev().find_map(Account::read);
+                let account = account.with_context(|| format!("{}: no account", receiver.name))?;
                 Ok(Life {
                     receiver: i,
                     until_ms: i64::MAX,
-                    account: account.with_context(|| format!("{}: no account", receiver.name))?,
-                    was_killed: false,
+                    account: Account {
+                        replayed: replayed[i],
+                        ..account
+                    },
+                    killed_ms: None,
                 })
             })
             .collect()
@@ -247,10 +285,15 @@ impl Account {
     fn of(metrics: &Metrics) -> Self {
         let sum = |name: &str| metrics.sum(&format!("{OUTBOX}_{name}")) as u64;
         Self {
-            pushed: sum("pushed_total"),
-            stored: sum("stored_total"),
-            otherwise: sum("deduplicated_total") + sum("rejected_total") + sum("expired_total"),
-            waiting: sum("waiting"),
+            pushed: sum("samples_pushed_total"),
+            stored: sum("samples_stored_total"),
+            otherwise: ["deduplicated", "rejected", "expired"]
+                .map(|name| sum(&format!("samples_{name}_total")))
+                .iter()
+                .sum(),
+            waiting: sum("samples_waiting"),
+            spilled: sum("samples_spilled"),
+            replayed: sum("replayed_samples_total"),
         }
     }
 
@@ -267,12 +310,18 @@ impl Account {
                 "pushed" => account.pushed = value,
                 "stored" => account.stored = value,
                 "waiting" => account.waiting = value,
-                // A part of what waits.
-                "spilled" => {}
+                "spilled" => account.spilled = value,
                 _ => account.otherwise += value,
             }
         }
         Some(account)
+    }
+
+    /// How many of the samples that were scraped by this life must arrive: those that
+    /// it has delivered or has on its disk.
+    pub(super) fn kept(&self) -> u64 {
+        let in_memory = self.waiting.saturating_sub(self.spilled);
+        self.pushed.saturating_sub(self.replayed + in_memory)
     }
 
     /// Whether every sample is accounted for.
@@ -294,6 +343,8 @@ mod tests {
             stored: 4,
             otherwise: 3,
             waiting: 2,
+            spilled: 1,
+            replayed: 0,
         };
         assert_eq!(account, expected);
         assert!(account.balances());

@@ -2,10 +2,11 @@
 //! receivers say.
 //!
 //! A receiver's account says what must have arrived of the scrapes it was served:
-//! everything it pushed, or, where it was killed and had no disk, everything but what
-//! waited. What arrived is counted scrape by scrape. Of a target, what a killed
+//! everything it pushed, or, where it was killed, everything but what waited and was not
+//! on its disk. What arrived is counted scrape by scrape. Of a target, what a killed
 //! receiver took with it is the end of what it scraped: a scrape that is missing while
-//! a later one of the same life has arrived is lost.
+//! a later one of the same life has arrived is lost, and so is one that the receiver had
+//! had the time to spill.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -21,6 +22,8 @@ use super::{
 pub(super) struct Run {
     /// Time between two scrapes of a target.
     pub(super) interval: Duration,
+    /// After how long a receiver spills what waits; `None` where none has a disk.
+    pub(super) spill_after: Option<Duration>,
     /// Samples of a scrape, reports included.
     pub(super) samples: usize,
     /// Every scrape that was answered.
@@ -58,6 +61,8 @@ pub(super) struct Judgement {
 
 /// Samples have to flow again this long after a killed process is back.
 const MAX_RECOVERY: Duration = Duration::from_secs(10);
+/// How much longer than it is told a receiver may need to have a batch on its disk.
+const SPILL_TIME: Duration = Duration::from_secs(2);
 
 /// Of which life of a receiver a target was scraped when.
 type ByLife<'a> = BTreeMap<(usize, usize), Vec<&'a Served>>;
@@ -98,6 +103,18 @@ fn served_by_life(run: &Run) -> Vec<ByLife<'_>> {
     lives
 }
 
+// === impl Run ===
+
+impl Run {
+    /// Whether a receiver that was killed had had the time to put a scrape on its disk.
+    fn is_spilled(&self, life: &Life, served: &Served) -> bool {
+        let (Some(killed_ms), Some(after)) = (life.killed_ms, self.spill_after) else {
+            return false;
+        };
+        served.at_ms + ((after + SPILL_TIME).as_millis() as i64) < killed_ms
+    }
+}
+
 // === impl Judgement ===
 
 impl Judgement {
@@ -126,18 +143,18 @@ impl Judgement {
         let arrived: u64 = all.clone().map(|served| arrived_of(served)).sum();
         let given = all.count() as u64 * run.samples as u64;
         let account = life.account;
-        if !account.balances() || account.otherwise > 0 || (account.waiting > 0 && !life.was_killed)
-        {
+        let was_killed = life.killed_ms.is_some();
+        if !account.balances() || account.otherwise > 0 || (account.waiting > 0 && !was_killed) {
             self.complain(format!("{name} ended with {account:?}"));
         }
-        let kept = account.pushed - account.waiting.min(account.pushed);
+        let kept = account.kept();
         let mut lost = kept.saturating_sub(arrived);
-        if !life.was_killed && arrived > kept {
+        if !was_killed && arrived > kept {
             self.complain(format!(
                 "{arrived} samples of {name} arrived, it pushed {kept}"
             ));
         }
-        if life.was_killed {
+        if was_killed {
             self.died += given.saturating_sub(arrived);
             self.may_have_died += given.saturating_sub(kept);
         } else {
@@ -149,6 +166,10 @@ impl Judgement {
             let newest = of_target.iter().rposition(|served| arrived_of(served) > 0);
             let before = of_target.iter().take(newest.unwrap_or(0));
             lost = lost.max(before.map(missing).sum());
+            let had_time = of_target
+                .iter()
+                .filter(|served| run.is_spilled(life, served));
+            lost = lost.max(had_time.map(missing).sum());
         }
         if lost > 0 {
             self.lost += lost;
@@ -167,10 +188,10 @@ impl Judgement {
             let missed = (slots.round() as u64).saturating_sub(1);
             let down = run.kills.iter().filter(|kill| {
                 kill.victim == Victim::Receiver(before.by)
-                    && before.at_ms < kill.until_ms
+                    && before.at_ms < kill.back_ms
                     && kill.at_ms < served.at_ms
             });
-            let down: i64 = down.map(|kill| kill.until_ms - kill.at_ms).sum();
+            let down: i64 = down.map(|kill| kill.back_ms - kill.at_ms).sum();
             // A slot that begins while the receiver is down, and no other.
             let excused = (down as f64 / run.interval.as_millis() as f64).ceil() as u64;
             self.missed_down += missed.min(excused);
@@ -197,10 +218,10 @@ impl Judgement {
             let felt = until_ms.saturating_sub(kill.at_ms).max(0);
             self.recoveries
                 .push(Duration::from_millis(felt.unsigned_abs()));
-            let after = Duration::from_millis((until_ms - kill.until_ms).max(0).unsigned_abs());
+            let after = Duration::from_millis((until_ms - kill.well_ms).max(0).unsigned_abs());
             if after > limit {
                 self.complain(format!(
-                    "samples flowed {after:?} after {} was back",
+                    "samples flowed {after:?} after {} was back and the backend well",
                     kill.victim
                 ));
             }
@@ -271,6 +292,7 @@ mod tests {
         });
         Run {
             interval: Duration::from_secs(1),
+            spill_after: None,
             samples: SAMPLES,
             served: served.collect(),
             scrapes: vec![scrapes.collect()],
@@ -283,10 +305,25 @@ mod tests {
                     stored: pushed - waiting,
                     otherwise: 0,
                     waiting,
+                    spilled: 0,
+                    replayed: 0,
                 },
-                was_killed,
+                killed_ms: was_killed.then_some(4000),
             }],
             kills: Vec::new(),
+        }
+    }
+
+    fn kill(victim: Victim, at_ms: i64, back_ms: i64) -> Kill {
+        Kill {
+            victim,
+            sickness: None,
+            at_ms,
+            back_ms,
+            well_ms: back_ms,
+            waiting: 0,
+            had: 0,
+            on_disk: 0,
         }
     }
 
@@ -314,17 +351,34 @@ mod tests {
     }
 
     #[test]
+    fn what_a_killed_receiver_had_on_its_disk_arrives() {
+        let mut good = run(&[10, 10, 10, 3], 40, 20, true);
+        good.lives[0].account.spilled = 10;
+        good.spill_after = Some(Duration::ZERO);
+        let judgement = judge(&good);
+        assert!(judgement.is_good(), "{judgement:?}");
+        assert_eq!((judgement.died, judgement.may_have_died), (7, 10));
+        good.lives[0].account.spilled = 20;
+        assert_eq!(judge(&good).lost, 7);
+        // Its account says nothing of the first two, but it had seconds for them.
+        let mut late = run(&[10, 0, 0, 0], 10, 0, true);
+        assert_eq!(judge(&late).lost, 0);
+        late.spill_after = Some(Duration::ZERO);
+        assert_eq!(judge(&late).lost, 10);
+        // The next life delivers what is not its own.
+        let mut next = run(&[10, 10, 10], 50, 0, false);
+        next.lives[0].account.replayed = 20;
+        assert!(judge(&next).is_good());
+    }
+
+    #[test]
     fn slots_are_missed_by_who_runs_or_is_down() {
         let mut run = run(&[10; 6], 60, 0, false);
         run.served.remove(3);
         run.lives[0].account.pushed = 50;
         let judgement = judge(&run);
         assert_eq!((judgement.missed_up, judgement.missed_down), (1, 0));
-        run.kills.push(Kill {
-            victim: Victim::Receiver(1),
-            at_ms: 2500,
-            until_ms: 3400,
-        });
+        run.kills.push(kill(Victim::Receiver(1), 2500, 3400));
         let judgement = judge(&run);
         assert_eq!((judgement.missed_up, judgement.missed_down), (0, 1));
     }
@@ -333,12 +387,8 @@ mod tests {
     fn a_kill_is_felt_until_the_backlog_is_stored() {
         let mut run = run(&[10; 6], 60, 0, false);
         run.scrapes[0].get_mut(&2000).unwrap().complete_ms = Some(9_000);
-        let kill = |victim| Kill {
-            victim,
-            at_ms: 2500,
-            until_ms: 3500,
-        };
-        run.kills = vec![kill(Victim::Exporter(1)), kill(Victim::Receiver(1))];
+        let victims = [Victim::Exporter(1), Victim::Receiver(1)];
+        run.kills = victims.map(|victim| kill(victim, 2500, 3500)).to_vec();
         let judgement = judge(&run);
         let felt: Vec<_> = judgement.recoveries.iter().map(|r| r.as_millis()).collect();
         assert_eq!(felt, [6_500, 600]);

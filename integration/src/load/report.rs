@@ -5,9 +5,10 @@ use std::time::Duration;
 use super::{
     LoadArgs, STAND_IN,
     delays::Delays,
+    fleet::MAX_BYTES,
     judge::{Judgement, Run},
     ledger::Counts,
-    watch::{Track, Watch},
+    watch::{Track, Trend, Watch},
 };
 
 /// What is known every few seconds.
@@ -16,9 +17,7 @@ pub(super) struct Tick<'a> {
     pub(super) elapsed: Duration,
     /// Scrapes answered so far.
     pub(super) served: usize,
-    /// Samples stored so far.
-    pub(super) stored: u64,
-    /// What was wrong so far.
+    /// What was stored and what was wrong so far.
     pub(super) counts: Counts,
     /// Of the samples stored since the last line.
     pub(super) delays: &'a Delays,
@@ -30,24 +29,30 @@ pub(super) struct Tick<'a> {
 pub(super) struct Conditions<'a> {
     /// How long it was.
     pub(super) duration: Duration,
+    /// Samples a second that were asked for.
+    pub(super) asked: f64,
+    /// Samples a second that were scraped.
+    pub(super) achieved: f64,
     /// Of all samples.
     pub(super) delays: &'a Delays,
     /// What the processes cost.
     pub(super) watch: &'a Watch,
 }
 
-/// Memory is judged in runs of this length.
-const MIN_JUDGED: Duration = Duration::from_secs(600);
-/// Of its mean after the warm-up, the first fifth of a run, a service that lives as
-/// long as the run may grow by this share.
-const MAX_GROWTH: f64 = 0.1;
-/// The services that are never killed.
-const SPARED: [&str; 2] = ["receiver-0", "exporter-0"];
+/// Whether memory is flat is judged in runs of this length.
+const MIN_JUDGED: Duration = Duration::from_secs(300);
+/// The memory of processes that have not run for so long is not looked at: their caches
+/// fill.
+const YOUNG: Duration = Duration::from_secs(60);
+/// From the second third of a run to the last a median may grow by this share, and by
+/// this many bytes.
+const MAX_GROWTH: f64 = 0.03;
+const MAX_GROWTH_BYTES: u64 = 4 << 20;
 
 /// Says what is run.
 pub(super) fn print_header(args: &LoadArgs) {
     println!(
-        "{} targets of {} series every {:?}, {} receivers, {} exporters, a kill every {:?} (seed {})",
+        "{} targets of {} series every {:?}, {} receivers, {} exporters, a kill every {:?} (seed {}), {}",
         args.targets(),
         args.series(),
         args.interval,
@@ -55,6 +60,10 @@ pub(super) fn print_header(args: &LoadArgs) {
         args.exporters,
         args.kill_every,
         args.seed,
+        match args.spill_after() {
+            Some(after) => format!("spilled after {after:?}"),
+            None => "no disk".to_owned(),
+        }
     );
 }
 
@@ -62,16 +71,15 @@ pub(super) fn print_header(args: &LoadArgs) {
 pub(super) fn print_tick(tick: &Tick<'_>) {
     let resident = |kind| {
         let tracks = tick.watch.of(kind);
-        let mebibytes = tracks.map(|track| (track.resident() >> 20).to_string());
+        let mebibytes = tracks.map(|(_, track)| (track.resident() >> 20).to_string());
         mebibytes.collect::<Vec<_>>().join("/")
     };
     println!(
-        "{:>5} s  scrapes {:>6}  stored {:>11} ({:>7.0}/s)  delay p50 {:>5} ms p99 {:>6} ms  \
+        "{:>5} s  scrapes {:>6}  stored {:>11}  delay p50 {:>5} ms p99 {:>6} ms  \
          disorder {} conflict {} dupl. {}  MiB receivers {} exporters {}  load {}",
         tick.elapsed.as_secs(),
         tick.served,
-        tick.stored,
-        tick.stored as f64 / tick.elapsed.as_secs_f64(),
+        tick.counts.stored,
         tick.delays.quantile(0.5),
         tick.delays.quantile(0.99),
         tick.counts.out_of_order,
@@ -94,6 +102,10 @@ pub(super) fn print(run: &Run, judgement: &Judgement, conditions: &Conditions<'_
         counts.requests
     );
     println!(
+        "rate           {:.0} samples/s scraped, {:.0} asked for",
+        conditions.achieved, conditions.asked
+    );
+    println!(
         "delay          p50 {} ms, p99 {} ms, longest {} ms",
         conditions.delays.quantile(0.5),
         conditions.delays.quantile(0.99),
@@ -113,9 +125,8 @@ pub(super) fn print(run: &Run, judgement: &Judgement, conditions: &Conditions<'_
     );
     for (kill, recovery) in run.kills.iter().zip(&judgement.recoveries) {
         println!(
-            "kill           {} was away for {} ms, felt for {} ms",
-            kill.victim,
-            kill.until_ms - kill.at_ms,
+            "kill           {kill}; away for {} ms, felt for {} ms",
+            kill.back_ms - kill.at_ms,
             recovery.as_millis()
         );
     }
@@ -132,52 +143,63 @@ pub(super) fn print(run: &Run, judgement: &Judgement, conditions: &Conditions<'_
 // === impl Conditions ===
 
 impl Conditions<'_> {
-    /// Services whose memory is not flat. A run too short to tell has none.
-    pub(super) fn memory_complaints(&self) -> Vec<String> {
-        if self.duration < MIN_JUDGED {
-            return Vec::new();
+    /// What is wrong with the rate and the memory.
+    pub(super) fn complaints(&self) -> Vec<String> {
+        let mut complaints = Vec::new();
+        if self.achieved < self.asked {
+            let (achieved, asked) = (self.achieved, self.asked);
+            complaints.push(format!(
+                "{achieved:.0} samples/s of {asked:.0} were scraped"
+            ));
         }
-        let spared = SPARED.iter().filter_map(|name| {
-            let trend = self.watch.tracks().get(*name)?.trend(self.warm_up())?;
-            let share = trend.growth / trend.mean;
-            let percent = share * 100.0;
-            (share > MAX_GROWTH).then(|| format!("the memory of {name} grew by {percent:.1} %"))
-        });
-        spared.collect()
+        let services = ["receiver", "exporter"].map(|kind| self.watch.of(kind));
+        for (name, track) in services.into_iter().flatten() {
+            let peak = track.peak();
+            if peak > MAX_BYTES {
+                complaints.push(format!("{name} had {} MiB", peak >> 20));
+            }
+            let growing = self.trend(track).filter(|trend| !trend.is_flat());
+            if let Some(Trend { middle, last }) = growing {
+                let (middle, last) = (middle >> 20, last >> 20);
+                complaints.push(format!("{name} grew from {middle} MiB to {last} MiB"));
+            }
+        }
+        complaints
     }
 
-    fn warm_up(&self) -> Duration {
-        self.duration / 5
+    /// How the memory of a service went; `None` where the run is too short to tell.
+    fn trend(&self, track: &Track) -> Option<Trend> {
+        (self.duration >= MIN_JUDGED).then(|| track.trend(self.duration, YOUNG))?
     }
 
     fn print_processes(&self, stored: u64) {
         let millions = stored as f64 / 1e6;
         for (name, track) in self.watch.tracks() {
+            let trend = self.trend(track).map_or_else(String::new, |trend| {
+                let (middle, last) = (trend.middle >> 20, trend.last >> 20);
+                format!(", median {middle} MiB in the second third, {last} MiB in the last")
+            });
             println!(
-                "{name:<14} {:>7.2} CPU s ({:.3} a million samples), peak {} MiB{}",
+                "{name:<14} {:>7.2} CPU s ({:.3} a million samples), peak {} MiB{trend}",
                 track.cpu().as_secs_f64(),
                 track.cpu().as_secs_f64() / millions,
                 track.peak() >> 20,
-                self.trend(track)
             );
         }
         for kind in ["receiver", "exporter", "targets", STAND_IN] {
-            let cpu: Duration = self.watch.of(kind).map(Track::cpu).sum();
+            let cpu: Duration = self.watch.of(kind).map(|(_, track)| track.cpu()).sum();
             let cost = cpu.as_secs_f64() / millions;
             println!("all {kind:<10} {cost:.3} CPU s a million samples");
         }
     }
+}
 
-    fn trend(&self, track: &Track) -> String {
-        track
-            .trend(self.warm_up())
-            .map_or_else(String::new, |trend| {
-                format!(
-                    ", mean {:.0} MiB, trend {:+.1} MiB",
-                    trend.mean / f64::from(1 << 20),
-                    trend.growth / f64::from(1 << 20)
-                )
-            })
+// === impl Trend ===
+
+impl Trend {
+    fn is_flat(&self) -> bool {
+        let most = (self.middle as f64 * (1.0 + MAX_GROWTH)) as u64 + MAX_GROWTH_BYTES;
+        self.last <= most
     }
 }
 

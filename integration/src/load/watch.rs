@@ -13,22 +13,31 @@ pub(super) struct Watch {
 /// One process over time, with those that took its place.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Track {
-    /// Resident memory, in bytes, and when.
-    pub(super) memory: Vec<(Duration, u64)>,
+    memory: Vec<Point>,
     pid: u32,
+    began: Duration,
     cpu: Duration,
     /// Of the processes before.
     cpu_before: Duration,
 }
 
-/// How a process' memory went.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// Resident memory at one time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Point {
+    at: Duration,
+    /// How long the process had run by then, as far as it was looked at.
+    age: Duration,
+    bytes: u64,
+}
+
+/// How a process' memory went: medians, in bytes, of the last two thirds of a run. The
+/// first is for caches to fill.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Trend {
-    /// Bytes on average.
-    pub(super) mean: f64,
-    /// Bytes that a straight line through the points grows by from the first of them
-    /// to the last.
-    pub(super) growth: f64,
+    /// Of the second third.
+    pub(super) middle: u64,
+    /// Of the last third.
+    pub(super) last: u64,
 }
 
 /// What the kernel reports times in, on every architecture.
@@ -46,10 +55,15 @@ impl Watch {
         if track.pid != pid {
             track.cpu_before += std::mem::take(&mut track.cpu);
             track.pid = pid;
+            track.began = now;
         }
         track.cpu = cpu(pid).with_context(|| format!("processor time of {name}"))?;
         let memory = resident(pid).with_context(|| format!("memory of {name}"))?;
-        track.memory.push((now, memory));
+        track.memory.push(Point {
+            at: now,
+            age: now.saturating_sub(track.began),
+            bytes: memory,
+        });
         Ok(())
     }
 
@@ -59,12 +73,9 @@ impl Watch {
     }
 
     /// Those whose name begins so.
-    pub(super) fn of<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Track> {
-        let of_kind = self
-            .tracks
-            .iter()
-            .filter(move |(name, _)| name.starts_with(kind));
-        of_kind.map(|(_, track)| track)
+    pub(super) fn of(&self, kind: &'static str) -> impl Iterator<Item = (&String, &Track)> {
+        let tracks = self.tracks.iter();
+        tracks.filter(move |(name, _)| name.starts_with(kind))
     }
 }
 
@@ -78,40 +89,31 @@ impl Track {
 
     /// Resident memory, in bytes, when it was looked at last.
     pub(super) fn resident(&self) -> u64 {
-        self.memory.last().map_or(0, |(_, bytes)| *bytes)
+        self.memory.last().map_or(0, |point| point.bytes)
     }
 
     /// The most memory that was seen, in bytes.
     pub(super) fn peak(&self) -> u64 {
-        let bytes = self.memory.iter().map(|(_, bytes)| *bytes);
+        let bytes = self.memory.iter().map(|point| point.bytes);
         bytes.max().unwrap_or(0)
     }
 
-    /// How memory went after the warm-up; `None` for too few points.
-    pub(super) fn trend(&self, warm_up: Duration) -> Option<Trend> {
-        let after = self.memory.iter().filter(|(at, _)| *at >= warm_up);
-        let points: Vec<_> = after
-            .map(|(at, bytes)| (at.as_secs_f64(), *bytes as f64))
-            .collect();
-        trend(&points)
+    /// How memory went in a run of this length, as far as its processes had run for
+    /// `young` by then; `None` where one of the thirds has no such time.
+    pub(super) fn trend(&self, run: Duration, young: Duration) -> Option<Trend> {
+        let third = run / 3;
+        let median = |from: Duration, until: Duration| {
+            let points = self.memory.iter();
+            let points = points.filter(|p| p.at >= from && p.at < until && (p.age >= young));
+            let mut bytes: Vec<_> = points.map(|point| point.bytes).collect();
+            bytes.sort_unstable();
+            bytes.get(bytes.len() / 2).copied()
+        };
+        Some(Trend {
+            middle: median(third, third * 2)?,
+            last: median(third * 2, Duration::MAX)?,
+        })
     }
-}
-
-/// The straight line of least squares.
-fn trend(points: &[(f64, f64)]) -> Option<Trend> {
-    let (first, last) = (points.first()?.0, points.last()?.0);
-    let n = points.len() as f64;
-    let mean_at = points.iter().map(|(at, _)| at).sum::<f64>() / n;
-    let mean = points.iter().map(|(_, bytes)| bytes).sum::<f64>() / n;
-    let square: f64 = points.iter().map(|(at, _)| (at - mean_at).powi(2)).sum();
-    let product: f64 = points
-        .iter()
-        .map(|(at, bytes)| (at - mean_at) * (bytes - mean))
-        .sum();
-    (square > 0.0).then(|| Trend {
-        mean,
-        growth: product / square * (last - first),
-    })
 }
 
 fn cpu(pid: u32) -> anyhow::Result<Duration> {
@@ -135,21 +137,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_trend_is_told_from_noise() {
-        let points = |slope: f64| -> Vec<_> {
-            let noise = |at: i32| if at % 2 == 0 { 5.0 } else { -5.0 };
-            (0..101)
-                .map(|at| (f64::from(at), 1000.0 + slope * f64::from(at) + noise(at)))
-                .collect()
+    fn a_trend_is_told_from_peaks_and_from_young_processes() {
+        let seconds = Duration::from_secs;
+        let point = |at: u64, age: u64, bytes: u64| Point {
+            at: seconds(at),
+            age: seconds(age),
+            bytes,
         };
-        let flat = trend(&points(0.0)).unwrap();
-        assert!(
-            flat.growth.abs() < 1.0 && (flat.mean - 1000.0).abs() < 1.0,
-            "{flat:?}"
-        );
-        let growing = trend(&points(3.0)).unwrap();
-        assert!((growing.growth - 300.0).abs() < 1.0, "{growing:?}");
-        assert_eq!(trend(&[(1.0, 1.0)]), None);
+        let mut track = Track::default();
+        assert_eq!(track.trend(seconds(300), seconds(10)), None);
+        // It fills its caches, is killed at 200, and has peaks all the time.
+        track.memory = (0..300)
+            .map(|at| match at {
+                0..100 => point(at, at, at),
+                _ if at % 10 == 0 => point(at, at % 200, 5000),
+                200..210 => point(at, at - 200, 1),
+                _ => point(at, at % 200, 100),
+            })
+            .collect();
+        let flat = Trend {
+            middle: 100,
+            last: 100,
+        };
+        assert_eq!(track.trend(seconds(300), seconds(10)), Some(flat));
+        assert_eq!(track.trend(seconds(300), seconds(100)), None);
     }
 
     #[test]

@@ -44,8 +44,10 @@ const MIN_JUDGED: Duration = Duration::from_secs(300);
 /// The memory of processes that have not run for so long is not looked at: their caches
 /// fill.
 const YOUNG: Duration = Duration::from_secs(60);
-/// From the second third of a run to the last a median may grow by this share, and by
-/// this many bytes.
+/// What follows it, and the first third of a run, has to be this long.
+const MIN_SPAN: Duration = Duration::from_secs(120);
+/// From the first half of that time to the second a median may grow by this share, and
+/// by this many bytes.
 const MAX_GROWTH: f64 = 0.03;
 const MAX_GROWTH_BYTES: u64 = 4 << 20;
 
@@ -159,9 +161,9 @@ impl Conditions<'_> {
                 complaints.push(format!("{name} had {} MiB", peak >> 20));
             }
             let growing = self.trend(track).filter(|trend| !trend.is_flat());
-            if let Some(Trend { middle, last }) = growing {
-                let (middle, last) = (middle >> 20, last >> 20);
-                complaints.push(format!("{name} grew from {middle} MiB to {last} MiB"));
+            if let Some(Trend { first, second }) = growing {
+                let (first, second) = (first >> 20, second >> 20);
+                complaints.push(format!("{name} grew from {first} MiB to {second} MiB"));
             }
         }
         complaints
@@ -169,15 +171,15 @@ impl Conditions<'_> {
 
     /// How the memory of a service went; `None` where the run is too short to tell.
     fn trend(&self, track: &Track) -> Option<Trend> {
-        (self.duration >= MIN_JUDGED).then(|| track.trend(self.duration, YOUNG))?
+        (self.duration >= MIN_JUDGED).then(|| track.trend(self.duration / 3, YOUNG, MIN_SPAN))?
     }
 
     fn print_processes(&self, stored: u64) {
         let millions = stored as f64 / 1e6;
         for (name, track) in self.watch.tracks() {
             let trend = self.trend(track).map_or_else(String::new, |trend| {
-                let (middle, last) = (trend.middle >> 20, trend.last >> 20);
-                format!(", median {middle} MiB in the second third, {last} MiB in the last")
+                let (first, second) = (trend.first >> 20, trend.second >> 20);
+                format!(", median {first} MiB and later {second} MiB")
             });
             println!(
                 "{name:<14} {:>7.2} CPU s ({:.3} a million samples), peak {} MiB{trend}",
@@ -198,8 +200,8 @@ impl Conditions<'_> {
 
 impl Trend {
     fn is_flat(&self) -> bool {
-        let most = (self.middle as f64 * (1.0 + MAX_GROWTH)) as u64 + MAX_GROWTH_BYTES;
-        self.last <= most
+        let most = (self.first as f64 * (1.0 + MAX_GROWTH)) as u64 + MAX_GROWTH_BYTES;
+        self.second <= most
     }
 }
 

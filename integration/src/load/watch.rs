@@ -25,19 +25,16 @@ pub(super) struct Track {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Point {
     at: Duration,
-    /// How long the process had run by then, as far as it was looked at.
-    age: Duration,
     bytes: u64,
 }
 
-/// How a process' memory went: medians, in bytes, of the last two thirds of a run. The
-/// first is for caches to fill.
+/// How the memory of a process went, once its caches had filled: medians in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Trend {
-    /// Of the second third.
-    pub(super) middle: u64,
-    /// Of the last third.
-    pub(super) last: u64,
+    /// Of the first half of that time.
+    pub(super) first: u64,
+    /// Of the second half.
+    pub(super) second: u64,
 }
 
 /// What the kernel reports times in, on every architecture.
@@ -61,7 +58,6 @@ impl Watch {
         let memory = resident(pid).with_context(|| format!("memory of {name}"))?;
         track.memory.push(Point {
             at: now,
-            age: now.saturating_sub(track.began),
             bytes: memory,
         });
         Ok(())
@@ -98,20 +94,23 @@ impl Track {
         bytes.max().unwrap_or(0)
     }
 
-    /// How memory went in a run of this length, as far as its processes had run for
-    /// `young` by then; `None` where one of the thirds has no such time.
-    pub(super) fn trend(&self, run: Duration, young: Duration) -> Option<Trend> {
-        let third = run / 3;
-        let median = |from: Duration, until: Duration| {
-            let points = self.memory.iter();
-            let points = points.filter(|p| p.at >= from && p.at < until && (p.age >= young));
-            let mut bytes: Vec<_> = points.map(|point| point.bytes).collect();
+    /// How the memory went of the process that ran last, from a time on and once it had
+    /// run for `young`; `None` where that is shorter than `least`. What took the place of
+    /// another has another's caches, and is not compared to it.
+    pub(super) fn trend(&self, from: Duration, young: Duration, least: Duration) -> Option<Trend> {
+        let from = from.max(self.began + young);
+        let points = self.memory.iter().filter(|point| point.at >= from);
+        let points: Vec<_> = points.collect();
+        let span = points.last()?.at - points.first()?.at;
+        let (first, second) = points.split_at(points.len() / 2);
+        let median = |points: &[&Point]| {
+            let mut bytes: Vec<_> = points.iter().map(|point| point.bytes).collect();
             bytes.sort_unstable();
             bytes.get(bytes.len() / 2).copied()
         };
-        Some(Trend {
-            middle: median(third, third * 2)?,
-            last: median(third * 2, Duration::MAX)?,
+        (span >= least).then_some(Trend {
+            first: median(first)?,
+            second: median(second)?,
         })
     }
 }
@@ -137,30 +136,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_trend_is_told_from_peaks_and_from_young_processes() {
+    fn a_trend_is_told_from_peaks_and_from_other_processes() {
         let seconds = Duration::from_secs;
-        let point = |at: u64, age: u64, bytes: u64| Point {
-            at: seconds(at),
-            age: seconds(age),
-            bytes,
+        let trend = |began: u64, bytes: fn(u64) -> u64| {
+            let points = (0..300).map(|at| Point {
+                at: seconds(at),
+                bytes: if at % 10 == 0 { 5000 } else { bytes(at) },
+            });
+            let track = Track {
+                memory: points.collect(),
+                began: seconds(began),
+                ..Track::default()
+            };
+            let trend = track.trend(seconds(100), seconds(10), seconds(60));
+            trend.map(|trend| (trend.first, trend.second))
         };
-        let mut track = Track::default();
-        assert_eq!(track.trend(seconds(300), seconds(10)), None);
-        // It fills its caches, is killed at 200, and has peaks all the time.
-        track.memory = (0..300)
-            .map(|at| match at {
-                0..100 => point(at, at, at),
-                _ if at % 10 == 0 => point(at, at % 200, 5000),
-                200..210 => point(at, at - 200, 1),
-                _ => point(at, at % 200, 100),
-            })
-            .collect();
-        let flat = Trend {
-            middle: 100,
-            last: 100,
-        };
-        assert_eq!(track.trend(seconds(300), seconds(10)), Some(flat));
-        assert_eq!(track.trend(seconds(300), seconds(100)), None);
+        assert_eq!(trend(0, |at| at.min(100)), Some((100, 100)));
+        assert_eq!(
+            trend(200, |at| if at < 210 { 1 } else { 100 }),
+            Some((100, 100))
+        );
+        assert_eq!(trend(280, |_| 100), None);
+        assert!(trend(0, |at| at).is_some_and(|(first, second)| first < second));
     }
 
     #[test]

@@ -306,6 +306,11 @@ async fn publish(shared: Arc<Shared>, update_interval: Duration) {
         }
         let last = shared.published.borrow().clone();
         let jobs = shared.sources.borrow().known(&last);
+        // A mechanism has found something before it belongs to a job. The first targets
+        // are not to wait for that.
+        if jobs.is_empty() && last.is_empty() {
+            continue;
+        }
         shared.metrics.observe(&jobs);
         shared.published.send_replace(Arc::new(jobs));
         sleep(update_interval).await;

@@ -58,6 +58,20 @@ async fn static_targets_are_known_at_once_and_shared_mechanisms_run_once() {
     assert!(!jobs.borrow().contains_key("a"));
 }
 
+#[tokio::test(start_paused = true)]
+async fn the_first_targets_do_not_wait_for_a_change_before_them() {
+    let mut discovery = Discovery::new(DiscoveryMetrics::default(), Duration::from_secs(5));
+    let mut jobs = discovery.jobs();
+    discovery.shared.changed.notify_one();
+    tokio::task::yield_now().await;
+    let began = Instant::now();
+    let text = "scrape_configs:\n- {job_name: a, static_configs: [{targets: ['h:1']}]}\n";
+    let configs = scrape_configs(text, Path::new(""));
+    discovery.apply(&configs).await.unwrap();
+    until(&mut jobs, "a", &["h:1"]).await;
+    assert_eq!(began.elapsed(), Duration::ZERO);
+}
+
 #[tokio::test]
 async fn files_are_followed_and_a_bad_one_keeps_its_targets() {
     let folder = tempfile::tempdir().unwrap();

@@ -20,6 +20,8 @@ use tokio::{
 };
 
 const START_TIMEOUT: Duration = Duration::from_secs(30);
+/// What a busy machine may need for it.
+const METRICS_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Where a service listens.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -240,7 +242,9 @@ impl Metrics {
         let url = format!("http://{web}/metrics");
         let client = mesh::http_client::HttpClient::new(&Default::default())?;
         let request = http::Request::get(url).body(bytes::Bytes::new())?;
-        let response = timeout(Duration::from_secs(5), client.request(request)).await??;
+        let response = timeout(METRICS_TIMEOUT, client.request(request))
+            .await
+            .with_context(|| format!("{web} does not show its metrics"))??;
         let body = http_body_util::BodyExt::collect(response.into_body()).await?;
         Ok(Self(String::from_utf8(body.to_bytes().to_vec())?))
     }

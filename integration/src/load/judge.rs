@@ -57,6 +57,8 @@ pub(super) struct Judgement {
     pub(super) recoveries: Vec<Duration>,
     /// Laws that were broken, in words.
     pub(super) complaints: Vec<String>,
+    /// What took too long. A machine that has more to do than it can may be why.
+    pub(super) late: Vec<String>,
 }
 
 /// Samples have to flow again this long after a killed process is back.
@@ -118,9 +120,9 @@ impl Run {
 // === impl Judgement ===
 
 impl Judgement {
-    /// Whether no law was broken.
+    /// Whether no law was broken, and nothing took too long.
     pub(super) fn is_good(&self) -> bool {
-        self.complaints.is_empty()
+        self.complaints.is_empty() && self.late.is_empty()
     }
 
     fn complain(&mut self, complaint: String) {
@@ -198,7 +200,7 @@ impl Judgement {
             self.missed_up += missed.saturating_sub(excused);
         }
         if self.missed_up > 0 {
-            self.complain(format!(
+            self.late.push(format!(
                 "{} slots were missed by receivers that ran",
                 self.missed_up
             ));
@@ -220,7 +222,7 @@ impl Judgement {
                 .push(Duration::from_millis(felt.unsigned_abs()));
             let after = Duration::from_millis((until_ms - kill.well_ms).max(0).unsigned_abs());
             if after > limit {
-                self.complain(format!(
+                self.late.push(format!(
                     "samples flowed {after:?} after {} was back and the backend well",
                     kill.victim
                 ));

@@ -134,7 +134,7 @@ pub(super) fn print(run: &Run, judgement: &Judgement, conditions: &Conditions<'_
     }
     conditions.print_processes(counts.stored);
     println!("load average   {}", load_average());
-    for complaint in &judgement.complaints {
+    for complaint in judgement.complaints.iter().chain(&judgement.late) {
         println!("FAILED: {complaint}");
     }
     if judgement.is_good() {
@@ -145,15 +145,16 @@ pub(super) fn print(run: &Run, judgement: &Judgement, conditions: &Conditions<'_
 // === impl Conditions ===
 
 impl Conditions<'_> {
-    /// What is wrong with the rate and the memory.
+    /// What is wrong with the rate.
+    pub(super) fn late(&self) -> Option<String> {
+        let (achieved, asked) = (self.achieved, self.asked);
+        let is_late = achieved < asked;
+        is_late.then(|| format!("{achieved:.0} samples/s of {asked:.0} were scraped"))
+    }
+
+    /// What is wrong with the memory.
     pub(super) fn complaints(&self) -> Vec<String> {
         let mut complaints = Vec::new();
-        if self.achieved < self.asked {
-            let (achieved, asked) = (self.achieved, self.asked);
-            complaints.push(format!(
-                "{achieved:.0} samples/s of {asked:.0} were scraped"
-            ));
-        }
         let services = ["receiver", "exporter"].map(|kind| self.watch.of(kind));
         for (name, track) in services.into_iter().flatten() {
             let peak = track.peak();

@@ -99,7 +99,9 @@ impl Shard {
         self.others().next().is_some()
     }
 
-    fn owner(&self, key: u64) -> Option<usize> {
+    /// Where among the members the one is that the key with this hash belongs to;
+    /// `None` where there are none.
+    pub fn owner(&self, key: u64) -> Option<usize> {
         let members = 0..self.members.len();
         members.max_by_key(|at| self.members[*at].score(key))
     }

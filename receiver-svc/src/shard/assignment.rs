@@ -140,10 +140,8 @@ impl Assignment {
         let members = self.shard.members();
         let mut lists = vec![Vec::new(); members.len()];
         for target in targets {
-            let scores = members.iter().map(|member| member.score(*target));
-            let best = scores.enumerate().max_by_key(|(_, score)| *score);
-            if let Some((at, score)) = best {
-                lists[at].push((score, *target));
+            if let Some(at) = self.shard.owner(*target) {
+                lists[at].push((members[at].score(*target), *target));
             }
         }
         lists

@@ -60,11 +60,12 @@ impl AwsOptions {
     /// needed.
     pub async fn resolve(&self) -> Aws {
         let mut chain = Chain(self.clone());
-        let region = chain.load().await.region().map(ToString::to_string);
-        // IMDS need not be asked for it again.
-        chain.0.region.clone_from(&region);
+        // IMDS need not be asked for what is given, nor for what it has said.
+        if chain.0.region.is_none() {
+            chain.0.region = chain.load().await.region().map(ToString::to_string);
+        }
         Aws {
-            region,
+            region: chain.0.region.clone(),
             credentials: SharedCredentialsProvider::new(chain),
         }
     }

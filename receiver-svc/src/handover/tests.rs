@@ -332,14 +332,19 @@ async fn one_that_was_killed_is_given_time() {
     assert_eq!(begun.elapsed(), Duration::ZERO);
 }
 
-#[tokio::test(start_paused = true)]
-async fn one_that_is_back_at_once_has_lived_before() {
+/// One that was killed, and is back at once; and another one that knew it.
+async fn killed_and_back() -> (Receiver, Receiver) {
     let net = Net::default();
     let (a, b) = (net.start("a:1", &["b:1"]), net.start("b:1", &["a:1"]));
     granted(a.handover.claim(TARGET, "j")).await;
     granted(b.handover.claim(TARGET + 1, "j")).await;
     a.kill();
-    let _again = net.start("a:1", &["b:1"]);
+    (net.start("a:1", &["b:1"]), b)
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_is_back_at_once_has_lived_before() {
+    let (_again, b) = killed_and_back().await;
     let (new, _) = granted(b.handover.claim(TARGET, "j")).await;
     b.scrape(&new, 1);
     sleep(TIMEOUT / 2).await;
@@ -350,12 +355,7 @@ async fn one_that_is_back_at_once_has_lived_before() {
 
 #[tokio::test(start_paused = true)]
 async fn the_time_of_one_that_was_killed_counts_from_when_it_is_back() {
-    let net = Net::default();
-    let (a, b) = (net.start("a:1", &["b:1"]), net.start("b:1", &["a:1"]));
-    granted(a.handover.claim(TARGET, "j")).await;
-    granted(b.handover.claim(TARGET + 1, "j")).await;
-    a.kill();
-    let _again = net.start("a:1", &["b:1"]);
+    let (_again, b) = killed_and_back().await;
     // Nobody asks anybody for a while.
     sleep(TIMEOUT / 2).await;
     let (new, _) = granted(b.handover.claim(TARGET, "j")).await;

@@ -145,6 +145,7 @@ impl Queue {
     }
 
     /// Takes out the pieces for which `gone` gives an outcome, and answers them.
+    /// Returns how many units they have.
     pub fn sweep(&mut self, mut gone: impl FnMut(&Work) -> Option<Outcome>) -> u64 {
         let mut units = 0;
         self.groups.retain(|_, group| {

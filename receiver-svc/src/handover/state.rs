@@ -58,8 +58,8 @@ pub(super) struct Round {
 /// What all others said; `None` of those that did not answer.
 pub(super) type Heard = BTreeMap<String, Option<Answer>>;
 
-/// Claims and what is kept are asked about this often, what is held back this often, and those that
-/// have left or are silent this often.
+/// Claims and what is kept are asked about this often, what is held back this often,
+/// and those that have left or are silent this often.
 const CLAIMED: Duration = Duration::from_millis(250);
 const HELD: Duration = Duration::from_millis(500);
 const WATCHED: Duration = Duration::from_secs(1);

@@ -9,7 +9,6 @@
 //! whom, `scenarios` break it, and `judge` reads a `record` of what happened.
 
 mod audit;
-mod books;
 mod clock;
 mod day;
 mod disk;

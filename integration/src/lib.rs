@@ -12,6 +12,7 @@
 
 pub mod amp;
 pub mod arrivals;
+mod books;
 pub mod chaos;
 pub mod child;
 pub mod conformance;

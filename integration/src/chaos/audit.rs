@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::{books::Account, pod::Pod, shape::Tier, world::World};
+use super::{pod::Pod, shape::Tier, world::World};
+use crate::books::Account;
 
 /// What was found.
 #[derive(Clone, Debug, Default)]

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use super::{
-    books::Account,
     pod::Life,
     scenario::Rules,
     shape::{Disk, Tier},
@@ -11,6 +10,7 @@ use super::{
 };
 use crate::{
     amp::Arrival,
+    books::Account,
     validator::{REPORTS, expected},
 };
 

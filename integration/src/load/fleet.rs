@@ -17,7 +17,8 @@ use super::{
 };
 use crate::{
     amp::{Amp, Keys},
-    child::{Metrics, Service},
+    books::Account,
+    child::Service,
     mesh::reserve,
 };
 
@@ -30,30 +31,13 @@ pub(super) struct Fleet {
     pub(super) receivers: Vec<Service>,
     /// Any of them takes what a receiver sends.
     pub(super) exporters: Vec<Service>,
-    folder: TempDir,
+    _folder: TempDir,
     /// The receivers' addresses, while one of them is down.
     _reserved: Vec<TcpSocket>,
 }
 
-/// What a receiver says of its samples.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Account {
-    /// Taken into its outbox.
-    pub(super) pushed: u64,
-    /// Stored by the backend, as it was told.
-    pub(super) stored: u64,
-    /// Deduplicated, rejected or expired.
-    pub(super) otherwise: u64,
-    /// Neither yet.
-    pub(super) waiting: u64,
-    /// Those of them that are on its disk.
-    pub(super) spilled: u64,
-    /// Those of all pushed ones that it found on its disk when it started.
-    pub(super) replayed: u64,
-}
-
 /// One life of a receiver: from its start, or the one before, to its end.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Life {
     /// Which receiver.
     pub(super) receiver: usize,
@@ -67,7 +51,7 @@ pub(super) struct Life {
 }
 
 const DRAIN: Duration = Duration::from_secs(90);
-const OUTBOX: &str = "promesh_receiver_outbox";
+const RECEIVER: &str = "promesh_receiver";
 
 /// What the flags of a service allow, in bytes, and so the most it may ever have.
 pub(super) const MAX_BYTES: u64 = 2 * BUDGET_BYTES;
@@ -133,7 +117,7 @@ impl Fleet {
             targets,
             receivers,
             exporters,
-            folder,
+            _folder: folder,
             _reserved: reserved,
         })
     }
@@ -151,7 +135,7 @@ impl Fleet {
     /// Where it does not answer.
     pub(super) async fn account(&self, receiver: usize) -> anyhow::Result<Account> {
         let metrics = self.receivers[receiver].metrics().await?;
-        Ok(Account::of(&metrics))
+        Ok(Account::of_metrics(&metrics, RECEIVER))
     }
 
     /// A process that may be killed.
@@ -209,9 +193,7 @@ impl Fleet {
         let ended = self.receivers.iter().enumerate();
         ended
             .map(|(i, receiver)| {
-                let log = self.folder.path().join(format!("{}.log", receiver.name));
-                let log = std::fs::read_to_string(log)?;
-                let account = log.lines().rev().find_map(Account::read);
+                let account = Account::of_log(&receiver.log()?)?.pop();
                 let account = account.with_context(|| format!("{}: no account", receiver.name))?;
                 Ok(Life {
                     receiver: i,
@@ -276,78 +258,4 @@ scrape_configs:
     let path = folder.join(format!("prometheus-{receiver}.yml"));
     std::fs::write(&path, config)?;
     Ok(path)
-}
-
-// === impl Account ===
-
-impl Account {
-    /// What the metrics of a receiver say.
-    fn of(metrics: &Metrics) -> Self {
-        let sum = |name: &str| metrics.sum(&format!("{OUTBOX}_{name}")) as u64;
-        Self {
-            pushed: sum("samples_pushed_total"),
-            stored: sum("samples_stored_total"),
-            otherwise: ["deduplicated", "rejected", "expired"]
-                .map(|name| sum(&format!("samples_{name}_total")))
-                .iter()
-                .sum(),
-            waiting: sum("samples_waiting"),
-            spilled: sum("samples_spilled"),
-            replayed: sum("replayed_samples_total"),
-        }
-    }
-
-    /// Reads it from a line of a log.
-    fn read(line: &str) -> Option<Self> {
-        let start = line.find("pushed=")?;
-        let mut account = Self::default();
-        for word in line[start..].split([' ', '"']) {
-            let Some((name, value)) = word.split_once('=') else {
-                break;
-            };
-            let value = value.parse().ok()?;
-            match name {
-                "pushed" => account.pushed = value,
-                "stored" => account.stored = value,
-                "waiting" => account.waiting = value,
-                "spilled" => account.spilled = value,
-                _ => account.otherwise += value,
-            }
-        }
-        Some(account)
-    }
-
-    /// How many of the samples that were scraped by this life must arrive: those that
-    /// it has delivered or has on its disk.
-    pub(super) fn kept(&self) -> u64 {
-        let in_memory = self.waiting.saturating_sub(self.spilled);
-        self.pushed.saturating_sub(self.replayed + in_memory)
-    }
-
-    /// Whether every sample is accounted for.
-    pub(super) fn balances(&self) -> bool {
-        self.pushed == self.stored + self.otherwise + self.waiting
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_account_is_read_from_a_log() {
-        let line = r#"{"account":"pushed=9 stored=4 deduplicated=1 waiting=2 spilled=1 rejected{limit}=2","web":1}"#;
-        let account = Account::read(line).unwrap();
-        let expected = Account {
-            pushed: 9,
-            stored: 4,
-            otherwise: 3,
-            waiting: 2,
-            spilled: 1,
-            replayed: 0,
-        };
-        assert_eq!(account, expected);
-        assert!(account.balances());
-        assert_eq!(Account::read("Receiver started"), None);
-    }
 }

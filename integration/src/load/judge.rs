@@ -144,9 +144,9 @@ impl Judgement {
         let all = served.values().flatten();
         let arrived: u64 = all.clone().map(|served| arrived_of(served)).sum();
         let given = all.count() as u64 * run.samples as u64;
-        let account = life.account;
+        let account = &life.account;
         let was_killed = life.killed_ms.is_some();
-        if !account.balances() || account.otherwise > 0 || (account.waiting > 0 && !was_killed) {
+        if !account.balances() || account.otherwise() > 0 || (account.waiting > 0 && !was_killed) {
             self.complain(format!("{name} ended with {account:?}"));
         }
         let kept = account.kept();
@@ -270,7 +270,7 @@ fn scraped_again_ms(run: &Run, kill: &Kill, receiver: usize) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::{fleet::Account, ledger::Scrape};
+    use crate::{books::Account, load::ledger::Scrape};
 
     const SAMPLES: usize = 10;
 
@@ -305,10 +305,8 @@ mod tests {
                 account: Account {
                     pushed,
                     stored: pushed - waiting,
-                    otherwise: 0,
                     waiting,
-                    spilled: 0,
-                    replayed: 0,
+                    ..Account::default()
                 },
                 killed_ms: was_killed.then_some(4000),
             }],

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::{Judgement, Record};
-use crate::{amp::Outcome, arrivals::replica, chaos::books::Account};
+use crate::{amp::Outcome, arrivals::replica, books::Account};
 
 // === impl Judgement ===
 

@@ -64,8 +64,7 @@ impl Judgement {
                 }
             }
         }
-        let pushes = lost_pushes(record);
-        self.lost += pushes;
+        self.lost += lost_pushes(record);
     }
 
     fn lose(&mut self, record: &Record, samples: usize, what: impl Fn() -> String) {

@@ -5,8 +5,8 @@ use mesh::labels::METRIC_NAME;
 use super::*;
 use crate::{
     amp::{Arrival, Outcome, Value},
+    books::Account,
     chaos::{
-        books::Account,
         pod::Life,
         record::{Receiver, Scrape, Target},
         scenario::Refused,

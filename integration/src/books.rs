@@ -22,6 +22,11 @@ pub(crate) struct Account {
     pub expired: BTreeMap<String, u64>,
     /// None of these yet.
     pub waiting: u64,
+    /// Those that wait and are on its disk.
+    pub spilled: u64,
+    /// Those of all taken that it found on its disk when it started; a log does not
+    /// tell.
+    pub replayed: u64,
 }
 
 // === impl Account ===
@@ -39,6 +44,8 @@ impl Account {
             rejected: total("rejected"),
             expired: [("any".to_owned(), expired)].into(),
             waiting: samples("waiting"),
+            spilled: samples("spilled"),
+            replayed: metrics.sum(&format!("{prefix}_outbox_replayed_samples_total")) as u64,
         }
     }
 
@@ -65,6 +72,7 @@ impl Account {
                 "stored" => account.stored = number,
                 "deduplicated" => account.deduplicated = number,
                 "waiting" => account.waiting = number,
+                "spilled" => account.spilled = number,
                 _ if name.starts_with("rejected{") => account.rejected += number,
                 _ => {
                     let reason = name.strip_prefix("expired{");
@@ -82,10 +90,21 @@ impl Account {
         self.expired.values().sum()
     }
 
+    /// What is neither stored nor waits.
+    pub(crate) fn otherwise(&self) -> u64 {
+        self.deduplicated + self.rejected + self.expired()
+    }
+
+    /// How many of the samples that this process scraped must arrive: those that it has
+    /// delivered or has on its disk.
+    pub(crate) fn kept(&self) -> u64 {
+        let in_memory = self.waiting.saturating_sub(self.spilled);
+        self.pushed.saturating_sub(self.replayed + in_memory)
+    }
+
     /// Whether every sample is accounted for.
     pub(crate) fn balances(&self) -> bool {
-        let left = self.stored + self.deduplicated + self.rejected + self.expired();
-        self.pushed == left + self.waiting
+        self.pushed == self.stored + self.otherwise() + self.waiting
     }
 }
 
@@ -112,5 +131,24 @@ mod tests {
             }
             .balances()
         );
+    }
+
+    #[test]
+    fn an_account_tells_what_waits_and_is_on_the_disk() {
+        let line = r#"{"account":"pushed=9 stored=4 deduplicated=1 waiting=2 spilled=1 rejected{limit}=2","web":1}"#;
+        let account = Account::of_log(line).unwrap().pop().unwrap();
+        let expected = Account {
+            pushed: 9,
+            stored: 4,
+            deduplicated: 1,
+            rejected: 2,
+            waiting: 2,
+            spilled: 1,
+            ..Account::default()
+        };
+        assert_eq!(account, expected);
+        assert_eq!(account.otherwise(), 3);
+        assert!(account.balances());
+        assert_eq!(Account::of_log("Receiver started").unwrap(), []);
     }
 }

@@ -24,6 +24,7 @@ pub mod load;
 pub mod mesh;
 pub mod otel;
 pub mod parity;
+pub mod ports;
 pub mod prometheus;
 pub mod sample_app;
 pub mod sdks;

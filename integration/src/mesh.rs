@@ -7,11 +7,11 @@ use std::{
 };
 
 use tempfile::TempDir;
-use tokio::net::TcpSocket;
 
 use crate::{
     amp::{Amp, AmpOptions, Keys},
     child::Service,
+    ports::reserve_some,
     sample_app::{SampleApp, SampleAppArgs},
 };
 
@@ -120,7 +120,7 @@ impl Mesh {
         let mut receivers = Vec::new();
         for group in ["a", "b"] {
             // Members are told to each other before they listen.
-            let (_reserved, members) = reserve(2)?;
+            let (_reserved, members) = reserve_some(2)?;
             for (i, own) in members.iter().enumerate() {
                 let arguments = [
                     "receiver".to_owned(),
@@ -174,20 +174,6 @@ impl Mesh {
     pub fn logs(&self) -> &Path {
         self.folder.path()
     }
-}
-
-/// Addresses that only who names them gets: they are bound for as long as the
-/// sockets are kept, and free to those that listen on them.
-pub(crate) fn reserve(count: usize) -> anyhow::Result<(Vec<TcpSocket>, Vec<String>)> {
-    let reserve = || -> std::io::Result<_> {
-        let socket = TcpSocket::new_v4()?;
-        socket.set_reuseaddr(true)?;
-        socket.bind(([127, 0, 0, 1], 0).into())?;
-        let address = socket.local_addr()?.to_string();
-        Ok((socket, address))
-    };
-    let reserved = (0..count).map(|_| reserve());
-    Ok(reserved.collect::<Result<_, _>>()?)
 }
 
 fn write_config(

@@ -3,7 +3,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::TcpListener,
     path::Path,
     sync::{Arc, Mutex},
     time::Duration,
@@ -14,11 +13,15 @@ use integration::{
     child::{Metrics, Service},
     in_process::{self, Running},
     kube_api::KubeApi,
+    ports::reserve,
 };
 use mesh::{http_client::HttpClient, labels::METRIC_NAME};
 use serde_json::json;
 use tempfile::TempDir;
-use tokio::time::{sleep, timeout};
+use tokio::{
+    net::TcpSocket,
+    time::{sleep, timeout},
+};
 
 const INTERVAL: Duration = Duration::from_secs(5);
 const LIMIT: Duration = Duration::from_secs(120);
@@ -38,6 +41,7 @@ struct Group {
     asked: Asked,
     /// The port of the receivers, which have addresses of their own.
     port: u16,
+    _reserved: Vec<TcpSocket>,
     receivers: BTreeMap<usize, Service>,
     folder: TempDir,
 }
@@ -50,6 +54,7 @@ impl Group {
         let amp = Amp::start(AmpOptions::default()).await.unwrap();
         let asked = Asked::default();
         let config = in_process::write_config(folder.path(), "", &amp).unwrap();
+        let (port, reserved) = free_port();
         let mut flags = in_process::own_ports(&["grpc", "web"]);
         flags.push(format!("--config.file={}", config.display()));
         Self {
@@ -58,7 +63,8 @@ impl Group {
             exporter: in_process::exporter(&flags).await.unwrap(),
             targets: serve(asked.clone()).await,
             asked,
-            port: free_port(),
+            port,
+            _reserved: reserved,
             receivers: BTreeMap::new(),
             folder,
         }
@@ -193,13 +199,15 @@ fn target_name(target: usize) -> String {
     format!("target-{target}")
 }
 
-/// A port that is free at the addresses of all receivers.
-fn free_port() -> u16 {
+/// A port that is free at the addresses of all receivers, and stays so for them.
+fn free_port() -> (u16, Vec<TcpSocket>) {
+    let at = |n, port| reserve(format!("{}:{port}", ip(n)).parse().unwrap());
     let free = || {
-        let first = TcpListener::bind((ip(0), 0)).ok()?;
+        let first = at(0, 0).ok()?;
         let port = first.local_addr().ok()?.port();
-        let others = (1..3).map(|n| TcpListener::bind((ip(n), port)));
-        others.collect::<Result<Vec<_>, _>>().ok().map(|_| port)
+        let others = (1..3).map(|n| at(n, port));
+        let all: Result<Vec<_>, _> = [Ok(first)].into_iter().chain(others).collect();
+        Some((port, all.ok()?))
     };
     (0..100).find_map(|_| free()).unwrap()
 }

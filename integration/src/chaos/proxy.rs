@@ -16,12 +16,14 @@ use anyhow::Context;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{
-        TcpListener, TcpSocket, TcpStream,
+        TcpListener, TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
     sync::watch,
     task::{JoinHandle, JoinSet},
 };
+
+use crate::ports::reserve;
 
 /// A proxy. Its connections break when it is dropped.
 #[derive(Debug)]
@@ -146,10 +148,7 @@ async fn serve(
 }
 
 fn listen(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
-    let socket = TcpSocket::new_v4()?;
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(backlog)
+    reserve(address)?.listen(backlog)
 }
 
 /// Connections nobody accepts, until the queue of `address` is full.
@@ -220,11 +219,6 @@ mod tests {
         address
     }
 
-    fn own_port() -> SocketAddr {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.local_addr().unwrap()
-    }
-
     async fn echoed(stream: &mut TcpStream) -> io::Result<()> {
         stream.write_all(b"a").await?;
         let mut byte = [0];
@@ -233,7 +227,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_cut_link_holds_bytes_and_answers_no_connection() {
-        let proxy = Proxy::start(own_port(), vec![echo().await]).unwrap();
+        let own = reserve(([127, 0, 0, 1], 0).into()).unwrap();
+        let proxy = Proxy::start(own.local_addr().unwrap(), vec![echo().await]).unwrap();
         let mut old = TcpStream::connect(proxy.address()).await.unwrap();
         echoed(&mut old).await.unwrap();
         proxy.cut();

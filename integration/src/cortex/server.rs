@@ -15,7 +15,7 @@ use url::Url;
 use crate::{
     amp::{Series, TENANT, Upstream},
     child::Service,
-    mesh::reserve,
+    ports::reserve_some,
     prometheus,
 };
 
@@ -49,7 +49,7 @@ impl Cortex {
     pub async fn start(program: &Path, flags: &[&str]) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         std::fs::write(folder.path().join("overrides.yml"), "overrides: {}\n")?;
-        let (reserved, addresses) = reserve(3)?;
+        let (reserved, addresses) = reserve_some(3)?;
         let ports = addresses
             .iter()
             .map(|address| address.rsplit(':').next().unwrap_or_default());

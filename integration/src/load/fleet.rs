@@ -19,7 +19,7 @@ use crate::{
     amp::{Amp, Keys},
     books::Account,
     child::Service,
-    mesh::reserve,
+    ports::reserve_some,
 };
 
 /// The processes.
@@ -92,7 +92,7 @@ impl Fleet {
         let endpoints = exporters.iter().filter_map(|e| e.addresses.grpc.clone());
         let endpoints: Vec<_> = endpoints.collect();
         // They ask each other before they scrape.
-        let (reserved, members) = reserve(args.receivers)?;
+        let (reserved, members) = reserve_some(args.receivers)?;
         let mut receivers = Vec::new();
         for (i, own) in members.iter().enumerate() {
             let mut flags = vec![

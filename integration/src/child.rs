@@ -59,6 +59,15 @@ pub fn announce(addresses: &Addresses) {
     println!("{}", serde_json::json!(addresses));
 }
 
+/// A size of a process' memory, in bytes, as the system calls it (`VmRSS`), where it
+/// tells.
+pub(crate) fn memory(pid: u32, name: &str) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+    let kibibytes = line.strip_prefix(':')?.trim().strip_suffix(" kB")?;
+    Some(kibibytes.parse::<u64>().ok()? << 10)
+}
+
 // === impl Service ===
 
 impl Service {
@@ -126,12 +135,7 @@ impl Service {
 
     /// The most memory it has had resident, in bytes, where the system tells.
     pub fn peak_memory(&self) -> Option<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()?)).ok()?;
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmHWM:"))?;
-        let kibibytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
-        Some(kibibytes << 10)
+        memory(self.pid()?, "VmHWM")
     }
 
     /// Kills it at once (SIGKILL).

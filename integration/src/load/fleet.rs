@@ -10,16 +10,13 @@ use anyhow::Context;
 use tempfile::TempDir;
 use tokio::net::TcpSocket;
 
-use super::{
-    LoadArgs, exposition,
-    kills::Victim,
-    targets::{self, ASKER},
-};
+use super::{LoadArgs, exposition, kills::Victim, targets};
 use crate::{
     amp::{Amp, Keys},
     books::Account,
     child::Service,
     ports::reserve_some,
+    sample_app::ASKED_BY,
 };
 
 /// The processes.
@@ -243,7 +240,7 @@ fn write_config(
   external_labels: {{cluster: load}}
 scrape_configs:
 - job_name: {job}
-  http_headers: {{{ASKER}: {{values: ['{receiver}']}}}}
+  http_headers: {{{ASKED_BY}: {{values: ['{receiver}']}}}}
   static_configs:
 {static_configs}remote_write:
 - url: {url}

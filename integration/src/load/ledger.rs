@@ -15,7 +15,7 @@ use mesh::wire::Fields;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{delays::Delays, exposition::Exposition};
-use crate::amp::Intake;
+use crate::amp::{Intake, Value};
 
 /// What has arrived, and what was wrong with it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -89,7 +89,6 @@ struct Sample {
 
 /// Room for the labels of most series.
 const LABELS_BYTES: usize = 256;
-const STALE: u64 = 0x7ff0_0000_0000_0002;
 
 // === impl Ledger ===
 
@@ -243,7 +242,7 @@ impl State {
         };
         self.counts.stored += 1;
         self.delays.add(now_ms - sample.time_ms, 1);
-        if bits == STALE {
+        if bits == Value::STALE_NAN {
             self.counts.markers += 1;
         } else if sample.series < exposition.exposed() {
             let is_right = exposition
@@ -359,7 +358,7 @@ mod tests {
         // A value of another scrape, of another series, and none at all.
         assert!(write(&ledger, 4, 900, value(4, 6)));
         assert!(write(&ledger, 3, 901, value(4, 6)));
-        assert!(write(&ledger, 3, 902, f64::from_bits(STALE)));
+        assert!(write(&ledger, 3, 902, f64::from_bits(Value::STALE_NAN)));
         // A scrape that comes twice, at two times.
         assert!(write(&ledger, 3, 903, value(3, 5)));
         let expected = Counts {

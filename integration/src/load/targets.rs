@@ -18,7 +18,10 @@ use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 
 use super::exposition::Exposition;
-use crate::child::{self, Addresses};
+use crate::{
+    child::{self, Addresses},
+    sample_app::ASKED_BY,
+};
 
 /// Flags of the targets' process.
 #[derive(Clone, Debug, clap::Args)]
@@ -44,9 +47,6 @@ pub struct Served {
     /// The receiver that asked.
     pub by: usize,
 }
-
-/// The header that says who asks.
-pub const ASKER: &str = "X-Load-Receiver";
 
 #[derive(Clone, Debug)]
 struct Targets(Arc<Inner>);
@@ -95,7 +95,7 @@ async fn scrape(
     Path(target): Path<usize>,
     headers: HeaderMap,
 ) -> Response {
-    let asker = headers.get(ASKER).and_then(|value| value.to_str().ok());
+    let asker = headers.get(ASKED_BY).and_then(|value| value.to_str().ok());
     let asker = asker.and_then(|asker| asker.parse().ok());
     let (Some(by), Some(scrapes)) = (asker, targets.0.scrapes.get(target)) else {
         return StatusCode::NOT_FOUND.into_response();

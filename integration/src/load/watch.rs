@@ -4,6 +4,8 @@ use std::{collections::BTreeMap, fs, time::Duration};
 
 use anyhow::Context;
 
+use crate::child;
+
 /// All processes that were looked at.
 #[derive(Debug, Default)]
 pub(super) struct Watch {
@@ -55,7 +57,7 @@ impl Watch {
             track.began = now;
         }
         track.cpu = cpu(pid).with_context(|| format!("processor time of {name}"))?;
-        let memory = resident(pid).with_context(|| format!("memory of {name}"))?;
+        let memory = child::memory(pid, "VmRSS").with_context(|| format!("memory of {name}"))?;
         track.memory.push(Point {
             at: now,
             bytes: memory,
@@ -122,13 +124,6 @@ fn cpu(pid: u32) -> anyhow::Result<Duration> {
     let times = fields.split(' ').skip(14 - 3).take(2);
     let ticks: u64 = times.filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
     Ok(Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND))
-}
-
-fn resident(pid: u32) -> anyhow::Result<u64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
-    Ok(kibibytes.context("no VmRSS")?.parse::<u64>()? << 10)
 }
 
 #[cfg(test)]

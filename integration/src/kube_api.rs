@@ -22,7 +22,8 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
-use serde_json::Value;
+use serde::Serialize;
+use serde_json::{Value, json};
 use tokio::{
     net::TcpListener,
     sync::watch,
@@ -76,6 +77,25 @@ pub enum Gone {
     Status,
 }
 
+/// A service's ready addresses, in a slice without ports.
+pub fn endpoint_slice(
+    namespace: &str,
+    service: &str,
+    ready: impl IntoIterator<Item = impl Serialize>,
+) -> Value {
+    let ready = ready.into_iter();
+    let endpoints: Vec<_> = ready.map(|ip| json!({"addresses": [ip]})).collect();
+    json!({
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+        "metadata": {
+            "name": format!("{service}-1"), "namespace": namespace,
+            "labels": {"kubernetes.io/service-name": service},
+        },
+        "endpoints": endpoints,
+        "ports": [],
+    })
+}
+
 // === impl KubeApi ===
 
 impl KubeApi {
@@ -110,7 +130,7 @@ impl KubeApi {
     /// Where it cannot be written.
     pub fn write_kubeconfig(&self, folder: &Path) -> anyhow::Result<PathBuf> {
         let path = folder.join("kubeconfig");
-        let text = serde_json::json!({
+        let text = json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "stand-in",
             "clusters": [{"name": "stand-in", "cluster": {"server": self.url()}}],
             "users": [{"name": "test", "user": {"token": "secret"}}],

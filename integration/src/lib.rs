@@ -18,6 +18,7 @@ pub mod child;
 pub mod conformance;
 pub mod cortex;
 pub mod demo;
+pub mod files;
 pub mod in_process;
 pub mod kube_api;
 pub mod load;

@@ -3,7 +3,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::Path,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -11,8 +10,9 @@ use std::{
 use integration::{
     amp::{Amp, AmpOptions, Arrival, Fault, Outcome, Value},
     child::{Metrics, Service},
+    files::replace,
     in_process::{self, Running},
-    kube_api::KubeApi,
+    kube_api::{KubeApi, endpoint_slice},
     ports::reserve,
 };
 use mesh::{http_client::HttpClient, labels::METRIC_NAME};
@@ -111,21 +111,13 @@ impl Group {
             })
         };
         let groups: Vec<_> = (0..targets).map(group).collect();
-        replace(&folder.join("targets.json"), &json!(groups).to_string());
+        replace(&folder.join("targets.json"), &json!(groups).to_string()).unwrap();
     }
 
     /// From now on these receivers are ready.
     fn ready(&self, receivers: &[usize]) {
-        let endpoints = receivers.iter().map(|n| json!({"addresses": [ip(*n)]}));
-        self.api.apply(json!({
-            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
-            "metadata": {
-                "name": "receiver-1", "namespace": "ns",
-                "labels": {"kubernetes.io/service-name": "receiver"},
-            },
-            "endpoints": endpoints.collect::<Vec<_>>(),
-            "ports": [],
-        }));
+        let ready = receivers.iter().map(|n| ip(*n));
+        self.api.apply(endpoint_slice("ns", "receiver", ready));
     }
 
     /// Waits until each receiver has no more and no fewer targets than this, all of
@@ -226,13 +218,6 @@ async fn serve(asked: Asked) -> u16 {
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
     port
-}
-
-/// Puts a file in the place of another in one step.
-fn replace(path: &Path, text: &str) {
-    let next = path.with_extension("next");
-    std::fs::write(&next, text).unwrap();
-    std::fs::rename(next, path).unwrap();
 }
 
 /// Of each target when it was scraped, and the number of the answer.

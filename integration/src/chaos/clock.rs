@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
-use super::world::replace;
+use crate::files::replace;
 
 const FILE: &str = "clock";
 

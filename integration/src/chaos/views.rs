@@ -4,14 +4,14 @@
 use std::{collections::BTreeSet, net::IpAddr, path::PathBuf, time::Duration};
 
 use mesh::clock::Clock;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::{
     sync::mpsc,
     task::JoinHandle,
     time::{Instant, sleep_until},
 };
 
-use crate::kube_api::KubeApi;
+use crate::kube_api::{KubeApi, endpoint_slice};
 
 /// The namespace of all services.
 pub(crate) const NAMESPACE: &str = "mesh";
@@ -75,7 +75,10 @@ impl View {
         let Sight::After(delay) = sight else {
             return None;
         };
-        let news = (Instant::now() + delay, slice(service, ready));
+        let news = (
+            Instant::now() + delay,
+            endpoint_slice(NAMESPACE, service, ready),
+        );
         self.news.send(news).ok()?;
         Some(Clock::system().now_ms() + delay.as_millis() as i64)
     }
@@ -85,17 +88,4 @@ impl Drop for View {
     fn drop(&mut self) {
         self.server.abort();
     }
-}
-
-fn slice(service: &str, ready: &BTreeSet<IpAddr>) -> Value {
-    let endpoints: Vec<_> = ready.iter().map(|ip| json!({"addresses": [ip]})).collect();
-    json!({
-        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
-        "metadata": {
-            "name": format!("{service}-1"), "namespace": NAMESPACE,
-            "labels": {"kubernetes.io/service-name": service},
-        },
-        "endpoints": endpoints,
-        "ports": [],
-    })
 }

@@ -38,8 +38,6 @@ use crate::{
     sample_app::SampleApp,
 };
 
-pub(crate) use targets::replace;
-
 /// A mesh.
 #[derive(Debug)]
 pub(crate) struct World {

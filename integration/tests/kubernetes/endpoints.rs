@@ -6,25 +6,16 @@ use integration::{
     amp::{Amp, AmpOptions},
     child::{Metrics, Service},
     in_process,
-    kube_api::{Gone, KubeApi},
+    kube_api::{Gone, KubeApi, endpoint_slice},
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::time::{sleep, timeout};
 
 use crate::receiver::{app, eventually};
 
 /// The exporters' service: the addresses that are ready.
 fn exporters(ready: &[&str]) -> Value {
-    let endpoints: Vec<_> = ready.iter().map(|ip| json!({"addresses": [ip]})).collect();
-    json!({
-        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
-        "metadata": {
-            "name": "exporter-1", "namespace": "ns",
-            "labels": {"kubernetes.io/service-name": "exporter"},
-        },
-        "endpoints": endpoints,
-        "ports": [],
-    })
+    endpoint_slice("ns", "exporter", ready)
 }
 
 /// Waits until an exporter has taken more samples than it has now.

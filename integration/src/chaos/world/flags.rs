@@ -13,6 +13,7 @@ use crate::{
         shape::{OUTBOX_BYTES, Tier, WORK_BYTES},
         views::NAMESPACE,
     },
+    files::replace,
     mesh::{CLUSTER, JOB},
     sample_app::ASKED_BY,
 };
@@ -111,7 +112,7 @@ impl World {
             "[default]\naws_access_key_id = {}\naws_secret_access_key = {}\n",
             keys.access_key, keys.secret_key
         );
-        targets::replace(&self.folder.path().join(CREDENTIALS), &text)
+        replace(&self.folder.path().join(CREDENTIALS), &text)
     }
 
     pub(super) fn write_exporter_config(

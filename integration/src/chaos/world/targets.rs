@@ -1,11 +1,14 @@
 //! The targets, and the file that they are discovered from.
 
-use std::{net::SocketAddr, path::Path};
+use std::net::SocketAddr;
 
 use serde_json::json;
 
 use super::{METRICS, World, net::free};
-use crate::sample_app::{SampleApp, SampleAppArgs};
+use crate::{
+    files::replace,
+    sample_app::{SampleApp, SampleAppArgs},
+};
 
 /// The file's name.
 pub(super) const FILE: &str = "targets.json";
@@ -34,11 +37,4 @@ impl World {
         let groups = json!([{ "targets": addresses }]);
         replace(&self.folder.path().join(FILE), &groups.to_string())
     }
-}
-
-/// Writes a file as a whole: whoever reads it sees the old one or the new one.
-pub(crate) fn replace(path: &Path, text: &str) -> anyhow::Result<()> {
-    let new = path.with_extension("new");
-    std::fs::write(&new, text)?;
-    Ok(std::fs::rename(new, path)?)
 }

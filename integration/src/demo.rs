@@ -71,11 +71,7 @@ pub async fn run(args: DemoArgs, program: PathBuf) -> anyhow::Result<()> {
     let started = Instant::now();
     let mut killed = !args.kill_exporter;
     loop {
-        let (back, pushed) = tokio::task::spawn_blocking(move || {
-            let pushed = pusher.push();
-            (pusher, pushed)
-        })
-        .await?;
+        let (back, pushed) = pusher.push().await?;
         pusher = back;
         if let Err(error) = pushed {
             println!("push: {error:#}");

@@ -6,6 +6,7 @@ use opentelemetry_sdk::{
     Resource,
     metrics::{PeriodicReader, SdkMeterProvider},
 };
+use tokio::task::spawn_blocking;
 
 /// Its `service.name`.
 pub const SERVICE: &str = "demo-sdk";
@@ -58,15 +59,20 @@ impl Pusher {
         })
     }
 
-    /// Takes an order, and pushes; blocks until the gateway has answered.
+    /// Takes an order, and pushes until the gateway has answered; on a thread that may
+    /// block, as the SDK does. Returns whether the push was taken.
     ///
     /// # Errors
-    /// Where the push was refused.
-    pub fn push(&mut self) -> anyhow::Result<()> {
-        self.orders.add(1, &[KeyValue::new("kind", "book")]);
-        self.duration.record(0.25, &[]);
-        self.pushed += 1;
-        Ok(self.provider.force_flush()?)
+    /// Where the application panics.
+    pub async fn push(mut self) -> anyhow::Result<(Self, anyhow::Result<()>)> {
+        let pushing = spawn_blocking(move || {
+            self.orders.add(1, &[KeyValue::new("kind", "book")]);
+            self.duration.record(0.25, &[]);
+            self.pushed += 1;
+            let pushed = self.provider.force_flush();
+            (self, pushed.map_err(Into::into))
+        });
+        Ok(pushing.await?)
     }
 
     /// The counter's value by now.

@@ -37,13 +37,8 @@ impl Pushing {
     }
 
     async fn push(&mut self) -> anyhow::Result<()> {
-        let mut pusher = self.pusher.take().unwrap();
-        let (pusher, outcome) = tokio::task::spawn_blocking(move || {
-            let outcome = pusher.push();
-            (pusher, outcome)
-        })
-        .await
-        .unwrap();
+        let pusher = self.pusher.take().unwrap();
+        let (pusher, outcome) = pusher.push().await.unwrap();
         self.pusher = Some(pusher);
         outcome
     }

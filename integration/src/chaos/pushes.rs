@@ -35,11 +35,7 @@ impl Pushes {
             let mut pusher = spawn_blocking(move || Pusher::new(&gateway)).await??;
             let mut acknowledged = Vec::new();
             while !stopped.load(Ordering::Relaxed) {
-                let (back, pushed) = spawn_blocking(move || {
-                    let pushed = pusher.push();
-                    (pusher, pushed)
-                })
-                .await?;
+                let (back, pushed) = pusher.push().await?;
                 pusher = back;
                 // What fails is contained in the next push: the counter is cumulative.
                 if pushed.is_ok() {

@@ -206,12 +206,8 @@ impl Stage {
     }
 
     async fn push(&mut self) -> anyhow::Result<anyhow::Result<()>> {
-        let mut pusher = self.pusher.take().context("no application")?;
-        let (pusher, pushed) = spawn_blocking(move || {
-            let pushed = pusher.push();
-            (pusher, pushed)
-        })
-        .await?;
+        let pusher = self.pusher.take().context("no application")?;
+        let (pusher, pushed) = pusher.push().await?;
         self.pusher = Some(pusher);
         Ok(pushed)
     }

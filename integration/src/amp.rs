@@ -120,7 +120,7 @@ impl Amp {
     /// # Errors
     /// Where it cannot listen.
     pub async fn start(options: AmpOptions) -> anyhow::Result<Self> {
-        let backend = Backend::new(options)?;
+        let backend = Backend::new(options);
         let http = TcpListener::bind("127.0.0.1:0").await?;
         let https = TcpListener::bind("127.0.0.1:0").await?;
         let (http_address, https_address) = (http.local_addr()?, https.local_addr()?);
@@ -181,10 +181,7 @@ impl Amp {
 
 impl Backend {
     /// A stand-in without ports.
-    ///
-    /// # Errors
-    /// Where what it accepts cannot be forwarded.
-    pub fn new(options: AmpOptions) -> anyhow::Result<Self> {
+    pub fn new(options: AmpOptions) -> Self {
         let state = State {
             keys: options.keys.clone(),
             ha: HaTracker::default(),
@@ -192,11 +189,11 @@ impl Backend {
             ledger: Ledger::new(options.max_arrivals),
             disagreements: Vec::new(),
         };
-        Ok(Self {
+        Self {
             options: Arc::new(options),
             state: Arc::new(Mutex::new(state)),
             faults: Faults::default(),
-        })
+        }
     }
 
     /// Its endpoints.

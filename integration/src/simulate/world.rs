@@ -158,7 +158,7 @@ impl World {
             keys: None,
             clock: Clock::new(now_ms),
             ..AmpOptions::default()
-        })?;
+        });
         let served = backend.clone();
         sim.host(backend::HOST, move || backend::run(served.clone()));
         let (scraped, n) = (shared.clone(), shape.targets);

@@ -13,7 +13,7 @@ fn backend() -> Backend {
         clock: Clock::of_runtime(NOW),
         ..AmpOptions::default()
     };
-    Backend::new(options).unwrap()
+    Backend::new(options)
 }
 
 type Pairs<'a> = &'a [(&'a str, &'a str)];

@@ -34,7 +34,7 @@ use super::{
     views::Sight,
 };
 use crate::{
-    amp::{Amp, AmpOptions, Keys},
+    amp::{Amp, AmpOptions, Fault, Keys},
     sample_app::SampleApp,
 };
 
@@ -155,6 +155,22 @@ impl World {
             world.publish_as(tier, Some(Sight::After(Duration::ZERO)));
         }
         Ok(world)
+    }
+
+    /// Lets the backend fail like this, whatever it is asked, until it is healed.
+    pub(crate) fn fail_backend(&self, fault: Fault) {
+        self.amp.backend().faults().always(Some(fault));
+    }
+
+    /// Lets the backend be away, as a load balancer tells it.
+    pub(crate) fn lose_backend(&self) {
+        self.fail_backend(Fault::status(503, "told to fail"));
+    }
+
+    /// Lets the backend be well, and so all be mended.
+    pub(crate) fn heal_backend(&mut self) {
+        self.amp.backend().faults().always(None);
+        self.mended();
     }
 
     /// Notes that what was broken is mended by now.

@@ -30,30 +30,25 @@ pub(crate) async fn fault(world: &mut World, scenario: Scenario) -> anyhow::Resu
         Scenario::AmpHang | Scenario::AmpSlow => LONG_MS,
         _ => SHORT_MS,
     };
-    world.amp.backend().faults().always(Some(fault));
+    world.fail_backend(fault);
     sleep(Duration::from_millis(world.rng.random_range(times))).await;
-    world.amp.backend().faults().always(None);
+    world.heal_backend();
     if scenario == Scenario::AmpSlow {
         // What has been taken by then takes its time.
         sleep(LATENCY).await;
+        world.mended();
     }
-    world.mended();
     Ok(())
 }
 
 /// Takes no new series while two targets are new.
 pub(crate) async fn series_limit(world: &mut World) -> anyhow::Result<()> {
-    world
-        .amp
-        .backend()
-        .faults()
-        .always(Some(Fault::SeriesLimit));
+    world.fail_backend(Fault::SeriesLimit);
     for _ in 0..2 {
         world.add_target().await?;
     }
     sleep(Duration::from_millis(world.rng.random_range(SHORT_MS))).await;
-    world.amp.backend().faults().always(None);
-    world.mended();
+    world.heal_backend();
     Ok(())
 }
 

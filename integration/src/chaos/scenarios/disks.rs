@@ -6,7 +6,6 @@ use anyhow::Context;
 use tokio::time::{sleep, timeout};
 
 use crate::{
-    amp::Fault,
     chaos::{
         shape::{Disk, Shape, Tier},
         world::World,
@@ -33,8 +32,7 @@ pub(crate) fn shape(disk: Disk) -> Shape {
 
 /// The backend is away until the disks of all receivers have failed for this reason.
 pub(crate) async fn fails(world: &mut World, reason: &str) -> anyhow::Result<()> {
-    let faults = world.amp.backend().faults().clone();
-    faults.always(Some(Fault::status(503, "told to fail")));
+    world.lose_backend();
     for pod in world.of(Tier::Receiver(0)) {
         let service = &world.pods[pod].service;
         let failed = timeout(PATIENCE, has_failed(service, reason)).await;
@@ -42,8 +40,7 @@ pub(crate) async fn fails(world: &mut World, reason: &str) -> anyhow::Result<()>
             .with_context(|| format!("the disk of {} never failed: {reason}", service.name))??;
     }
     sleep(AWAY).await;
-    faults.always(None);
-    world.mended();
+    world.heal_backend();
     Ok(())
 }
 

@@ -5,10 +5,7 @@ use std::time::Duration;
 use rand::{Rng, seq::SliceRandom};
 use tokio::time::sleep;
 
-use crate::{
-    amp::Fault,
-    chaos::{shape::Tier, world::World},
-};
+use crate::chaos::{shape::Tier, world::World};
 
 const AWAY: Duration = Duration::from_secs(8);
 /// How long a killed container takes to be seen, at most, in milliseconds.
@@ -69,15 +66,13 @@ pub(crate) async fn receiver(world: &mut World) -> anyhow::Result<()> {
 /// processes finds what the ones before it have spilled.
 pub(crate) async fn over_and_over(world: &mut World) -> anyhow::Result<()> {
     let pod = world.any(Tier::Receiver(0))?;
-    let faults = world.amp.backend().faults().clone();
-    faults.always(Some(Fault::status(503, "told to fail")));
+    world.lose_backend();
     for _ in 0..KILLS {
         let alive = Duration::from_millis(world.rng.random_range(3_000..8_000));
         sleep(alive).await;
         world.kill(pod).await?;
         world.restart(pod).await?;
     }
-    faults.always(None);
-    world.mended();
+    world.heal_backend();
     Ok(())
 }

@@ -4,10 +4,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use crate::{
-    amp::Fault,
-    chaos::{shape::Shape, world::World},
-};
+use crate::chaos::{shape::Shape, world::World};
 
 const MINUTE: Duration = Duration::from_secs(60);
 /// A minute of the hastened outage: the five from an outbox' bound to the backend's
@@ -39,10 +36,8 @@ pub(crate) async fn seventy_minutes(world: &mut World) -> anyhow::Result<()> {
 }
 
 async fn down(world: &mut World, time: Duration) -> anyhow::Result<()> {
-    let faults = world.amp.backend().faults().clone();
-    faults.always(Some(Fault::status(503, "told to fail")));
+    world.lose_backend();
     sleep(time).await;
-    faults.always(None);
-    world.mended();
+    world.heal_backend();
     Ok(())
 }

@@ -80,8 +80,8 @@ const UNLIMITED: Duration = Duration::from_secs(3600);
 const MIN_BACKOFF: Duration = Duration::from_secs(1);
 const MAX_BACKOFF: Duration = Duration::from_secs(30);
 /// How often refusals make it ask. Where a key is revoked before its successor is
-/// there, samples wait for this long after that.
-const REFUSALS: Duration = Duration::from_secs(5);
+/// there, each post that follows the longest back-off asks, and none is in vain.
+const REFUSALS: Duration = Duration::from_secs(2);
 /// What a provider may take. A chain asks several in turn.
 const PROVIDER_TIMEOUT: Duration = Duration::from_secs(30);
 

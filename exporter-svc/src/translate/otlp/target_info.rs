@@ -40,10 +40,16 @@ impl Period {
         }
     }
 
-    /// The times at which a sample is due, the last one at the period's end.
+    /// The times at which a sample is due, the last one at the period's end. One within
+    /// a step: an SDK reads its clock once an instrument, and were there a sample for
+    /// each millisecond of that, all but the last would be out of order when the push
+    /// comes again (law 2).
     fn samples(&self) -> impl Iterator<Item = u64> {
         let steps = self.0.map(|(first, last)| {
-            let first = first.max(last.saturating_sub(STEP_NANOS * MAX_SAMPLES));
+            let first = match last - first {
+                within if within < STEP_NANOS => last,
+                _ => first.max(last.saturating_sub(STEP_NANOS * MAX_SAMPLES)),
+            };
             (first..last).step_by(STEP_NANOS as usize).chain([last])
         });
         steps.into_iter().flatten()
@@ -93,5 +99,26 @@ impl Otlp<'_> {
                     .float(series.as_ref(), times(time, 0), 1.0, &[], false);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_push_within_a_step_has_one_sample() {
+        const SECOND: u64 = 1_000 * MILLISECOND;
+        for (last, expected) in [
+            (0, &[0][..]),
+            (MILLISECOND, &[MILLISECOND]),
+            (149 * SECOND, &[149 * SECOND]),
+            (150 * SECOND, &[0, 150 * SECOND]),
+            (310 * SECOND, &[0, 150 * SECOND, 300 * SECOND, 310 * SECOND]),
+        ] {
+            let samples: Vec<_> = Period(Some((0, last))).samples().collect();
+            assert_eq!(samples, expected, "{last}");
+        }
+        assert_eq!(Period(None).samples().count(), 0);
     }
 }

@@ -55,8 +55,11 @@ const CHUNK_BYTES: usize = 16 << 20;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long it leaves a disk alone that took no more.
 const PAUSE: Duration = Duration::from_secs(5);
-/// How far the fence is ahead of what it covers: it is not written more often.
-const FENCE_SLACK: Duration = Duration::from_secs(2);
+/// How far the fence is ahead of what it covers: until it is written again, after the
+/// next tick, or once a disk that may be slow has been written to. A successor waits for
+/// that much longer than it has to.
+const TICK_SLACK: Duration = Duration::from_secs(1);
+const WRITING_SLACK: Duration = Duration::from_secs(2);
 
 // === impl Keeper ===
 
@@ -138,7 +141,7 @@ impl Keeper {
         let left_ms = replay.fence_ms.map_or(0, |until_ms| until_ms - now_ms);
         let left = Duration::from_millis(u64::try_from(left_ms).unwrap_or(0));
         // A clock that was set back must not hold the lanes for ever.
-        left.min(MAX_DEADLINE + FENCE_SLACK)
+        left.min(MAX_DEADLINE + WRITING_SLACK)
     }
 
     /// Notes what is done with and keeps what is due.
@@ -156,7 +159,7 @@ impl Keeper {
             true => More::Later,
             false => More::AtOnce,
         };
-        let fence_ms = self.until_ms();
+        let fence_ms = self.until_ms(WRITING_SLACK);
         let log = self.log.take();
         let noted = done.clone();
         let bytes = due.iter().map(|(_, record)| record.payload.bytes().len());
@@ -166,6 +169,7 @@ impl Keeper {
             false => blocking(move || write(log, fence_ms, &done, due)).await,
         };
         self.log = log;
+        self.fence();
         self.lanes.noted(&noted);
         if kept.iter().any(|kept| !kept.is_kept) {
             self.not_before = Instant::now() + PAUSE;
@@ -185,13 +189,13 @@ impl Keeper {
 
     fn fence(&self) {
         if let Some(log) = self.log.as_ref().filter(|log| !log.is_empty()) {
-            log.fence(self.until_ms());
+            log.fence(self.until_ms(TICK_SLACK));
         }
     }
 
-    /// Until when Exports that begin before the next tick may be under way.
-    fn until_ms(&self) -> i64 {
-        let span = self.lanes.longest_span() + FENCE_SLACK;
+    /// Until when Exports may be under way that begin within `slack`.
+    fn until_ms(&self, slack: Duration) -> i64 {
+        let span = self.lanes.longest_span() + slack;
         let own_ms = self.lanes.clock.now_ms() + span.as_millis() as i64;
         own_ms.max(self.fence_ms)
     }
@@ -214,10 +218,10 @@ fn write(
         });
         return (None, packed.collect());
     };
-    log.settle(done);
-    if !due.is_empty() {
+    if !due.is_empty() || !log.is_empty() {
         log.fence(fence_ms);
     }
+    log.settle(done);
     let mut kept = Vec::with_capacity(due.len());
     let mut places = Vec::with_capacity(due.len());
     let mut is_full = false;

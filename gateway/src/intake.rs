@@ -170,7 +170,7 @@ impl Intake {
         });
         let waiting = waiting
             .into_iter()
-            .map(|(samples, waiting)| async move { (samples, waiting.await) });
+            .map(|(samples, waiting)| async move { (samples, waiting.told().await) });
         let (own, others) = join(join_all(waiting), join_all(others)).await;
         for other in others {
             let (verdict, words) = other?;
@@ -184,6 +184,10 @@ impl Intake {
                 }
                 Some(Outcome::Expired(Expiry::OutboxFull | Expiry::Unreadable)) => {
                     return Err(Busy::new(Cause::Outbox));
+                }
+                // It was withdrawn for another push of the same, as this one came.
+                Some(Outcome::Expired(Expiry::Withdrawn)) => {
+                    return Err(Busy::new(Cause::Unanswered));
                 }
                 None => return Err(Busy::new(Cause::Stopping)),
             }
@@ -206,8 +210,9 @@ impl Intake {
             self.metrics.retried();
             return Ok(Some((samples, waiting)));
         }
-        let told = self.outbox.push_and_tell(batch).map_err(stopping)?;
-        Ok(Some((samples, self.retries.remember(&payload, told))))
+        let (told, waiter) = self.outbox.push_for(batch).map_err(stopping)?;
+        let waiting = self.retries.remember(&payload, told, waiter);
+        Ok(Some((samples, waiting)))
     }
 
     fn batch(&self, resource_metrics: &ResourceMetrics, now_ms: i64) -> Batch {

@@ -15,12 +15,14 @@
 //! more. Batches of a key can be held back while older ones of it wait in the outbox
 //! of another process; their lane steps over them. A batch that waits for some seconds
 //! is compressed, and where there is a directory for it written there (`spill`), so
-//! that it survives the process. The account of all samples balances at all times
-//! (law 10).
+//! that it survives the process. A batch whose sender keeps it until it is answered is
+//! withdrawn where the sender has left, as it may come again by another way; what is
+//! under way then stays. The account of all samples balances at all times (law 10).
 
 mod account;
 mod entry;
 mod holds;
+mod interest;
 mod keeper;
 mod lane;
 mod lanes;
@@ -52,6 +54,7 @@ use crate::{
 
 pub use account::{Account, AccountCollector, Expiry};
 pub use holds::HeldBack;
+pub use interest::{Interest, Waiter};
 pub use spill::SpillArgs;
 
 use keeper::Keeper;
@@ -188,7 +191,7 @@ impl Outbox {
     /// # Errors
     /// Where the outbox is closed; the batch is not accounted for then.
     pub fn push(&self, batch: Batch) -> Result<(), Closed> {
-        self.lanes.push(batch, None)
+        self.lanes.push(batch, None, None)
     }
 
     /// Takes a batch and tells what becomes of it. Such a batch travels alone, so
@@ -198,8 +201,22 @@ impl Outbox {
     /// Where the outbox is closed.
     pub fn push_and_tell(&self, batch: Batch) -> Result<oneshot::Receiver<Outcome>, Closed> {
         let (tell, told) = oneshot::channel();
-        self.lanes.push(batch, Some(tell))?;
+        self.lanes.push(batch, Some(tell), None)?;
         Ok(told)
+    }
+
+    /// As [`Self::push_and_tell`], for somebody who has the batch until it is answered:
+    /// once nobody waits any more it is withdrawn, unless an Export of it is under way,
+    /// and no other begins.
+    ///
+    /// # Errors
+    /// Where the outbox is closed.
+    pub fn push_for(&self, batch: Batch) -> Result<(oneshot::Receiver<Outcome>, Waiter), Closed> {
+        let (tell, told) = oneshot::channel();
+        let interest = Interest::new(&self.lanes, self.lanes.lane_of(batch.key));
+        let waiter = interest.wait();
+        self.lanes.push(batch, Some(tell), Some(interest))?;
+        Ok((told, waiter))
     }
 
     /// Whether `bytes` more fit without an older batch expiring.

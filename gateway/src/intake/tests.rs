@@ -17,6 +17,7 @@ use crate::delta::{DeltaArgs, Owners};
 struct Exporters {
     exports: Arc<Mutex<Vec<Export>>>,
     verdict: Verdict,
+    takes: Duration,
 }
 
 impl Exporters {
@@ -26,6 +27,7 @@ impl Exporters {
             let exporters = exporters.clone();
             async move {
                 exporters.exports.lock().unwrap().push(export);
+                tokio::time::sleep(exporters.takes).await;
                 Ok::<_, ExportError>(exporters.verdict)
             }
         });
@@ -155,6 +157,58 @@ async fn a_push_that_comes_again_is_sent_once() {
     take(&intake, request.clone()).await.unwrap();
     take(&intake, request).await.unwrap();
     assert_eq!(exporters.exports.lock().unwrap().len(), 1);
+}
+
+/// Two pushes of one resource, the second of whose client leaves while the first is
+/// under way. Returns how many data points exporters got, and what is given up.
+async fn one_leaves(ack: Ack) -> (u64, u64) {
+    let exporters = Exporters {
+        takes: Duration::from_secs(5),
+        ..Default::default()
+    };
+    let (intake, workers) = exporters.intake(ack, &OutboxArgs::default());
+    let first = take(&intake, push("first", 1));
+    let leaving = async {
+        let second = take(&intake, push("second", 2));
+        let _ = tokio::time::timeout(Duration::from_secs(1), second).await;
+    };
+    tokio::join!(async { first.await.unwrap() }, leaving);
+    let account = workers
+        .drain(Instant::now() + Duration::from_secs(60))
+        .await;
+    assert!(account.balances(), "{account}");
+    let exports = exporters.exports.lock().unwrap();
+    let sent = exports.iter().map(|export| export.samples).sum();
+    (sent, account.expired.values().sum())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_push_whose_client_has_left_is_the_clients_again() {
+    assert_eq!(one_leaves(Ack::Stored).await, (1, 2));
+    // It was taken.
+    assert_eq!(one_leaves(Ack::Accepted).await, (3, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_push_that_was_given_up_may_come_again() {
+    let exporters = Exporters {
+        takes: Duration::from_secs(5),
+        ..Default::default()
+    };
+    let (intake, _workers) = exporters.intake(Ack::Stored, &OutboxArgs::default());
+    let (under_way, queued) = (push("first", 1), push("second", 2));
+    for request in [&under_way, &queued] {
+        let given_up = take(&intake, request.clone());
+        let given_up = tokio::time::timeout(Duration::from_secs(1), given_up).await;
+        assert!(given_up.is_err());
+    }
+    // The one that stayed is sent once, the other one now.
+    for request in [under_way, queued] {
+        take(&intake, request).await.unwrap();
+    }
+    let exports = exporters.exports.lock().unwrap();
+    let sent: Vec<_> = exports.iter().map(|export| export.samples).collect();
+    assert_eq!(sent, [1, 2]);
 }
 
 /// Each metric has one good point and one that nobody can take.

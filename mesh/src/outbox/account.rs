@@ -20,6 +20,8 @@ pub enum Expiry {
     OutboxFull,
     /// It was spilled and the disk does not give it back.
     Unreadable,
+    /// Its sender, who was never told that it is taken, left before it was sent.
+    Withdrawn,
 }
 
 /// What became of every sample that was pushed.
@@ -53,7 +55,12 @@ pub struct AccountCollector {
 
 impl Expiry {
     /// All reasons.
-    pub const ALL: [Self; 3] = [Self::TooOld, Self::OutboxFull, Self::Unreadable];
+    pub const ALL: [Self; 4] = [
+        Self::TooOld,
+        Self::OutboxFull,
+        Self::Unreadable,
+        Self::Withdrawn,
+    ];
 
     /// The reason's name in metrics and logs.
     pub fn as_str(self) -> &'static str {
@@ -61,6 +68,7 @@ impl Expiry {
             Self::TooOld => "too_old",
             Self::OutboxFull => "outbox_full",
             Self::Unreadable => "unreadable",
+            Self::Withdrawn => "withdrawn",
         }
     }
 }

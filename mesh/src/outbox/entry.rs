@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{
-    Outcome,
+    Interest, Outcome,
     packed::Packed,
     spill::{Place, Record},
 };
@@ -28,6 +28,8 @@ pub(super) struct Entry {
     /// The keeper is writing it to the disk.
     pub(super) is_being_spilled: bool,
     tell: Option<oneshot::Sender<Outcome>>,
+    /// Who waits, where it is not delivered for anybody else.
+    interest: Option<Interest>,
 }
 
 /// Where the payload of a batch is.
@@ -53,7 +55,12 @@ pub(super) struct Weight {
 
 impl Entry {
     /// A batch that is taken now.
-    pub(super) fn new(seq: u64, batch: Batch, tell: Option<oneshot::Sender<Outcome>>) -> Self {
+    pub(super) fn new(
+        seq: u64,
+        batch: Batch,
+        tell: Option<oneshot::Sender<Outcome>>,
+        interest: Option<Interest>,
+    ) -> Self {
         Self {
             seq,
             key: batch.key,
@@ -65,6 +72,7 @@ impl Entry {
             since: Instant::now(),
             is_being_spilled: false,
             tell,
+            interest,
         }
     }
 
@@ -81,6 +89,7 @@ impl Entry {
             since: Instant::now(),
             is_being_spilled: false,
             tell: None,
+            interest: None,
         }
     }
 
@@ -88,6 +97,11 @@ impl Entry {
     /// spilled: it has not been acknowledged, so its sender has it.
     pub(super) fn is_awaited(&self) -> bool {
         self.tell.is_some()
+    }
+
+    /// Whether everybody has left for whom it was to be delivered.
+    pub(super) fn is_given_up(&self) -> bool {
+        self.interest.as_ref().is_some_and(Interest::is_gone)
     }
 
     /// The record to spill; none where it is spilled or is never to be.

@@ -100,6 +100,15 @@ impl Lane {
         taken.collect()
     }
 
+    /// Takes out those not in flight of which `is_over` holds.
+    pub(super) fn extract_waiting(&mut self, is_over: impl Fn(&Entry) -> bool) -> Vec<Entry> {
+        let over = self.waiting().filter(|(_, entry)| is_over(entry));
+        let over: Vec<_> = over.map(|(index, _)| index).collect();
+        // From the end, so that the other places stay.
+        let taken = over.into_iter().rev().filter_map(|at| self.remove(at));
+        taken.collect()
+    }
+
     /// Takes out the entry at `index`.
     pub(super) fn remove(&mut self, index: usize) -> Option<Entry> {
         let entry = self.entries.remove(index)?;
@@ -132,9 +141,13 @@ impl Lane {
 
     /// The first entry that is in memory and not in flight.
     pub(super) fn oldest_held(&self) -> Option<(usize, &Entry)> {
-        let waiting = self.entries.iter().enumerate();
-        let mut waiting = waiting.filter(|(_, e)| self.in_flight.binary_search(&e.seq).is_err());
-        waiting.find(|(_, entry)| entry.is_held())
+        self.waiting().find(|(_, entry)| entry.is_held())
+    }
+
+    /// What is not in flight, with its places.
+    fn waiting(&self) -> impl Iterator<Item = (usize, &Entry)> {
+        let all = self.entries.iter().enumerate();
+        all.filter(|(_, entry)| self.in_flight.binary_search(&entry.seq).is_err())
     }
 
     /// What the keeper has not dealt with yet.

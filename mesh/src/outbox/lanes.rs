@@ -15,7 +15,7 @@ use tokio::{
 use tracing::warn;
 
 use super::{
-    Account, Closed, Expiry, OutboxArgs, Outcome,
+    Account, Closed, Expiry, Interest, OutboxArgs, Outcome,
     entry::{Body, Entry},
     holds::Holds,
     lane::Lane,
@@ -125,13 +125,14 @@ impl Lanes {
         &self,
         batch: Batch,
         tell: Option<oneshot::Sender<Outcome>>,
+        interest: Option<Interest>,
     ) -> Result<(), Closed> {
         let lane = self.lane_of(batch.key);
         let mut state = self.state();
         if state.closed {
             return Err(Closed);
         }
-        let entry = Entry::new(state.next_seq, batch, tell);
+        let entry = Entry::new(state.next_seq, batch, tell, interest);
         state.next_seq += 1;
         state.account.push(entry.weight());
         // The new batch is in the account already: make room for nothing more.
@@ -151,6 +152,21 @@ impl Lanes {
             self.to_keep.notify_one();
         }
         Ok(())
+    }
+
+    /// Takes out of `lane` what nobody waits for any more, but for what is in flight.
+    pub(super) fn withdraw(&self, lane: usize) {
+        let mut state = self.state();
+        let given_up = state.lanes[lane].extract_waiting(Entry::is_given_up);
+        if given_up.is_empty() {
+            return;
+        }
+        for entry in given_up {
+            state.expire(entry, Expiry::Withdrawn);
+        }
+        drop(state);
+        // A closed lane may be empty now.
+        self.changed[lane].notify_one();
     }
 
     /// Takes the next heads of `lane` into flight once there are any; false once
@@ -192,10 +208,12 @@ impl Lanes {
     }
 
     /// The request that is in flight in `lane`, with its payload in memory. What
-    /// has become too old in the meantime expires; `None` where nothing is left.
+    /// has become too old in the meantime expires, and what nobody waits for any more
+    /// is withdrawn, as none of it is under way now; `None` where nothing is left.
     pub(super) async fn request(&self, lane: usize) -> Option<Request> {
         loop {
             self.expire_old(lane);
+            self.extract(lane, Expiry::Withdrawn, Entry::is_given_up);
             let bodies: Vec<_> = {
                 let state = self.state();
                 let entries = state.lanes[lane].in_flight();
@@ -261,7 +279,7 @@ impl Lanes {
         self.wake_all();
     }
 
-    fn lane_of(&self, key: u64) -> usize {
+    pub(super) fn lane_of(&self, key: u64) -> usize {
         (key % self.len() as u64) as usize
     }
 

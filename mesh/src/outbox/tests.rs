@@ -1,5 +1,6 @@
 mod holding;
 mod spilling;
+mod withdrawing;
 
 use std::{
     collections::BTreeMap,
@@ -349,6 +350,8 @@ fn any_answer() -> impl Strategy<Value = Answer> {
 #[derive(Clone, Copy, Debug)]
 enum Act {
     Push(u64),
+    /// Somebody waits for it, and leaves after so many acts.
+    PushFor(u64, usize),
     /// What is pushed of this key from now on is held back.
     HoldBack(u64),
     LetGo(u64),
@@ -357,6 +360,7 @@ enum Act {
 fn any_act() -> impl Strategy<Value = Act> {
     prop_oneof![
         8 => (0u64..6).prop_map(Act::Push),
+        2 => (0u64..6, 0usize..20).prop_map(|(key, acts)| Act::PushFor(key, acts)),
         1 => (0u64..6).prop_map(Act::HoldBack),
         1 => (0u64..6).prop_map(Act::LetGo),
     ]
@@ -377,8 +381,8 @@ fn numbers(stored: &[Bytes]) -> BTreeMap<u64, Vec<usize>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Whatever exporters answer and whatever is held back: every sample is accounted
-    /// for, no target's batches are stored out of order or twice, and none that is
+    /// Whatever exporters answer, whatever is held back and whoever leaves: every sample
+    /// is accounted for, no target's batches are stored out of order or twice, and none that is
     /// held back is stored.
     #[test]
     fn nothing_is_lost_and_nothing_overtakes(
@@ -396,12 +400,18 @@ proptest! {
             let args = OutboxArgs { lanes: 3, max_bytes, ..Default::default() };
             let (outbox, workers) = outbox(args, &exporter);
             let mut held = BTreeMap::new();
+            let mut waiters = Vec::new();
             for (i, act) in acts.iter().enumerate() {
                 let time_ms = START_MS + i as i64;
                 match *act {
                     Act::Push(key) => {
                         let batch = batch(key, &format!("{key}:{i:03},"));
                         outbox.push(Batch { time_ms, ..batch }).unwrap();
+                    }
+                    Act::PushFor(key, acts) => {
+                        let batch = batch(key, &format!("{key}:{i:03},"));
+                        let (_, waiter) = outbox.push_for(Batch { time_ms, ..batch }).unwrap();
+                        waiters.push((i + acts, waiter));
                     }
                     Act::HoldBack(key) => {
                         held.entry(key).or_insert(i);
@@ -412,6 +422,7 @@ proptest! {
                         outbox.let_go(key);
                     }
                 }
+                waiters.retain(|(until, _)| *until > i);
                 tokio::time::sleep(Duration::from_millis(300)).await;
                 assert!(outbox.account().balances());
                 let stored = numbers(&exporter.stored());
@@ -425,7 +436,7 @@ proptest! {
             }
             (drained(workers).await, exporter.stored())
         });
-        let pushed = acts.iter().filter(|act| matches!(act, Act::Push(_))).count();
+        let pushed = acts.iter().filter(|act| matches!(act, Act::Push(_) | Act::PushFor(..))).count();
         prop_assert_eq!(account.pushed, 10 * pushed as u64);
         prop_assert_eq!(account.waiting, 0);
         for numbers in numbers(&stored).values() {

@@ -51,6 +51,8 @@ pub struct Queue {
     groups: BTreeMap<Option<Ha>, Group>,
     /// The series of requests in flight.
     in_flight: SeriesSet,
+    /// Units of pieces whose senders had left, since the last sweep.
+    left: u64,
 }
 
 /// Pieces with the same HA pair, in the order they came.
@@ -80,6 +82,7 @@ impl Queue {
             linger,
             groups: BTreeMap::new(),
             in_flight: SeriesSet::default(),
+            left: 0,
         }
     }
 
@@ -109,7 +112,9 @@ impl Queue {
     }
 
     /// Takes the pieces of the next request, those of the group that has waited
-    /// longest. With `flush` it does not wait for others to join.
+    /// longest. With `flush` it does not wait for others to join. What has no sender
+    /// any more is left out: a process that stood still may find here what was sent
+    /// again long ago, and has been overtaken.
     pub fn take(&mut self, now: Instant, flush: bool) -> Option<Vec<Work>> {
         let mut ready: Vec<_> = self
             .groups
@@ -130,7 +135,7 @@ impl Queue {
 
     fn take_from(&mut self, key: &Option<Ha>) -> Option<Vec<Work>> {
         let group = self.groups.get_mut(key)?;
-        let taken = group.fill(self.limits, &mut self.in_flight);
+        let taken = group.fill(self.limits, &mut self.in_flight, &mut self.left);
         if group.waiting.is_empty() {
             self.groups.remove(key);
         }
@@ -145,9 +150,9 @@ impl Queue {
     }
 
     /// Takes out the pieces for which `gone` gives an outcome, and answers them.
-    /// Returns how many units they have.
+    /// Returns how many units they have, with those left out since the last time.
     pub fn sweep(&mut self, mut gone: impl FnMut(&Work) -> Option<Outcome>) -> u64 {
-        let mut units = 0;
+        let mut units = std::mem::take(&mut self.left);
         self.groups.retain(|_, group| {
             units += group.sweep(&mut gone);
             !group.waiting.is_empty()
@@ -187,13 +192,24 @@ impl Queue {
 
 impl Group {
     /// Takes what fits a request and is not in the way of what is in flight.
-    fn fill(&mut self, limits: RequestLimits, in_flight: &mut SeriesSet) -> Vec<Work> {
+    fn fill(
+        &mut self,
+        limits: RequestLimits,
+        in_flight: &mut SeriesSet,
+        left: &mut u64,
+    ) -> Vec<Work> {
         let mut taken: Vec<Work> = Vec::new();
         let mut blocked = SeriesSet::default();
         let mut kept = VecDeque::new();
         let (mut series, mut bytes) = (0, 0);
         while let Some(waiting) = self.waiting.pop_front() {
             let piece = &waiting.work.piece;
+            if waiting.work.reply.is_closed() {
+                self.series -= piece.marks.len();
+                self.bytes -= piece.bytes.len();
+                *left += piece.units;
+                continue;
+            }
             let has = |set: &SeriesSet| piece.marks.iter().any(|mark| set.contains(&mark.hash));
             if has(in_flight) || (!blocked.is_empty() && has(&blocked)) {
                 blocked.extend(piece.marks.iter().map(|mark| mark.hash));
@@ -357,6 +373,19 @@ mod tests {
             [("b", 2), ("a", 3)].map(|(replica, hash)| push(&mut queue, Some(replica), &[hash]));
         assert_eq!(take(&mut queue), Some(vec![1, 3]));
         assert_eq!(take(&mut queue), Some(vec![2]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_has_no_sender_any_more_is_not_sent() {
+        let mut queue = queue(100);
+        let (mut gone, outcome) = work(None, &[1, 2]);
+        gone.piece.units = 2;
+        queue.push(gone, Instant::now());
+        let _there = push(&mut queue, None, &[2, 3]);
+        drop(outcome);
+        assert_eq!(take(&mut queue), Some(vec![2, 3]));
+        assert!(queue.is_empty());
+        assert_eq!((queue.sweep(|_| None), queue.sweep(|_| None)), (2, 0));
     }
 
     #[tokio::test(start_paused = true)]

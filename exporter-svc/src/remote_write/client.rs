@@ -133,14 +133,16 @@ impl Client {
     ) -> Result<(StatusCode, Answer), PostError> {
         let posting = async {
             if self.speaks_v2() {
-                let response = self.post_signed(V2, encode::v2(pieces)?).await?;
+                let response = self
+                    .post_signed(V2, compress(&encode::v2(pieces)?)?)
+                    .await?;
                 if response.status != StatusCode::UNSUPPORTED_MEDIA_TYPE {
                     return Ok(response.answer(Some(pieces)));
                 }
                 warn!(body = response.body, "Falling back to remote write 1.0");
                 self.fell_back.store(true, Ordering::Relaxed);
             }
-            let response = self.post_signed(V1, encode::v1(pieces)).await?;
+            let response = self.post_signed(V1, compress(&encode::v1(pieces))?).await?;
             Ok(response.answer(None))
         };
         let posted = tokio::time::timeout_at(deadline, posting).await;
@@ -157,7 +159,8 @@ impl Client {
         families: &[Arc<Family>],
         deadline: Instant,
     ) -> Result<(StatusCode, Answer), PostError> {
-        let posting = self.post_signed(V1, encode::metadata(families));
+        let metadata = compress(&encode::metadata(families))?;
+        let posting = self.post_signed(V1, metadata);
         let posted = tokio::time::timeout_at(deadline, posting).await;
         let response = posted.unwrap_or(Err(PostError::DeadlineExceeded))?;
         Ok(response.answer(None))
@@ -170,7 +173,8 @@ impl Client {
     /// # Errors
     /// Where there is no answer before the deadline.
     pub async fn probe(&self, deadline: Instant) -> Result<StatusCode, PostError> {
-        let posted = tokio::time::timeout_at(deadline, self.post_signed(V1, Vec::new())).await;
+        let posting = self.post_signed(V1, compress(&[])?);
+        let posted = tokio::time::timeout_at(deadline, posting).await;
         let response = posted.unwrap_or(Err(PostError::DeadlineExceeded))?;
         Ok(response.status)
     }
@@ -180,9 +184,7 @@ impl Client {
         self.message == ProtobufMessage::V2 && !self.fell_back.load(Ordering::Relaxed)
     }
 
-    async fn post_signed(&self, version: Version, body: Vec<u8>) -> Result<Response, PostError> {
-        let compressed = snap::raw::Encoder::new().compress_vec(&body);
-        let body = Bytes::from(compressed.map_err(|error| PostError::Unsent(error.into()))?);
+    async fn post_signed(&self, version: Version, body: Bytes) -> Result<Response, PostError> {
         let mut request = self.request(version, body.clone());
         let Some(signer) = &self.signer else {
             return self.send(request).await;
@@ -232,6 +234,12 @@ impl Client {
         }
         request
     }
+}
+
+fn compress(body: &[u8]) -> Result<Bytes, PostError> {
+    let compressed = snap::raw::Encoder::new().compress_vec(body);
+    let compressed = compressed.map_err(|error| PostError::Unsent(error.into()))?;
+    Ok(compressed.into())
 }
 
 // === impl Response ===

@@ -4,7 +4,7 @@
 //! Remote write 2.0 refers to every string by its place in one table, so there
 //! the series are written anew, label by label.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
 use prost::Message;
 use proto::v1;
@@ -12,10 +12,14 @@ use proto::v1;
 use super::piece::{Family, Mark, Piece};
 use mesh::wire::{self, Field, Fields, WireError};
 
-/// A `prometheus.WriteRequest` of these pieces.
-pub fn v1(pieces: &[&Piece]) -> Vec<u8> {
+/// A `prometheus.WriteRequest` of these pieces. One alone, as most of a large scrape
+/// are, is a request as it stands.
+pub fn v1<'a>(pieces: &[&'a Piece]) -> Cow<'a, [u8]> {
+    if let [piece] = pieces {
+        return Cow::Borrowed(&piece.bytes);
+    }
     let series: Vec<_> = pieces.iter().map(|piece| piece.bytes.as_slice()).collect();
-    series.concat()
+    Cow::Owned(series.concat())
 }
 
 /// A `prometheus.WriteRequest` of these families.
@@ -307,7 +311,7 @@ mod tests {
     #[test]
     fn version_1_is_the_pieces_end_to_end() {
         let piece = piece();
-        let request = v1::WriteRequest::decode(v1(&[&piece, &piece]).as_slice()).unwrap();
+        let request = v1::WriteRequest::decode(&*v1(&[&piece, &piece])).unwrap();
         assert_eq!(request.timeseries.len(), 6);
         assert_eq!(request.timeseries[..3], request.timeseries[3..]);
     }

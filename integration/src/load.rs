@@ -13,13 +13,14 @@ mod fleet;
 mod judge;
 mod kills;
 mod ledger;
+mod peer;
 mod report;
 pub mod targets;
 mod watch;
 
 use std::{
     collections::{BTreeSet, VecDeque},
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
@@ -88,6 +89,12 @@ pub struct LoadArgs {
     /// to do.
     #[arg(long)]
     any_pace: bool,
+
+    /// A program that scrapes and sends in the place of receivers and exporters, to see
+    /// what it costs: vmagent, or a Prometheus 3, which runs as an agent. Nothing is
+    /// killed, and nothing is judged.
+    #[arg(long)]
+    peer: Option<PathBuf>,
 }
 
 /// A run under way.
@@ -124,22 +131,28 @@ pub async fn run(args: &LoadArgs, program: &Path) -> anyhow::Result<()> {
     load.go().await?;
     let scraped = (load.served.len() - before) * args.samples();
     let mut complaints = load.end().await?;
+    let counts = load.ledger.counts();
+    let conditions = Conditions {
+        duration: args.duration,
+        asked: args.rate as f64,
+        achieved: scraped as f64 / args.duration.as_secs_f64(),
+        stored: counts.stored,
+        delays: &load.delays,
+        watch: &load.watch,
+    };
+    if args.peer.is_some() {
+        report::print_cost(&conditions);
+        return Ok(());
+    }
     let run = Run {
         interval: args.interval,
         spill_after: args.spill_after(),
         samples: args.samples(),
         served: load.served,
         scrapes: load.ledger.scrapes(),
-        counts: load.ledger.counts(),
+        counts,
         lives: load.lives,
         kills: load.kills,
-    };
-    let conditions = Conditions {
-        duration: args.duration,
-        asked: args.rate as f64,
-        achieved: scraped as f64 / args.duration.as_secs_f64(),
-        delays: &load.delays,
-        watch: &load.watch,
     };
     complaints.extend(conditions.complaints());
     let mut judgement = judge::judge(&run);
@@ -182,7 +195,10 @@ impl LoadArgs {
     fn rhythm(&self) -> Rhythm {
         Rhythm {
             seed: self.seed,
-            every: self.kill_every,
+            every: match self.peer {
+                Some(_) => Duration::ZERO,
+                None => self.kill_every,
+            },
             until: self.duration,
             receivers: self.receivers,
             exporters: self.exporters,
@@ -265,7 +281,7 @@ impl<'a> Load<'a> {
         let counts = self.ledger.counts();
         self.look()?;
         self.fetch_served().await?;
-        for receiver in 0..self.args.receivers {
+        for receiver in 0..self.fleet.receivers.len() {
             if self.fleet.receivers[receiver].pid().is_some() {
                 let account = self.fleet.account(receiver).await?;
                 ensure!(account.balances(), "receiver-{receiver}: {account:?}");
@@ -285,10 +301,8 @@ impl<'a> Load<'a> {
 
     fn look(&mut self) -> anyhow::Result<()> {
         let now = self.started.elapsed();
-        for service in self.fleet.services() {
-            if let Some(pid) = service.pid() {
-                self.watch.look(&service.name, pid, now)?;
-            }
+        for (name, pid) in self.fleet.processes() {
+            self.watch.look(name, pid, now)?;
         }
         self.watch.look(STAND_IN, std::process::id(), now)
     }

@@ -10,7 +10,12 @@ use anyhow::Context;
 use tempfile::TempDir;
 use tokio::net::TcpSocket;
 
-use super::{LoadArgs, exposition, kills::Victim, targets};
+use super::{
+    LoadArgs, exposition,
+    kills::Victim,
+    peer::{self, Peer, Setup},
+    targets,
+};
 use crate::{
     amp::{Amp, Keys},
     books::Account,
@@ -28,6 +33,8 @@ pub(super) struct Fleet {
     pub(super) receivers: Vec<Service>,
     /// Any of them takes what a receiver sends.
     pub(super) exporters: Vec<Service>,
+    /// What is in the place of both.
+    peer: Option<Peer>,
     _folder: TempDir,
     /// The receivers' addresses, while one of them is down.
     _reserved: Vec<TcpSocket>,
@@ -68,6 +75,23 @@ impl Fleet {
         let targets = start_targets(args, program, logs).await?;
         let config = |by| write_config(args, logs, &targets.addresses.web, amp, by);
         let keys = Keys::example();
+        if let Some(program) = &args.peer {
+            let setup = Setup {
+                config: config(0)?,
+                url: &amp.remote_write_url(),
+                keys: &keys,
+                folder: logs,
+            };
+            let peer = Peer::start(program, &setup)?;
+            return Ok(Self {
+                targets,
+                receivers: Vec::new(),
+                exporters: Vec::new(),
+                peer: Some(peer),
+                _folder: folder,
+                _reserved: Vec::new(),
+            });
+        }
         let credentials = [
             ("AWS_ACCESS_KEY_ID", keys.access_key.as_str()),
             ("AWS_SECRET_ACCESS_KEY", keys.secret_key.as_str()),
@@ -114,16 +138,20 @@ impl Fleet {
             targets,
             receivers,
             exporters,
+            peer: None,
             _folder: folder,
             _reserved: reserved,
         })
     }
 
-    /// All processes, in the order a sample travels.
-    pub(super) fn services(&self) -> impl Iterator<Item = &Service> {
-        std::iter::once(&self.targets)
+    /// All processes that run, in the order a sample travels.
+    pub(super) fn processes(&self) -> impl Iterator<Item = (&str, u32)> {
+        let services = std::iter::once(&self.targets)
             .chain(&self.receivers)
-            .chain(&self.exporters)
+            .chain(&self.exporters);
+        let services = services.filter_map(|service| Some((&*service.name, service.pid()?)));
+        let peer = self.peer.iter().filter_map(|peer| peer.pid());
+        services.chain(peer.map(|pid| (peer::NAME, pid)))
     }
 
     /// The account of a receiver that runs.

@@ -8,6 +8,7 @@ use super::{
     fleet::MAX_BYTES,
     judge::{Judgement, Run},
     ledger::Counts,
+    peer,
     watch::{Track, Trend, Watch},
 };
 
@@ -33,6 +34,8 @@ pub(super) struct Conditions<'a> {
     pub(super) asked: f64,
     /// Samples a second that were scraped.
     pub(super) achieved: f64,
+    /// Samples that were stored.
+    pub(super) stored: u64,
     /// Of all samples.
     pub(super) delays: &'a Delays,
     /// What the processes cost.
@@ -41,31 +44,32 @@ pub(super) struct Conditions<'a> {
 
 /// Whether memory is flat is judged in runs of this length.
 const MIN_JUDGED: Duration = Duration::from_secs(300);
-/// The memory of processes that have not run for so long is not looked at: their caches
-/// fill.
-const YOUNG: Duration = Duration::from_secs(60);
-/// What follows it, and the first third of a run, has to be this long.
-const MIN_SPAN: Duration = Duration::from_secs(120);
-/// From the first half of that time to the second a median may grow by this share, and
-/// by this many bytes.
+/// In the first third of a run caches fill. From the first half of what follows to the
+/// second a median may grow by this share, and by this many bytes.
 const MAX_GROWTH: f64 = 0.03;
 const MAX_GROWTH_BYTES: u64 = 4 << 20;
 
 /// Says what is run.
 pub(super) fn print_header(args: &LoadArgs) {
+    let who = match &args.peer {
+        Some(program) => program.display().to_string(),
+        None => format!(
+            "{} receivers, {} exporters, a kill every {:?} (seed {}), {}",
+            args.receivers,
+            args.exporters,
+            args.kill_every,
+            args.seed,
+            match args.spill_after() {
+                Some(after) => format!("spilled after {after:?}"),
+                None => "no disk".to_owned(),
+            }
+        ),
+    };
     println!(
-        "{} targets of {} series every {:?}, {} receivers, {} exporters, a kill every {:?} (seed {}), {}",
+        "{} targets of {} series every {:?}, {who}",
         args.targets(),
         args.series(),
         args.interval,
-        args.receivers,
-        args.exporters,
-        args.kill_every,
-        args.seed,
-        match args.spill_after() {
-            Some(after) => format!("spilled after {after:?}"),
-            None => "no disk".to_owned(),
-        }
     );
 }
 
@@ -103,16 +107,7 @@ pub(super) fn print(run: &Run, judgement: &Judgement, conditions: &Conditions<'_
         counts.stored,
         counts.requests
     );
-    println!(
-        "rate           {:.0} samples/s scraped, {:.0} asked for",
-        conditions.achieved, conditions.asked
-    );
-    println!(
-        "delay          p50 {} ms, p99 {} ms, longest {} ms",
-        conditions.delays.quantile(0.5),
-        conditions.delays.quantile(0.99),
-        conditions.delays.quantile(1.0)
-    );
+    conditions.print_flow();
     println!(
         "lost           {}\nout of order   {}\nconflicting    {}\nduplicates     {}\nmarkers        {}",
         judgement.lost, counts.out_of_order, counts.conflicting, counts.duplicates, counts.markers
@@ -132,14 +127,20 @@ pub(super) fn print(run: &Run, judgement: &Judgement, conditions: &Conditions<'_
             recovery.as_millis()
         );
     }
-    conditions.print_processes(counts.stored);
-    println!("load average   {}", load_average());
+    conditions.print_processes();
     for complaint in judgement.complaints.iter().chain(&judgement.late) {
         println!("FAILED: {complaint}");
     }
     if judgement.is_good() {
         println!("no law was broken");
     }
+}
+
+/// Prints what a run cost that is not judged.
+pub(super) fn print_cost(conditions: &Conditions<'_>) {
+    println!("\nstored         {} samples", conditions.stored);
+    conditions.print_flow();
+    conditions.print_processes();
 }
 
 // === impl Conditions ===
@@ -170,13 +171,27 @@ impl Conditions<'_> {
         complaints
     }
 
-    /// How the memory of a service went; `None` where the run is too short to tell.
+    /// How the memory of a service went; `None` where the run is too short to tell, or
+    /// the service was killed.
     fn trend(&self, track: &Track) -> Option<Trend> {
-        (self.duration >= MIN_JUDGED).then(|| track.trend(self.duration / 3, YOUNG, MIN_SPAN))?
+        (self.duration >= MIN_JUDGED).then(|| track.trend(self.duration / 3))?
     }
 
-    fn print_processes(&self, stored: u64) {
-        let millions = stored as f64 / 1e6;
+    fn print_flow(&self) {
+        println!(
+            "rate           {:.0} samples/s scraped, {:.0} asked for",
+            self.achieved, self.asked
+        );
+        println!(
+            "delay          p50 {} ms, p99 {} ms, longest {} ms",
+            self.delays.quantile(0.5),
+            self.delays.quantile(0.99),
+            self.delays.quantile(1.0)
+        );
+    }
+
+    fn print_processes(&self) {
+        let millions = self.stored as f64 / 1e6;
         for (name, track) in self.watch.tracks() {
             let trend = self.trend(track).map_or_else(String::new, |trend| {
                 let (first, second) = (trend.first >> 20, trend.second >> 20);
@@ -189,11 +204,14 @@ impl Conditions<'_> {
                 track.peak() >> 20,
             );
         }
-        for kind in ["receiver", "exporter", "targets", STAND_IN] {
+        for kind in ["receiver", "exporter", peer::NAME, "targets", STAND_IN] {
             let cpu: Duration = self.watch.of(kind).map(|(_, track)| track.cpu()).sum();
-            let cost = cpu.as_secs_f64() / millions;
-            println!("all {kind:<10} {cost:.3} CPU s a million samples");
+            if !cpu.is_zero() {
+                let cost = cpu.as_secs_f64() / millions;
+                println!("all {kind:<10} {cost:.3} CPU s a million samples");
+            }
         }
+        println!("load average   {}", load_average());
     }
 }
 

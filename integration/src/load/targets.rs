@@ -96,8 +96,9 @@ async fn scrape(
     headers: HeaderMap,
 ) -> Response {
     let asker = headers.get(ASKED_BY).and_then(|value| value.to_str().ok());
-    let asker = asker.and_then(|asker| asker.parse().ok());
-    let (Some(by), Some(scrapes)) = (asker, targets.0.scrapes.get(target)) else {
+    // Other agents do not say who they are.
+    let by = asker.and_then(|asker| asker.parse().ok()).unwrap_or(0);
+    let Some(scrapes) = targets.0.scrapes.get(target) else {
         return StatusCode::NOT_FOUND.into_response();
     };
     let scrape = scrapes.fetch_add(1, Ordering::Relaxed) + 1;

@@ -17,7 +17,8 @@ pub(super) struct Watch {
 pub(super) struct Track {
     memory: Vec<Point>,
     pid: u32,
-    began: Duration,
+    /// Whether it took the place of another.
+    is_successor: bool,
     cpu: Duration,
     /// Of the processes before.
     cpu_before: Duration,
@@ -53,8 +54,8 @@ impl Watch {
         let track = self.tracks.entry(name.to_owned()).or_default();
         if track.pid != pid {
             track.cpu_before += std::mem::take(&mut track.cpu);
+            track.is_successor = track.pid != 0;
             track.pid = pid;
-            track.began = now;
         }
         track.cpu = cpu(pid).with_context(|| format!("processor time of {name}"))?;
         let memory = child::memory(pid, "VmRSS").with_context(|| format!("memory of {name}"))?;
@@ -96,21 +97,22 @@ impl Track {
         bytes.max().unwrap_or(0)
     }
 
-    /// How the memory went of the process that ran last, from a time on and once it had
-    /// run for `young`; `None` where that is shorter than `least`. What took the place of
-    /// another has another's caches, and is not compared to it.
-    pub(super) fn trend(&self, from: Duration, young: Duration, least: Duration) -> Option<Trend> {
-        let from = from.max(self.began + young);
+    /// How the memory went from a time on of a process that has run all along. One that
+    /// took the place of another is not judged: what it does depends on who else was
+    /// killed in its short life, as the others' share of the samples is its own.
+    pub(super) fn trend(&self, from: Duration) -> Option<Trend> {
+        if self.is_successor {
+            return None;
+        }
         let points = self.memory.iter().filter(|point| point.at >= from);
         let points: Vec<_> = points.collect();
-        let span = points.last()?.at - points.first()?.at;
         let (first, second) = points.split_at(points.len() / 2);
         let median = |points: &[&Point]| {
             let mut bytes: Vec<_> = points.iter().map(|point| point.bytes).collect();
             bytes.sort_unstable();
             bytes.get(bytes.len() / 2).copied()
         };
-        (span >= least).then_some(Trend {
+        Some(Trend {
             first: median(first)?,
             second: median(second)?,
         })
@@ -133,26 +135,22 @@ mod tests {
     #[test]
     fn a_trend_is_told_from_peaks_and_from_other_processes() {
         let seconds = Duration::from_secs;
-        let trend = |began: u64, bytes: fn(u64) -> u64| {
+        let trend = |is_successor, bytes: fn(u64) -> u64| {
             let points = (0..300).map(|at| Point {
                 at: seconds(at),
                 bytes: if at % 10 == 0 { 5000 } else { bytes(at) },
             });
             let track = Track {
                 memory: points.collect(),
-                began: seconds(began),
+                is_successor,
                 ..Track::default()
             };
-            let trend = track.trend(seconds(100), seconds(10), seconds(60));
+            let trend = track.trend(seconds(100));
             trend.map(|trend| (trend.first, trend.second))
         };
-        assert_eq!(trend(0, |at| at.min(100)), Some((100, 100)));
-        assert_eq!(
-            trend(200, |at| if at < 210 { 1 } else { 100 }),
-            Some((100, 100))
-        );
-        assert_eq!(trend(280, |_| 100), None);
-        assert!(trend(0, |at| at).is_some_and(|(first, second)| first < second));
+        assert_eq!(trend(false, |at| at.min(100)), Some((100, 100)));
+        assert_eq!(trend(true, |_| 100), None);
+        assert!(trend(false, |at| at).is_some_and(|(first, second)| first < second));
     }
 
     #[test]
@@ -170,6 +168,7 @@ mod tests {
             .look("me", std::process::id(), Duration::ZERO)
             .unwrap();
         let me = &watch.tracks()["me"];
+        assert!(!me.is_successor);
         assert!(me.cpu() >= Duration::from_secs(2) && me.resident() > 0);
         assert_eq!(me.peak(), me.resident());
     }

@@ -15,6 +15,7 @@ use mesh::verdict::Reason;
 
 pub mod attribution;
 pub mod client;
+pub mod compress;
 pub mod destination;
 pub mod encode;
 pub mod join;

@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::{
+    compress::compress,
     encode,
     piece::{Family, Piece},
     verdict::Answer,
@@ -236,12 +237,6 @@ impl Client {
     }
 }
 
-fn compress(body: &[u8]) -> Result<Bytes, PostError> {
-    let compressed = snap::raw::Encoder::new().compress_vec(body);
-    let compressed = compressed.map_err(|error| PostError::Unsent(error.into()))?;
-    Ok(compressed.into())
-}
-
 // === impl Response ===
 
 impl Response {
@@ -296,6 +291,12 @@ impl From<HttpClientError> for PostError {
 
 impl From<WireError> for PostError {
     fn from(error: WireError) -> Self {
+        Self::Unsent(error.into())
+    }
+}
+
+impl From<snap::Error> for PostError {
+    fn from(error: snap::Error) -> Self {
         Self::Unsent(error.into())
     }
 }

@@ -314,6 +314,7 @@ mod tests {
         let request = v1::WriteRequest::decode(&*v1(&[&piece, &piece])).unwrap();
         assert_eq!(request.timeseries.len(), 6);
         assert_eq!(request.timeseries[..3], request.timeseries[3..]);
+        assert_eq!(*v1(&[&piece]), piece.bytes);
     }
 
     #[test]

@@ -21,7 +21,7 @@ mod args;
 mod metrics;
 mod owners;
 mod peers;
-mod skeleton;
+pub(crate) mod skeleton;
 pub(crate) mod stream;
 mod streams;
 mod total;

@@ -1,12 +1,15 @@
 //! What happens to a push, whichever protocol it came by.
 //!
 //! ```text
-//! screen ─▶ identity ─▶ sum up deltas ─▶ batch a resource ─▶ outbox ─▶ verdict ─▶ answer
-//!                              └─▶ other gateways ─▶ verdict ─────────────────────┘
+//! screen ─▶ identity ─▶ sum up deltas ─▶ batches ─▶ outbox ─▶ verdict ─▶ answer
+//!                              └─▶ other gateways ─▶ verdict ─────────────┘
 //! ```
+//!
+//! Each resource is a batch, or several where its streams have more than one point.
 
 mod metrics;
 mod retries;
+mod rounds;
 mod screen;
 mod taken;
 
@@ -35,6 +38,7 @@ use crate::{
 };
 pub(crate) use metrics::IntakeMetrics;
 use retries::{Retries, Waiting};
+use rounds::rounds;
 pub(crate) use screen::Screen;
 pub(crate) use taken::Taken;
 
@@ -128,8 +132,9 @@ impl Intake {
             }
         }
         let batches: Vec<_> = resources
-            .iter()
-            .map(|resource| self.batch(resource, now_ms))
+            .iter_mut()
+            .flat_map(rounds)
+            .map(|resource| self.batch(&resource, now_ms))
             .filter(|batch| batch.samples > 0)
             .collect();
         drop(request);

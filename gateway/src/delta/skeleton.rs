@@ -1,22 +1,22 @@
-//! A resource's metrics that others sum, each in the scope it came in.
+//! A resource's metrics in several parts, each in the scope it came in.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 use opentelemetry_proto::tonic::metrics::v1::{Metric, ResourceMetrics, ScopeMetrics};
 
-/// What of a resource goes to which gateway.
+/// What of a resource belongs to which part: to which gateway, for instance.
 #[derive(Debug)]
-pub(super) struct Skeleton {
+pub(crate) struct Skeleton<K> {
     /// The resource and its scopes, without metrics.
     bare: ResourceMetrics,
-    /// Metrics by gateway and scope.
-    metrics: BTreeMap<Arc<str>, BTreeMap<usize, Vec<Metric>>>,
+    /// Metrics by part and scope.
+    metrics: BTreeMap<K, BTreeMap<usize, Vec<Metric>>>,
 }
 
 // === impl Skeleton ===
 
-impl Skeleton {
-    pub(super) fn new(resource: &ResourceMetrics) -> Self {
+impl<K: Ord> Skeleton<K> {
+    pub(crate) fn new(resource: &ResourceMetrics) -> Self {
         let scopes = resource.scope_metrics.iter().map(|scope| ScopeMetrics {
             scope: scope.scope.clone(),
             metrics: Vec::new(),
@@ -32,15 +32,15 @@ impl Skeleton {
     }
 
     /// Adds a metric of the scope of this number.
-    pub(super) fn add(&mut self, peer: Arc<str>, scope: usize, metric: Metric) {
-        let of_peer = self.metrics.entry(peer).or_default();
-        of_peer.entry(scope).or_default().push(metric);
+    pub(crate) fn add(&mut self, part: K, scope: usize, metric: Metric) {
+        let of_part = self.metrics.entry(part).or_default();
+        of_part.entry(scope).or_default().push(metric);
     }
 
-    /// The resource with the scopes and metrics that go to each gateway.
-    pub(super) fn finish(self) -> impl Iterator<Item = (Arc<str>, ResourceMetrics)> {
+    /// The resource with the scopes and metrics of each part, in the order of these.
+    pub(crate) fn finish(self) -> impl Iterator<Item = (K, ResourceMetrics)> {
         let bare = self.bare;
-        self.metrics.into_iter().map(move |(peer, by_scope)| {
+        self.metrics.into_iter().map(move |(part, by_scope)| {
             let scopes = by_scope.into_iter().map(|(scope, metrics)| ScopeMetrics {
                 metrics,
                 ..bare.scope_metrics[scope].clone()
@@ -50,7 +50,7 @@ impl Skeleton {
                 scope_metrics: scopes.collect(),
                 schema_url: bare.schema_url.clone(),
             };
-            (peer, resource)
+            (part, resource)
         })
     }
 }

@@ -110,6 +110,31 @@ async fn a_push_arrives_whole_and_without_ha_labels() {
 }
 
 #[tokio::test]
+async fn points_of_one_stream_are_sent_one_after_another() {
+    let exporters = Exporters::default();
+    let (intake, _workers) = exporters.intake(Ack::Stored, &OutboxArgs::default());
+    let mut request = push("x", 3);
+    let metric = &mut request.resource_metrics[0].scope_metrics[0].metrics[0];
+    let Some(Data::Gauge(gauge)) = &mut metric.data else {
+        unreachable!("push makes gauges");
+    };
+    for (point, ago) in gauge.data_points.iter_mut().zip(0..) {
+        point.time_unix_nano -= ago * 1_000_000;
+    }
+    take(&intake, request).await.unwrap();
+    let exports = exporters.exports.lock().unwrap();
+    let times = exports.iter().map(|export| {
+        let sent = ExportMetricsServiceRequest::decode(export.payload.clone()).unwrap();
+        let mut times = Vec::new();
+        let metric = &sent.resource_metrics[0].scope_metrics[0].metrics[0];
+        points::for_each(metric, |point| times.push(point.time()));
+        times
+    });
+    let times: Vec<_> = times.collect();
+    assert!(times.len() == 3 && times.is_sorted(), "{times:?}");
+}
+
+#[tokio::test]
 async fn what_the_backend_refuses_is_told() {
     let mut verdict = Verdict::default();
     verdict.reject(Reason::OutOfOrder, 2);

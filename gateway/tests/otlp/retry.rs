@@ -40,7 +40,7 @@ async fn a_push_whose_fate_is_unknown_may_come_again_and_is_sent_once() {
     assert_eq!(status["details"][0]["retryDelay"], "5s");
     let mut client = gateway.grpc().await;
     let mut request = tonic::Request::new(one("c"));
-    request.set_timeout(Duration::from_millis(500));
+    request.set_timeout(Duration::from_secs(2));
     // Our own word, before the client's own timer.
     let status = client.export(request).await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);

@@ -155,8 +155,17 @@ impl Cortex {
     /// # Errors
     /// Where it does not answer.
     pub async fn counted(&self, metric: &str) -> anyhow::Result<f64> {
-        let metrics = self.service.metrics().await?;
-        Ok(metrics.sum_where(metric, &format!("user=\"{WHO}\"")))
+        let of_tenant = format!("user=\"{WHO}\"");
+        self.counted_where(metric, &of_tenant).await
+    }
+
+    /// The sum of a metric over the series that have this label, as exposed. There is
+    /// one tenant.
+    ///
+    /// # Errors
+    /// Where it does not answer.
+    pub(super) async fn counted_where(&self, metric: &str, label: &str) -> anyhow::Result<f64> {
+        Ok(self.service.metrics().await?.sum_where(metric, label))
     }
 
     fn url(&self) -> String {

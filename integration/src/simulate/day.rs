@@ -36,11 +36,8 @@ pub(super) fn plan(seed: u64) -> Plan {
         for_ms: rng.random_range(LENGTH_MS),
         what: what(&shape, &mut rng),
     });
-    Plan {
-        seed,
-        disturbances: disturbances.collect(),
-        shape,
-    }
+    let disturbances = disturbances.collect();
+    Plan::new(seed, shape, disturbances)
 }
 
 fn what(shape: &Shape, rng: &mut StdRng) -> What {

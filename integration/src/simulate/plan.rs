@@ -1,10 +1,13 @@
 //! What one simulation is made of, all of it following from its seed: the shape
 //! of the mesh, and what goes wrong when.
 
-use std::time::Duration;
+mod change;
+
+use std::{collections::BTreeSet, time::Duration};
 
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 
+pub(super) use self::change::{Act, Change};
 use super::{backend, targets::VALUE};
 use crate::amp::Fault;
 
@@ -14,6 +17,8 @@ pub(super) struct Plan {
     pub(super) seed: u64,
     pub(super) shape: Shape,
     pub(super) disturbances: Vec<Disturbance>,
+    /// The names of pods that do not run when it begins.
+    pub(super) spares: BTreeSet<String>,
 }
 
 /// The shape of a mesh.
@@ -66,6 +71,8 @@ pub(super) enum What {
     /// The receiver's clock is set by this many milliseconds, and set back when it
     /// is over.
     Clock(String, i64),
+    /// Pods of a tier come and go as somebody wants it.
+    Change(Change),
 }
 
 /// Hosts run for this long in turn.
@@ -79,6 +86,8 @@ const LAST_MS: u64 = 40_000;
 const SETTLING_MS: u64 = 8_000;
 /// NTP keeps clocks much closer than this.
 const MAX_SKEW_MS: i64 = 400;
+/// Changes of tiers are drawn apart from what else goes wrong, which a seed keeps.
+const CHANGES: u64 = 0xc4a_96e5;
 
 // === impl Plan ===
 
@@ -100,11 +109,49 @@ impl Plan {
         let disturbances = (0..rng.random_range(1..=5))
             .map(|_| Disturbance::draw(&shape, &mut rng))
             .collect();
+        let mut plan = Self::new(seed, shape, disturbances);
+        plan.add_changes(&mut StdRng::seed_from_u64(seed ^ CHANGES));
+        plan
+    }
+
+    /// A simulation of a shape, in which these things go wrong.
+    pub(super) fn new(seed: u64, shape: Shape, disturbances: Vec<Disturbance>) -> Self {
         Self {
             seed,
             shape,
             disturbances,
+            spares: BTreeSet::new(),
         }
+    }
+
+    fn add_changes(&mut self, rng: &mut StdRng) {
+        for change in Change::draw_all(&self.shape, rng) {
+            self.spares.extend(change.started().cloned());
+            self.disturbances.push(Disturbance {
+                at_ms: rng.random_range(CALM_MS..LAST_MS),
+                for_ms: change.lasts_ms(),
+                what: What::Change(change),
+            });
+        }
+        for name in [self.shape.all_receivers(), self.shape.exporters()].concat() {
+            self.spares.remove(&name);
+        }
+    }
+
+    /// The names of all receivers, those that run when it begins first.
+    pub(super) fn receivers(&self) -> Vec<String> {
+        self.with_spares(self.shape.all_receivers(), |name| group(name).is_some())
+    }
+
+    /// The names of all exporters, those that run when it begins first.
+    pub(super) fn exporters(&self) -> Vec<String> {
+        self.with_spares(self.shape.exporters(), |name| group(name).is_none())
+    }
+
+    fn with_spares(&self, mut names: Vec<String>, is_of: impl Fn(&str) -> bool) -> Vec<String> {
+        let spares = self.spares.iter().filter(|name| is_of(name));
+        names.extend(spares.cloned());
+        names
     }
 
     /// When everything that goes wrong is over.
@@ -130,17 +177,16 @@ impl Plan {
         let of_receivers: Vec<_> = self
             .disturbances
             .iter()
-            .filter_map(Self::unsettles)
+            .filter_map(|disturbance| self.unsettles(disturbance))
             .collect();
         let alone = |at: usize| {
             let (group, _, (from, to)) = &of_receivers[at];
             let others = of_receivers.iter().enumerate().filter(|(i, _)| *i != at);
-            self.shape.receivers > 1
-                && !others
-                    .into_iter()
-                    .any(|(_, (of, _, (other_from, other_to)))| {
-                        of == group && other_from <= to && from <= other_to
-                    })
+            !others
+                .into_iter()
+                .any(|(_, (of, _, (other_from, other_to)))| {
+                    of == group && other_from <= to && from <= other_to
+                })
         };
         let unsteady = of_receivers.iter().enumerate();
         let unsteady = unsteady.filter(|(at, (_, in_order, _))| !in_order || !alone(*at));
@@ -151,13 +197,14 @@ impl Plan {
 
     /// The group whose scrapes are unsettled, whether by a handover in order, and
     /// from when to when.
-    fn unsettles(d: &Disturbance) -> Option<(String, bool, (u64, u64))> {
-        let (name, in_order) = match &d.what {
-            What::Crash(name) | What::Clock(name, _) => (name, false),
-            What::Restart(name) => (name, true),
+    fn unsettles(&self, d: &Disturbance) -> Option<(String, bool, (u64, u64))> {
+        let receivers = self.shape.receivers;
+        let (group, in_order) = match &d.what {
+            What::Crash(name) | What::Clock(name, _) => (group(name)?, false),
+            What::Restart(name) => (group(name)?, receivers > 1),
+            What::Change(change) => (change.group()?, change.leaves_one(receivers)),
             _ => return None,
         };
-        let group = group(name)?;
         let times = (d.at_ms, d.at_ms + d.for_ms + SETTLING_MS);
         Some((group.to_owned(), in_order, times))
     }
@@ -173,9 +220,7 @@ impl Shape {
 
     /// The names of a group's receivers.
     pub(super) fn receivers(&self, group: &str) -> Vec<String> {
-        (0..self.receivers)
-            .map(|i| format!("receiver-{group}-{i}"))
-            .collect()
+        (0..self.receivers).map(|i| receiver(group, i)).collect()
     }
 
     /// The names of all receivers.
@@ -186,9 +231,7 @@ impl Shape {
 
     /// The names of the exporters.
     pub(super) fn exporters(&self) -> Vec<String> {
-        (0..self.exporters)
-            .map(|i| format!("exporter-{i}"))
-            .collect()
+        (0..self.exporters).map(exporter).collect()
     }
 }
 
@@ -235,6 +278,14 @@ impl What {
             }
         }
     }
+}
+
+fn receiver(group: &str, i: usize) -> String {
+    format!("receiver-{group}-{i}")
+}
+
+fn exporter(i: usize) -> String {
+    format!("exporter-{i}")
 }
 
 /// The group of a receiver of this name.

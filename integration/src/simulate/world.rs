@@ -1,5 +1,7 @@
 //! Builds the mesh of a plan, lets go wrong what shall, and ends it in order.
 
+mod change;
+
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet, BinaryHeap},
@@ -24,7 +26,7 @@ use turmoil::{Builder, Sim};
 use super::{
     backend, exporter,
     judge::{Life, Record},
-    plan::{self, Plan, Shape, What},
+    plan::{self, Act, Plan, Shape, What},
     receiver::{self, DRAIN, Spec},
     tap::Journal,
     targets::{self, Served},
@@ -76,11 +78,15 @@ struct World {
     views: BTreeMap<String, Arc<View>>,
     /// Hosts that are among their service's endpoints.
     ready: BTreeSet<String>,
+    /// Hosts that are not to run.
+    unwanted: BTreeSet<String>,
     due: BinaryHeap<Reverse<(u64, u64, Step)>>,
     steps: u64,
     rng: StdRng,
     links: Vec<Link>,
     news_ms: Vec<(String, i64, i64)>,
+    /// When everything that goes wrong is over, as far as is known.
+    over_ms: u64,
 }
 
 /// The way between two hosts.
@@ -95,6 +101,7 @@ struct Link {
 enum Step {
     Begin(usize),
     End(usize),
+    Move(Act, String),
     Start(String),
     Join(String),
     Leave(String),
@@ -123,9 +130,8 @@ pub(super) fn run(plan: Plan, folder: &Path) -> anyhow::Result<Record> {
         let at_ms = world.plan.disturbances[i].at_ms;
         world.at(at_ms, Step::Begin(i));
     }
-    let over = Duration::from_millis(world.plan.over_ms());
-    world.run_until(over + CALM.max(world.plan.shape.interval * 2))?;
-    let receivers = world.plan.shape.all_receivers();
+    world.run_until_calm()?;
+    let receivers = world.plan.receivers();
     for name in &receivers {
         world.shared.stop(name);
     }
@@ -168,7 +174,7 @@ impl World {
             &config,
             format!("remote_write:\n- url: {}\n", backend::url()),
         )?;
-        for name in shape.exporters() {
+        for name in plan.exporters() {
             let (shared, config, host) = (shared.clone(), config.clone(), name.clone());
             sim.host(name, move || {
                 exporter::run(shared.clone(), host.clone(), config.clone())
@@ -184,36 +190,41 @@ impl World {
             due: BinaryHeap::new(),
             steps: 0,
             rng: StdRng::seed_from_u64(plan.seed ^ 0x5eed),
-            links: links(&shape),
+            links: links(&plan),
             news_ms: Vec::new(),
+            unwanted: plan.spares.clone(),
+            over_ms: plan.over_ms(),
             plan,
         };
-        world.add_receivers(&shape);
+        world.add_receivers();
+        for name in &world.unwanted {
+            world.sim.crash(name.as_str());
+        }
         Ok(world)
     }
 
-    fn add_receivers(&mut self, shape: &Shape) {
-        for group in shape.groups() {
-            for name in shape.receivers(group) {
-                let (exporters, members) = self.known_to(&name);
-                let view = Arc::new(View {
-                    members: watch::Sender::new(Some(members)),
-                    exporters: watch::Sender::new(Some(exporters)),
-                    skew_ms: Arc::default(),
-                });
-                self.views.insert(name.clone(), view.clone());
-                let spec = Spec {
-                    name: name.clone(),
-                    group: group.to_string(),
-                    lanes: shape.lanes,
-                    heartbeats: shape.heartbeats,
-                    config: config(shape, group),
-                };
-                let shared = self.shared.clone();
-                self.sim.host(name, move || {
-                    receiver::run(shared.clone(), spec.clone(), view.clone())
-                });
-            }
+    fn add_receivers(&mut self) {
+        let shape = self.plan.shape.clone();
+        for name in self.plan.receivers() {
+            let group = plan::group(&name).unwrap_or_default();
+            let (exporters, members) = self.known_to(&name);
+            let view = Arc::new(View {
+                members: watch::Sender::new(Some(members)),
+                exporters: watch::Sender::new(Some(exporters)),
+                skew_ms: Arc::default(),
+            });
+            self.views.insert(name.clone(), view.clone());
+            let spec = Spec {
+                name: name.clone(),
+                group: group.to_owned(),
+                lanes: shape.lanes,
+                heartbeats: shape.heartbeats,
+                config: config(&shape, group),
+            };
+            let shared = self.shared.clone();
+            self.sim.host(name, move || {
+                receiver::run(shared.clone(), spec.clone(), view.clone())
+            });
         }
     }
 
@@ -251,7 +262,7 @@ impl World {
             refusing_ms: refusing.map(since_start).collect(),
             news_ms: self.news_ms,
             unsteady_ms: unsteady.collect(),
-            over_ms: START_MS + self.plan.over_ms() as i64,
+            over_ms: START_MS + self.over_ms as i64,
             elections: self.backend.elections(),
             arrivals: self.backend.arrivals(),
             served: self.shared.served().clone(),
@@ -272,8 +283,10 @@ impl World {
         self.at(self.elapsed_ms() + wait_ms, step);
     }
 
-    fn run_until(&mut self, end: Duration) -> anyhow::Result<()> {
-        while self.sim.elapsed() < end {
+    /// Runs until nothing has gone wrong for a while.
+    fn run_until_calm(&mut self) -> anyhow::Result<()> {
+        let calm = CALM.max(self.plan.shape.interval * 2);
+        while self.sim.elapsed() < Duration::from_millis(self.over_ms) + calm {
             self.step()?;
         }
         Ok(())
@@ -305,6 +318,8 @@ impl World {
                 let what = self.plan.disturbances[i].what.clone();
                 self.end(&what);
             }
+            Step::Move(act, pod) => self.make(act, pod),
+            Step::Start(name) if self.unwanted.contains(&name) => {}
             Step::Start(name) => {
                 // Its termination grace is over.
                 self.crash(&name);
@@ -313,7 +328,9 @@ impl World {
                 self.after(ready_after, Step::Join(name));
             }
             Step::Join(name) => {
-                if self.sim.is_host_running(name.as_str()) && self.ready.insert(name.clone()) {
+                let is_up =
+                    !self.unwanted.contains(&name) && self.sim.is_host_running(name.as_str());
+                if is_up && self.ready.insert(name.clone()) {
                     self.spread(&name);
                 }
             }
@@ -333,7 +350,7 @@ impl World {
     fn spread(&mut self, changed: &str) {
         let group = plan::group(changed).unwrap_or_default().to_owned();
         let mut last_ms = 0;
-        for name in self.plan.shape.all_receivers() {
+        for name in self.plan.receivers() {
             let delay = self.rng.random_range(NEWS_MS);
             if plan::group(&name) == Some(&group) {
                 last_ms = delay.max(last_ms);
@@ -371,6 +388,7 @@ impl World {
             What::Backend(fault) => self.backend.faults().always(Some(fault.clone())),
             What::BackendNext(faults) => self.backend.faults().next(faults.clone()),
             What::Clock(name, ms) => self.set_clock(name, *ms),
+            What::Change(change) => self.plan_moves(change),
         }
     }
 
@@ -384,6 +402,7 @@ impl World {
             What::Backend(_) => self.backend.faults().always(None::<Fault>),
             What::BackendNext(_) => self.backend.faults().forget(),
             What::Clock(name, _) => self.set_clock(name, 0),
+            What::Change(_) => {}
         }
     }
 
@@ -488,9 +507,9 @@ impl Incarnation {
 }
 
 /// All ways that segments of a mesh take.
-fn links(shape: &Shape) -> Vec<Link> {
-    let (mut ends, exporters) = (Vec::new(), shape.exporters());
-    let receivers = shape.all_receivers();
+fn links(plan: &Plan) -> Vec<Link> {
+    let (mut ends, exporters) = (Vec::new(), plan.exporters());
+    let receivers = plan.receivers();
     for (at, receiver) in receivers.iter().enumerate() {
         let others = receivers[at + 1..].iter();
         ends.extend(others.map(|other| (receiver.clone(), other.clone())));
@@ -499,7 +518,7 @@ fn links(shape: &Shape) -> Vec<Link> {
     }
     let last = exporters.into_iter();
     ends.extend(last.map(|from| (from, backend::HOST.to_owned())));
-    let latency = shape.latency;
+    let latency = plan.shape.latency;
     ends.into_iter()
         .map(|ends| Link { ends, latency })
         .collect()

@@ -2,8 +2,9 @@
 //! of the mesh, and what goes wrong when.
 
 mod change;
+mod cut;
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, ops::Range, time::Duration};
 
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 
@@ -81,13 +82,17 @@ const TICK: Duration = Duration::from_millis(10);
 const CALM_MS: u64 = 10_000;
 /// When the last thing that goes wrong has begun.
 const LAST_MS: u64 = 40_000;
+/// How long it goes wrong.
+const LENGTH_MS: Range<u64> = 200..20_000;
 /// A receiver that is back is ready after 2 s at most, and the last of the others
 /// hears of it up to 2 s later; then a new owner waits for 3 s.
 const SETTLING_MS: u64 = 8_000;
 /// NTP keeps clocks much closer than this.
 const MAX_SKEW_MS: i64 = 400;
-/// Changes of tiers are drawn apart from what else goes wrong, which a seed keeps.
+/// Changes of tiers, and cuts within a group, are drawn apart from what else goes
+/// wrong, which a seed keeps.
 const CHANGES: u64 = 0xc4a_96e5;
+const CUTS: u64 = 0xc07;
 
 // === impl Plan ===
 
@@ -111,6 +116,8 @@ impl Plan {
             .collect();
         let mut plan = Self::new(seed, shape, disturbances);
         plan.add_changes(&mut StdRng::seed_from_u64(seed ^ CHANGES));
+        let cuts = cut::draw_all(&plan, &mut StdRng::seed_from_u64(seed ^ CUTS));
+        plan.disturbances.extend(cuts);
         plan
     }
 
@@ -203,6 +210,10 @@ impl Plan {
             What::Crash(name) | What::Clock(name, _) => (group(name)?, false),
             What::Restart(name) => (group(name)?, receivers > 1),
             What::Change(change) => (change.group()?, change.leaves_one(receivers)),
+            // Whoever moves a target meanwhile has to wait for the other.
+            What::Cut(a, b) | What::CutOneWay(a, b) | What::Hold(a, b) | What::Slow(a, b, _) => {
+                (group(a).filter(|_| group(b).is_some())?, true)
+            }
             _ => return None,
         };
         let times = (d.at_ms, d.at_ms + d.for_ms + SETTLING_MS);
@@ -240,7 +251,7 @@ impl Shape {
 impl Disturbance {
     fn draw(shape: &Shape, rng: &mut StdRng) -> Self {
         let at_ms = rng.random_range(CALM_MS..LAST_MS);
-        let for_ms = rng.random_range(200..20_000);
+        let for_ms = rng.random_range(LENGTH_MS);
         let what = What::draw(shape, rng);
         Self {
             at_ms,

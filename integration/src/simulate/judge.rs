@@ -9,6 +9,7 @@
 mod delivery;
 mod ledger;
 mod schedule;
+mod silence;
 
 use std::fmt;
 
@@ -36,6 +37,10 @@ pub(super) struct Record {
     pub(super) news_ms: Vec<(String, i64, i64)>,
     /// When something may have kept receivers from scraping in their rhythm.
     pub(super) unsteady_ms: Vec<(String, i64, i64)>,
+    /// Whether the groups have heartbeats.
+    pub(super) heartbeats: bool,
+    /// When something was wrong.
+    pub(super) wrong_ms: Vec<(i64, i64)>,
     /// When everything that went wrong was over.
     pub(super) over_ms: i64,
     pub(super) elections: u64,
@@ -113,6 +118,7 @@ pub(super) fn judge(record: &Record) -> Verdict {
     verdict.acquisitions(record);
     verdict.slots(record);
     verdict.recovery(record);
+    verdict.silences(record);
     verdict
 }
 

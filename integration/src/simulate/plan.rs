@@ -89,10 +89,11 @@ const LENGTH_MS: Range<u64> = 200..20_000;
 const SETTLING_MS: u64 = 8_000;
 /// NTP keeps clocks much closer than this.
 const MAX_SKEW_MS: i64 = 400;
-/// Changes of tiers, and cuts within a group, are drawn apart from what else goes
-/// wrong, which a seed keeps.
+/// Changes of tiers, cuts within a group and heartbeats are drawn apart from what else
+/// is and goes wrong, which a seed keeps.
 const CHANGES: u64 = 0xc4a_96e5;
 const CUTS: u64 = 0xc07;
+const HEARTBEATS: u64 = 0xbea7;
 
 // === impl Plan ===
 
@@ -115,6 +116,8 @@ impl Plan {
             .map(|_| Disturbance::draw(&shape, &mut rng))
             .collect();
         let mut plan = Self::new(seed, shape, disturbances);
+        plan.shape
+            .draw_heartbeats(&mut StdRng::seed_from_u64(seed ^ HEARTBEATS));
         plan.add_changes(&mut StdRng::seed_from_u64(seed ^ CHANGES));
         let cuts = cut::draw_all(&plan, &mut StdRng::seed_from_u64(seed ^ CUTS));
         plan.disturbances.extend(cuts);
@@ -165,6 +168,16 @@ impl Plan {
     pub(super) fn over_ms(&self) -> u64 {
         let ends = self.disturbances.iter().map(|d| d.at_ms + d.for_ms);
         ends.max().unwrap_or(CALM_MS)
+    }
+
+    /// When something is wrong, but for changes in which a pod is always ready.
+    pub(super) fn wrong_ms(&self) -> Vec<(u64, u64)> {
+        let pods = self.shape.receivers.min(self.shape.exporters);
+        let wrong = self.disturbances.iter().filter(|d| match &d.what {
+            What::Change(change) => !change.leaves_one(pods),
+            _ => true,
+        });
+        wrong.map(|d| (d.at_ms, d.at_ms + d.for_ms)).collect()
     }
 
     /// When the backend refuses samples for good.
@@ -224,6 +237,14 @@ impl Plan {
 // === impl Shape ===
 
 impl Shape {
+    /// Gives some pairs heartbeats, which tell only where scrapes are far between.
+    fn draw_heartbeats(&mut self, rng: &mut StdRng) {
+        if self.groups > 1 && rng.random_ratio(1, 3) {
+            self.heartbeats = true;
+            self.interval = Duration::from_secs(*[15, 60].choose(rng).unwrap_or(&60));
+        }
+    }
+
     /// The names of the replica groups.
     pub(super) fn groups(&self) -> &'static [&'static str] {
         &["a", "b"][..self.groups]

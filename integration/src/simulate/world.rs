@@ -250,6 +250,7 @@ impl World {
         let tick_ms = shape.tick.as_millis() as u64;
         let refusing = self.plan.refusing_ms().into_iter();
         let refusing = refusing.map(|(from_ms, to_ms)| (from_ms, to_ms + tick_ms));
+        let wrong = self.plan.wrong_ms().into_iter();
         let unsteady = self.plan.unsteady_ms().into_iter().map(|(group, times)| {
             let (from_ms, to_ms) = since_start(times);
             (group, from_ms, to_ms)
@@ -262,6 +263,8 @@ impl World {
             refusing_ms: refusing.map(since_start).collect(),
             news_ms: self.news_ms,
             unsteady_ms: unsteady.collect(),
+            heartbeats: shape.heartbeats,
+            wrong_ms: wrong.map(since_start).collect(),
             over_ms: START_MS + self.over_ms as i64,
             elections: self.backend.elections(),
             arrivals: self.backend.arrivals(),

@@ -17,6 +17,7 @@ pub mod aws;
 mod backoff;
 pub mod balance;
 pub mod batch;
+pub mod blocking;
 pub mod budget;
 pub mod clock;
 pub mod config;

@@ -6,10 +6,7 @@
 
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
-use tokio::{
-    task::spawn_blocking,
-    time::{Instant, sleep, timeout},
-};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
 use super::{
@@ -19,6 +16,7 @@ use super::{
     spill::{Directory, Disk, Limits, Log, Place, Record, Replay, SpillArgs, Trouble},
     worker::MAX_DEADLINE,
 };
+use crate::blocking;
 
 /// Compresses and spills what waits.
 pub(super) struct Keeper {
@@ -105,7 +103,7 @@ impl Keeper {
         let disk: Arc<dyn Disk> = Arc::new(disk);
         let _ = self.lanes.disk.set(disk.clone());
         let (limits, stats) = (self.limits, self.lanes.stats.clone());
-        let (log, replay) = blocking(move || Log::open(disk, limits, stats)).await;
+        let (log, replay) = blocking::run(move || Log::open(disk, limits, stats)).await;
         self.log = Some(log);
         let fence = self.fence_of(&replay);
         self.fence_ms = self.lanes.clock.now_ms() + fence.as_millis() as i64;
@@ -121,7 +119,7 @@ impl Keeper {
         let give_up = Instant::now() + PATIENCE;
         loop {
             let path = dir.clone();
-            let error = match blocking(move || Directory::open(path)).await {
+            let error = match blocking::run(move || Directory::open(path)).await {
                 Ok(directory) => return Some(directory),
                 Err(error) => error,
             };
@@ -166,7 +164,7 @@ impl Keeper {
         let (log, kept) = match log.is_none() && bytes.sum::<usize>() < BLOCKING_BYTES {
             // A little is compressed sooner than it is handed to a thread that may block.
             true => write(None, fence_ms, &done, due),
-            false => blocking(move || write(log, fence_ms, &done, due)).await,
+            false => blocking::run(move || write(log, fence_ms, &done, due)).await,
         };
         self.log = log;
         self.fence();
@@ -249,11 +247,4 @@ fn write(
         }
     }
     (Some(log), kept)
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
-    }
 }

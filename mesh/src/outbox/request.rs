@@ -3,13 +3,12 @@
 use std::{io, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
-use tokio::task::spawn_blocking;
 
 use super::{
     entry::Body,
     spill::{self, Disk},
 };
-use crate::batch::Facts;
+use crate::{batch::Facts, blocking};
 
 /// The request that a lane has in flight.
 #[derive(Debug)]
@@ -45,11 +44,7 @@ pub(super) async fn payload(
     if !bodies.iter().any(|(_, body)| blocks(body)) {
         return join(&bodies, disk.as_deref());
     }
-    let joined = spawn_blocking(move || join(&bodies, disk.as_deref()));
-    match joined.await {
-        Ok(joined) => joined,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
-    }
+    blocking::run(move || join(&bodies, disk.as_deref())).await
 }
 
 fn join(bodies: &[(u64, Body)], disk: Option<&dyn Disk>) -> Result<Bytes, Unread> {

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use tokio::{task::spawn_blocking, time::Instant};
+use mesh::blocking;
+use tokio::time::Instant;
 use tracing::debug;
 
 use super::{
@@ -56,11 +57,7 @@ pub(crate) async fn work(
     if !large {
         return run.process(fetched, cache, &resource);
     }
-    let worked = spawn_blocking(move || run.process(fetched, cache, &resource));
-    match worked.await {
-        Ok(done) => done,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
-    }
+    blocking::run(move || run.process(fetched, cache, &resource)).await
 }
 
 // === impl Run ===

@@ -30,6 +30,7 @@ pub(super) fn plan(seed: u64) -> Plan {
         latency: Duration::from_millis(rng.random_range(2..=20)),
         tick: TICK,
         heartbeats: true,
+        spill_after: None,
     };
     let disturbances = (0..24).map(|hour| Disturbance {
         at_ms: hour * HOUR_MS + rng.random_range(BEGIN_MS),

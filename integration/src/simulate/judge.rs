@@ -39,6 +39,8 @@ pub(super) struct Record {
     pub(super) unsteady_ms: Vec<(String, i64, i64)>,
     /// Whether the groups have heartbeats.
     pub(super) heartbeats: bool,
+    /// How long batches waited before receivers spilled them, where they did.
+    pub(super) spill_after_ms: Option<i64>,
     /// When something was wrong.
     pub(super) wrong_ms: Vec<(i64, i64)>,
     /// When everything that went wrong was over.

@@ -39,6 +39,8 @@ pub(super) struct Shape {
     pub(super) tick: Duration,
     /// Whether the pair has its heartbeat.
     pub(super) heartbeats: bool,
+    /// After how many seconds receivers spill what waits; never where it is none.
+    pub(super) spill_after: Option<u64>,
 }
 
 /// Something that goes wrong for a while.
@@ -89,11 +91,12 @@ const LENGTH_MS: Range<u64> = 200..20_000;
 const SETTLING_MS: u64 = 8_000;
 /// NTP keeps clocks much closer than this.
 const MAX_SKEW_MS: i64 = 400;
-/// Changes of tiers, cuts within a group and heartbeats are drawn apart from what else
-/// is and goes wrong, which a seed keeps.
+/// Changes of tiers, cuts within a group, heartbeats and the spill are drawn apart from
+/// what else is and goes wrong, which a seed keeps.
 const CHANGES: u64 = 0xc4a_96e5;
 const CUTS: u64 = 0xc07;
 const HEARTBEATS: u64 = 0xbea7;
+const SPILL: u64 = 0x5b111;
 
 // === impl Plan ===
 
@@ -111,6 +114,7 @@ impl Plan {
             latency: Duration::from_millis(rng.random_range(2..=60)),
             tick: TICK,
             heartbeats: false,
+            spill_after: None,
         };
         let disturbances = (0..rng.random_range(1..=5))
             .map(|_| Disturbance::draw(&shape, &mut rng))
@@ -118,6 +122,8 @@ impl Plan {
         let mut plan = Self::new(seed, shape, disturbances);
         plan.shape
             .draw_heartbeats(&mut StdRng::seed_from_u64(seed ^ HEARTBEATS));
+        plan.shape
+            .draw_spill(&mut StdRng::seed_from_u64(seed ^ SPILL));
         plan.add_changes(&mut StdRng::seed_from_u64(seed ^ CHANGES));
         let cuts = cut::draw_all(&plan, &mut StdRng::seed_from_u64(seed ^ CUTS));
         plan.disturbances.extend(cuts);
@@ -242,6 +248,13 @@ impl Shape {
         if self.groups > 1 && rng.random_ratio(1, 3) {
             self.heartbeats = true;
             self.interval = Duration::from_secs(*[15, 60].choose(rng).unwrap_or(&60));
+        }
+    }
+
+    /// Gives some receivers a directory for what waits.
+    fn draw_spill(&mut self, rng: &mut StdRng) {
+        if rng.random_ratio(1, 3) {
+            self.spill_after = [0, 3].choose(rng).copied();
         }
     }
 

@@ -3,7 +3,7 @@
 //! other receivers ask.
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -14,7 +14,7 @@ use mesh::{
     budget::Budget,
     clock::Clock,
     config::Config,
-    outbox::{Outbox, OutboxArgs},
+    outbox::{Outbox, OutboxArgs, SpillArgs},
 };
 use prometheus_client::registry::Registry;
 use receiver_svc::{
@@ -55,6 +55,8 @@ pub(super) struct Spec {
     pub(super) lanes: u16,
     /// Whether it has a heartbeat.
     pub(super) heartbeats: bool,
+    /// Where it spills what waits, and after how many seconds.
+    pub(super) spill: Option<(PathBuf, u64)>,
     /// Its configuration file's text.
     pub(super) config: String,
 }
@@ -76,16 +78,13 @@ pub(super) async fn run(shared: Arc<Shared>, spec: Spec, view: Arc<View>) -> tur
         net::connector(),
         BalanceMetrics::default(),
     );
-    let limits = OutboxArgs {
-        lanes: spec.lanes,
-        ..OutboxArgs::default()
-    };
+    let limits = limits(&spec);
     let journal = Journal::default();
     let exports = Tap::new(balance, journal.clone());
     let (outbox, workers) = Outbox::new(&limits, clock.clone(), exports);
     let shutdown = shared.begin(&spec.name);
     shared.incarnations().push(Incarnation {
-        outbox: outbox.clone(),
+        outbox: Some(outbox.clone()),
         journal,
         life: Life {
             name: spec.name.clone(),
@@ -169,5 +168,21 @@ pub(super) async fn run(shared: Arc<Shared>, spec: Spec, view: Arc<View>) -> tur
     if account.waiting == 0 {
         handover.drained().await;
     }
+    shared.ended(&spec.name);
     Ok(())
+}
+
+fn limits(spec: &Spec) -> OutboxArgs {
+    let mut limits = OutboxArgs {
+        lanes: spec.lanes,
+        ..OutboxArgs::default()
+    };
+    if let Some((dir, after)) = &spec.spill {
+        limits.spill = SpillArgs {
+            spill_dir: Some(dir.clone()),
+            spill_after_seconds: *after,
+            ..limits.spill
+        };
+    }
+    limits
 }

@@ -16,7 +16,7 @@ use std::{
 use anyhow::{anyhow, ensure};
 use mesh::{
     clock::Clock,
-    outbox::Outbox,
+    outbox::{Account, Outbox},
     shutdown::{self, Shutdown, Trigger},
 };
 use rand::{Rng, SeedableRng, rngs::StdRng};
@@ -56,7 +56,8 @@ pub(super) struct Shared {
 /// One life of a receiver.
 #[derive(Debug)]
 pub(super) struct Incarnation {
-    pub(super) outbox: Outbox,
+    /// None once it has ended, so that the next life may have its directory.
+    pub(super) outbox: Option<Outbox>,
     pub(super) journal: Journal,
     pub(super) life: Life,
 }
@@ -118,12 +119,14 @@ pub(super) fn now_ms() -> i64 {
     START_MS + turmoil::sim_elapsed().unwrap_or_default().as_millis() as i64
 }
 
-/// Runs the simulation of a plan. `folder` is for configuration files.
+/// Runs the simulation of a plan. `folder` is for configuration files and what receivers
+/// spill.
 ///
 /// # Errors
 /// Where a host fails by itself.
 pub(super) fn run(plan: Plan, folder: &Path) -> anyhow::Result<Record> {
     mesh::random::seed(plan.seed);
+    mesh::blocking::on_the_spot();
     let mut world = World::new(plan, folder)?;
     world.at(0, Step::Jitter);
     for i in 0..world.plan.disturbances.len() {
@@ -196,14 +199,14 @@ impl World {
             over_ms: plan.over_ms(),
             plan,
         };
-        world.add_receivers();
+        world.add_receivers(folder);
         for name in &world.unwanted {
             world.sim.crash(name.as_str());
         }
         Ok(world)
     }
 
-    fn add_receivers(&mut self) {
+    fn add_receivers(&mut self, folder: &Path) {
         let shape = self.plan.shape.clone();
         for name in self.plan.receivers() {
             let group = plan::group(&name).unwrap_or_default();
@@ -219,6 +222,7 @@ impl World {
                 group: group.to_owned(),
                 lanes: shape.lanes,
                 heartbeats: shape.heartbeats,
+                spill: shape.spill_after.map(|after| (folder.join(&name), after)),
                 config: config(&shape, group),
             };
             let shared = self.shared.clone();
@@ -264,6 +268,7 @@ impl World {
             news_ms: self.news_ms,
             unsteady_ms: unsteady.collect(),
             heartbeats: shape.heartbeats,
+            spill_after_ms: shape.spill_after.map(|after| after as i64 * 1000),
             wrong_ms: wrong.map(since_start).collect(),
             over_ms: START_MS + self.over_ms as i64,
             elections: self.backend.elections(),
@@ -458,7 +463,7 @@ impl Shared {
 
     /// A receiver takes up a share of the targets.
     pub(super) fn sharing(&self, name: &str) {
-        self.last_life(name, |life| life.shared_ms.push(now_ms()));
+        self.last(name, |it| it.life.shared_ms.push(now_ms()));
     }
 
     pub(super) fn served(&self) -> MutexGuard<'_, Vec<Served>> {
@@ -471,14 +476,20 @@ impl Shared {
 
     /// A receiver scrapes no more.
     pub(super) fn stopping(&self, name: &str) {
-        self.last_life(name, |life| life.stopped_ms = Some(now_ms()));
+        self.last(name, |it| it.life.stopped_ms = Some(now_ms()));
+    }
+
+    /// A receiver has stopped.
+    pub(super) fn ended(&self, name: &str) {
+        self.last(name, Incarnation::end);
     }
 
     /// A host is dead.
     fn crashed(&self, name: &str, at_ms: i64) {
         lock(&self.triggers).remove(name);
-        self.last_life(name, |life| {
-            life.crashed_ms.get_or_insert(at_ms);
+        self.last(name, |it| {
+            it.life.crashed_ms.get_or_insert(at_ms);
+            it.end();
         });
     }
 
@@ -488,11 +499,10 @@ impl Shared {
         }
     }
 
-    fn last_life(&self, name: &str, note: impl FnOnce(&mut Life)) {
+    fn last(&self, name: &str, note: impl FnOnce(&mut Incarnation)) {
         let mut lives = self.incarnations();
-        let mut lives = lives.iter_mut().rev().map(|begun| &mut begun.life);
-        if let Some(life) = lives.find(|life| life.name == name) {
-            note(life);
+        if let Some(last) = lives.iter_mut().rev().find(|it| it.life.name == name) {
+            note(last);
         }
     }
 }
@@ -500,9 +510,20 @@ impl Shared {
 // === impl Incarnation ===
 
 impl Incarnation {
+    /// Keeps what there is to tell of it.
+    fn end(&mut self) {
+        self.life.account = self.account();
+        self.outbox = None;
+    }
+
+    fn account(&self) -> Account {
+        let outbox = self.outbox.as_ref();
+        outbox.map_or_else(|| self.life.account.clone(), Outbox::account)
+    }
+
     fn life(&self) -> Life {
         Life {
-            account: self.outbox.account(),
+            account: self.account(),
             sent: self.journal.sent(),
             ..self.life.clone()
         }

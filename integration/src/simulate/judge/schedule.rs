@@ -15,6 +15,8 @@ const RESUMING_MS: i64 = 1_000;
 const READING_MS: i64 = 1_000;
 /// A request is this long on its way to a target at most.
 const ASKING_MS: i64 = 100;
+/// What is due is spilled this long after that at the latest.
+const SPILLING_MS: i64 = 600;
 /// A new owner asks the old one as soon as it knows, and again 250 ms later where that
 /// one is about to end a scrape.
 const CLAIMING_MS: i64 = 750;
@@ -43,9 +45,12 @@ impl Verdict {
                 Some(_) => life.undeparted(),
                 None => 0,
             };
+            let kept_ms = record.kept_until_ms(life);
             for scrape in scrapes {
                 if life.was_reading(scrape) {
                     self.unacquired += 1;
+                } else if kept_ms.is_some_and(|kept_ms| scrape.at_ms < kept_ms) {
+                    self.breaks(format!("spilled and lost: {scrape:?}"));
                 } else if died > 0 {
                     died = died.saturating_sub(SAMPLES);
                 } else {
@@ -118,6 +123,16 @@ impl Verdict {
 // === impl Record ===
 
 impl Record {
+    /// What a life that was killed had scraped before this is on its disk, and another
+    /// life has found it.
+    fn kept_until_ms(&self, life: &Life) -> Option<i64> {
+        let crashed_ms = life.crashed_ms?;
+        let mut others = self.lives.iter();
+        let is_back = others.any(|it| it.name == life.name && it.began_ms >= crashed_ms);
+        let after_ms = self.spill_after_ms.filter(|_| is_back)?;
+        Some(crashed_ms - after_ms - SPILLING_MS - READING_MS)
+    }
+
     /// For how long of this time some receivers of the group knew of a change of its
     /// members and others did not, at most.
     fn news_ms(&self, group: &str, from_ms: i64, to_ms: i64) -> i64 {

@@ -44,6 +44,9 @@ pub(super) struct Question {
 pub(super) struct Answer {
     /// Its process.
     pub(super) life: Life,
+    /// Whether it stops: who has come since did not hear it say so.
+    #[serde(default)]
+    pub(super) parting: Option<Parting>,
     /// Those it scrapes.
     pub(super) scraped: HashSet<u64>,
     /// Those it claims itself.

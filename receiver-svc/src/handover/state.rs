@@ -140,6 +140,7 @@ impl State {
         let others = self.peers.silences().into_iter();
         Answer {
             life: self.life(),
+            parting: self.parting,
             scraped: asked().filter(|t| self.claims.is_scraped(*t)).collect(),
             claimed: asked().filter(|t| self.claims.is_claimed(*t)).collect(),
             ended: asked().filter(|t| self.claims.has_ended(*t)).collect(),
@@ -234,7 +235,12 @@ impl State {
         for (name, answer) in heard {
             let before = silences.get(name.as_str()).copied().unwrap_or_default();
             match answer {
-                Some(answer) => self.peers.heard(name, answer.life),
+                Some(answer) => {
+                    self.peers.heard(name, answer.life);
+                    if let Some(parting) = answer.parting {
+                        self.peers.parts(name, parting);
+                    }
+                }
                 None => {
                     let before = Duration::from_millis(before);
                     self.peers.silent(name, round.began, before);

@@ -421,3 +421,20 @@ async fn one_that_has_said_goodbye_is_not_waited_for() {
     granted(b.handover.claim(TARGET + 1, "j")).await;
     assert!(begun.elapsed() >= GRACE);
 }
+
+#[tokio::test(start_paused = true)]
+async fn one_that_stops_says_so_to_those_who_came_later() {
+    let net = Net::default();
+    let (a, b) = (net.start("a:1", &["b:1"]), net.start("b:1", &["a:1"]));
+    let _old = granted(a.handover.claim(TARGET, "j")).await;
+    a.handover.stop();
+    b.sees(&[]);
+    sleep(Duration::from_secs(1)).await;
+    // It hears of the one that stops from the other, and asks it.
+    let c = net.start("c:1", &["b:1"]);
+    granted(c.handover.claim(TARGET, "j")).await;
+    a.kill();
+    let begun = Instant::now();
+    granted(c.handover.claim(TARGET + 1, "j")).await;
+    assert!(begun.elapsed() < GRACE / 2, "{:?}", begun.elapsed());
+}

@@ -32,6 +32,7 @@ use std::{
 
 use anyhow::{anyhow, ensure};
 
+use judge::Record;
 pub use judge::Verdict;
 use plan::Plan;
 
@@ -92,17 +93,25 @@ pub fn day(seed: u64) -> anyhow::Result<Verdict> {
 }
 
 fn run_plan(plan: Plan) -> anyhow::Result<Verdict> {
+    record(plan).map(|(_, verdict)| verdict)
+}
+
+fn record(plan: Plan) -> anyhow::Result<(Record, Verdict)> {
     let simulated = thread::spawn(move || {
         let folder = tempfile::tempdir()?;
         let record = world::run(plan, folder.path())?;
-        Ok(judge::judge(&record))
+        let verdict = judge::judge(&record);
+        Ok((record, verdict))
     });
     simulated.join().unwrap_or_else(|_| Err(anyhow!("a panic")))
 }
 
 fn one(seed: u64) -> anyhow::Result<()> {
     println!("{:#?}", Plan::of(seed));
-    let verdict = simulate(seed)?;
+    let (record, verdict) = record(Plan::of(seed))?;
+    for life in &record.lives {
+        println!("{life}");
+    }
     println!("{verdict}");
     ensure!(verdict.is_good(), "{} laws broken", verdict.broken.len());
     Ok(())

@@ -136,6 +136,22 @@ impl Record {
     }
 }
 
+// === impl Life ===
+
+impl fmt::Display for Life {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, began_ms, .. } = self;
+        write!(f, "{name} from {began_ms}")?;
+        if let Some(at_ms) = self.stopped_ms {
+            write!(f, ", stopped at {at_ms}")?;
+        }
+        if let Some(at_ms) = self.crashed_ms {
+            write!(f, ", killed at {at_ms}")?;
+        }
+        write!(f, ", shares at {:?}: {}", self.shared_ms, self.account)
+    }
+}
+
 // === impl Verdict ===
 
 impl Verdict {

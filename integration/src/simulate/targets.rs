@@ -34,6 +34,11 @@ pub(super) fn address(target: usize) -> String {
     format!("{HOST}:{}", FIRST_PORT + target as u16)
 }
 
+/// Whether an instance is a target; receivers have heartbeats.
+pub(super) fn is_one(instance: &str) -> bool {
+    instance.starts_with(HOST)
+}
+
 /// Answers scrapes on the ports of `targets` targets, for ever.
 pub(super) async fn run(shared: Arc<Shared>, targets: usize) -> turmoil::Result {
     let ports = (0..targets).map(|target| {

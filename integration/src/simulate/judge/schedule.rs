@@ -10,6 +10,10 @@ use crate::simulate::targets::{self, Served};
 const RECOVERY_MS: i64 = 10_000;
 /// A lane sends again this long after a deadline at the latest, and is answered.
 const RESUMING_MS: i64 = 1_000;
+/// What may wait in one that was killed, and does not come back, others wait for that
+/// long: until it has not answered for --shard.handover-timeout, and for two rounds of
+/// asking, in which it is found silent and then gone.
+const PRESUMING_MS: i64 = 10_000 + 2 * 1_000;
 /// A scrape is read to its end within its timeout, and what is read is pushed at
 /// once.
 const READING_MS: i64 = 1_000;
@@ -64,7 +68,8 @@ impl Verdict {
     pub(super) fn slots(&mut self, record: &Record) {
         let mut scraped: BTreeMap<(&str, String), BTreeSet<i64>> = BTreeMap::new();
         for life in &record.lives {
-            for batch in life.departed() {
+            let departed = life.departed().into_iter();
+            for batch in departed.filter(|batch| targets::is_one(&batch.instance)) {
                 let key = (life.group.as_str(), batch.instance.clone());
                 scraped.entry(key).or_default().insert(batch.time_ms);
             }
@@ -114,7 +119,8 @@ impl Verdict {
         }
         let last = first.values().max().copied().unwrap_or(record.over_ms);
         self.recovery_ms = (last - record.over_ms - record.interval_ms).max(0);
-        if self.recovery_ms > RECOVERY_MS.max(record.given_ms()) {
+        let given_ms = record.given_ms().max(record.presumed_ms());
+        if self.recovery_ms > RECOVERY_MS.max(given_ms) {
             self.breaks(format!("flowing again only after {} ms", self.recovery_ms));
         }
     }
@@ -151,6 +157,20 @@ impl Record {
         let under_way = sent.filter(|sent| sent.at_ms < self.over_ms);
         let ends = under_way.map(|sent| sent.ended_ms - self.over_ms);
         ends.max().map_or(0, |left_ms| left_ms + RESUMING_MS)
+    }
+
+    /// For how long it was presumed that something waited in receivers that were killed
+    /// with a backlog, and did not come back.
+    fn presumed_ms(&self) -> i64 {
+        let mut killed_ms = None;
+        for life in self.lives.iter().filter(|life| life.account.waiting > 0) {
+            let is_last = |ms: &i64| {
+                let mut later = self.lives.iter();
+                !later.any(|it| it.name == life.name && it.began_ms >= *ms)
+            };
+            killed_ms = killed_ms.max(life.crashed_ms.filter(is_last));
+        }
+        killed_ms.map_or(0, |ms| ms - self.over_ms + PRESUMING_MS)
     }
 
     fn was_unsteady(&self, group: &str, from_ms: i64, to_ms: i64) -> bool {

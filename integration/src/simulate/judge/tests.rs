@@ -15,6 +15,8 @@ use crate::simulate::{
     world::START_MS,
 };
 
+mod silence;
+
 const INTERVAL_MS: i64 = 15_000;
 const OVER_MS: i64 = START_MS + 50_000;
 /// Series of a scrape; the others are those that promesh adds.
@@ -363,4 +365,79 @@ fn samples_that_flow_again_late_are_told() {
         record.lives[0].sent[4].ended_ms = record.over_ms + 10_000;
     });
     assert_eq!(given, Vec::<String>::new());
+}
+
+#[test]
+fn what_was_spilled_is_sent_again_by_the_same_receiver_only() {
+    let again = |name: &str| {
+        judged(&["a"], |record| {
+            record.spill_after_ms = Some(0);
+            record.lives[0].crashed_ms = Some(START_MS + 6 * INTERVAL_MS);
+            let mut other = record.lives[0].clone();
+            other.name = name.to_owned();
+            other.crashed_ms = None;
+            other.began_ms = START_MS + 6 * INTERVAL_MS;
+            record.lives.push(other);
+        })
+    };
+    assert_eq!(again("receiver-a-0"), Vec::<String>::new());
+    assert!(again("receiver-a-1")[0].contains("sent Scraped"));
+}
+
+#[test]
+fn what_was_spilled_is_not_lost() {
+    let killed = |after_ms: i64| {
+        judged(&["a"], |record| {
+            unsend(record);
+            record.spill_after_ms = Some(3_000);
+            let life = &mut record.lives[0];
+            life.account.waiting = 9;
+            let last_ms = record.served.last().map_or(0, |scrape| scrape.at_ms);
+            life.crashed_ms = Some(last_ms + after_ms);
+            record.over_ms = OVER_MS - INTERVAL_MS;
+            let again = Life {
+                name: life.name.clone(),
+                group: life.group.clone(),
+                began_ms: last_ms + after_ms,
+                ..Life::default()
+            };
+            record.lives.push(again);
+        })
+    };
+    assert_eq!(killed(4_500), Vec::<String>::new());
+    assert!(killed(4_700)[0].starts_with("spilled and lost: "));
+}
+
+#[test]
+fn what_may_wait_in_one_that_was_killed_is_waited_for() {
+    let killed = |is_back: bool| {
+        judged(&["a"], |record| {
+            record.over_ms = START_MS + 5 * INTERVAL_MS;
+            for arrival in record.arrivals.iter_mut().skip(45) {
+                arrival.at_ms += INTERVAL_MS + 11_000;
+            }
+            let (_, at_ms) = record.lives[0].sent[5].verdict.as_mut().unwrap();
+            *at_ms += INTERVAL_MS + 11_000;
+            let mut other = Life {
+                name: "receiver-a-1".to_owned(),
+                group: "a".to_owned(),
+                began_ms: START_MS,
+                crashed_ms: Some(record.over_ms),
+                ..Life::default()
+            };
+            (other.account.pushed, other.account.waiting) = (9, 9);
+            record.lives.push(other.clone());
+            if is_back {
+                let began_ms = record.over_ms;
+                record.lives.push(Life {
+                    name: other.name,
+                    group: other.group,
+                    began_ms,
+                    ..Life::default()
+                });
+            }
+        })
+    };
+    assert_eq!(killed(false), Vec::<String>::new());
+    assert!(killed(true)[0].starts_with("flowing again only after"));
 }

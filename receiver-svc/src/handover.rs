@@ -168,7 +168,7 @@ impl Handover {
         self.shared.change(|state| state.part(Parting::Drained));
         self.shared.wake.notify_one();
         // Those that were not reached find out.
-        let _ = timeout(ask::TIMEOUT, self.shared.told.notified()).await;
+        let _ = timeout(peers::PATIENCE, self.shared.told.notified()).await;
     }
 
     /// `POST /-/handover`, which others ask.

@@ -41,8 +41,6 @@ enum Unanswered {
     Late,
 }
 
-/// How long a receiver has for an answer.
-pub(super) const TIMEOUT: Duration = Duration::from_secs(1);
 const MAX_ANSWER_BYTES: usize = 64 << 20;
 
 // === impl Asker ===
@@ -70,8 +68,8 @@ impl Asker {
     }
 
     async fn ask_all(&self, round: &Round) -> Duration {
-        let asked = round.peers.iter().map(async |name| {
-            let asked = timeout(TIMEOUT, self.ask(name, &round.question)).await;
+        let asked = round.peers.iter().map(async |(name, has)| {
+            let asked = timeout(*has, self.ask(name, &round.question)).await;
             let answer = asked.unwrap_or(Err(Unanswered::Late));
             if let Err(error) = &answer {
                 debug!(name, %error, "Receiver not reached");

@@ -23,7 +23,7 @@ pub(super) struct Peers {
 #[derive(Debug)]
 pub(super) struct Peer {
     is_member: bool,
-    /// When it left, or was heard of without being a member.
+    /// When it left, was heard of without being a member, or had drained then.
     left: Instant,
     /// Since when it has not answered.
     silent: Option<Instant>,
@@ -58,6 +58,11 @@ pub(super) enum Parting {
 const MOST: usize = 1000;
 /// One that has left is forgotten after this time in any case.
 const MEMORY: Duration = Duration::from_secs(600);
+/// How long one has for an answer.
+pub(super) const PATIENCE: Duration = Duration::from_secs(1);
+/// How long one has of which nothing waits any more: its process ends, and only a new
+/// one of its name would answer. It must not slow down what is asked of others.
+const DRAINED_PATIENCE: Duration = Duration::from_millis(250);
 
 // === impl Peers ===
 
@@ -129,6 +134,9 @@ impl Peers {
     pub(super) fn parts(&mut self, name: &str, parting: Parting) {
         if let Some(peer) = self.peers.get_mut(name) {
             peer.parting = Some(parting);
+            if !peer.is_member {
+                peer.left = Instant::now();
+            }
         }
     }
 
@@ -142,29 +150,38 @@ impl Peers {
         peer.silent = Some(peer.silent.map_or(since, |known| known.min(since)));
     }
 
-    /// Forgets those that have left and are gone.
+    /// Forgets those that have left and are gone. That one has drained is known for as
+    /// long as others may say that it is there: they find that it is not.
     pub(super) fn forget(&mut self) {
         let timeout = self.timeout;
         self.peers.retain(|_, peer| {
-            let is_gone = peer.is_silent_for(timeout) && !peer.may_export(timeout);
-            let is_gone = is_gone || peer.is_drained();
+            let is_gone = match peer.is_drained() {
+                true => peer.left.elapsed() >= timeout * 2,
+                false => peer.is_silent_for(timeout) && !peer.may_export(timeout),
+            };
             peer.is_member || !is_gone && peer.left.elapsed() < MEMORY
         });
     }
 
-    pub(super) fn names(&self) -> impl Iterator<Item = &String> {
-        self.peers.keys()
+    /// Those that are to be asked, and how long each has for an answer.
+    pub(super) fn to_ask(&self) -> impl Iterator<Item = (&String, Duration)> {
+        let here = self.peers.iter().filter(|(_, peer)| !peer.is_over());
+        here.map(|(name, peer)| match peer.is_drained() {
+            true => (name, DRAINED_PATIENCE),
+            false => (name, PATIENCE),
+        })
     }
 
+    /// Whether there is nobody to ask.
     pub(super) fn is_empty(&self) -> bool {
-        self.peers.is_empty()
+        self.peers.values().all(Peer::is_over)
     }
 
     /// Whether some are to be asked even where nothing is claimed: those that have left
     /// until they are gone, and those that do not answer until they do, so that their
     /// silence is no older than it is said to be.
     pub(super) fn are_watched(&self) -> bool {
-        let mut peers = self.peers.values();
+        let mut peers = self.peers.values().filter(|peer| !peer.is_over());
         peers.any(|peer| !peer.is_member || peer.silent.is_some())
     }
 
@@ -236,5 +253,72 @@ impl Peer {
 
     fn is_drained(&self) -> bool {
         self.parting == Some(Parting::Drained)
+    }
+
+    /// Whether it has left, and nothing of it waits.
+    fn is_over(&self) -> bool {
+        self.is_drained() && !self.is_member
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIMEOUT: Duration = Duration::from_secs(10);
+
+    fn asked(peers: &Peers) -> Vec<(&str, u64)> {
+        let asked = peers.to_ask();
+        asked
+            .map(|(name, has)| (name.as_str(), has.as_millis() as u64))
+            .collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_rumour_does_not_bring_back_one_that_has_drained() {
+        let mut peers = Peers::new("a:1".to_owned(), TIMEOUT);
+        let members = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        peers.follow(&members(&["b:1", "c:1"]));
+        assert_eq!(asked(&peers), [("b:1", 1_000), ("c:1", 1_000)]);
+        // Its name may be another's by now, who would answer at once.
+        peers.parts("b:1", Parting::Drained);
+        assert_eq!(asked(&peers), [("b:1", 250), ("c:1", 1_000)]);
+        peers.follow(&members(&["c:1"]));
+        peers.forget();
+        peers.learn_of("b:1", Duration::ZERO);
+        assert_eq!(asked(&peers), [("c:1", 1_000)]);
+        assert!(!peers.silences().contains_key("b:1") && !peers.are_watched());
+        // Whoever asks is there.
+        peers.heard(
+            "b:1",
+            Life {
+                number: 1,
+                age_ms: 0,
+            },
+        );
+        peers.parts("b:1", Parting::Drained);
+        peers.heard(
+            "b:1",
+            Life {
+                number: 2,
+                age_ms: 0,
+            },
+        );
+        assert_eq!(asked(&peers), [("b:1", 1_000), ("c:1", 1_000)]);
+        peers.parts("b:1", Parting::Drained);
+        tokio::time::advance(TIMEOUT * 2).await;
+        peers.forget();
+        peers.follow(&members(&[]));
+        peers.learn_of("b:1", Duration::ZERO);
+        assert_eq!(asked(&peers), [("b:1", 1_000), ("c:1", 1_000)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_has_drained_and_left_is_nobody_to_ask() {
+        let mut peers = Peers::new("a:1".to_owned(), TIMEOUT);
+        peers.learn("b:1");
+        assert!(!peers.is_empty());
+        peers.parts("b:1", Parting::Drained);
+        assert!(peers.is_empty());
     }
 }

@@ -49,7 +49,8 @@ pub struct Standing {
 #[derive(Clone, Debug)]
 pub(super) struct Round {
     pub(super) question: Question,
-    pub(super) peers: Vec<String>,
+    /// Who is asked, and how long each has for an answer.
+    pub(super) peers: Vec<(String, Duration)>,
     look: Option<Look>,
     began: Instant,
     arrivals: u64,
@@ -163,6 +164,7 @@ impl State {
             || !self.holds.is_empty()
             || self.peers.are_watched()
             || !self.is_told;
+        let peers = self.peers.to_ask();
         is_needed.then(|| Round {
             question: Question {
                 from: self.peers.me().to_owned(),
@@ -172,7 +174,7 @@ impl State {
                 watched: watched.into_iter().collect(),
                 held: self.holds.keys().copied().collect(),
             },
-            peers: self.peers.names().cloned().collect(),
+            peers: peers.map(|(name, has)| (name.clone(), has)).collect(),
             look,
             began: Instant::now(),
             arrivals: self.peers.arrivals,

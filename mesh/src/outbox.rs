@@ -249,6 +249,12 @@ impl Outbox {
         self.lanes.oldest(keys)
     }
 
+    /// How long an Export may be under way at present, at most: the longest deadline that
+    /// a lane gives.
+    pub fn longest_export(&self) -> Duration {
+        self.lanes.longest_span()
+    }
+
     /// What became of every sample so far.
     pub fn account(&self) -> Account {
         self.lanes.account()

@@ -21,6 +21,7 @@ mod answer;
 mod ask;
 mod claims;
 mod metrics;
+mod news;
 mod peers;
 mod state;
 mod wards;
@@ -44,7 +45,7 @@ use tokio::{
 pub use self::{ask::Asker, metrics::HandoverMetrics, state::Standing};
 use self::{
     claims::{Grant, Name},
-    peers::Parting,
+    news::Parting,
     state::State,
 };
 use crate::shard::Assignment;

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Shared,
-    peers::{Life, Parting},
+    news::{Life, Parting, Rumour},
 };
 
 /// Where a receiver is asked.
@@ -58,9 +58,8 @@ pub(super) struct Answer {
     pub(super) last_ms: BTreeMap<u64, i64>,
     /// The time of the oldest batch of each that waits in its outbox.
     pub(super) oldest_ms: BTreeMap<u64, i64>,
-    /// Other receivers that it knows of, and for how many milliseconds they have not
-    /// answered it.
-    pub(super) others: BTreeMap<String, u64>,
+    /// What it knows of other receivers, the asking one among them.
+    pub(super) others: BTreeMap<String, Rumour>,
 }
 
 // === impl Answer ===
@@ -91,7 +90,8 @@ async fn answer(
     let keys: HashSet<u64> = keys.copied().collect();
     // Before it is known what an earlier process has left there is no answer. What is
     // scraped is asked before what waits: it may be pushed in between.
-    let mut answer = shared.change(|state| state.answer(&question));
+    let span = shared.outbox.longest_export();
+    let mut answer = shared.change(|state| state.answer(&question, span));
     let Some(oldest) = shared.outbox.oldest(&keys) else {
         let why = "What an earlier process has left is still being read\n";
         return Err((StatusCode::SERVICE_UNAVAILABLE, why));

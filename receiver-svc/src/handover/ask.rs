@@ -13,7 +13,7 @@ use tracing::debug;
 use super::{
     Shared,
     answer::{Answer, PATH, Question},
-    peers::Parting,
+    news::Parting,
     state::Round,
 };
 
@@ -54,7 +54,8 @@ impl Asker {
     pub async fn run(self) {
         loop {
             let woken = self.shared.wake.notified();
-            let round = self.shared.state().round();
+            let span = self.shared.outbox.longest_export();
+            let round = self.shared.state().round(span);
             let pause = match round {
                 Some(round) => self.ask_all(&round).await,
                 None => self.shared.state().idle(),

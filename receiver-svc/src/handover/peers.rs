@@ -5,13 +5,16 @@ use std::{
     time::Duration,
 };
 
-use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
+
+use super::news::{Life, Parting, Rumour};
 
 /// The other receivers that are known.
 #[derive(Debug)]
 pub(super) struct Peers {
     me: String,
+    /// Until when Exports of an earlier process of this receiver may be under way.
+    own_until: Option<Instant>,
     peers: BTreeMap<String, Peer>,
     /// Counts those that became known.
     pub(super) arrivals: u64,
@@ -29,33 +32,18 @@ pub(super) struct Peer {
     silent: Option<Instant>,
     /// The number of its process.
     life: Option<u64>,
-    /// When a process began that is another than before.
-    reborn: Option<Instant>,
+    /// How long Exports of its process may be under way once it does not answer.
+    span: Duration,
+    /// Until when those of a process before may be, that was gone when this one began.
+    left_until: Option<Instant>,
     /// It has said that it stops.
     parting: Option<Parting>,
 }
 
-/// A process of a receiver.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-pub(super) struct Life {
-    /// A number that every process draws.
-    pub(super) number: u64,
-    /// For how many milliseconds it has lived.
-    pub(super) age_ms: u64,
-}
-
-/// What a receiver says that stops.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Parting {
-    /// It scrapes nothing any more.
-    Stopped,
-    /// Nor does anything wait in its outbox.
-    Drained,
-}
-
 /// As many are remembered: names come over the network.
 const MOST: usize = 1000;
+/// How long a deadline may be on its way to an exporter, which counts it from its arrival.
+const SLACK: Duration = Duration::from_secs(2);
 /// One that has left is forgotten after this time in any case.
 const MEMORY: Duration = Duration::from_secs(600);
 /// How long one has for an answer.
@@ -70,6 +58,7 @@ impl Peers {
     pub(super) fn new(me: String, timeout: Duration) -> Self {
         Self {
             me,
+            own_until: None,
             peers: BTreeMap::new(),
             arrivals: 0,
             timeout,
@@ -100,16 +89,28 @@ impl Peers {
     pub(super) fn learn(&mut self, name: &str) {
         let is_known = self.peers.contains_key(name) || name == self.me;
         if !is_known && self.peers.len() < MOST {
-            self.peers.insert(name.to_owned(), Peer::new());
+            self.peers.insert(name.to_owned(), Peer::new(self.timeout));
             self.arrivals += 1;
         }
     }
 
-    /// Notes that there is one that has not answered others for so long. One that is
-    /// gone is not learned of again.
-    pub(super) fn learn_of(&mut self, name: &str, silent: Duration) {
-        if silent < self.timeout {
+    /// Takes up what others knew at `asked` of one that has not answered itself, or of
+    /// this receiver. One that is gone is not learned of again.
+    pub(super) fn learn_of(&mut self, name: &str, rumour: &Rumour, asked: Instant) {
+        let span = Duration::from_millis(rumour.span_ms).max(self.timeout);
+        if Duration::from_millis(rumour.silent_ms) < span {
             self.learn(name);
+        }
+        let left = Duration::from_millis(rumour.left_behind_ms);
+        let until = (!left.is_zero()).then_some(asked + left);
+        if name == self.me {
+            self.own_until = self.own_until.max(until);
+        } else if let Some(peer) = self.peers.get_mut(name) {
+            // What one says itself counts more: others may have heard it before.
+            if peer.silent.is_some() || peer.life.is_none() {
+                peer.span = peer.span.max(span);
+            }
+            peer.left_until = peer.left_until.max(until);
         }
     }
 
@@ -117,17 +118,21 @@ impl Peers {
     /// one was gone when this one began.
     pub(super) fn heard(&mut self, name: &str, life: Life) {
         self.learn(name);
-        if let Some(peer) = self.peers.get_mut(name) {
-            peer.silent = None;
-            let before = peer.life.replace(life.number);
-            if before.is_some_and(|before| before != life.number) {
-                let was_drained = peer.parting.take() == Some(Parting::Drained);
-                peer.reborn = match was_drained {
-                    true => None,
-                    false => Instant::now().checked_sub(Duration::from_millis(life.age_ms)),
-                };
-            }
+        let Some(peer) = self.peers.get_mut(name) else {
+            return;
+        };
+        peer.silent = None;
+        let before = peer.life.replace(life.number);
+        if before.is_some_and(|before| before != life.number) {
+            let was_drained = peer.parting.take() == Some(Parting::Drained);
+            let age = Duration::from_millis(life.age_ms);
+            peer.left_until = match was_drained {
+                true => None,
+                false => Some(Instant::now() + peer.span.saturating_sub(age)),
+            };
         }
+        let exports = Duration::from_millis(life.span_ms) + SLACK;
+        peer.span = exports.max(self.timeout);
     }
 
     /// Notes that the process that was heard of last stops.
@@ -141,11 +146,12 @@ impl Peers {
     }
 
     /// Notes that one does not answer what it was asked at `asked`, and had not for
-    /// `before` then as others say.
-    pub(super) fn silent(&mut self, name: &str, asked: Instant, before: Duration) {
+    /// `before_ms` then as others say.
+    pub(super) fn silent(&mut self, name: &str, asked: Instant, before_ms: u64) {
         let Some(peer) = self.peers.get_mut(name) else {
             return;
         };
+        let before = Duration::from_millis(before_ms);
         let since = asked.checked_sub(before).unwrap_or(asked);
         peer.silent = Some(peer.silent.map_or(since, |known| known.min(since)));
     }
@@ -153,11 +159,10 @@ impl Peers {
     /// Forgets those that have left and are gone. That one has drained is known for as
     /// long as others may say that it is there: they find that it is not.
     pub(super) fn forget(&mut self) {
-        let timeout = self.timeout;
         self.peers.retain(|_, peer| {
             let is_gone = match peer.is_drained() {
-                true => peer.left.elapsed() >= timeout * 2,
-                false => peer.is_silent_for(timeout) && !peer.may_export(timeout),
+                true => peer.left.elapsed() >= peer.span * 2,
+                false => peer.is_silent_for(peer.span) && !peer.may_export(),
             };
             peer.is_member || !is_gone && peer.left.elapsed() < MEMORY
         });
@@ -185,14 +190,12 @@ impl Peers {
         peers.any(|peer| !peer.is_member || peer.silent.is_some())
     }
 
-    /// For how long each has not answered, but for those that matter to nobody.
-    pub(super) fn silences(&self) -> BTreeMap<String, Duration> {
+    /// What others need to know of each, but for those that matter to nobody.
+    pub(super) fn rumours(&self) -> BTreeMap<String, Rumour> {
         let peers = self.peers.iter().filter(|(_, peer)| !peer.is_drained());
-        let silences = peers.map(|(name, peer)| {
-            let silent = peer.silent.map(|since| since.elapsed());
-            (name.clone(), silent.unwrap_or_default())
-        });
-        silences.collect()
+        peers
+            .map(|(name, peer)| (name.clone(), peer.rumour()))
+            .collect()
     }
 
     /// The members that have said that they stop.
@@ -220,24 +223,30 @@ impl Peers {
         peer.is_some_and(|peer| peer.parting.is_none() && !peer.is_silent_for(grace))
     }
 
+    /// Whether an earlier process of this receiver may have Exports under way.
+    pub(super) fn i_have_left_exports(&self) -> bool {
+        self.own_until.is_some_and(|until| Instant::now() < until)
+    }
+
     /// Whether one that did not answer, or lives anew, may have Exports under way that
     /// nobody tells of.
     pub(super) fn may_export(&self, name: &str) -> bool {
         let peer = self.peers.get(name);
-        peer.is_some_and(|peer| peer.may_export(self.timeout))
+        peer.is_some_and(Peer::may_export)
     }
 }
 
 // === impl Peer ===
 
 impl Peer {
-    fn new() -> Self {
+    fn new(span: Duration) -> Self {
         Self {
             is_member: false,
             left: Instant::now(),
             silent: None,
             life: None,
-            reborn: None,
+            span,
+            left_until: None,
             parting: None,
         }
     }
@@ -246,9 +255,23 @@ impl Peer {
         self.silent.is_some_and(|since| since.elapsed() >= time)
     }
 
-    fn may_export(&self, timeout: Duration) -> bool {
-        let is_recent = |since: Option<Instant>| since.is_some_and(|s| s.elapsed() < timeout);
-        !self.is_drained() && is_recent(self.silent) || is_recent(self.reborn)
+    fn may_export(&self) -> bool {
+        let is_silent = self.silent.is_some_and(|since| since.elapsed() < self.span);
+        let has_left_some = self.left_until.is_some_and(|until| Instant::now() < until);
+        !self.is_drained() && is_silent || has_left_some
+    }
+
+    fn rumour(&self) -> Rumour {
+        let silent = self.silent.map(|since| since.elapsed());
+        let left = self
+            .left_until
+            .map(|until| until.saturating_duration_since(Instant::now()));
+        let ms = |time: Duration| time.as_millis() as u64;
+        Rumour {
+            silent_ms: ms(silent.unwrap_or_default()),
+            span_ms: ms(self.span),
+            left_behind_ms: ms(left.unwrap_or_default()),
+        }
     }
 
     fn is_drained(&self) -> bool {
@@ -285,15 +308,15 @@ mod tests {
         assert_eq!(asked(&peers), [("b:1", 250), ("c:1", 1_000)]);
         peers.follow(&members(&["c:1"]));
         peers.forget();
-        peers.learn_of("b:1", Duration::ZERO);
+        peers.learn_of("b:1", &Rumour::default(), Instant::now());
         assert_eq!(asked(&peers), [("c:1", 1_000)]);
-        assert!(!peers.silences().contains_key("b:1") && !peers.are_watched());
+        assert!(!peers.rumours().contains_key("b:1") && !peers.are_watched());
         // Whoever asks is there.
         peers.heard(
             "b:1",
             Life {
                 number: 1,
-                age_ms: 0,
+                ..Life::default()
             },
         );
         peers.parts("b:1", Parting::Drained);
@@ -301,7 +324,7 @@ mod tests {
             "b:1",
             Life {
                 number: 2,
-                age_ms: 0,
+                ..Life::default()
             },
         );
         assert_eq!(asked(&peers), [("b:1", 1_000), ("c:1", 1_000)]);
@@ -309,7 +332,7 @@ mod tests {
         tokio::time::advance(TIMEOUT * 2).await;
         peers.forget();
         peers.follow(&members(&[]));
-        peers.learn_of("b:1", Duration::ZERO);
+        peers.learn_of("b:1", &Rumour::default(), Instant::now());
         assert_eq!(asked(&peers), [("b:1", 1_000), ("c:1", 1_000)]);
     }
 

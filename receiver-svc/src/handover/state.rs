@@ -14,7 +14,8 @@ use super::{
     answer::{Answer, Question},
     claims::Claims,
     metrics::HandoverMetrics,
-    peers::{Life, Parting, Peers},
+    news::{Life, Parting, Rumour},
+    peers::Peers,
     wards::{Look, Wards},
 };
 use crate::shard::Assignment;
@@ -31,6 +32,8 @@ pub(super) struct State {
     /// This receiver stops, which the others are told once.
     parting: Option<Parting>,
     is_told: bool,
+    /// How long an Export may take, as the others were told.
+    told_span: Duration,
     /// When the targets of which batches are held back were claimed, in milliseconds
     /// since the Unix epoch.
     holds: BTreeMap<u64, i64>,
@@ -77,14 +80,16 @@ impl State {
             wards: Wards::new(),
             parting: None,
             is_told: true,
+            told_span: timeout,
             holds: BTreeMap::new(),
         }
     }
 
-    fn life(&self) -> Life {
+    fn life(&self, span: Duration) -> Life {
         Life {
             number: self.life,
             age_ms: self.began.elapsed().as_millis() as u64,
+            span_ms: span.as_millis() as u64,
         }
     }
 
@@ -125,8 +130,9 @@ impl State {
         self.holds.len()
     }
 
-    /// Answers another receiver, but for what waits in the outbox.
-    pub(super) fn answer(&mut self, question: &Question) -> Answer {
+    /// Answers another receiver, but for what waits in the outbox. An Export of this
+    /// one may take as long as `span`.
+    pub(super) fn answer(&mut self, question: &Question, span: Duration) -> Answer {
         self.peers.heard(&question.from, question.life);
         if let Some(parting) = question.parting {
             self.peers.parts(&question.from, parting);
@@ -138,23 +144,21 @@ impl State {
         }
         let asked = || question.claimed.iter().chain(&question.watched).copied();
         let last = asked().filter_map(|target| Some((target, self.claims.last_ms(target)?)));
-        let others = self.peers.silences().into_iter();
         Answer {
-            life: self.life(),
+            life: self.life(span),
             parting: self.parting,
             scraped: asked().filter(|t| self.claims.is_scraped(*t)).collect(),
             claimed: asked().filter(|t| self.claims.is_claimed(*t)).collect(),
             ended: asked().filter(|t| self.claims.has_ended(*t)).collect(),
             last_ms: last.collect(),
             oldest_ms: BTreeMap::new(),
-            others: others
-                .map(|(name, silent)| (name, silent.as_millis() as u64))
-                .collect(),
+            others: self.peers.rumours(),
         }
     }
 
-    /// What is to be asked now; `None` where there is nothing.
-    pub(super) fn round(&mut self) -> Option<Round> {
+    /// What is to be asked now; `None` where there is nothing. An Export of this receiver
+    /// may take as long as `span`, which the others are to know before it is killed.
+    pub(super) fn round(&mut self, span: Duration) -> Option<Round> {
         let claimed = self.claims.ask_about();
         let look = self.wards.look();
         let mut watched = self.wards.kept().clone();
@@ -163,12 +167,17 @@ impl State {
             || !watched.is_empty()
             || !self.holds.is_empty()
             || self.peers.are_watched()
-            || !self.is_told;
+            || !self.is_told
+            || span > self.told_span;
+        if !is_needed {
+            return None;
+        }
+        self.told_span = span;
         let peers = self.peers.to_ask();
-        is_needed.then(|| Round {
+        Some(Round {
             question: Question {
                 from: self.peers.me().to_owned(),
-                life: self.life(),
+                life: self.life(span),
                 parting: self.parting,
                 claimed: claimed.into_iter().collect(),
                 watched: watched.into_iter().collect(),
@@ -213,7 +222,7 @@ impl State {
 
     /// How long there is nothing to ask, unless something happens.
     pub(super) fn idle(&self) -> Duration {
-        self.wards.rest().unwrap_or(Duration::MAX)
+        self.wards.rest().map_or(WATCHED, |rest| rest.min(WATCHED))
     }
 
     /// Keeps less or more of what is another's, after what was heard.
@@ -227,15 +236,15 @@ impl State {
 
     /// Notes who answered, and who else there is as others know.
     fn note(&mut self, round: &Round, heard: &Heard) {
-        let mut silences: BTreeMap<&str, u64> = BTreeMap::new();
+        let mut rumours: BTreeMap<&str, Rumour> = BTreeMap::new();
         for answer in heard.values().flatten() {
-            for (name, silent_ms) in &answer.others {
-                let known = silences.entry(name).or_default();
-                *known = (*silent_ms).max(*known);
+            for (name, rumour) in &answer.others {
+                let known = rumours.entry(name).or_default();
+                *known = known.max(rumour);
             }
         }
         for (name, answer) in heard {
-            let before = silences.get(name.as_str()).copied().unwrap_or_default();
+            let rumour = rumours.get(name.as_str()).copied().unwrap_or_default();
             match answer {
                 Some(answer) => {
                     self.peers.heard(name, answer.life);
@@ -243,14 +252,11 @@ impl State {
                         self.peers.parts(name, parting);
                     }
                 }
-                None => {
-                    let before = Duration::from_millis(before);
-                    self.peers.silent(name, round.began, before);
-                }
+                None => self.peers.silent(name, round.began, rumour.silent_ms),
             }
         }
-        for (name, silent_ms) in silences {
-            self.peers.learn_of(name, Duration::from_millis(silent_ms));
+        for (name, rumour) in &rumours {
+            self.peers.learn_of(name, rumour, round.began);
         }
     }
 
@@ -293,7 +299,8 @@ impl State {
             let untold = self.peers.may_export(name).then_some(began_ms);
             told.into_iter().chain(untold).min()
         });
-        waits.min()
+        let own = self.peers.i_have_left_exports().then_some(began_ms);
+        waits.chain(own).min()
     }
 
     /// Lets go what nobody has anything older of any more, and what is neither here nor

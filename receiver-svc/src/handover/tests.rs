@@ -367,6 +367,47 @@ async fn the_time_of_one_that_was_killed_counts_from_when_it_is_back() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_that_is_back_at_once_waits_for_its_own_exports() {
+    let (again, b) = killed_and_back().await;
+    let begun = Instant::now();
+    let (claim, _) = granted(again.handover.claim(TARGET, "j")).await;
+    assert!(begun.elapsed() < Duration::from_secs(1));
+    again.scrape(&claim, 1);
+    sleep(TIMEOUT - Duration::from_millis(100)).await;
+    assert_eq!(again.stored(), "");
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(again.stored(), "1,");
+    // One that nobody has known before waits for nothing.
+    let c = b.net.start("c:1", &["a:1", "b:1"]);
+    let (claim, _) = granted(c.handover.claim(TARGET + 2, "j")).await;
+    c.scrape(&claim, 2);
+    sleep(Duration::from_millis(1)).await;
+    assert_eq!(c.stored(), "2,");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_whose_exports_take_long_is_given_longer() {
+    let net = Net::default();
+    let (a, b) = (net.start("a:1", &["b:1"]), net.start("b:1", &["a:1"]));
+    let (old, _) = granted(a.handover.claim(TARGET, "j")).await;
+    granted(b.handover.claim(TARGET + 1, "j")).await;
+    // Nobody answers it: its lane doubles the deadline, twice by now.
+    let _away = a.cut_off().await;
+    a.scrape(&old, 1);
+    sleep(Duration::from_secs(50)).await;
+    let span = a.outbox.longest_export();
+    assert!(span > TIMEOUT, "{span:?}");
+    a.kill();
+    let killed = Instant::now();
+    let (new, _) = granted(b.handover.claim(TARGET, "j")).await;
+    b.scrape(&new, 60_000);
+    sleep((killed + span).duration_since(Instant::now())).await;
+    assert_eq!(b.stored(), "");
+    sleep(Duration::from_secs(3)).await;
+    assert_eq!(b.stored(), "60000,");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_claim_that_is_given_up_is_in_nobody_s_way() {
     let net = Net::default();
     let (a, b) = (net.start("a:1", &["b:1"]), net.start("b:1", &["a:1"]));

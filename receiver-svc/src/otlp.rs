@@ -12,8 +12,6 @@
 //! The bytes are written by hand, straight from the cache's encoded attributes.
 //! The tests hold them against a plain reader in `opentelemetry-proto`'s types.
 
-use mesh::batch::Batch;
-
 use crate::scrape::Appended;
 
 pub(crate) mod attributes;
@@ -47,6 +45,8 @@ pub struct Encoded {
     pub samples: u64,
 }
 
+/// `ExportMetricsServiceRequest.resource_metrics`.
+const RESOURCE_METRICS: u32 = 1;
 /// `ResourceMetrics.resource` and `ResourceMetrics.scope_metrics`.
 const RESOURCE: u32 = 1;
 const SCOPE_METRICS: u32 = 2;
@@ -76,16 +76,22 @@ fn part(plan: &plan::Plan<'_>, runs: &[plan::Run], resource: &Resource) -> Encod
     let scope: usize = metrics.sum();
     let len =
         wire::bytes_len(RESOURCE, resource.encoded().len()) + wire::bytes_len(SCOPE_METRICS, scope);
-    let mut out = Vec::with_capacity(len);
+    let framed = wire::bytes_len(RESOURCE_METRICS, len);
+    let mut out = Vec::with_capacity(framed);
+    wire::put_header(RESOURCE_METRICS, len, &mut out);
     wire::put_bytes(RESOURCE, resource.encoded(), &mut out);
     wire::put_header(SCOPE_METRICS, scope, &mut out);
     for run in runs {
         wire::put_header(METRICS, plan.metric_len(run), &mut out);
         plan.put_metric(run, &mut out);
     }
-    debug_assert_eq!(out.len(), len, "a length was not that of what was written");
+    debug_assert_eq!(
+        out.len(),
+        framed,
+        "a length was not that of what was written"
+    );
     Encoded {
-        payload: Batch::frame(&out),
+        payload: out.into(),
         samples: runs.iter().map(|run| run.samples).sum(),
     }
 }

@@ -102,12 +102,13 @@ impl<'a, S: Storage> Scrape<'a, S> {
         cache.tidy();
         Self {
             attempt: cache.next_attempt(),
+            // Most scrapes have the series of the one before.
+            samples: Vec::with_capacity(cache.series.len()),
             cache,
             options,
             target,
             storage,
             time_ms,
-            samples: Vec::new(),
             exemplars: Vec::new(),
             counts: Counts::default(),
             limited: 0,

@@ -63,7 +63,6 @@ const NAME: usize = size_of::<u32>();
 // === impl SeriesTable ===
 
 impl SeriesTable {
-    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.list.len()
     }

@@ -75,6 +75,10 @@ impl Peers {
             if peer.is_member && !members.contains(name) {
                 peer.left = Instant::now();
             }
+            if !peer.is_member && members.contains(name) {
+                // It is back, which it may not be able to say itself.
+                peer.parting = None;
+            }
             peer.is_member = members.contains(name);
         }
         for name in members {
@@ -334,6 +338,20 @@ mod tests {
         peers.follow(&members(&[]));
         peers.learn_of("b:1", &Rumour::default(), Instant::now());
         assert_eq!(asked(&peers), [("b:1", 1_000), ("c:1", 1_000)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_member_that_is_back_has_not_parted() {
+        let mut peers = Peers::new("a:1".to_owned(), TIMEOUT);
+        let members = BTreeSet::from(["b:1".to_owned()]);
+        peers.follow(&members);
+        peers.parts("b:1", Parting::Stopped);
+        // News of the members are older than what it says.
+        peers.follow(&members);
+        assert_eq!(peers.parted(), members);
+        peers.follow(&BTreeSet::new());
+        peers.follow(&members);
+        assert!(peers.parted().is_empty());
     }
 
     #[tokio::test(start_paused = true)]

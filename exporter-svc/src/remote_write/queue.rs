@@ -205,8 +205,7 @@ impl Group {
         while let Some(waiting) = self.waiting.pop_front() {
             let piece = &waiting.work.piece;
             if waiting.work.reply.is_closed() {
-                self.series -= piece.marks.len();
-                self.bytes -= piece.bytes.len();
+                self.forget(piece);
                 *left += piece.units;
                 continue;
             }
@@ -222,8 +221,7 @@ impl Group {
                 break;
             }
             in_flight.extend(piece.marks.iter().map(|mark| mark.hash));
-            self.series -= piece.marks.len();
-            self.bytes -= piece.bytes.len();
+            self.forget(piece);
             taken.push(waiting.work);
         }
         kept.append(&mut self.waiting);
@@ -234,12 +232,11 @@ impl Group {
     fn sweep(&mut self, gone: &mut impl FnMut(&Work) -> Option<Outcome>) -> u64 {
         let mut units = 0;
         let mut kept = VecDeque::with_capacity(self.waiting.len());
-        for waiting in self.waiting.drain(..) {
+        for waiting in std::mem::take(&mut self.waiting) {
             match gone(&waiting.work) {
                 None => kept.push_back(waiting),
                 Some(outcome) => {
-                    self.series -= waiting.work.piece.marks.len();
-                    self.bytes -= waiting.work.piece.bytes.len();
+                    self.forget(&waiting.work.piece);
                     units += waiting.work.piece.units;
                     // Whoever asked may have left.
                     let _ = waiting.work.reply.send(outcome);
@@ -248,6 +245,12 @@ impl Group {
         }
         self.waiting = kept;
         units
+    }
+
+    /// Counts a piece out that does not wait here any more.
+    fn forget(&mut self, piece: &Piece) {
+        self.series -= piece.marks.len();
+        self.bytes -= piece.bytes.len();
     }
 }
 

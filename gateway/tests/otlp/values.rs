@@ -3,7 +3,7 @@
 use opentelemetry_proto::tonic::common::v1::{ArrayValue, KeyValueList, any_value::Value};
 use prost::Message;
 
-use crate::harness::{Gateway, PROTOBUF, attribute, gauge, number, one, push};
+use crate::harness::{Gateway, PROTOBUF, attribute, gauge, now_nanos, number, one, push};
 
 #[tokio::test]
 async fn odd_values_and_attributes_are_carried_as_they_are() {
@@ -42,6 +42,11 @@ async fn odd_values_and_attributes_are_carried_as_they_are() {
     ];
     let mut points: Vec<_> = points.into_iter().map(number).collect();
     points.push(point);
+    // Points of one stream that have several times become several batches.
+    let time = now_nanos();
+    points
+        .iter_mut()
+        .for_each(|point| point.time_unix_nano = time);
     let sent = push(vec![gauge("a", points)]);
     let answer = gateway.post(&[PROTOBUF], sent.encode_to_vec()).await;
     assert_eq!(

@@ -23,27 +23,17 @@ pub(super) struct Rumour {
     pub(super) span_ms: u64,
     /// For how many milliseconds more those of an earlier process of it may be.
     pub(super) left_behind_ms: u64,
+    /// It has said that nothing of it waits any more.
+    #[serde(default)]
+    pub(super) is_drained: bool,
 }
 
-/// What a receiver says that stops.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+/// What a receiver says that stops, in the order in which it does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Parting {
     /// It scrapes nothing any more.
     Stopped,
     /// Nor does anything wait in its outbox.
     Drained,
-}
-
-// === impl Rumour ===
-
-impl Rumour {
-    /// The most that either says.
-    pub(super) fn max(&self, other: &Self) -> Self {
-        Self {
-            silent_ms: self.silent_ms.max(other.silent_ms),
-            span_ms: self.span_ms.max(other.span_ms),
-            left_behind_ms: self.left_behind_ms.max(other.left_behind_ms),
-        }
-    }
 }

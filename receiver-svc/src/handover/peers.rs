@@ -102,7 +102,7 @@ impl Peers {
     /// this receiver. One that is gone is not learned of again.
     pub(super) fn learn_of(&mut self, name: &str, rumour: &Rumour, asked: Instant) {
         let span = Duration::from_millis(rumour.span_ms).max(self.timeout);
-        if Duration::from_millis(rumour.silent_ms) < span {
+        if !rumour.is_drained && Duration::from_millis(rumour.silent_ms) < span {
             self.learn(name);
         }
         let left = Duration::from_millis(rumour.left_behind_ms);
@@ -115,6 +115,9 @@ impl Peers {
                 peer.span = peer.span.max(span);
             }
             peer.left_until = peer.left_until.max(until);
+            if rumour.is_drained && peer.is_gone_unheard() {
+                peer.parting = Some(Parting::Drained);
+            }
         }
     }
 
@@ -127,6 +130,10 @@ impl Peers {
         };
         peer.silent = None;
         let before = peer.life.replace(life.number);
+        if before.is_none() {
+            // Others have said so of a process before.
+            peer.parting = None;
+        }
         if before.is_some_and(|before| before != life.number) {
             let was_drained = peer.parting.take() == Some(Parting::Drained);
             let age = Duration::from_millis(life.age_ms);
@@ -139,10 +146,11 @@ impl Peers {
         peer.span = exports.max(self.timeout);
     }
 
-    /// Notes that the process that was heard of last stops.
+    /// Notes that the process that was heard of last stops. An answer may be older than
+    /// what was heard meanwhile.
     pub(super) fn parts(&mut self, name: &str, parting: Parting) {
         if let Some(peer) = self.peers.get_mut(name) {
-            peer.parting = Some(parting);
+            peer.parting = peer.parting.max(Some(parting));
             if !peer.is_member {
                 peer.left = Instant::now();
             }
@@ -194,9 +202,9 @@ impl Peers {
         peers.any(|peer| !peer.is_member || peer.silent.is_some())
     }
 
-    /// What others need to know of each, but for those that matter to nobody.
+    /// What others need to know of each.
     pub(super) fn rumours(&self) -> BTreeMap<String, Rumour> {
-        let peers = self.peers.iter().filter(|(_, peer)| !peer.is_drained());
+        let peers = self.peers.iter();
         peers
             .map(|(name, peer)| (name.clone(), peer.rumour()))
             .collect()
@@ -275,7 +283,14 @@ impl Peer {
             silent_ms: ms(silent.unwrap_or_default()),
             span_ms: ms(self.span),
             left_behind_ms: ms(left.unwrap_or_default()),
+            is_drained: self.is_drained(),
         }
+    }
+
+    /// Whether it does not answer, never has, and is no member: it was one as this
+    /// receiver began.
+    fn is_gone_unheard(&self) -> bool {
+        self.silent.is_some() && self.life.is_none() && !self.is_member
     }
 
     fn is_drained(&self) -> bool {
@@ -314,7 +329,7 @@ mod tests {
         peers.forget();
         peers.learn_of("b:1", &Rumour::default(), Instant::now());
         assert_eq!(asked(&peers), [("c:1", 1_000)]);
-        assert!(!peers.rumours().contains_key("b:1") && !peers.are_watched());
+        assert!(peers.rumours()["b:1"].is_drained && !peers.are_watched());
         // Whoever asks is there.
         peers.heard(
             "b:1",
@@ -361,5 +376,40 @@ mod tests {
         assert!(!peers.is_empty());
         peers.parts("b:1", Parting::Drained);
         assert!(peers.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_older_answer_does_not_undo_that_one_has_drained() {
+        let mut peers = Peers::new("a:1".to_owned(), TIMEOUT);
+        peers.follow(&BTreeSet::from(["b:1".to_owned(), "c:1".to_owned()]));
+        peers.parts("b:1", Parting::Stopped);
+        peers.parts("b:1", Parting::Drained);
+        peers.parts("b:1", Parting::Stopped);
+        assert_eq!(asked(&peers), [("b:1", 250), ("c:1", 1_000)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_was_gone_before_is_taken_for_drained_by_what_others_say() {
+        let drained = Rumour {
+            is_drained: true,
+            ..Rumour::default()
+        };
+        let mut peers = Peers::new("a:1".to_owned(), TIMEOUT);
+        // News of the members may be older than this process.
+        peers.follow(&BTreeSet::from(["b:1".to_owned(), "c:1".to_owned()]));
+        peers.follow(&BTreeSet::from(["c:1".to_owned()]));
+        peers.learn_of("b:1", &drained, Instant::now());
+        assert_eq!(asked(&peers), [("b:1", 1_000), ("c:1", 1_000)]);
+        peers.silent("b:1", Instant::now(), 0);
+        assert!(peers.may_scrape("b:1", TIMEOUT) && peers.may_export("b:1"));
+        peers.learn_of("b:1", &drained, Instant::now());
+        assert!(!peers.may_scrape("b:1", TIMEOUT) && !peers.may_export("b:1"));
+        assert_eq!(asked(&peers), [("c:1", 1_000)]);
+        // A new process of the name says itself that it is there.
+        peers.heard("b:1", Life::default());
+        assert_eq!(asked(&peers), [("b:1", 1_000), ("c:1", 1_000)]);
+        peers.silent("b:1", Instant::now(), 0);
+        peers.learn_of("b:1", &drained, Instant::now());
+        assert!(peers.may_scrape("b:1", TIMEOUT));
     }
 }

@@ -14,7 +14,7 @@ use super::{
     answer::{Answer, Question},
     claims::Claims,
     metrics::HandoverMetrics,
-    news::{Life, Parting, Rumour},
+    news::{Life, Parting},
     peers::Peers,
     wards::{Look, Wards},
 };
@@ -236,15 +236,13 @@ impl State {
 
     /// Notes who answered, and who else there is as others know.
     fn note(&mut self, round: &Round, heard: &Heard) {
-        let mut rumours: BTreeMap<&str, Rumour> = BTreeMap::new();
-        for answer in heard.values().flatten() {
-            for (name, rumour) in &answer.others {
-                let known = rumours.entry(name).or_default();
-                *known = known.max(rumour);
-            }
+        let rumours = || heard.values().flatten().flat_map(|answer| &answer.others);
+        let mut silent_ms: BTreeMap<&str, u64> = BTreeMap::new();
+        for (name, rumour) in rumours() {
+            let known = silent_ms.entry(name).or_default();
+            *known = rumour.silent_ms.max(*known);
         }
         for (name, answer) in heard {
-            let rumour = rumours.get(name.as_str()).copied().unwrap_or_default();
             match answer {
                 Some(answer) => {
                     self.peers.heard(name, answer.life);
@@ -252,10 +250,13 @@ impl State {
                         self.peers.parts(name, parting);
                     }
                 }
-                None => self.peers.silent(name, round.began, rumour.silent_ms),
+                None => {
+                    let before_ms = silent_ms.get(name.as_str()).copied().unwrap_or_default();
+                    self.peers.silent(name, round.began, before_ms);
+                }
             }
         }
-        for (name, rumour) in &rumours {
+        for (name, rumour) in rumours() {
             self.peers.learn_of(name, rumour, round.began);
         }
     }

@@ -34,9 +34,18 @@ pub(super) struct State {
     is_told: bool,
     /// How long an Export may take, as the others were told.
     told_span: Duration,
-    /// When the targets of which batches are held back were claimed, in milliseconds
-    /// since the Unix epoch.
-    holds: BTreeMap<u64, i64>,
+    /// The targets of which batches are held back.
+    holds: BTreeMap<u64, Hold>,
+}
+
+/// Why batches of a target are held back.
+#[derive(Debug)]
+struct Hold {
+    /// When the target was claimed, in milliseconds since the Unix epoch.
+    began_ms: i64,
+    /// Those that have said, since nobody else scraped it, that nothing of it waits
+    /// there: whatever becomes of them, they leave nothing older.
+    clear: BTreeSet<String>,
 }
 
 /// What others have said that bears on what is scraped here.
@@ -267,9 +276,12 @@ impl State {
         let free: Vec<_> = free.map(|(name, it)| (name.clone(), it.began_ms)).collect();
         for (name, began_ms) in free {
             let target = name.0;
-            match self.barrier(target, began_ms, heard) {
+            let clear = self.clear_of(target, heard).collect();
+            match self.barrier(target, began_ms, &clear, heard) {
                 Some(after_ms) => {
-                    self.holds.entry(target).or_insert(began_ms);
+                    let hold = self.holds.entry(target);
+                    // They may have scraped it since an earlier claim.
+                    hold.or_insert(Hold::new(began_ms)).clear = clear;
                     outbox.hold_back(target, after_ms);
                 }
                 None => metrics.ended(is_silent(heard)),
@@ -291,13 +303,30 @@ impl State {
         })
     }
 
-    /// The time of the oldest batch of a target that may wait somewhere else, if any.
-    fn barrier(&self, target: u64, began_ms: i64, heard: &Heard) -> Option<i64> {
+    /// Those that say that nothing of a target waits there.
+    fn clear_of(&self, target: u64, heard: &Heard) -> impl Iterator<Item = String> {
+        let clear = heard.iter().filter(move |(name, answer)| {
+            let is_clear = |answer: &Answer| !answer.oldest_ms.contains_key(&target);
+            answer.as_ref().is_some_and(is_clear) && !self.peers.may_export(name)
+        });
+        clear.map(|(name, _)| name.clone())
+    }
+
+    /// The time of the oldest batch of a target that may wait somewhere else, if any;
+    /// nothing is where it is known to be `clear`.
+    fn barrier(
+        &self,
+        target: u64,
+        began_ms: i64,
+        clear: &BTreeSet<String>,
+        heard: &Heard,
+    ) -> Option<i64> {
         let waits = heard.iter().filter_map(|(name, answer)| {
             let told = answer
                 .as_ref()
                 .and_then(|a| a.oldest_ms.get(&target).copied());
-            let untold = self.peers.may_export(name).then_some(began_ms);
+            let is_unknown = !clear.contains(name) && self.peers.may_export(name);
+            let untold = is_unknown.then_some(began_ms);
             told.into_iter().chain(untold).min()
         });
         let own = self.peers.i_have_left_exports().then_some(began_ms);
@@ -310,18 +339,32 @@ impl State {
         let held = round.question.held.iter().copied().collect();
         let own = outbox.oldest(&held).unwrap_or_default();
         for &target in &round.question.held {
-            let Some(began_ms) = self.holds.get(&target).copied() else {
+            let Some(mut hold) = self.holds.remove(&target) else {
                 continue;
             };
+            hold.clear.extend(self.clear_of(target, heard));
             let is_here = own.contains_key(&target) || self.claims.is_scraped(target);
-            match self.barrier(target, began_ms, heard) {
-                Some(after_ms) if is_here => outbox.hold_back(target, after_ms),
+            match self.barrier(target, hold.began_ms, &hold.clear, heard) {
+                Some(after_ms) if is_here => {
+                    outbox.hold_back(target, after_ms);
+                    self.holds.insert(target, hold);
+                }
                 _ => {
-                    self.holds.remove(&target);
                     outbox.let_go(target);
                     metrics.ended(is_silent(heard));
                 }
             }
+        }
+    }
+}
+
+// === impl Hold ===
+
+impl Hold {
+    fn new(began_ms: i64) -> Self {
+        Self {
+            began_ms,
+            clear: BTreeSet::new(),
         }
     }
 }

@@ -332,6 +332,42 @@ async fn one_that_was_killed_is_given_time() {
     assert_eq!(begun.elapsed(), Duration::ZERO);
 }
 
+/// Three of which b has taken a target over from a, which has something of it; c has not.
+async fn taken_over() -> ([Receiver; 3], Claim, tokio::sync::OwnedSemaphorePermit) {
+    let net = Net::default();
+    let a = net.start("a:1", &["b:1", "c:1"]);
+    let b = net.start("b:1", &["a:1", "c:1"]);
+    let c = net.start("c:1", &["a:1", "b:1"]);
+    let (old, _) = granted(a.handover.claim(TARGET, "j")).await;
+    let away = a.cut_off().await;
+    a.scrape(&old, 1);
+    a.handover.stop();
+    drop(old);
+    let (new, _) = granted(b.handover.claim(TARGET, "j")).await;
+    b.scrape(&new, 2);
+    ([a, b, c], new, away)
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_had_nothing_of_a_target_is_not_waited_for() {
+    let ([a, b, c], _new, away) = taken_over().await;
+    c.kill();
+    sleep(Duration::from_secs(1)).await;
+    drop(away);
+    sleep(Duration::from_secs(2)).await;
+    assert_eq!((a.stored().as_str(), b.stored().as_str()), ("1,", "2,"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_is_killed_with_a_backlog_is_waited_for() {
+    let ([a, b, _c], _new, _away) = taken_over().await;
+    a.kill();
+    sleep(TIMEOUT - Duration::from_millis(1)).await;
+    assert_eq!(b.stored(), "");
+    sleep(Duration::from_secs(2)).await;
+    assert_eq!(b.stored(), "2,");
+}
+
 /// One that was killed, and is back at once; and another one that knew it.
 async fn killed_and_back() -> (Receiver, Receiver) {
     let net = Net::default();

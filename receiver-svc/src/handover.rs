@@ -42,7 +42,7 @@ use tokio::{
     time::timeout,
 };
 
-pub use self::{ask::Asker, metrics::HandoverMetrics, state::Standing};
+pub use self::{ask::Asker, claims::Seen, metrics::HandoverMetrics, state::Standing};
 use self::{
     claims::{Grant, Name},
     news::Parting,
@@ -181,12 +181,11 @@ impl Handover {
 // === impl Claim ===
 
 impl Claim {
-    /// Waits until nobody else scrapes the target. Returns when it was last scraped,
-    /// in milliseconds since the Unix epoch, where a receiver tells; for ever pending
-    /// where this receiver stops.
-    pub async fn granted(&mut self) -> Option<i64> {
+    /// Waits until nobody else scrapes the target. Returns its last scrape where a
+    /// receiver tells; for ever pending where this receiver stops.
+    pub async fn granted(&mut self) -> Option<Seen> {
         match (&mut self.granted).await {
-            Ok(grant) => grant.last_ms,
+            Ok(grant) => grant.last,
             Err(_) => std::future::pending().await,
         }
     }
@@ -196,10 +195,9 @@ impl Claim {
         self.shared.state().claims.ended(self.name.0);
     }
 
-    /// Notes the time of a scrape whose samples are in the outbox, in milliseconds
-    /// since the Unix epoch.
-    pub fn scraped(&self, time_ms: i64) {
-        self.shared.state().claims.scraped(self.name.0, time_ms);
+    /// Notes a scrape whose samples are in the outbox.
+    pub fn scraped(&self, last: Seen) {
+        self.shared.state().claims.scraped(self.name.0, last);
     }
 }
 

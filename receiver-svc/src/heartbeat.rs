@@ -10,6 +10,9 @@
 //! receiver that cannot say so is silent ([`Status::is_scraping`]): before its
 //! first scrape, without targets of its own, when none of them answers, when it
 //! acquires nothing because the outbox is full, and from the moment it stops.
+//! A target that it takes over counts by the last scrape of the receiver before, until
+//! it is scraped here: where all targets of a group move, as in a rolling update, the
+//! group would be silent until one has its next slot, though nothing is wrong with it.
 //! What was scraped is sent in any case, `up` 0 too: that is data, and where the
 //! targets themselves are down both replicas say the same.
 //!

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Shared,
+    claims::Seen,
     news::{Life, Parting, Rumour},
 };
 
@@ -56,6 +57,9 @@ pub(super) struct Answer {
     pub(super) ended: HashSet<u64>,
     /// When each was scraped last, in milliseconds since the Unix epoch.
     pub(super) last_ms: BTreeMap<u64, i64>,
+    /// Those that answered then.
+    #[serde(default)]
+    pub(super) up: HashSet<u64>,
     /// The time of the oldest batch of each that waits in its outbox.
     pub(super) oldest_ms: BTreeMap<u64, i64>,
     /// What it knows of other receivers, the asking one among them.
@@ -69,6 +73,13 @@ impl Answer {
     pub(super) fn knows(&self, target: u64) -> bool {
         let sets = [&self.scraped, &self.claimed, &self.ended];
         sets.iter().any(|set| set.contains(&target))
+    }
+
+    /// What it has told of the target's last scrape.
+    pub(super) fn last(&self, target: u64) -> Option<Seen> {
+        let time_ms = *self.last_ms.get(&target)?;
+        let is_up = self.up.contains(&target);
+        Some(Seen { time_ms, is_up })
     }
 }
 

@@ -19,19 +19,28 @@ pub(super) struct Claims {
     /// What scrapes, by the number of its claim.
     scraped: BTreeMap<Name, u64>,
     pending: BTreeMap<Name, Pending>,
-    /// When each target was scraped last, also those that have moved on.
-    last: BTreeMap<u64, Last>,
+    /// The last scrape of each target and when it was noted, also of those that have
+    /// moved on.
+    last: BTreeMap<u64, (Seen, Instant)>,
     /// When each target's series were ended as it is gone from discovery.
     ended: BTreeMap<u64, Instant>,
     stopped: bool,
 }
 
+/// The last scrape of a target, whichever receiver's it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Seen {
+    /// When it was, in milliseconds since the Unix epoch.
+    pub time_ms: i64,
+    /// Whether the target answered.
+    pub is_up: bool,
+}
+
 /// What a loop that may begin is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Grant {
-    /// When the target was scraped last, in milliseconds since the Unix epoch, where
-    /// that is known.
-    pub(super) last_ms: Option<i64>,
+    /// The target's last scrape, where one is known.
+    pub(super) last: Option<Seen>,
 }
 
 /// A claim that is not granted yet.
@@ -43,12 +52,6 @@ pub(super) struct Pending {
     /// claimed it too.
     asked: bool,
     grant: oneshot::Sender<Grant>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Last {
-    time_ms: i64,
-    noted: Instant,
 }
 
 /// How long the last scrape of a target that has moved on is remembered, and that one
@@ -96,10 +99,9 @@ impl Claims {
         self.pending.clear();
     }
 
-    /// Notes when a target was scraped.
-    pub(super) fn scraped(&mut self, target: u64, time_ms: i64) {
-        let noted = Instant::now();
-        self.last.insert(target, Last { time_ms, noted });
+    /// Notes a target's last scrape.
+    pub(super) fn scraped(&mut self, target: u64, last: Seen) {
+        self.last.insert(target, (last, Instant::now()));
     }
 
     /// Notes that a target is gone, and its series have ended.
@@ -134,8 +136,8 @@ impl Claims {
         of_target(&self.pending, target)
     }
 
-    pub(super) fn last_ms(&self, target: u64) -> Option<i64> {
-        self.last.get(&target).map(|last| last.time_ms)
+    pub(super) fn last(&self, target: u64) -> Option<Seen> {
+        self.last.get(&target).map(|(last, _)| *last)
     }
 
     /// Notes that one with precedence claims this target: what others said before does
@@ -169,15 +171,19 @@ impl Claims {
         self.free().filter(|(_, pending)| pending.asked)
     }
 
-    /// Lets a claimed target be scraped.
-    pub(super) fn grant(&mut self, name: &Name, last_ms: Option<i64>) {
+    /// Lets a claimed target be scraped, of whose last scrape others have told.
+    pub(super) fn grant(&mut self, name: &Name, last: Option<Seen>) {
         let Some(pending) = self.pending.remove(name) else {
             return;
         };
         self.scraped.insert(name.clone(), pending.id);
-        let last_ms = last_ms.max(self.last_ms(name.0));
+        let last = last.max(self.last(name.0));
+        if let Some(last) = last {
+            // Whoever takes it over before it is scraped here is to know too.
+            self.scraped(name.0, last);
+        }
         // Where nobody listens the claim is about to be given up.
-        let _ = pending.grant.send(Grant { last_ms });
+        let _ = pending.grant.send(Grant { last });
     }
 
     /// Forgets the scrapes of targets that have moved on long ago, and old ends.
@@ -185,7 +191,7 @@ impl Claims {
         self.ended.retain(|_, since| since.elapsed() < MEMORY);
         let scraped = &self.scraped;
         self.last
-            .retain(|target, last| last.noted.elapsed() < MEMORY || of_target(scraped, *target));
+            .retain(|target, (_, noted)| noted.elapsed() < MEMORY || of_target(scraped, *target));
     }
 }
 

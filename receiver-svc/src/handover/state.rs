@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::{
     GRACE,
     answer::{Answer, Question},
-    claims::Claims,
+    claims::{Claims, Seen},
     metrics::HandoverMetrics,
     news::{Life, Parting},
     peers::Peers,
@@ -152,14 +152,17 @@ impl State {
             claimed.for_each(|target| self.claims.disturb(*target));
         }
         let asked = || question.claimed.iter().chain(&question.watched).copied();
-        let last = asked().filter_map(|target| Some((target, self.claims.last_ms(target)?)));
+        let last = asked().filter_map(|target| Some((target, self.claims.last(target)?)));
+        let last: BTreeMap<u64, Seen> = last.collect();
+        let up = last.iter().filter(|(_, last)| last.is_up);
         Answer {
             life: self.life(span),
             parting: self.parting,
             scraped: asked().filter(|t| self.claims.is_scraped(*t)).collect(),
             claimed: asked().filter(|t| self.claims.is_claimed(*t)).collect(),
             ended: asked().filter(|t| self.claims.has_ended(*t)).collect(),
-            last_ms: last.collect(),
+            last_ms: last.iter().map(|(t, last)| (*t, last.time_ms)).collect(),
+            up: up.map(|(target, _)| *target).collect(),
             oldest_ms: BTreeMap::new(),
             others: self.peers.rumours(),
         }
@@ -287,8 +290,8 @@ impl State {
                 None => metrics.ended(is_silent(heard)),
             }
             let told = heard.values().flatten();
-            let last_ms = told.filter_map(|answer| answer.last_ms.get(&target).copied());
-            self.claims.grant(&name, last_ms.max());
+            let last = told.filter_map(|answer| answer.last(target));
+            self.claims.grant(&name, last.max());
         }
     }
 

@@ -151,7 +151,10 @@ impl Receiver {
     /// Scrapes at a time after the start.
     fn scrape(&self, claim: &Claim, after_ms: i64) {
         self.push(after_ms);
-        claim.scraped(START_MS + after_ms);
+        claim.scraped(Seen {
+            time_ms: START_MS + after_ms,
+            is_up: true,
+        });
     }
 
     fn push(&self, after_ms: i64) {
@@ -185,8 +188,9 @@ impl Receiver {
 
 /// The claim, once it is granted, and what was told of the last scrape.
 async fn granted(mut claim: Claim) -> (Claim, Option<i64>) {
-    let last_ms = timeout(Duration::from_secs(60), claim.granted()).await;
-    (claim, last_ms.expect("granted within a minute"))
+    let last = timeout(Duration::from_secs(60), claim.granted()).await;
+    let last = last.expect("granted within a minute");
+    (claim, last.map(|last| last.time_ms))
 }
 
 async fn is_granted(claim: &mut Claim) -> bool {
@@ -232,6 +236,23 @@ async fn a_target_that_is_scraped_elsewhere_is_waited_for() {
     let (_new, last_ms) = granted(new).await;
     assert!(begun.elapsed() < Duration::from_secs(1));
     assert_eq!(last_ms, Some(START_MS + 500));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_not_scraped_a_target_tells_what_it_was_told() {
+    let net = Net::default();
+    let a = net.start("a:1", &["b:1"]);
+    let b = net.start("b:1", &["a:1", "c:1"]);
+    let c = net.start("c:1", &["b:1"]);
+    let (old, _) = granted(a.handover.claim(TARGET, "j")).await;
+    a.scrape(&old, 500);
+    drop(old);
+    drop(granted(b.handover.claim(TARGET, "j")).await);
+    a.kill();
+    let mut claim = c.handover.claim(TARGET, "j");
+    let last = timeout(Duration::from_secs(60), claim.granted()).await;
+    let (time_ms, is_up) = (START_MS + 500, true);
+    assert_eq!(last.unwrap(), Some(Seen { time_ms, is_up }));
 }
 
 #[tokio::test(start_paused = true)]

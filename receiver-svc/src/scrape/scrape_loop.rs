@@ -27,7 +27,10 @@ use super::{
     status::Health,
     target::Target,
 };
-use crate::{handover::Claim, otlp::Resource};
+use crate::{
+    handover::{Claim, Seen},
+    otlp::Resource,
+};
 
 /// What a loop is told.
 #[derive(Clone, Debug)]
@@ -161,9 +164,12 @@ impl ScrapeLoop {
                         }
                     }
                 }
-                last_ms = claim.granted() => {
+                last = claim.granted() => {
                     self.claim = Some(claim);
-                    return Some(self.first_slot(last_ms));
+                    if let Some(last) = last {
+                        self.health.take_over(last);
+                    }
+                    return Some(self.first_slot(last.map(|last| last.time_ms)));
                 }
             }
         }
@@ -301,7 +307,8 @@ impl ScrapeLoop {
             }
             self.shared.metrics.samples.inc_by(part.samples);
             if let Some(claim) = &self.claim {
-                claim.scraped(time_ms);
+                let is_up = self.health.seen().is_some_and(|last| last.is_up);
+                claim.scraped(Seen { time_ms, is_up });
             }
         }
     }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use mesh::labels::Labels;
 
 use super::{failure::Reason, target::Target};
+use crate::handover::Seen;
 
 /// All jobs and their targets, as of the last discovery.
 #[derive(Clone, Debug, Default)]
@@ -40,7 +41,14 @@ pub struct TargetStatus {
 
 /// How the last scrape of a target went. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct Health(Arc<Mutex<Option<LastScrape>>>);
+pub struct Health(Arc<Mutex<Known>>);
+
+#[derive(Clone, Debug, Default)]
+struct Known {
+    last: Option<LastScrape>,
+    /// The last scrape of the receiver that the target was taken over from.
+    before: Option<Seen>,
+}
 
 /// The last scrape of a target.
 #[derive(Clone, Debug)]
@@ -59,14 +67,14 @@ pub struct LastScrape {
 
 impl Status {
     /// Whether this receiver scrapes: whether any of its own targets answered in
-    /// one of its last two slots. One without targets, or none of whose targets
-    /// answers, does not.
+    /// one of its last two slots, it or the receiver that it has the target from. One
+    /// without targets, or none of whose targets answers, does not.
     pub fn is_scraping(&self, now_ms: i64) -> bool {
         let targets = self.jobs.iter().flat_map(|job| &job.targets);
-        let mut own = targets.filter_map(|it| Some((&it.target, it.health.as_ref()?.last()?)));
+        let mut own = targets.filter_map(|it| Some((&it.target, it.health.as_ref()?.seen()?)));
         own.any(|(target, last)| {
             let slots_ms = 2 * i64::try_from(target.interval.as_millis()).unwrap_or(i64::MAX / 4);
-            last.failure.is_none() && now_ms - last.time_ms <= slots_ms
+            last.is_up && now_ms - last.time_ms <= slots_ms
         })
     }
 }
@@ -76,14 +84,29 @@ impl Status {
 impl Health {
     /// The last scrape, once there was one.
     pub fn last(&self) -> Option<LastScrape> {
-        self.lock().clone()
+        self.lock().last.clone()
     }
 
     pub(crate) fn set(&self, last: LastScrape) {
-        *self.lock() = Some(last);
+        self.lock().last = Some(last);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<LastScrape>> {
+    /// Takes the target over from a receiver whose last scrape went like this.
+    pub(crate) fn take_over(&self, before: Seen) {
+        self.lock().before = Some(before);
+    }
+
+    /// The last scrape here, or of the receiver before where there was none yet.
+    pub(crate) fn seen(&self) -> Option<Seen> {
+        let known = self.lock();
+        let last = known.last.as_ref().map(|last| Seen {
+            time_ms: last.time_ms,
+            is_up: last.failure.is_none(),
+        });
+        last.or(known.before)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
         // Nobody leaves it half changed.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -292,6 +292,23 @@ async fn a_receiver_without_targets_of_its_own_does_not_scrape() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_target_that_is_back_need_not_be_scraped_before_it_counts() {
+    let mut bench = Bench::scraping(TWO).await;
+    bench.seconds(10).await;
+    bench.share(Shard::new("me:1", &BTreeSet::from(["other:1".to_owned()])));
+    bench.seconds(3).await;
+    assert!(!bench.is_scraping());
+    let asked = bench.asked();
+    bench.share(Shard::new("me:1", &BTreeSet::from(["me:1".to_owned()])));
+    bench.seconds(1).await;
+    assert_eq!(bench.asked(), asked);
+    assert!(bench.is_scraping());
+    bench.answer(Answer::Body("\nc\n"));
+    bench.seconds(10).await;
+    assert!(!bench.is_scraping(), "it fails here");
+}
+
+#[tokio::test(start_paused = true)]
 async fn dropped_and_broken_targets_are_shown() {
     let mut bench = Bench::scraping(TWO).await;
     bench.configure(

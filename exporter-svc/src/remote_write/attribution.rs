@@ -6,9 +6,10 @@
 //! counted for all of the request, one that names a metric for the metric's
 //! series. Of one that names a series, a reason that lies in the series (its
 //! labels, its being new) is counted for that series; a reason that lies in the
-//! time is counted for all samples of the same piece that the same time rules out,
-//! because a scrape that comes too late comes too late as a whole. Remote write 2.0
-//! tells how many there are, if not which.
+//! time is counted for all samples of the same piece that the same time rules out. A
+//! sample that is too late for its series is so with the whole scrape that it is of, but
+//! those of other targets beside it may be the newest of theirs. Remote write 2.0 tells
+//! how many there are, if not which.
 
 use std::collections::BTreeMap;
 
@@ -64,9 +65,9 @@ fn estimate<'a>(
         .clone()
         .map(|piece| {
             // The same series cannot be in two pieces of a request.
-            let time = if found { None } else { time_of(piece, &named) };
-            found |= time.is_some();
-            time.map_or(0, |time| ruled_out(piece, reason, time))
+            let place = if found { None } else { place_of(piece, &named) };
+            found |= place.is_some();
+            place.map_or(0, |place| ruled_out(piece, reason, place))
         })
         .collect();
     if found {
@@ -91,23 +92,33 @@ fn of_metric(piece: &Piece, name: &str) -> u64 {
     (count as u64).min(piece.units)
 }
 
-/// The samples of `piece` that are refused when the one at `time` is.
-fn ruled_out(piece: &Piece, reason: Reason, time: i64) -> u64 {
+/// A sample's resource and time.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    resource: u32,
+    time: i64,
+}
+
+/// The samples of `piece` that are refused when the one at this place is.
+fn ruled_out(piece: &Piece, reason: Reason, Place { resource, time }: Place) -> u64 {
     let out = |sample: i64| match reason {
         Reason::OutOfOrder | Reason::TooOld => sample <= time,
         Reason::NewValueForTimestamp => sample == time,
         Reason::TooFarInFuture => sample >= time,
         _ => false,
     };
-    let times = piece.series().filter_map(|(encoded, _)| read_time(encoded));
+    let of_series = matches!(reason, Reason::OutOfOrder | Reason::NewValueForTimestamp);
+    let series = piece.series();
+    let ruled = series.filter(|(_, mark)| !of_series || mark.resource == resource);
+    let times = ruled.filter_map(|(encoded, _)| read_time(encoded));
     let count = times.filter(|sample| out(*sample)).count() as u64;
     // Series that are no units of their own, such as target_info, do not count.
     count.clamp(1, piece.units.max(1))
 }
 
-/// When the series was sampled, where the piece has it.
-fn time_of(piece: &Piece, named: &BTreeMap<String, String>) -> Option<i64> {
-    piece.series().find_map(|(encoded, _)| {
+/// The sample of a series, where the piece has it.
+fn place_of(piece: &Piece, named: &BTreeMap<String, String>) -> Option<Place> {
+    piece.series().find_map(|(encoded, mark)| {
         let series = v1::TimeSeries::decode(encoded).ok()?;
         // The backend drops the replica before it looks further.
         let labels = series.labels.iter().filter(|label| label.name != REPLICA);
@@ -115,7 +126,11 @@ fn time_of(piece: &Piece, named: &BTreeMap<String, String>) -> Option<i64> {
             && labels
                 .into_iter()
                 .all(|l| named.get(&l.name) == Some(&l.value));
-        if same { time(&series) } else { None }
+        let time = if same { time(&series) } else { None };
+        time.map(|time| Place {
+            resource: mark.resource,
+            time,
+        })
     })
 }
 
@@ -218,6 +233,11 @@ mod tests {
 
     /// A piece of series named `m` with a label `i`, one for each time.
     fn piece(times: &[i64], first: usize) -> Piece {
+        of_resources(&[times], first)
+    }
+
+    /// Those of several resources.
+    fn of_resources(resources: &[&[i64]], first: usize) -> Piece {
         let limits = RequestLimits {
             series: 100,
             bytes: 1 << 20,
@@ -231,7 +251,13 @@ mod tests {
             max_age: None,
         };
         let mut sink = Sink::new(wants);
-        for (i, &time_ms) in times.iter().enumerate() {
+        let resources = resources.iter().enumerate();
+        let times = resources.flat_map(|(r, times)| times.iter().map(move |time| (r, *time)));
+        let mut begun = None;
+        for (i, (resource, time_ms)) in times.enumerate() {
+            if begun.replace(resource) != Some(resource) {
+                sink.begin_resource();
+            }
             let i = (first + i).to_string();
             let labels = [("__name__", "m"), ("__replica__", "a"), ("i", i.as_str())];
             let times = Times {
@@ -284,6 +310,16 @@ mod tests {
         assert_eq!(counts(Reason::OutOfOrder), [0, 3]);
         assert_eq!(counts(Reason::NewValueForTimestamp), [0, 2]);
         assert_eq!(counts(Reason::TooFarInFuture), [0, 3]);
+    }
+
+    #[test]
+    fn a_reason_in_the_time_rules_out_nothing_of_another_target() {
+        let pieces = [of_resources(&[&[5, 5], &[7, 7], &[6]], 0)];
+        let message = "err: sample, series={__name__=\"m\", i=\"2\"}";
+        let counts = |reason| refused(pieces.iter(), reason, None, message);
+        assert_eq!(counts(Reason::OutOfOrder), [2]);
+        // What the backend takes none of is of whichever target.
+        assert_eq!(counts(Reason::TooOld), [5]);
     }
 
     #[test]

@@ -44,6 +44,8 @@ pub struct Mark {
     pub end: usize,
     /// Its family in [`Piece::families`].
     pub family: u32,
+    /// Which of the Export's resources it is of: of which target's scrape.
+    pub resource: u32,
     /// When it started to count, milliseconds since the Unix epoch; 0 where
     /// unknown.
     pub start_ms: i64,
@@ -103,6 +105,7 @@ pub struct Cutter {
     /// Finished pieces and their rounds.
     done: Vec<(usize, Piece)>,
     family: Option<Arc<Family>>,
+    resource: u32,
 }
 
 /// A hasher for keys that are hashes already.
@@ -140,7 +143,13 @@ impl Cutter {
             open: Vec::new(),
             done: Vec::new(),
             family: None,
+            resource: 0,
         }
+    }
+
+    /// The series that follow are of another resource.
+    pub fn begin_resource(&mut self) {
+        self.resource += 1;
     }
 
     /// Says of which family the series that follow are.
@@ -173,7 +182,7 @@ impl Cutter {
             let full = std::mem::replace(&mut self.open[round], next);
             self.done.push((round, full));
         }
-        self.open[round].push(series, sample, self.family.as_ref());
+        self.open[round].push(series, sample, self.family.as_ref(), self.resource);
         Ok(())
     }
 
@@ -198,7 +207,13 @@ impl Piece {
             || (self.marks.len() < limits.series && self.bytes.len() + len <= limits.bytes)
     }
 
-    fn push(&mut self, series: SeriesRef<'_>, sample: Sample<'_>, family: Option<&Arc<Family>>) {
+    fn push(
+        &mut self,
+        series: SeriesRef<'_>,
+        sample: Sample<'_>,
+        family: Option<&Arc<Family>>,
+        resource: u32,
+    ) {
         let len = series.labels.len() + sample.fields.len();
         wire::put_header(1, len, &mut self.bytes);
         self.bytes.extend_from_slice(series.labels);
@@ -216,6 +231,7 @@ impl Piece {
             hash: series.hash,
             end: self.bytes.len(),
             family: self.families.len().saturating_sub(1) as u32,
+            resource,
             start_ms: sample.start_ms,
         });
     }

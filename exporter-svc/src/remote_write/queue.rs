@@ -287,6 +287,7 @@ mod tests {
             hash,
             end: (i + 1) * 10,
             family: 0,
+            resource: 0,
             start_ms: 0,
         };
         let piece = Piece {

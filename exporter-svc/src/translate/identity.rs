@@ -64,6 +64,7 @@ impl<'a> Identity<'a> {
     /// # Errors
     /// Where it is not one.
     pub fn resource_metrics(&mut self, encoded: &[u8]) -> Result<(), WireError> {
+        self.sink.begin_resource();
         for scope in messages(encoded, 2) {
             for metric in messages(scope?, 2) {
                 self.metric(Metric::read(metric?)?)?;

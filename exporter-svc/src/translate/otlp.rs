@@ -87,6 +87,7 @@ impl<'a> Otlp<'a> {
 
     /// Translates the metrics of one resource.
     pub fn resource_metrics(&mut self, metrics: ResourceMetrics) {
+        self.sink.begin_resource();
         let resource = metrics.resource.unwrap_or_default();
         let mut attributes = Attributes::of_resource(self.rules, &resource.attributes);
         let mut period = Period::default();

@@ -103,6 +103,11 @@ impl Sink {
         self.wants
     }
 
+    /// The series that follow are of another resource.
+    pub fn begin_resource(&mut self) {
+        self.cutter.begin_resource();
+    }
+
     /// Says of which family the series that follow are.
     pub fn begin_family(&mut self, family: Family) {
         self.cutter.begin_family(Arc::new(family));

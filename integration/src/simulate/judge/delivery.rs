@@ -143,6 +143,8 @@ struct Counted {
     rejected: u64,
     /// How many of them another replica has overtaken.
     overtaken: u64,
+    /// Samples of the same scrapes as those that were not.
+    beside: u64,
     missing: u64,
 }
 
@@ -154,6 +156,10 @@ impl Counted {
         for batch in &sent.batches {
             let outcomes = arrived.outcomes(&key(batch, replica), until_ms);
             counted.missing += batch.samples.saturating_sub(outcomes.len() as u64);
+            if outcomes.contains(&Outcome::OutOfOrder) {
+                let stored = |it: &&Outcome| matches!(it, Outcome::Stored | Outcome::Duplicate);
+                counted.beside += outcomes.iter().filter(stored).count() as u64;
+            }
             for outcome in outcomes {
                 match outcome {
                     Outcome::Stored | Outcome::Duplicate => {}
@@ -169,15 +175,17 @@ impl Counted {
     }
 
     fn differs(&self, verdict: &verdict::Verdict) -> bool {
-        // An answer of remote write 1.0 names one sample: an exporter knows which others
-        // of the same target are too late with it, but not which targets' are.
+        // An answer of remote write 1.0 names one sample: an exporter takes it that all of
+        // its scrape are too late with it, which those are not of which the backend has
+        // refused the other replica's, and knows not which other targets' are.
+        let most = self.rejected + self.beside;
         let least = match self.overtaken {
             0 => self.rejected,
             _ => 1,
         };
         self.missing > 0
             || verdict.deduplicated != self.deduplicated
-            || !(least..=self.rejected).contains(&verdict.rejected_total())
+            || !(least..=most).contains(&verdict.rejected_total())
     }
 }
 

@@ -323,10 +323,13 @@ fn slots_are_missed_while_some_know_of_a_move_and_others_do_not() {
 }
 
 #[test]
-fn an_exporter_cannot_know_which_targets_another_replica_has_overtaken() {
-    let answered = |rejected: u64| {
+fn an_exporter_cannot_know_which_samples_another_replica_has_overtaken() {
+    let answered = |overtaken: usize, rejected: u64| {
         judged(&["a", "b"], |record| {
             for arrival in &mut record.arrivals[54..63] {
+                arrival.outcome = Outcome::Stored;
+            }
+            for arrival in &mut record.arrivals[54..54 + overtaken] {
                 arrival.outcome = Outcome::OutOfOrder;
             }
             let life = &mut record.lives[1];
@@ -342,8 +345,11 @@ fn an_exporter_cannot_know_which_targets_another_replica_has_overtaken() {
         })
     };
     let wrong = |said: Vec<String>| said.iter().any(|law| law.contains("answered"));
-    assert!(!wrong(answered(9)) && !wrong(answered(3)));
-    assert!(wrong(answered(0)));
+    assert!(!wrong(answered(9, 9)) && !wrong(answered(9, 3)));
+    assert!(wrong(answered(9, 0)));
+    // It takes a scrape for too late as a whole.
+    assert!(!wrong(answered(6, 9)) && !wrong(answered(6, 6)));
+    assert!(wrong(answered(0, 9)));
 }
 
 #[test]

@@ -8,11 +8,15 @@ use std::{
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use mesh::otlp::{EXPORT_PATH, RawCodec, SERVICE_NAME};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use mesh::{
+    compression::{Compression, DecompressError},
+    otlp::{EXPORT_PATH, SERVICE_NAME, frame},
+};
 use tonic::{
-    Request, Response, Status,
-    codec::{CompressionEncoding, EnabledCompressionEncodings},
-    server::{Grpc, NamedService, UnaryService},
+    Request, Status,
+    metadata::{MetadataMap, MetadataValue},
+    server::NamedService,
 };
 use tower::Service;
 
@@ -25,8 +29,10 @@ pub struct MetricsServer {
     max_message_bytes: usize,
 }
 
-/// The Export method.
-struct Export(Arc<Ingest>);
+/// Compressions that are spoken, as gRPC tells them.
+const ACCEPTED: &str = "identity,gzip,zstd";
+/// What a frame adds to its message.
+const FRAME_BYTES: usize = 5;
 
 // === impl MetricsServer ===
 
@@ -46,7 +52,7 @@ impl NamedService for MetricsServer {
 
 impl<B> Service<http::Request<B>> for MetricsServer
 where
-    B: http_body::Body + Send + 'static,
+    B: http_body::Body<Data: Send> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send + 'static,
 {
     type Response = http::Response<tonic::body::Body>;
@@ -67,27 +73,74 @@ where
                 let status = Status::unimplemented("MetricsService has one method, Export");
                 return Ok(status.into_http());
             }
-            let mut accepted = EnabledCompressionEncodings::default();
-            accepted.enable(CompressionEncoding::Zstd);
-            accepted.enable(CompressionEncoding::Gzip);
-            let mut grpc = Grpc::new(RawCodec)
-                .apply_compression_config(accepted, EnabledCompressionEncodings::default())
-                .apply_max_message_size_config(Some(max_message_bytes), None);
-            Ok(grpc.unary(Export(ingest), request).await)
+            let answer = match receive(request, max_message_bytes).await {
+                Ok(request) => ingest.export(request).await,
+                Err(status) => Err(status),
+            };
+            Ok(match answer {
+                Ok(response) => {
+                    let (metadata, message, _) = response.into_parts();
+                    frame::answer(&message, metadata)
+                }
+                Err(status) => status.into_http(),
+            })
         })
     }
 }
 
-// === impl Export ===
+/// Reads the one message of a request. tonic would make a zstd context for each.
+async fn receive<B>(request: http::Request<B>, max_bytes: usize) -> Result<Request<Bytes>, Status>
+where
+    B: http_body::Body,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let (head, body) = request.into_parts();
+    let metadata = MetadataMap::from_headers(head.headers);
+    let compression = compression(&metadata)?;
+    let body = Limited::new(body, max_bytes.saturating_add(FRAME_BYTES));
+    let body =
+        body.collect()
+            .await
+            .map_err(|error| match error.downcast_ref::<LengthLimitError>() {
+                Some(_) => too_large(max_bytes),
+                None => Status::from_error(error),
+            })?;
+    let unwrapped = frame::unwrap(body.to_bytes());
+    let (is_compressed, message) =
+        unwrapped.map_err(|error| Status::internal(error.to_string()))?;
+    let message = match (is_compressed, compression) {
+        (true, Compression::None) => return Err(Status::internal("compressed in no known way")),
+        (true, compression) => compression
+            .decompress(message, max_bytes)
+            .map_err(unreadable)?,
+        (false, _) => message,
+    };
+    Ok(Request::from_parts(metadata, head.extensions, message))
+}
 
-impl UnaryService<Bytes> for Export {
-    type Response = Bytes;
-    type Future = BoxFuture<'static, Result<Response<Bytes>, Status>>;
+fn compression(metadata: &MetadataMap) -> Result<Compression, Status> {
+    let Some(named) = metadata.get("grpc-encoding") else {
+        return Ok(Compression::None);
+    };
+    Compression::named(named.as_encoded_bytes()).ok_or_else(|| {
+        let mut status = Status::unimplemented(format!("grpc-encoding: {named:?} is not spoken"));
+        let accepted = MetadataValue::from_static(ACCEPTED);
+        status
+            .metadata_mut()
+            .insert("grpc-accept-encoding", accepted);
+        status
+    })
+}
 
-    fn call(&mut self, request: Request<Bytes>) -> Self::Future {
-        let ingest = Arc::clone(&self.0);
-        Box::pin(async move { ingest.export(request).await })
+fn unreadable(error: DecompressError) -> Status {
+    match error {
+        DecompressError::TooLarge(limit) => too_large(limit),
+        DecompressError::Malformed(error) => Status::internal(error.to_string()),
     }
+}
+
+fn too_large(limit: usize) -> Status {
+    Status::out_of_range(format!("a message of more than {limit} bytes"))
 }
 
 #[cfg(test)]
@@ -100,6 +153,7 @@ mod tests {
     use prost::Message;
     use tonic::{
         Code,
+        codec::CompressionEncoding,
         transport::{Channel, Server, server::TcpIncoming},
     };
 
@@ -157,12 +211,29 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_too_large_is_refused() {
-        let mut client = client(&Backend::default(), 100).await;
+        let client = client(&Backend::default(), 100).await;
         let name = "m".repeat(200);
-        let status = client.export(request(&[(&name, 1)])).await.unwrap_err();
-        assert!(
-            matches!(status.code(), Code::OutOfRange | Code::ResourceExhausted),
-            "{status:?}"
-        );
+        for mut client in [
+            client.clone(),
+            client.clone().send_compressed(CompressionEncoding::Gzip),
+            client.send_compressed(CompressionEncoding::Zstd),
+        ] {
+            let status = client.export(request(&[(&name, 1)])).await.unwrap_err();
+            assert_eq!(status.code(), Code::OutOfRange, "{status:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_compression_that_is_not_spoken_is_named() {
+        let service = MetricsServer::new(ingest(&[]).await, 100);
+        let request = http::Request::post(EXPORT_PATH)
+            .header("grpc-encoding", "snappy")
+            .body(http_body_util::Full::<Bytes>::default());
+        let response = tower::ServiceExt::oneshot(service, request.unwrap())
+            .await
+            .unwrap();
+        let status = Status::from_header_map(response.headers()).unwrap();
+        assert_eq!(status.code(), Code::Unimplemented);
+        assert_eq!(response.headers()["grpc-accept-encoding"], ACCEPTED);
     }
 }

@@ -5,15 +5,14 @@
 //! answer one that is too large with OUT_OF_RANGE, which OTLP clients send again
 //! and again.
 
-mod frame;
-
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
-use http_body_util::{BodyExt, Full};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
 use hyper::body::Incoming;
-use mesh::{export::parse_timeout, otlp::EXPORT_PATH};
+use mesh::{
+    export::parse_timeout,
+    otlp::{EXPORT_PATH, frame},
+};
 use prost::Message;
 use tonic::{Code, Status, body::Body, metadata::MetadataMap};
 
@@ -59,7 +58,8 @@ pub(crate) async fn answer(pushes: Pushes, request: Request<Incoming>) -> Respon
 async fn export(pushes: &Pushes, parts: &Parts, body: Incoming) -> Result<Taken, Refusal> {
     let named = parts.headers.get("grpc-encoding");
     let (framed, admitted) = pushes.receive(parts, body).await?;
-    let (compressed, message) = frame::unwrap(framed)?;
+    let malformed = |error: frame::MalformedFrame| Refusal::Malformed(error.to_string());
+    let (compressed, message) = frame::unwrap(framed).map_err(malformed)?;
     let compression = match compressed {
         true => Compression::named(named.map(HeaderValue::as_bytes))?,
         false => Compression::Identity,
@@ -92,17 +92,9 @@ fn is_grpc(parts: &Parts) -> bool {
 
 /// One message, and what our own senders want to know in metadata.
 fn success(taken: &Taken) -> Response<Body> {
-    let message = frame::wrap(&taken.response().encode_to_vec());
-    let mut trailers = HeaderMap::new();
-    trailers.insert("grpc-status", HeaderValue::from_static("0"));
-    let body = Full::<Bytes>::new(message).with_trailers(std::future::ready(Some(Ok(trailers))));
-    let mut answer = Response::new(Body::new(body));
     let mut metadata = MetadataMap::new();
     taken.verdict.write(&mut metadata);
-    *answer.headers_mut() = metadata.into_headers();
-    let grpc = HeaderValue::from_static("application/grpc");
-    answer.headers_mut().insert(header::CONTENT_TYPE, grpc);
-    answer
+    frame::answer(&taken.response().encode_to_vec(), metadata)
 }
 
 fn failure(refusal: &Refusal) -> Response<Body> {

@@ -30,10 +30,10 @@ use tokio::{
     task::AbortHandle,
     time::{Instant, timeout_at},
 };
-use tonic::codec::CompressionEncoding;
 use tower::Service;
 
 use crate::{
+    compression::Compression,
     endpoints::{Addresses, Endpoints},
     export::{Export, ExportError},
     verdict::Verdict,
@@ -87,18 +87,6 @@ pub struct ExporterArgs {
     pub tls: ExporterTlsArgs,
 }
 
-/// Compression of requests to exporters.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Compression {
-    /// zstd.
-    #[default]
-    Zstd,
-    /// gzip, which every OTLP receiver takes.
-    Gzip,
-    /// None.
-    None,
-}
-
 /// A tower service that sends Exports. Cheap to clone; the connections end with
 /// its last clone.
 #[derive(Clone, Debug)]
@@ -112,23 +100,11 @@ struct Shared {
     /// Notified when a connection comes up, so that who waits looks again.
     came_up: Arc<Notify>,
     connector: Connector,
-    compression: Option<CompressionEncoding>,
+    compression: Compression,
     ping_interval: Option<Duration>,
     failfast: Duration,
     metrics: BalanceMetrics,
     discovery: Mutex<Option<AbortHandle>>,
-}
-
-// === impl Compression ===
-
-impl Compression {
-    fn encoding(self) -> Option<CompressionEncoding> {
-        match self {
-            Self::Zstd => Some(CompressionEncoding::Zstd),
-            Self::Gzip => Some(CompressionEncoding::Gzip),
-            Self::None => None,
-        }
-    }
 }
 
 // === impl Balance ===
@@ -146,7 +122,7 @@ impl Balance {
             endpoints: Mutex::default(),
             came_up: Arc::default(),
             connector,
-            compression: args.compression.encoding(),
+            compression: args.compression,
             ping_interval: Some(ping).filter(|ping| !ping.is_zero()),
             failfast: Duration::from_millis(args.failfast_ms),
             metrics,
@@ -191,7 +167,7 @@ impl Shared {
     async fn export(&self, export: Export) -> Result<Verdict, ExportError> {
         let (endpoint, connection) = self.pick(export.deadline).await?;
         let in_flight = endpoint.begin();
-        let outcome = client::send(connection, endpoint.origin(), export, self.compression).await;
+        let outcome = client::send(connection, endpoint.uri(), export, self.compression).await;
         in_flight.end(&outcome);
         self.metrics.observe(&outcome);
         outcome

@@ -20,6 +20,7 @@ pub mod batch;
 pub mod blocking;
 pub mod budget;
 pub mod clock;
+pub mod compression;
 pub mod config;
 pub mod endpoints;
 pub mod export;

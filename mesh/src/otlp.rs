@@ -4,6 +4,8 @@
 //! bytes through tonic as they are. On the wire it is stock OTLP
 //! (`MetricsService/Export`), so any OTLP tool can stand on either side.
 
+pub mod frame;
+
 use bytes::{Buf, BufMut, Bytes};
 use tonic::{
     Status,

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use mesh::{
-    balance::{Balance, BalanceMetrics, Compression, ExporterArgs, ExporterTlsArgs},
+    balance::{Balance, BalanceMetrics, ExporterArgs, ExporterTlsArgs},
+    compression::Compression,
     serve::ServeMetrics,
     shutdown::{self, Trigger},
 };

@@ -10,9 +10,10 @@ use std::{
 
 use anyhow::Context;
 use mesh::{
-    balance::{Balance, BalanceMetrics, Compression, ExporterArgs},
+    balance::{Balance, BalanceMetrics, ExporterArgs},
     budget::Budget,
     clock::Clock,
+    compression::Compression,
     config::Config,
     outbox::{Outbox, OutboxArgs, SpillArgs},
 };

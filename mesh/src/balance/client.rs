@@ -1,55 +1,96 @@
 //! One Export over one connection.
 
-use std::{
-    error::Error,
-    future::Future,
-    pin::Pin,
-    task::{Context, Poll},
-};
+use std::{error::Error, io};
 
-use http::{Uri, uri::PathAndQuery};
-use hyper::body::Incoming;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Uri, header};
+use http_body_util::Full;
 use tokio::time::Instant;
-use tonic::{Request, Status, body::Body, client::Grpc, codec::CompressionEncoding};
-use tower::Service;
+use tonic::{Code, Request, Status, Streaming, body::Body, metadata::MetadataMap};
 
 use super::connection::Connection;
 use crate::{
+    blocking,
+    compression::Compression,
     export::{self, Export, ExportError},
-    otlp::{EXPORT_PATH, RawCodec},
+    otlp::{RawCodec, frame},
     verdict::Verdict,
 };
 
 /// A response carries counts and a message, never data.
 const MAX_RESPONSE_BYTES: usize = 1 << 20;
+/// Longer messages are compressed by a thread that may block.
+const BLOCKING_BYTES: usize = 256 << 10;
 
 /// Sends one Export and reads its verdict.
 pub(super) async fn send(
     connection: Connection,
-    origin: &Uri,
+    uri: &Uri,
     export: Export,
-    compression: Option<CompressionEncoding>,
+    compression: Compression,
 ) -> Result<Verdict, ExportError> {
-    let mut grpc = Grpc::with_origin(Http2(connection), origin.clone())
-        .max_decoding_message_size(MAX_RESPONSE_BYTES)
-        .accept_compressed(CompressionEncoding::Gzip)
-        .accept_compressed(CompressionEncoding::Zstd);
-    if let Some(encoding) = compression {
-        grpc = grpc.send_compressed(encoding);
-    }
-    let mut request = Request::new(export.payload);
-    request.set_timeout(export.deadline.saturating_duration_since(Instant::now()));
-    export.facts.write(request.metadata_mut());
-    export.progress.write(request.metadata_mut());
-    let path = PathAndQuery::from_static(EXPORT_PATH);
-    match grpc.unary(request, path, RawCodec).await {
-        Ok(response) => {
-            let (metadata, body, _) = response.into_parts();
-            Ok(export::verdict(&metadata, body))
-        }
+    let headers = headers(&export, compression);
+    let message = framed(export.payload, compression).await;
+    let message = message.map_err(|error| ExportError::Unsent(error.into()))?;
+    let mut request = http::Request::new(Body::new(Full::new(message)));
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() = uri.clone();
+    *request.headers_mut() = headers;
+    match exchange(connection, request).await {
+        Ok((metadata, body)) => Ok(export::verdict(&metadata, body)),
         Err(status) if was_never_sent(&status) => Err(ExportError::Unsent(status.into())),
         Err(status) => export::failure(status, export.samples),
     }
+}
+
+/// tonic's own client would make a zstd context for every message (`compression`).
+async fn framed(payload: Bytes, compression: Compression) -> io::Result<Bytes> {
+    let is_long = payload.len() > BLOCKING_BYTES && compression != Compression::None;
+    let frame = move || {
+        let message = compression.compress(payload)?;
+        Ok(frame::wrap(compression != Compression::None, &message))
+    };
+    match is_long {
+        true => blocking::run(frame).await,
+        false => frame(),
+    }
+}
+
+fn headers(export: &Export, compression: Compression) -> HeaderMap {
+    let mut request = Request::new(());
+    request.set_timeout(export.deadline.saturating_duration_since(Instant::now()));
+    export.facts.write(request.metadata_mut());
+    export.progress.write(request.metadata_mut());
+    let mut headers = request.into_parts().0.into_headers();
+    headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    let grpc = HeaderValue::from_static("application/grpc");
+    headers.insert(header::CONTENT_TYPE, grpc);
+    let encoding = HeaderValue::from_static(compression.name());
+    headers.insert("grpc-encoding", encoding);
+    headers
+}
+
+/// A unary call.
+async fn exchange(
+    mut connection: Connection,
+    request: http::Request<Body>,
+) -> Result<(MetadataMap, Bytes), Status> {
+    let response = connection.send_request(request).await;
+    let response = response.map_err(|error| Status::from_error(error.into()))?;
+    let (head, body) = response.into_parts();
+    let told = Status::from_header_map(&head.headers);
+    if let Some(status) = told.filter(|status| status.code() != Code::Ok) {
+        return Err(status);
+    }
+    let limit = Some(MAX_RESPONSE_BYTES);
+    let mut messages = Streaming::new_response(RawCodec, body, head.status, None, limit);
+    let message = messages.message().await?;
+    let message = message.ok_or_else(|| Status::internal("no message in the response"))?;
+    let mut headers = head.headers;
+    if let Some(trailers) = messages.trailers().await? {
+        headers.extend(trailers.into_headers());
+    }
+    Ok((MetadataMap::from_headers(headers), message))
 }
 
 /// Whether the connection gave the request back before any of it was sent.
@@ -62,23 +103,4 @@ fn was_never_sent(status: &Status) -> bool {
         source = error.source();
     }
     false
-}
-
-/// A connection as the service that tonic's client wants.
-struct Http2(Connection);
-
-// === impl Http2 ===
-
-impl Service<http::Request<Body>> for Http2 {
-    type Response = http::Response<Incoming>;
-    type Error = hyper::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, hyper::Error>> + Send>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), hyper::Error>> {
-        self.0.poll_ready(cx)
-    }
-
-    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        Box::pin(self.0.send_request(request))
-    }
 }

@@ -16,7 +16,7 @@ use super::{
     connection::{Connection, KeepUp},
     lock,
 };
-use crate::{export::ExportError, verdict::Verdict};
+use crate::{export::ExportError, otlp::EXPORT_PATH, verdict::Verdict};
 
 /// Failures in a row after which an exporter is left alone for a while.
 const FAILURES_TO_EJECT: u32 = 3;
@@ -33,7 +33,8 @@ const FAILURE_LATENCY: Duration = Duration::from_secs(1);
 /// One exporter.
 pub(super) struct Endpoint {
     address: String,
-    origin: Uri,
+    /// Of the Export method.
+    uri: Uri,
     connection: watch::Receiver<Option<Connection>>,
     pending: AtomicUsize,
     record: Mutex<Record>,
@@ -65,13 +66,14 @@ impl Endpoint {
         let (slot, connection) = watch::channel(None);
         let address = keep_up.address.clone();
         let task = tokio::spawn(keep_up.run(slot)).abort_handle();
-        let origin = format!("http://{address}").parse().unwrap_or_else(|_| {
+        let uri = |authority: &str| format!("http://{authority}{EXPORT_PATH}").parse();
+        let uri = uri(&address).or_else(|_| {
             // Only the :authority header suffers; no peer of ours looks at it.
-            Uri::from_static("http://exporter")
+            uri("exporter")
         });
         Arc::new(Self {
             address,
-            origin,
+            uri: uri.unwrap_or_default(),
             connection,
             pending: AtomicUsize::new(0),
             record: Mutex::new(Record::new(Instant::now())),
@@ -83,8 +85,8 @@ impl Endpoint {
         &self.address
     }
 
-    pub(super) fn origin(&self) -> &Uri {
-        &self.origin
+    pub(super) fn uri(&self) -> &Uri {
+        &self.uri
     }
 
     pub(super) fn is_up(&self) -> bool {

@@ -17,6 +17,7 @@ use tokio::{
 };
 use tonic::{
     Request, Response, Status,
+    codec::CompressionEncoding,
     transport::{Server, server::TcpIncoming},
 };
 use tower::ServiceExt;

@@ -4,6 +4,8 @@ use std::io;
 
 use bytes::Bytes;
 
+use crate::compression::{unzstd, zstd};
+
 /// A payload at rest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Packed {
@@ -19,10 +21,6 @@ pub(super) enum Encoding {
     Raw = 0,
     Zstd = 1,
 }
-
-/// zstd's default: four times the speed of what a network brings, a tenth of the
-/// bytes for what targets say.
-const LEVEL: i32 = 3;
 
 // === impl Packed ===
 
@@ -50,9 +48,9 @@ impl Packed {
         if self.encoding != Encoding::Raw {
             return self;
         }
-        match zstd::bulk::compress(&self.bytes, LEVEL) {
+        match zstd(&self.bytes) {
             Ok(compressed) if compressed.len() < self.bytes.len() => Self {
-                bytes: compressed.into(),
+                bytes: compressed,
                 encoding: Encoding::Zstd,
                 raw_bytes: self.raw_bytes,
             },
@@ -68,11 +66,11 @@ impl Packed {
         match self.encoding {
             Encoding::Raw => Ok(self.bytes.clone()),
             Encoding::Zstd => {
-                let raw = zstd::bulk::decompress(&self.bytes, self.raw_bytes)?;
+                let raw = unzstd(&self.bytes, self.raw_bytes)?;
                 if raw.len() != self.raw_bytes {
                     return Err(io::ErrorKind::InvalidData.into());
                 }
-                Ok(raw.into())
+                Ok(raw)
             }
         }
     }

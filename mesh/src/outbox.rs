@@ -83,6 +83,16 @@ pub struct OutboxArgs {
     #[arg(long = "outbox.max-request-bytes", env = "PROMESH_OUTBOX_MAX_REQUEST_BYTES", default_value_t = 4 << 20)]
     pub max_request_bytes: usize,
 
+    /// Milliseconds between two requests of a lane at least while it has little to
+    /// send: what comes meanwhile joins the next one. A batch that somebody waits for,
+    /// and what comes to 256 KiB, goes at once.
+    #[arg(
+        long = "outbox.linger-ms",
+        env = "PROMESH_OUTBOX_LINGER_MS",
+        default_value_t = 250
+    )]
+    pub linger_ms: u64,
+
     /// Seconds an exporter has for one request. Doubled, up to 60, for a lane whose
     /// requests take longer while the backend does answer; a backend that answers
     /// nothing is asked again after as long as this.

@@ -1,6 +1,9 @@
 //! One lane: batches in the order they were pushed, some of which may be in flight.
 
-use std::collections::{HashSet, VecDeque};
+use std::{
+    collections::{HashSet, VecDeque},
+    time::Duration,
+};
 
 use tokio::time::Instant;
 
@@ -23,13 +26,44 @@ pub(super) struct Lane {
     unnoted_since: Option<Instant>,
     /// Until then an earlier process' Exports may be under way.
     pub(super) fence: Option<Instant>,
+    /// When the last request left.
+    departed: Option<Instant>,
+    /// Its worker looks again by itself, once more may have joined what waits.
+    is_lingering: bool,
 }
+
+/// What comes to as many bytes does not wait for more to join it.
+const LARGE_BYTES: usize = 256 << 10;
 
 // === impl Lane ===
 
 impl Lane {
-    pub(super) fn push(&mut self, entry: Entry) {
+    /// Takes an entry; true where the worker has to look.
+    pub(super) fn push(&mut self, entry: Entry, linger: Duration) -> bool {
         self.entries.push_back(entry);
+        !self.is_lingering || self.lingers_until(linger).is_none()
+    }
+
+    /// Until when its worker waits for more to join what waits, if at all: never where
+    /// it `is_closed`.
+    pub(super) fn linger(&mut self, linger: Duration, is_closed: bool) -> Option<Instant> {
+        let until = self.lingers_until(linger).filter(|_| !is_closed);
+        self.is_lingering = until.is_some();
+        until
+    }
+
+    /// A request costs about as much as a hundred samples do. So where one left a moment
+    /// ago, and what waits is little and may travel together, it waits for more. Several
+    /// batches of a key are a backlog, which is not to be held up.
+    fn lingers_until(&self, linger: Duration) -> Option<Instant> {
+        let until = self.departed? + linger;
+        let (mut bytes, mut keys) = (0, HashSet::new());
+        let is_little = !self.entries.is_empty()
+            && self.entries.iter().all(|entry| {
+                bytes += entry.raw_bytes;
+                bytes < LARGE_BYTES && !entry.is_awaited() && keys.insert(entry.key)
+            });
+        (is_little && Instant::now() < until).then_some(until)
     }
 
     /// Puts entries before all others, in their order.
@@ -81,6 +115,7 @@ impl Lane {
                 && (entry.seq == first.seq || joins && entry.facts == first.facts)
         });
         self.in_flight = joins.map(|entry| entry.seq).collect();
+        self.departed = Some(Instant::now());
         true
     }
 

@@ -39,6 +39,7 @@ pub(super) struct Lanes {
     max_bytes: usize,
     max_request_bytes: usize,
     max_age_ms: u64,
+    linger: Duration,
     /// The keeper is told of every batch, as it spills all at once.
     spills_at_once: bool,
 }
@@ -101,6 +102,7 @@ impl Lanes {
             max_bytes: args.max_bytes,
             max_request_bytes: args.max_request_bytes,
             max_age_ms,
+            linger: Duration::from_millis(args.linger_ms),
             spills_at_once: args.spill.spills_at_once(),
         }
     }
@@ -145,9 +147,11 @@ impl Lanes {
                 }
             }
         }
-        state.lanes[lane].push(entry);
+        let wakes = state.lanes[lane].push(entry, self.linger);
         drop(state);
-        self.changed[lane].notify_one();
+        if wakes {
+            self.changed[lane].notify_one();
+        }
         if self.spills_at_once {
             self.to_keep.notify_one();
         }
@@ -198,7 +202,8 @@ impl Lanes {
         } = &mut *state;
         let lane = &mut lanes[lane];
         let noting = lane.unnoted_since().map(|since| since + NOTING_TIME);
-        match lane.fence.max(noting) {
+        let lingering = lane.linger(self.linger, *closed);
+        match lane.fence.max(noting).max(lingering) {
             _ if *replaying => Next::Wait,
             _ if lane.is_empty() && *closed => Next::End,
             Some(until) if !lane.is_empty() && Instant::now() < until => Next::WaitUntil(until),

@@ -1,4 +1,5 @@
 mod holding;
+mod lingering;
 mod spilling;
 mod withdrawing;
 

@@ -23,9 +23,9 @@ pub(super) struct Rumour {
     pub(super) span_ms: u64,
     /// For how many milliseconds more those of an earlier process of it may be.
     pub(super) left_behind_ms: u64,
-    /// It has said that nothing of it waits any more.
+    /// The number of its process where that has said that nothing of it waits any more.
     #[serde(default)]
-    pub(super) is_drained: bool,
+    pub(super) drained: Option<u64>,
 }
 
 /// What a receiver says that stops, in the order in which it does.

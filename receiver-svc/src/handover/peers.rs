@@ -102,7 +102,7 @@ impl Peers {
     /// this receiver. One that is gone is not learned of again.
     pub(super) fn learn_of(&mut self, name: &str, rumour: &Rumour, asked: Instant) {
         let span = Duration::from_millis(rumour.span_ms).max(self.timeout);
-        if !rumour.is_drained && Duration::from_millis(rumour.silent_ms) < span {
+        if rumour.drained.is_none() && Duration::from_millis(rumour.silent_ms) < span {
             self.learn(name);
         }
         let left = Duration::from_millis(rumour.left_behind_ms);
@@ -115,7 +115,7 @@ impl Peers {
                 peer.span = peer.span.max(span);
             }
             peer.left_until = peer.left_until.max(until);
-            if rumour.is_drained && peer.is_gone_unheard() {
+            if rumour.drained.is_some_and(|life| peer.is_gone_as(life)) {
                 peer.parting = Some(Parting::Drained);
             }
         }
@@ -283,14 +283,15 @@ impl Peer {
             silent_ms: ms(silent.unwrap_or_default()),
             span_ms: ms(self.span),
             left_behind_ms: ms(left.unwrap_or_default()),
-            is_drained: self.is_drained(),
+            drained: self.life.filter(|_| self.is_drained()),
         }
     }
 
-    /// Whether it does not answer, never has, and is no member: it was one as this
-    /// receiver began.
-    fn is_gone_unheard(&self) -> bool {
-        self.silent.is_some() && self.life.is_none() && !self.is_member
+    /// Whether it does not answer, and was that process when it did; or never has and is
+    /// no member: it was one as this receiver began.
+    fn is_gone_as(&self, life: u64) -> bool {
+        let is_same = self.life.map_or(!self.is_member, |known| known == life);
+        self.silent.is_some() && is_same
     }
 
     fn is_drained(&self) -> bool {
@@ -329,7 +330,7 @@ mod tests {
         peers.forget();
         peers.learn_of("b:1", &Rumour::default(), Instant::now());
         assert_eq!(asked(&peers), [("c:1", 1_000)]);
-        assert!(peers.rumours()["b:1"].is_drained && !peers.are_watched());
+        assert!(!peers.are_watched());
         // Whoever asks is there.
         peers.heard(
             "b:1",
@@ -348,6 +349,7 @@ mod tests {
         );
         assert_eq!(asked(&peers), [("b:1", 1_000), ("c:1", 1_000)]);
         peers.parts("b:1", Parting::Drained);
+        assert_eq!(peers.rumours()["b:1"].drained, Some(2));
         tokio::time::advance(TIMEOUT * 2).await;
         peers.forget();
         peers.follow(&members(&[]));
@@ -391,7 +393,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn one_that_was_gone_before_is_taken_for_drained_by_what_others_say() {
         let drained = Rumour {
-            is_drained: true,
+            drained: Some(1),
             ..Rumour::default()
         };
         let mut peers = Peers::new("a:1".to_owned(), TIMEOUT);
@@ -406,10 +408,35 @@ mod tests {
         assert!(!peers.may_scrape("b:1", TIMEOUT) && !peers.may_export("b:1"));
         assert_eq!(asked(&peers), [("c:1", 1_000)]);
         // A new process of the name says itself that it is there.
-        peers.heard("b:1", Life::default());
+        let process = |number| Life {
+            number,
+            ..Life::default()
+        };
+        peers.heard("b:1", process(2));
         assert_eq!(asked(&peers), [("b:1", 1_000), ("c:1", 1_000)]);
         peers.silent("b:1", Instant::now(), 0);
         peers.learn_of("b:1", &drained, Instant::now());
         assert!(peers.may_scrape("b:1", TIMEOUT));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_is_not_reached_has_drained_where_others_heard_it_say_so() {
+        let mut peers = Peers::new("a:1".to_owned(), TIMEOUT);
+        peers.follow(&BTreeSet::from(["b:1".to_owned()]));
+        let process = |number| Life {
+            number,
+            ..Life::default()
+        };
+        peers.heard("b:1", process(1));
+        peers.silent("b:1", Instant::now(), 0);
+        let drained = Rumour {
+            drained: Some(1),
+            ..Rumour::default()
+        };
+        peers.learn_of("b:1", &drained, Instant::now());
+        assert!(!peers.may_export("b:1"));
+        // It has left nothing for which a new process of its name is waited for.
+        peers.heard("b:1", process(2));
+        assert!(!peers.may_export("b:1"));
     }
 }

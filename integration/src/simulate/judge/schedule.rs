@@ -13,7 +13,7 @@ const RESUMING_MS: i64 = 1_000;
 /// What may wait in one that was killed, and does not come back, others wait for that
 /// long: until it has not answered for --shard.handover-timeout, and for two rounds of
 /// asking, in which it is found silent and then gone.
-const PRESUMING_MS: i64 = 10_000 + 2 * 1_000;
+pub(super) const PRESUMING_MS: i64 = 10_000 + 2 * 1_000;
 /// A scrape is read to its end within its timeout, and what is read is pushed at
 /// once.
 const READING_MS: i64 = 1_000;

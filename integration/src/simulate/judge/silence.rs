@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{REPLICA, Record, Verdict};
+use super::{REPLICA, Record, Verdict, schedule::PRESUMING_MS};
 use crate::{
     amp::{Arrival, Outcome},
     simulate::targets::Served,
@@ -37,7 +37,8 @@ impl Verdict {
         for two in times.windows(2) {
             let (from_ms, to_ms) = (two[0].at_ms, two[1].at_ms);
             let well_ms = record.well_since_ms(from_ms, to_ms);
-            if to_ms - well_ms > SILENCE_MS && record.was_healthy(group, from_ms, to_ms) {
+            let is_long = to_ms - well_ms > SILENCE_MS && !record.waited(group, from_ms, to_ms);
+            if is_long && record.was_healthy(group, from_ms, to_ms) {
                 self.breaks(format!(
                     "{group} was healthy and silent from {from_ms} to {to_ms}"
                 ));
@@ -75,6 +76,18 @@ impl Record {
         let within = wrong.filter(|(begun, over)| *begun <= to_ms && from_ms <= *over);
         let ends = within.map(|(_, over)| (*over).min(to_ms));
         ends.max().unwrap_or(from_ms).max(from_ms)
+    }
+
+    /// Whether a group without heartbeats, which wait for nobody, may have waited for what
+    /// a receiver that was killed meanwhile had under way (law 3).
+    fn waited(&self, group: &str, from_ms: i64, to_ms: i64) -> bool {
+        let within = |ms: i64| (from_ms..=to_ms).contains(&ms) && to_ms - ms <= PRESUMING_MS;
+        let mut lives = self.lives.iter().filter(|life| life.group == group);
+        let had_some = lives.any(|life| {
+            let killed_ms = life.crashed_ms.filter(|_| life.account.waiting > 0);
+            killed_ms.is_some_and(within)
+        });
+        had_some && !self.heartbeats
     }
 
     /// Whether one process of the group had a target of its own for all of this time,

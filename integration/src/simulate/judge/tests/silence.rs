@@ -31,6 +31,31 @@ fn silence_is_excused_while_something_is_wrong() {
 }
 
 #[test]
+fn a_group_without_heartbeats_may_wait_for_one_that_was_killed() {
+    let silences = |heartbeats: bool, waiting: u64, killed_after_ms: i64| {
+        let said = judged(&["a", "b"], |record| {
+            record.interval_ms = 9_000;
+            record.heartbeats = heartbeats;
+            let mut killed = Life {
+                name: "receiver-a-9".to_owned(),
+                group: "a".to_owned(),
+                crashed_ms: Some(START_MS + killed_after_ms),
+                ..Life::default()
+            };
+            (killed.account.pushed, killed.account.waiting) = (waiting, waiting);
+            record.lives.push(killed);
+        });
+        said.iter().filter(|law| law.starts_with("a was h")).count()
+    };
+    let all = silences(false, 0, INTERVAL_MS + 4_000);
+    assert!(all > 1);
+    assert_eq!(silences(false, 9, INTERVAL_MS + 4_000), all - 1);
+    // That is not for as long as this silence, nor are heartbeats held back.
+    assert_eq!(silences(false, 9, INTERVAL_MS + 1_000), all);
+    assert_eq!(silences(true, 9, INTERVAL_MS + 4_000), all);
+}
+
+#[test]
 fn a_sick_group_may_be_silent() {
     let without_scrapes = silent(|record| {
         record.lives[0].stopped_ms = Some(START_MS + 1);

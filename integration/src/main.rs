@@ -75,7 +75,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Parity(args) => parity::run(args, std::env::current_exe()?).await,
         Command::Sender(args) => sender::run(&args).await,
         Command::Simulate(args) => {
-            args.log.init()?;
+            args.log.init_with(simulate::Time)?;
             simulate::run(&args)
         }
         Command::Receiver(args) => {

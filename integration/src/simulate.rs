@@ -18,11 +18,13 @@ mod judge;
 mod net;
 mod plan;
 mod receiver;
+mod story;
 mod tap;
 mod targets;
 mod world;
 
 use std::{
+    fmt,
     ops::RangeInclusive,
     str::FromStr,
     sync::{Mutex, MutexGuard, PoisonError},
@@ -31,10 +33,12 @@ use std::{
 };
 
 use anyhow::{anyhow, ensure};
+use mesh::telemetry::{FormatTime, Writer};
 
 use judge::Record;
 pub use judge::Verdict;
 use plan::Plan;
+use story::Story;
 
 /// Flags of the simulation.
 #[derive(Clone, Debug, clap::Args)]
@@ -46,6 +50,10 @@ pub struct SimulateArgs {
     /// Run this seed only, and say what it is and what goes wrong in it.
     #[arg(long)]
     seed: Option<u64>,
+
+    /// Tells the way of each scrape of this target, as in targets:9002.
+    #[arg(long, requires = "seed")]
+    follow: Option<String>,
 
     /// Simulations that run at once; as many as there are processors by default.
     #[arg(long)]
@@ -63,13 +71,24 @@ pub struct SimulateArgs {
 #[derive(Clone, Debug)]
 struct Seeds(RangeInclusive<u64>);
 
+/// What clocks show that are right in the simulation of this thread, in milliseconds since
+/// the Unix epoch, for log lines.
+#[derive(Clone, Copy, Debug)]
+pub struct Time;
+
+impl FormatTime for Time {
+    fn format_time(&self, to: &mut Writer<'_>) -> fmt::Result {
+        write!(to, "{}", world::now_ms())
+    }
+}
+
 /// Runs simulations and prints those that break a law.
 ///
 /// # Errors
 /// Where one does.
 pub fn run(args: &SimulateArgs) -> anyhow::Result<()> {
     match args.seed {
-        Some(seed) => one(seed),
+        Some(seed) => one(seed, args.follow.as_deref()),
         None => many(args),
     }
 }
@@ -106,11 +125,14 @@ fn record(plan: Plan) -> anyhow::Result<(Record, Verdict)> {
     simulated.join().unwrap_or_else(|_| Err(anyhow!("a panic")))
 }
 
-fn one(seed: u64) -> anyhow::Result<()> {
+fn one(seed: u64, followed: Option<&str>) -> anyhow::Result<()> {
     println!("{:#?}", Plan::of(seed));
     let (record, verdict) = record(Plan::of(seed))?;
     for life in &record.lives {
         println!("{life}");
+    }
+    if let Some(instance) = followed {
+        print!("{}", Story::of(instance, &record));
     }
     println!("{verdict}");
     ensure!(verdict.is_good(), "{} laws broken", verdict.broken.len());

@@ -4,14 +4,12 @@ use std::io::IsTerminal;
 
 use tracing_subscriber::{
     EnvFilter,
-    fmt::{
-        self,
-        format::Writer,
-        time::{FormatTime, SystemTime},
-    },
+    fmt::{self, time::SystemTime},
     layer::SubscriberExt,
     util::SubscriberInitExt,
 };
+
+pub use tracing_subscriber::fmt::{format::Writer, time::FormatTime};
 
 /// kube tells every failed attempt again, which whoever watches tells once.
 const QUIET: &str = "kube_runtime=error,kube_client=error";
@@ -69,6 +67,17 @@ impl LogArgs {
     /// # Errors
     /// Where the level is not a filter.
     pub fn init(&self) -> Result<(), LogError> {
+        self.init_with(SystemTime)
+    }
+
+    /// Installs it with another time than the system's in its lines.
+    ///
+    /// # Errors
+    /// Where the level is not a filter.
+    pub fn init_with<T>(&self, time: T) -> Result<(), LogError>
+    where
+        T: FormatTime + Send + Sync + 'static,
+    {
         let filter = format!("{QUIET},{}", self.level);
         let filter = EnvFilter::try_new(filter).map_err(|source| LogError {
             level: self.level.clone(),
@@ -81,13 +90,11 @@ impl LogArgs {
         };
         let registry = tracing_subscriber::registry().with(filter);
         // A second call, as tests make, leaves the first subscriber in place.
+        let layer = fmt::layer().with_timer(time).with_writer(std::io::stderr);
         let _ = if json {
-            let layer = fmt::layer().json().flatten_event(true);
-            registry.with(layer.with_writer(std::io::stderr)).try_init()
+            registry.with(layer.json().flatten_event(true)).try_init()
         } else {
-            registry
-                .with(fmt::layer().with_writer(std::io::stderr))
-                .try_init()
+            registry.with(layer).try_init()
         };
         Ok(())
     }

@@ -193,7 +193,7 @@ impl fmt::Display for Verdict {
 }
 
 /// The number of the scrape that an arrival tells.
-fn number(arrival: &Arrival) -> Option<u64> {
+pub(super) fn number(arrival: &Arrival) -> Option<u64> {
     if arrival.labels.get(METRIC_NAME) != Some(SCRAPES) {
         return None;
     }

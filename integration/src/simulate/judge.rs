@@ -33,6 +33,8 @@ pub(super) struct Record {
     pub(super) groups: Vec<String>,
     /// When the backend was told to refuse [`super::targets::VALUE`].
     pub(super) refusing_ms: Vec<(i64, i64)>,
+    /// When the backend may have stored what its sender had given up.
+    pub(super) slow_ms: Vec<(i64, i64)>,
     /// From when the members of a group were others until its last receiver knew.
     pub(super) news_ms: Vec<(String, i64, i64)>,
     /// When something may have kept receivers from scraping in their rhythm.

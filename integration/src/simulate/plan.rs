@@ -91,6 +91,10 @@ const LENGTH_MS: Range<u64> = 200..20_000;
 const SETTLING_MS: u64 = 8_000;
 /// NTP keeps clocks much closer than this.
 const MAX_SKEW_MS: i64 = 400;
+/// The longest time that a backend takes for a request.
+const MAX_SLOW_MS: u64 = 12_000;
+/// Longer than an exporter waits for it, which has to answer before its deadline of 8 s.
+const LONG: Duration = Duration::from_secs(7);
 /// Changes of tiers, cuts within a group, heartbeats and the spill are drawn apart from
 /// what else is and goes wrong, which a seed keeps.
 const CHANGES: u64 = 0xc4a_96e5;
@@ -188,13 +192,24 @@ impl Plan {
 
     /// When the backend refuses samples for good.
     pub(super) fn refusing_ms(&self) -> Vec<(u64, u64)> {
-        let refuses = |fault: &Fault| matches!(fault, Fault::RefuseMetric(_));
-        let refusing = self.disturbances.iter().filter(|d| match &d.what {
-            What::Backend(fault) => refuses(fault),
-            What::BackendNext(faults) => faults.iter().any(refuses),
+        self.backend_ms(|fault| matches!(fault, Fault::RefuseMetric(_)))
+    }
+
+    /// When the backend may have in hand what its senders have given up at their deadline.
+    pub(super) fn slow_ms(&self) -> Vec<(u64, u64)> {
+        let slow = self.backend_ms(|fault| matches!(fault, Fault::Slow(by) if *by > LONG));
+        let slow = slow.into_iter();
+        slow.map(|(from_ms, to_ms)| (from_ms, to_ms + MAX_SLOW_MS))
+            .collect()
+    }
+
+    fn backend_ms(&self, is_it: impl Fn(&Fault) -> bool) -> Vec<(u64, u64)> {
+        let with_it = self.disturbances.iter().filter(|d| match &d.what {
+            What::Backend(fault) => is_it(fault),
+            What::BackendNext(faults) => faults.iter().any(&is_it),
             _ => false,
         });
-        refusing.map(|d| (d.at_ms, d.at_ms + d.for_ms)).collect()
+        with_it.map(|d| (d.at_ms, d.at_ms + d.for_ms)).collect()
     }
 
     /// When a group's targets may be without an owner, or owners without the right
@@ -346,7 +361,7 @@ fn fault(rng: &mut StdRng) -> Fault {
         3 => Fault::status(403, "The security token included in the request is expired"),
         4 => Fault::StoreAndHang,
         5 => Fault::Hang,
-        6 => Fault::Slow(Duration::from_millis(rng.random_range(100..12_000))),
+        6 => Fault::Slow(Duration::from_millis(rng.random_range(100..MAX_SLOW_MS))),
         _ => Fault::RefuseMetric(VALUE.to_owned()),
     }
 }

@@ -265,6 +265,7 @@ impl World {
             targets: shape.targets,
             groups: shape.groups().iter().map(|g| g.to_string()).collect(),
             refusing_ms: refusing.map(since_start).collect(),
+            slow_ms: self.plan.slow_ms().into_iter().map(since_start).collect(),
             news_ms: self.news_ms,
             unsteady_ms: unsteady.collect(),
             heartbeats: shape.heartbeats,

@@ -69,7 +69,7 @@ impl Verdict {
                 Outcome::OutOfOrder => {
                     let is_overtaken = is_overtaken(newest, replica, arrival.timestamp);
                     self.overtaken += u64::from(is_overtaken);
-                    is_overtaken
+                    is_overtaken || is_given_up(record, arrival)
                 }
                 Outcome::Refused => is_told(record, arrival),
                 Outcome::Conflict | Outcome::TooOld => false,
@@ -91,6 +91,30 @@ fn is_overtaken(newest: &Newest, replica: &str, time_ms: i64) -> bool {
     let (own, others): (Vec<_>, Vec<_>) = newest.iter().partition(|(of, _)| *of == replica);
     own.iter().all(|(_, newest)| **newest <= time_ms)
         && others.iter().any(|(_, newest)| **newest > time_ms)
+}
+
+/// Whether this is a request that was given up at its deadline, over a connection that
+/// was cut, so that the backend did not hear of it and took longer: it repeats what was
+/// stored by another since, and nobody waits for its answer.
+fn is_given_up(record: &Record, arrival: &Arrival) -> bool {
+    let within = |(from, to): &(i64, i64)| (*from..=*to).contains(&arrival.at_ms);
+    let repeats = |other: &Arrival| {
+        other.outcome == Outcome::Stored
+            && other.at_ms < arrival.at_ms
+            && (other.timestamp, &other.value) == (arrival.timestamp, &arrival.value)
+            && other.labels == arrival.labels
+    };
+    let is_waited_for = || {
+        let sent = record.lives.iter().flat_map(|life| &life.sent);
+        let mut under_way = sent
+            .filter(|sent| (sent.at_ms..=sent.ended_ms).contains(&arrival.at_ms))
+            .flat_map(|sent| &sent.batches);
+        under_way.any(|batch| {
+            let instance = arrival.labels.get("instance");
+            batch.time_ms == arrival.timestamp && instance == Some(batch.instance.as_str())
+        })
+    };
+    record.slow_ms.iter().any(within) && record.arrivals.iter().any(repeats) && !is_waited_for()
 }
 
 /// Whether the backend was told to refuse this.

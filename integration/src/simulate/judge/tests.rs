@@ -151,6 +151,32 @@ fn disorder_is_excused_by_another_replica_only() {
 }
 
 #[test]
+fn what_a_slow_backend_stores_after_its_deadline_is_excused_once() {
+    let late = |slow_ms: (i64, i64)| {
+        move |record: &mut Record| {
+            let mut again = record.arrivals[0].clone();
+            (again.at_ms, again.outcome) = (OVER_MS, Outcome::OutOfOrder);
+            record.arrivals.push(again);
+            record.slow_ms = vec![slow_ms];
+        }
+    };
+    let disorder = |said: Vec<String>| said.iter().any(|law| law.starts_with("out_of_order"));
+    assert!(!disorder(judged(&["a"], late((START_MS, OVER_MS)))));
+    assert!(disorder(judged(&["a"], late((START_MS, OVER_MS - 1)))));
+    // Neither what a lane waits for, nor what was not stored, is a repetition.
+    let waits = judged(&["a"], |record| {
+        late((START_MS, OVER_MS))(record);
+        record.lives[0].sent[0].ended_ms = OVER_MS;
+    });
+    assert!(disorder(waits));
+    let other = judged(&["a"], |record| {
+        late((START_MS, OVER_MS))(record);
+        record.arrivals[0].outcome = Outcome::Refused;
+    });
+    assert!(disorder(other));
+}
+
+#[test]
 fn a_refusal_is_excused_while_it_is_told() {
     let refused = |record: &mut Record| {
         let arrival = &mut record.arrivals[1];

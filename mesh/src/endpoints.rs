@@ -70,6 +70,12 @@ pub enum StartError {
 // === impl Endpoints ===
 
 impl Endpoints {
+    /// Whether those that are discovered were found ready a moment ago. A list names those
+    /// that are gone as well.
+    pub fn are_ready(&self) -> bool {
+        !matches!(self, Self::List(_))
+    }
+
     /// Starts discovery; it ends once nobody holds the addresses.
     ///
     /// # Errors

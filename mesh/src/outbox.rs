@@ -177,7 +177,26 @@ impl Outbox {
         S: Service<Export, Response = Verdict, Error = ExportError> + Clone + Send + 'static,
         S::Future: Send,
     {
-        let lanes = Arc::new(Lanes::new(args, clock));
+        Self::with(Lanes::new(args, clock), args, exports)
+    }
+
+    /// As [`Self::new`], where other processes may have batches of the same keys: what
+    /// an earlier process has left is held back, whatever its time, until
+    /// [`Self::take_left`] has told of it and it is let go.
+    pub fn sharing_keys<S>(args: &OutboxArgs, clock: Clock, exports: S) -> (Self, Workers)
+    where
+        S: Service<Export, Response = Verdict, Error = ExportError> + Clone + Send + 'static,
+        S::Future: Send,
+    {
+        Self::with(Lanes::sharing_keys(args, clock), args, exports)
+    }
+
+    fn with<S>(lanes: Lanes, args: &OutboxArgs, exports: S) -> (Self, Workers)
+    where
+        S: Service<Export, Response = Verdict, Error = ExportError> + Clone + Send + 'static,
+        S::Future: Send,
+    {
+        let lanes = Arc::new(lanes);
         let mut tasks = JoinSet::new();
         for lane in 0..lanes.len() {
             let worker = worker::Worker::new(lane, lanes.clone(), exports.clone(), args.deadline());
@@ -247,6 +266,13 @@ impl Outbox {
         self.lanes.let_go(key);
     }
 
+    /// The keys of which an earlier process has left batches that are held back here, and
+    /// the time of the oldest of each, in milliseconds since the Unix epoch; `None` while
+    /// that is not known, and once it was told.
+    pub fn take_left(&self) -> Option<HashMap<u64, i64>> {
+        self.lanes.take_left()
+    }
+
     /// How much is held back.
     pub fn held_back(&self) -> HeldBack {
         self.lanes.held_back()
@@ -263,6 +289,17 @@ impl Outbox {
     /// a lane gives.
     pub fn longest_export(&self) -> Duration {
         self.lanes.longest_span()
+    }
+
+    /// Whether there is a directory for what waits.
+    pub fn spills(&self) -> bool {
+        self.lanes.spills
+    }
+
+    /// Whether batches may come back from the disk once this process is killed: some are
+    /// there, or will be within `ahead`.
+    pub fn may_leave_some(&self, ahead: Duration) -> bool {
+        self.lanes.may_leave_some(ahead)
     }
 
     /// What became of every sample so far.

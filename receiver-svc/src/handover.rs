@@ -13,13 +13,16 @@
 //!
 //! Asked are all members, those that have left until they are found gone, and
 //! whoever they know besides. One that does not answer is presumed to scrape for
-//! [`GRACE`], and to have Exports under way for a flag's time. Of two that claim one
+//! [`GRACE`], and to have Exports under way for a flag's time; where it has said that it
+//! has batches on its disk, or is among the members still and may be cut off, it is given
+//! another flag's time to be back. Of two that claim one
 //! target at once the first by name goes first. The times of batches decide who
 //! waits for whom, so that receivers never wait for each other in a circle.
 
 mod answer;
 mod ask;
 mod claims;
+mod holds;
 mod metrics;
 mod news;
 mod peers;
@@ -28,6 +31,7 @@ mod wards;
 
 use std::{
     collections::BTreeSet,
+    convert::Infallible,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -45,21 +49,31 @@ use tokio::{
 pub use self::{ask::Asker, claims::Seen, metrics::HandoverMetrics, state::Standing};
 use self::{
     claims::{Grant, Name},
-    news::Parting,
+    news::{Legacy, Parting},
+    peers::Patience,
     state::State,
 };
-use crate::shard::Assignment;
+use crate::shard::{Assignment, Shards};
 
 /// How long a receiver that does not answer is presumed to scrape what it has scraped.
 pub const GRACE: Duration = Duration::from_secs(3);
+
+/// That something is about to be spilled is told this much sooner: so long a round of
+/// questions may take, and the pause before it.
+const NOTICE: Duration = Duration::from_secs(2);
 
 /// What a receiver needs to take targets over from others.
 #[derive(Debug)]
 pub struct Options {
     /// What it is called among the members.
     pub name: String,
+    /// The members are those that were found ready a moment ago; a fixed list names those
+    /// that are gone too.
+    pub members_are_ready: bool,
     /// How long batches are held back for a receiver that does not answer.
     pub timeout: Duration,
+    /// How long for one that may be cut off, or back with what is on its disk.
+    pub away_timeout: Duration,
     /// How others are reached; by TCP where nothing is given.
     pub connector: Option<Connector>,
 }
@@ -89,6 +103,7 @@ struct Shared {
     standing: watch::Sender<Standing>,
     clock: Clock,
     outbox: Outbox,
+    away_timeout: Duration,
     metrics: HandoverMetrics,
 }
 
@@ -108,7 +123,13 @@ impl Handover {
         };
         let client = HttpClient::with_connector(&http, options.connector);
         let client = client.expect("a client without TLS files can be made");
-        let state = State::new(options.name, options.timeout);
+        let patience = Patience {
+            timeout: options.timeout,
+            away: options.away_timeout,
+            are_ready: options.members_are_ready,
+            spills: outbox.spills(),
+        };
+        let state = State::new(options.name, patience);
         let shared = Arc::new(Shared {
             state: Mutex::new(state),
             wake: Notify::new(),
@@ -116,6 +137,7 @@ impl Handover {
             standing: watch::Sender::default(),
             clock,
             outbox,
+            away_timeout: options.away_timeout,
             metrics,
         });
         let asker = Asker::new(shared.clone(), client);
@@ -125,8 +147,19 @@ impl Handover {
     /// Takes up who the other members are now.
     pub fn follow<'a>(&self, others: impl IntoIterator<Item = &'a Arc<str>>) {
         let others: BTreeSet<String> = others.into_iter().map(|name| name.to_string()).collect();
-        self.shared.change(|state| state.peers.follow(&others));
+        self.shared.change(|state| state.follow(&others));
         self.shared.wake.notify_one();
+    }
+
+    /// Takes up who the members are, for ever: one that drains asks those that come, so
+    /// that they hear of it.
+    pub async fn follow_all(&self, mut shards: Shards) -> Infallible {
+        while shards.changed().await.is_ok() {
+            if let Some(shard) = shards.borrow_and_update().clone() {
+                self.follow(shard.others());
+            }
+        }
+        std::future::pending().await
     }
 
     /// Takes up whose the targets are. Those that are scraped here are kept until
@@ -169,7 +202,7 @@ impl Handover {
         self.shared.change(|state| state.part(Parting::Drained));
         self.shared.wake.notify_one();
         // Those that were not reached find out.
-        let _ = timeout(peers::PATIENCE, self.shared.told.notified()).await;
+        let _ = timeout(peers::ANSWER_TIME, self.shared.told.notified()).await;
     }
 
     /// `POST /-/handover`, which others ask.
@@ -228,6 +261,31 @@ impl Shared {
         });
         self.metrics.show(&state);
         changed
+    }
+
+    /// What this process leaves where it is killed now.
+    fn legacy(&self) -> Legacy {
+        let away = match self.outbox.may_leave_some(NOTICE) {
+            true => self.away_timeout,
+            false => Duration::ZERO,
+        };
+        Legacy {
+            span_ms: self.outbox.longest_export().as_millis() as u64,
+            away_ms: away.as_millis() as u64,
+        }
+    }
+
+    /// Takes up what an earlier process has left, once it is known who the others are:
+    /// it may have been held back, and older batches wait elsewhere.
+    fn adopt(&self) {
+        let mut state = self.state();
+        if let Some(left) = state
+            .is_following
+            .then(|| self.outbox.take_left())
+            .flatten()
+        {
+            state.hold_all(left);
+        }
     }
 
     /// After claims have changed: grants those that nobody needs to be asked about.

@@ -140,12 +140,18 @@ pub async fn bind(args: Args) -> Result<Bound, Error> {
     let connector = args.exporter.tls.over(plaintext())?;
     let balance = Balance::new(&args.exporter, exporters, connector, balance_metrics);
     let clock = Clock::system();
-    let (outbox, workers) = Outbox::new(&args.outbox, clock.clone(), balance);
+    let (outbox, workers) = Outbox::sharing_keys(&args.outbox, clock.clone(), balance);
     registry.register_collector(Box::new(outbox.collector()));
     let (handover, asker) = Handover::new(
         handover::Options {
             name: args.shard.self_address.clone().unwrap_or_default(),
+            members_are_ready: args
+                .shard
+                .members
+                .as_ref()
+                .is_some_and(Endpoints::are_ready),
             timeout: args.shard.handover_timeout(),
+            away_timeout: args.shard.away_timeout(),
             connector: None,
         },
         clock.clone(),
@@ -270,11 +276,15 @@ impl Bound {
             served = &mut admin => return served.unwrap_or(Ok(())).map_err(Error::Serve),
         }
         readiness.set(false);
+        let members = scraping.shards.clone();
         // Ends all loops, without a marker.
         drop(scraping);
         self.handover.stop();
         let deadline = Instant::now() + Duration::from_secs(args.shutdown_timeout_seconds);
-        let account = self.workers.drain(deadline).await;
+        let account = tokio::select! {
+            account = self.workers.drain(deadline) => account,
+            never = self.handover.follow_all(members) => match never {},
+        };
         if account.waiting == 0 {
             self.handover.drained().await;
         }

@@ -40,6 +40,17 @@ pub struct ShardArgs {
         default_value_t = 10
     )]
     pub handover_timeout_seconds: u64,
+
+    /// Seconds for which they are held back for a receiver that does not answer and may be
+    /// back with older ones: it had batches on its disk (--outbox.spill-dir), or was about
+    /// to, or it is among the members that were found ready still, and may be cut off from
+    /// this receiver alone. What it scrapes it is then presumed to scrape as long.
+    #[arg(
+        long = "shard.away-timeout",
+        env = "PROMESH_SHARD_AWAY_TIMEOUT",
+        default_value_t = 60
+    )]
+    pub away_timeout_seconds: u64,
 }
 
 // === impl ShardArgs ===
@@ -48,5 +59,10 @@ impl ShardArgs {
     /// How long a receiver that does not answer may have Exports under way.
     pub fn handover_timeout(&self) -> Duration {
         Duration::from_secs(self.handover_timeout_seconds)
+    }
+
+    /// How long a receiver may be away that has something to deliver once it is back.
+    pub fn away_timeout(&self) -> Duration {
+        Duration::from_secs(self.away_timeout_seconds)
     }
 }

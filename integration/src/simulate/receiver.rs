@@ -41,7 +41,10 @@ use super::{
 /// The admin port. Members are called by their hosts' names, without a port.
 const PORT: u16 = 80;
 /// What --shard.handover-timeout is unless given.
-const HANDOVER_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const HANDOVER_TIMEOUT: Duration = Duration::from_secs(10);
+/// What --shard.away-timeout is: less than unless given, so that a simulation need not
+/// go on for a minute after a receiver that does not come back.
+pub(super) const AWAY_TIMEOUT: Duration = Duration::from_secs(30);
 /// What --ha.heartbeat-interval is unless given.
 const HEARTBEAT: Duration = Duration::from_secs(3);
 /// How long a receiver may drain.
@@ -82,7 +85,7 @@ pub(super) async fn run(shared: Arc<Shared>, spec: Spec, view: Arc<View>) -> tur
     let limits = limits(&spec);
     let journal = Journal::default();
     let exports = Tap::new(balance, journal.clone());
-    let (outbox, workers) = Outbox::new(&limits, clock.clone(), exports);
+    let (outbox, workers) = Outbox::sharing_keys(&limits, clock.clone(), exports);
     let shutdown = shared.begin(&spec.name);
     shared.incarnations().push(Incarnation {
         outbox: Some(outbox.clone()),
@@ -99,7 +102,9 @@ pub(super) async fn run(shared: Arc<Shared>, spec: Spec, view: Arc<View>) -> tur
     let (handover, asker) = Handover::new(
         handover::Options {
             name: spec.name.clone(),
+            members_are_ready: true,
             timeout: HANDOVER_TIMEOUT,
+            away_timeout: AWAY_TIMEOUT,
             connector: Some(net::connector()),
         },
         clock.clone(),
@@ -165,7 +170,10 @@ pub(super) async fn run(shared: Arc<Shared>, spec: Spec, view: Arc<View>) -> tur
     drop((manager, discovery));
     handover.stop();
     shared.stopping(&spec.name);
-    let account = workers.drain(Instant::now() + DRAIN).await;
+    let account = tokio::select! {
+        account = workers.drain(Instant::now() + DRAIN) => account,
+        never = handover.follow_all(shards) => match never {},
+    };
     if account.waiting == 0 {
         handover.drained().await;
     }

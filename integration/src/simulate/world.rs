@@ -27,7 +27,7 @@ use super::{
     backend, exporter,
     judge::{Life, Record},
     plan::{self, Act, Plan, Shape, What},
-    receiver::{self, DRAIN, Spec},
+    receiver::{self, AWAY_TIMEOUT, DRAIN, Spec},
     tap::Journal,
     targets::{self, Served},
 };
@@ -294,7 +294,11 @@ impl World {
 
     /// Runs until nothing has gone wrong for a while.
     fn run_until_calm(&mut self) -> anyhow::Result<()> {
-        let calm = CALM.max(self.plan.shape.interval * 2);
+        let mut calm = CALM.max(self.plan.shape.interval * 2);
+        if self.plan.shape.spill_after.is_some() {
+            // What is held back for one that does not come back.
+            calm += AWAY_TIMEOUT;
+        }
         while self.sim.elapsed() < Duration::from_millis(self.over_ms) + calm {
             self.step()?;
         }

@@ -4,6 +4,7 @@ mod holding;
 mod keeping;
 
 use std::{
+    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
@@ -42,6 +43,12 @@ pub(super) struct Lanes {
     linger: Duration,
     /// The keeper is told of every batch, as it spills all at once.
     spills_at_once: bool,
+    /// How long batches wait before they are spilled.
+    spill_after: Duration,
+    /// There is a directory for what waits.
+    pub(super) spills: bool,
+    /// Other processes may have batches of the same keys.
+    shares_keys: bool,
 }
 
 #[derive(Debug)]
@@ -54,6 +61,8 @@ struct State {
     closed: bool,
     /// What an earlier process has left is being read: it goes first.
     replaying: bool,
+    /// The times of the oldest batches of it by their keys, which are held back.
+    left: Option<HashMap<u64, i64>>,
     /// Nothing is delivered any more: what waits is to be spilled.
     abandoned: bool,
     /// Spilled batches that are done with, for the keeper to note.
@@ -79,6 +88,14 @@ const NOTING_TIME: Duration = Duration::from_secs(5);
 // === impl Lanes ===
 
 impl Lanes {
+    /// Lanes whose keys other processes may have too.
+    pub(super) fn sharing_keys(args: &OutboxArgs, clock: Clock) -> Self {
+        Self {
+            shares_keys: true,
+            ..Self::new(args, clock)
+        }
+    }
+
     pub(super) fn new(args: &OutboxArgs, clock: Clock) -> Self {
         let lanes = usize::from(args.lanes.max(1));
         let max_age_ms = args.max_age().as_millis() as u64;
@@ -90,6 +107,7 @@ impl Lanes {
                 next_seq: 0,
                 closed: false,
                 replaying: args.spill.spill_dir.is_some(),
+                left: None,
                 abandoned: false,
                 done: Vec::new(),
                 spans: vec![Duration::ZERO; lanes],
@@ -104,6 +122,9 @@ impl Lanes {
             max_age_ms,
             linger: Duration::from_millis(args.linger_ms),
             spills_at_once: args.spill.spills_at_once(),
+            spill_after: args.spill.after(),
+            spills: args.spill.spill_dir.is_some(),
+            shares_keys: false,
         }
     }
 

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Shared,
     claims::Seen,
+    holds::Word,
     news::{Life, Parting, Rumour},
 };
 
@@ -81,6 +82,14 @@ impl Answer {
         let is_up = self.up.contains(&target);
         Some(Seen { time_ms, is_up })
     }
+
+    /// What it says of what waits of a target.
+    pub(super) fn word(&self, target: u64) -> Word {
+        match self.oldest_ms.get(&target) {
+            None => Word::Clear,
+            Some(oldest_ms) => Word::Waiting(*oldest_ms),
+        }
+    }
 }
 
 /// Some twenty bytes a target.
@@ -101,8 +110,8 @@ async fn answer(
     let keys: HashSet<u64> = keys.copied().collect();
     // Before it is known what an earlier process has left there is no answer. What is
     // scraped is asked before what waits: it may be pushed in between.
-    let span = shared.outbox.longest_export();
-    let mut answer = shared.change(|state| state.answer(&question, span));
+    let legacy = shared.legacy();
+    let mut answer = shared.change(|state| state.answer(&question, legacy));
     let Some(oldest) = shared.outbox.oldest(&keys) else {
         let why = "What an earlier process has left is still being read\n";
         return Err((StatusCode::SERVICE_UNAVAILABLE, why));

@@ -54,8 +54,9 @@ impl Asker {
     pub async fn run(self) {
         loop {
             let woken = self.shared.wake.notified();
-            let span = self.shared.outbox.longest_export();
-            let round = self.shared.state().round(span);
+            self.shared.adopt();
+            let legacy = self.shared.legacy();
+            let round = self.shared.state().round(legacy);
             let pause = match round {
                 Some(round) => self.ask_all(&round).await,
                 None => self.shared.state().idle(),

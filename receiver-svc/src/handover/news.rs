@@ -1,5 +1,7 @@
 //! What receivers tell each other of themselves and of the others.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 /// A process of a receiver.
@@ -9,9 +11,19 @@ pub(super) struct Life {
     pub(super) number: u64,
     /// For how many milliseconds it has lived.
     pub(super) age_ms: u64,
-    /// How many milliseconds its Exports may take at present.
-    #[serde(default)]
+    /// What it leaves where it is killed now.
+    #[serde(flatten)]
+    pub(super) legacy: Legacy,
+}
+
+/// What a receiver leaves that is killed, and which others wait for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default)]
+pub(super) struct Legacy {
+    /// For how many milliseconds its Exports may be under way.
     pub(super) span_ms: u64,
+    /// For how many milliseconds it may be away until it delivers what is on its disk.
+    pub(super) away_ms: u64,
 }
 
 /// What one receiver knows of another.
@@ -19,8 +31,9 @@ pub(super) struct Life {
 pub(super) struct Rumour {
     /// For how many milliseconds it has not answered.
     pub(super) silent_ms: u64,
-    /// For how many milliseconds its Exports may be under way once it does not.
-    pub(super) span_ms: u64,
+    /// What it leaves.
+    #[serde(flatten)]
+    pub(super) legacy: Legacy,
     /// For how many milliseconds more those of an earlier process of it may be.
     pub(super) left_behind_ms: u64,
     /// The number of its process where that has said that nothing of it waits any more.
@@ -36,4 +49,26 @@ pub(super) enum Parting {
     Stopped,
     /// Nor does anything wait in its outbox.
     Drained,
+}
+
+// === impl Legacy ===
+
+impl Legacy {
+    /// For how long others wait in all.
+    pub(super) fn lasts(&self) -> Duration {
+        self.exports().max(Duration::from_millis(self.away_ms))
+    }
+
+    /// For how long its Exports may be under way.
+    pub(super) fn exports(&self) -> Duration {
+        Duration::from_millis(self.span_ms)
+    }
+
+    /// The most that either says.
+    pub(super) fn max(&self, other: &Self) -> Self {
+        Self {
+            span_ms: self.span_ms.max(other.span_ms),
+            away_ms: self.away_ms.max(other.away_ms),
+        }
+    }
 }

@@ -7,7 +7,10 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::news::{Life, Parting, Rumour};
+use super::{
+    GRACE,
+    news::{Legacy, Life, Parting, Rumour},
+};
 
 /// The other receivers that are known.
 #[derive(Debug)]
@@ -18,8 +21,7 @@ pub(super) struct Peers {
     peers: BTreeMap<String, Peer>,
     /// Counts those that became known.
     pub(super) arrivals: u64,
-    /// How long one that does not answer may still have Exports under way.
-    timeout: Duration,
+    patience: Patience,
 }
 
 /// Another receiver.
@@ -32,12 +34,28 @@ pub(super) struct Peer {
     silent: Option<Instant>,
     /// The number of its process.
     life: Option<u64>,
-    /// How long Exports of its process may be under way once it does not answer.
-    span: Duration,
+    /// What its process leaves once it does not answer.
+    legacy: Legacy,
+    /// Others have told what it leaves.
+    is_told_of: bool,
     /// Until when those of a process before may be, that was gone when this one began.
     left_until: Option<Instant>,
     /// It has said that it stops.
     parting: Option<Parting>,
+}
+
+/// How long others are waited for that do not answer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    /// Where it is only that they may have Exports under way.
+    pub(super) timeout: Duration,
+    /// Where they may be back with more.
+    pub(super) away: Duration,
+    /// The members are those that were found ready a moment ago.
+    pub(super) are_ready: bool,
+    /// This receiver has a directory for what waits, and so may those of which nothing is
+    /// known.
+    pub(super) spills: bool,
 }
 
 /// As many are remembered: names come over the network.
@@ -46,22 +64,50 @@ const MOST: usize = 1000;
 const SLACK: Duration = Duration::from_secs(2);
 /// One that has left is forgotten after this time in any case.
 const MEMORY: Duration = Duration::from_secs(600);
+/// What is kept for one that does not answer is let go before that one, which may be
+/// cut off, takes it unasked after [`GRACE`].
+const SILENCE: Duration = Duration::from_secs(2);
 /// How long one has for an answer.
-pub(super) const PATIENCE: Duration = Duration::from_secs(1);
+pub(super) const ANSWER_TIME: Duration = Duration::from_secs(1);
 /// How long one has of which nothing waits any more: its process ends, and only a new
 /// one of its name would answer. It must not slow down what is asked of others.
-const DRAINED_PATIENCE: Duration = Duration::from_millis(250);
+const DRAINED_ANSWER_TIME: Duration = Duration::from_millis(250);
+
+// === impl Patience ===
+
+impl Patience {
+    /// What is left by one that has nothing on its disk.
+    pub(super) fn least(&self) -> Legacy {
+        Legacy {
+            span_ms: self.timeout.as_millis() as u64,
+            away_ms: 0,
+        }
+    }
+
+    /// What is left by one of which nothing is known.
+    fn unknown(&self) -> Legacy {
+        let away = if self.spills {
+            self.away
+        } else {
+            Duration::ZERO
+        };
+        Legacy {
+            away_ms: away.as_millis() as u64,
+            ..self.least()
+        }
+    }
+}
 
 // === impl Peers ===
 
 impl Peers {
-    pub(super) fn new(me: String, timeout: Duration) -> Self {
+    pub(super) fn new(me: String, patience: Patience) -> Self {
         Self {
             me,
             own_until: None,
             peers: BTreeMap::new(),
             arrivals: 0,
-            timeout,
+            patience,
         }
     }
 
@@ -93,7 +139,8 @@ impl Peers {
     pub(super) fn learn(&mut self, name: &str) {
         let is_known = self.peers.contains_key(name) || name == self.me;
         if !is_known && self.peers.len() < MOST {
-            self.peers.insert(name.to_owned(), Peer::new(self.timeout));
+            self.peers
+                .insert(name.to_owned(), Peer::new(self.patience.unknown()));
             self.arrivals += 1;
         }
     }
@@ -101,8 +148,9 @@ impl Peers {
     /// Takes up what others knew at `asked` of one that has not answered itself, or of
     /// this receiver. One that is gone is not learned of again.
     pub(super) fn learn_of(&mut self, name: &str, rumour: &Rumour, asked: Instant) {
-        let span = Duration::from_millis(rumour.span_ms).max(self.timeout);
-        if rumour.drained.is_none() && Duration::from_millis(rumour.silent_ms) < span {
+        let legacy = rumour.legacy.max(&self.patience.least());
+        let is_gone = Duration::from_millis(rumour.silent_ms) >= legacy.lasts();
+        if rumour.drained.is_none() && !is_gone {
             self.learn(name);
         }
         let left = Duration::from_millis(rumour.left_behind_ms);
@@ -111,8 +159,10 @@ impl Peers {
             self.own_until = self.own_until.max(until);
         } else if let Some(peer) = self.peers.get_mut(name) {
             // What one says itself counts more: others may have heard it before.
-            if peer.silent.is_some() || peer.life.is_none() {
-                peer.span = peer.span.max(span);
+            if peer.life.is_none() && !std::mem::replace(&mut peer.is_told_of, true) {
+                peer.legacy = legacy;
+            } else if peer.silent.is_some() || peer.life.is_none() {
+                peer.legacy = peer.legacy.max(&legacy);
             }
             peer.left_until = peer.left_until.max(until);
             if rumour.drained.is_some_and(|life| peer.is_gone_as(life)) {
@@ -139,11 +189,14 @@ impl Peers {
             let age = Duration::from_millis(life.age_ms);
             peer.left_until = match was_drained {
                 true => None,
-                false => Some(Instant::now() + peer.span.saturating_sub(age)),
+                false => Some(Instant::now() + peer.legacy.exports().saturating_sub(age)),
             };
         }
-        let exports = Duration::from_millis(life.span_ms) + SLACK;
-        peer.span = exports.max(self.timeout);
+        peer.legacy = Legacy {
+            span_ms: life.legacy.span_ms + SLACK.as_millis() as u64,
+            ..life.legacy
+        };
+        peer.legacy = peer.legacy.max(&self.patience.least());
     }
 
     /// Notes that the process that was heard of last stops. An answer may be older than
@@ -173,8 +226,10 @@ impl Peers {
     pub(super) fn forget(&mut self) {
         self.peers.retain(|_, peer| {
             let is_gone = match peer.is_drained() {
-                true => peer.left.elapsed() >= peer.span * 2,
-                false => peer.is_silent_for(peer.span) && !peer.may_export(),
+                true => peer.left.elapsed() >= peer.legacy.exports() * 2,
+                false => {
+                    peer.is_silent_for(peer.legacy.lasts()) && !peer.may_export(Duration::ZERO)
+                }
             };
             peer.is_member || !is_gone && peer.left.elapsed() < MEMORY
         });
@@ -184,8 +239,8 @@ impl Peers {
     pub(super) fn to_ask(&self) -> impl Iterator<Item = (&String, Duration)> {
         let here = self.peers.iter().filter(|(_, peer)| !peer.is_over());
         here.map(|(name, peer)| match peer.is_drained() {
-            true => (name, DRAINED_PATIENCE),
-            false => (name, PATIENCE),
+            true => (name, DRAINED_ANSWER_TIME),
+            false => (name, ANSWER_TIME),
         })
     }
 
@@ -223,16 +278,27 @@ impl Peers {
         peer.is_some_and(|peer| peer.is_member && peer.parting.is_none())
     }
 
-    /// Whether one has not answered for this long.
-    pub(super) fn is_silent_for(&self, name: &str, time: Duration) -> bool {
-        let peer = self.peers.get(name);
-        peer.is_some_and(|peer| peer.is_silent_for(time))
+    /// Whether one that did not answer is presumed to scrape.
+    pub(super) fn may_scrape(&self, name: &str) -> bool {
+        self.peers.get(name).is_some_and(|peer| {
+            let grace = match self.may_be_cut_off(peer) {
+                true => self.patience.away,
+                false => GRACE,
+            };
+            peer.parting.is_none() && !peer.is_silent_for(grace)
+        })
     }
 
-    /// Whether one that did not answer is presumed to scrape.
-    pub(super) fn may_scrape(&self, name: &str, grace: Duration) -> bool {
-        let peer = self.peers.get(name);
-        peer.is_some_and(|peer| peer.parting.is_none() && !peer.is_silent_for(grace))
+    /// Whether one has not answered for so long that what is kept for it is to be let go,
+    /// before it takes that unasked as [`Self::may_scrape`] says.
+    pub(super) fn may_take_unasked(&self, name: &str) -> bool {
+        self.peers.get(name).is_some_and(|peer| {
+            let silence = match self.may_be_cut_off(peer) {
+                true => self.patience.away.mul_f64(0.75),
+                false => SILENCE,
+            };
+            peer.is_silent_for(silence)
+        })
     }
 
     /// Whether an earlier process of this receiver may have Exports under way.
@@ -241,23 +307,34 @@ impl Peers {
     }
 
     /// Whether one that did not answer, or lives anew, may have Exports under way that
-    /// nobody tells of.
+    /// nobody tells of, or may come back with what is on its disk. As long as it is among
+    /// the members it may be cut off from this receiver alone, and what it has may wait.
     pub(super) fn may_export(&self, name: &str) -> bool {
         let peer = self.peers.get(name);
-        peer.is_some_and(Peer::may_export)
+        peer.is_some_and(|peer| match self.may_be_cut_off(peer) {
+            true => peer.may_export(self.patience.away),
+            false => peer.may_export(Duration::ZERO),
+        })
+    }
+
+    /// Whether the silence of one is rather that it is not reached from here than its end:
+    /// those who watch the members count it among them. A fixed list names the dead too.
+    fn may_be_cut_off(&self, peer: &Peer) -> bool {
+        self.patience.are_ready && peer.is_member && peer.parting.is_none()
     }
 }
 
 // === impl Peer ===
 
 impl Peer {
-    fn new(span: Duration) -> Self {
+    fn new(legacy: Legacy) -> Self {
         Self {
             is_member: false,
             left: Instant::now(),
             silent: None,
             life: None,
-            span,
+            legacy,
+            is_told_of: false,
             left_until: None,
             parting: None,
         }
@@ -267,8 +344,9 @@ impl Peer {
         self.silent.is_some_and(|since| since.elapsed() >= time)
     }
 
-    fn may_export(&self) -> bool {
-        let is_silent = self.silent.is_some_and(|since| since.elapsed() < self.span);
+    fn may_export(&self, away: Duration) -> bool {
+        let waits = self.legacy.lasts().max(away);
+        let is_silent = self.silent.is_some_and(|since| since.elapsed() < waits);
         let has_left_some = self.left_until.is_some_and(|until| Instant::now() < until);
         !self.is_drained() && is_silent || has_left_some
     }
@@ -281,7 +359,7 @@ impl Peer {
         let ms = |time: Duration| time.as_millis() as u64;
         Rumour {
             silent_ms: ms(silent.unwrap_or_default()),
-            span_ms: ms(self.span),
+            legacy: self.legacy,
             left_behind_ms: ms(left.unwrap_or_default()),
             drained: self.life.filter(|_| self.is_drained()),
         }
@@ -309,6 +387,12 @@ mod tests {
     use super::*;
 
     const TIMEOUT: Duration = Duration::from_secs(10);
+    const PATIENT: super::Patience = super::Patience {
+        are_ready: true,
+        timeout: TIMEOUT,
+        away: Duration::from_secs(60),
+        spills: false,
+    };
 
     fn asked(peers: &Peers) -> Vec<(&str, u64)> {
         let asked = peers.to_ask();
@@ -319,7 +403,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_rumour_does_not_bring_back_one_that_has_drained() {
-        let mut peers = Peers::new("a:1".to_owned(), TIMEOUT);
+        let mut peers = Peers::new("a:1".to_owned(), PATIENT);
         let members = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
         peers.follow(&members(&["b:1", "c:1"]));
         assert_eq!(asked(&peers), [("b:1", 1_000), ("c:1", 1_000)]);
@@ -359,7 +443,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_member_that_is_back_has_not_parted() {
-        let mut peers = Peers::new("a:1".to_owned(), TIMEOUT);
+        let mut peers = Peers::new("a:1".to_owned(), PATIENT);
         let members = BTreeSet::from(["b:1".to_owned()]);
         peers.follow(&members);
         peers.parts("b:1", Parting::Stopped);
@@ -373,7 +457,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_that_has_drained_and_left_is_nobody_to_ask() {
-        let mut peers = Peers::new("a:1".to_owned(), TIMEOUT);
+        let mut peers = Peers::new("a:1".to_owned(), PATIENT);
         peers.learn("b:1");
         assert!(!peers.is_empty());
         peers.parts("b:1", Parting::Drained);
@@ -382,7 +466,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_older_answer_does_not_undo_that_one_has_drained() {
-        let mut peers = Peers::new("a:1".to_owned(), TIMEOUT);
+        let mut peers = Peers::new("a:1".to_owned(), PATIENT);
         peers.follow(&BTreeSet::from(["b:1".to_owned(), "c:1".to_owned()]));
         peers.parts("b:1", Parting::Stopped);
         peers.parts("b:1", Parting::Drained);
@@ -396,16 +480,16 @@ mod tests {
             drained: Some(1),
             ..Rumour::default()
         };
-        let mut peers = Peers::new("a:1".to_owned(), TIMEOUT);
+        let mut peers = Peers::new("a:1".to_owned(), PATIENT);
         // News of the members may be older than this process.
         peers.follow(&BTreeSet::from(["b:1".to_owned(), "c:1".to_owned()]));
         peers.follow(&BTreeSet::from(["c:1".to_owned()]));
         peers.learn_of("b:1", &drained, Instant::now());
         assert_eq!(asked(&peers), [("b:1", 1_000), ("c:1", 1_000)]);
         peers.silent("b:1", Instant::now(), 0);
-        assert!(peers.may_scrape("b:1", TIMEOUT) && peers.may_export("b:1"));
+        assert!(peers.may_scrape("b:1") && peers.may_export("b:1"));
         peers.learn_of("b:1", &drained, Instant::now());
-        assert!(!peers.may_scrape("b:1", TIMEOUT) && !peers.may_export("b:1"));
+        assert!(!peers.may_scrape("b:1") && !peers.may_export("b:1"));
         assert_eq!(asked(&peers), [("c:1", 1_000)]);
         // A new process of the name says itself that it is there.
         let process = |number| Life {
@@ -416,12 +500,12 @@ mod tests {
         assert_eq!(asked(&peers), [("b:1", 1_000), ("c:1", 1_000)]);
         peers.silent("b:1", Instant::now(), 0);
         peers.learn_of("b:1", &drained, Instant::now());
-        assert!(peers.may_scrape("b:1", TIMEOUT));
+        assert!(peers.may_scrape("b:1"));
     }
 
     #[tokio::test(start_paused = true)]
     async fn one_that_is_not_reached_has_drained_where_others_heard_it_say_so() {
-        let mut peers = Peers::new("a:1".to_owned(), TIMEOUT);
+        let mut peers = Peers::new("a:1".to_owned(), PATIENT);
         peers.follow(&BTreeSet::from(["b:1".to_owned()]));
         let process = |number| Life {
             number,

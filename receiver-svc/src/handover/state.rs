@@ -8,14 +8,15 @@ use std::{
 
 use mesh::{outbox::Outbox, random};
 use tokio::time::Instant;
+use tracing::debug;
 
 use super::{
-    GRACE,
     answer::{Answer, Question},
     claims::{Claims, Seen},
+    holds::{Hold, Holds, Word},
     metrics::HandoverMetrics,
-    news::{Life, Parting},
-    peers::Peers,
+    news::{Legacy, Life, Parting},
+    peers::{Patience, Peers},
     wards::{Look, Wards},
 };
 use crate::shard::Assignment;
@@ -28,24 +29,15 @@ pub(super) struct State {
     began: Instant,
     pub(super) claims: Claims,
     pub(super) peers: Peers,
+    /// It is known who the members are.
+    pub(super) is_following: bool,
     pub(super) wards: Wards,
     /// This receiver stops, which the others are told once.
     parting: Option<Parting>,
     is_told: bool,
-    /// How long an Export may take, as the others were told.
-    told_span: Duration,
-    /// The targets of which batches are held back.
-    holds: BTreeMap<u64, Hold>,
-}
-
-/// Why batches of a target are held back.
-#[derive(Debug)]
-struct Hold {
-    /// When the target was claimed, in milliseconds since the Unix epoch.
-    began_ms: i64,
-    /// Those that have said, since nobody else scraped it, that nothing of it waits
-    /// there: whatever becomes of them, they leave nothing older.
-    clear: BTreeSet<String>,
+    /// What this process leaves where it is killed, as the others were told.
+    told: Legacy,
+    holds: Holds,
 }
 
 /// What others have said that bears on what is scraped here.
@@ -76,29 +68,46 @@ pub(super) type Heard = BTreeMap<String, Option<Answer>>;
 const CLAIMED: Duration = Duration::from_millis(250);
 const HELD: Duration = Duration::from_millis(500);
 const WATCHED: Duration = Duration::from_secs(1);
+/// A process that has just begun holds everything back for as long: receivers that drain
+/// are no members any more, and ask all members this often.
+pub(super) const YOUTH: Duration = Duration::from_secs(2);
 
 // === impl State ===
 
 impl State {
-    pub(super) fn new(name: String, timeout: Duration) -> Self {
+    pub(super) fn new(name: String, patience: Patience) -> Self {
         Self {
             life: random::range(0.0..2_f64.powi(53)) as u64,
             began: Instant::now(),
             claims: Claims::default(),
-            peers: Peers::new(name, timeout),
+            peers: Peers::new(name, patience),
+            is_following: false,
             wards: Wards::new(),
             parting: None,
             is_told: true,
-            told_span: timeout,
-            holds: BTreeMap::new(),
+            told: patience.least(),
+            holds: Holds::default(),
         }
     }
 
-    fn life(&self, span: Duration) -> Life {
+    fn life(&self, legacy: Legacy) -> Life {
         Life {
             number: self.life,
             age_ms: self.began.elapsed().as_millis() as u64,
-            span_ms: span.as_millis() as u64,
+            legacy,
+        }
+    }
+
+    /// Takes up who the other members are.
+    pub(super) fn follow(&mut self, members: &BTreeSet<String>) {
+        self.peers.follow(members);
+        self.is_following = true;
+    }
+
+    /// Takes up targets of which batches are held back from `oldest_ms` on.
+    pub(super) fn hold_all(&mut self, left: impl IntoIterator<Item = (u64, i64)>) {
+        for (target, oldest_ms) in left {
+            self.holds.insert(target, Hold::new(oldest_ms - 1));
         }
     }
 
@@ -116,9 +125,20 @@ impl State {
         }
     }
 
+    /// Whether it scrapes no more, and has batches that wait: those that come later hear of
+    /// it from itself.
+    fn drains(&self) -> bool {
+        self.parting == Some(Parting::Stopped)
+    }
+
+    /// Whether there may be others that this process has not heard of yet.
+    fn is_young(&self) -> bool {
+        !self.peers.me().is_empty() && self.began.elapsed() < YOUTH
+    }
+
     /// Grants what can be where there is nobody to ask.
     pub(super) fn grant_alone(&mut self) {
-        if self.peers.is_empty() {
+        if self.peers.is_empty() && !self.is_young() {
             let free: Vec<_> = self.claims.free().map(|(name, _)| name.clone()).collect();
             for name in &free {
                 self.claims.grant(name, None);
@@ -139,9 +159,9 @@ impl State {
         self.holds.len()
     }
 
-    /// Answers another receiver, but for what waits in the outbox. An Export of this
-    /// one may take as long as `span`.
-    pub(super) fn answer(&mut self, question: &Question, span: Duration) -> Answer {
+    /// Answers another receiver, but for what waits in the outbox. This one leaves
+    /// `legacy` where it is killed now.
+    pub(super) fn answer(&mut self, question: &Question, legacy: Legacy) -> Answer {
         self.peers.heard(&question.from, question.life);
         if let Some(parting) = question.parting {
             self.peers.parts(&question.from, parting);
@@ -156,7 +176,7 @@ impl State {
         let last: BTreeMap<u64, Seen> = last.collect();
         let up = last.iter().filter(|(_, last)| last.is_up);
         Answer {
-            life: self.life(span),
+            life: self.life(legacy),
             parting: self.parting,
             scraped: asked().filter(|t| self.claims.is_scraped(*t)).collect(),
             claimed: asked().filter(|t| self.claims.is_claimed(*t)).collect(),
@@ -168,9 +188,9 @@ impl State {
         }
     }
 
-    /// What is to be asked now; `None` where there is nothing. An Export of this receiver
-    /// may take as long as `span`, which the others are to know before it is killed.
-    pub(super) fn round(&mut self, span: Duration) -> Option<Round> {
+    /// What is to be asked now; `None` where there is nothing. This receiver leaves
+    /// `legacy` where it is killed, which the others are to know before it is.
+    pub(super) fn round(&mut self, legacy: Legacy) -> Option<Round> {
         let claimed = self.claims.ask_about();
         let look = self.wards.look();
         let mut watched = self.wards.kept().clone();
@@ -180,20 +200,22 @@ impl State {
             || !self.holds.is_empty()
             || self.peers.are_watched()
             || !self.is_told
-            || span > self.told_span;
+            || self.drains()
+            || legacy.span_ms > self.told.span_ms
+            || legacy.away_ms != self.told.away_ms;
         if !is_needed {
             return None;
         }
-        self.told_span = span;
+        self.told = legacy;
         let peers = self.peers.to_ask();
         Some(Round {
             question: Question {
                 from: self.peers.me().to_owned(),
-                life: self.life(span),
+                life: self.life(legacy),
                 parting: self.parting,
                 claimed: claimed.into_iter().collect(),
                 watched: watched.into_iter().collect(),
-                held: self.holds.keys().copied().collect(),
+                held: self.holds.targets().collect(),
             },
             peers: peers.map(|(name, has)| (name.clone(), has)).collect(),
             look,
@@ -227,7 +249,7 @@ impl State {
             () if !is_whole => Duration::ZERO,
             () if !self.claims.pending().is_empty() => CLAIMED,
             () if !self.wards.kept().is_empty() => CLAIMED,
-            () if !self.holds.is_empty() => HELD,
+            () if !self.holds.is_empty() || self.drains() => HELD,
             () => WATCHED,
         }
     }
@@ -279,12 +301,17 @@ impl State {
         let free: Vec<_> = free.map(|(name, it)| (name.clone(), it.began_ms)).collect();
         for (name, began_ms) in free {
             let target = name.0;
-            let clear = self.clear_of(target, heard).collect();
-            match self.barrier(target, began_ms, &clear, heard) {
+            let mut hold = Hold::new(began_ms);
+            self.hear(&mut hold, target, heard);
+            let barrier = self.barrier(target, &hold, heard);
+            debug!(
+                target = format!("{target:016x}"),
+                ?barrier,
+                "Target taken over"
+            );
+            match barrier {
                 Some(after_ms) => {
-                    let hold = self.holds.entry(target);
-                    // They may have scraped it since an earlier claim.
-                    hold.or_insert(Hold::new(began_ms)).clear = clear;
+                    self.holds.insert(target, hold);
                     outbox.hold_back(target, after_ms);
                 }
                 None => metrics.ended(is_silent(heard)),
@@ -302,38 +329,32 @@ impl State {
                 let goes_first = **name < *self.peers.me() && answer.claimed.contains(&target);
                 goes_first || answer.scraped.contains(&target)
             }
-            None => self.peers.may_scrape(name, GRACE),
+            None => self.peers.may_scrape(name),
         })
     }
 
-    /// Those that say that nothing of a target waits there.
-    fn clear_of(&self, target: u64, heard: &Heard) -> impl Iterator<Item = String> {
-        let clear = heard.iter().filter(move |(name, answer)| {
-            let is_clear = |answer: &Answer| !answer.oldest_ms.contains_key(&target);
-            answer.as_ref().is_some_and(is_clear) && !self.peers.may_export(name)
-        });
-        clear.map(|(name, _)| name.clone())
+    /// Notes what others say of a target that is held back. One whose earlier process may
+    /// have Exports under way does not know of those: what that one said counts.
+    fn hear(&self, hold: &mut Hold, target: u64, heard: &Heard) {
+        for (name, answer) in heard {
+            if let Some(answer) = answer
+                && !self.peers.may_export(name)
+            {
+                hold.hear(name, answer.word(target));
+            }
+        }
     }
 
-    /// The time of the oldest batch of a target that may wait somewhere else, if any;
-    /// nothing is where it is known to be `clear`.
-    fn barrier(
-        &self,
-        target: u64,
-        began_ms: i64,
-        clear: &BTreeSet<String>,
-        heard: &Heard,
-    ) -> Option<i64> {
-        let waits = heard.iter().filter_map(|(name, answer)| {
-            let told = answer
-                .as_ref()
-                .and_then(|a| a.oldest_ms.get(&target).copied());
-            let is_unknown = !clear.contains(name) && self.peers.may_export(name);
-            let untold = is_unknown.then_some(began_ms);
-            told.into_iter().chain(untold).min()
+    /// The time of the oldest batch of a target that may wait somewhere else, if any.
+    fn barrier(&self, target: u64, hold: &Hold, heard: &Heard) -> Option<i64> {
+        let waits = heard.iter().filter(|(name, answer)| {
+            let word = hold.word(name);
+            let is_told = || matches!(answer, Some(it) if it.oldest_ms.contains_key(&target));
+            word != Some(Word::Clear) && (is_told() || self.peers.may_export(name))
         });
-        let own = self.peers.i_have_left_exports().then_some(began_ms);
-        waits.chain(own).min()
+        let waits = waits.map(|(name, _)| hold.oldest_ms(name));
+        let has_own = self.peers.i_have_left_exports() || self.is_young();
+        waits.chain(has_own.then(|| hold.began_ms())).min()
     }
 
     /// Lets go what nobody has anything older of any more, and what is neither here nor
@@ -342,32 +363,23 @@ impl State {
         let held = round.question.held.iter().copied().collect();
         let own = outbox.oldest(&held).unwrap_or_default();
         for &target in &round.question.held {
-            let Some(mut hold) = self.holds.remove(&target) else {
+            let Some(mut hold) = self.holds.get(target).cloned() else {
                 continue;
             };
-            hold.clear.extend(self.clear_of(target, heard));
+            self.hear(&mut hold, target, heard);
             let is_here = own.contains_key(&target) || self.claims.is_scraped(target);
-            match self.barrier(target, hold.began_ms, &hold.clear, heard) {
+            match self.barrier(target, &hold, heard) {
                 Some(after_ms) if is_here => {
+                    self.holds.update(target, hold);
                     outbox.hold_back(target, after_ms);
-                    self.holds.insert(target, hold);
                 }
                 _ => {
+                    debug!(target = format!("{target:016x}"), is_here, "Target let go");
+                    self.holds.remove(target);
                     outbox.let_go(target);
                     metrics.ended(is_silent(heard));
                 }
             }
-        }
-    }
-}
-
-// === impl Hold ===
-
-impl Hold {
-    fn new(began_ms: i64) -> Self {
-        Self {
-            began_ms,
-            clear: BTreeSet::new(),
         }
     }
 }

@@ -23,6 +23,7 @@ use mesh::{
     outbox::{Outbox, OutboxArgs, Workers},
     verdict::Verdict,
 };
+use tempfile::TempDir;
 use tokio::{
     io::DuplexStream,
     sync::Semaphore,
@@ -37,6 +38,7 @@ mod wards;
 const START_MS: i64 = 1_800_000_000_000;
 const TARGET: u64 = 7;
 const TIMEOUT: Duration = Duration::from_secs(10);
+const AWAY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The network between receivers: who listens.
 #[derive(Clone, Default)]
@@ -74,17 +76,31 @@ impl Net {
 
     /// A receiver that starts and is reachable, and sees these members beside it.
     fn start(&self, name: &str, others: &[&str]) -> Receiver {
+        self.start_with(&OutboxArgs::default(), name, others)
+    }
+
+    /// One that spills here what waits for three seconds.
+    fn start_spilling(&self, dir: &TempDir, name: &str, others: &[&str]) -> Receiver {
+        let mut limits = OutboxArgs::default();
+        limits.spill.spill_dir = Some(dir.path().to_owned());
+        limits.spill.spill_after_seconds = 3;
+        self.start_with(&limits, name, others)
+    }
+
+    fn start_with(&self, limits: &OutboxArgs, name: &str, others: &[&str]) -> Receiver {
         let clock = Clock::of_runtime(START_MS);
         let exports = Arc::new(Semaphore::new(1));
         let stored = Arc::default();
-        let (outbox, workers) = Outbox::new(
-            &OutboxArgs::default(),
+        let (outbox, workers) = Outbox::sharing_keys(
+            limits,
             clock.clone(),
             backend(exports.clone(), Arc::clone(&stored)),
         );
         let options = Options {
             name: name.to_owned(),
+            members_are_ready: true,
             timeout: TIMEOUT,
+            away_timeout: AWAY_TIMEOUT,
             connector: Some(self.connector()),
         };
         let metrics = HandoverMetrics::default();
@@ -217,6 +233,8 @@ async fn a_group_that_is_up_begins_at_once_and_holds_nothing_back() {
     granted(b.handover.claim(TARGET + 1, "j")).await;
     assert!(begun.elapsed() < Duration::from_millis(10));
     assert_eq!(last_ms, None);
+    // By then nobody drains who is no member any more.
+    sleep(state::YOUTH + Duration::from_secs(1)).await;
     a.scrape(&claim, 1);
     sleep(Duration::from_millis(1)).await;
     assert_eq!(a.stored(), "1,");
@@ -335,6 +353,7 @@ async fn one_that_was_killed_is_given_time() {
     let (old, _) = granted(a.handover.claim(TARGET, "j")).await;
     a.scrape(&old, 1);
     a.kill();
+    b.sees(&[]);
     let begun = Instant::now();
     let (new, _) = granted(b.handover.claim(TARGET, "j")).await;
     let waited = begun.elapsed();
@@ -345,8 +364,7 @@ async fn one_that_was_killed_is_given_time() {
     assert_eq!(b.stored(), "");
     sleep(Duration::from_secs(2)).await;
     assert_eq!(b.stored(), "4000,");
-    // Once it has left it is found gone, and not asked about the next target.
-    b.sees(&[]);
+    // It is found gone, and not asked about the next target.
     sleep(TIMEOUT).await;
     let begun = Instant::now();
     granted(b.handover.claim(TARGET + 1, "j")).await;
@@ -411,6 +429,21 @@ async fn one_that_is_back_at_once_has_lived_before() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_one_that_is_back_says_is_not_what_it_has_left() {
+    let (again, b) = killed_and_back().await;
+    let (new, _) = granted(b.handover.claim(TARGET, "j")).await;
+    b.scrape(&new, 1);
+    drop(new);
+    // It has something newer of the target, and no older ones as far as it knows.
+    let (newer, _) = granted(again.handover.claim(TARGET, "j")).await;
+    again.scrape(&newer, 2);
+    sleep(TIMEOUT / 2).await;
+    assert_eq!(b.stored(), "");
+    sleep(TIMEOUT).await;
+    assert_eq!((b.stored().as_str(), again.stored().as_str()), ("1,", "2,"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_time_of_one_that_was_killed_counts_from_when_it_is_back() {
     let (_again, b) = killed_and_back().await;
     // Nobody asks anybody for a while.
@@ -455,6 +488,7 @@ async fn one_whose_exports_take_long_is_given_longer() {
     let span = a.outbox.longest_export();
     assert!(span > TIMEOUT, "{span:?}");
     a.kill();
+    b.sees(&[]);
     let killed = Instant::now();
     let (new, _) = granted(b.handover.claim(TARGET, "j")).await;
     b.scrape(&new, 60_000);
@@ -462,6 +496,150 @@ async fn one_whose_exports_take_long_is_given_longer() {
     assert_eq!(b.stored(), "");
     sleep(Duration::from_secs(3)).await;
     assert_eq!(b.stored(), "60000,");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_is_a_member_still_is_presumed_to_be_cut_off() {
+    let net = Net::default();
+    let (a, b) = (net.start("a:1", &["b:1"]), net.start("b:1", &["a:1"]));
+    let _away = a.cut_off().await;
+    a.push(1);
+    let (new, _) = granted(b.handover.claim(TARGET, "j")).await;
+    b.scrape(&new, 2);
+    a.kill();
+    let mut next = b.handover.claim(TARGET + 1, "j");
+    sleep(TIMEOUT * 3).await;
+    assert!(!is_granted(&mut next).await, "it may scrape");
+    assert_eq!(b.stored(), "", "what it has may wait");
+    // Then it is found to have left, so that it was dead.
+    b.sees(&[]);
+    sleep(Duration::from_secs(2)).await;
+    assert!(is_granted(&mut next).await);
+    assert_eq!(b.stored(), "2,");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_does_not_answer_is_not_presumed_to_be_cut_off_for_ever() {
+    let net = Net::default();
+    let (a, b) = (net.start("a:1", &["b:1"]), net.start("b:1", &["a:1"]));
+    granted(b.handover.claim(TARGET, "j")).await;
+    a.kill();
+    let begun = Instant::now();
+    let mut new = b.handover.claim(TARGET + 1, "j");
+    while !is_granted(&mut new).await {}
+    let waited = begun.elapsed();
+    assert!(
+        (AWAY_TIMEOUT..AWAY_TIMEOUT + GRACE).contains(&waited),
+        "{waited:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_nothing_older_is_not_waited_for() {
+    let net = Net::default();
+    let (a, b) = (net.start("a:1", &["b:1", "c:1"]), net.start("b:1", &[]));
+    let c = net.start("c:1", &["a:1", "b:1"]);
+    b.sees(&["a:1", "c:1"]);
+    let away = a.cut_off().await;
+    a.push(1);
+    let (new, _) = granted(b.handover.claim(TARGET, "j")).await;
+    b.scrape(&new, 2);
+    sleep(Duration::from_secs(1)).await;
+    // It answered that it has nothing of the target.
+    c.kill();
+    drop(away);
+    sleep(Duration::from_secs(2)).await;
+    assert_eq!(b.stored(), "2,");
+}
+
+/// One whose batches waited for so long when it was killed, and when that was, another that
+/// has taken over its target, and what the first has on its disk.
+async fn killed_with_a_backlog(waited: Duration) -> (Instant, Receiver, TempDir) {
+    let (net, dir) = (Net::default(), TempDir::new().unwrap());
+    let a = net.start_spilling(&dir, "a:1", &["b:1"]);
+    let b = net.start("b:1", &["a:1"]);
+    let (old, _) = granted(a.handover.claim(TARGET, "j")).await;
+    granted(b.handover.claim(TARGET + 1, "j")).await;
+    let _away = a.cut_off().await;
+    a.scrape(&old, 1);
+    sleep(waited).await;
+    a.kill();
+    b.sees(&[]);
+    let killed = Instant::now();
+    let (new, _) = granted(b.handover.claim(TARGET, "j")).await;
+    b.scrape(&new, 30_000);
+    (killed, b, dir)
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_with_a_backlog_on_its_disk_is_waited_for() {
+    let (killed, b, dir) = killed_with_a_backlog(Duration::from_secs(6)).await;
+    sleep((killed + TIMEOUT * 2).duration_since(Instant::now())).await;
+    assert_eq!(b.stored(), "");
+    let again = b.net.start_spilling(&dir, "a:1", &["b:1"]);
+    // Its fence, by a clock that has begun anew, and a round of questions.
+    sleep(TIMEOUT * 2).await;
+    assert_eq!(
+        (again.stored().as_str(), b.stored().as_str()),
+        ("1,", "30000,")
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_does_not_come_back_is_not_waited_for_for_ever() {
+    let (killed, b, _dir) = killed_with_a_backlog(Duration::from_secs(6)).await;
+    sleep((killed + AWAY_TIMEOUT - GRACE).duration_since(Instant::now())).await;
+    assert_eq!(b.stored(), "");
+    sleep(GRACE * 2).await;
+    assert_eq!(b.stored(), "30000,");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_had_nothing_on_its_disk_is_not_waited_for() {
+    let (killed, b, _dir) = killed_with_a_backlog(Duration::from_millis(100)).await;
+    sleep((killed + TIMEOUT + GRACE).duration_since(Instant::now())).await;
+    assert_eq!(b.stored(), "30000,");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_held_back_when_it_was_spilled_waits_still() {
+    let (net, dir) = (Net::default(), TempDir::new().unwrap());
+    let (a, b) = (
+        net.start("a:1", &["b:1"]),
+        net.start_spilling(&dir, "b:1", &["a:1"]),
+    );
+    let (old, _) = granted(a.handover.claim(TARGET, "j")).await;
+    let away = a.cut_off().await;
+    a.scrape(&old, 1);
+    drop(old);
+    let (new, _) = granted(b.handover.claim(TARGET, "j")).await;
+    b.scrape(&new, 2);
+    sleep(Duration::from_secs(6)).await;
+    b.kill();
+    drop(new);
+    let again = net.start_spilling(&dir, "b:1", &["a:1"]);
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(again.stored(), "");
+    assert_eq!(again.outbox.account().waiting, 1);
+    drop(away);
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(
+        (a.stored(), again.stored()),
+        ("1,".to_owned(), "2,".to_owned())
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_earlier_process_has_left_waits_for_nobody_where_there_is_nobody() {
+    let (net, dir) = (Net::default(), TempDir::new().unwrap());
+    let a = net.start_spilling(&dir, "a:1", &[]);
+    let _away = a.cut_off().await;
+    a.push(1);
+    sleep(Duration::from_secs(6)).await;
+    a.kill();
+    let again = net.start_spilling(&dir, "a:1", &[]);
+    sleep(TIMEOUT * 2).await;
+    assert_eq!(again.stored(), "1,");
 }
 
 #[tokio::test(start_paused = true)]
@@ -498,6 +676,7 @@ async fn a_receiver_that_drains_delivers_what_it_holds_back() {
 async fn one_that_has_said_goodbye_is_not_waited_for() {
     let net = Net::default();
     let (a, b) = (net.start("a:1", &["b:1"]), net.start("b:1", &["a:1"]));
+    sleep(state::YOUTH).await;
     let (old, _) = granted(a.handover.claim(TARGET, "j")).await;
     a.scrape(&old, 1);
     drop(old);
@@ -515,9 +694,35 @@ async fn one_that_has_said_goodbye_is_not_waited_for() {
     let a = net.start("a:1", &["b:1"]);
     let _again = granted(a.handover.claim(TARGET + 1, "j")).await;
     a.kill();
+    b.sees(&[]);
     let begun = Instant::now();
     granted(b.handover.claim(TARGET + 1, "j")).await;
     assert!(begun.elapsed() >= GRACE);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_drains_is_heard_of_by_those_who_begin() {
+    let net = Net::default();
+    let (a, b) = (net.start("a:1", &["b:1"]), net.start("b:1", &["a:1"]));
+    let (old, _) = granted(a.handover.claim(TARGET, "j")).await;
+    let away = a.cut_off().await;
+    a.scrape(&old, 1);
+    drop(old);
+    a.handover.stop();
+    b.kill();
+    sleep(TIMEOUT).await;
+    // It is alone among the members.
+    let again = net.start("b:1", &[]);
+    let (new, _) = granted(again.handover.claim(TARGET, "j")).await;
+    again.scrape(&new, 2);
+    sleep(TIMEOUT * 3).await;
+    assert_eq!(again.stored(), "");
+    drop(away);
+    sleep(Duration::from_secs(2)).await;
+    assert_eq!(
+        (a.stored(), again.stored()),
+        ("1,".to_owned(), "2,".to_owned())
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -14,7 +14,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{GRACE, answer::Question, claims::Claims, peers::Peers, state::Heard};
+use super::{answer::Question, claims::Claims, peers::Peers, state::Heard};
 use crate::shard::Assignment;
 
 /// Targets of other receivers that are scraped or guarded here.
@@ -36,9 +36,6 @@ pub(super) struct Look(Arc<Assignment>);
 const LOOK: Duration = Duration::from_secs(5);
 /// Found unscraped so often, a target is taken by its first guard.
 const LONELY: u32 = 2;
-/// What is kept for one that does not answer is let go before that one, which may be
-/// cut off, takes it unasked after [`GRACE`].
-const SILENCE: Duration = Duration::from_secs(2);
 
 // === impl Wards ===
 
@@ -110,7 +107,7 @@ impl Wards {
                 })
             });
             let owner = assignment.owner(*target);
-            let is_cut_off = owner.is_some_and(|owner| peers.is_silent_for(owner, SILENCE));
+            let is_cut_off = owner.is_some_and(|owner| peers.may_take_unasked(owner));
             !is_elsewhere && !is_cut_off
         });
     }
@@ -129,7 +126,7 @@ impl Wards {
             return 0;
         }
         self.next_look = Instant::now() + LOOK;
-        let may_scrape = |name: &str| peers.is_member(name) || peers.may_scrape(name, GRACE);
+        let may_scrape = |name: &str| peers.is_member(name) || peers.may_scrape(name);
         if heard
             .iter()
             .any(|(name, it)| it.is_none() && may_scrape(name))

@@ -149,6 +149,7 @@ async fn a_target_that_moves_leaves_no_markers_and_keeps_its_rhythm() {
 #[tokio::test(start_paused = true)]
 async fn a_target_that_becomes_another_s_is_scraped_until_that_one_takes_it() {
     let mut bench = Bench::scraping(TWO).await;
+    bench.seconds(10).await;
     // Nobody is known who would take it.
     bench.share(Shard::new("me:1", &BTreeSet::new()));
     bench.seconds(50).await;

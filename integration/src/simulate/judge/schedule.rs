@@ -4,16 +4,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Life, REPLICA, Record, Verdict, number};
-use crate::simulate::targets::{self, Served};
+use crate::simulate::{
+    receiver::{AWAY_TIMEOUT, HANDOVER_TIMEOUT},
+    targets::{self, Served},
+};
 
 /// Lanes flow again this long after a fault at the latest.
 const RECOVERY_MS: i64 = 10_000;
 /// A lane sends again this long after a deadline at the latest, and is answered.
 const RESUMING_MS: i64 = 1_000;
-/// What may wait in one that was killed, and does not come back, others wait for that
-/// long: until it has not answered for --shard.handover-timeout, and for two rounds of
-/// asking, in which it is found silent and then gone.
-pub(super) const PRESUMING_MS: i64 = 10_000 + 2 * 1_000;
+/// A round of asking the others takes this long at most.
+const ROUND_MS: i64 = 1_000;
 /// A scrape is read to its end within its timeout, and what is read is pushed at
 /// once.
 const READING_MS: i64 = 1_000;
@@ -159,18 +160,36 @@ impl Record {
         ends.max().map_or(0, |left_ms| left_ms + RESUMING_MS)
     }
 
+    /// When a receiver was killed that had something waiting, or had told the others that
+    /// its disk may have some.
+    pub(super) fn may_have_left_ms(&self, life: &Life) -> Option<i64> {
+        let has_some = life.account.waiting > 0 || self.spill_after_ms.is_some();
+        life.crashed_ms.filter(|_| has_some)
+    }
+
     /// For how long it was presumed that something waited in receivers that were killed
     /// with a backlog, and did not come back.
     fn presumed_ms(&self) -> i64 {
         let mut killed_ms = None;
-        for life in self.lives.iter().filter(|life| life.account.waiting > 0) {
+        for life in &self.lives {
             let is_last = |ms: &i64| {
                 let mut later = self.lives.iter();
                 !later.any(|it| it.name == life.name && it.began_ms >= *ms)
             };
-            killed_ms = killed_ms.max(life.crashed_ms.filter(is_last));
+            killed_ms = killed_ms.max(self.may_have_left_ms(life).filter(is_last));
         }
-        killed_ms.map_or(0, |ms| ms - self.over_ms + PRESUMING_MS)
+        killed_ms.map_or(0, |ms| ms - self.over_ms + self.presuming_ms())
+    }
+
+    /// What may wait in a receiver that does not answer others wait for until it has not
+    /// for --shard.handover-timeout, or --shard.away-timeout where it may be on its disk,
+    /// and for two rounds of asking, in which it is found silent and then gone.
+    pub(super) fn presuming_ms(&self) -> i64 {
+        let timeout = match self.spill_after_ms {
+            Some(_) => AWAY_TIMEOUT,
+            None => HANDOVER_TIMEOUT,
+        };
+        timeout.as_millis() as i64 + 2 * ROUND_MS
     }
 
     fn was_unsteady(&self, group: &str, from_ms: i64, to_ms: i64) -> bool {

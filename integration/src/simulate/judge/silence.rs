@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{REPLICA, Record, Verdict, schedule::PRESUMING_MS};
+use super::{REPLICA, Record, Verdict};
 use crate::{
     amp::{Arrival, Outcome},
     simulate::targets::Served,
@@ -37,7 +37,7 @@ impl Verdict {
         for two in times.windows(2) {
             let (from_ms, to_ms) = (two[0].at_ms, two[1].at_ms);
             let well_ms = record.well_since_ms(from_ms, to_ms);
-            let is_long = to_ms - well_ms > SILENCE_MS && !record.waited(group, from_ms, to_ms);
+            let is_long = to_ms - well_ms > SILENCE_MS && !record.waited(group, to_ms);
             if is_long && record.was_healthy(group, from_ms, to_ms) {
                 self.breaks(format!(
                     "{group} was healthy and silent from {from_ms} to {to_ms}"
@@ -79,12 +79,13 @@ impl Record {
     }
 
     /// Whether a group without heartbeats, which wait for nobody, may have waited for what
-    /// a receiver that was killed meanwhile had under way (law 3).
-    fn waited(&self, group: &str, from_ms: i64, to_ms: i64) -> bool {
-        let within = |ms: i64| (from_ms..=to_ms).contains(&ms) && to_ms - ms <= PRESUMING_MS;
+    /// a receiver that was killed had under way (law 3), or on its disk.
+    fn waited(&self, group: &str, to_ms: i64) -> bool {
+        let presuming_ms = self.presuming_ms();
+        let within = |ms: i64| (0..=presuming_ms).contains(&(to_ms - ms));
         let mut lives = self.lives.iter().filter(|life| life.group == group);
         let had_some = lives.any(|life| {
-            let killed_ms = life.crashed_ms.filter(|_| life.account.waiting > 0);
+            let killed_ms = self.may_have_left_ms(life);
             killed_ms.is_some_and(within)
         });
         had_some && !self.heartbeats

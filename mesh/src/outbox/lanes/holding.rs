@@ -15,6 +15,10 @@ impl Lanes {
         self.changed[self.lane_of(key)].notify_one();
     }
 
+    pub(in crate::outbox) fn take_left(&self) -> Option<HashMap<u64, i64>> {
+        self.state().left.take()
+    }
+
     pub(in crate::outbox) fn held_back(&self) -> HeldBack {
         let now_ms = self.clock.now_ms();
         let state = self.state();

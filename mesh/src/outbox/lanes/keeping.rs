@@ -1,6 +1,9 @@
 //! What the keeper of the outbox asks of the lanes.
 
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use tokio::time::Instant;
 
@@ -23,6 +26,17 @@ impl Lanes {
         self.state().spans.iter().copied().max().unwrap_or_default()
     }
 
+    /// Whether a process that is killed within `ahead` may leave batches on its disk.
+    pub(in crate::outbox) fn may_leave_some(&self, ahead: Duration) -> bool {
+        let state = self.state();
+        let waits = || {
+            let mut oldest = state.lanes.iter().filter_map(|lane| lane.iter().next());
+            oldest.any(|entry| entry.since.elapsed() + ahead >= self.spill_after)
+        };
+        let is_written = || self.spills_at_once || state.account.spilled > 0 || waits();
+        state.replaying || self.disk.get().is_some() && is_written()
+    }
+
     /// Has the keeper spill what still waits, and end.
     pub(in crate::outbox) fn abandon(&self) {
         self.state().abandoned = true;
@@ -43,9 +57,11 @@ impl Lanes {
     /// since, and lets the lanes flow. Lanes with such batches wait for `fence`.
     pub(in crate::outbox) fn replay(&self, replay: Replay, fence: Instant) {
         let mut lanes: Vec<Vec<Entry>> = (0..self.len()).map(|_| Vec::new()).collect();
-        let mut next_seq = 0;
+        let (mut next_seq, mut left) = (0, HashMap::new());
         for (place, record) in replay.records {
             next_seq = record.seq + 1;
+            let oldest_ms = left.entry(record.key).or_insert(record.time_ms);
+            *oldest_ms = record.time_ms.min(*oldest_ms);
             lanes[self.lane_of(record.key)].push(Entry::replayed(place, record));
         }
         let mut state = self.state();
@@ -58,6 +74,12 @@ impl Lanes {
                 state.lanes[lane].fence = Some(fence);
             }
             state.lanes[lane].prepend(entries);
+        }
+        if self.shares_keys {
+            for (key, oldest_ms) in &left {
+                state.holds.hold_back(*key, oldest_ms - 1);
+            }
+            state.left = Some(left);
         }
         state.replaying = false;
         drop(state);

@@ -113,6 +113,60 @@ async fn what_is_spilled_at_once_does_not_wait_for_the_clock() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_kill_may_leave_is_known_before_it_is_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let (args, clock) = (spilling(dir.path()), Clock::of_runtime(START_MS));
+    let ahead = Duration::from_secs(1);
+    let process = Process::start(&args, &clock, DOWN);
+    assert!(process.outbox.may_leave_some(ahead), "it is not known yet");
+    process
+        .until(|_| !process.outbox.lanes.is_replaying())
+        .await;
+    push(&process.outbox, &clock, 0..3);
+    assert!(!process.outbox.may_leave_some(ahead));
+    tokio::time::sleep(args.spill.after() - ahead).await;
+    assert_eq!(process.outbox.account().spilled, 0);
+    assert!(process.outbox.may_leave_some(ahead));
+    process.until(|account| account.spilled == 30).await;
+    assert!(process.outbox.may_leave_some(Duration::ZERO));
+
+    let (outbox, _workers) = outbox(OutboxArgs::default(), &Exporter::scripted(DOWN));
+    push(&outbox, &clock, 0..3);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(!outbox.may_leave_some(ahead), "it has no disk");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_others_may_have_older_ones_of_is_held_back_when_it_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let (args, clock) = (spilling(dir.path()), Clock::of_runtime(START_MS));
+    let before = Process::start(&args, &clock, DOWN);
+    push(&before.outbox, &clock, 0..3);
+    before.until(|account| account.spilled == 30).await;
+    drop(before);
+
+    let exporter = Exporter::scripted([]);
+    let (outbox, workers) = Outbox::sharing_keys(&args, clock.clone(), exporter.service());
+    let left = loop {
+        match outbox.take_left() {
+            Some(left) => break left,
+            None => tokio::time::sleep(Duration::from_millis(10)).await,
+        }
+    };
+    assert_eq!(left, (0..3).map(|key| (key, START_MS)).collect());
+    assert_eq!(outbox.take_left(), None);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(outbox.held_back().batches, 3);
+    outbox.let_go(1);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(exporter.stored(), ["1:001,"]);
+    outbox.let_go(0);
+    outbox.let_go(2);
+    drained(workers).await;
+    assert_eq!(exporter.stored().len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_waits_for_long_survives_the_process() {
     let dir = tempfile::tempdir().unwrap();
     let (args, clock) = (spilling(dir.path()), Clock::of_runtime(START_MS));

@@ -119,10 +119,13 @@ impl Bench {
             max_bytes: 1 << 20,
             ..OutboxArgs::default()
         };
-        let (outbox, workers) = Outbox::new(&args, clock.clone(), service);
+        let (outbox, workers) = Outbox::sharing_keys(&args, clock.clone(), service);
         let options = handover::Options {
             name: "me:1".to_owned(),
+            // As a fixed list names them.
+            members_are_ready: false,
             timeout: Duration::from_secs(10),
+            away_timeout: Duration::from_secs(60),
             connector: Some(Connector::new(|_| async {
                 Err::<tokio::io::DuplexStream, _>(io::ErrorKind::ConnectionRefused.into())
             })),

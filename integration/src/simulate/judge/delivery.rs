@@ -146,6 +146,8 @@ struct Counted {
     /// Samples of the same scrapes as those that were not.
     beside: u64,
     missing: u64,
+    /// The answer may have named a sample of another Export in the same request.
+    is_untold: bool,
 }
 
 // === impl Counted ===
@@ -153,8 +155,12 @@ struct Counted {
 impl Counted {
     fn of(sent: &Sent, replica: &str, until_ms: i64, arrived: &Arrived) -> Self {
         let mut counted = Self::default();
+        let keys = sent.batches.iter().map(|batch| key(batch, replica));
+        let keys: BTreeSet<_> = keys.collect();
         for batch in &sent.batches {
-            let outcomes = arrived.outcomes(&key(batch, replica), until_ms);
+            let key = key(batch, replica);
+            counted.is_untold |= arrived.had_others_late(&key, until_ms, &keys);
+            let outcomes = arrived.outcomes(&key, until_ms);
             counted.missing += batch.samples.saturating_sub(outcomes.len() as u64);
             if outcomes.contains(&Outcome::OutOfOrder) {
                 let stored = |it: &&Outcome| matches!(it, Outcome::Stored | Outcome::Duplicate);
@@ -181,7 +187,7 @@ impl Counted {
         let most = self.rejected + self.beside;
         let least = match self.overtaken {
             0 => self.rejected,
-            _ => 1,
+            _ => u64::from(!self.is_untold),
         };
         self.missing > 0
             || verdict.deduplicated != self.deduplicated

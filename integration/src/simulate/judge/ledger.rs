@@ -1,7 +1,7 @@
 //! The laws that the backend's ledger shows alone: nothing out of order, no two
 //! values for one time, no marker in a target's life, no refusal that was not told.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use mesh::labels::{Labels, METRIC_NAME};
 
@@ -11,9 +11,16 @@ use crate::{
     simulate::targets::VALUE,
 };
 
-/// The arrivals of each scrape: by replica, instance and time, and then by series.
+/// What arrived of each scrape, by series.
 #[derive(Debug, Default)]
-pub(super) struct Arrived(BTreeMap<Key, BTreeMap<Labels, Vec<(i64, Outcome)>>>);
+pub(super) struct Arrived {
+    scrapes: BTreeMap<Key, BTreeMap<Labels, Vec<Came>>>,
+    /// The scrapes of each request of which samples were out of order.
+    late: BTreeMap<u64, BTreeSet<Key>>,
+}
+
+/// When a sample of a series came, in which request, and what became of it.
+type Came = (i64, u64, Outcome);
 
 /// A scrape as the backend sees it.
 pub(super) type Key = (String, String, i64);
@@ -29,22 +36,40 @@ impl Arrived {
         for arrival in arrivals {
             let label = |name| arrival.labels.get(name).unwrap_or_default().to_owned();
             let key = (label(REPLICA), label("instance"), arrival.timestamp);
-            let scrape = all.0.entry(key).or_default();
+            if arrival.outcome == Outcome::OutOfOrder {
+                let late = all.late.entry(arrival.request).or_default();
+                late.insert(key.clone());
+            }
+            let scrape = all.scrapes.entry(key).or_default();
             let series = scrape.entry(arrival.labels.clone()).or_default();
-            series.push((arrival.at_ms, arrival.outcome));
+            series.push((arrival.at_ms, arrival.request, arrival.outcome));
         }
         all
     }
 
     pub(super) fn keys(&self) -> impl Iterator<Item = (&Key, usize)> {
-        self.0.iter().map(|(key, series)| (key, series.len()))
+        let scrapes = self.scrapes.iter();
+        scrapes.map(|(key, series)| (key, series.len()))
     }
 
     /// What became of each series of a scrape at last, until `ms`.
     pub(super) fn outcomes(&self, key: &Key, ms: i64) -> Vec<Outcome> {
-        let series = self.0.get(key).into_iter().flat_map(BTreeMap::values);
-        let last = series.filter_map(|arrivals| arrivals.iter().rev().find(|(at, _)| *at <= ms));
-        last.map(|(_, outcome)| *outcome).collect()
+        self.last(key, ms).map(|(_, outcome)| outcome).collect()
+    }
+
+    /// Whether the last request with a scrape until `ms` had samples out of order of
+    /// scrapes that are not among `keys`.
+    pub(super) fn had_others_late(&self, key: &Key, ms: i64, keys: &BTreeSet<Key>) -> bool {
+        let mut late = self
+            .last(key, ms)
+            .filter_map(|(request, _)| self.late.get(&request));
+        late.any(|late| !late.is_subset(keys))
+    }
+
+    fn last(&self, key: &Key, ms: i64) -> impl Iterator<Item = (u64, Outcome)> {
+        let series = self.scrapes.get(key).into_iter().flat_map(BTreeMap::values);
+        let last = series.filter_map(move |all| all.iter().rev().find(|(at, ..)| *at <= ms));
+        last.map(|(_, request, outcome)| (*request, *outcome))
     }
 }
 

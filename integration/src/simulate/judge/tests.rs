@@ -350,8 +350,15 @@ fn slots_are_missed_while_some_know_of_a_move_and_others_do_not() {
 
 #[test]
 fn an_exporter_cannot_know_which_samples_another_replica_has_overtaken() {
-    let answered = |overtaken: usize, rejected: u64| {
+    let of_request = |overtaken: usize, rejected: u64, is_joined: bool| {
         judged(&["a", "b"], |record| {
+            if is_joined {
+                let mut other = record.arrivals[54].clone();
+                let mut labels = other.labels.to_builder();
+                labels.set("instance", "of another Export");
+                (other.labels, other.outcome) = (labels.build(), Outcome::OutOfOrder);
+                record.arrivals.push(other);
+            }
             for arrival in &mut record.arrivals[54..63] {
                 arrival.outcome = Outcome::Stored;
             }
@@ -371,8 +378,11 @@ fn an_exporter_cannot_know_which_samples_another_replica_has_overtaken() {
         })
     };
     let wrong = |said: Vec<String>| said.iter().any(|law| law.contains("answered"));
+    let answered = |overtaken, rejected| of_request(overtaken, rejected, false);
     assert!(!wrong(answered(9, 9)) && !wrong(answered(9, 3)));
     assert!(wrong(answered(9, 0)));
+    assert!(!wrong(of_request(9, 0, true)));
+    assert!(wrong(of_request(0, 9, true)));
     // It takes a scrape for too late as a whole.
     assert!(!wrong(answered(6, 9)) && !wrong(answered(6, 6)));
     assert!(wrong(answered(0, 9)));

@@ -17,6 +17,8 @@ pub(super) struct Hold {
     /// When the target was claimed, in milliseconds since the Unix epoch; of one that an
     /// earlier process has left, just before the oldest batch.
     began_ms: i64,
+    /// An earlier process has left some of them: their lane waits for its Exports already.
+    is_fenced: bool,
     /// What each other receiver has said last.
     words: BTreeMap<String, Word>,
 }
@@ -58,6 +60,7 @@ impl Holds {
     pub(super) fn insert(&mut self, target: u64, mut hold: Hold) {
         if let Some(before) = self.0.get(&target) {
             hold.began_ms = before.began_ms.min(hold.began_ms);
+            hold.is_fenced |= before.is_fenced;
         }
         self.0.insert(target, hold);
     }
@@ -73,8 +76,22 @@ impl Hold {
     pub(super) fn new(began_ms: i64) -> Self {
         Self {
             began_ms,
+            is_fenced: false,
             words: BTreeMap::new(),
         }
+    }
+
+    /// Of a target of which an earlier process has left batches.
+    pub(super) fn of_left(oldest_ms: i64) -> Self {
+        Self {
+            is_fenced: true,
+            ..Self::new(oldest_ms - 1)
+        }
+    }
+
+    /// Whether the Exports of an earlier process of this receiver are waited for anyway.
+    pub(super) fn is_fenced(&self) -> bool {
+        self.is_fenced
     }
 
     /// Takes up what one says.

@@ -107,7 +107,7 @@ impl State {
     /// Takes up targets of which batches are held back from `oldest_ms` on.
     pub(super) fn hold_all(&mut self, left: impl IntoIterator<Item = (u64, i64)>) {
         for (target, oldest_ms) in left {
-            self.holds.insert(target, Hold::new(oldest_ms - 1));
+            self.holds.insert(target, Hold::of_left(oldest_ms));
         }
     }
 
@@ -353,7 +353,8 @@ impl State {
             word != Some(Word::Clear) && (is_told() || self.peers.may_export(name))
         });
         let waits = waits.map(|(name, _)| hold.oldest_ms(name));
-        let has_own = self.peers.i_have_left_exports() || self.is_young();
+        let has_left_some = !hold.is_fenced() && self.peers.i_have_left_exports();
+        let has_own = has_left_some || self.is_young();
         waits.chain(has_own.then(|| hold.began_ms())).min()
     }
 
@@ -386,4 +387,32 @@ impl State {
 
 fn is_silent(heard: &Heard) -> bool {
     heard.values().any(Option::is_none)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::news::Rumour, *};
+
+    #[tokio::test(start_paused = true)]
+    async fn what_an_earlier_process_has_left_waits_for_its_fence_only() {
+        let patience = Patience {
+            timeout: Duration::from_secs(10),
+            away: Duration::from_secs(60),
+            are_ready: true,
+            spills: true,
+        };
+        let mut state = State::new("a:1".to_owned(), patience);
+        let rumour = Rumour {
+            left_behind_ms: 10_000,
+            ..Rumour::default()
+        };
+        state.peers.learn_of("a:1", &rumour, Instant::now());
+        let barrier = |hold: &Hold| state.barrier(7, hold, &Heard::new());
+        // Others may have older ones of which it does not know yet.
+        assert_eq!(barrier(&Hold::of_left(6)), Some(5));
+        tokio::time::advance(YOUTH).await;
+        assert_eq!(barrier(&Hold::of_left(6)), None);
+        // What it has scraped itself is in a lane that has no fence.
+        assert_eq!(barrier(&Hold::new(5)), Some(5));
+    }
 }

@@ -49,7 +49,7 @@ use tokio::{
 pub use self::{ask::Asker, claims::Seen, metrics::HandoverMetrics, state::Standing};
 use self::{
     claims::{Grant, Name},
-    news::{Legacy, Parting},
+    news::Parting,
     peers::Patience,
     state::State,
 };
@@ -57,10 +57,6 @@ use crate::shard::{Assignment, Shards};
 
 /// How long a receiver that does not answer is presumed to scrape what it has scraped.
 pub const GRACE: Duration = Duration::from_secs(3);
-
-/// That something is about to be spilled is told this much sooner: so long a round of
-/// questions may take, and the pause before it.
-const NOTICE: Duration = Duration::from_secs(2);
 
 /// What a receiver needs to take targets over from others.
 #[derive(Debug)]
@@ -103,7 +99,6 @@ struct Shared {
     standing: watch::Sender<Standing>,
     clock: Clock,
     outbox: Outbox,
-    away_timeout: Duration,
     metrics: HandoverMetrics,
 }
 
@@ -137,7 +132,6 @@ impl Handover {
             standing: watch::Sender::default(),
             clock,
             outbox,
-            away_timeout: options.away_timeout,
             metrics,
         });
         let asker = Asker::new(shared.clone(), client);
@@ -263,26 +257,12 @@ impl Shared {
         changed
     }
 
-    /// What this process leaves where it is killed now.
-    fn legacy(&self) -> Legacy {
-        let away = match self.outbox.may_leave_some(NOTICE) {
-            true => self.away_timeout,
-            false => Duration::ZERO,
-        };
-        Legacy {
-            span_ms: self.outbox.longest_export().as_millis() as u64,
-            away_ms: away.as_millis() as u64,
-        }
-    }
-
     /// Takes up what an earlier process has left, once it is known who the others are:
     /// it may have been held back, and older batches wait elsewhere.
     fn adopt(&self) {
         let mut state = self.state();
-        if let Some(left) = state
-            .is_following
-            .then(|| self.outbox.take_left())
-            .flatten()
+        if state.is_following
+            && let Some(left) = self.outbox.take_left()
         {
             state.hold_all(left);
         }

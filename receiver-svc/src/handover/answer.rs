@@ -110,8 +110,7 @@ async fn answer(
     let keys: HashSet<u64> = keys.copied().collect();
     // Before it is known what an earlier process has left there is no answer. What is
     // scraped is asked before what waits: it may be pushed in between.
-    let legacy = shared.legacy();
-    let mut answer = shared.change(|state| state.answer(&question, legacy));
+    let mut answer = shared.change(|state| state.answer(&question, &shared.outbox));
     let Some(oldest) = shared.outbox.oldest(&keys) else {
         let why = "What an earlier process has left is still being read\n";
         return Err((StatusCode::SERVICE_UNAVAILABLE, why));

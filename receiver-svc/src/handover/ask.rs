@@ -55,8 +55,7 @@ impl Asker {
         loop {
             let woken = self.shared.wake.notified();
             self.shared.adopt();
-            let legacy = self.shared.legacy();
-            let round = self.shared.state().round(legacy);
+            let round = self.shared.state().round(&self.shared.outbox);
             let pause = match round {
                 Some(round) => self.ask_all(&round).await,
                 None => self.shared.state().idle(),

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 pub(super) struct Holds(BTreeMap<u64, Hold>);
 
 /// One of them.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Hold {
     /// When the target was claimed, in milliseconds since the Unix epoch; of one that an
     /// earlier process has left, just before the oldest batch.
@@ -47,15 +47,6 @@ impl Holds {
         self.0.keys().copied()
     }
 
-    pub(super) fn get(&self, target: u64) -> Option<&Hold> {
-        self.0.get(&target)
-    }
-
-    /// Takes up what was heard of one.
-    pub(super) fn update(&mut self, target: u64, hold: Hold) {
-        self.0.insert(target, hold);
-    }
-
     /// Holds a target back. Where it was before, the earlier claim counts.
     pub(super) fn insert(&mut self, target: u64, mut hold: Hold) {
         if let Some(before) = self.0.get(&target) {
@@ -65,8 +56,8 @@ impl Holds {
         self.0.insert(target, hold);
     }
 
-    pub(super) fn remove(&mut self, target: u64) {
-        self.0.remove(&target);
+    pub(super) fn remove(&mut self, target: u64) -> Option<Hold> {
+        self.0.remove(&target)
     }
 }
 

@@ -21,7 +21,7 @@ pub(super) struct Peers {
     peers: BTreeMap<String, Peer>,
     /// Counts those that became known.
     pub(super) arrivals: u64,
-    patience: Patience,
+    pub(super) patience: Patience,
 }
 
 /// Another receiver.

@@ -68,6 +68,9 @@ pub(super) type Heard = BTreeMap<String, Option<Answer>>;
 const CLAIMED: Duration = Duration::from_millis(250);
 const HELD: Duration = Duration::from_millis(500);
 const WATCHED: Duration = Duration::from_secs(1);
+/// That something is about to be spilled is told this much sooner: so long a round of
+/// questions may take, and the pause before it.
+const NOTICE: Duration = Duration::from_secs(2);
 /// A process that has just begun holds everything back for as long: receivers that drain
 /// are no members any more, and ask all members this often.
 pub(super) const YOUTH: Duration = Duration::from_secs(2);
@@ -95,6 +98,18 @@ impl State {
             number: self.life,
             age_ms: self.began.elapsed().as_millis() as u64,
             legacy,
+        }
+    }
+
+    /// What this process leaves where it is killed now.
+    fn legacy(&self, outbox: &Outbox) -> Legacy {
+        let away = match outbox.may_leave_some(NOTICE) {
+            true => self.peers.patience.away,
+            false => Duration::ZERO,
+        };
+        Legacy {
+            span_ms: outbox.longest_export().as_millis() as u64,
+            away_ms: away.as_millis() as u64,
         }
     }
 
@@ -159,9 +174,8 @@ impl State {
         self.holds.len()
     }
 
-    /// Answers another receiver, but for what waits in the outbox. This one leaves
-    /// `legacy` where it is killed now.
-    pub(super) fn answer(&mut self, question: &Question, legacy: Legacy) -> Answer {
+    /// Answers another receiver, but for what waits in the outbox.
+    pub(super) fn answer(&mut self, question: &Question, outbox: &Outbox) -> Answer {
         self.peers.heard(&question.from, question.life);
         if let Some(parting) = question.parting {
             self.peers.parts(&question.from, parting);
@@ -176,7 +190,7 @@ impl State {
         let last: BTreeMap<u64, Seen> = last.collect();
         let up = last.iter().filter(|(_, last)| last.is_up);
         Answer {
-            life: self.life(legacy),
+            life: self.life(self.legacy(outbox)),
             parting: self.parting,
             scraped: asked().filter(|t| self.claims.is_scraped(*t)).collect(),
             claimed: asked().filter(|t| self.claims.is_claimed(*t)).collect(),
@@ -188,9 +202,10 @@ impl State {
         }
     }
 
-    /// What is to be asked now; `None` where there is nothing. This receiver leaves
-    /// `legacy` where it is killed, which the others are to know before it is.
-    pub(super) fn round(&mut self, legacy: Legacy) -> Option<Round> {
+    /// What is to be asked now; `None` where there is nothing. What this receiver leaves
+    /// where it is killed the others are to know before it is.
+    pub(super) fn round(&mut self, outbox: &Outbox) -> Option<Round> {
+        let legacy = self.legacy(outbox);
         let claimed = self.claims.ask_about();
         let look = self.wards.look();
         let mut watched = self.wards.kept().clone();
@@ -303,7 +318,7 @@ impl State {
             let target = name.0;
             let mut hold = Hold::new(began_ms);
             self.hear(&mut hold, target, heard);
-            let barrier = self.barrier(target, &hold, heard);
+            let barrier = self.barrier(&hold, heard);
             debug!(
                 target = format!("{target:016x}"),
                 ?barrier,
@@ -345,12 +360,13 @@ impl State {
         }
     }
 
-    /// The time of the oldest batch of a target that may wait somewhere else, if any.
-    fn barrier(&self, target: u64, hold: &Hold, heard: &Heard) -> Option<i64> {
-        let waits = heard.iter().filter(|(name, answer)| {
-            let word = hold.word(name);
-            let is_told = || matches!(answer, Some(it) if it.oldest_ms.contains_key(&target));
-            word != Some(Word::Clear) && (is_told() || self.peers.may_export(name))
+    /// The time of the oldest batch of a held target that may wait somewhere else, if any,
+    /// once the hold has heard what was heard.
+    fn barrier(&self, hold: &Hold, heard: &Heard) -> Option<i64> {
+        let waits = heard.iter().filter(|(name, answer)| match hold.word(name) {
+            Some(Word::Clear) => false,
+            Some(Word::Waiting(_)) if answer.is_some() => true,
+            _ => self.peers.may_export(name),
         });
         let waits = waits.map(|(name, _)| hold.oldest_ms(name));
         let has_left_some = !hold.is_fenced() && self.peers.i_have_left_exports();
@@ -364,19 +380,18 @@ impl State {
         let held = round.question.held.iter().copied().collect();
         let own = outbox.oldest(&held).unwrap_or_default();
         for &target in &round.question.held {
-            let Some(mut hold) = self.holds.get(target).cloned() else {
+            let Some(mut hold) = self.holds.remove(target) else {
                 continue;
             };
             self.hear(&mut hold, target, heard);
             let is_here = own.contains_key(&target) || self.claims.is_scraped(target);
-            match self.barrier(target, &hold, heard) {
+            match self.barrier(&hold, heard) {
                 Some(after_ms) if is_here => {
-                    self.holds.update(target, hold);
+                    self.holds.insert(target, hold);
                     outbox.hold_back(target, after_ms);
                 }
                 _ => {
                     debug!(target = format!("{target:016x}"), is_here, "Target let go");
-                    self.holds.remove(target);
                     outbox.let_go(target);
                     metrics.ended(is_silent(heard));
                 }
@@ -407,7 +422,7 @@ mod tests {
             ..Rumour::default()
         };
         state.peers.learn_of("a:1", &rumour, Instant::now());
-        let barrier = |hold: &Hold| state.barrier(7, hold, &Heard::new());
+        let barrier = |hold: &Hold| state.barrier(hold, &Heard::new());
         // Others may have older ones of which it does not know yet.
         assert_eq!(barrier(&Hold::of_left(6)), Some(5));
         tokio::time::advance(YOUTH).await;

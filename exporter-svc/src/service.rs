@@ -31,8 +31,6 @@ pub struct MetricsServer {
 
 /// Compressions that are spoken, as gRPC tells them.
 const ACCEPTED: &str = "identity,gzip,zstd";
-/// What a frame adds to its message.
-const FRAME_BYTES: usize = 5;
 
 // === impl MetricsServer ===
 
@@ -97,7 +95,7 @@ where
     let (head, body) = request.into_parts();
     let metadata = MetadataMap::from_headers(head.headers);
     let compression = compression(&metadata)?;
-    let body = Limited::new(body, max_bytes.saturating_add(FRAME_BYTES));
+    let body = Limited::new(body, max_bytes.saturating_add(frame::HEADER_BYTES));
     let body =
         body.collect()
             .await

@@ -6,6 +6,10 @@
 
 use std::cell::Cell;
 
+/// Work over as many bytes, such as compressing them, is worth a thread of its own; over
+/// fewer it is done sooner than handed over.
+pub const BLOCKING_BYTES: usize = 256 << 10;
+
 thread_local! {
     static ON_THE_SPOT: Cell<bool> = const { Cell::new(false) };
 }

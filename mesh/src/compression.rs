@@ -57,7 +57,7 @@ const GZIP_LEVEL: u32 = 6;
 const KEPT_BYTES: usize = 256 << 10;
 /// The largest window that a frame may ask for, as the power of two: 8 MiB, which
 /// RFC 8878 wants every decoder to have.
-const WINDOW_LOG: u32 = 23;
+pub const WINDOW_LOG: u32 = 23;
 /// How many times its compressed bytes a message probably has.
 const EXPANSION: usize = 8;
 

@@ -293,7 +293,7 @@ impl Outbox {
 
     /// Whether there is a directory for what waits.
     pub fn spills(&self) -> bool {
-        self.lanes.spills
+        self.lanes.spills()
     }
 
     /// Whether batches may come back from the disk once this process is killed: some are

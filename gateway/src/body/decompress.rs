@@ -3,6 +3,7 @@
 use std::io::{BufRead, Read};
 
 use bytes::Bytes;
+use mesh::compression::WINDOW_LOG;
 
 use crate::{admission::Admitted, refusal::Refusal};
 
@@ -19,9 +20,6 @@ pub(crate) enum Compression {
     Deflate,
 }
 
-/// The largest window a zstd frame may ask for, as the power of two: 8 MiB, which
-/// RFC 8878 wants every decoder to have.
-const ZSTD_WINDOW_LOG: u32 = 23;
 /// How much is decompressed at a time.
 const STEP: usize = 64 << 10;
 
@@ -71,7 +69,7 @@ pub(super) fn decompress(
         Compression::Zstd => {
             let malformed = |error| Refusal::Malformed(format!("zstd: {error}"));
             let mut decoder = zstd::Decoder::with_buffer(compressed).map_err(malformed)?;
-            decoder.window_log_max(ZSTD_WINDOW_LOG).map_err(malformed)?;
+            decoder.window_log_max(WINDOW_LOG).map_err(malformed)?;
             read(decoder, "zstd", bytes.len(), limit, admitted)
         }
     }

@@ -10,7 +10,7 @@ use tonic::{Code, Request, Status, Streaming, body::Body, metadata::MetadataMap}
 
 use super::connection::Connection;
 use crate::{
-    blocking,
+    blocking::{self, BLOCKING_BYTES},
     compression::Compression,
     export::{self, Export, ExportError},
     otlp::{RawCodec, frame},
@@ -19,8 +19,6 @@ use crate::{
 
 /// A response carries counts and a message, never data.
 const MAX_RESPONSE_BYTES: usize = 1 << 20;
-/// Longer messages are compressed by a thread that may block.
-const BLOCKING_BYTES: usize = 256 << 10;
 
 /// Sends one Export and reads its verdict.
 pub(super) async fn send(
@@ -45,7 +43,7 @@ pub(super) async fn send(
 
 /// tonic's own client would make a zstd context for every message (`compression`).
 async fn framed(payload: Bytes, compression: Compression) -> io::Result<Bytes> {
-    let is_long = payload.len() > BLOCKING_BYTES && compression != Compression::None;
+    let is_long = payload.len() >= BLOCKING_BYTES && compression != Compression::None;
     let frame = move || {
         let message = compression.compress(payload)?;
         Ok(frame::wrap(compression != Compression::None, &message))

@@ -11,14 +11,15 @@ use tonic::{body::Body, metadata::MetadataMap};
 #[error("gRPC frame: {0}")]
 pub struct MalformedFrame(&'static str);
 
-const HEADER: usize = 5;
+/// Bytes of the flag and the length.
+pub const HEADER_BYTES: usize = 5;
 
 /// Whether the only message of a body is compressed, and its bytes.
 ///
 /// # Errors
 /// Where there is none, or more.
 pub fn unwrap(mut framed: Bytes) -> Result<(bool, Bytes), MalformedFrame> {
-    if framed.len() < HEADER {
+    if framed.len() < HEADER_BYTES {
         return Err(MalformedFrame("cut off"));
     }
     let compressed = match framed.get_u8() {
@@ -36,7 +37,7 @@ pub fn unwrap(mut framed: Bytes) -> Result<(bool, Bytes), MalformedFrame> {
 
 /// Frames a message, and says whether it is compressed.
 pub fn wrap(compressed: bool, message: &[u8]) -> Bytes {
-    let mut framed = BytesMut::with_capacity(HEADER + message.len());
+    let mut framed = BytesMut::with_capacity(HEADER_BYTES + message.len());
     framed.put_u8(u8::from(compressed));
     framed.put_u32(message.len() as u32);
     framed.put_slice(message);

@@ -12,11 +12,10 @@ use tracing::{info, warn};
 use super::{
     entry::Body,
     lanes::Lanes,
-    request::BLOCKING_BYTES,
     spill::{Directory, Disk, Limits, Log, Place, Record, Replay, SpillArgs, Trouble},
     worker::MAX_DEADLINE,
 };
-use crate::blocking;
+use crate::blocking::{self, BLOCKING_BYTES};
 
 /// Compresses and spills what waits.
 pub(super) struct Keeper {

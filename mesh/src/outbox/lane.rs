@@ -57,13 +57,16 @@ impl Lane {
     /// batches of a key are a backlog, which is not to be held up.
     fn lingers_until(&self, linger: Duration) -> Option<Instant> {
         let until = self.departed? + linger;
+        if Instant::now() >= until {
+            return None;
+        }
         let (mut bytes, mut keys) = (0, HashSet::new());
         let is_little = !self.entries.is_empty()
             && self.entries.iter().all(|entry| {
                 bytes += entry.raw_bytes;
                 bytes < LARGE_BYTES && !entry.is_awaited() && keys.insert(entry.key)
             });
-        (is_little && Instant::now() < until).then_some(until)
+        is_little.then_some(until)
     }
 
     /// Puts entries before all others, in their order.

@@ -41,12 +41,8 @@ pub(super) struct Lanes {
     max_request_bytes: usize,
     max_age_ms: u64,
     linger: Duration,
-    /// The keeper is told of every batch, as it spills all at once.
-    spills_at_once: bool,
-    /// How long batches wait before they are spilled.
-    spill_after: Duration,
-    /// There is a directory for what waits.
-    pub(super) spills: bool,
+    /// How long batches wait before they are spilled, where there is a directory.
+    spill_after: Option<Duration>,
     /// Other processes may have batches of the same keys.
     shares_keys: bool,
 }
@@ -121,9 +117,7 @@ impl Lanes {
             max_request_bytes: args.max_request_bytes,
             max_age_ms,
             linger: Duration::from_millis(args.linger_ms),
-            spills_at_once: args.spill.spills_at_once(),
-            spill_after: args.spill.after(),
-            spills: args.spill.spill_dir.is_some(),
+            spill_after: args.spill.spill_dir.as_ref().map(|_| args.spill.after()),
             shares_keys: false,
         }
     }
@@ -173,7 +167,7 @@ impl Lanes {
         if wakes {
             self.changed[lane].notify_one();
         }
-        if self.spills_at_once {
+        if self.spills_at_once() {
             self.to_keep.notify_one();
         }
         Ok(())

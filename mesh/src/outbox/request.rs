@@ -8,7 +8,10 @@ use super::{
     entry::Body,
     spill::{self, Disk},
 };
-use crate::{batch::Facts, blocking};
+use crate::{
+    batch::Facts,
+    blocking::{self, BLOCKING_BYTES},
+};
 
 /// The request that a lane has in flight.
 #[derive(Debug)]
@@ -25,9 +28,6 @@ pub(super) struct Unread {
     pub(super) seq: u64,
     pub(super) error: io::Error,
 }
-
-/// Bytes from which on payloads are unpacked by a thread that may block.
-pub(super) const BLOCKING_BYTES: usize = 256 << 10;
 
 /// Joins payloads end to end; the same bytes each time.
 ///

@@ -76,10 +76,6 @@ impl SpillArgs {
         }
     }
 
-    pub(super) fn spills_at_once(&self) -> bool {
-        self.spill_dir.is_some() && self.spill_after_seconds == 0
-    }
-
     pub(super) fn after(&self) -> Duration {
         Duration::from_secs(self.spill_after_seconds)
     }

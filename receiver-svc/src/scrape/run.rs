@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mesh::blocking;
+use mesh::blocking::{self, BLOCKING_BYTES};
 use tokio::time::Instant;
 use tracing::debug;
 
@@ -38,10 +38,6 @@ pub(crate) struct Done {
     pub(crate) parts: Vec<Encoded>,
     pub(crate) last: LastScrape,
 }
-
-/// Bodies from this size on are worked on by a thread that may block, so that the
-/// scrapes of other targets are not late.
-const BLOCKING_BYTES: usize = 256 << 10;
 
 /// Memory for a body and what is made of it, as multiples of the body.
 const MEMORY_FACTOR: usize = 2;

@@ -156,11 +156,10 @@ impl Counted {
     fn of(sent: &Sent, replica: &str, until_ms: i64, arrived: &Arrived) -> Self {
         let mut counted = Self::default();
         let keys = sent.batches.iter().map(|batch| key(batch, replica));
-        let keys: BTreeSet<_> = keys.collect();
-        for batch in &sent.batches {
-            let key = key(batch, replica);
-            counted.is_untold |= arrived.had_others_late(&key, until_ms, &keys);
-            let outcomes = arrived.outcomes(&key, until_ms);
+        let keys: Vec<_> = keys.collect();
+        for (batch, key) in sent.batches.iter().zip(&keys) {
+            counted.is_untold |= arrived.had_others_late(key, until_ms, &keys);
+            let outcomes = arrived.outcomes(key, until_ms);
             counted.missing += batch.samples.saturating_sub(outcomes.len() as u64);
             if outcomes.contains(&Outcome::OutOfOrder) {
                 let stored = |it: &&Outcome| matches!(it, Outcome::Stored | Outcome::Duplicate);

@@ -59,11 +59,11 @@ impl Arrived {
 
     /// Whether the last request with a scrape until `ms` had samples out of order of
     /// scrapes that are not among `keys`.
-    pub(super) fn had_others_late(&self, key: &Key, ms: i64, keys: &BTreeSet<Key>) -> bool {
+    pub(super) fn had_others_late(&self, key: &Key, ms: i64, keys: &[Key]) -> bool {
         let mut late = self
             .last(key, ms)
             .filter_map(|(request, _)| self.late.get(&request));
-        late.any(|late| !late.is_subset(keys))
+        late.any(|late| late.iter().any(|key| !keys.contains(key)))
     }
 
     fn last(&self, key: &Key, ms: i64) -> impl Iterator<Item = (u64, Outcome)> {

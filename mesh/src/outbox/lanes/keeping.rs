@@ -26,14 +26,27 @@ impl Lanes {
         self.state().spans.iter().copied().max().unwrap_or_default()
     }
 
+    /// Whether there is a directory for what waits.
+    pub(in crate::outbox) fn spills(&self) -> bool {
+        self.spill_after.is_some()
+    }
+
+    /// Whether the keeper is to be told of every batch, as it spills all at once.
+    pub(super) fn spills_at_once(&self) -> bool {
+        self.spill_after.is_some_and(|after| after.is_zero())
+    }
+
     /// Whether a process that is killed within `ahead` may leave batches on its disk.
     pub(in crate::outbox) fn may_leave_some(&self, ahead: Duration) -> bool {
+        let Some(after) = self.spill_after else {
+            return false;
+        };
         let state = self.state();
         let waits = || {
             let mut oldest = state.lanes.iter().filter_map(|lane| lane.iter().next());
-            oldest.any(|entry| entry.since.elapsed() + ahead >= self.spill_after)
+            oldest.any(|entry| entry.since.elapsed() + ahead >= after)
         };
-        let is_written = || self.spills_at_once || state.account.spilled > 0 || waits();
+        let is_written = || after.is_zero() || state.account.spilled > 0 || waits();
         state.replaying || self.disk.get().is_some() && is_written()
     }
 

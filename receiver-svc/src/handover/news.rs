@@ -34,6 +34,10 @@ pub(super) struct Rumour {
     /// What it leaves.
     #[serde(flatten)]
     pub(super) legacy: Legacy,
+    /// How many milliseconds ago it has said so; nothing where it has not, and that is
+    /// presumed.
+    #[serde(default)]
+    pub(super) said_ms: Option<u64>,
     /// For how many milliseconds more those of an earlier process of it may be.
     pub(super) left_behind_ms: u64,
     /// The number of its process where that has said that nothing of it waits any more.

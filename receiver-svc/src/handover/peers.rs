@@ -36,8 +36,10 @@ pub(super) struct Peer {
     life: Option<u64>,
     /// What its process leaves once it does not answer.
     legacy: Legacy,
-    /// Others have told what it leaves.
-    is_told_of: bool,
+    /// When it has said so, to this receiver or to others.
+    said: Option<Instant>,
+    /// The number of its process that has drained, as others say.
+    drained: Option<u64>,
     /// Until when those of a process before may be, that was gone when this one began.
     left_until: Option<Instant>,
     /// It has said that it stops.
@@ -124,8 +126,10 @@ impl Peers {
             if !peer.is_member && members.contains(name) {
                 // It is back, which it may not be able to say itself.
                 peer.parting = None;
+                peer.drained = None;
             }
             peer.is_member = members.contains(name);
+            peer.part_as_told();
         }
         for name in members {
             self.learn(name);
@@ -158,16 +162,12 @@ impl Peers {
         if name == self.me {
             self.own_until = self.own_until.max(until);
         } else if let Some(peer) = self.peers.get_mut(name) {
-            // What one says itself counts more: others may have heard it before.
-            if peer.life.is_none() && !std::mem::replace(&mut peer.is_told_of, true) {
-                peer.legacy = legacy;
-            } else if peer.silent.is_some() || peer.life.is_none() {
-                peer.legacy = peer.legacy.max(&legacy);
+            if let Some(ago_ms) = rumour.said_ms {
+                let said = asked.checked_sub(Duration::from_millis(ago_ms));
+                peer.has_said(said.unwrap_or(asked), legacy, rumour.drained);
             }
             peer.left_until = peer.left_until.max(until);
-            if rumour.drained.is_some_and(|life| peer.is_gone_as(life)) {
-                peer.parting = Some(Parting::Drained);
-            }
+            peer.part_as_told();
         }
     }
 
@@ -192,11 +192,13 @@ impl Peers {
                 false => Some(Instant::now() + peer.legacy.exports().saturating_sub(age)),
             };
         }
-        peer.legacy = Legacy {
+        let legacy = Legacy {
             span_ms: life.legacy.span_ms + SLACK.as_millis() as u64,
             ..life.legacy
         };
-        peer.legacy = peer.legacy.max(&self.patience.least());
+        peer.legacy = legacy.max(&self.patience.least());
+        peer.said = Some(Instant::now());
+        peer.drained = None;
     }
 
     /// Notes that the process that was heard of last stops. An answer may be older than
@@ -219,6 +221,7 @@ impl Peers {
         let before = Duration::from_millis(before_ms);
         let since = asked.checked_sub(before).unwrap_or(asked);
         peer.silent = Some(peer.silent.map_or(since, |known| known.min(since)));
+        peer.part_as_told();
     }
 
     /// Forgets those that have left and are gone. That one has drained is known for as
@@ -334,9 +337,32 @@ impl Peer {
             silent: None,
             life: None,
             legacy,
-            is_told_of: false,
+            said: None,
+            drained: None,
             left_until: None,
             parting: None,
+        }
+    }
+
+    /// Takes up what it said of what it leaves, as others tell. The latest word counts,
+    /// and of two of about the same time the one that is worse.
+    fn has_said(&mut self, said: Instant, legacy: Legacy, drained: Option<u64>) {
+        let known = self.said;
+        if known.is_none_or(|known| said > known + ANSWER_TIME) {
+            (self.said, self.legacy, self.drained) = (Some(said), legacy, drained);
+        } else if known.is_some_and(|known| said + ANSWER_TIME >= known) {
+            self.legacy = self.legacy.max(&legacy);
+            self.drained = self.drained.or(drained);
+        }
+    }
+
+    /// Where it does not answer any more, and others know that its process has drained:
+    /// that of which it was last heard, or where it was never heard of and is no member,
+    /// one that was there as this receiver began.
+    fn part_as_told(&mut self) {
+        let is_it = |drained| self.life.map_or(!self.is_member, |life| life == drained);
+        if self.silent.is_some() && self.drained.is_some_and(is_it) {
+            self.parting = Some(Parting::Drained);
         }
     }
 
@@ -360,16 +386,10 @@ impl Peer {
         Rumour {
             silent_ms: ms(silent.unwrap_or_default()),
             legacy: self.legacy,
+            said_ms: self.said.map(|said| ms(said.elapsed())),
             left_behind_ms: ms(left.unwrap_or_default()),
-            drained: self.life.filter(|_| self.is_drained()),
+            drained: self.life.or(self.drained).filter(|_| self.is_drained()),
         }
-    }
-
-    /// Whether it does not answer, and was that process when it did; or never has and is
-    /// no member: it was one as this receiver began.
-    fn is_gone_as(&self, life: u64) -> bool {
-        let is_same = self.life.map_or(!self.is_member, |known| known == life);
-        self.silent.is_some() && is_same
     }
 
     fn is_drained(&self) -> bool {
@@ -477,6 +497,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn one_that_was_gone_before_is_taken_for_drained_by_what_others_say() {
         let drained = Rumour {
+            said_ms: Some(0),
             drained: Some(1),
             ..Rumour::default()
         };
@@ -486,9 +507,8 @@ mod tests {
         peers.follow(&BTreeSet::from(["c:1".to_owned()]));
         peers.learn_of("b:1", &drained, Instant::now());
         assert_eq!(asked(&peers), [("b:1", 1_000), ("c:1", 1_000)]);
+        // It may be a new process of the name that is there.
         peers.silent("b:1", Instant::now(), 0);
-        assert!(peers.may_scrape("b:1") && peers.may_export("b:1"));
-        peers.learn_of("b:1", &drained, Instant::now());
         assert!(!peers.may_scrape("b:1") && !peers.may_export("b:1"));
         assert_eq!(asked(&peers), [("c:1", 1_000)]);
         // A new process of the name says itself that it is there.
@@ -504,6 +524,30 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn of_what_others_tell_the_latest_word_counts() {
+        let word = |said_ms, away_ms| Rumour {
+            said_ms,
+            legacy: Legacy {
+                away_ms,
+                ..Legacy::default()
+            },
+            ..Rumour::default()
+        };
+        let mut peers = Peers::new("a:1".to_owned(), PATIENT);
+        peers.follow(&BTreeSet::from(["b:1".to_owned()]));
+        let mut away_ms = |rumour| {
+            peers.learn_of("b:1", &rumour, Instant::now());
+            peers.rumours()["b:1"].legacy.away_ms
+        };
+        tokio::time::advance(Duration::from_secs(60)).await;
+        assert_eq!(away_ms(word(None, 60_000)), 0, "it is presumed only");
+        assert_eq!(away_ms(word(Some(20_000), 60_000)), 60_000);
+        assert_eq!(away_ms(word(Some(19_500), 0)), 60_000);
+        assert_eq!(away_ms(word(Some(10_000), 0)), 0);
+        assert_eq!(away_ms(word(Some(15_000), 60_000)), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn one_that_is_not_reached_has_drained_where_others_heard_it_say_so() {
         let mut peers = Peers::new("a:1".to_owned(), PATIENT);
         peers.follow(&BTreeSet::from(["b:1".to_owned()]));
@@ -514,6 +558,7 @@ mod tests {
         peers.heard("b:1", process(1));
         peers.silent("b:1", Instant::now(), 0);
         let drained = Rumour {
+            said_ms: Some(0),
             drained: Some(1),
             ..Rumour::default()
         };

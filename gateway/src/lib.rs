@@ -197,7 +197,8 @@ async fn stages(args: &Args, auth: &Auth, registry: &mut Registry) -> Result<Sta
 
 async fn discover(flag: &'static str, endpoints: &Endpoints) -> Result<Known, Error> {
     let discovered = endpoints.discover().await;
-    discovered.map_err(|source| Error::Discovery { flag, source })
+    let discovered = discovered.map_err(|source| Error::Discovery { flag, source })?;
+    Ok(discovered.ready)
 }
 
 // === impl Bound ===

@@ -96,6 +96,16 @@ pub fn endpoint_slice(
     })
 }
 
+/// The same slice with addresses beside those that are not ready.
+pub fn with_unready(mut slice: Value, unready: impl IntoIterator<Item = impl Serialize>) -> Value {
+    let unready = unready.into_iter();
+    let unready = unready.map(|ip| json!({"addresses": [ip], "conditions": {"ready": false}}));
+    if let Some(endpoints) = slice["endpoints"].as_array_mut() {
+        endpoints.extend(unready);
+    }
+    slice
+}
+
 // === impl KubeApi ===
 
 impl KubeApi {

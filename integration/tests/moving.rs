@@ -12,7 +12,7 @@ use integration::{
     child::{Metrics, Service},
     files::replace,
     in_process::{self, Running},
-    kube_api::{KubeApi, endpoint_slice},
+    kube_api::{KubeApi, endpoint_slice, with_unready},
     ports::reserve,
 };
 use mesh::{http_client::HttpClient, labels::METRIC_NAME};
@@ -321,4 +321,30 @@ async fn targets_move_between_receivers_in_order() {
     group.exporter.stop().await.unwrap();
     assert_eq!(scrapes(&group.amp.backend().arrivals()).len(), 60);
     assert_in_order(&group.amp, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_begins_knows_of_one_that_is_not_ready() {
+    let mut group = Group::new().await;
+    let slice = endpoint_slice("ns", "receiver", [ip(0)]);
+    group.api.apply(with_unready(slice, [ip(1)]));
+    group.start(0, 1).await;
+    let name = format!("{}:{}", ip(1), group.port);
+    let known = async {
+        while group.answer(0).await["others"].get(&name).is_none() {
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    assert!(timeout(LIMIT, known).await.is_ok(), "it asks nobody");
+    // It waits for an answer of that one, which is not there.
+    group.settled(&[(0, 1..=1)].into()).await;
+    group
+        .receivers
+        .remove(&0)
+        .unwrap()
+        .stop(LIMIT)
+        .await
+        .unwrap();
+    group.exporter.stop().await.unwrap();
+    assert_in_order(&group.amp, 1);
 }

@@ -44,6 +44,16 @@ pub enum Endpoints {
 /// The addresses of the peers, as `host:port`; `None` until they are first known.
 pub type Addresses = watch::Receiver<Option<BTreeSet<String>>>;
 
+/// What discovery finds. It ends once nobody holds the ready ones.
+#[derive(Clone, Debug)]
+pub struct Discovered {
+    /// Those that take traffic.
+    pub ready: Addresses,
+    /// Those that are there and do not: they start, end, or have been killed. Known of a
+    /// Kubernetes service only, and no later than the ready ones.
+    pub unready: Addresses,
+}
+
 /// The notation was not understood.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
@@ -76,17 +86,17 @@ impl Endpoints {
         !matches!(self, Self::List(_))
     }
 
-    /// Starts discovery; it ends once nobody holds the addresses.
+    /// Starts discovery.
     ///
     /// # Errors
     /// Where a Kubernetes service is named and there is no cluster to ask.
-    pub async fn discover(&self) -> Result<Addresses, StartError> {
+    pub async fn discover(&self) -> Result<Discovered, StartError> {
         match self {
             Self::List(addresses) => {
                 let (_, receiver) = watch::channel(Some(addresses.clone()));
-                Ok(receiver)
+                Ok(receiver.into())
             }
-            Self::Dns { host, port } => Ok(dns::discover(host.clone(), *port)),
+            Self::Dns { host, port } => Ok(dns::discover(host.clone(), *port).into()),
             Self::Kubernetes {
                 namespace,
                 service,
@@ -163,6 +173,16 @@ impl fmt::Display for Endpoints {
     }
 }
 
+// === impl Discovered ===
+
+impl From<Addresses> for Discovered {
+    /// Of ready ones only.
+    fn from(ready: Addresses) -> Self {
+        let (_, unready) = watch::channel(None);
+        Self { ready, unready }
+    }
+}
+
 fn host_and_port(address: &str) -> Result<(&str, u16), &'static str> {
     let (host, port) = address
         .rsplit_once(':')
@@ -209,7 +229,7 @@ mod tests {
     #[tokio::test]
     async fn a_list_is_known_at_once() {
         let endpoints: Endpoints = "a:1, b:2".parse().unwrap();
-        let addresses = endpoints.discover().await.unwrap();
+        let addresses = endpoints.discover().await.unwrap().ready;
         let known = addresses.borrow().clone().unwrap();
         assert_eq!(known, BTreeSet::from(["a:1".to_owned(), "b:2".to_owned()]));
     }
@@ -217,7 +237,7 @@ mod tests {
     #[tokio::test]
     async fn a_name_is_resolved() {
         let endpoints: Endpoints = "dns:///localhost:4317".parse().unwrap();
-        let mut addresses = endpoints.discover().await.unwrap();
+        let mut addresses = endpoints.discover().await.unwrap().ready;
         let known = addresses.wait_for(Option::is_some).await.unwrap().clone();
         let known = known.unwrap();
         assert!(known.contains("127.0.0.1:4317") || known.contains("[::1]:4317"));

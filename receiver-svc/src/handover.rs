@@ -38,8 +38,8 @@ use std::{
 
 use axum::Router;
 use mesh::{
-    balance::Connector, clock::Clock, config::http::HttpClientConfig, http_client::HttpClient,
-    outbox::Outbox,
+    balance::Connector, clock::Clock, config::http::HttpClientConfig, endpoints::Addresses,
+    http_client::HttpClient, outbox::Outbox,
 };
 use tokio::{
     sync::{Notify, oneshot, watch},
@@ -66,6 +66,8 @@ pub struct Options {
     /// The members are those that were found ready a moment ago; a fixed list names those
     /// that are gone too.
     pub members_are_ready: bool,
+    /// Those of the group that are not, where they are known; no later than the members.
+    pub unready: Option<Addresses>,
     /// How long batches are held back for a receiver that does not answer.
     pub timeout: Duration,
     /// How long for one that may be cut off, or back with what is on its disk.
@@ -99,6 +101,7 @@ struct Shared {
     standing: watch::Sender<Standing>,
     clock: Clock,
     outbox: Outbox,
+    unready: Option<Addresses>,
     metrics: HandoverMetrics,
 }
 
@@ -132,6 +135,7 @@ impl Handover {
             standing: watch::Sender::default(),
             clock,
             outbox,
+            unready: options.unready,
             metrics,
         });
         let asker = Asker::new(shared.clone(), client);
@@ -141,7 +145,10 @@ impl Handover {
     /// Takes up who the other members are now.
     pub fn follow<'a>(&self, others: impl IntoIterator<Item = &'a Arc<str>>) {
         let others: BTreeSet<String> = others.into_iter().map(|name| name.to_string()).collect();
-        self.shared.change(|state| state.follow(&others));
+        let unready = self.shared.unready.as_ref();
+        let unready = unready.and_then(|known| known.borrow().clone());
+        self.shared
+            .change(|state| state.follow(&others, &unready.unwrap_or_default()));
         self.shared.wake.notify_one();
     }
 

@@ -11,7 +11,7 @@ use mesh::{
     budget::Budget,
     clock::Clock,
     config::{Config, ConfigError},
-    endpoints::{Addresses as Known, Endpoints, StartError},
+    endpoints::{Addresses as Known, Discovered, Endpoints, StartError},
     ha::{self, HaError},
     outbox::{Outbox, Workers},
     reload::{self, Reloader, Requests},
@@ -138,10 +138,11 @@ pub async fn bind(args: Args) -> Result<Bound, Error> {
     balance_metrics.register(&mut registry);
     let exporters = discover(&args.exporter.endpoints, "--exporter.endpoints").await?;
     let connector = args.exporter.tls.over(plaintext())?;
-    let balance = Balance::new(&args.exporter, exporters, connector, balance_metrics);
+    let balance = Balance::new(&args.exporter, exporters.ready, connector, balance_metrics);
     let clock = Clock::system();
     let (outbox, workers) = Outbox::sharing_keys(&args.outbox, clock.clone(), balance);
     registry.register_collector(Box::new(outbox.collector()));
+    let (shards, unready) = shards(&args).await?;
     let (handover, asker) = Handover::new(
         handover::Options {
             name: args.shard.self_address.clone().unwrap_or_default(),
@@ -150,6 +151,7 @@ pub async fn bind(args: Args) -> Result<Bound, Error> {
                 .members
                 .as_ref()
                 .is_some_and(Endpoints::are_ready),
+            unready,
             timeout: args.shard.handover_timeout(),
             away_timeout: args.shard.away_timeout(),
             connector: None,
@@ -176,7 +178,7 @@ pub async fn bind(args: Args) -> Result<Bound, Error> {
             connector: None,
         }),
         discovery: Discovery::new(discovery_metrics, interval).on_node(args.node_local.clone()),
-        shards: shards(&args).await?,
+        shards,
         own_names: own_names(&args),
         facts: watch::Sender::default(),
     };
@@ -218,7 +220,7 @@ fn name(args: &Args, addresses: Addresses) -> String {
     })
 }
 
-async fn discover(endpoints: &Endpoints, flag: &'static str) -> Result<Known, Error> {
+async fn discover(endpoints: &Endpoints, flag: &'static str) -> Result<Discovered, Error> {
     let discovered = endpoints.discover().await;
     discovered.map_err(|source| Error::Endpoints { flag, source })
 }
@@ -232,13 +234,15 @@ fn own_names(args: &Args) -> Vec<String> {
     }
 }
 
-async fn shards(args: &Args) -> Result<Shards, Error> {
+/// The replica group, and those of it that are not ready, where such are known.
+async fn shards(args: &Args) -> Result<(Shards, Option<Known>), Error> {
     match (&args.shard.members, &args.shard.self_address) {
         (Some(members), Some(own)) => {
             let members = discover(members, "--shard.members").await?;
-            Ok(shard::follow(own.clone(), members))
+            let shards = shard::follow(own.clone(), members.ready);
+            Ok((shards, Some(members.unready)))
         }
-        _ => Ok(shard::alone()),
+        _ => Ok((shard::alone(), None)),
     }
 }
 

@@ -1,7 +1,7 @@
 //! One pod: a process with an address of its own, and what it sees of the others.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, SocketAddr},
 };
 
@@ -10,7 +10,7 @@ use mesh::clock::Clock;
 use super::{
     proxy::Proxy,
     shape::Tier,
-    views::{Sight, View},
+    views::{Endpoints, Sight, View},
 };
 use crate::child::Service;
 
@@ -58,13 +58,24 @@ impl Pod {
         self.service.pid().is_some()
     }
 
+    /// Whether it is there, be it that its process is to start again.
+    pub(crate) fn is_there(&self) -> bool {
+        let is_told = |life: &Life| life.stopped_ms.is_some();
+        self.runs() || !self.lives.last().is_some_and(is_told)
+    }
+
     /// Whether it sends to exporters.
     pub(crate) fn is_sender(&self) -> bool {
         self.tier != Tier::Exporter
     }
 
     /// Tells it who stands behind a service; exporters at the ends of its links.
-    pub(crate) fn tell(&self, tier: Tier, ready: &[(u8, Ipv4Addr)], sight: Sight) -> Option<i64> {
+    pub(crate) fn tell(
+        &self,
+        tier: Tier,
+        endpoints: &Endpoints<(u8, Ipv4Addr)>,
+        sight: Sight,
+    ) -> Option<i64> {
         let sight = self.sight.unwrap_or(sight);
         let links = &self.links;
         let seen = |(number, ip): &(u8, Ipv4Addr)| -> Option<IpAddr> {
@@ -73,8 +84,8 @@ impl Pod {
                 _ => Some(IpAddr::V4(*ip)),
             }
         };
-        let seen: BTreeSet<_> = ready.iter().filter_map(seen).collect();
-        self.view.as_ref()?.tell(&tier.service(), &seen, sight)
+        let view = self.view.as_ref()?;
+        view.tell(&tier.service(), &endpoints.seen(seen), sight)
     }
 
     /// Cuts all its links, or mends them.

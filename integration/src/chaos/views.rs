@@ -1,7 +1,7 @@
 //! What a pod knows of the others: a Kubernetes API server of its own, which may be
 //! told late.
 
-use std::{collections::BTreeSet, net::IpAddr, path::PathBuf, time::Duration};
+use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use mesh::clock::Clock;
 use serde_json::Value;
@@ -11,7 +11,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use crate::kube_api::{KubeApi, endpoint_slice};
+use crate::kube_api::{KubeApi, endpoint_slice, with_unready};
 
 /// The namespace of all services.
 pub(crate) const NAMESPACE: &str = "mesh";
@@ -25,6 +25,15 @@ pub(crate) enum Sight {
     Never,
 }
 
+/// The endpoints of a service.
+#[derive(Clone, Debug)]
+pub(crate) struct Endpoints<T> {
+    /// Those that are ready.
+    pub ready: Vec<T>,
+    /// Those that start, end or have been killed.
+    pub unready: Vec<T>,
+}
+
 /// What one pod sees.
 #[derive(Debug)]
 pub(crate) struct View {
@@ -32,6 +41,18 @@ pub(crate) struct View {
     /// What it is told, and when: in this order, whatever is due first.
     news: mpsc::UnboundedSender<(Instant, Value)>,
     server: JoinHandle<()>,
+}
+
+// === impl Endpoints ===
+
+impl<T> Endpoints<T> {
+    /// Those that somebody sees, as it sees them.
+    pub(crate) fn seen<U>(&self, see: impl Fn(&T) -> Option<U>) -> Endpoints<U> {
+        Endpoints {
+            ready: self.ready.iter().filter_map(&see).collect(),
+            unready: self.unready.iter().filter_map(&see).collect(),
+        }
+    }
 }
 
 // === impl View ===
@@ -69,17 +90,15 @@ impl View {
     pub(crate) fn tell(
         &self,
         service: &str,
-        ready: &BTreeSet<IpAddr>,
+        endpoints: &Endpoints<IpAddr>,
         sight: Sight,
     ) -> Option<i64> {
         let Sight::After(delay) = sight else {
             return None;
         };
-        let news = (
-            Instant::now() + delay,
-            endpoint_slice(NAMESPACE, service, ready),
-        );
-        self.news.send(news).ok()?;
+        let slice = endpoint_slice(NAMESPACE, service, &endpoints.ready);
+        let slice = with_unready(slice, &endpoints.unready);
+        self.news.send((Instant::now() + delay, slice)).ok()?;
         Some(Clock::system().now_ms() + delay.as_millis() as i64)
     }
 }

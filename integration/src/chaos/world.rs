@@ -31,7 +31,7 @@ use super::{
     pod::Pod,
     proxy::Proxy,
     shape::{Shape, Tier},
-    views::Sight,
+    views::{Endpoints, Sight},
 };
 use crate::{
     amp::{Amp, AmpOptions, Fault, Keys},
@@ -207,11 +207,16 @@ impl World {
         self.folder.path().to_owned()
     }
 
-    fn ready(&self, tier: Tier) -> Vec<(u8, Ipv4Addr)> {
-        let listed = self
-            .pods
-            .iter()
-            .filter(|pod| pod.tier == tier && pod.listed);
-        listed.map(|pod| (pod.number, pod.ip)).collect()
+    fn endpoints(&self, tier: Tier) -> Endpoints<(u8, Ipv4Addr)> {
+        let of_tier = self.pods.iter().filter(|pod| pod.tier == tier);
+        let (ready, others): (Vec<&Pod>, Vec<_>) = of_tier.partition(|pod| pod.listed);
+        let addresses = |pods: Vec<&Pod>| -> Vec<_> {
+            let there = pods.into_iter().filter(|pod| pod.listed || pod.is_there());
+            there.map(|pod| (pod.number, pod.ip)).collect()
+        };
+        Endpoints {
+            ready: addresses(ready),
+            unready: addresses(others),
+        }
     }
 }

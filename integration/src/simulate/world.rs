@@ -66,6 +66,8 @@ pub(super) struct Incarnation {
 #[derive(Debug)]
 pub(super) struct View {
     pub(super) members: watch::Sender<Option<BTreeSet<String>>>,
+    /// Those of its group that are not ready, as its process begins.
+    pub(super) unready: watch::Sender<Option<BTreeSet<String>>>,
     pub(super) exporters: watch::Sender<Option<BTreeSet<String>>>,
     pub(super) skew_ms: Arc<AtomicI64>,
 }
@@ -213,6 +215,7 @@ impl World {
             let (exporters, members) = self.known_to(&name);
             let view = Arc::new(View {
                 members: watch::Sender::new(Some(members)),
+                unready: watch::Sender::default(),
                 exporters: watch::Sender::new(Some(exporters)),
                 skew_ms: Arc::default(),
             });
@@ -243,6 +246,21 @@ impl World {
         let group = receiver.trim_end_matches(char::is_numeric);
         let members = self.ready.iter().filter(|name| name.starts_with(group));
         (exporters.collect(), members.cloned().collect())
+    }
+
+    /// The names of a receiver's group that are not ready, and whose pods are there: they
+    /// run, or have been killed and are to start again.
+    fn unready(&mut self, receiver: &str) -> BTreeSet<String> {
+        let mut names = self.plan.receivers();
+        names.retain(|name| {
+            let is_of_group = plan::group(name) == plan::group(receiver);
+            is_of_group && !self.ready.contains(name) && self.is_there(name)
+        });
+        names.into_iter().collect()
+    }
+
+    fn is_there(&mut self, name: &str) -> bool {
+        self.sim.is_host_running(name) || !self.unwanted.contains(name)
     }
 
     /// What is left behind.
@@ -336,6 +354,10 @@ impl World {
             Step::Start(name) => {
                 // Its termination grace is over.
                 self.crash(&name);
+                let unready = self.unready(&name);
+                if let Some(view) = self.views.get(&name) {
+                    view.unready.send_replace(Some(unready));
+                }
                 self.sim.bounce(name.as_str());
                 let ready_after = self.rng.random_range(500..2_000);
                 self.after(ready_after, Step::Join(name));

@@ -1,4 +1,6 @@
-//! Peers behind a Kubernetes service: the ready endpoints of its EndpointSlices.
+//! Peers behind a Kubernetes service: the endpoints of its EndpointSlices, ready or not.
+
+use std::{collections::BTreeSet, ops::Deref};
 
 use futures::StreamExt;
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
@@ -9,7 +11,7 @@ use kube::{
 use tokio::sync::watch;
 use tracing::warn;
 
-use super::{Addresses, dns::publish};
+use super::{Discovered, dns::publish};
 use crate::kubernetes::{self, WatchFailure};
 
 /// Label of a slice that names its service.
@@ -17,8 +19,9 @@ const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
 /// Watches the EndpointSlices of a service. While the API server cannot be
 /// reached the addresses known last stay.
-pub(super) fn discover(client: Client, namespace: &str, service: &str, port: u16) -> Addresses {
-    let (sender, receiver) = watch::channel(None);
+pub(super) fn discover(client: Client, namespace: &str, service: &str, port: u16) -> Discovered {
+    let (sender, ready) = watch::channel(None);
+    let (unready_sender, unready) = watch::channel(None);
     let api: Api<EndpointSlice> = Api::namespaced(client, namespace);
     let config = watcher::Config::default().labels(&format!("{SERVICE_NAME}={service}"));
     let (store, writer) = reflector::store();
@@ -35,8 +38,9 @@ pub(super) fn discover(client: Client, namespace: &str, service: &str, port: u16
                 Some(Ok(watcher::Event::Init | watcher::Event::InitApply(_))) => {}
                 Some(Ok(_)) => {
                     let slices = store.state();
-                    let ready = slices.iter().flat_map(|slice| ready(slice, port));
-                    publish(&sender, ready.collect());
+                    let (ready, unready) = addresses(&slices, port);
+                    publish(&unready_sender, unready);
+                    publish(&sender, ready);
                 }
                 Some(Err(error)) => {
                     let error = WatchFailure(&error);
@@ -46,21 +50,33 @@ pub(super) fn discover(client: Client, namespace: &str, service: &str, port: u16
             }
         }
     });
-    receiver
+    Discovered { ready, unready }
 }
 
-/// The addresses of a slice's endpoints that take traffic.
-fn ready(slice: &EndpointSlice, port: u16) -> impl Iterator<Item = String> {
-    slice
-        .endpoints
-        .iter()
-        .flatten()
-        .filter(|endpoint| takes_traffic(endpoint))
-        .filter_map(|endpoint| endpoint.addresses.first())
-        .map(move |address| match slice.address_type.as_str() {
-            "IPv6" => format!("[{address}]:{port}"),
-            _ => format!("{address}:{port}"),
-        })
+/// The addresses of endpoints that take traffic, and of those that do not.
+fn addresses(
+    slices: &[impl Deref<Target = EndpointSlice>],
+    port: u16,
+) -> (BTreeSet<String>, BTreeSet<String>) {
+    let (mut ready, mut unready) = (BTreeSet::new(), BTreeSet::new());
+    for slice in slices {
+        for endpoint in slice.endpoints.iter().flatten() {
+            let Some(address) = endpoint.addresses.first() else {
+                continue;
+            };
+            let address = match slice.address_type.as_str() {
+                "IPv6" => format!("[{address}]:{port}"),
+                _ => format!("{address}:{port}"),
+            };
+            match takes_traffic(endpoint) {
+                true => ready.insert(address),
+                false => unready.insert(address),
+            };
+        }
+    }
+    // One may be in two slices for a moment.
+    unready.retain(|address| !ready.contains(address));
+    (ready, unready)
 }
 
 /// Nothing said means ready, and not terminating.
@@ -75,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_takes_traffic_is_an_endpoint() {
+    fn only_what_takes_traffic_is_ready() {
         let slice: EndpointSlice = serde_json::from_value(serde_json::json!({
             "addressType": "IPv4",
             "endpoints": [
@@ -86,7 +102,9 @@ mod tests {
             ],
         }))
         .unwrap();
-        let ready: Vec<_> = ready(&slice, 4317).collect();
-        assert_eq!(ready, ["10.0.0.1:4317", "10.0.0.2:4317"]);
+        let known = |of: BTreeSet<String>| of.into_iter().collect::<Vec<_>>();
+        let (ready, unready) = addresses(&[&slice], 4317);
+        assert_eq!(known(ready), ["10.0.0.1:4317", "10.0.0.2:4317"]);
+        assert_eq!(known(unready), ["10.0.0.3:4317", "10.0.0.4:4317"]);
     }
 }

@@ -171,6 +171,13 @@ impl Peers {
         }
     }
 
+    /// Forgets those that are presumed to be there and have never been heard of, unless
+    /// `is_known` says otherwise.
+    pub(super) fn dispel(&mut self, is_known: impl Fn(&str) -> bool) {
+        self.peers
+            .retain(|name, peer| peer.is_member || peer.said.is_some() || is_known(name));
+    }
+
     /// Notes that a process of this name lives. Where it is another than before, that
     /// one was gone when this one began.
     pub(super) fn heard(&mut self, name: &str, life: Life) {

@@ -113,10 +113,13 @@ impl State {
         }
     }
 
-    /// Takes up who the other members are.
-    pub(super) fn follow(&mut self, members: &BTreeSet<String>) {
+    /// Takes up who the other members are. Those of the group that are `unready` as this
+    /// receiver begins end, or may be back; who comes later has nothing.
+    pub(super) fn follow(&mut self, members: &BTreeSet<String>, unready: &BTreeSet<String>) {
         self.peers.follow(members);
-        self.is_following = true;
+        if !std::mem::replace(&mut self.is_following, true) {
+            unready.iter().for_each(|name| self.peers.learn(name));
+        }
     }
 
     /// Takes up targets of which batches are held back from `oldest_ms` on.
@@ -305,9 +308,22 @@ impl State {
                 }
             }
         }
+        // Of one that is only presumed to be there, whoever has lived for as long as it would
+        // be waited for knows, or nothing of it is to come.
+        let away = self.peers.patience.away;
+        let is_elder = |answer: &&Answer| answer.life.age_ms >= away.as_millis() as u64;
+        let elders: Vec<_> = heard.values().flatten().filter(is_elder).collect();
+        let is_young = self.began.elapsed() < away;
+        let is_known = |name: &str| {
+            let mut elders = elders.iter();
+            is_young && elders.all(|elder| elder.others.contains_key(name))
+        };
         for (name, rumour) in rumours() {
-            self.peers.learn_of(name, rumour, round.began);
+            if rumour.said_ms.is_some() || is_known(name) {
+                self.peers.learn_of(name, rumour, round.began);
+            }
         }
+        self.peers.dispel(is_known);
     }
 
     fn grant(&mut self, heard: &Heard, outbox: &Outbox, metrics: &HandoverMetrics) {

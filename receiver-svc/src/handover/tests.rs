@@ -76,18 +76,26 @@ impl Net {
 
     /// A receiver that starts and is reachable, and sees these members beside it.
     fn start(&self, name: &str, others: &[&str]) -> Receiver {
-        self.start_with(&OutboxArgs::default(), name, others)
+        self.start_beside(&[], name, others)
+    }
+
+    /// One that finds these not ready as it begins.
+    fn start_beside(&self, unready: &[&str], name: &str, others: &[&str]) -> Receiver {
+        self.start_with(&OutboxArgs::default(), unready, name, others)
     }
 
     /// One that spills here what waits for three seconds.
     fn start_spilling(&self, dir: &TempDir, name: &str, others: &[&str]) -> Receiver {
-        let mut limits = OutboxArgs::default();
-        limits.spill.spill_dir = Some(dir.path().to_owned());
-        limits.spill.spill_after_seconds = 3;
-        self.start_with(&limits, name, others)
+        self.start_with(&spilling(dir), &[], name, others)
     }
 
-    fn start_with(&self, limits: &OutboxArgs, name: &str, others: &[&str]) -> Receiver {
+    fn start_with(
+        &self,
+        limits: &OutboxArgs,
+        unready: &[&str],
+        name: &str,
+        others: &[&str],
+    ) -> Receiver {
         let clock = Clock::of_runtime(START_MS);
         let exports = Arc::new(Semaphore::new(1));
         let stored = Arc::default();
@@ -99,6 +107,7 @@ impl Net {
         let options = Options {
             name: name.to_owned(),
             members_are_ready: true,
+            unready: Some(watch::Sender::new(Some(names(unready))).subscribe()),
             timeout: TIMEOUT,
             away_timeout: AWAY_TIMEOUT,
             connector: Some(self.connector()),
@@ -138,6 +147,18 @@ impl Listener {
         });
         client
     }
+}
+
+/// What waits for three seconds is spilled here.
+fn spilling(dir: &TempDir) -> OutboxArgs {
+    let mut limits = OutboxArgs::default();
+    limits.spill.spill_dir = Some(dir.path().to_owned());
+    limits.spill.spill_after_seconds = 3;
+    limits
+}
+
+fn names(of: &[&str]) -> BTreeSet<String> {
+    of.iter().map(|name| (*name).to_owned()).collect()
 }
 
 fn backend(
@@ -599,6 +620,67 @@ async fn one_that_had_nothing_on_its_disk_is_not_waited_for() {
     let (killed, b, _dir) = killed_with_a_backlog(Duration::from_millis(100)).await;
     sleep((killed + TIMEOUT + GRACE).duration_since(Instant::now())).await;
     assert_eq!(b.stored(), "30000,");
+}
+
+/// Whether one that spills, and finds `a:1` not ready as it begins, delivers within `waits`.
+async fn delivers_beside_one_unready(
+    net: &Net,
+    name: &str,
+    others: &[&str],
+    waits: Duration,
+) -> bool {
+    let dir = TempDir::new().unwrap();
+    let b = net.start_with(&spilling(&dir), &["a:1"], name, others);
+    let (claim, _) = granted(b.handover.claim(TARGET, "j")).await;
+    b.scrape(&claim, 30_000);
+    sleep(waits).await;
+    let delivers = b.stored() == "30000,";
+    b.kill();
+    delivers
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_begins_alone_waits_for_one_that_is_not_ready_and_may_have_a_disk() {
+    let net = Net::default();
+    let waits = AWAY_TIMEOUT - GRACE * 2;
+    assert!(!delivers_beside_one_unready(&net, "b:1", &[], waits).await);
+    assert!(delivers_beside_one_unready(&net, "d:1", &[], AWAY_TIMEOUT + GRACE).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_is_not_ready_and_starts_has_nothing() {
+    let net = Net::default();
+    let _a = net.start("a:1", &[]);
+    assert!(delivers_beside_one_unready(&net, "b:1", &[], GRACE).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_of_which_those_know_nothing_who_have_waited_is_not_waited_for() {
+    let net = Net::default();
+    let _c = net.start("c:1", &[]);
+    // c may have come after it was killed, and have nothing to say of it.
+    sleep(AWAY_TIMEOUT / 2).await;
+    assert!(!delivers_beside_one_unready(&net, "b:1", &["c:1"], GRACE).await);
+    sleep(AWAY_TIMEOUT).await;
+    assert!(delivers_beside_one_unready(&net, "d:1", &["c:1"], GRACE).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_drains_tells_who_begins_of_a_backlog_on_a_disk() {
+    let (_, b, dir) = killed_with_a_backlog(Duration::from_secs(6)).await;
+    // It scrapes no more, and is no member.
+    let away = b.cut_off().await;
+    b.handover.stop();
+    let c = b.net.start_beside(&["b:1"], "c:1", &[]);
+    let (claim, _) = granted(c.handover.claim(TARGET, "j")).await;
+    c.scrape(&claim, 60_000);
+    drop(away);
+    sleep(TIMEOUT * 2).await;
+    assert_eq!(c.stored(), "");
+    let a = c.net.start_spilling(&dir, "a:1", &["c:1"]);
+    sleep(TIMEOUT * 2).await;
+    let stored = [&a, &b, &c].map(Receiver::stored);
+    assert_eq!(stored, ["1,", "30000,", "60000,"]);
 }
 
 #[tokio::test(start_paused = true)]

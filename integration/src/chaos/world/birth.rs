@@ -83,7 +83,7 @@ impl World {
         };
         for (other, _) in self.shape.tiers() {
             if tier.knows(other) {
-                pod.tell(other, &self.ready(other), Sight::After(Duration::ZERO));
+                pod.tell(other, &self.endpoints(other), Sight::After(Duration::ZERO));
             }
         }
         self.pods.push(pod);

@@ -21,9 +21,12 @@ impl World {
     }
 
     pub(super) fn publish_as(&mut self, tier: Tier, sight: Option<Sight>) -> i64 {
-        let ready = self.ready(tier);
+        let endpoints = self.endpoints(tier);
         if tier == Tier::Gateway {
-            let ready = ready.iter().map(|(_, ip)| SocketAddr::from((*ip, GRPC)));
+            let ready = endpoints
+                .ready
+                .iter()
+                .map(|(_, ip)| SocketAddr::from((*ip, GRPC)));
             self.gateways.lead_to(ready.collect());
         }
         let mut told = Clock::system().now_ms();
@@ -31,7 +34,7 @@ impl World {
         let late_ms = told + NEWS_MS.end as i64;
         for pod in self.pods.iter().filter(|pod| pod.tier.knows(tier)) {
             let delay = Duration::from_millis(self.rng.random_range(NEWS_MS));
-            let at = pod.tell(tier, &ready, sight.unwrap_or(Sight::After(delay)));
+            let at = pod.tell(tier, &endpoints, sight.unwrap_or(Sight::After(delay)));
             if let Some(at_ms) = at.filter(|at_ms| *at_ms > late_ms) {
                 self.unaware.push(Spell {
                     pod: pod.service.name.clone(),
@@ -73,8 +76,15 @@ impl World {
     /// Where it does not stop in time or with a failure.
     pub(crate) async fn scale_down(&mut self, pod: usize) -> anyhow::Result<()> {
         self.pods[pod].listed = false;
-        self.publish(self.pods[pod].tier);
-        self.pods[pod].stop().await
+        let tier = self.pods[pod].tier;
+        self.publish(tier);
+        self.pods[pod].stop().await?;
+        // What is gone is not even unready.
+        let endpoints = self.endpoints(tier);
+        for pod in self.pods.iter().filter(|pod| pod.tier.knows(tier)) {
+            pod.tell(tier, &endpoints, Sight::After(Duration::ZERO));
+        }
+        Ok(())
     }
 
     /// Kills a pod's process.

@@ -124,6 +124,7 @@ impl Bench {
             name: "me:1".to_owned(),
             // As a fixed list names them.
             members_are_ready: false,
+            unready: None,
             timeout: Duration::from_secs(10),
             away_timeout: Duration::from_secs(60),
             connector: Some(Connector::new(|_| async {

@@ -34,6 +34,9 @@ pub(super) struct Stage {
 const SCRAPES: usize = 10;
 const PATIENCE: Duration = Duration::from_secs(120);
 const POLL: Duration = Duration::from_millis(500);
+/// What a killed receiver has asked a target is answered by then, on a busy machine too,
+/// and what it has sent has arrived.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 /// Each group's owner of the target may have had one on its way, and one in the hands
 /// of an exporter.
 const MAX_DIED: usize = 4;
@@ -188,8 +191,7 @@ impl Stage {
             service.kill().await?;
             self.killed.push(place);
         }
-        // Requests that are under way with the exporters still arrive.
-        sleep(POLL).await;
+        sleep(LAST_WORDS).await;
         self.died = self.missing();
         Ok(())
     }

@@ -488,12 +488,15 @@ async fn one_that_is_back_at_once_waits_for_its_own_exports() {
     assert_eq!(again.stored(), "");
     sleep(Duration::from_secs(1)).await;
     assert_eq!(again.stored(), "1,");
-    // One that nobody has known before waits for nothing.
+    // One that nobody has known before waits for those that may drain only.
+    drop(claim);
     let c = b.net.start("c:1", &["a:1", "b:1"]);
-    let (claim, _) = granted(c.handover.claim(TARGET + 2, "j")).await;
-    c.scrape(&claim, 2);
+    let (claim, _) = granted(c.handover.claim(TARGET, "j")).await;
+    c.scrape(&claim, 60_000);
     sleep(Duration::from_millis(1)).await;
-    assert_eq!(c.stored(), "2,");
+    assert_eq!(c.stored(), "");
+    sleep(state::YOUTH + Duration::from_secs(1)).await;
+    assert_eq!(c.stored(), "60000,");
 }
 
 #[tokio::test(start_paused = true)]

@@ -96,6 +96,22 @@ impl<'a> Fields<'a> {
             .transpose()
     }
 
+    /// The next field where it is as nearly all are: length-delimited, with a key and a
+    /// length of one byte each.
+    #[inline]
+    fn short(&mut self) -> Option<Field<'a>> {
+        let start = self.rest;
+        let (&[key, len], rest) = start.split_first_chunk()?;
+        let is_short = key & 0x87 == 2 && key > 7 && len < 0x80;
+        let (bytes, rest) = rest.split_at_checked(len.into()).filter(|_| is_short)?;
+        self.rest = rest;
+        Some(Field {
+            number: u32::from(key >> 3),
+            value: Value::Bytes(bytes),
+            raw: &start[..2 + bytes.len()],
+        })
+    }
+
     fn read(&mut self) -> Result<Field<'a>, WireError> {
         let start = self.rest;
         let key = take_varint(&mut self.rest).ok_or(WireError::Varint)?;
@@ -141,9 +157,13 @@ impl<'a> Fields<'a> {
 impl<'a> Iterator for Fields<'a> {
     type Item = Result<Field<'a>, WireError>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         if self.rest.is_empty() {
             return None;
+        }
+        if let Some(field) = self.short() {
+            return Some(Ok(field));
         }
         let field = self.read();
         if field.is_err() {

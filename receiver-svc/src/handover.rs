@@ -101,7 +101,6 @@ struct Shared {
     standing: watch::Sender<Standing>,
     clock: Clock,
     outbox: Outbox,
-    unready: Option<Addresses>,
     metrics: HandoverMetrics,
 }
 
@@ -127,7 +126,7 @@ impl Handover {
             are_ready: options.members_are_ready,
             spills: outbox.spills(),
         };
-        let state = State::new(options.name, patience);
+        let state = State::new(options.name, patience, options.unready);
         let shared = Arc::new(Shared {
             state: Mutex::new(state),
             wake: Notify::new(),
@@ -135,7 +134,6 @@ impl Handover {
             standing: watch::Sender::default(),
             clock,
             outbox,
-            unready: options.unready,
             metrics,
         });
         let asker = Asker::new(shared.clone(), client);
@@ -145,10 +143,7 @@ impl Handover {
     /// Takes up who the other members are now.
     pub fn follow<'a>(&self, others: impl IntoIterator<Item = &'a Arc<str>>) {
         let others: BTreeSet<String> = others.into_iter().map(|name| name.to_string()).collect();
-        let unready = self.shared.unready.as_ref();
-        let unready = unready.and_then(|known| known.borrow().clone());
-        self.shared
-            .change(|state| state.follow(&others, &unready.unwrap_or_default()));
+        self.shared.change(|state| state.follow(&others));
         self.shared.wake.notify_one();
     }
 

@@ -66,7 +66,7 @@ pub(super) struct Incarnation {
 #[derive(Debug)]
 pub(super) struct View {
     pub(super) members: watch::Sender<Option<BTreeSet<String>>>,
-    /// Those of its group that are not ready, as its process begins.
+    /// Those of its group that are there and not ready.
     pub(super) unready: watch::Sender<Option<BTreeSet<String>>>,
     pub(super) exporters: watch::Sender<Option<BTreeSet<String>>>,
     pub(super) skew_ms: Arc<AtomicI64>,
@@ -380,27 +380,36 @@ impl World {
         }
     }
 
-    /// Lets all receivers hear that one is ready or is not any more, some sooner than
-    /// others.
+    /// Lets all receivers hear that one is ready or is not any more.
     fn spread(&mut self, changed: &str) {
-        let group = plan::group(changed).unwrap_or_default().to_owned();
+        let group = plan::group(changed).unwrap_or_default();
+        let last_ms = self.tell_all(group) as i64;
+        let now_ms = START_MS + self.elapsed_ms() as i64;
+        self.news_ms
+            .push((group.to_owned(), now_ms, now_ms + last_ms));
+    }
+
+    /// Lets all receivers hear who is there, some sooner than others; returns how long it
+    /// takes until all of a group have.
+    fn tell_all(&mut self, group: &str) -> u64 {
         let mut last_ms = 0;
         for name in self.plan.receivers() {
             let delay = self.rng.random_range(NEWS_MS);
-            if plan::group(&name) == Some(&group) {
+            if plan::group(&name) == Some(group) {
                 last_ms = delay.max(last_ms);
             }
             self.after(delay, Step::Hear(name));
         }
-        let now_ms = START_MS + self.elapsed_ms() as i64;
-        self.news_ms.push((group, now_ms, now_ms + last_ms as i64));
+        last_ms
     }
 
-    fn hear(&self, name: &str) {
+    fn hear(&mut self, name: &str) {
         let (exporters, members) = self.known_to(name);
+        let unready = self.unready(name);
         let Some(view) = self.views.get(name) else {
             return;
         };
+        view.unready.send_replace(Some(unready));
         view.exporters.send_replace(Some(exporters));
         view.members.send_replace(Some(members));
     }

@@ -5,7 +5,8 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::Instant;
+use mesh::endpoints::Addresses;
+use tokio::{sync::watch, time::Instant};
 
 use super::{
     GRACE,
@@ -19,6 +20,8 @@ pub(super) struct Peers {
     /// Until when Exports of an earlier process of this receiver may be under way.
     own_until: Option<Instant>,
     peers: BTreeMap<String, Peer>,
+    /// Those of the group that are there and not ready, where such are known.
+    unready: Option<Addresses>,
     /// Counts those that became known.
     pub(super) arrivals: u64,
     pub(super) patience: Patience,
@@ -103,11 +106,12 @@ impl Patience {
 // === impl Peers ===
 
 impl Peers {
-    pub(super) fn new(me: String, patience: Patience) -> Self {
+    pub(super) fn new(me: String, patience: Patience, unready: Option<Addresses>) -> Self {
         Self {
             me,
             own_until: None,
             peers: BTreeMap::new(),
+            unready,
             arrivals: 0,
             patience,
         }
@@ -171,11 +175,29 @@ impl Peers {
         }
     }
 
-    /// Forgets those that are presumed to be there and have never been heard of, unless
-    /// `is_known` says otherwise.
+    /// Notes those of the group that are not ready as this receiver begins: they end, or
+    /// may be back. Who appears later has nothing.
+    pub(super) fn learn_of_unready(&mut self) {
+        let unready = self.unready.as_ref();
+        let unready = unready.and_then(|known| known.borrow().clone());
+        for name in unready.unwrap_or_default() {
+            self.learn(&name);
+        }
+    }
+
+    /// Whether one that is no member may be there all the same.
+    pub(super) fn may_be_unready(&self, name: &str) -> bool {
+        may_be_unready(self.unready.as_ref(), name)
+    }
+
+    /// Forgets those that are presumed to be there and have never been heard of, where
+    /// they are not listed, or `is_known` says so.
     pub(super) fn dispel(&mut self, is_known: impl Fn(&str) -> bool) {
-        self.peers
-            .retain(|name, peer| peer.is_member || peer.said.is_some() || is_known(name));
+        let unready = self.unready.as_ref();
+        self.peers.retain(|name, peer| {
+            let may_be_there = || is_known(name) && may_be_unready(unready, name);
+            peer.is_member || peer.said.is_some() || may_be_there()
+        });
     }
 
     /// Notes that a process of this name lives. Where it is another than before, that
@@ -373,19 +395,25 @@ impl Peer {
         }
     }
 
+    /// Since when nobody has heard of it, as far as this receiver knows.
+    fn unheard(&self) -> Option<Instant> {
+        self.silent
+            .map(|since| self.said.map_or(since, |said| said.max(since)))
+    }
+
     fn is_silent_for(&self, time: Duration) -> bool {
         self.silent.is_some_and(|since| since.elapsed() >= time)
     }
 
     fn may_export(&self, away: Duration) -> bool {
         let waits = self.legacy.lasts().max(away);
-        let is_silent = self.silent.is_some_and(|since| since.elapsed() < waits);
+        let is_silent = self.unheard().is_some_and(|since| since.elapsed() < waits);
         let has_left_some = self.left_until.is_some_and(|until| Instant::now() < until);
         !self.is_drained() && is_silent || has_left_some
     }
 
     fn rumour(&self) -> Rumour {
-        let silent = self.silent.map(|since| since.elapsed());
+        let silent = self.unheard().map(|since| since.elapsed());
         let left = self
             .left_until
             .map(|until| until.saturating_duration_since(Instant::now()));
@@ -409,6 +437,14 @@ impl Peer {
     }
 }
 
+/// Where nothing is known of those that are not ready, anybody may be.
+fn may_be_unready(unready: Option<&Addresses>, name: &str) -> bool {
+    let Some(known) = unready.map(watch::Receiver::borrow) else {
+        return true;
+    };
+    known.as_ref().is_none_or(|known| known.contains(name))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -430,7 +466,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_rumour_does_not_bring_back_one_that_has_drained() {
-        let mut peers = Peers::new("a:1".to_owned(), PATIENT);
+        let mut peers = Peers::new("a:1".to_owned(), PATIENT, None);
         let members = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
         peers.follow(&members(&["b:1", "c:1"]));
         assert_eq!(asked(&peers), [("b:1", 1_000), ("c:1", 1_000)]);
@@ -470,7 +506,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_member_that_is_back_has_not_parted() {
-        let mut peers = Peers::new("a:1".to_owned(), PATIENT);
+        let mut peers = Peers::new("a:1".to_owned(), PATIENT, None);
         let members = BTreeSet::from(["b:1".to_owned()]);
         peers.follow(&members);
         peers.parts("b:1", Parting::Stopped);
@@ -484,7 +520,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_that_has_drained_and_left_is_nobody_to_ask() {
-        let mut peers = Peers::new("a:1".to_owned(), PATIENT);
+        let mut peers = Peers::new("a:1".to_owned(), PATIENT, None);
         peers.learn("b:1");
         assert!(!peers.is_empty());
         peers.parts("b:1", Parting::Drained);
@@ -493,7 +529,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_older_answer_does_not_undo_that_one_has_drained() {
-        let mut peers = Peers::new("a:1".to_owned(), PATIENT);
+        let mut peers = Peers::new("a:1".to_owned(), PATIENT, None);
         peers.follow(&BTreeSet::from(["b:1".to_owned(), "c:1".to_owned()]));
         peers.parts("b:1", Parting::Stopped);
         peers.parts("b:1", Parting::Drained);
@@ -508,7 +544,7 @@ mod tests {
             drained: Some(1),
             ..Rumour::default()
         };
-        let mut peers = Peers::new("a:1".to_owned(), PATIENT);
+        let mut peers = Peers::new("a:1".to_owned(), PATIENT, None);
         // News of the members may be older than this process.
         peers.follow(&BTreeSet::from(["b:1".to_owned(), "c:1".to_owned()]));
         peers.follow(&BTreeSet::from(["c:1".to_owned()]));
@@ -540,7 +576,7 @@ mod tests {
             },
             ..Rumour::default()
         };
-        let mut peers = Peers::new("a:1".to_owned(), PATIENT);
+        let mut peers = Peers::new("a:1".to_owned(), PATIENT, None);
         peers.follow(&BTreeSet::from(["b:1".to_owned()]));
         let mut away_ms = |rumour| {
             peers.learn_of("b:1", &rumour, Instant::now());
@@ -555,8 +591,42 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn one_that_others_still_hear_may_deliver() {
+        let mut peers = Peers::new("a:1".to_owned(), PATIENT, None);
+        peers.learn("b:1");
+        peers.silent("b:1", Instant::now(), 0);
+        let heard = Rumour {
+            said_ms: Some(0),
+            ..Rumour::default()
+        };
+        for _ in 0..3 {
+            tokio::time::advance(TIMEOUT * 2 / 3).await;
+            peers.learn_of("b:1", &heard, Instant::now());
+            assert!(peers.may_export("b:1"));
+        }
+        // What it scrapes may be taken nevertheless.
+        assert!(!peers.may_scrape("b:1"));
+        tokio::time::advance(TIMEOUT).await;
+        assert!(!peers.may_export("b:1"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_was_not_ready_and_is_gone_is_not_waited_for() {
+        let names = |names: &[&str]| Some(names.iter().map(|name| (*name).to_owned()).collect());
+        let (sender, unready) = watch::channel(names(&["b:1", "c:1"]));
+        let mut peers = Peers::new("a:1".to_owned(), PATIENT, Some(unready));
+        peers.learn_of_unready();
+        peers.heard("c:1", Life::default());
+        peers.dispel(|_| true);
+        assert_eq!(asked(&peers), [("b:1", 1_000), ("c:1", 1_000)]);
+        sender.send_replace(names(&[]));
+        peers.dispel(|_| true);
+        assert_eq!(asked(&peers), [("c:1", 1_000)]);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn one_that_is_not_reached_has_drained_where_others_heard_it_say_so() {
-        let mut peers = Peers::new("a:1".to_owned(), PATIENT);
+        let mut peers = Peers::new("a:1".to_owned(), PATIENT, None);
         peers.follow(&BTreeSet::from(["b:1".to_owned()]));
         let process = |number| Life {
             number,

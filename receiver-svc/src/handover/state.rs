@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use mesh::{outbox::Outbox, random};
+use mesh::{endpoints::Addresses, outbox::Outbox, random};
 use tokio::time::Instant;
 use tracing::debug;
 
@@ -78,12 +78,12 @@ pub(super) const YOUTH: Duration = Duration::from_secs(2);
 // === impl State ===
 
 impl State {
-    pub(super) fn new(name: String, patience: Patience) -> Self {
+    pub(super) fn new(name: String, patience: Patience, unready: Option<Addresses>) -> Self {
         Self {
             life: random::range(0.0..2_f64.powi(53)) as u64,
             began: Instant::now(),
             claims: Claims::default(),
-            peers: Peers::new(name, patience),
+            peers: Peers::new(name, patience, unready),
             is_following: false,
             wards: Wards::new(),
             parting: None,
@@ -113,12 +113,11 @@ impl State {
         }
     }
 
-    /// Takes up who the other members are. Those of the group that are `unready` as this
-    /// receiver begins end, or may be back; who comes later has nothing.
-    pub(super) fn follow(&mut self, members: &BTreeSet<String>, unready: &BTreeSet<String>) {
+    /// Takes up who the other members are.
+    pub(super) fn follow(&mut self, members: &BTreeSet<String>) {
         self.peers.follow(members);
         if !std::mem::replace(&mut self.is_following, true) {
-            unready.iter().for_each(|name| self.peers.learn(name));
+            self.peers.learn_of_unready();
         }
     }
 
@@ -309,7 +308,7 @@ impl State {
             }
         }
         // Of one that is only presumed to be there, whoever has lived for as long as it would
-        // be waited for knows, or nothing of it is to come.
+        // be waited for knows, and Kubernetes lists it; or nothing of it is to come.
         let away = self.peers.patience.away;
         let is_elder = |answer: &&Answer| answer.life.age_ms >= away.as_millis() as u64;
         let elders: Vec<_> = heard.values().flatten().filter(is_elder).collect();
@@ -319,7 +318,7 @@ impl State {
             is_young && elders.all(|elder| elder.others.contains_key(name))
         };
         for (name, rumour) in rumours() {
-            if rumour.said_ms.is_some() || is_known(name) {
+            if rumour.said_ms.is_some() || is_known(name) && self.peers.may_be_unready(name) {
                 self.peers.learn_of(name, rumour, round.began);
             }
         }
@@ -432,7 +431,7 @@ mod tests {
             are_ready: true,
             spills: true,
         };
-        let mut state = State::new("a:1".to_owned(), patience);
+        let mut state = State::new("a:1".to_owned(), patience, None);
         let rumour = Rumour {
             left_behind_ms: 10_000,
             ..Rumour::default()

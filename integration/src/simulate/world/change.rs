@@ -21,6 +21,10 @@ impl World {
             Act::Stop => {
                 self.unwanted.insert(pod.clone());
                 self.shared.stop(&pod);
+                if !self.ready.contains(&pod) && !self.sim.is_host_running(pod.as_str()) {
+                    // What does not run is gone at once.
+                    self.tell_all("");
+                }
                 self.take(Step::Leave(pod));
             }
             // The name may have a new process by now.

@@ -14,6 +14,7 @@ use super::{
     Shared,
     answer::{Answer, PATH, Question},
     news::Parting,
+    peers::ANSWER_TIME,
     state::Round,
 };
 
@@ -70,8 +71,7 @@ impl Asker {
 
     async fn ask_all(&self, round: &Round) -> Duration {
         let asked = round.peers.iter().map(async |(name, has)| {
-            let asked = timeout(*has, self.ask(name, &round.question)).await;
-            let answer = asked.unwrap_or(Err(Unanswered::Late));
+            let answer = self.ask(name, &round.question, *has).await;
             if let Err(error) = &answer {
                 debug!(name, %error, "Receiver not reached");
             }
@@ -90,16 +90,39 @@ impl Asker {
         pause
     }
 
-    async fn ask(&self, name: &str, question: &Question) -> Result<Answer, Unanswered> {
+    /// Asks one, which has so long for its answer. A later one shows at least that it
+    /// lives, so that it is given longer the next time.
+    async fn ask(
+        &self,
+        name: &str,
+        question: &Question,
+        has: Duration,
+    ) -> Result<Answer, Unanswered> {
         let request = Request::post(format!("http://{name}{PATH}"))
             .header(header::CONTENT_TYPE, "application/json")
             .body(Bytes::from(serde_json::to_vec(question)?))?;
-        let response = self.client.request(request).await?;
-        if response.status() != StatusCode::OK {
-            return Err(Unanswered::Status(response.status()));
+        let client = self.client.clone();
+        let mut answer = Box::pin(async move { answer(&client, request).await });
+        if let Ok(answer) = timeout(has, &mut answer).await {
+            return answer;
         }
-        let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES);
-        let body = body.collect().await.map_err(Unanswered::Body)?;
-        Ok(serde_json::from_slice(&body.to_bytes())?)
+        let (shared, name) = (self.shared.clone(), name.to_owned());
+        tokio::spawn(async move {
+            let late = timeout(ANSWER_TIME.saturating_sub(has), answer).await;
+            if let Ok(Ok(answer)) = late {
+                shared.change(|state| state.peers.heard(&name, answer.life));
+            }
+        });
+        Err(Unanswered::Late)
     }
+}
+
+async fn answer(client: &HttpClient, request: Request<Bytes>) -> Result<Answer, Unanswered> {
+    let response = client.request(request).await?;
+    if response.status() != StatusCode::OK {
+        return Err(Unanswered::Status(response.status()));
+    }
+    let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES);
+    let body = body.collect().await.map_err(Unanswered::Body)?;
+    Ok(serde_json::from_slice(&body.to_bytes())?)
 }

@@ -74,9 +74,10 @@ const MEMORY: Duration = Duration::from_secs(600);
 const SILENCE: Duration = Duration::from_secs(2);
 /// How long one has for an answer.
 pub(super) const ANSWER_TIME: Duration = Duration::from_secs(1);
-/// How long one has of which nothing waits any more: its process ends, and only a new
-/// one of its name would answer. It must not slow down what is asked of others.
-const DRAINED_ANSWER_TIME: Duration = Duration::from_millis(250);
+/// How long one has that does not answer, or of which nothing waits any more: its process
+/// ends, and only a new one of its name would answer. It must not slow down what is asked
+/// of others.
+const BRIEF: Duration = Duration::from_millis(250);
 
 // === impl Patience ===
 
@@ -260,7 +261,8 @@ impl Peers {
             let is_gone = match peer.is_drained() {
                 true => peer.left.elapsed() >= peer.legacy.exports() * 2,
                 false => {
-                    peer.is_silent_for(peer.legacy.lasts()) && !peer.may_export(Duration::ZERO)
+                    peer.is_silent_for(peer.legacy.lasts())
+                        && !peer.may_export(self.patience.away, false)
                 }
             };
             peer.is_member || !is_gone && peer.left.elapsed() < MEMORY
@@ -270,10 +272,12 @@ impl Peers {
     /// Those that are to be asked, and how long each has for an answer.
     pub(super) fn to_ask(&self) -> impl Iterator<Item = (&String, Duration)> {
         let here = self.peers.iter().filter(|(_, peer)| !peer.is_over());
-        here.map(|(name, peer)| match peer.is_drained() {
-            true => (name, DRAINED_ANSWER_TIME),
-            false => (name, ANSWER_TIME),
-        })
+        here.map(
+            |(name, peer)| match peer.silent.is_some() || peer.is_drained() {
+                true => (name, BRIEF),
+                false => (name, ANSWER_TIME),
+            },
+        )
     }
 
     /// Whether there is nobody to ask.
@@ -343,10 +347,7 @@ impl Peers {
     /// the members it may be cut off from this receiver alone, and what it has may wait.
     pub(super) fn may_export(&self, name: &str) -> bool {
         let peer = self.peers.get(name);
-        peer.is_some_and(|peer| match self.may_be_cut_off(peer) {
-            true => peer.may_export(self.patience.away),
-            false => peer.may_export(Duration::ZERO),
-        })
+        peer.is_some_and(|peer| peer.may_export(self.patience.away, self.may_be_cut_off(peer)))
     }
 
     /// Whether the silence of one is rather that it is not reached from here than its end:
@@ -405,9 +406,15 @@ impl Peer {
         self.silent.is_some_and(|since| since.elapsed() >= time)
     }
 
-    fn may_export(&self, away: Duration) -> bool {
-        let waits = self.legacy.lasts().max(away);
-        let is_silent = self.unheard().is_some_and(|since| since.elapsed() < waits);
+    /// Whether it may have Exports under way, or deliver more; for no longer than `away`
+    /// where it is only not reached from here, as others hear it or it is a member.
+    fn may_export(&self, away: Duration, is_cut_off: bool) -> bool {
+        let lasts = self.legacy.lasts();
+        let is_heard = self.said.is_some_and(|said| said.elapsed() < lasts);
+        let is_silent = self.silent.is_some_and(|since| {
+            let silent = since.elapsed();
+            silent < lasts || silent < away && (is_cut_off || is_heard)
+        });
         let has_left_some = self.left_until.is_some_and(|until| Instant::now() < until);
         !self.is_drained() && is_silent || has_left_some
     }
@@ -591,6 +598,16 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn one_that_does_not_answer_slows_nothing_down() {
+        let mut peers = Peers::new("a:1".to_owned(), PATIENT, None);
+        peers.follow(&BTreeSet::from(["b:1".to_owned(), "c:1".to_owned()]));
+        peers.silent("b:1", Instant::now(), 0);
+        assert_eq!(asked(&peers), [("b:1", 250), ("c:1", 1_000)]);
+        peers.heard("b:1", Life::default());
+        assert_eq!(asked(&peers), [("b:1", 1_000), ("c:1", 1_000)]);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn one_that_others_still_hear_may_deliver() {
         let mut peers = Peers::new("a:1".to_owned(), PATIENT, None);
         peers.learn("b:1");
@@ -607,6 +624,12 @@ mod tests {
         // What it scrapes may be taken nevertheless.
         assert!(!peers.may_scrape("b:1"));
         tokio::time::advance(TIMEOUT).await;
+        assert!(!peers.may_export("b:1"));
+        peers.learn_of("b:1", &heard, Instant::now());
+        assert!(peers.may_export("b:1"));
+        // Some are cut off for days.
+        tokio::time::advance(PATIENT.away).await;
+        peers.learn_of("b:1", &heard, Instant::now());
         assert!(!peers.may_export("b:1"));
     }
 

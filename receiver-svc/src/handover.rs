@@ -11,13 +11,13 @@
 //!    └─┘ somebody does
 //! ```
 //!
-//! Asked are all members, those that have left until they are found gone, and
-//! whoever they know besides. One that does not answer is presumed to scrape for
-//! [`GRACE`], and to have Exports under way for a flag's time; where it has said that it
-//! has batches on its disk, or is among the members still and may be cut off, it is given
-//! another flag's time to be back. Of two that claim one
-//! target at once the first by name goes first. The times of batches decide who
-//! waits for whom, so that receivers never wait for each other in a circle.
+//! Asked are all members, those that have left until they are found gone, those of the
+//! group that were not ready as this receiver began, and whoever they know besides. One
+//! that does not answer is presumed to scrape for [`GRACE`], and to have Exports under way
+//! for a flag's time; where it has said that it has batches on its disk, or is among the
+//! members still and may be cut off, it is given another flag's time to be back. Of two
+//! that claim one target at once the first by name goes first. The times of batches decide
+//! who waits for whom, so that receivers never wait for each other in a circle.
 
 mod answer;
 mod ask;

@@ -277,6 +277,10 @@ impl World {
             let (from_ms, to_ms) = since_start(times);
             (group, from_ms, to_ms)
         });
+        let cut = self.plan.cut_ms().into_iter().map(|(group, times)| {
+            let (from_ms, to_ms) = since_start(times);
+            (group, from_ms, to_ms)
+        });
         Record {
             seed: self.plan.seed,
             interval_ms: shape.interval.as_millis() as i64,
@@ -286,6 +290,7 @@ impl World {
             slow_ms: self.plan.slow_ms().into_iter().map(since_start).collect(),
             news_ms: self.news_ms,
             unsteady_ms: unsteady.collect(),
+            cut_ms: cut.collect(),
             heartbeats: shape.heartbeats,
             spill_after_ms: shape.spill_after.map(|after| after as i64 * 1000),
             wrong_ms: wrong.map(since_start).collect(),
@@ -517,7 +522,10 @@ impl Shared {
 
     /// A receiver has stopped.
     pub(super) fn ended(&self, name: &str) {
-        self.last(name, Incarnation::end);
+        self.last(name, |it| {
+            it.life.ended_ms = Some(now_ms());
+            it.end();
+        });
     }
 
     /// A host is dead.

@@ -167,18 +167,28 @@ impl Record {
         life.crashed_ms.filter(|_| has_some)
     }
 
+    /// When a receiver had delivered what was on its disk, and could not tell all others.
+    fn untold_ms(&self, life: &Life) -> Option<i64> {
+        let was_cut = |ended_ms: &i64| {
+            let mut cuts = self.cut_ms.iter().filter(|(of, ..)| *of == life.group);
+            cuts.any(|(_, from, to)| (*from..=*to).contains(ended_ms))
+        };
+        self.spill_after_ms.and(life.ended_ms).filter(was_cut)
+    }
+
     /// For how long it was presumed that something waited in receivers that were killed
-    /// with a backlog, and did not come back.
+    /// with a backlog, or whose last word was lost, and did not come back.
     fn presumed_ms(&self) -> i64 {
-        let mut killed_ms = None;
+        let mut gone_ms = None;
         for life in &self.lives {
             let is_last = |ms: &i64| {
                 let mut later = self.lives.iter();
                 !later.any(|it| it.name == life.name && it.began_ms >= *ms)
             };
-            killed_ms = killed_ms.max(self.may_have_left_ms(life).filter(is_last));
+            let may_have = self.may_have_left_ms(life).max(self.untold_ms(life));
+            gone_ms = gone_ms.max(may_have.filter(is_last));
         }
-        killed_ms.map_or(0, |ms| ms - self.over_ms + self.presuming_ms())
+        gone_ms.map_or(0, |ms| ms - self.over_ms + self.presuming_ms())
     }
 
     /// What may wait in a receiver that does not answer others wait for until it has not

@@ -483,3 +483,32 @@ fn what_may_wait_in_one_that_was_killed_is_waited_for() {
     assert_eq!(killed(false), Vec::<String>::new());
     assert!(killed(true)[0].starts_with("flowing again only after"));
 }
+
+#[test]
+fn one_that_could_not_tell_all_others_that_it_had_drained_is_waited_for() {
+    let ended = |was_cut: bool, spills: bool| {
+        judged(&["a"], |record| {
+            record.over_ms = START_MS + 5 * INTERVAL_MS;
+            for arrival in record.arrivals.iter_mut().skip(45) {
+                arrival.at_ms += INTERVAL_MS + 11_000;
+            }
+            let (_, at_ms) = record.lives[0].sent[5].verdict.as_mut().unwrap();
+            *at_ms += INTERVAL_MS + 11_000;
+            record.lives.push(Life {
+                name: "receiver-a-1".to_owned(),
+                group: "a".to_owned(),
+                began_ms: START_MS,
+                ended_ms: Some(record.over_ms),
+                ..Life::default()
+            });
+            record.spill_after_ms = spills.then_some(0);
+            if was_cut {
+                record.cut_ms = vec![("a".to_owned(), START_MS, record.over_ms)];
+            }
+        })
+    };
+    assert_eq!(ended(true, true), Vec::<String>::new());
+    for (was_cut, spills) in [(false, true), (true, false)] {
+        assert!(ended(was_cut, spills)[0].starts_with("flowing again only after"));
+    }
+}

@@ -1,0 +1,216 @@
+//! What is known of others as they come, go and fall silent.
+
+use super::*;
+
+const TIMEOUT: Duration = Duration::from_secs(10);
+const PATIENT: super::Patience = super::Patience {
+    are_ready: true,
+    timeout: TIMEOUT,
+    away: Duration::from_secs(60),
+    spills: false,
+};
+
+fn asked(peers: &Peers) -> Vec<(&str, u64)> {
+    let asked = peers.to_ask();
+    asked
+        .map(|(name, has)| (name.as_str(), has.as_millis() as u64))
+        .collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rumour_does_not_bring_back_one_that_has_drained() {
+    let mut peers = Peers::new("a:1".to_owned(), PATIENT, None);
+    let members = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    peers.follow(&members(&["b:1", "c:1"]));
+    assert_eq!(asked(&peers), [("b:1", 1_000), ("c:1", 1_000)]);
+    // Its name may be another's by now, who would answer at once.
+    peers.parts("b:1", Parting::Drained);
+    assert_eq!(asked(&peers), [("b:1", 250), ("c:1", 1_000)]);
+    peers.follow(&members(&["c:1"]));
+    peers.forget();
+    peers.learn_of("b:1", &Rumour::default(), Instant::now());
+    assert_eq!(asked(&peers), [("c:1", 1_000)]);
+    assert!(!peers.are_watched());
+    // Whoever asks is there.
+    peers.heard(
+        "b:1",
+        Life {
+            number: 1,
+            ..Life::default()
+        },
+    );
+    peers.parts("b:1", Parting::Drained);
+    peers.heard(
+        "b:1",
+        Life {
+            number: 2,
+            ..Life::default()
+        },
+    );
+    assert_eq!(asked(&peers), [("b:1", 1_000), ("c:1", 1_000)]);
+    peers.parts("b:1", Parting::Drained);
+    assert_eq!(peers.rumours()["b:1"].drained, Some(2));
+    tokio::time::advance(TIMEOUT * 2).await;
+    peers.forget();
+    peers.follow(&members(&[]));
+    peers.learn_of("b:1", &Rumour::default(), Instant::now());
+    assert_eq!(asked(&peers), [("b:1", 1_000), ("c:1", 1_000)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_member_that_is_back_has_not_parted() {
+    let mut peers = Peers::new("a:1".to_owned(), PATIENT, None);
+    let members = BTreeSet::from(["b:1".to_owned()]);
+    peers.follow(&members);
+    peers.parts("b:1", Parting::Stopped);
+    // News of the members are older than what it says.
+    peers.follow(&members);
+    assert_eq!(peers.parted(), members);
+    peers.follow(&BTreeSet::new());
+    peers.follow(&members);
+    assert!(peers.parted().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_has_drained_and_left_is_nobody_to_ask() {
+    let mut peers = Peers::new("a:1".to_owned(), PATIENT, None);
+    peers.learn("b:1");
+    assert!(!peers.is_empty());
+    peers.parts("b:1", Parting::Drained);
+    assert!(peers.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_older_answer_does_not_undo_that_one_has_drained() {
+    let mut peers = Peers::new("a:1".to_owned(), PATIENT, None);
+    peers.follow(&BTreeSet::from(["b:1".to_owned(), "c:1".to_owned()]));
+    peers.parts("b:1", Parting::Stopped);
+    peers.parts("b:1", Parting::Drained);
+    peers.parts("b:1", Parting::Stopped);
+    assert_eq!(asked(&peers), [("b:1", 250), ("c:1", 1_000)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_was_gone_before_is_taken_for_drained_by_what_others_say() {
+    let drained = Rumour {
+        said_ms: Some(0),
+        drained: Some(1),
+        ..Rumour::default()
+    };
+    let mut peers = Peers::new("a:1".to_owned(), PATIENT, None);
+    // News of the members may be older than this process.
+    peers.follow(&BTreeSet::from(["b:1".to_owned(), "c:1".to_owned()]));
+    peers.follow(&BTreeSet::from(["c:1".to_owned()]));
+    peers.learn_of("b:1", &drained, Instant::now());
+    assert_eq!(asked(&peers), [("b:1", 1_000), ("c:1", 1_000)]);
+    // It may be a new process of the name that is there.
+    peers.silent("b:1", Instant::now(), 0);
+    assert!(!peers.may_scrape("b:1") && !peers.may_export("b:1"));
+    assert_eq!(asked(&peers), [("c:1", 1_000)]);
+    // A new process of the name says itself that it is there.
+    let process = |number| Life {
+        number,
+        ..Life::default()
+    };
+    peers.heard("b:1", process(2));
+    assert_eq!(asked(&peers), [("b:1", 1_000), ("c:1", 1_000)]);
+    peers.silent("b:1", Instant::now(), 0);
+    peers.learn_of("b:1", &drained, Instant::now());
+    assert!(peers.may_scrape("b:1"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_what_others_tell_the_latest_word_counts() {
+    let word = |said_ms, away_ms| Rumour {
+        said_ms,
+        legacy: Legacy {
+            away_ms,
+            ..Legacy::default()
+        },
+        ..Rumour::default()
+    };
+    let mut peers = Peers::new("a:1".to_owned(), PATIENT, None);
+    peers.follow(&BTreeSet::from(["b:1".to_owned()]));
+    let mut away_ms = |rumour| {
+        peers.learn_of("b:1", &rumour, Instant::now());
+        peers.rumours()["b:1"].legacy.away_ms
+    };
+    tokio::time::advance(Duration::from_secs(60)).await;
+    assert_eq!(away_ms(word(None, 60_000)), 0, "it is presumed only");
+    assert_eq!(away_ms(word(Some(20_000), 60_000)), 60_000);
+    assert_eq!(away_ms(word(Some(19_500), 0)), 60_000);
+    assert_eq!(away_ms(word(Some(10_000), 0)), 0);
+    assert_eq!(away_ms(word(Some(15_000), 60_000)), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_does_not_answer_slows_nothing_down() {
+    let mut peers = Peers::new("a:1".to_owned(), PATIENT, None);
+    peers.follow(&BTreeSet::from(["b:1".to_owned(), "c:1".to_owned()]));
+    peers.silent("b:1", Instant::now(), 0);
+    assert_eq!(asked(&peers), [("b:1", 250), ("c:1", 1_000)]);
+    peers.heard("b:1", Life::default());
+    assert_eq!(asked(&peers), [("b:1", 1_000), ("c:1", 1_000)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_others_still_hear_may_deliver() {
+    let mut peers = Peers::new("a:1".to_owned(), PATIENT, None);
+    peers.learn("b:1");
+    peers.silent("b:1", Instant::now(), 0);
+    let heard = Rumour {
+        said_ms: Some(0),
+        ..Rumour::default()
+    };
+    for _ in 0..3 {
+        tokio::time::advance(TIMEOUT * 2 / 3).await;
+        peers.learn_of("b:1", &heard, Instant::now());
+        assert!(peers.may_export("b:1"));
+    }
+    // What it scrapes may be taken nevertheless.
+    assert!(!peers.may_scrape("b:1"));
+    tokio::time::advance(TIMEOUT).await;
+    assert!(!peers.may_export("b:1"));
+    peers.learn_of("b:1", &heard, Instant::now());
+    assert!(peers.may_export("b:1"));
+    // Some are cut off for days.
+    tokio::time::advance(PATIENT.away).await;
+    peers.learn_of("b:1", &heard, Instant::now());
+    assert!(!peers.may_export("b:1"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_was_not_ready_and_is_gone_is_not_waited_for() {
+    let names = |names: &[&str]| Some(names.iter().map(|name| (*name).to_owned()).collect());
+    let (sender, unready) = watch::channel(names(&["b:1", "c:1"]));
+    let mut peers = Peers::new("a:1".to_owned(), PATIENT, Some(unready));
+    peers.learn_of_unready();
+    peers.heard("c:1", Life::default());
+    peers.dispel(|_| true);
+    assert_eq!(asked(&peers), [("b:1", 1_000), ("c:1", 1_000)]);
+    sender.send_replace(names(&[]));
+    peers.dispel(|_| true);
+    assert_eq!(asked(&peers), [("c:1", 1_000)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_is_not_reached_has_drained_where_others_heard_it_say_so() {
+    let mut peers = Peers::new("a:1".to_owned(), PATIENT, None);
+    peers.follow(&BTreeSet::from(["b:1".to_owned()]));
+    let process = |number| Life {
+        number,
+        ..Life::default()
+    };
+    peers.heard("b:1", process(1));
+    peers.silent("b:1", Instant::now(), 0);
+    let drained = Rumour {
+        said_ms: Some(0),
+        drained: Some(1),
+        ..Rumour::default()
+    };
+    peers.learn_of("b:1", &drained, Instant::now());
+    assert!(!peers.may_export("b:1"));
+    // It has left nothing for which a new process of its name is waited for.
+    peers.heard("b:1", process(2));
+    assert!(!peers.may_export("b:1"));
+}

@@ -67,7 +67,7 @@ pub struct Options {
     /// that are gone too.
     pub members_are_ready: bool,
     /// Those of the group that are not, where they are known; no later than the members.
-    pub unready: Option<Addresses>,
+    pub unready: Addresses,
     /// How long batches are held back for a receiver that does not answer.
     pub timeout: Duration,
     /// How long for one that may be cut off, or back with what is on its disk.

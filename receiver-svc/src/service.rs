@@ -234,15 +234,15 @@ fn own_names(args: &Args) -> Vec<String> {
     }
 }
 
-/// The replica group, and those of it that are not ready, where such are known.
-async fn shards(args: &Args) -> Result<(Shards, Option<Known>), Error> {
+/// The replica group, and those of it that are not ready.
+async fn shards(args: &Args) -> Result<(Shards, Known), Error> {
     match (&args.shard.members, &args.shard.self_address) {
         (Some(members), Some(own)) => {
             let members = discover(members, "--shard.members").await?;
             let shards = shard::follow(own.clone(), members.ready);
-            Ok((shards, Some(members.unready)))
+            Ok((shards, members.unready))
         }
-        _ => Ok((shard::alone(), None)),
+        _ => Ok((shard::alone(), watch::channel(None).1)),
     }
 }
 

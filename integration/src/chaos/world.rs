@@ -208,15 +208,14 @@ impl World {
     }
 
     fn endpoints(&self, tier: Tier) -> Endpoints<(u8, Ipv4Addr)> {
-        let of_tier = self.pods.iter().filter(|pod| pod.tier == tier);
-        let (ready, others): (Vec<&Pod>, Vec<_>) = of_tier.partition(|pod| pod.listed);
-        let addresses = |pods: Vec<&Pod>| -> Vec<_> {
-            let there = pods.into_iter().filter(|pod| pod.listed || pod.is_there());
-            there.map(|pod| (pod.number, pod.ip)).collect()
+        let addresses = |is_it: fn(&Pod) -> bool| {
+            let pods = self.pods.iter();
+            let pods = pods.filter(|pod| pod.tier == tier && is_it(pod));
+            pods.map(|pod| (pod.number, pod.ip)).collect()
         };
         Endpoints {
-            ready: addresses(ready),
-            unready: addresses(others),
+            ready: addresses(|pod| pod.listed),
+            unready: addresses(|pod| !pod.listed && pod.is_there()),
         }
     }
 }

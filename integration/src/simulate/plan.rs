@@ -240,8 +240,8 @@ impl Plan {
     pub(super) fn cut_ms(&self) -> Vec<(String, (u64, u64))> {
         let cuts = self.disturbances.iter().filter_map(|d| match &d.what {
             What::Cut(a, b) | What::CutOneWay(a, b) | What::Hold(a, b) => {
-                let group = group(a).filter(|_| group(b).is_some())?;
-                Some((group.to_owned(), (d.at_ms, d.at_ms + d.for_ms)))
+                let times = (d.at_ms, d.at_ms + d.for_ms);
+                Some((group_within(a, b)?.to_owned(), times))
             }
             _ => None,
         });
@@ -258,7 +258,7 @@ impl Plan {
             What::Change(change) => (change.group()?, change.leaves_one(receivers)),
             // Whoever moves a target meanwhile has to wait for the other.
             What::Cut(a, b) | What::CutOneWay(a, b) | What::Hold(a, b) | What::Slow(a, b, _) => {
-                (group(a).filter(|_| group(b).is_some())?, true)
+                (group_within(a, b)?, true)
             }
             _ => return None,
         };
@@ -363,6 +363,11 @@ fn exporter(i: usize) -> String {
 /// The group of a receiver of this name.
 pub(super) fn group(name: &str) -> Option<&str> {
     name.strip_prefix("receiver-")?.split('-').next()
+}
+
+/// The group of the receivers that a way is between, where both of its ends are some.
+fn group_within<'a>(a: &'a str, b: &str) -> Option<&'a str> {
+    group(a).filter(|_| group(b).is_some())
 }
 
 fn fault(rng: &mut StdRng) -> Fault {

@@ -103,7 +103,7 @@ pub(super) async fn run(shared: Arc<Shared>, spec: Spec, view: Arc<View>) -> tur
         handover::Options {
             name: spec.name.clone(),
             members_are_ready: true,
-            unready: Some(view.unready.subscribe()),
+            unready: view.unready.subscribe(),
             timeout: HANDOVER_TIMEOUT,
             away_timeout: AWAY_TIMEOUT,
             connector: Some(net::connector()),

@@ -101,8 +101,7 @@ impl Asker {
         let request = Request::post(format!("http://{name}{PATH}"))
             .header(header::CONTENT_TYPE, "application/json")
             .body(Bytes::from(serde_json::to_vec(question)?))?;
-        let client = self.client.clone();
-        let mut answer = Box::pin(async move { answer(&client, request).await });
+        let mut answer = Box::pin(answer(self.client.clone(), request));
         if let Ok(answer) = timeout(has, &mut answer).await {
             return answer;
         }
@@ -117,7 +116,7 @@ impl Asker {
     }
 }
 
-async fn answer(client: &HttpClient, request: Request<Bytes>) -> Result<Answer, Unanswered> {
+async fn answer(client: HttpClient, request: Request<Bytes>) -> Result<Answer, Unanswered> {
     let response = client.request(request).await?;
     if response.status() != StatusCode::OK {
         return Err(Unanswered::Status(response.status()));

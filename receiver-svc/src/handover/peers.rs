@@ -8,7 +8,7 @@ use std::{
 };
 
 use mesh::endpoints::Addresses;
-use tokio::{sync::watch, time::Instant};
+use tokio::time::Instant;
 
 use self::peer::Peer;
 use super::{
@@ -24,7 +24,7 @@ pub(super) struct Peers {
     own_until: Option<Instant>,
     peers: BTreeMap<String, Peer>,
     /// Those of the group that are there and not ready, where such are known.
-    unready: Option<Addresses>,
+    unready: Addresses,
     /// Counts those that became known.
     pub(super) arrivals: u64,
     pub(super) patience: Patience,
@@ -88,7 +88,7 @@ impl Patience {
 // === impl Peers ===
 
 impl Peers {
-    pub(super) fn new(me: String, patience: Patience, unready: Option<Addresses>) -> Self {
+    pub(super) fn new(me: String, patience: Patience, unready: Addresses) -> Self {
         Self {
             me,
             own_until: None,
@@ -160,8 +160,7 @@ impl Peers {
     /// Notes those of the group that are not ready as this receiver begins: they end, or
     /// may be back. Who appears later has nothing.
     pub(super) fn learn_of_unready(&mut self) {
-        let unready = self.unready.as_ref();
-        let unready = unready.and_then(|known| known.borrow().clone());
+        let unready = self.unready.borrow().clone();
         for name in unready.unwrap_or_default() {
             self.learn(&name);
         }
@@ -169,15 +168,15 @@ impl Peers {
 
     /// Whether one that is no member may be there all the same.
     pub(super) fn may_be_unready(&self, name: &str) -> bool {
-        may_be_unready(self.unready.as_ref(), name)
+        may_be_unready(&self.unready.borrow(), name)
     }
 
-    /// Forgets those that are presumed to be there and have never been heard of, where
-    /// they are not listed, or `is_known` says so.
+    /// Forgets those that are presumed to be there and have never been heard of, unless
+    /// they are listed still and `is_known` says so.
     pub(super) fn dispel(&mut self, is_known: impl Fn(&str) -> bool) {
-        let unready = self.unready.as_ref();
+        let unready = self.unready.borrow();
         self.peers.retain(|name, peer| {
-            let may_be_there = || is_known(name) && may_be_unready(unready, name);
+            let may_be_there = || is_known(name) && may_be_unready(&unready, name);
             peer.is_member || peer.said.is_some() || may_be_there()
         });
     }
@@ -241,10 +240,7 @@ impl Peers {
         self.peers.retain(|_, peer| {
             let is_gone = match peer.is_drained() {
                 true => peer.left.elapsed() >= peer.legacy.exports() * 2,
-                false => {
-                    peer.is_silent_for(peer.legacy.lasts())
-                        && !peer.may_export(self.patience.away, false)
-                }
+                false => peer.silent.is_some() && !peer.may_export(self.patience.away, false),
             };
             peer.is_member || !is_gone && peer.left.elapsed() < MEMORY
         });
@@ -339,11 +335,8 @@ impl Peers {
 }
 
 /// Where nothing is known of those that are not ready, anybody may be.
-fn may_be_unready(unready: Option<&Addresses>, name: &str) -> bool {
-    let Some(known) = unready.map(watch::Receiver::borrow) else {
-        return true;
-    };
-    known.as_ref().is_none_or(|known| known.contains(name))
+fn may_be_unready(unready: &Option<BTreeSet<String>>, name: &str) -> bool {
+    unready.as_ref().is_none_or(|known| known.contains(name))
 }
 
 #[cfg(test)]

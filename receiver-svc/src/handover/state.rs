@@ -78,7 +78,7 @@ pub(super) const YOUTH: Duration = Duration::from_secs(2);
 // === impl State ===
 
 impl State {
-    pub(super) fn new(name: String, patience: Patience, unready: Option<Addresses>) -> Self {
+    pub(super) fn new(name: String, patience: Patience, unready: Addresses) -> Self {
         Self {
             life: random::range(0.0..2_f64.powi(53)) as u64,
             began: Instant::now(),
@@ -421,6 +421,8 @@ fn is_silent(heard: &Heard) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use tokio::sync::watch;
+
     use super::{super::news::Rumour, *};
 
     #[tokio::test(start_paused = true)]
@@ -431,7 +433,8 @@ mod tests {
             are_ready: true,
             spills: true,
         };
-        let mut state = State::new("a:1".to_owned(), patience, None);
+        let (_, unready) = watch::channel(None);
+        let mut state = State::new("a:1".to_owned(), patience, unready);
         let rumour = Rumour {
             left_behind_ms: 10_000,
             ..Rumour::default()

@@ -107,7 +107,7 @@ impl Net {
         let options = Options {
             name: name.to_owned(),
             members_are_ready: true,
-            unready: Some(watch::Sender::new(Some(names(unready))).subscribe()),
+            unready: watch::channel(Some(names(unready))).1,
             timeout: TIMEOUT,
             away_timeout: AWAY_TIMEOUT,
             connector: Some(self.connector()),

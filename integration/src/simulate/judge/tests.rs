@@ -450,16 +450,21 @@ fn what_was_spilled_is_not_lost() {
     assert!(killed(4_700)[0].starts_with("spilled and lost: "));
 }
 
+/// Lets the last scrape arrive 11 s later than it should, and all be over before it.
+fn flow_late(record: &mut Record) {
+    record.over_ms = START_MS + 5 * INTERVAL_MS;
+    for arrival in record.arrivals.iter_mut().skip(45) {
+        arrival.at_ms += INTERVAL_MS + 11_000;
+    }
+    let (_, at_ms) = record.lives[0].sent[5].verdict.as_mut().unwrap();
+    *at_ms += INTERVAL_MS + 11_000;
+}
+
 #[test]
 fn what_may_wait_in_one_that_was_killed_is_waited_for() {
     let killed = |is_back: bool| {
         judged(&["a"], |record| {
-            record.over_ms = START_MS + 5 * INTERVAL_MS;
-            for arrival in record.arrivals.iter_mut().skip(45) {
-                arrival.at_ms += INTERVAL_MS + 11_000;
-            }
-            let (_, at_ms) = record.lives[0].sent[5].verdict.as_mut().unwrap();
-            *at_ms += INTERVAL_MS + 11_000;
+            flow_late(record);
             let mut other = Life {
                 name: "receiver-a-1".to_owned(),
                 group: "a".to_owned(),
@@ -488,12 +493,7 @@ fn what_may_wait_in_one_that_was_killed_is_waited_for() {
 fn one_that_could_not_tell_all_others_that_it_had_drained_is_waited_for() {
     let ended = |was_cut: bool, spills: bool| {
         judged(&["a"], |record| {
-            record.over_ms = START_MS + 5 * INTERVAL_MS;
-            for arrival in record.arrivals.iter_mut().skip(45) {
-                arrival.at_ms += INTERVAL_MS + 11_000;
-            }
-            let (_, at_ms) = record.lives[0].sent[5].verdict.as_mut().unwrap();
-            *at_ms += INTERVAL_MS + 11_000;
+            flow_late(record);
             record.lives.push(Life {
                 name: "receiver-a-1".to_owned(),
                 group: "a".to_owned(),

@@ -1,5 +1,7 @@
 //! What is known of others as they come, go and fall silent.
 
+use tokio::sync::watch;
+
 use super::*;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -10,6 +12,12 @@ const PATIENT: super::Patience = super::Patience {
     spills: false,
 };
 
+/// Those of a receiver that is told of nobody who is not ready.
+fn peers() -> Peers {
+    let (_, unready) = watch::channel(None);
+    Peers::new("a:1".to_owned(), PATIENT, unready)
+}
+
 fn asked(peers: &Peers) -> Vec<(&str, u64)> {
     let asked = peers.to_ask();
     asked
@@ -19,7 +27,7 @@ fn asked(peers: &Peers) -> Vec<(&str, u64)> {
 
 #[tokio::test(start_paused = true)]
 async fn a_rumour_does_not_bring_back_one_that_has_drained() {
-    let mut peers = Peers::new("a:1".to_owned(), PATIENT, None);
+    let mut peers = peers();
     let members = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
     peers.follow(&members(&["b:1", "c:1"]));
     assert_eq!(asked(&peers), [("b:1", 1_000), ("c:1", 1_000)]);
@@ -59,7 +67,7 @@ async fn a_rumour_does_not_bring_back_one_that_has_drained() {
 
 #[tokio::test(start_paused = true)]
 async fn a_member_that_is_back_has_not_parted() {
-    let mut peers = Peers::new("a:1".to_owned(), PATIENT, None);
+    let mut peers = peers();
     let members = BTreeSet::from(["b:1".to_owned()]);
     peers.follow(&members);
     peers.parts("b:1", Parting::Stopped);
@@ -73,7 +81,7 @@ async fn a_member_that_is_back_has_not_parted() {
 
 #[tokio::test(start_paused = true)]
 async fn one_that_has_drained_and_left_is_nobody_to_ask() {
-    let mut peers = Peers::new("a:1".to_owned(), PATIENT, None);
+    let mut peers = peers();
     peers.learn("b:1");
     assert!(!peers.is_empty());
     peers.parts("b:1", Parting::Drained);
@@ -82,7 +90,7 @@ async fn one_that_has_drained_and_left_is_nobody_to_ask() {
 
 #[tokio::test(start_paused = true)]
 async fn an_older_answer_does_not_undo_that_one_has_drained() {
-    let mut peers = Peers::new("a:1".to_owned(), PATIENT, None);
+    let mut peers = peers();
     peers.follow(&BTreeSet::from(["b:1".to_owned(), "c:1".to_owned()]));
     peers.parts("b:1", Parting::Stopped);
     peers.parts("b:1", Parting::Drained);
@@ -97,7 +105,7 @@ async fn one_that_was_gone_before_is_taken_for_drained_by_what_others_say() {
         drained: Some(1),
         ..Rumour::default()
     };
-    let mut peers = Peers::new("a:1".to_owned(), PATIENT, None);
+    let mut peers = peers();
     // News of the members may be older than this process.
     peers.follow(&BTreeSet::from(["b:1".to_owned(), "c:1".to_owned()]));
     peers.follow(&BTreeSet::from(["c:1".to_owned()]));
@@ -129,7 +137,7 @@ async fn of_what_others_tell_the_latest_word_counts() {
         },
         ..Rumour::default()
     };
-    let mut peers = Peers::new("a:1".to_owned(), PATIENT, None);
+    let mut peers = peers();
     peers.follow(&BTreeSet::from(["b:1".to_owned()]));
     let mut away_ms = |rumour| {
         peers.learn_of("b:1", &rumour, Instant::now());
@@ -145,7 +153,7 @@ async fn of_what_others_tell_the_latest_word_counts() {
 
 #[tokio::test(start_paused = true)]
 async fn one_that_does_not_answer_slows_nothing_down() {
-    let mut peers = Peers::new("a:1".to_owned(), PATIENT, None);
+    let mut peers = peers();
     peers.follow(&BTreeSet::from(["b:1".to_owned(), "c:1".to_owned()]));
     peers.silent("b:1", Instant::now(), 0);
     assert_eq!(asked(&peers), [("b:1", 250), ("c:1", 1_000)]);
@@ -155,7 +163,7 @@ async fn one_that_does_not_answer_slows_nothing_down() {
 
 #[tokio::test(start_paused = true)]
 async fn one_that_others_still_hear_may_deliver() {
-    let mut peers = Peers::new("a:1".to_owned(), PATIENT, None);
+    let mut peers = peers();
     peers.learn("b:1");
     peers.silent("b:1", Instant::now(), 0);
     let heard = Rumour {
@@ -183,7 +191,7 @@ async fn one_that_others_still_hear_may_deliver() {
 async fn one_that_was_not_ready_and_is_gone_is_not_waited_for() {
     let names = |names: &[&str]| Some(names.iter().map(|name| (*name).to_owned()).collect());
     let (sender, unready) = watch::channel(names(&["b:1", "c:1"]));
-    let mut peers = Peers::new("a:1".to_owned(), PATIENT, Some(unready));
+    let mut peers = Peers::new("a:1".to_owned(), PATIENT, unready);
     peers.learn_of_unready();
     peers.heard("c:1", Life::default());
     peers.dispel(|_| true);
@@ -195,7 +203,7 @@ async fn one_that_was_not_ready_and_is_gone_is_not_waited_for() {
 
 #[tokio::test(start_paused = true)]
 async fn one_that_is_not_reached_has_drained_where_others_heard_it_say_so() {
-    let mut peers = Peers::new("a:1".to_owned(), PATIENT, None);
+    let mut peers = peers();
     peers.follow(&BTreeSet::from(["b:1".to_owned()]));
     let process = |number| Life {
         number,

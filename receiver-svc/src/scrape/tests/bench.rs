@@ -29,7 +29,7 @@ use opentelemetry_proto::tonic::{
 use prometheus_client::registry::Registry;
 use prost::Message;
 use tokio::{
-    sync::Semaphore,
+    sync::{Semaphore, watch},
     time::{Instant, sleep, timeout_at},
 };
 use xxhash_rust::xxh3::xxh3_64;
@@ -124,7 +124,7 @@ impl Bench {
             name: "me:1".to_owned(),
             // As a fixed list names them.
             members_are_ready: false,
-            unready: None,
+            unready: watch::channel(None).1,
             timeout: Duration::from_secs(10),
             away_timeout: Duration::from_secs(60),
             connector: Some(Connector::new(|_| async {

@@ -105,13 +105,15 @@ impl Asker {
         if let Ok(answer) = timeout(has, &mut answer).await {
             return answer;
         }
-        let (shared, name) = (self.shared.clone(), name.to_owned());
-        tokio::spawn(async move {
-            let late = timeout(ANSWER_TIME.saturating_sub(has), answer).await;
-            if let Ok(Ok(answer)) = late {
-                shared.change(|state| state.peers.heard(&name, answer.life));
-            }
-        });
+        let left = ANSWER_TIME.saturating_sub(has);
+        if !left.is_zero() {
+            let (shared, name) = (self.shared.clone(), name.to_owned());
+            tokio::spawn(async move {
+                if let Ok(Ok(answer)) = timeout(left, answer).await {
+                    shared.change(|state| state.peers.heard(&name, answer.life));
+                }
+            });
+        }
         Err(Unanswered::Late)
     }
 }

@@ -188,7 +188,7 @@ impl Peers {
         let Some(peer) = self.peers.get_mut(name) else {
             return;
         };
-        peer.silent = None;
+        (peer.heard, peer.silent) = (Some(Instant::now()), None);
         let before = peer.life.replace(life.number);
         if before.is_none() {
             // Others have said so of a process before.
@@ -223,11 +223,12 @@ impl Peers {
     }
 
     /// Notes that one does not answer what it was asked at `asked`, and had not for
-    /// `before_ms` then as others say.
+    /// `before_ms` then as others say. Where it was heard of meanwhile it may be slow only.
     pub(super) fn silent(&mut self, name: &str, asked: Instant, before_ms: u64) {
         let Some(peer) = self.peers.get_mut(name) else {
             return;
         };
+        peer.is_slow = peer.heard.is_some_and(|heard| heard > asked);
         let before = Duration::from_millis(before_ms);
         let since = asked.checked_sub(before).unwrap_or(asked);
         peer.silent = Some(peer.silent.map_or(since, |known| known.min(since)));
@@ -250,7 +251,7 @@ impl Peers {
     pub(super) fn to_ask(&self) -> impl Iterator<Item = (&String, Duration)> {
         let here = self.peers.iter().filter(|(_, peer)| !peer.is_over());
         here.map(
-            |(name, peer)| match peer.silent.is_some() || peer.is_drained() {
+            |(name, peer)| match peer.silent.is_some() && !peer.is_slow || peer.is_drained() {
                 true => (name, BRIEF),
                 false => (name, ANSWER_TIME),
             },

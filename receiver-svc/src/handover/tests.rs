@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use axum::Router;
+use axum::{
+    Router,
+    middleware::{Next, from_fn},
+};
 use bytes::Bytes;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
@@ -49,6 +52,9 @@ struct Listener {
     router: Router,
     connections: JoinSet<()>,
 }
+
+/// How long a slow receiver takes for an answer.
+const SLOW: Duration = Duration::from_millis(600);
 
 /// A receiver without loops: what it claims is scraped by hand.
 struct Receiver {
@@ -540,6 +546,29 @@ async fn one_that_is_a_member_still_is_presumed_to_be_cut_off() {
     sleep(Duration::from_secs(2)).await;
     assert!(is_granted(&mut next).await);
     assert_eq!(b.stored(), "2,");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_answers_late_is_given_longer_again() {
+    let net = Net::default();
+    let (a, b) = (net.start("a:1", &["b:1"]), net.start("b:1", &["a:1"]));
+    granted(b.handover.claim(TARGET, "j")).await;
+    // It has nothing to ask.
+    a.asker.abort();
+    let Listener { router, .. } = net.0.lock().unwrap().remove("a:1").unwrap();
+    let mut new = b.handover.claim(TARGET + 1, "j");
+    sleep(GRACE).await;
+    let slow = router.layer(from_fn(async |request, next: Next| {
+        sleep(SLOW).await;
+        next.run(request).await
+    }));
+    let listener = Listener {
+        router: slow,
+        connections: JoinSet::new(),
+    };
+    net.0.lock().unwrap().insert("a:1".to_owned(), listener);
+    // Otherwise it would be taken for one that is cut off.
+    assert!(is_granted(&mut new).await);
 }
 
 #[tokio::test(start_paused = true)]

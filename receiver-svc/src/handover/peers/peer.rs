@@ -15,6 +15,10 @@ pub(super) struct Peer {
     pub(super) is_member: bool,
     /// When it left, was heard of without being a member, or had drained then.
     pub(super) left: Instant,
+    /// When this receiver has heard of it last.
+    pub(super) heard: Option<Instant>,
+    /// It was, since it was asked what it has not answered.
+    pub(super) is_slow: bool,
     /// Since when it has not answered.
     pub(super) silent: Option<Instant>,
     /// The number of its process.
@@ -38,6 +42,8 @@ impl Peer {
         Self {
             is_member: false,
             left: Instant::now(),
+            heard: None,
+            is_slow: false,
             silent: None,
             life: None,
             legacy,

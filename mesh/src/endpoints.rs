@@ -49,8 +49,10 @@ pub type Addresses = watch::Receiver<Option<BTreeSet<String>>>;
 pub struct Discovered {
     /// Those that take traffic.
     pub ready: Addresses,
-    /// Those that are there and do not: they start, end, or have been killed. Known of a
-    /// Kubernetes service only, and no later than the ready ones.
+    /// Those that are there and do not: they start, end, or have been killed; and pods of a
+    /// StatefulSet that are to come back with their disks. Known of a Kubernetes service
+    /// only, and no later than the ready ones. A pod in neither set that was in one is gone
+    /// with its disk.
     pub unready: Addresses,
 }
 

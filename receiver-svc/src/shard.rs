@@ -44,7 +44,8 @@ pub struct ShardArgs {
     /// Seconds for which they are held back for a receiver that does not answer and may be
     /// back with older ones: it had batches on its disk (--outbox.spill-dir), or was about
     /// to, or it is among the members that were found ready still, and may be cut off from
-    /// this receiver alone. What it scrapes it is then presumed to scrape as long.
+    /// this receiver alone. What it scrapes it is then presumed to scrape as long. Nothing
+    /// is on the disk of one whose pod Kubernetes lists no more (k8s:///…).
     #[arg(
         long = "shard.away-timeout",
         env = "PROMESH_SHARD_AWAY_TIMEOUT",

@@ -39,8 +39,6 @@ pub(super) struct Record {
     pub(super) news_ms: Vec<(String, i64, i64)>,
     /// When something may have kept receivers from scraping in their rhythm.
     pub(super) unsteady_ms: Vec<(String, i64, i64)>,
-    /// When receivers of a group did not reach each other.
-    pub(super) cut_ms: Vec<(String, i64, i64)>,
     /// Whether the groups have heartbeats.
     pub(super) heartbeats: bool,
     /// How long batches waited before receivers spilled them, where they did.
@@ -66,8 +64,8 @@ pub(super) struct Life {
     pub(super) crashed_ms: Option<i64>,
     /// When it scraped no more as it was told to stop.
     pub(super) stopped_ms: Option<i64>,
-    /// When it had ended by itself.
-    pub(super) ended_ms: Option<i64>,
+    /// What it had on its disk is lost with its pod.
+    pub(super) lost_disk: bool,
     /// When it took up another share of the targets.
     pub(super) shared_ms: Vec<i64>,
     pub(super) account: Account,

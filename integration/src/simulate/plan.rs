@@ -236,18 +236,6 @@ impl Plan {
             .collect()
     }
 
-    /// When receivers of a group do not reach each other.
-    pub(super) fn cut_ms(&self) -> Vec<(String, (u64, u64))> {
-        let cuts = self.disturbances.iter().filter_map(|d| match &d.what {
-            What::Cut(a, b) | What::CutOneWay(a, b) | What::Hold(a, b) => {
-                let times = (d.at_ms, d.at_ms + d.for_ms);
-                Some((group_within(a, b)?.to_owned(), times))
-            }
-            _ => None,
-        });
-        cuts.collect()
-    }
-
     /// The group whose scrapes are unsettled, whether by a handover in order, and
     /// from when to when.
     fn unsettles(&self, d: &Disturbance) -> Option<(String, bool, (u64, u64))> {

@@ -5,7 +5,7 @@ mod change;
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet, BinaryHeap},
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicI64, Ordering},
@@ -27,7 +27,7 @@ use super::{
     backend, exporter,
     judge::{Life, Record},
     plan::{self, Act, Plan, Shape, What},
-    receiver::{self, AWAY_TIMEOUT, DRAIN, Spec},
+    receiver::{self, DRAIN, Spec},
     tap::Journal,
     targets::{self, Served},
 };
@@ -83,6 +83,8 @@ struct World {
     ready: BTreeSet<String>,
     /// Hosts that are not to run.
     unwanted: BTreeSet<String>,
+    /// Where receivers spill, each in a folder of its name.
+    folder: PathBuf,
     due: BinaryHeap<Reverse<(u64, u64, Step)>>,
     steps: u64,
     rng: StdRng,
@@ -110,6 +112,8 @@ enum Step {
     Leave(String),
     /// A host that does not answer its readiness probe leaves.
     Miss(String),
+    /// The pod of a receiver is gone once that has ended, and is not wanted.
+    Delete(String),
     /// One receiver hears who is ready by then.
     Hear(String),
     /// Segments take another time from now on.
@@ -198,17 +202,18 @@ impl World {
             links: links(&plan),
             news_ms: Vec::new(),
             unwanted: plan.spares.clone(),
+            folder: folder.to_owned(),
             over_ms: plan.over_ms(),
             plan,
         };
-        world.add_receivers(folder);
+        world.add_receivers();
         for name in &world.unwanted {
             world.sim.crash(name.as_str());
         }
         Ok(world)
     }
 
-    fn add_receivers(&mut self, folder: &Path) {
+    fn add_receivers(&mut self) {
         let shape = self.plan.shape.clone();
         for name in self.plan.receivers() {
             let group = plan::group(&name).unwrap_or_default();
@@ -225,7 +230,9 @@ impl World {
                 group: group.to_owned(),
                 lanes: shape.lanes,
                 heartbeats: shape.heartbeats,
-                spill: shape.spill_after.map(|after| (folder.join(&name), after)),
+                spill: shape
+                    .spill_after
+                    .map(|after| (self.folder.join(&name), after)),
                 config: config(&shape, group),
             };
             let shared = self.shared.clone();
@@ -287,7 +294,6 @@ impl World {
             slow_ms: self.plan.slow_ms().into_iter().map(since_start).collect(),
             news_ms: self.news_ms,
             unsteady_ms: unsteady.map(of_group).collect(),
-            cut_ms: self.plan.cut_ms().into_iter().map(of_group).collect(),
             heartbeats: shape.heartbeats,
             spill_after_ms: shape.spill_after.map(|after| after as i64 * 1000),
             wrong_ms: wrong.map(since_start).collect(),
@@ -314,11 +320,7 @@ impl World {
 
     /// Runs until nothing has gone wrong for a while.
     fn run_until_calm(&mut self) -> anyhow::Result<()> {
-        let mut calm = CALM.max(self.plan.shape.interval * 2);
-        if self.plan.shape.spill_after.is_some() {
-            // What is held back for one that does not come back.
-            calm += AWAY_TIMEOUT;
-        }
+        let calm = CALM.max(self.plan.shape.interval * 2);
         while self.sim.elapsed() < Duration::from_millis(self.over_ms) + calm {
             self.step()?;
         }
@@ -377,6 +379,7 @@ impl World {
                     self.spread(&name);
                 }
             }
+            Step::Delete(name) => self.delete(name),
             Step::Hear(name) => self.hear(&name),
             Step::Jitter => self.jitter(),
         }
@@ -519,10 +522,18 @@ impl Shared {
 
     /// A receiver has stopped.
     pub(super) fn ended(&self, name: &str) {
-        self.last(name, |it| {
-            it.life.ended_ms = Some(now_ms());
-            it.end();
-        });
+        self.last(name, Incarnation::end);
+    }
+
+    /// A pod is gone. What it had spilled went out before, unless it was killed.
+    fn deleted(&self, name: &str) {
+        let mut lives = self.incarnations();
+        let was_killed = |it: &Incarnation| it.life.crashed_ms.is_some();
+        let last = lives.iter().rfind(|it| it.life.name == name);
+        if last.is_some_and(was_killed) {
+            let lives = lives.iter_mut().filter(|it| it.life.name == name);
+            lives.for_each(|it| it.life.lost_disk = true);
+        }
     }
 
     /// A host is dead.

@@ -43,6 +43,9 @@ pub(super) struct Rumour {
     /// The number of its process where that has said that nothing of it waits any more.
     #[serde(default)]
     pub(super) drained: Option<u64>,
+    /// Its pod is gone, and its disk with it.
+    #[serde(default)]
+    pub(super) deleted: bool,
 }
 
 /// What a receiver says that stops, in the order in which it does.
@@ -66,6 +69,14 @@ impl Legacy {
     /// For how long its Exports may be under way.
     pub(super) fn exports(&self) -> Duration {
         Duration::from_millis(self.span_ms)
+    }
+
+    /// What there is of it where the pod is gone, if it is: nothing on a disk.
+    pub(super) fn remains(self, is_deleted: bool) -> Self {
+        match is_deleted {
+            true => Self { away_ms: 0, ..self },
+            false => self,
+        }
     }
 
     /// The most that either says.

@@ -10,7 +10,7 @@ use std::{
 use mesh::endpoints::Addresses;
 use tokio::time::Instant;
 
-use self::peer::Peer;
+use self::peer::{Peer, Pod};
 use super::{
     GRACE,
     news::{Legacy, Life, Parting, Rumour},
@@ -123,6 +123,16 @@ impl Peers {
                 peer.is_member = true;
             }
         }
+        self.look_up();
+    }
+
+    /// Takes up whose pods Kubernetes lists, where it does.
+    pub(super) fn look_up(&mut self) {
+        if let Some(unready) = &*self.unready.borrow() {
+            for (name, peer) in &mut self.peers {
+                peer.look_up(peer.is_member || unready.contains(name));
+            }
+        }
     }
 
     /// Notes that there is a receiver of this name.
@@ -139,7 +149,8 @@ impl Peers {
     /// this receiver. One that is gone is not learned of again.
     pub(super) fn learn_of(&mut self, name: &str, rumour: &Rumour, asked: Instant) {
         let legacy = rumour.legacy.max(&self.patience.least());
-        let is_gone = Duration::from_millis(rumour.silent_ms) >= legacy.lasts();
+        let lasts = legacy.remains(rumour.deleted).lasts();
+        let is_gone = Duration::from_millis(rumour.silent_ms) >= lasts;
         if rumour.drained.is_none() && !is_gone {
             self.learn(name);
         }
@@ -151,6 +162,9 @@ impl Peers {
             if let Some(ago_ms) = rumour.said_ms {
                 let said = asked.checked_sub(Duration::from_millis(ago_ms));
                 peer.has_said(said.unwrap_or(asked), legacy, rumour.drained);
+            }
+            if rumour.deleted && peer.pod == Pod::Unknown {
+                peer.pod = Pod::Deleted;
             }
             peer.left_until = peer.left_until.max(until);
             peer.part_as_told();
@@ -235,27 +249,24 @@ impl Peers {
         peer.part_as_told();
     }
 
-    /// Forgets those that have left and are gone. That one has drained is known for as
-    /// long as others may say that it is there: they find that it is not.
+    /// Forgets those that have left and are gone.
     pub(super) fn forget(&mut self) {
         self.peers.retain(|_, peer| {
-            let is_gone = match peer.is_drained() {
-                true => peer.left.elapsed() >= peer.legacy.exports() * 2,
-                false => peer.silent.is_some() && !peer.may_export(self.patience.away, false),
-            };
-            peer.is_member || !is_gone && peer.left.elapsed() < MEMORY
+            let is_gone = peer.is_gone(self.patience.away) || peer.left.elapsed() >= MEMORY;
+            peer.is_member || !is_gone
         });
     }
 
     /// Those that are to be asked, and how long each has for an answer.
     pub(super) fn to_ask(&self) -> impl Iterator<Item = (&String, Duration)> {
         let here = self.peers.iter().filter(|(_, peer)| !peer.is_over());
-        here.map(
-            |(name, peer)| match peer.silent.is_some() && !peer.is_slow || peer.is_drained() {
+        here.map(|(name, peer)| {
+            let is_silent = peer.silent.is_some() && !peer.is_slow;
+            match is_silent || peer.is_drained() {
                 true => (name, BRIEF),
                 false => (name, ANSWER_TIME),
-            },
-        )
+            }
+        })
     }
 
     /// Whether there is nobody to ask.

@@ -323,6 +323,7 @@ impl State {
             }
         }
         self.peers.dispel(is_known);
+        self.peers.look_up();
     }
 
     fn grant(&mut self, heard: &Heard, outbox: &Outbox, metrics: &HandoverMetrics) {

@@ -62,6 +62,7 @@ struct Receiver {
     outbox: Outbox,
     exports: Arc<Semaphore>,
     stored: Arc<Mutex<Vec<Bytes>>>,
+    unready: watch::Sender<Option<BTreeSet<String>>>,
     net: Net,
     name: String,
     asker: JoinHandle<()>,
@@ -110,10 +111,11 @@ impl Net {
             clock.clone(),
             backend(exports.clone(), Arc::clone(&stored)),
         );
+        let unready = watch::Sender::new(Some(names(unready)));
         let options = Options {
             name: name.to_owned(),
             members_are_ready: true,
-            unready: watch::channel(Some(names(unready))).1,
+            unready: unready.subscribe(),
             timeout: TIMEOUT,
             away_timeout: AWAY_TIMEOUT,
             connector: Some(self.connector()),
@@ -130,6 +132,7 @@ impl Net {
             outbox,
             exports,
             stored,
+            unready,
             net: self.clone(),
             name: name.to_owned(),
             asker: tokio::spawn(asker.run()),
@@ -189,6 +192,10 @@ impl Receiver {
     fn sees(&self, others: &[&str]) {
         let others: Vec<Arc<str>> = others.iter().map(|name| (*name).into()).collect();
         self.handover.follow(&others);
+    }
+
+    fn sees_unready(&self, others: &[&str]) {
+        self.unready.send_replace(Some(names(others)));
     }
 
     /// Scrapes at a time after the start.
@@ -518,6 +525,7 @@ async fn one_whose_exports_take_long_is_given_longer() {
     let span = a.outbox.longest_export();
     assert!(span > TIMEOUT, "{span:?}");
     a.kill();
+    b.sees_unready(&["a:1"]);
     b.sees(&[]);
     let killed = Instant::now();
     let (new, _) = granted(b.handover.claim(TARGET, "j")).await;
@@ -617,6 +625,7 @@ async fn killed_with_a_backlog(waited: Duration) -> (Instant, Receiver, TempDir)
     a.scrape(&old, 1);
     sleep(waited).await;
     a.kill();
+    b.sees_unready(&["a:1"]);
     b.sees(&[]);
     let killed = Instant::now();
     let (new, _) = granted(b.handover.claim(TARGET, "j")).await;
@@ -644,6 +653,16 @@ async fn one_that_does_not_come_back_is_not_waited_for_for_ever() {
     sleep((killed + AWAY_TIMEOUT - GRACE).duration_since(Instant::now())).await;
     assert_eq!(b.stored(), "");
     sleep(GRACE * 2).await;
+    assert_eq!(b.stored(), "30000,");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_whose_pod_is_gone_is_waited_for_as_if_it_had_no_disk() {
+    let (killed, b, _dir) = killed_with_a_backlog(Duration::from_secs(6)).await;
+    sleep((killed + TIMEOUT).duration_since(Instant::now())).await;
+    b.sees_unready(&[]);
+    assert_eq!(b.stored(), "");
+    sleep(GRACE).await;
     assert_eq!(b.stored(), "30000,");
 }
 

@@ -131,12 +131,12 @@ impl Verdict {
 
 impl Record {
     /// What a life that was killed had scraped before this is on its disk, and another
-    /// life has found it.
+    /// life has found it, unless the disk went with the pod.
     fn kept_until_ms(&self, life: &Life) -> Option<i64> {
         let crashed_ms = life.crashed_ms?;
         let mut others = self.lives.iter();
         let is_back = others.any(|it| it.name == life.name && it.began_ms >= crashed_ms);
-        let after_ms = self.spill_after_ms.filter(|_| is_back)?;
+        let after_ms = self.spill_after_ms.filter(|_| is_back && !life.lost_disk)?;
         Some(crashed_ms - after_ms - SPILLING_MS - READING_MS)
     }
 
@@ -162,44 +162,33 @@ impl Record {
 
     /// When a receiver was killed that had something waiting, or had told the others that
     /// its disk may have some.
-    pub(super) fn may_have_left_ms(&self, life: &Life) -> Option<i64> {
+    fn may_have_left_ms(&self, life: &Life) -> Option<i64> {
         let has_some = life.account.waiting > 0 || self.spill_after_ms.is_some();
         life.crashed_ms.filter(|_| has_some)
     }
 
-    /// When a receiver had delivered what was on its disk, and could not tell all others.
-    fn untold_ms(&self, life: &Life) -> Option<i64> {
-        let was_cut = |ended_ms: &i64| {
-            let mut cuts = self.cut_ms.iter().filter(|(of, ..)| *of == life.group);
-            cuts.any(|(_, from, to)| (*from..=*to).contains(ended_ms))
-        };
-        self.spill_after_ms.and(life.ended_ms).filter(was_cut)
-    }
-
     /// For how long it was presumed that something waited in receivers that were killed
-    /// with a backlog, or whose last word was lost, and did not come back.
+    /// with a backlog and did not come back.
     fn presumed_ms(&self) -> i64 {
-        let mut gone_ms = None;
-        for life in &self.lives {
-            let is_last = |ms: &i64| {
-                let mut later = self.lives.iter();
-                !later.any(|it| it.name == life.name && it.began_ms >= *ms)
-            };
-            let may_have = self.may_have_left_ms(life).max(self.untold_ms(life));
-            gone_ms = gone_ms.max(may_have.filter(is_last));
-        }
-        gone_ms.map_or(0, |ms| ms - self.over_ms + self.presuming_ms())
+        let is_last = |life: &&Life| {
+            let mut others = self.lives.iter();
+            !others.any(|it| it.name == life.name && it.began_ms > life.began_ms)
+        };
+        let gone = self.lives.iter().filter(is_last);
+        let until_ms = gone.filter_map(|life| self.presumed_until_ms(life));
+        until_ms.max().map_or(0, |ms| ms - self.over_ms)
     }
 
-    /// What may wait in a receiver that does not answer others wait for until it has not
-    /// for --shard.handover-timeout, or --shard.away-timeout where it may be on its disk,
-    /// and for two rounds of asking, in which it is found silent and then gone.
-    pub(super) fn presuming_ms(&self) -> i64 {
+    /// What may wait in a receiver that was killed others wait for until it has not
+    /// answered for --shard.handover-timeout, or --shard.away-timeout where it may be on
+    /// its disk, and for two rounds of asking, in which it is found silent and then gone.
+    pub(super) fn presumed_until_ms(&self, life: &Life) -> Option<i64> {
         let timeout = match self.spill_after_ms {
-            Some(_) => AWAY_TIMEOUT,
-            None => HANDOVER_TIMEOUT,
+            Some(_) if !life.lost_disk => AWAY_TIMEOUT,
+            _ => HANDOVER_TIMEOUT,
         };
-        timeout.as_millis() as i64 + 2 * ROUND_MS
+        let killed_ms = self.may_have_left_ms(life)?;
+        Some(killed_ms + timeout.as_millis() as i64 + 2 * ROUND_MS)
     }
 
     fn was_unsteady(&self, group: &str, from_ms: i64, to_ms: i64) -> bool {

@@ -81,12 +81,10 @@ impl Record {
     /// Whether a group without heartbeats, which wait for nobody, may have waited for what
     /// a receiver that was killed had under way (law 3), or on its disk.
     fn waited(&self, group: &str, to_ms: i64) -> bool {
-        let presuming_ms = self.presuming_ms();
-        let within = |ms: i64| (0..=presuming_ms).contains(&(to_ms - ms));
         let mut lives = self.lives.iter().filter(|life| life.group == group);
         let had_some = lives.any(|life| {
-            let killed_ms = self.may_have_left_ms(life);
-            killed_ms.is_some_and(within)
+            let presumed_ms = life.crashed_ms.zip(self.presumed_until_ms(life));
+            presumed_ms.is_some_and(|(from, until)| (from..=until).contains(&to_ms))
         });
         had_some && !self.heartbeats
     }

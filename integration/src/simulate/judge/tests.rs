@@ -428,11 +428,12 @@ fn what_was_spilled_is_sent_again_by_the_same_receiver_only() {
 
 #[test]
 fn what_was_spilled_is_not_lost() {
-    let killed = |after_ms: i64| {
+    let killed = |after_ms: i64, lost_disk: bool| {
         judged(&["a"], |record| {
             unsend(record);
             record.spill_after_ms = Some(3_000);
             let life = &mut record.lives[0];
+            life.lost_disk = lost_disk;
             life.account.waiting = 9;
             let last_ms = record.served.last().map_or(0, |scrape| scrape.at_ms);
             life.crashed_ms = Some(last_ms + after_ms);
@@ -446,69 +447,50 @@ fn what_was_spilled_is_not_lost() {
             record.lives.push(again);
         })
     };
-    assert_eq!(killed(4_500), Vec::<String>::new());
-    assert!(killed(4_700)[0].starts_with("spilled and lost: "));
+    assert_eq!(killed(4_500, false), Vec::<String>::new());
+    assert!(killed(4_700, false)[0].starts_with("spilled and lost: "));
+    assert_eq!(killed(4_700, true), Vec::<String>::new());
 }
 
-/// Lets the last scrape arrive 11 s later than it should, and all be over before it.
-fn flow_late(record: &mut Record) {
+/// Lets the last scrape arrive so much later than it should, and all be over before it.
+fn flow_late(record: &mut Record, late_ms: i64) {
     record.over_ms = START_MS + 5 * INTERVAL_MS;
     for arrival in record.arrivals.iter_mut().skip(45) {
-        arrival.at_ms += INTERVAL_MS + 11_000;
+        arrival.at_ms += INTERVAL_MS + late_ms;
     }
     let (_, at_ms) = record.lives[0].sent[5].verdict.as_mut().unwrap();
-    *at_ms += INTERVAL_MS + 11_000;
+    *at_ms += INTERVAL_MS + late_ms;
 }
 
 #[test]
 fn what_may_wait_in_one_that_was_killed_is_waited_for() {
-    let killed = |is_back: bool| {
+    let killed = |late_ms: i64, lost_disk: bool, is_back: bool| {
         judged(&["a"], |record| {
-            flow_late(record);
+            flow_late(record, late_ms);
+            record.spill_after_ms = lost_disk.then_some(0);
             let mut other = Life {
                 name: "receiver-a-1".to_owned(),
                 group: "a".to_owned(),
                 began_ms: START_MS,
                 crashed_ms: Some(record.over_ms),
+                lost_disk,
                 ..Life::default()
             };
             (other.account.pushed, other.account.waiting) = (9, 9);
             record.lives.push(other.clone());
             if is_back {
-                let began_ms = record.over_ms;
-                record.lives.push(Life {
-                    name: other.name,
-                    group: other.group,
-                    began_ms,
-                    ..Life::default()
-                });
+                other.crashed_ms = None;
+                other.began_ms = record.over_ms;
+                other.account = Account::default();
+                record.lives.push(other);
             }
         })
     };
-    assert_eq!(killed(false), Vec::<String>::new());
-    assert!(killed(true)[0].starts_with("flowing again only after"));
-}
-
-#[test]
-fn one_that_could_not_tell_all_others_that_it_had_drained_is_waited_for() {
-    let ended = |was_cut: bool, spills: bool| {
-        judged(&["a"], |record| {
-            flow_late(record);
-            record.lives.push(Life {
-                name: "receiver-a-1".to_owned(),
-                group: "a".to_owned(),
-                began_ms: START_MS,
-                ended_ms: Some(record.over_ms),
-                ..Life::default()
-            });
-            record.spill_after_ms = spills.then_some(0);
-            if was_cut {
-                record.cut_ms = vec![("a".to_owned(), START_MS, record.over_ms)];
-            }
-        })
-    };
-    assert_eq!(ended(true, true), Vec::<String>::new());
-    for (was_cut, spills) in [(false, true), (true, false)] {
-        assert!(ended(was_cut, spills)[0].starts_with("flowing again only after"));
+    for lost_disk in [false, true] {
+        assert_eq!(killed(11_000, lost_disk, false), Vec::<String>::new());
+        for (late_ms, is_back) in [(13_000, false), (11_000, true)] {
+            let broken = killed(late_ms, lost_disk, is_back);
+            assert!(broken[0].starts_with("flowing again only after"));
+        }
     }
 }

@@ -1,7 +1,10 @@
 //! What is done to pods on purpose.
 
 use super::{Step, World};
-use crate::simulate::plan::{Act, Change};
+use crate::simulate::plan::{self, Act, Change};
+
+/// A pod is gone this long after its process at the latest.
+const DELETING_MS: u64 = 500;
 
 // === impl World ===
 
@@ -21,11 +24,8 @@ impl World {
             Act::Stop => {
                 self.unwanted.insert(pod.clone());
                 self.shared.stop(&pod);
-                if !self.ready.contains(&pod) && !self.sim.is_host_running(pod.as_str()) {
-                    // What does not run is gone at once.
-                    self.tell_all("");
-                }
-                self.take(Step::Leave(pod));
+                self.take(Step::Leave(pod.clone()));
+                self.delete(pod);
             }
             // The name may have a new process by now.
             Act::Kill if self.unwanted.contains(&pod) => {
@@ -36,5 +36,21 @@ impl World {
             }
             Act::Kill => {}
         }
+    }
+
+    /// Deletes a pod that is not wanted and does not run, or looks again later.
+    pub(super) fn delete(&mut self, pod: String) {
+        if !self.unwanted.contains(&pod) || plan::group(&pod).is_none() {
+            return;
+        }
+        if self.sim.is_host_running(pod.as_str()) {
+            self.after(DELETING_MS, Step::Delete(pod));
+            return;
+        }
+        // It may never have spilled anything.
+        let _ = std::fs::remove_dir_all(self.folder.join(&pod));
+        self.shared.deleted(&pod);
+        // Nobody's news of members is judged by it.
+        self.tell_all("");
     }
 }

@@ -33,7 +33,24 @@ pub(super) struct Peer {
     pub(super) left_until: Option<Instant>,
     /// It has said that it stops.
     pub(super) parting: Option<Parting>,
+    pub(super) pod: Pod,
 }
+
+/// What is known of its pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pod {
+    /// Nobody has found it listed.
+    Unknown,
+    /// Kubernetes lists it, ready or not.
+    Listed,
+    /// It was listed, and is not any more since.
+    Unlisted(Instant),
+    /// Others have found that, and this receiver has never found it listed.
+    Deleted,
+}
+
+/// As long a pod that has become ready, or is not any more, may be in neither list.
+const BETWEEN: Duration = Duration::from_secs(2);
 
 // === impl Peer ===
 
@@ -51,7 +68,31 @@ impl Peer {
             drained: None,
             left_until: None,
             parting: None,
+            pod: Pod::Unknown,
         }
+    }
+
+    /// Takes up whether Kubernetes lists its pod.
+    pub(super) fn look_up(&mut self, is_listed: bool) {
+        self.pod = match self.pod {
+            _ if is_listed => Pod::Listed,
+            Pod::Listed => Pod::Unlisted(Instant::now()),
+            pod => pod,
+        };
+    }
+
+    /// Whether its pod has been deleted, and its disk with it.
+    fn is_deleted(&self) -> bool {
+        match self.pod {
+            Pod::Unknown | Pod::Listed => false,
+            Pod::Unlisted(since) => since.elapsed() >= BETWEEN,
+            Pod::Deleted => true,
+        }
+    }
+
+    /// For how long what it leaves is waited for.
+    fn lasts(&self) -> Duration {
+        self.legacy.remains(self.is_deleted()).lasts()
     }
 
     /// Takes up what it said of what it leaves, as others tell. The latest word counts,
@@ -89,7 +130,7 @@ impl Peer {
     /// Whether it may have Exports under way, or deliver more; for no longer than `away`
     /// where it is only not reached from here, as others hear it or it is a member.
     pub(super) fn may_export(&self, away: Duration, is_cut_off: bool) -> bool {
-        let lasts = self.legacy.lasts();
+        let lasts = self.lasts();
         let is_heard = self.said.is_some_and(|said| said.elapsed() < lasts);
         let is_silent = self.silent.is_some_and(|since| {
             let silent = since.elapsed();
@@ -111,6 +152,7 @@ impl Peer {
             said_ms: self.said.map(|said| ms(said.elapsed())),
             left_behind_ms: ms(left.unwrap_or_default()),
             drained: self.life.or(self.drained).filter(|_| self.is_drained()),
+            deleted: self.is_deleted(),
         }
     }
 
@@ -118,8 +160,25 @@ impl Peer {
         self.parting == Some(Parting::Drained)
     }
 
+    /// Whether its pod has been deleted, and nothing of it is under way any more.
+    fn has_vanished(&self) -> bool {
+        let is_past = |since: Instant| since.elapsed() >= self.lasts();
+        self.is_deleted() && self.unheard().is_some_and(is_past)
+    }
+
     /// Whether it has left, and nothing of it waits.
     pub(super) fn is_over(&self) -> bool {
-        self.is_drained() && !self.is_member
+        !self.is_member && (self.is_drained() || self.has_vanished())
+    }
+
+    /// Whether it need not be remembered. That it is over is, as long as others may say that
+    /// it is there: they find that it is not, or have not heard yet that its pod is gone.
+    pub(super) fn is_gone(&self, away: Duration) -> bool {
+        let is_past = |since: Instant| since.elapsed() >= self.legacy.lasts() * 2;
+        match () {
+            () if self.is_drained() => self.left.elapsed() >= self.legacy.exports() * 2,
+            () if self.has_vanished() => self.unheard().is_some_and(is_past),
+            () => self.silent.is_some() && !self.may_export(away, false),
+        }
     }
 }

@@ -222,3 +222,84 @@ async fn one_that_is_not_reached_has_drained_where_others_heard_it_say_so() {
     peers.heard("b:1", process(2));
     assert!(!peers.may_export("b:1"));
 }
+
+/// Another that has left a backlog on its disk, and is listed in this way.
+fn killed(unready: Addresses) -> Peers {
+    let mut peers = Peers::new("a:1".to_owned(), PATIENT, unready);
+    peers.follow(&BTreeSet::from(["b:1".to_owned()]));
+    let legacy = Legacy {
+        away_ms: 60_000,
+        ..Legacy::default()
+    };
+    peers.heard(
+        "b:1",
+        Life {
+            legacy,
+            ..Life::default()
+        },
+    );
+    peers.silent("b:1", Instant::now(), 0);
+    peers.follow(&BTreeSet::new());
+    peers
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_whose_pod_is_gone_is_not_waited_for_as_if_it_would_be_back() {
+    let listed = BTreeSet::from(["b:1".to_owned()]);
+    let (sender, unready) = watch::channel(Some(listed.clone()));
+    let mut peers = killed(unready.clone());
+    tokio::time::advance(TIMEOUT * 2).await;
+    peers.look_up();
+    assert!(peers.may_export("b:1"));
+    sender.send_replace(Some(BTreeSet::new()));
+    peers.look_up();
+    // As one that becomes ready it may be in neither list for a moment.
+    assert!(peers.may_export("b:1") && !peers.rumours()["b:1"].deleted);
+    tokio::time::advance(Duration::from_secs(2)).await;
+    assert!(!peers.may_export("b:1"));
+    let told = peers.rumours()["b:1"];
+    assert!(told.deleted);
+    // Others may tell of it that have not heard yet that it is gone.
+    let late = Rumour {
+        deleted: false,
+        ..told
+    };
+    peers.forget();
+    peers.learn_of("b:1", &late, Instant::now());
+    assert!(asked(&peers).is_empty() && !peers.are_watched());
+    tokio::time::advance(PATIENT.away * 2).await;
+    peers.forget();
+    assert!(peers.rumours().is_empty());
+    // An address may be another pod's by now.
+    let mut peers = killed(unready.clone());
+    peers.look_up();
+    tokio::time::advance(TIMEOUT * 2).await;
+    sender.send_replace(Some(listed.clone()));
+    peers.look_up();
+    assert!(peers.may_export("b:1"));
+
+    // One that begins hears that from others, unless it sees a pod there itself.
+    for (unready, waits) in [(BTreeSet::new(), false), (listed, true)] {
+        let (_, unready) = watch::channel(Some(unready));
+        let mut newborn = Peers::new("c:1".to_owned(), PATIENT, unready);
+        let word = Rumour {
+            silent_ms: 0,
+            said_ms: Some(22_000),
+            ..told
+        };
+        newborn.learn_of("b:1", &word, Instant::now());
+        newborn.silent("b:1", Instant::now(), 22_000);
+        newborn.look_up();
+        assert_eq!(newborn.may_export("b:1"), waits);
+        assert_ne!(newborn.rumours()["b:1"].deleted, waits);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn that_a_name_resolves_no_more_says_nothing_of_the_disk() {
+    let (_, unready) = watch::channel(None);
+    let mut peers = killed(unready);
+    tokio::time::advance(TIMEOUT * 2).await;
+    peers.look_up();
+    assert!(peers.may_export("b:1"));
+}

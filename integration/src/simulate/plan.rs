@@ -246,7 +246,7 @@ impl Plan {
             What::Change(change) => (change.group()?, change.leaves_one(receivers)),
             // Whoever moves a target meanwhile has to wait for the other.
             What::Cut(a, b) | What::CutOneWay(a, b) | What::Hold(a, b) | What::Slow(a, b, _) => {
-                (group_within(a, b)?, true)
+                (group(a).filter(|_| group(b).is_some())?, true)
             }
             _ => return None,
         };
@@ -351,11 +351,6 @@ fn exporter(i: usize) -> String {
 /// The group of a receiver of this name.
 pub(super) fn group(name: &str) -> Option<&str> {
     name.strip_prefix("receiver-")?.split('-').next()
-}
-
-/// The group of the receivers that a way is between, where both of its ends are some.
-fn group_within<'a>(a: &'a str, b: &str) -> Option<&'a str> {
-    group(a).filter(|_| group(b).is_some())
 }
 
 fn fault(rng: &mut StdRng) -> Fault {

@@ -42,8 +42,8 @@ use super::{
 const PORT: u16 = 80;
 /// What --shard.handover-timeout is unless given.
 pub(super) const HANDOVER_TIMEOUT: Duration = Duration::from_secs(10);
-/// What --shard.away-timeout is: less than unless given, so that a simulation need not
-/// go on for a minute after a receiver that does not come back.
+/// What --shard.away-timeout is: less than unless given, as a simulation does not go on for
+/// a minute after what went wrong.
 pub(super) const AWAY_TIMEOUT: Duration = Duration::from_secs(30);
 /// What --ha.heartbeat-interval is unless given.
 const HEARTBEAT: Duration = Duration::from_secs(3);

@@ -280,11 +280,10 @@ impl World {
         let refusing = self.plan.refusing_ms().into_iter();
         let refusing = refusing.map(|(from_ms, to_ms)| (from_ms, to_ms + tick_ms));
         let wrong = self.plan.wrong_ms().into_iter();
-        let of_group = |(group, times)| {
+        let unsteady = self.plan.unsteady_ms().into_iter().map(|(group, times)| {
             let (from_ms, to_ms) = since_start(times);
             (group, from_ms, to_ms)
-        };
-        let unsteady = self.plan.unsteady_ms().into_iter();
+        });
         Record {
             seed: self.plan.seed,
             interval_ms: shape.interval.as_millis() as i64,
@@ -293,7 +292,7 @@ impl World {
             refusing_ms: refusing.map(since_start).collect(),
             slow_ms: self.plan.slow_ms().into_iter().map(since_start).collect(),
             news_ms: self.news_ms,
-            unsteady_ms: unsteady.map(of_group).collect(),
+            unsteady_ms: unsteady.collect(),
             heartbeats: shape.heartbeats,
             spill_after_ms: shape.spill_after.map(|after| after as i64 * 1000),
             wrong_ms: wrong.map(since_start).collect(),

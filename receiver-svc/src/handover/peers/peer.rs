@@ -39,7 +39,7 @@ pub(super) struct Peer {
 /// What is known of its pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pod {
-    /// Nobody has found it listed.
+    /// It was never found listed here, and nobody says that it is gone.
     Unknown,
     /// Kubernetes lists it, ready or not.
     Listed,

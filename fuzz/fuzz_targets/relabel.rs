@@ -1,4 +1,4 @@
-//! Hands libFuzzer's inputs to the target of the same name.
+//! Passes libFuzzer's inputs to the target of the same name.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::relabel::run(data));

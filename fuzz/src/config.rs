@@ -1,22 +1,22 @@
-//! Configuration files, and the target lists that discovery reads.
+//! Target for configuration files and for the target lists of discovery.
 
 use std::path::Path;
 
-use mesh::config::{Config, discovery};
+use mesh_model::config::{Config, discovery};
 
-/// Takes the input as a configuration file and as a target list.
+/// Parses the input as a configuration file and as a target list.
 pub fn run(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else {
         return;
     };
-    // Those would be read from the machine that fuzzes.
+    // Parsing such a file would read other files of this machine.
     if !text.contains("scrape_config_files") {
         configuration(text);
     }
     for name in ["targets.yml", "targets.json"] {
         let read = || discovery::parse_target_groups(text, Path::new(name));
         match read() {
-            Ok(groups) => assert_eq!(groups, read().expect("the same text means the same")),
+            Ok(groups) => assert_eq!(groups, read().expect("parsing is deterministic")),
             Err(error) => assert!(error.to_string().starts_with(name)),
         }
     }
@@ -27,7 +27,7 @@ fn configuration(text: &str) {
     let read = || Config::parse(text, Path::new("prometheus.yml"), &variable);
     match read() {
         Ok(config) => {
-            let again = read().expect("the same text means the same");
+            let again = read().expect("parsing is deterministic");
             assert_eq!(format!("{config:?}"), format!("{again:?}"));
             for scrape in &config.scrape_configs {
                 assert!(!scrape.scrape_interval.is_zero());

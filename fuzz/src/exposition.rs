@@ -1,6 +1,6 @@
-//! Bodies of scrapes, one target for each format.
+//! Targets for the bodies of scrapes, one per format.
 //!
-//! The first byte says how the parser is configured, the rest is the body.
+//! The first byte selects the parser options, the rest is the body.
 
 use std::collections::HashMap;
 
@@ -9,29 +9,29 @@ use receiver_svc::exposition::{
     Place,
 };
 
-/// What a parser returned, as far as a second parse has to return the same.
+/// Output of a parser that a second parse must reproduce.
 #[derive(Debug, Default, PartialEq)]
 struct Parse {
-    /// Raw series and bits of the value, 0 for native histograms.
+    /// Raw series and the bits of its value; 0 for native histograms.
     samples: Vec<(Vec<u8>, u64)>,
     entries: usize,
     error: Option<ParseError>,
 }
 
-/// Tells series apart: equal bytes in a family of one type and unit are one.
+/// Identity of a series: its raw text and the type and unit of its family.
 type Key = (Vec<u8>, MetricType, String);
 
-/// A body of the Prometheus text format.
+/// Parses a body of the Prometheus text format.
 pub fn text(data: &[u8]) {
     run(Format::Text, data);
 }
 
-/// A body of OpenMetrics.
+/// Parses a body of OpenMetrics.
 pub fn openmetrics(data: &[u8]) {
     run(Format::OpenMetrics, data);
 }
 
-/// A body of protobuf messages.
+/// Parses a body of protobuf messages.
 pub fn protobuf(data: &[u8]) {
     run(Format::Protobuf, data);
 }
@@ -48,26 +48,26 @@ fn run(format: Format, data: &[u8]) {
         type_and_unit_labels: is(3),
         start_timestamps: is(4),
     };
-    let asked = parse(format, &options, body, true);
+    let with_labels = parse(format, &options, body, true);
     assert_eq!(
-        asked,
+        with_labels,
         parse(format, &options, body, false),
-        "asking changed the parse"
+        "reading labels changed the parse"
     );
-    // The least message that makes entries has two bytes, the most are four.
+    // The smallest message with entries has two bytes. A message makes at most four.
     assert!(
-        asked.entries <= 4 * (body.len() + 1),
+        with_labels.entries <= 4 * (body.len() + 1),
         "more entries than the body can have"
     );
-    if let Some(error) = asked.error {
+    if let Some(error) = with_labels.error {
         let (Place::Line(place) | Place::Family(place)) = error.place;
         assert!((1..=body.len() + 1).contains(&place), "{error}");
         assert!((1..500).contains(&error.message.len()), "{error}");
     }
 }
 
-/// Parses `body` and, with `ask`, asks for all there is about each sample.
-fn parse(format: Format, options: &ParserOptions, body: &[u8], ask: bool) -> Parse {
+/// Parses `body`. With `read_labels`, reads the labels and exemplars of each sample.
+fn parse(format: Format, options: &ParserOptions, body: &[u8], read_labels: bool) -> Parse {
     let mut parser = AnyParser::new(format, options, body);
     let mut parse = Parse::default();
     let mut seen = HashMap::new();
@@ -90,7 +90,7 @@ fn parse(format: Format, options: &ParserOptions, body: &[u8], ask: bool) -> Par
                         metric_type: new, ..
                     } => metric_type = new,
                     Entry::Unit { unit: new, .. } => unit = new.into_owned(),
-                    // In protobuf a family without a unit gives none.
+                    // In protobuf, a family without a unit makes no unit entry.
                     Entry::Help { .. } if format == Format::Protobuf => unit.clear(),
                     _ => {}
                 }
@@ -98,7 +98,7 @@ fn parse(format: Format, options: &ParserOptions, body: &[u8], ask: bool) -> Par
                 continue;
             }
         };
-        if ask {
+        if read_labels {
             let key = (raw.clone(), metric_type, unit.clone());
             check_labels(&mut parser, key, &mut seen);
         }
@@ -122,12 +122,13 @@ fn check_labels(
     while parser.exemplar().is_some() {}
     let mut again = Vec::new();
     parser.labels(&mut again);
-    assert_eq!(labels, again, "asking changed the labels");
-    let known = seen.entry(key).or_insert_with(|| labels.clone());
-    assert_eq!(*known, labels, "two series have one text");
+    assert_eq!(labels, again, "reading exemplars changed the labels");
+    let first = seen.entry(key).or_insert_with(|| labels.clone());
+    assert_eq!(*first, labels, "two series have the same text");
 }
 
-/// A native histogram has as many counts as its spans say, and no empty span.
+/// Checks that a native histogram has no empty span and as many counts as its spans
+/// declare.
 fn check(histogram: &Histogram) {
     let (positive, negative) = match &histogram.counts {
         Counts::Integer {

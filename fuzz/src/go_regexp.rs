@@ -1,12 +1,12 @@
-//! Expressions, the texts they match and the templates that are expanded.
+//! Target for regular expressions, the texts they match and their templates.
 
-use mesh::go_regexp::Regexp;
+use mesh_model::go_regexp::Regexp;
 
-/// Longer expressions take libFuzzer's time without taking it to other places.
-const LONGEST: usize = 256;
+/// Maximum length of an expression. Longer ones cost time but reach no new code.
+const MAX_LENGTH: usize = 256;
 
-/// Takes the first line as an expression, the second as a template and the rest as
-/// a text.
+/// Reads the first line as an expression, the second as a template and the rest as
+/// the text.
 pub fn run(data: &[u8]) {
     let Ok(input) = std::str::from_utf8(data) else {
         return;
@@ -14,22 +14,22 @@ pub fn run(data: &[u8]) {
     let mut lines = input.splitn(3, '\n');
     let mut line = || lines.next().unwrap_or_default();
     let (source, template, text) = (line(), line(), line());
-    if source.len() > LONGEST {
+    if source.len() > MAX_LENGTH {
         return;
     }
     match Regexp::new(source) {
-        Ok(regexp) => all_ways_agree(&regexp, template, text),
+        Ok(regexp) => assert_methods_agree(&regexp, template, text),
         Err(error) => {
             let position = error.character();
             assert!((1..=source.chars().count() + 1).contains(&position));
         }
     }
     if !text.contains("\\E") {
-        a_quoted_text_matches_itself(text);
+        assert_quoted_text_matches_itself(text);
     }
 }
 
-fn all_ways_agree(regexp: &Regexp, template: &str, text: &str) {
+fn assert_methods_agree(regexp: &Regexp, template: &str, text: &str) {
     let captures = regexp.captures(text);
     assert_eq!(captures.is_some(), regexp.is_match(text));
     let replaced = regexp.replace_all(text, template);
@@ -44,8 +44,8 @@ fn all_ways_agree(regexp: &Regexp, template: &str, text: &str) {
     }
 }
 
-fn a_quoted_text_matches_itself(text: &str) {
-    // A backslash at the end would take the quote's own.
+fn assert_quoted_text_matches_itself(text: &str) {
+    // A final backslash would escape the backslash of `\E`.
     if text.ends_with('\\') {
         return;
     }

@@ -1,8 +1,8 @@
-//! What each fuzz target does with its input, as plain functions that panic on a
-//! mistake.
+//! Fuzz targets as plain functions that panic on a bug.
 //!
 //! libFuzzer calls them through the binaries in `fuzz_targets/`. The integration
-//! tests include this file as a module to replay the checked-in corpora without it.
+//! tests include this file as a module, to replay the checked-in corpora without
+//! libFuzzer.
 
 pub mod config;
 pub mod exposition;
@@ -12,10 +12,10 @@ pub mod relabel;
 pub mod round_trip;
 pub mod transcode;
 
-/// What a target does with an input.
+/// Function that runs a target on one input.
 pub type Target = fn(&[u8]);
 
-/// All targets by name, which is also that of the directory in `corpus/`.
+/// All targets by name. The corpus of a target is in `corpus/NAME/`.
 pub const ALL: &[(&str, Target)] = &[
     ("config", config::run),
     ("exposition_openmetrics", exposition::openmetrics),

@@ -1,13 +1,14 @@
-//! Rules and the label sets they are applied to.
+//! Target for relabel rules and the label sets that they apply to.
 
-use mesh::{
-    config::relabel::{Action, RelabelConfig, ValidationScheme},
+use mesh_model::validation::ValidationScheme;
+use mesh_model::{
+    config::relabel::{Action, RelabelConfig},
     labels::{Labels, LabelsBuilder},
     relabel::relabel,
 };
 
-/// Takes one rule a line, its fields separated by tabs; then, after an empty line,
-/// one `name=value` a line.
+/// Reads one rule per line, with tab-separated fields. After an empty line follows
+/// one `name=value` per line.
 pub fn run(data: &[u8]) {
     let Ok(input) = std::str::from_utf8(data) else {
         return;
@@ -24,18 +25,18 @@ pub fn run(data: &[u8]) {
         .filter_map(|line| line.split_once('='))
         .collect();
     let mut builder = labels.to_builder();
-    let kept = relabel(&configs, &mut builder);
+    let keep = relabel(&configs, &mut builder);
     let mut again = labels.to_builder();
-    assert_eq!(relabel(&configs, &mut again), kept);
-    assert_eq!(again, builder, "relabeling is a function");
-    is_a_label_set(&builder);
+    assert_eq!(relabel(&configs, &mut again), keep);
+    assert_eq!(again, builder, "relabeling is deterministic");
+    assert_valid_label_set(&builder);
     for config in &configs {
-        does_what_it_says(config, &labels);
+        assert_effect_of_action(config, &labels);
     }
 }
 
-/// Reads action, source labels, separator, regex, modulus, target label and
-/// replacement; what is missing is the default.
+/// Parses action, source labels, separator, regex, modulus, target label and
+/// replacement. A missing field takes its default.
 fn rule(line: &str) -> Option<RelabelConfig> {
     let mut fields = line.split('\t');
     let mut config = RelabelConfig {
@@ -64,14 +65,14 @@ fn rule(line: &str) -> Option<RelabelConfig> {
     Some(config)
 }
 
-fn is_a_label_set(labels: &LabelsBuilder) {
+fn assert_valid_label_set(labels: &LabelsBuilder) {
     assert!(labels.iter().is_sorted_by(|(a, _), (b, _)| a < b));
     assert!(labels.iter().all(|(_, value)| !value.is_empty()));
 }
 
-fn does_what_it_says(config: &RelabelConfig, labels: &Labels) {
+fn assert_effect_of_action(config: &RelabelConfig, labels: &Labels) {
     let mut builder = labels.to_builder();
-    let kept = relabel(std::slice::from_ref(config), &mut builder);
+    let keep = relabel(std::slice::from_ref(config), &mut builder);
     let after = builder.build();
     match config.action {
         Action::Keep | Action::Drop | Action::KeepEqual | Action::DropEqual => {
@@ -100,5 +101,5 @@ fn does_what_it_says(config: &RelabelConfig, labels: &Labels) {
         config.action,
         Action::Keep | Action::Drop | Action::KeepEqual | Action::DropEqual
     );
-    assert!(kept || dropping);
+    assert!(keep || dropping);
 }

@@ -1,7 +1,11 @@
-//! A scrape's way through the mesh: what exporters write is what was appended.
+//! Target for the path of a scrape through the mesh.
+//!
+//! The series that an exporter writes must equal the appended samples.
 
 use exporter_svc::translate::sink::NativeHistograms;
-use mesh::{batch::Origin, labels::Labels, otlp::split_resource_metrics};
+use mesh_contract::batch::Origin;
+use mesh_model::labels::Labels;
+use mesh_wire::otlp::split_resource_metrics;
 use proto::v1::TimeSeries;
 use receiver_svc::{
     exposition::ParserOptions,
@@ -12,21 +16,21 @@ use receiver_svc::{
 use super::transcode;
 
 const NOW_MS: i64 = 1_795_427_440_863;
-/// Small, so that scrapes are cut.
+/// Maximum size of an encoded part. It is small, so that scrapes are split.
 const MAX_BYTES: usize = 4 << 10;
 
-/// A series, when it has a value, and that value's bits: of a float itself, of a
-/// histogram its schema and sum.
+/// A comparable sample: its series, its time and the bits of its value. A histogram
+/// is reduced to its schema and sum.
 #[derive(Debug, PartialEq, PartialOrd)]
-struct Seen {
+struct Sample {
     labels: Vec<(String, String)>,
     time_ms: i64,
     schema: Option<i32>,
     bits: u64,
 }
 
-/// Takes the first byte for settings and the rest for two bodies in a row, with a
-/// line between them that is `~` and a line feed.
+/// Reads the first byte as settings and the rest as two consecutive bodies, separated
+/// by a line `~`.
 pub fn run(data: &[u8]) {
     let Some((&bits, bodies)) = data.split_first() else {
         return;
@@ -59,7 +63,7 @@ pub fn run(data: &[u8]) {
         let parts = otlp::encode(&appended, &Resource::new("j", "a:1"), MAX_BYTES);
         let mut found: Vec<_> = parts.iter().flat_map(written).collect();
         let mut expected: Vec<_> = appended.samples().map(expected).collect();
-        // The order of the samples of one series counts, not that of series.
+        // The order of samples matters within a series, but not between series.
         found.sort_by(|one, other| one.labels.cmp(&other.labels));
         expected.sort_by(|one, other| one.labels.cmp(&other.labels));
         assert_eq!(found, expected);
@@ -74,26 +78,26 @@ fn halves(bodies: &[u8]) -> [&[u8]; 2] {
     }
 }
 
-fn written(part: &otlp::Encoded) -> Vec<Seen> {
+fn written(part: &otlp::Encoded) -> Vec<Sample> {
     let translator = transcode::translator(NativeHistograms::All);
-    let facts = transcode::facts(Origin::Scrape);
+    let context = transcode::batch_context(Origin::Scrape);
     let resources = split_resource_metrics(&part.payload).expect("a batch is part of a request");
-    let translated = translator.translate(&facts, &resources);
+    let translated = translator.translate(&context, &resources);
     let translated = translated.expect("a batch is well-formed");
     assert_eq!(translated.units, part.samples);
     assert_eq!(translated.problem, None);
     let series = transcode::series(&translated);
-    series.into_iter().map(seen).collect()
+    series.into_iter().map(sample).collect()
 }
 
-fn seen(series: TimeSeries) -> Seen {
+fn sample(series: TimeSeries) -> Sample {
     let labels = series.labels.into_iter();
     let (time_ms, schema, value) = match (series.samples.first(), series.histograms.first()) {
         (Some(sample), None) => (sample.timestamp, None, sample.value),
         (None, Some(histogram)) => (histogram.timestamp, Some(histogram.schema), histogram.sum),
         other => panic!("{other:?}"),
     };
-    Seen {
+    Sample {
         labels: labels.map(|label| (label.name, label.value)).collect(),
         time_ms,
         schema,
@@ -101,14 +105,14 @@ fn seen(series: TimeSeries) -> Seen {
     }
 }
 
-fn expected(sample: SampleView<'_>) -> Seen {
+fn expected(sample: SampleView<'_>) -> Sample {
     let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
     let (schema, value) = match sample.value() {
         SampleValue::Float(value) => (None, *value),
         SampleValue::Histogram(histogram) => (Some(histogram.schema), histogram.sum),
         SampleValue::Stale => (None, STALE_NAN),
     };
-    Seen {
+    Sample {
         labels: sample.labels().iter().map(owned).collect(),
         time_ms: sample.time_ms(),
         schema,

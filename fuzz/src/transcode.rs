@@ -1,26 +1,23 @@
-//! What exporters make of an Export's bytes.
+//! Target for the translation from OTLP to remote write in the exporter.
 
 use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
 use exporter_svc::{
-    remote_write::piece::RequestLimits,
+    remote_write::part::RequestLimits,
     translate::{
         Translator,
         otlp::OtlpRules,
-        sink::{NativeHistograms, Translated, Wants},
+        sink::{Capabilities, NativeHistograms, Translated},
     },
 };
-use mesh::{
-    batch::{Facts, Origin},
-    config::Config,
-    labels::Labels,
-};
+use mesh_contract::batch::{BatchContext, Origin};
+use mesh_model::{config::Config, labels::Labels};
 use prost::Message;
 use proto::v1::{TimeSeries, WriteRequest};
 
-/// Takes the first byte for settings and the rest as encoded `ResourceMetrics`,
-/// once as scraped and once as pushed.
+/// Reads the first byte as settings and the rest as encoded `ResourceMetrics`.
+/// Translates them once as scraped and once as pushed.
 pub fn run(data: &[u8]) {
     let Some((&bits, body)) = data.split_first() else {
         return;
@@ -32,11 +29,11 @@ pub fn run(data: &[u8]) {
     };
     let translator = translator(native_histograms);
     for origin in [Origin::Scrape, Origin::Otlp] {
-        let facts = facts(origin);
+        let context = batch_context(origin);
         let resources = [Bytes::copy_from_slice(body)];
-        // Twice, as the second time the caches are warm.
-        let translated = translator.translate(&facts, &resources);
-        let again = translator.translate(&facts, &resources);
+        // The second translation runs with warm caches.
+        let translated = translator.translate(&context, &resources);
+        let again = translator.translate(&context, &resources);
         match (translated, again) {
             (Ok(one), Ok(other)) => {
                 let (one, other) = (series(&one), series(&other));
@@ -49,13 +46,13 @@ pub fn run(data: &[u8]) {
     }
 }
 
-/// A translator that drops nothing.
+/// Creates a translator that drops nothing.
 pub(crate) fn translator(native_histograms: NativeHistograms) -> Translator {
     static RULES: LazyLock<Config> = LazyLock::new(|| {
         let path = "prometheus.yml".as_ref();
-        Config::parse("{}", path, &|_| None).expect("an empty file is one")
+        Config::parse("{}", path, &|_| None).expect("an empty file is valid")
     });
-    let wants = Wants {
+    let capabilities = Capabilities {
         native_histograms,
         exemplars: true,
         families: true,
@@ -66,29 +63,31 @@ pub(crate) fn translator(native_histograms: NativeHistograms) -> Translator {
         max_age: None,
     };
     let rules = OtlpRules::new(RULES.otlp.clone());
-    Translator::new(wants, Arc::new([]), rules, 1 << 20)
+    Translator::new(capabilities, Arc::new([]), rules, 1 << 20)
 }
 
-/// Facts that add no labels.
-pub(crate) fn facts(origin: Origin) -> Arc<Facts> {
-    Arc::new(Facts {
+/// Creates a batch context that adds no labels.
+pub(crate) fn batch_context(origin: Origin) -> Arc<BatchContext> {
+    Arc::new(BatchContext {
         origin,
         ha: None,
         external_labels: Labels::default(),
     })
 }
 
-/// The series of all pieces.
+/// Decodes the series of all request parts.
 pub(crate) fn series(translated: &Translated) -> Vec<TimeSeries> {
     let decode = |bytes: &Vec<u8>| {
         let request = WriteRequest::decode(bytes.as_slice());
-        request.expect("a piece is part of a request").timeseries
+        request
+            .expect("a request part decodes as a request")
+            .timeseries
     };
-    let pieces = translated.pieces.iter();
-    pieces.flat_map(|piece| decode(&piece.bytes)).collect()
+    let parts = translated.parts.iter();
+    parts.flat_map(|part| decode(&part.bytes)).collect()
 }
 
-/// What a backend asks of every series.
+/// Checks the rules that a backend enforces for every series.
 fn check(series: &TimeSeries) {
     assert!(series.samples.len() + series.histograms.len() <= 1);
     let names: Vec<_> = series.labels.iter().map(|label| &label.name).collect();

@@ -1,5 +1,6 @@
-//! Turns the `.proto` files into Rust, for the `codegen` example which writes
-//! the result and for the test which compares it.
+//! Generates the Rust bindings from the `.proto` files.
+//!
+//! The `codegen` example writes them; a test compares them with the checked-in ones.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +10,7 @@ const SOURCES: [&str; 3] = [
     "prometheus/remote_write_v2.proto",
 ];
 
-/// Where the checked-in bindings live.
+/// Returns the directory of the checked-in bindings.
 pub(crate) fn checked_in() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src/generated")
 }

@@ -1,4 +1,4 @@
-//! Writes the bindings in `src/generated` from the `.proto` files.
+//! Generates the bindings in `src/generated` from the `.proto` files.
 
 #[path = "../codegen/mod.rs"]
 mod codegen;

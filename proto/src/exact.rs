@@ -1,22 +1,22 @@
-//! Encoding that keeps a negative zero.
+//! Encoding that preserves negative zeros.
 //!
-//! A `double` field of proto3 is left out where it has its default, positive zero.
-//! prost compares by value and so leaves out a negative zero too, which is another
-//! value to Prometheus: its bits differ.
+//! proto3 omits a `double` field with its default value, positive zero. prost
+//! compares by value, so it omits a negative zero too. For Prometheus that is a
+//! different value, since the bits differ.
 
 use prost::Message;
 
 use crate::v1;
 
-/// Key of `Histogram.sum`: field 3, eight bytes.
+/// Key of `Histogram.sum`: field 3, wire type I64.
 const HISTOGRAM_SUM: u8 = 3 << 3 | 1;
-/// Key of `Exemplar.value`: field 2, eight bytes.
+/// Key of `Exemplar.value`: field 2, wire type I64.
 const EXEMPLAR_VALUE: u8 = 2 << 3 | 1;
 
 // === impl Histogram ===
 
 impl v1::Histogram {
-    /// The encoded message, its sum to the bit.
+    /// Encodes the message and preserves the sign of a zero sum.
     pub fn encode_exactly(&self) -> Vec<u8> {
         with_negative_zero(self.encode_to_vec(), HISTOGRAM_SUM, self.sum)
     }
@@ -25,13 +25,14 @@ impl v1::Histogram {
 // === impl Exemplar ===
 
 impl v1::Exemplar {
-    /// The encoded message, its value to the bit.
+    /// Encodes the message and preserves the sign of a zero value.
     pub fn encode_exactly(&self) -> Vec<u8> {
         with_negative_zero(self.encode_to_vec(), EXEMPLAR_VALUE, self.value)
     }
 }
 
-/// Fields may come in any order, so what prost left out goes to the end.
+/// Appends the field that prost omits for a negative zero. Protobuf allows fields in
+/// any order.
 fn with_negative_zero(mut encoded: Vec<u8>, key: u8, value: f64) -> Vec<u8> {
     if value.to_bits() == (-0.0_f64).to_bits() {
         encoded.push(key);
@@ -45,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn zeros_keep_their_signs() {
+    fn preserves_the_sign_of_zeros() {
         for zero in [0.0_f64, -0.0] {
             let histogram = v1::Histogram {
                 sum: zero,

@@ -1,11 +1,11 @@
-//! Wire types of Prometheus: remote write 1.0 and 2.0 and the protobuf
+//! Protobuf types of Prometheus: remote write 1.0 and 2.0, and the protobuf
 //! exposition format.
 //!
-//! The modules are generated from `proto/*.proto` and checked in, so that a
-//! build needs no protobuf compiler. `cargo run -p proto --example codegen`
-//! writes them anew; a test fails when they drift from their sources.
+//! The modules are generated from `proto/*.proto` and checked in, so that a build
+//! needs no protobuf compiler. `cargo run -p proto --example codegen` regenerates
+//! them. A test fails if they differ from their sources.
 //!
-//! OTLP needs nothing of this: its types come from `opentelemetry-proto`.
+//! The OTLP types come from `opentelemetry-proto`.
 
 mod exact;
 

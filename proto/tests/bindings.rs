@@ -1,10 +1,10 @@
-//! The checked-in bindings are what the `.proto` files say.
+//! Compares the checked-in bindings with the `.proto` files.
 
 #[path = "../codegen/mod.rs"]
 mod codegen;
 
 #[test]
-fn bindings_match_their_sources() {
+fn matches_the_proto_files() {
     let fresh = tempfile::tempdir().unwrap();
     codegen::generate(fresh.path()).unwrap();
     let mut compared = 0;
@@ -15,7 +15,7 @@ fn bindings_match_their_sources() {
         let fresh = std::fs::read_to_string(entry.path()).unwrap();
         assert!(
             fresh == checked_in,
-            "{name:?} is out of date: run `cargo run -p proto --example codegen`"
+            "{name:?} is out of date; run `cargo run -p proto --example codegen`"
         );
         compared += 1;
     }

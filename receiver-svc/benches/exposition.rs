@@ -1,5 +1,5 @@
-//! What a scrape of unchanged series costs before the cache is asked: the body
-//! is parsed, but no labels are read.
+//! Measures the parsers on a scrape of known series: they parse the body but no labels,
+//! which the scrape cache already has.
 //!
 //! `cargo bench -p receiver-svc --bench exposition`
 
@@ -30,7 +30,7 @@ fn openmetrics(bencher: Bencher<'_, '_>) {
     );
 }
 
-/// With a read-ahead for `_created` samples, of which there are none.
+/// OpenMetrics with a search for `_created` samples, of which there are none.
 #[divan::bench]
 fn openmetrics_start_timestamps(bencher: Bencher<'_, '_>) {
     let body = body() + "# EOF\n";
@@ -41,7 +41,7 @@ fn openmetrics_start_timestamps(bencher: Bencher<'_, '_>) {
     run(bencher, Format::OpenMetrics, &options, &body);
 }
 
-/// The first scrape of a target, which reads all labels.
+/// First scrape of a target, which reads all labels.
 #[divan::bench]
 fn text_with_labels(bencher: Bencher<'_, '_>) {
     let body = body();
@@ -60,7 +60,7 @@ fn text_with_labels(bencher: Bencher<'_, '_>) {
     });
 }
 
-/// The crate that most Rust programs take for this, for the ratio.
+/// Baseline: a widely used Rust parser of the text format.
 #[divan::bench]
 fn prometheus_parse(bencher: Bencher<'_, '_>) {
     let body = body();
@@ -96,7 +96,7 @@ fn lines(body: &str) -> ItemsCount {
     ItemsCount::new(body.lines().count())
 }
 
-/// 10 000 series with labels as a web service has them.
+/// Body of 10,000 series with the labels of a typical web service.
 fn body() -> String {
     let mut body = String::new();
     for family in 0..FAMILIES {

@@ -3,20 +3,24 @@
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf};
 
 use clap::{CommandFactory, FromArgMatches, Parser};
-use mesh::{balance::ExporterArgs, outbox::OutboxArgs, telemetry::LogArgs};
+use mesh_balance::ExporterArgs;
+use mesh_outbox::OutboxArgs;
+use mesh_service::telemetry::LogArgs;
 
 use crate::{check::CheckArgs, heartbeat::HeartbeatArgs, shard::ShardArgs};
 
 /// Discovers and scrapes Prometheus targets and sends their samples to exporters.
 ///
-/// Reads a Prometheus configuration file as it is. Any number of receivers with
-/// the same `global.external_labels` share the targets among them
-/// (`--shard.members`); a second group with another `__replica__` makes an HA
-/// pair. What was scraped is kept until an exporter says what became of it.
+/// Reads a standard Prometheus configuration file. Receivers with the same
+/// `global.external_labels` form a group and share its targets
+/// (`--shard.members`). A second group with another `__replica__` label makes an
+/// HA pair. A receiver buffers samples until an exporter acknowledges or rejects
+/// them.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "receiver-svc", version)]
 pub struct Args {
-    /// Prometheus configuration file; `global` and `scrape_configs` are used.
+    /// Prometheus configuration file. The receiver uses `global` and
+    /// `scrape_configs`.
     #[arg(
         long = "config.file",
         env = "PROMESH_CONFIG_FILE",
@@ -24,8 +28,8 @@ pub struct Args {
     )]
     pub config_file: PathBuf,
 
-    /// Where /metrics, /targets, /-/healthy, /-/ready and /-/reload are served, and
-    /// /-/handover, which receivers of a group ask each other.
+    /// Address that serves /metrics, /targets, /-/healthy, /-/ready and /-/reload.
+    /// Receivers of the same group also call /-/handover there.
     #[arg(
         long = "web.listen-address",
         env = "PROMESH_WEB_LISTEN_ADDRESS",
@@ -33,8 +37,8 @@ pub struct Args {
     )]
     pub web_listen_address: SocketAddr,
 
-    /// Bytes of bodies that all running scrapes may hold; a scrape that would need
-    /// more fails.
+    /// Bytes of response bodies that all running scrapes may hold in memory. A
+    /// scrape that needs more fails.
     #[arg(
         long = "scrape.memory-budget",
         env = "PROMESH_SCRAPE_MEMORY_BUDGET",
@@ -42,7 +46,8 @@ pub struct Args {
     )]
     pub memory_budget: usize,
 
-    /// Bytes that a decompressed body may not reach, whatever its job allows.
+    /// Size in bytes at which a decompressed body is rejected, even if its job
+    /// allows more.
     #[arg(
         long = "scrape.max-body-bytes",
         env = "PROMESH_SCRAPE_MAX_BODY_BYTES",
@@ -50,7 +55,7 @@ pub struct Args {
     )]
     pub max_body_bytes: u64,
 
-    /// Scrapes that may run at once; others wait for their turn within their slot.
+    /// Maximum number of concurrent scrapes. A further scrape waits until one ends.
     #[arg(
         long = "scrape.max-concurrent",
         env = "PROMESH_SCRAPE_MAX_CONCURRENT",
@@ -58,14 +63,15 @@ pub struct Args {
     )]
     pub max_concurrent_scrapes: usize,
 
-    /// Take `_created` samples as start times rather than as series.
+    /// Use `_created` samples as start timestamps instead of storing them as
+    /// series.
     #[arg(
         long = "scrape.start-timestamps",
         env = "PROMESH_SCRAPE_START_TIMESTAMPS"
     )]
     pub start_timestamps: bool,
 
-    /// Seconds between two updates of the targets at least.
+    /// Minimum number of seconds between two updates of the targets.
     #[arg(
         long = "discovery.update-interval",
         env = "PROMESH_DISCOVERY_UPDATE_INTERVAL",
@@ -73,9 +79,9 @@ pub struct Args {
     )]
     pub discovery_update_interval_seconds: u64,
 
-    /// Discover only those targets of Kubernetes that are on this node, for a
-    /// receiver on every node. Pods and nodes of others are not watched; targets
-    /// that are on no node (services, ingresses, addresses outside) are left out.
+    /// Discover only the Kubernetes targets on this node, for a receiver that runs
+    /// on every node. Other nodes and their pods are not watched. Targets without
+    /// a node (services, ingresses, external addresses) are skipped.
     #[arg(
         long = "discovery.node-local",
         env = "PROMESH_DISCOVERY_NODE_LOCAL",
@@ -84,7 +90,7 @@ pub struct Args {
     )]
     pub node_local: Option<String>,
 
-    /// Seconds that a stopping receiver goes on delivering what it has scraped.
+    /// Seconds for which a stopping receiver keeps delivering scraped samples.
     #[arg(
         long = "shutdown.timeout",
         env = "PROMESH_SHUTDOWN_TIMEOUT",
@@ -128,27 +134,27 @@ pub struct Args {
     pub log: LogArgs,
 }
 
-/// What the process is to do.
+/// Parsed command line: the mode that the process runs in.
 #[derive(Clone, Debug)]
 pub enum CommandLine {
-    /// Without a subcommand: discover, scrape and send.
+    /// No subcommand: discover, scrape and send.
     Run(Box<Args>),
-    /// `check`: look at a configuration file.
+    /// `check`: validate a configuration file.
     Check(CheckArgs),
 }
 
 // === impl CommandLine ===
 
 impl CommandLine {
-    /// Reads the process' command line, or ends the process with what is wrong.
+    /// Parses the command line of the process, or prints the usage error and exits.
     pub fn parse() -> Self {
         Self::try_parse_from(std::env::args_os()).unwrap_or_else(|error| error.exit())
     }
 
-    /// Reads a command line.
+    /// Parses a command line.
     ///
     /// # Errors
-    /// Where it is wrong, or asks for help.
+    /// Returns an error if an argument is invalid or asks for help or the version.
     pub fn try_parse_from<I>(arguments: I) -> Result<Self, clap::Error>
     where
         I: IntoIterator,
@@ -171,7 +177,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn flags_without_a_subcommand_run_the_receiver() {
+    fn runs_the_receiver_without_a_subcommand() {
         let line = [
             "receiver-svc",
             "--config.file=p.yml",
@@ -181,12 +187,12 @@ mod tests {
             panic!("not run")
         };
         assert_eq!(args.config_file, PathBuf::from("p.yml"));
-        // Which exporters is not something to be guessed.
+        // The exporters have no default.
         assert!(CommandLine::try_parse_from(["receiver-svc"]).is_err());
     }
 
     #[test]
-    fn a_check_needs_only_its_file() {
+    fn check_requires_only_a_file() {
         let line = ["receiver-svc", "check", "p.yml", "--targets"];
         let Ok(CommandLine::Check(args)) = CommandLine::try_parse_from(line) else {
             panic!("no check")

@@ -1,5 +1,5 @@
-//! `receiver-svc check`: what is wrong with a configuration file, and what would
-//! be scraped with it. Nothing is scraped and nothing is sent.
+//! `receiver-svc check`: validates a configuration file and lists its targets.
+//! Never scrapes a target and never sends a sample.
 
 mod files;
 mod targets;
@@ -7,35 +7,33 @@ mod targets;
 use std::{fmt, path::PathBuf, time::Duration};
 
 use clap::Parser;
-use mesh::{
-    config::{Config, ConfigError, discovery::DiscoveryConfig},
-    telemetry::LogArgs,
-};
+use mesh_model::config::{Config, ConfigError, discovery::DiscoveryConfig};
+use mesh_service::telemetry::LogArgs;
 
-use self::{files::Files, targets::JobTargets};
-use crate::facts::facts;
+use self::{files::FileProblems, targets::JobTargets};
+use crate::batch_context::batch_context;
 
 /// Checks a Prometheus configuration file.
 ///
-/// Says what is wrong with it, or what it has. Files that it names have to be
-/// there, unless only its syntax is checked. The exit code is 0 where a receiver
-/// can work with it, 1 where it cannot, 2 where the command line is wrong.
+/// Prints the problems of the file, or a summary of its content. The files that
+/// it references must exist, unless --syntax-only is given. Exit codes: 0 if a
+/// receiver can run with the file, 1 if it cannot, 2 for a usage error.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "check")]
 pub struct CheckArgs {
     /// The configuration file.
     pub file: PathBuf,
 
-    /// Check the file alone, not those that it names.
+    /// Check the syntax of the file only, not the files that it references.
     #[arg(long = "syntax-only", conflicts_with = "targets")]
     pub syntax_only: bool,
 
-    /// List what would be scraped, with all labels, and what relabeling drops.
-    /// Targets that are not in files are discovered once.
+    /// List the targets with all labels, and the targets that relabeling drops.
+    /// Runs one round of discovery.
     #[arg(long = "targets")]
     pub targets: bool,
 
-    /// Seconds that one round of discovery may take.
+    /// Timeout in seconds for one round of discovery.
     #[arg(
         long = "discovery.timeout",
         env = "PROMESH_DISCOVERY_TIMEOUT",
@@ -51,21 +49,21 @@ pub struct CheckArgs {
     pub log: LogArgs,
 }
 
-/// What is to be said of a configuration file that can be read.
+/// Result of checking a configuration file that could be parsed.
 #[derive(Debug, Default)]
 pub struct Report {
     summary: String,
-    /// What a receiver cannot work with.
+    /// Problems that prevent a receiver from running with the file.
     failures: Vec<String>,
-    /// What it works with, perhaps otherwise than hoped for.
+    /// Problems that a receiver tolerates.
     warnings: Vec<String>,
     jobs: Vec<JobTargets>,
 }
 
-/// Checks the file.
+/// Checks the file. Problems beyond its syntax are in the report.
 ///
 /// # Errors
-/// Where it means nothing. What else is wrong is in the report.
+/// Returns an error if the file cannot be read or parsed.
 pub async fn check(args: &CheckArgs) -> Result<Report, ConfigError> {
     let config = Config::load(&args.file)?;
     let mut report = Report {
@@ -77,17 +75,17 @@ pub async fn check(args: &CheckArgs) -> Result<Report, ConfigError> {
             if let DiscoveryConfig::Unsupported(mechanism) = discovery {
                 let job = &scrape.job_name;
                 report.warnings.push(format!(
-                    "job {job:?}: {mechanism} is not supported, a receiver does not start with it; use http_sd_configs or file_sd_configs with an adapter that writes its targets"
+                    "job {job:?}: {mechanism} is not supported and a receiver does not start with it; use http_sd_configs or file_sd_configs with an adapter that writes its targets"
                 ));
             }
         }
     }
     if !args.syntax_only {
-        // The environment has a part in them.
+        // These depend on the environment.
         report
             .failures
-            .extend(facts(&config, &[]).err().map(|e| e.to_string()));
-        let Files { failures, warnings } = Files::of(&config);
+            .extend(batch_context(&config, &[]).err().map(|e| e.to_string()));
+        let FileProblems { failures, warnings } = FileProblems::of(&config);
         report.failures.extend(failures);
         report.warnings.extend(warnings);
     }
@@ -120,7 +118,7 @@ fn summary(config: &Config) -> String {
     }
     if !config.ignored_sections.is_empty() {
         let sections = config.ignored_sections.join(", ");
-        text.push_str(&format!("; left to others: {sections}"));
+        text.push_str(&format!("; ignored sections: {sections}"));
     }
     text
 }
@@ -128,7 +126,7 @@ fn summary(config: &Config) -> String {
 // === impl Report ===
 
 impl Report {
-    /// Whether a receiver can work with the file.
+    /// Returns true if a receiver can run with the file.
     pub fn is_success(&self) -> bool {
         self.failures.is_empty()
     }

@@ -1,30 +1,31 @@
-//! Discovery: where targets come from.
+//! Service discovery: finds the targets of each scrape job.
 //!
-//! Each mechanism of a configuration runs as a task of its own and tells its
-//! target groups to a [`Groups`] handle. Mechanisms with equal settings run once,
-//! however many jobs use them. What all of them know is published per job, the
-//! first time at once and then at most every five seconds, as Prometheus does. A
-//! job that gets another mechanism keeps its targets until that one has told of
-//! its own, for [`PATIENCE`] at most.
+//! Each discovery mechanism runs as a task and writes its target groups to a
+//! [`TargetGroups`] handle. Mechanisms with equal settings run once, however many
+//! jobs use them. The publisher merges the groups per job and publishes them: the
+//! first time at once, then at most every five seconds, as Prometheus does.
+//!
+//! A job that gets a new mechanism keeps its targets until the new one has
+//! reported its own, for [`RECONFIGURE_GRACE`] at most.
 //!
 //! ```text
-//! file_sd    ─▶ Groups ─┐
-//! http_sd    ─▶ Groups ─┼─ changed ─▶ publish ─▶ watch: job ─▶ target groups
-//! kubernetes ─▶ Groups ─┤
-//! static     ─▶ Groups ─┘
+//! file_sd    ─▶ TargetGroups ─┐
+//! http_sd    ─▶ TargetGroups ─┼─ changed ─▶ publish ─▶ watch: job ─▶ target groups
+//! kubernetes ─▶ TargetGroups ─┤
+//! static     ─▶ TargetGroups ─┘
 //! ```
 
 mod dns;
 mod ec2;
 mod file;
-mod groups;
 mod http;
 pub mod kubernetes;
 mod metrics;
+mod target_groups;
 
 use std::{collections::BTreeMap, fmt::Display, sync::Arc, time::Duration};
 
-use mesh::config::{
+use mesh_model::config::{
     discovery::{DiscoveryConfig, TargetGroup},
     scrape::ScrapeConfig,
 };
@@ -36,19 +37,20 @@ use tokio::{
 
 use kubernetes::{Clusters, Kubernetes};
 
-pub(crate) use file::paths as target_files;
-pub use groups::Groups;
+pub(crate) use file::target_files;
 pub use metrics::DiscoveryMetrics;
+pub use target_groups::TargetGroups;
 
-/// Two publications are at least this far apart, unless told otherwise.
+/// Default for the minimum time between two publications.
 pub const UPDATE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How long a job that was reconfigured keeps the targets it had while a new
-/// mechanism has not told of any yet: were they gone in between, they would get
-/// staleness markers.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+/// Maximum time for which a reconfigured job keeps its previous targets.
+///
+/// They stay until all new mechanisms have reported their groups. Targets that
+/// disappeared in between would get staleness markers.
+pub const RECONFIGURE_GRACE: Duration = Duration::from_secs(30);
 
-/// The target groups of every job.
+/// The target groups of each job, by job name.
 pub type Jobs = BTreeMap<String, Vec<Arc<TargetGroup>>>;
 
 /// Runs the discovery mechanisms of a configuration.
@@ -56,78 +58,78 @@ pub type Jobs = BTreeMap<String, Vec<Arc<TargetGroup>>>;
 pub struct Discovery {
     mechanisms: Vec<Mechanism>,
     clusters: Clusters,
-    /// The only node whose Kubernetes targets are discovered.
+    /// Restricts Kubernetes targets to those on this node.
     node: Option<String>,
     shared: Arc<Shared>,
     publisher: AbortHandle,
 }
 
-/// A configuration whose targets cannot be discovered.
+/// Error that prevents a configuration from being applied.
 #[derive(Debug, thiserror::Error)]
 pub enum DiscoveryError {
-    /// A mechanism of Prometheus that promesh does not have.
+    /// A Prometheus mechanism that promesh does not support.
     #[error(
         "job {job:?}: {mechanism} is not supported, use http_sd_configs or file_sd_configs with an adapter that writes its targets"
     )]
     Unsupported {
-        /// The job.
+        /// Name of the job.
         job: String,
-        /// The mechanism's key in the configuration.
+        /// Configuration key of the mechanism, such as `consul_sd_configs`.
         mechanism: String,
     },
     /// A mechanism could not be started.
     #[error("job {job:?}: {source}")]
     Start {
-        /// The job.
+        /// Name of the job.
         job: String,
-        /// Why not.
+        /// Reason for the failure.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
 }
 
-/// One mechanism that runs.
+/// A running discovery mechanism.
 #[derive(Debug)]
 struct Mechanism {
     config: DiscoveryConfig,
     jobs: Vec<String>,
-    groups: Groups,
+    groups: TargetGroups,
     task: Option<Arc<Task>>,
 }
 
-/// A task that ends once it is dropped.
+/// Aborts a task when dropped.
 #[derive(Debug)]
 struct Task(AbortHandle);
 
 #[derive(Debug)]
 struct Shared {
-    /// Some mechanism's groups have changed.
+    /// Notified when the groups of a mechanism have changed.
     changed: Arc<Notify>,
-    sources: watch::Sender<Sources>,
+    inputs: watch::Sender<Inputs>,
     published: watch::Sender<Arc<Jobs>>,
     metrics: DiscoveryMetrics,
 }
 
-/// What the mechanisms of a configuration write to.
+/// Target groups that the publisher merges.
 #[derive(Debug)]
-struct Sources {
-    /// That of each job.
-    jobs: Vec<(String, Vec<Groups>)>,
-    /// Until when jobs wait for those who have not told anything.
-    patient_until: Instant,
+struct Inputs {
+    /// The groups of each job's mechanisms.
+    jobs: Vec<(String, Vec<TargetGroups>)>,
+    /// End of the [`RECONFIGURE_GRACE`] period.
+    grace_until: Instant,
 }
 
 // === impl Discovery ===
 
 impl Discovery {
-    /// Discovery without any mechanism yet, which publishes once every
-    /// `update_interval` at most.
+    /// Starts discovery without mechanisms. Publishes at most once per
+    /// `update_interval`.
     pub fn new(metrics: DiscoveryMetrics, update_interval: Duration) -> Self {
         let clusters = Clusters::new(metrics.kubernetes.clone());
         let shared = Arc::new(Shared {
             changed: Arc::default(),
-            sources: watch::Sender::new(Sources {
+            inputs: watch::Sender::new(Inputs {
                 jobs: Vec::new(),
-                patient_until: Instant::now(),
+                grace_until: Instant::now(),
             }),
             published: watch::Sender::default(),
             metrics,
@@ -142,22 +144,23 @@ impl Discovery {
         }
     }
 
-    /// Of Kubernetes' targets, discovers those on this node only.
+    /// Restricts Kubernetes discovery to targets on `node`, if given.
     pub fn on_node(mut self, node: Option<String>) -> Self {
         self.node = node;
         self
     }
 
-    /// The target groups of every job, whenever they have changed.
+    /// Returns a receiver for the published target groups of each job.
     pub fn jobs(&self) -> watch::Receiver<Arc<Jobs>> {
         self.shared.published.subscribe()
     }
 
-    /// Runs the mechanisms of these jobs and no others. Those that run already go
-    /// on, with what they know.
+    /// Runs exactly the mechanisms of these jobs. Mechanisms that already run
+    /// continue with their target groups.
     ///
     /// # Errors
-    /// Where a mechanism cannot run; nothing has changed then.
+    /// Returns an error if a mechanism cannot start; the previous mechanisms then
+    /// continue to run.
     pub async fn apply(&mut self, configs: &[ScrapeConfig]) -> Result<(), DiscoveryError> {
         let mut next: Vec<Mechanism> = Vec::new();
         for scrape in configs {
@@ -176,31 +179,31 @@ impl Discovery {
             let groups = of_job.map(|mechanism| mechanism.groups.clone()).collect();
             (scrape.job_name.clone(), groups)
         });
-        self.shared.sources.send_replace(Sources {
+        self.shared.inputs.send_replace(Inputs {
             jobs: jobs.collect(),
-            patient_until: Instant::now() + PATIENCE,
+            grace_until: Instant::now() + RECONFIGURE_GRACE,
         });
         self.mechanisms = next;
         self.shared.changed.notify_one();
         Ok(())
     }
 
-    /// Waits until every mechanism has looked for targets once, and tells what
-    /// failed.
-    pub(crate) async fn looked(&self) -> Vec<String> {
+    /// Waits until every mechanism has completed its first refresh. Returns the
+    /// failures.
+    pub(crate) async fn first_refresh(&self) -> Vec<String> {
         let mut failures = Vec::new();
         for mechanism in &self.mechanisms {
-            failures.extend(mechanism.groups.looked().await.err());
+            failures.extend(mechanism.groups.first_refresh().await.err());
         }
         failures
     }
 
-    /// The target groups of every job as they are known now, published or not.
-    pub(crate) fn known(&self) -> Jobs {
-        self.shared.sources.borrow().known(&Jobs::new())
+    /// Returns the current target groups of each job, published or not.
+    pub(crate) fn current(&self) -> Jobs {
+        self.shared.inputs.borrow().merge(&Jobs::new())
     }
 
-    /// The mechanism that runs with these settings, or a new one.
+    /// Returns the running mechanism with these settings, or starts a new one.
     async fn mechanism(
         &self,
         job: &str,
@@ -214,7 +217,7 @@ impl Discovery {
                 task: running.task.clone(),
             });
         }
-        let groups = Groups::new(self.shared.changed.clone());
+        let groups = TargetGroups::new(self.shared.changed.clone());
         let task = self.start(job, config, groups.clone()).await?;
         Ok(Mechanism {
             config: config.clone(),
@@ -228,7 +231,7 @@ impl Discovery {
         &self,
         job: &str,
         config: &DiscoveryConfig,
-        groups: Groups,
+        groups: TargetGroups,
     ) -> Result<Option<Arc<Task>>, DiscoveryError> {
         let metrics = self.shared.metrics.clone();
         let failed = |source| DiscoveryError::Start {
@@ -278,36 +281,38 @@ impl Drop for Task {
     }
 }
 
-// === impl Sources ===
+// === impl Inputs ===
 
-impl Sources {
-    /// What all jobs' mechanisms know now, after what was published `last`.
-    fn known(&self, last: &Jobs) -> Jobs {
-        let patient = Instant::now() < self.patient_until;
+impl Inputs {
+    /// Merges the current groups of each job. During the grace period, a job keeps
+    /// its `last` groups until all its mechanisms are synced.
+    fn merge(&self, last: &Jobs) -> Jobs {
+        let in_grace = Instant::now() < self.grace_until;
         let jobs = self.jobs.iter().map(|(job, groups)| {
-            let waits = patient && !groups.iter().all(Groups::have_told);
-            let known = match last.get(job) {
+            let waits = in_grace && !groups.iter().all(TargetGroups::is_synced);
+            let merged = match last.get(job) {
                 Some(last) if waits => last.clone(),
-                _ => groups.iter().flat_map(Groups::all).collect(),
+                _ => groups.iter().flat_map(TargetGroups::all).collect(),
             };
-            (job.clone(), known)
+            (job.clone(), merged)
         });
         jobs.collect()
     }
 }
 
+/// Publishes the merged target groups whenever they change.
 async fn publish(shared: Arc<Shared>, update_interval: Duration) {
     loop {
-        let patient_until = shared.sources.borrow().patient_until;
+        let grace_until = shared.inputs.borrow().grace_until;
         tokio::select! {
             biased;
             () = shared.changed.notified() => {}
-            () = sleep_until(patient_until), if Instant::now() < patient_until => {}
+            () = sleep_until(grace_until), if Instant::now() < grace_until => {}
         }
         let last = shared.published.borrow().clone();
-        let jobs = shared.sources.borrow().known(&last);
-        // A mechanism has found something before it belongs to a job. The first targets
-        // are not to wait for that.
+        let jobs = shared.inputs.borrow().merge(&last);
+        // A new mechanism can report groups before `apply` assigns it to a job. Skip
+        // the empty publication, or the first targets would wait for the interval.
         if jobs.is_empty() && last.is_empty() {
             continue;
         }
@@ -317,19 +322,20 @@ async fn publish(shared: Arc<Shared>, update_interval: Duration) {
     }
 }
 
-/// Ticks at once and then at every interval. A refresh that takes longer is followed
-/// by the next one, not by all those that it missed.
+/// Returns an interval that ticks at once and then every `every`. Skips the ticks
+/// that a slow refresh missed.
 fn refresh(every: Duration) -> Interval {
     let mut ticks = interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     ticks
 }
 
-/// The address of a host and a port, an IPv6 address in brackets.
+/// Joins a host and a port into an address, with brackets around an IPv6 host.
 fn host_and_port(host: &str, port: impl Display) -> String {
-    match host.contains([':', '%']) {
-        true => format!("[{host}]:{port}"),
-        false => format!("{host}:{port}"),
+    if host.contains([':', '%']) {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
     }
 }
 

@@ -48,7 +48,7 @@ pub struct Untyped {
 pub struct Histogram {
     #[prost(uint64, optional, tag = "1")]
     pub sample_count: ::core::option::Option<u64>,
-    /// Set instead of sample_count where counts are floats.
+    /// Set instead of sample_count if the counts are floats.
     #[prost(double, optional, tag = "4")]
     pub sample_count_float: ::core::option::Option<f64>,
     #[prost(double, optional, tag = "2")]
@@ -87,7 +87,7 @@ pub struct Histogram {
 pub struct Bucket {
     #[prost(uint64, optional, tag = "1")]
     pub cumulative_count: ::core::option::Option<u64>,
-    /// Set instead of cumulative_count where counts are floats.
+    /// Set instead of cumulative_count if the counts are floats.
     #[prost(double, optional, tag = "4")]
     pub cumulative_count_float: ::core::option::Option<f64>,
     #[prost(double, optional, tag = "2")]

@@ -38,7 +38,7 @@ pub struct Sample {
     /// Milliseconds since the Unix epoch.
     #[prost(int64, tag = "2")]
     pub timestamp: i64,
-    /// Milliseconds since the Unix epoch; 0 where unknown.
+    /// Milliseconds since the Unix epoch; 0 if unknown.
     #[prost(int64, tag = "3")]
     pub start_timestamp: i64,
 }

@@ -7,7 +7,7 @@ pub struct WriteRequest {
     #[prost(message, repeated, tag = "3")]
     pub metadata: ::prost::alloc::vec::Vec<MetricMetadata>,
 }
-/// What a metric family says of itself. Carried apart from its series.
+/// Metadata of a metric family, separate from its series.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct MetricMetadata {
     #[prost(enumeration = "metric_metadata::MetricType", tag = "1")]

@@ -1,10 +1,11 @@
-//! The files that a configuration names: whether they are there, and what is in
-//! those with targets. As `promtool check config` has it, missing credentials and
-//! client certificates are failures and a missing file of targets is a warning.
+//! Checks the files that a configuration references.
+//!
+//! Follows `promtool check config`: a missing credentials or certificate file is a
+//! failure, a missing target file is a warning.
 
 use std::path::Path;
 
-use mesh::config::{
+use mesh_model::config::{
     Config,
     discovery::{DiscoveryConfig, FileConfig, TargetGroup, parse_target_groups},
     http::{Auth, HttpClientConfig, PemSource, SecretSource, TlsConfig},
@@ -16,61 +17,61 @@ use crate::{
     scrape::{TargetError, populate},
 };
 
-/// What is wrong with the files.
+/// Problems of the files that a configuration references.
 #[derive(Debug, Default)]
-pub(super) struct Files {
+pub(super) struct FileProblems {
     pub(super) failures: Vec<String>,
     pub(super) warnings: Vec<String>,
 }
 
-// === impl Files ===
+// === impl FileProblems ===
 
-impl Files {
-    /// Looks at all files that a configuration names.
+impl FileProblems {
+    /// Checks all files that a configuration references.
     pub(super) fn of(config: &Config) -> Self {
-        let mut files = Self::default();
+        let mut problems = Self::default();
         for scrape in &config.scrape_configs {
-            let whose = format!("job {:?}", scrape.job_name);
-            files.http(&whose, &scrape.http);
+            let context = format!("job {:?}", scrape.job_name);
+            problems.http(&context, &scrape.http);
             for mechanism in &scrape.discovery {
-                files.discovery(&whose, scrape, mechanism);
+                problems.discovery(&context, scrape, mechanism);
             }
         }
         for destination in &config.remote_write {
-            let whose = format!("remote write {:?}", destination.name);
-            files.http(&whose, &destination.http);
+            let context = format!("remote write {:?}", destination.name);
+            problems.http(&context, &destination.http);
         }
-        files
+        problems
     }
 
-    fn discovery(&mut self, whose: &str, scrape: &ScrapeConfig, mechanism: &DiscoveryConfig) {
+    fn discovery(&mut self, context: &str, scrape: &ScrapeConfig, mechanism: &DiscoveryConfig) {
         match mechanism {
-            DiscoveryConfig::Static(groups) => self.groups(whose, scrape, groups),
-            DiscoveryConfig::File(config) => self.targets(whose, scrape, config),
+            DiscoveryConfig::Static(groups) => self.groups(context, scrape, groups),
+            DiscoveryConfig::File(config) => self.targets(context, scrape, config),
             DiscoveryConfig::Http(config) => {
-                self.http(&format!("{whose}: http_sd_configs"), &config.http);
+                self.http(&format!("{context}: http_sd_configs"), &config.http);
             }
             DiscoveryConfig::Kubernetes(config) => {
-                let whose = format!("{whose}: kubernetes_sd_configs");
-                self.http(&whose, &config.http);
+                let context = format!("{context}: kubernetes_sd_configs");
+                self.http(&context, &config.http);
                 if let Some(path) = &config.kubeconfig_file {
-                    self.needed(&whose, "kubeconfig_file", path);
+                    self.require(&context, "kubeconfig_file", path);
                 }
             }
             DiscoveryConfig::Ec2(config) => {
-                self.http(&format!("{whose}: ec2_sd_configs"), &config.http);
+                self.http(&format!("{context}: ec2_sd_configs"), &config.http);
             }
             DiscoveryConfig::Dns(_) | DiscoveryConfig::Unsupported(_) => {}
         }
     }
 
-    fn targets(&mut self, whose: &str, scrape: &ScrapeConfig, config: &FileConfig) {
+    fn targets(&mut self, context: &str, scrape: &ScrapeConfig, config: &FileConfig) {
         for pattern in &config.files {
             let paths = discovery::target_files(std::slice::from_ref(pattern));
             if paths.is_empty() {
                 let pattern = pattern.display();
                 self.warnings
-                    .push(format!("{whose}: file_sd file {pattern} does not exist"));
+                    .push(format!("{context}: file_sd file {pattern} does not exist"));
             }
             for path in paths {
                 let text = std::fs::read_to_string(&path);
@@ -79,51 +80,51 @@ impl Files {
                     parse_target_groups(&text, &path).map_err(|error| error.to_string())
                 });
                 match groups {
-                    Ok(groups) => self.groups(whose, scrape, &groups),
-                    Err(error) => self.failures.push(format!("{whose}: file_sd: {error}")),
+                    Ok(groups) => self.groups(context, scrape, &groups),
+                    Err(error) => self.failures.push(format!("{context}: file_sd: {error}")),
                 }
             }
         }
     }
 
-    fn groups(&mut self, whose: &str, scrape: &ScrapeConfig, groups: &[TargetGroup]) {
+    fn groups(&mut self, context: &str, scrape: &ScrapeConfig, groups: &[TargetGroup]) {
         for group in groups {
             for target in &group.targets {
                 let failure: Option<TargetError> = populate(scrape, group, target).err();
                 if let Some(error) = failure {
                     self.failures
-                        .push(format!("{whose}: target {target}: {error}"));
+                        .push(format!("{context}: target {target}: {error}"));
                 }
             }
         }
     }
 
-    fn http(&mut self, whose: &str, http: &HttpClientConfig) {
-        self.tls(whose, &http.tls);
+    fn http(&mut self, context: &str, http: &HttpClientConfig) {
+        self.tls(context, &http.tls);
         match &http.auth {
             Some(Auth::Authorization { credentials, .. }) => {
-                self.secret(whose, "credentials_file", credentials);
+                self.secret(context, "credentials_file", credentials);
             }
             Some(Auth::Basic { username, password }) => {
-                self.secret(whose, "username_file", username);
+                self.secret(context, "username_file", username);
                 if let Some(password) = password {
-                    self.secret(whose, "password_file", password);
+                    self.secret(context, "password_file", password);
                 }
             }
             Some(Auth::OAuth2(oauth2)) => {
-                self.secret(whose, "client_secret_file", &oauth2.client_secret);
-                self.tls(&format!("{whose}: oauth2"), &oauth2.tls);
+                self.secret(context, "client_secret_file", &oauth2.client_secret);
+                self.tls(&format!("{context}: oauth2"), &oauth2.tls);
             }
             None => {}
         }
         for (name, values) in &http.http_headers {
             for value in values {
-                self.secret(whose, &format!("http_headers of {name}"), value);
+                self.secret(context, &format!("http_headers of {name}"), value);
             }
         }
     }
 
-    fn tls(&mut self, whose: &str, tls: &TlsConfig) {
+    fn tls(&mut self, context: &str, tls: &TlsConfig) {
         let pems = [
             ("ca_file", &tls.ca),
             ("cert_file", &tls.cert),
@@ -131,22 +132,22 @@ impl Files {
         ];
         for (key, pem) in pems {
             if let Some(PemSource::File(path)) = pem {
-                self.needed(whose, key, path);
+                self.require(context, key, path);
             }
         }
     }
 
-    fn secret(&mut self, whose: &str, key: &str, secret: &SecretSource) {
+    fn secret(&mut self, context: &str, key: &str, secret: &SecretSource) {
         if let SecretSource::File(path) = secret {
-            self.needed(whose, key, path);
+            self.require(context, key, path);
         }
     }
 
-    fn needed(&mut self, whose: &str, key: &str, path: &Path) {
+    fn require(&mut self, context: &str, key: &str, path: &Path) {
         if let Err(error) = std::fs::metadata(path) {
             let path = path.display();
             self.failures
-                .push(format!("{whose}: {key} {path}: {error}"));
+                .push(format!("{context}: {key} {path}: {error}"));
         }
     }
 }

@@ -1,8 +1,8 @@
-//! What would be scraped: one round of discovery, relabeled.
+//! Lists the targets of a configuration: one round of discovery, then relabeling.
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
-use mesh::{
+use mesh_model::{
     config::{discovery::TargetGroup, duration, scrape::ScrapeConfig},
     labels::Labels,
 };
@@ -13,25 +13,23 @@ use crate::{
     scrape::{Populated, Target, populate},
 };
 
-/// The targets of one job, each once.
+/// The targets of one job, without duplicates.
 #[derive(Debug, Default)]
 pub(super) struct JobTargets {
     job: String,
-    kept: BTreeMap<u64, Target>,
-    /// As discovered.
+    active: BTreeMap<u64, Target>,
+    /// Labels of the dropped targets before relabeling.
     dropped: Vec<Labels>,
     errors: Vec<String>,
 }
 
-/// Discovers the targets of each job once. Returns what could not be discovered
-/// too.
+/// Runs one round of discovery for each job. Returns the targets and the failures.
 pub(super) async fn discover(
     configs: &[ScrapeConfig],
     limit: Duration,
 ) -> (Vec<JobTargets>, Vec<String>) {
     let (mut jobs, mut failures) = (Vec::new(), Vec::new());
-    // Each job by itself, so that one whose targets cannot be discovered keeps no
-    // other from being told of.
+    // One discovery per job, so that a job that fails does not hide the others.
     for config in configs {
         let mut discovery = Discovery::new(DiscoveryMetrics::default(), Duration::ZERO);
         if let Err(error) = discovery.apply(std::slice::from_ref(config)).await {
@@ -39,17 +37,17 @@ pub(super) async fn discover(
             continue;
         }
         let job = &config.job_name;
-        match timeout(limit, discovery.looked()).await {
+        match timeout(limit, discovery.first_refresh()).await {
             Ok(failed) => {
                 failures.extend(failed.iter().map(|error| format!("job {job:?}: {error}")));
             }
             Err(_) => failures.push(format!(
-                "job {job:?}: discovery not complete after {} (--discovery.timeout)",
+                "job {job:?}: discovery did not complete within {} (--discovery.timeout)",
                 duration::format(limit)
             )),
         }
-        let known = discovery.known();
-        let groups = known.get(&config.job_name).into_iter().flatten();
+        let current = discovery.current();
+        let groups = current.get(&config.job_name).into_iter().flatten();
         jobs.push(JobTargets::new(config, groups));
     }
     (jobs, failures)
@@ -66,8 +64,8 @@ impl JobTargets {
         for group in groups {
             for labels in &group.targets {
                 match populate(config, group, labels) {
-                    Ok(Populated::Kept(target)) => {
-                        targets.kept.insert(target.identity, *target);
+                    Ok(Populated::Active(target)) => {
+                        targets.active.insert(target.identity, *target);
                     }
                     Ok(Populated::Dropped(discovered)) => targets.dropped.push(discovered),
                     Err(error) => targets.errors.push(format!("{labels}: {error}")),
@@ -80,11 +78,11 @@ impl JobTargets {
 
 impl fmt::Display for JobTargets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (kept, dropped) = (self.kept.len(), self.dropped.len());
-        writeln!(f, "job {:?}: {kept} scraped, {dropped} dropped", self.job)?;
-        let mut kept: Vec<_> = self.kept.values().collect();
-        kept.sort_by(|one, other| one.url.cmp(&other.url));
-        for target in kept {
+        let (active, dropped) = (self.active.len(), self.dropped.len());
+        writeln!(f, "job {:?}: {active} scraped, {dropped} dropped", self.job)?;
+        let mut active: Vec<_> = self.active.values().collect();
+        active.sort_by(|one, other| one.url.cmp(&other.url));
+        for target in active {
             let every = duration::format(target.interval);
             writeln!(f, "  {} every {every} {}", target.url, target.public)?;
         }

@@ -11,7 +11,7 @@ async fn checked(folder: &Path, text: &str, arguments: &[&str]) -> Result<Report
 }
 
 #[tokio::test]
-async fn a_mistake_has_its_place() {
+async fn reports_the_line_of_an_unknown_field() {
     let folder = tempfile::tempdir().unwrap();
     let text = "global:\n  scrape_intervall: 1s\n";
     let error = checked(folder.path(), text, &[]).await.unwrap_err();
@@ -23,18 +23,18 @@ async fn a_mistake_has_its_place() {
 }
 
 #[tokio::test]
-async fn a_good_file_is_summed_up() {
+async fn summarizes_a_valid_file() {
     let folder = tempfile::tempdir().unwrap();
     let text = "rule_files: [r.yml]\nalerting: {}\nremote_write: [{url: 'http://h/'}]\nscrape_configs:\n- {job_name: a, static_configs: [{targets: ['h:1']}]}\n- {job_name: b, consul_sd_configs: [{}]}\n";
     let report = checked(folder.path(), text, &[]).await.unwrap();
     assert!(report.is_success());
     let text = report.to_string();
     assert!(text.contains("WARNING: job \"b\": consul_sd_configs is not supported"));
-    assert!(text.ends_with("  SUCCESS: 2 scrape jobs, 1 remote write destination; left to others: rule_files, alerting\n"), "{text}");
+    assert!(text.ends_with("  SUCCESS: 2 scrape jobs, 1 remote write destination; ignored sections: rule_files, alerting\n"), "{text}");
 }
 
 #[tokio::test]
-async fn the_ha_pair_has_to_be_one() {
+async fn rejects_an_ha_replica_without_a_cluster() {
     let folder = tempfile::tempdir().unwrap();
     let text = "global: {external_labels: {__replica__: a}}\n";
     let report = checked(folder.path(), text, &[]).await.unwrap();
@@ -42,7 +42,7 @@ async fn the_ha_pair_has_to_be_one() {
 }
 
 #[tokio::test]
-async fn files_have_to_be_there() {
+async fn reports_missing_files() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
     write("bad.yml", "- targets: oops\n");
@@ -58,9 +58,9 @@ async fn files_have_to_be_there() {
           http_sd_configs: [{url: 'http://h/', oauth2: {client_id: i, client_secret_file: secret, token_url: 'http://h/'}}]\n";
     let report = checked(folder.path(), text, &[]).await.unwrap();
     let path = |name: &str| folder.path().join(name).display().to_string();
-    let missing = |whose: &str, key: &str, name: &str| {
+    let missing = |context: &str, key: &str, name: &str| {
         format!(
-            "{whose}: {key} {}: No such file or directory (os error 2)",
+            "{context}: {key} {}: No such file or directory (os error 2)",
             path(name)
         )
     };
@@ -79,8 +79,8 @@ async fn files_have_to_be_there() {
     assert!(bad.starts_with(&format!("job \"a\": file_sd: {}:1:", path("bad.yml"))));
     assert_eq!(url, address);
     assert_eq!(*password, missing("job \"b\"", "password_file", "password"));
-    let whose = "job \"b\": http_sd_configs";
-    assert_eq!(*secret, missing(whose, "client_secret_file", "secret"));
+    let context = "job \"b\": http_sd_configs";
+    assert_eq!(*secret, missing(context, "client_secret_file", "secret"));
     let none = format!(
         "job \"a\": file_sd file {} does not exist",
         path("none*.yml")
@@ -94,7 +94,7 @@ async fn files_have_to_be_there() {
 }
 
 #[tokio::test]
-async fn targets_are_listed_with_what_is_dropped() {
+async fn lists_active_and_dropped_targets() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("t.yml"), "- targets: ['f:1']\n").unwrap();
     let text = "scrape_configs:\n\
@@ -126,9 +126,9 @@ async fn targets_are_listed_with_what_is_dropped() {
 }
 
 #[tokio::test]
-async fn discovery_has_a_limit() {
+async fn limits_the_time_of_discovery() {
     let folder = tempfile::tempdir().unwrap();
-    // Takes connections and never answers.
+    // Accepts connections and never responds.
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let text = format!(
@@ -138,7 +138,7 @@ async fn discovery_has_a_limit() {
     let report = checked(folder.path(), &text, &arguments).await.unwrap();
     assert_eq!(
         report.failures,
-        ["job \"a\": discovery not complete after 1s (--discovery.timeout)"]
+        ["job \"a\": discovery did not complete within 1s (--discovery.timeout)"]
     );
     assert!(report.to_string().contains("job \"a\": 1 scraped"));
 }

@@ -1,17 +1,17 @@
-//! `dns_sd_configs`: targets in DNS records.
+//! `dns_sd_configs`: targets from DNS records.
 
 mod resolver;
 
 use futures::future::join_all;
 use hickory_resolver::proto::rr::{RData, RecordType};
-use mesh::{
+use mesh_model::{
     config::discovery::{DnsConfig, DnsRecord, TargetGroup},
     labels::{ADDRESS, Labels},
 };
 use tracing::warn;
 
 use self::resolver::Resolver;
-use super::{DiscoveryMetrics, Groups, host_and_port, refresh};
+use super::{DiscoveryMetrics, TargetGroups, host_and_port, refresh};
 
 const NAME: &str = "__meta_dns_name";
 const SRV_TARGET: &str = "__meta_dns_srv_record_target";
@@ -19,15 +19,17 @@ const SRV_PORT: &str = "__meta_dns_srv_record_port";
 const MX_TARGET: &str = "__meta_dns_mx_record_target";
 const NS_TARGET: &str = "__meta_dns_ns_record_target";
 
-/// Looks the names up again and again. Each is a target group of its own, which
-/// stays where its look-up fails and ends where the name does.
-pub(super) async fn run(config: DnsConfig, groups: Groups, metrics: DiscoveryMetrics) {
-    follow(config, groups, metrics, Resolver::default()).await;
+/// Looks up the names at every refresh interval.
+///
+/// Each name is a target group. A failed lookup keeps the last targets of the name;
+/// a name that does not exist loses them.
+pub(super) async fn run(config: DnsConfig, groups: TargetGroups, metrics: DiscoveryMetrics) {
+    run_with(config, groups, metrics, Resolver::default()).await;
 }
 
-async fn follow(
+async fn run_with(
     config: DnsConfig,
-    groups: Groups,
+    groups: TargetGroups,
     metrics: DiscoveryMetrics,
     mut resolver: Resolver,
 ) {
@@ -36,33 +38,33 @@ async fn follow(
         refresh.tick().await;
         if let Err(error) = resolver.reload().await {
             metrics.failed("dns");
-            warn!(%error, "Names not looked up, the last targets stay");
+            warn!(%error, "Loading resolv.conf failed, keeping the last DNS targets");
             groups.failed(error.to_string());
             continue;
         }
         let lookups = config.names.iter().map(async |name| {
             match resolver.lookup(name, record_type(config.record)).await {
                 Ok(records) => {
-                    groups.learn([group(name, &records, config.port)]);
+                    groups.update([group(name, &records, config.port)]);
                     Ok(())
                 }
                 Err(error) => {
                     metrics.failed("dns");
-                    warn!(name, %error, "Name not looked up, its last targets stay");
+                    warn!(name, %error, "DNS lookup failed, keeping the last targets of the name");
                     Err(format!("{name}: {error}"))
                 }
             }
         });
-        let round: Result<(), String> = join_all(lookups).await.into_iter().collect();
-        match round {
-            Ok(()) => groups.told(),
+        let outcome: Result<(), String> = join_all(lookups).await.into_iter().collect();
+        match outcome {
+            Ok(()) => groups.mark_synced(),
             Err(error) => groups.failed(error),
         }
     }
 }
 
-/// The targets of a name. A resolver turns the order of its records at will, so
-/// ours is another.
+/// Builds the target group of a name. Sorts the targets, since name servers
+/// rotate the order of their records.
 fn group(name: &str, records: &[RData], port: u16) -> TargetGroup {
     let mut targets: Vec<_> = records
         .iter()
@@ -76,7 +78,8 @@ fn group(name: &str, records: &[RData], port: u16) -> TargetGroup {
     }
 }
 
-/// The target that a record names; none for the CNAME records on the way to it.
+/// Builds the target of a record. Returns `None` for other record types, such as
+/// the CNAME records that lead to it.
 fn target(name: &str, record: &RData, port: u16) -> Option<Labels> {
     let named = |label: &'static str, target: String, port| {
         let address = host_and_port(target.trim_end_matches('.'), port);

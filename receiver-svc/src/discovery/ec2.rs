@@ -1,37 +1,37 @@
-//! `ec2_sd_configs`: the instances of an AWS region.
+//! `ec2_sd_configs`: targets from the EC2 instances of an AWS region.
 
-mod answer;
 mod api;
+mod response;
 mod target;
 
 use std::collections::BTreeMap;
 
-use mesh::{
+use mesh_model::{
     config::{
         discovery::{Ec2Config, TargetGroup},
         duration,
     },
-    http_client::{HttpClient, HttpClientError},
     labels::Labels,
 };
+use mesh_net::http_client::{HttpClient, HttpClientError};
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use self::{
-    answer::{AvailabilityZones, Instances, Item},
     api::{Api, ApiError},
+    response::{AvailabilityZones, Instances, Item},
 };
-use super::{DiscoveryMetrics, Groups, refresh};
+use super::{DiscoveryMetrics, TargetGroups, refresh};
 
-/// Instances of one answer; the others come with the next token.
-const PAGE: &str = "1000";
+/// Maximum number of instances per `DescribeInstances` page.
+const PAGE_SIZE: &str = "1000";
 
-/// Lists the instances again and again.
+/// Lists the instances at every refresh interval.
 #[derive(Debug)]
 pub(super) struct Ec2 {
     config: Ec2Config,
     api: Api,
-    /// Ids of the availability zones by name; `None` until they could be had.
+    /// IDs of the availability zones by name; `None` until they are loaded.
     zones: Option<BTreeMap<String, String>>,
 }
 
@@ -47,14 +47,16 @@ impl Ec2 {
         })
     }
 
-    /// A failure keeps what was known before.
-    pub(super) async fn run(mut self, groups: Groups, metrics: DiscoveryMetrics) {
+    /// Refreshes the target group until the task is aborted. A failed refresh keeps
+    /// the last targets.
+    pub(super) async fn run(mut self, groups: TargetGroups, metrics: DiscoveryMetrics) {
         let mut refresh = refresh(self.config.refresh_interval);
         loop {
             refresh.tick().await;
-            let listed = timeout(self.config.refresh_interval, self.list()).await;
+            let limit = self.config.refresh_interval;
+            let listed = timeout(limit, self.list()).await;
             let listed = listed.map_or_else(
-                |_| Err("no answer in time".to_owned()),
+                |_| Err(format!("no response within {}", duration::format(limit))),
                 |listed| listed.map_err(|error| error.to_string()),
             );
             match listed {
@@ -67,10 +69,10 @@ impl Ec2 {
         }
     }
 
-    /// The instances that the filters let pass, as one target group.
+    /// Lists the instances that match the filters, as one target group.
     async fn list(&mut self) -> Result<TargetGroup, ApiError> {
         let region = self.api.prepare().await?;
-        self.learn_zones().await;
+        self.load_zones().await;
         let zones = self.zones.clone().unwrap_or_default();
         let mut targets = Vec::new();
         let mut token = None;
@@ -96,9 +98,9 @@ impl Ec2 {
         })
     }
 
-    /// The parameters that ask for one page.
+    /// Builds the request parameters for one page.
     fn page(&self, token: Option<String>) -> Vec<(String, String)> {
-        let mut parameters = vec![("MaxResults".to_owned(), PAGE.to_owned())];
+        let mut parameters = vec![("MaxResults".to_owned(), PAGE_SIZE.to_owned())];
         for (i, (name, values)) in (1..).zip(&self.config.filters) {
             parameters.push((format!("Filter.{i}.Name"), name.clone()));
             for (k, value) in (1..).zip(values) {
@@ -109,14 +111,14 @@ impl Ec2 {
         parameters
     }
 
-    /// Zones are asked for until they could be had once: they do not change, and
-    /// not everybody may ask.
-    async fn learn_zones(&mut self) {
+    /// Loads the availability zones once, since they do not change. Continues without
+    /// them on failure, since the credentials may lack that permission.
+    async fn load_zones(&mut self) {
         if self.zones.is_some() {
             return;
         }
-        let asked = self.api.call("DescribeAvailabilityZones", Vec::new());
-        match asked.await {
+        let response = self.api.call("DescribeAvailabilityZones", Vec::new());
+        match response.await {
             Ok(AvailabilityZones {
                 availability_zone_info: Item { item },
             }) => {
@@ -125,15 +127,20 @@ impl Ec2 {
                     .filter_map(|zone| Some((zone.zone_name?, zone.zone_id?)));
                 self.zones = Some(zones.collect());
             }
-            Err(error) => debug!(%error, "Availability zones not known"),
+            Err(error) => {
+                debug!(%error, "Listing availability zones failed, targets have no zone ID")
+            }
         }
     }
 
     fn failed(&mut self, metrics: &DiscoveryMetrics, error: &str) {
         self.api.forget_credentials();
         metrics.failed("ec2");
-        let next = duration::format(self.config.refresh_interval);
-        warn!(error, next, "Instances not listed, the last ones stay");
+        let retry_in = duration::format(self.config.refresh_interval);
+        warn!(
+            error,
+            retry_in, "Listing EC2 instances failed, keeping the last ones"
+        );
     }
 }
 

@@ -1,11 +1,11 @@
-//! `file_sd_configs`: target groups in files, read again when they change.
+//! `file_sd_configs`: target groups in files, re-read when they change.
 
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
 };
 
-use mesh::config::discovery::{FileConfig, TargetGroup, parse_target_groups};
+use mesh_model::config::discovery::{FileConfig, TargetGroup, parse_target_groups};
 use notify::{
     EventKind, RecommendedWatcher, RecursiveMode, Watcher,
     event::{MetadataKind, ModifyKind},
@@ -13,15 +13,15 @@ use notify::{
 use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
-use super::{DiscoveryMetrics, Groups, refresh};
+use super::{DiscoveryMetrics, TargetGroups, refresh};
 
 const FILEPATH: &str = "__meta_filepath";
-/// Bytes of a file; far more than any list of targets needs.
+/// Maximum size of a target file (64 MiB).
 const MAX_FILE: u64 = 64 << 20;
 
-/// Reads the files at once, when their folders change, and every refresh interval:
-/// not every file system tells of changes.
-pub(super) async fn run(config: FileConfig, groups: Groups, metrics: DiscoveryMetrics) {
+/// Reads the files at once, when their folders change, and at every refresh
+/// interval. The interval covers file systems without change events.
+pub(super) async fn run(config: FileConfig, groups: TargetGroups, metrics: DiscoveryMetrics) {
     let (sender, mut events) = mpsc::channel(1);
     let mut watcher = watcher(sender);
     let mut refresh = refresh(config.refresh_interval);
@@ -31,42 +31,44 @@ pub(super) async fn run(config: FileConfig, groups: Groups, metrics: DiscoveryMe
             _ = refresh.tick() => {}
             Some(()) = events.recv() => {}
         }
-        // Each time: a folder may have come, or come back.
+        // On every refresh, since a folder can be created or recreated.
         if let Some(watcher) = &mut watcher {
             watch(watcher, &config);
         }
-        let found = paths(&config.files);
+        let found = target_files(&config.files);
         let mut failure = None;
         for path in &found {
             let path = path.clone();
             match tokio::task::spawn_blocking(move || read(&path)).await {
                 Ok(Ok((read_groups, path))) => {
                     sources.extend(read_groups.iter().map(|g| (path.clone(), g.source.clone())));
-                    let kept: BTreeSet<_> = read_groups.iter().map(|g| g.source.clone()).collect();
+                    let current: BTreeSet<_> =
+                        read_groups.iter().map(|g| g.source.clone()).collect();
                     // A file that has become shorter loses its last groups.
-                    let gone = sources
+                    let removed = sources
                         .iter()
-                        .filter(|(p, s)| *p == path && !kept.contains(s));
-                    groups.learn(gone.map(|(_, source)| empty(source)).collect::<Vec<_>>());
-                    groups.learn(read_groups);
+                        .filter(|(p, s)| *p == path && !current.contains(s));
+                    groups.update(removed.map(|(_, source)| empty(source)).collect::<Vec<_>>());
+                    groups.update(read_groups);
                 }
                 Ok(Err(error)) => {
                     metrics.failed("file");
                     failure = Some(error.to_string());
-                    warn!(%error, "Target file not read, its last targets stay");
+                    warn!(%error, "Reading a target file failed, keeping its last targets");
                 }
-                Err(panicked) => warn!(%panicked, "Target file not read"),
+                Err(panicked) => warn!(%panicked, "Reading a target file panicked"),
             }
         }
-        let gone = sources.iter().filter(|(path, _)| !found.contains(path));
-        groups.learn(gone.map(|(_, source)| empty(source)).collect::<Vec<_>>());
+        let removed = sources.iter().filter(|(path, _)| !found.contains(path));
+        groups.update(removed.map(|(_, source)| empty(source)).collect::<Vec<_>>());
         match failure {
-            None => groups.told(),
+            None => groups.mark_synced(),
             Some(failure) => groups.failed(failure),
         }
     }
 }
 
+/// Returns a group without targets, which removes its source.
 fn empty(source: &str) -> TargetGroup {
     TargetGroup {
         source: source.to_owned(),
@@ -74,9 +76,9 @@ fn empty(source: &str) -> TargetGroup {
     }
 }
 
-/// The files that patterns of a configuration stand for.
-pub(crate) fn paths(files: &[PathBuf]) -> BTreeSet<PathBuf> {
-    // Go takes two stars for one, and the crate for something else.
+/// Returns the existing files that match the patterns of a configuration.
+pub(crate) fn target_files(files: &[PathBuf]) -> BTreeSet<PathBuf> {
+    // Go treats `**` as `*`; the glob crate treats it as a recursive wildcard.
     let patterns = files
         .iter()
         .map(|file| file.to_string_lossy().replace("**", "*"));
@@ -93,7 +95,7 @@ fn read(
     let size = std::fs::metadata(path).map_err(failed)?.len();
     if size > MAX_FILE {
         return Err(format!(
-            "{}: {size} bytes, expected {MAX_FILE} at most",
+            "{}: {size} bytes, expected at most {MAX_FILE}",
             path.display()
         )
         .into());
@@ -109,26 +111,26 @@ fn read(
     Ok((groups, path.to_owned()))
 }
 
-/// Tells of changes; `None` where that cannot be done, and then the refresh
-/// interval has to do.
+/// Watches for file changes. Returns `None` if the platform has no file events;
+/// the caller then polls at the refresh interval.
 fn watcher(changed: mpsc::Sender<()>) -> Option<RecommendedWatcher> {
-    let tell = move |event: notify::Result<notify::Event>| {
-        // An event is waiting already where the channel is full. Reading a file and
-        // changing its mode are events too, and must not make us read it again.
-        let of_contents = |kind: EventKind| {
+    let notify = move |event: notify::Result<notify::Event>| {
+        // A full channel already has a pending event. Access and metadata events must
+        // not trigger a re-read, since reading a file causes them.
+        let changes_content = |kind: EventKind| {
             let metadata = EventKind::Modify(ModifyKind::Metadata(MetadataKind::Any));
             !kind.is_access() && kind != metadata
         };
-        if event.is_ok_and(|event| of_contents(event.kind)) {
+        if event.is_ok_and(|event| changes_content(event.kind)) {
             let _ = changed.try_send(());
         }
     };
-    notify::recommended_watcher(tell)
-        .inspect_err(|error| warn!(%error, "Target files not watched"))
+    notify::recommended_watcher(notify)
+        .inspect_err(|error| warn!(%error, "Watching target files failed, polling instead"))
         .ok()
 }
 
-/// Watches the folders of the files.
+/// Watches the folders of the configured files.
 fn watch(watcher: &mut RecommendedWatcher, config: &FileConfig) {
     let folders: BTreeSet<_> = config
         .files
@@ -136,12 +138,13 @@ fn watch(watcher: &mut RecommendedWatcher, config: &FileConfig) {
         .filter_map(|file| file.parent())
         .collect();
     for folder in folders {
-        let folder = match folder.as_os_str().is_empty() {
-            true => Path::new("."),
-            false => folder,
+        let folder = if folder.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            folder
         };
         if let Err(error) = watcher.watch(folder, RecursiveMode::NonRecursive) {
-            debug!(folder = %folder.display(), %error, "Target files not watched");
+            debug!(folder = %folder.display(), %error, "Watching a folder of target files failed");
         }
     }
 }

@@ -5,24 +5,22 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
-use mesh::{
-    config::{
-        discovery::{HttpConfig, TargetGroup, parse_target_groups_json},
-        duration,
-    },
-    http_client::{HttpClient, HttpClientError},
+use mesh_model::config::{
+    discovery::{HttpConfig, TargetGroup, parse_target_groups_json},
+    duration,
 };
+use mesh_net::http_client::{HttpClient, HttpClientError};
 use tokio::time::timeout;
 use tracing::warn;
 
-use super::{DiscoveryMetrics, Groups, refresh};
+use super::{DiscoveryMetrics, TargetGroups, refresh};
 
 const URL: &str = "__meta_url";
 const USER_AGENT: &str = concat!("promesh/", env!("CARGO_PKG_VERSION"));
-/// Far more than any list of targets needs.
+/// Maximum size of a response body (64 MiB).
 const MAX_BODY: usize = 64 << 20;
 
-/// Fetches one list of target groups again and again.
+/// Fetches a list of target groups at every refresh interval.
 #[derive(Debug)]
 pub(super) struct Http {
     config: HttpConfig,
@@ -39,13 +37,18 @@ impl Http {
         Ok(Self { config, client })
     }
 
-    /// A failure keeps what was known before.
-    pub(super) async fn run(self, groups: Groups, metrics: DiscoveryMetrics) {
+    /// Refreshes the target groups until the task is aborted. A failed refresh keeps
+    /// the last groups.
+    pub(super) async fn run(self, groups: TargetGroups, metrics: DiscoveryMetrics) {
         let mut refresh = refresh(self.config.refresh_interval);
         loop {
             refresh.tick().await;
-            let fetched = timeout(self.config.refresh_interval, self.fetch()).await;
-            let fetched = fetched.unwrap_or_else(|_| Err("no answer in time".into()));
+            let limit = self.config.refresh_interval;
+            let fetched = timeout(limit, self.fetch()).await;
+            let fetched = fetched.unwrap_or_else(|_| {
+                let limit = duration::format(limit);
+                Err(format!("no response within {limit}").into())
+            });
             match fetched {
                 Ok(fetched) => groups.replace(fetched),
                 Err(error) => {
@@ -99,13 +102,13 @@ impl Http {
         let interval: Duration = self.config.refresh_interval;
         warn!(
             error,
-            next = duration::format(interval),
-            "Targets not fetched, the last ones stay"
+            retry_in = duration::format(interval),
+            "Fetching HTTP targets failed, keeping the last ones"
         );
     }
 }
 
-/// Whether it is `application/json`, in UTF-8 if it says so.
+/// Returns true for `application/json` with no charset or with UTF-8.
 fn is_json(content_type: &str) -> bool {
     let lower = content_type.trim().to_ascii_lowercase();
     let Some(parameters) = lower.strip_prefix("application/json") else {
@@ -120,7 +123,7 @@ mod tests {
     use super::is_json;
 
     #[test]
-    fn only_json_in_utf_8_is_taken() {
+    fn accepts_only_json_in_utf_8() {
         for good in [
             "application/json",
             "Application/JSON;charset=UTF-8",

@@ -1,17 +1,17 @@
-//! `kubernetes_sd_configs`: targets from the objects of a cluster.
+//! `kubernetes_sd_configs`: targets from the objects of a Kubernetes cluster.
 //!
-//! A watch fills a store with the part of its objects that labels need, and runs
-//! once for all jobs that follow it. A [`Discoverer`] follows the objects of its
-//! role and those that label their targets, and makes the target groups of what
-//! has changed, by functions of nothing but those objects.
+//! A watch fills a store with objects, reduced to the fields that labels need. All
+//! jobs that need the same objects share one watch. A [`Discoverer`] subscribes to
+//! the objects of its role and to the related objects that label their targets. It
+//! rebuilds the target groups of changed objects, with pure functions of objects.
 //!
 //! ```text
 //! watch: pods ─▶ store ─┐
-//! watch: nodes ─▶ store ┼─ changed ─▶ Discoverer ─ target groups ─▶ Groups
+//! watch: nodes ─▶ store ┼─ changed ─▶ Discoverer ─ target groups ─▶ TargetGroups
 //! watch: … ─▶ store ────┘
 //! ```
 
-mod behind;
+mod backing_pods;
 mod cluster;
 mod endpoints;
 mod endpointslice;
@@ -31,40 +31,40 @@ mod watches;
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use mesh::{
-    config::discovery::{KubernetesConfig, KubernetesRole},
-    kubernetes::{ApiServer, ClientError},
-};
+use mesh_kubernetes::{ApiServer, ClientError};
+use mesh_model::config::discovery::{KubernetesConfig, KubernetesRole};
 use tokio::{sync::Notify, time::sleep};
 use tracing::warn;
 
-use super::Groups;
-use cluster::{Cluster, Followed};
+use super::TargetGroups;
+use cluster::{Cluster, ClusterWatches};
 
 pub(super) use cluster::Clusters;
 pub use metrics::KubernetesMetrics;
 pub use related::{Changes, Related};
 pub use role::{Discover, Discoverer, Role};
-pub use store::{Follower, Store};
+pub use store::{Store, Subscriber};
 pub use watches::{Scope, Watches, discoverers};
 
-/// Changes that come within this time are worked on together. Little beside the
-/// time between two publications.
-const TOGETHER: Duration = Duration::from_millis(50);
+/// Delay that batches changes: short beside the interval between publications.
+const BATCH_DELAY: Duration = Duration::from_millis(50);
 
-/// One configuration that is discovered.
+/// Discovers the targets of one `kubernetes_sd_configs` entry.
 pub(super) struct Kubernetes {
     discoverers: Vec<Box<dyn Discover>>,
     changed: Arc<Notify>,
-    /// Held so that other mechanisms find its watches.
+    /// Keeps the cluster alive, so that other mechanisms share its watches.
     cluster: Arc<Cluster>,
 }
 
 // === impl Kubernetes ===
 
 impl Kubernetes {
-    /// Begins to watch what the configuration needs, or joins who does. With
-    /// `node`, only targets on that node are discovered.
+    /// Starts or joins the watches that the configuration needs. With `node`,
+    /// discovers only the targets on that node.
+    ///
+    /// # Errors
+    /// Returns an error if the API client cannot be built.
     pub(super) async fn new(
         config: &KubernetesConfig,
         clusters: &Clusters,
@@ -72,20 +72,20 @@ impl Kubernetes {
     ) -> Result<Self, ClientError> {
         let cluster = clusters.cluster(api_server(config)).await?;
         let changed = Arc::default();
-        let followed = Followed {
+        let watches = ClusterWatches {
             cluster: &cluster,
             notify: &changed,
         };
-        let nowhere = matches!(
+        let without_node = matches!(
             config.role,
             KubernetesRole::Service | KubernetesRole::Ingress
         );
-        let discoverers = if node.is_some() && nowhere {
+        let discoverers = if node.is_some() && without_node {
             let role = config.role.as_str();
-            warn!(role, "Targets of this role are on no node, none is scraped");
+            warn!(role, "Targets of this role have no node, discovering none");
             Vec::new()
         } else {
-            discoverers(&followed, config, cluster.own_namespace(), node)
+            discoverers(&watches, config, cluster.own_namespace(), node)
         };
         Ok(Self {
             discoverers,
@@ -94,15 +94,15 @@ impl Kubernetes {
         })
     }
 
-    /// Tells the target groups that change, for ever. While the API server cannot
-    /// be reached those known last stay. A namespace that cannot be watched does not
-    /// keep others back.
-    pub(super) async fn run(self, groups: Groups) {
+    /// Updates the target groups until the task is aborted. The last groups stay while
+    /// the API server is unreachable. A namespace that cannot be watched does not
+    /// delay the others.
+    pub(super) async fn run(self, groups: TargetGroups) {
         loop {
             let mut complete = true;
             for discoverer in &self.discoverers {
                 match discoverer.update() {
-                    Some(changed) => groups.learn(changed),
+                    Some(changed) => groups.update(changed),
                     None => complete = false,
                 }
                 if let Some(failure) = discoverer.failure() {
@@ -110,10 +110,10 @@ impl Kubernetes {
                 }
             }
             if complete {
-                groups.told();
+                groups.mark_synced();
             }
             self.changed.notified().await;
-            sleep(TOGETHER).await;
+            sleep(BATCH_DELAY).await;
         }
     }
 }

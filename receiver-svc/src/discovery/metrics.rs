@@ -1,4 +1,4 @@
-//! What discovery counts.
+//! Metrics of service discovery.
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -8,7 +8,7 @@ use prometheus_client::{
 
 use super::{Jobs, kubernetes::KubernetesMetrics};
 
-/// What discovery counts.
+/// Metrics of all discovery mechanisms.
 #[derive(Clone, Debug, Default)]
 pub struct DiscoveryMetrics {
     targets: Family<Job, Gauge>,
@@ -34,17 +34,17 @@ impl DiscoveryMetrics {
     pub fn register(&self, registry: &mut Registry) {
         registry.register(
             "discovery_targets",
-            "Targets that discovery knows, before relabeling",
+            "Discovered targets of each job, before relabeling",
             self.targets.clone(),
         );
         registry.register(
             "discovery_updates",
-            "Times that changed target groups were published",
+            "Publications of changed target groups",
             self.updates.clone(),
         );
         registry.register(
             "discovery_failures",
-            "Refreshes that failed; what was known before stays",
+            "Failed refreshes; the targets of the last successful refresh stay",
             self.failures.clone(),
         );
         self.kubernetes.register(registry);

@@ -1,7 +1,7 @@
 use std::path::Path;
 
 use axum::{Router, http::StatusCode, response::IntoResponse, routing::get};
-use mesh::config::Config;
+use mesh_model::config::Config;
 use tokio::{net::TcpListener, time::timeout};
 
 use super::*;
@@ -15,7 +15,7 @@ fn discovery() -> Discovery {
     Discovery::new(DiscoveryMetrics::default(), Duration::from_millis(5))
 }
 
-/// Waits until the addresses of a job are those that are expected.
+/// Waits until a job has exactly the expected addresses.
 async fn until(jobs: &mut watch::Receiver<Arc<Jobs>>, job: &str, expected: &[&str]) {
     let addresses = |jobs: &Jobs| -> Vec<String> {
         let groups = jobs.get(job).into_iter().flatten();
@@ -34,7 +34,7 @@ async fn until(jobs: &mut watch::Receiver<Arc<Jobs>>, job: &str, expected: &[&st
 }
 
 #[tokio::test(start_paused = true)]
-async fn static_targets_are_known_at_once_and_shared_mechanisms_run_once() {
+async fn publishes_static_targets_at_once_and_runs_equal_mechanisms_once() {
     let mut discovery = discovery();
     let mut jobs = discovery.jobs();
     let text = "scrape_configs:\n\
@@ -59,7 +59,7 @@ async fn static_targets_are_known_at_once_and_shared_mechanisms_run_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_first_targets_do_not_wait_for_a_change_before_them() {
+async fn publishes_the_first_targets_at_once_after_an_empty_change() {
     let mut discovery = Discovery::new(DiscoveryMetrics::default(), Duration::from_secs(5));
     let mut jobs = discovery.jobs();
     discovery.shared.changed.notify_one();
@@ -73,7 +73,7 @@ async fn the_first_targets_do_not_wait_for_a_change_before_them() {
 }
 
 #[tokio::test]
-async fn files_are_followed_and_a_bad_one_keeps_its_targets() {
+async fn rereads_files_and_keeps_the_targets_of_an_invalid_file() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
     write("a.yml", "- targets: ['a:1']\n- targets: ['a:2']\n");
@@ -97,7 +97,7 @@ async fn files_are_followed_and_a_bad_one_keeps_its_targets() {
     write("a.yml", "targets: oops");
     write("c.yml", "- targets: ['c:1']\n");
     until(&mut jobs, "f", &["a:3", "c:1"]).await;
-    // Not even a comment is JSON, and no key is unknown to both.
+    // JSON allows no comments, and neither format allows unknown keys.
     write("b.json", "# none\n[{\"targets\": [\"b:2\"]}]");
     write("d.yml", "- targets: ['d:1']\n  label: {}\n");
     write(
@@ -109,7 +109,7 @@ async fn files_are_followed_and_a_bad_one_keeps_its_targets() {
 }
 
 #[tokio::test]
-async fn a_change_is_seen_at_once() {
+async fn picks_up_a_file_change_before_the_refresh_interval() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
     let text = "scrape_configs:\n- job_name: f\n  file_sd_configs: [{files: ['./t*-*.yml'], refresh_interval: 1d}]\n";
@@ -120,7 +120,7 @@ async fn a_change_is_seen_at_once() {
         .apply(&scrape_configs(text, folder.path()))
         .await
         .unwrap();
-    // An address that is none is told of where it would be scraped.
+    // Discovery passes an invalid address on; the scrape pool reports it.
     until(&mut jobs, "f", &["a:1", "http://a/"]).await;
     write("t-2.yml", "- targets: ['b:1']\n");
     until(&mut jobs, "f", &["a:1", "http://a/", "b:1"]).await;
@@ -132,7 +132,7 @@ async fn a_change_is_seen_at_once() {
 }
 
 #[tokio::test]
-async fn a_folder_may_come_and_go() {
+async fn discovers_targets_in_a_recreated_folder() {
     let folder = tempfile::tempdir().unwrap();
     let targets = folder.path().join("targets");
     let text = "scrape_configs:\n- job_name: f\n  file_sd_configs: [{files: ['targets/*.yml'], refresh_interval: 50ms}]\n";
@@ -153,7 +153,7 @@ async fn a_folder_may_come_and_go() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_first_update_comes_at_once_and_others_wait_for_the_interval() {
+async fn publishes_the_first_update_at_once_and_later_ones_per_interval() {
     let mut discovery = Discovery::new(DiscoveryMetrics::default(), UPDATE_INTERVAL);
     let mut jobs = discovery.jobs();
     let begun = tokio::time::Instant::now();
@@ -177,7 +177,7 @@ async fn the_first_update_comes_at_once_and_others_wait_for_the_interval() {
 }
 
 #[tokio::test]
-async fn a_failing_endpoint_keeps_its_targets() {
+async fn keeps_the_targets_of_a_failing_http_endpoint() {
     let answers = Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let counted = answers.clone();
     let app = Router::new().route(
@@ -219,7 +219,7 @@ async fn a_failing_endpoint_keeps_its_targets() {
 }
 
 #[tokio::test]
-async fn an_unknown_mechanism_is_refused_by_name() {
+async fn rejects_an_unsupported_mechanism_by_name() {
     let text = "scrape_configs:\n- {job_name: a, consul_sd_configs: [{}]}\n";
     let mut discovery = discovery();
     let error = discovery
@@ -234,10 +234,10 @@ async fn an_unknown_mechanism_is_refused_by_name() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_job_keeps_its_targets_until_its_new_mechanism_has_told() {
+async fn keeps_the_targets_of_a_job_during_the_reconfigure_grace() {
     let folder = tempfile::tempdir().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    // Takes connections and never answers.
+    // Accepts connections and never responds.
     let silent = listener.local_addr().unwrap();
     let fixed = "scrape_configs:\n- {job_name: a, static_configs: [{targets: ['h:1']}]}\n";
     let mut discovery = discovery();
@@ -255,18 +255,18 @@ async fn a_job_keeps_its_targets_until_its_new_mechanism_has_told() {
          - {{job_name: b, http_sd_configs: [{{url: 'http://{silent}'}}]}}\n"
     );
     apply(&mut discovery, &text).await.unwrap();
-    // A job that had no targets does not wait.
-    let known = jobs.wait_for(|jobs| jobs.contains_key("b")).await.unwrap();
-    assert_eq!(known["a"][0].targets[0].get("__address__"), Some("h:1"));
-    drop(known);
+    // A job without previous targets does not wait.
+    let published = jobs.wait_for(|jobs| jobs.contains_key("b")).await.unwrap();
+    assert_eq!(published["a"][0].targets[0].get("__address__"), Some("h:1"));
+    drop(published);
     jobs.wait_for(|jobs| jobs["a"][0].targets[0].get("__address__") == Some("h:2"))
         .await
         .unwrap();
-    assert!(began.elapsed() >= PATIENCE);
+    assert!(began.elapsed() >= RECONFIGURE_GRACE);
 }
 
 #[tokio::test]
-async fn a_configuration_that_cannot_run_stops_nothing() {
+async fn keeps_running_after_a_rejected_configuration() {
     let folder = tempfile::tempdir().unwrap();
     let write = |text: &str| std::fs::write(folder.path().join("a.yml"), text).unwrap();
     write("- targets: ['a:1']\n");

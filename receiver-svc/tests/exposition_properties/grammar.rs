@@ -1,5 +1,5 @@
-//! The text formats as regular expressions: slow, and plain enough to be checked
-//! by eye against what Prometheus' lexers accept.
+//! Describes the text formats as regular expressions. They are slow, but simple enough
+//! to compare by eye with the lexers of Prometheus.
 
 use std::sync::LazyLock;
 
@@ -11,7 +11,7 @@ use proptest::{
 use receiver_svc::exposition::{AnyParser, Entry, Format, Parser, ParserOptions};
 use regex_automata::{Anchored, Input, meta::Regex, util::captures::Captures};
 
-/// Series, bits of the value and timestamp of a sample.
+/// A sample: its series, the bits of its value and its timestamp.
 type Sample = (String, u64, Option<i64>);
 
 /// A line of the Prometheus text format.
@@ -36,7 +36,7 @@ static TEXT: LazyLock<Regex> = LazyLock::new(|| {
     )
 });
 
-/// A line of OpenMetrics, the last one and UNIT excepted.
+/// A line of OpenMetrics, except `# EOF` and `# UNIT`.
 static OPENMETRICS: LazyLock<Regex> = LazyLock::new(|| {
     regex(
         r#"(?x)
@@ -79,20 +79,20 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(20_000))]
 
     #[test]
-    fn text_is_what_the_grammar_says(body in body()) {
+    fn the_text_parser_agrees_with_the_grammar(body in body()) {
         let read = read(Format::Text, &body);
         prop_assert_eq!(read, text(&body), "{:?}", body);
     }
 
     #[test]
-    fn openmetrics_is_what_the_grammar_says(body in body(), end in select(&["# EOF\n", "# EOF", ""])) {
+    fn the_openmetrics_parser_agrees_with_the_grammar(body in body(), end in select(&["# EOF\n", "# EOF", ""])) {
         let body = body + end;
         let read = read(Format::OpenMetrics, &body);
         prop_assert_eq!(read, openmetrics(&body), "{:?}", body);
     }
 }
 
-/// Lines of both formats, edited here and there.
+/// Generates lines of both formats with random edits.
 fn body() -> impl Strategy<Value = String> {
     let edit = (any::<Index>(), any::<bool>(), select(PIECES));
     (vec(select(LINES), 0..4), vec(edit, 0..3)).prop_map(|(lines, edits)| {
@@ -193,7 +193,7 @@ fn text(body: &str) -> Option<Vec<Sample>> {
         if let Some(text) = group(&["type"]) {
             TEXT_TYPES.contains(&text.get(1..)?).then_some(())?;
         }
-        // What starts as metadata is no other comment.
+        // A line that starts like metadata must not match as another comment.
         if let Some(comment) = group(&["comment"]) {
             let blank = comment[1..].starts_with([' ', '\t']);
             let word = comment[1..].trim_start_matches([' ', '\t']);
@@ -247,7 +247,7 @@ fn read(format: Format, body: &str) -> Option<Vec<Sample>> {
     Some(samples)
 }
 
-/// The same numbers by the standard library, less what Go does not take.
+/// Parses a number with the standard library and rejects what Go rejects.
 fn float(text: &str) -> Option<f64> {
     let value: f64 = text.parse().ok()?;
     let signed = text.starts_with(['+', '-']);
@@ -259,14 +259,14 @@ fn float(text: &str) -> Option<f64> {
     }
 }
 
-/// Cut, and the smallest number where there are not enough bits.
+/// Converts to milliseconds and truncates. Returns `i64::MIN` on overflow.
 fn milliseconds(seconds: f64) -> i64 {
     format!("{:.0}", (seconds * 1000.0).trunc())
         .parse()
         .unwrap_or(i64::MIN)
 }
 
-/// Builds a grammar from its parts; what all have in common comes last.
+/// Builds a grammar from its parts and the parts that all grammars share.
 fn regex(grammar: &str, parts: &[(&str, &str)]) -> Regex {
     let common = [
         ("NAMED", r#""(?: [^"\\\x00] | \\[^\n\x00] )+""#),

@@ -1,23 +1,23 @@
-//! Bodies that nobody should send.
+//! Parses malicious and malformed bodies.
 
 use proptest::{collection::vec, prelude::*};
 use receiver_svc::exposition::{AnyParser, Format, Parser, ParserOptions};
 
 use crate::{model, render};
 
-/// A label each, and no value in the end.
+/// Number of labels in a body that has no value.
 const LABELS: usize = 1_000_000;
 
 proptest! {
     #[test]
-    fn any_bytes_come_to_an_end(body: Vec<u8>, options in options()) {
+    fn parsing_arbitrary_bytes_terminates(body: Vec<u8>, options in options()) {
         for format in [Format::Text, Format::OpenMetrics, Format::Protobuf] {
             exhaust(format, &options, &body);
         }
     }
 
     #[test]
-    fn broken_bodies_come_to_an_end(
+    fn parsing_damaged_bodies_terminates(
         families in model::families(),
         edits in vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
         options in options(),
@@ -37,20 +37,20 @@ proptest! {
 }
 
 #[test]
-fn a_million_labels_are_read_one_after_the_other() {
+fn parses_a_million_labels_in_linear_time() {
     let body = format!("a{{{}}}", "b=\"\",".repeat(LABELS));
     let error = parse(Format::Text, body.as_bytes()).unwrap_err();
     assert_eq!(error, "line 1: expected a value, found the end of the body");
     let error = parse(Format::OpenMetrics, body.as_bytes()).unwrap_err();
     assert_eq!(
         error,
-        "line 1: expected a blank and a value, found the end of the body"
+        "line 1: expected a space and a value, found the end of the body"
     );
 }
 
-/// Each would look for a `_created` sample through all that follow it.
+/// A naive parser searches all following samples for `_created`, for each sample.
 #[test]
-fn a_long_family_without_starts_is_read_ahead_once() {
+fn reads_ahead_once_in_a_long_family_without_created_samples() {
     let samples: String = (0..200_000)
         .map(|i| format!("a_total{{b=\"{i}\"}} 1\n"))
         .collect();
@@ -65,9 +65,9 @@ fn a_long_family_without_starts_is_read_ahead_once() {
     );
 }
 
-/// Each would be inserted before all that came before it.
+/// A naive parser inserts each bucket before all previous ones.
 #[test]
-fn falling_buckets_are_sorted_once() {
+fn sorts_decreasing_buckets_once() {
     let buckets: String = (0..200_000)
         .rev()
         .map(|i| format!("a_bucket{{le=\"{i}\"}} {i}\n"))
@@ -81,7 +81,7 @@ fn falling_buckets_are_sorted_once() {
 }
 
 #[test]
-fn a_message_that_claims_to_be_huge_is_refused_at_once() {
+fn rejects_a_message_that_declares_a_huge_length() {
     let error = parse(Format::Protobuf, &[0xff, 0xff, 0xff, 0xff, 0x7f]).unwrap_err();
     assert_eq!(
         error,
@@ -99,7 +99,7 @@ fn options() -> impl Strategy<Value = ParserOptions> {
     })
 }
 
-/// Asks a parser for all it has and returns how many entries it gave.
+/// Reads everything from a parser and returns the number of entries.
 fn exhaust(format: Format, options: &ParserOptions, body: &[u8]) -> usize {
     let mut parser = AnyParser::new(format, options, body);
     let mut entries = 0;

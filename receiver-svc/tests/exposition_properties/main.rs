@@ -1,5 +1,5 @@
-//! Properties of the exposition parsers: what is rendered is read back, what a
-//! plain grammar refuses is refused, and no body brings a parser down.
+//! Properties of the exposition parsers. They read back every rendered scrape, accept
+//! exactly what a simple grammar accepts, and survive every body.
 
 mod grammar;
 mod hostile;

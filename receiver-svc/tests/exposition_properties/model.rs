@@ -1,9 +1,9 @@
-//! Scrapes as values, and strategies that make them.
+//! Models scrapes as values and generates them.
 
 use proptest::{collection::vec, option, prelude::*};
 use receiver_svc::exposition::MetricType;
 
-/// A family of single samples.
+/// Metric family whose metrics have one sample each.
 #[derive(Clone, Debug)]
 pub(crate) struct Family {
     pub(crate) name: String,
@@ -14,10 +14,10 @@ pub(crate) struct Family {
 
 #[derive(Clone, Debug)]
 pub(crate) struct Sample {
-    /// With distinct names.
+    /// Labels with distinct names.
     pub(crate) labels: Vec<(String, String)>,
     pub(crate) value: f64,
-    /// In milliseconds.
+    /// Milliseconds since the Unix epoch.
     pub(crate) timestamp: Option<i64>,
     pub(crate) exemplar: Option<(Vec<(String, String)>, f64)>,
 }
@@ -32,7 +32,7 @@ fn family() -> impl Strategy<Value = Family> {
         Just(MetricType::Gauge),
         Just(MetricType::Unknown),
     ];
-    // Prometheus cuts the blanks of a help text that has nothing else.
+    // Prometheus drops a help text of whitespace only.
     let help = ".{0,20}x";
     (name(), help, metric_type, vec(sample(), 1..5)).prop_map(
         |(name, help, metric_type, samples)| Family {
@@ -49,10 +49,10 @@ fn sample() -> impl Strategy<Value = Sample> {
         any::<f64>().prop_filter("one NaN", |v| !v.is_nan()),
         Just(1.0)
     ];
-    // Quarters of a second: Prometheus cuts OpenMetrics' seconds, as floats, to
-    // milliseconds, which makes one less of many others.
+    // Quarters of a second are exact. Prometheus truncates the float seconds of
+    // OpenMetrics to milliseconds, so other values may lose a millisecond.
     let timestamp = option::of((1_i64..16_409_779_200).prop_map(|quarters| quarters * 250));
-    // Prometheus takes no null bytes in those of exemplars.
+    // Prometheus rejects null bytes in the label values of exemplars.
     let exemplar_labels = labels().prop_map(|mut labels| {
         labels
             .iter_mut()
@@ -77,7 +77,7 @@ fn labels() -> impl Strategy<Value = Vec<(String, String)>> {
     })
 }
 
-/// A legacy name or one that has to be quoted.
+/// Generates a legacy name or a name that requires quotes.
 fn name() -> impl Strategy<Value = String> {
     prop_oneof!["[a-zA-Z_][a-zA-Z0-9_]{0,8}", r#"[ -~é\n]{1,8}"#]
 }

@@ -1,4 +1,4 @@
-//! Writes scrapes in each format, in the plainest way.
+//! Renders scrapes in each format.
 
 use prost::Message;
 use proto::exposition as io;

@@ -1,4 +1,4 @@
-//! What is rendered is read back.
+//! Checks that parsing a rendered scrape restores it.
 
 use proptest::prelude::*;
 use receiver_svc::exposition::{
@@ -10,7 +10,7 @@ use crate::{
     render,
 };
 
-/// One entry, with all that can be asked about it.
+/// One entry with everything that the parser returns for it.
 #[derive(Clone, Debug, PartialEq)]
 enum Read {
     Help(String, String),
@@ -26,27 +26,27 @@ enum Read {
 
 proptest! {
     #[test]
-    fn text_is_read_back(families in model::families()) {
+    fn parsing_restores_rendered_text(families in model::families()) {
         let body = render::text(&families);
         prop_assert_eq!(read(Format::Text, body.as_bytes()), expected(&families, |_| false));
     }
 
     #[test]
-    fn openmetrics_is_read_back(families in model::families()) {
+    fn parsing_restores_rendered_openmetrics(families in model::families()) {
         let body = render::openmetrics(&families);
         prop_assert_eq!(read(Format::OpenMetrics, body.as_bytes()), expected(&families, |_| true));
     }
 
     #[test]
-    fn protobuf_is_read_back(families in model::families()) {
+    fn parsing_restores_rendered_protobuf(families in model::families()) {
         let body = render::protobuf(&families);
         let exemplars = |metric_type| metric_type == MetricType::Counter;
         prop_assert_eq!(read(Format::Protobuf, &body), expected(&families, exemplars));
     }
 
-    /// A cache hands out the labels of another series otherwise.
+    /// Otherwise the scrape cache would return the labels of another series.
     #[test]
-    fn equal_raw_texts_have_equal_labels(families in model::families()) {
+    fn gives_equal_labels_for_equal_raw_texts(families in model::families()) {
         let bodies = [
             (Format::Text, render::text(&families).into_bytes()),
             (Format::OpenMetrics, render::openmetrics(&families).into_bytes()),
@@ -60,8 +60,8 @@ proptest! {
                 let raw = series.raw.to_vec();
                 let mut labels = Vec::new();
                 parser.labels(&mut labels);
-                let known = seen.entry(raw).or_insert_with(|| labels.clone());
-                prop_assert_eq!(known, &labels);
+                let first = seen.entry(raw).or_insert_with(|| labels.clone());
+                prop_assert_eq!(first, &labels);
             }
         }
     }
@@ -102,7 +102,7 @@ fn read(format: Format, body: &[u8]) -> Vec<Read> {
     }
 }
 
-/// What is to be read, with exemplars for the types that can carry them.
+/// Entries to expect, with exemplars for the types that can carry them.
 fn expected(families: &[Family], exemplars: impl Fn(MetricType) -> bool) -> Vec<Read> {
     let mut entries = Vec::new();
     for family in families {

@@ -1,4 +1,4 @@
-//! Bodies that real programs exposed, and those of the parsers' suites.
+//! Round trips of bodies captured from real programs and of the parser suites.
 
 use std::{fs, path::PathBuf};
 
@@ -6,7 +6,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use receiver_svc::exposition::ParserOptions;
 use serde_json::Value;
 
-use crate::round_trip::{options, survive};
+use crate::round_trip::{options, round_trip};
 
 const NATIVE: ParserOptions = ParserOptions {
     native_histograms: true,
@@ -16,7 +16,7 @@ const NATIVE: ParserOptions = ParserOptions {
     start_timestamps: true,
 };
 
-/// Ways to read a body that make a difference.
+/// Parser options that produce different samples.
 const PARSERS: [ParserOptions; 4] = [
     ParserOptions {
         native_histograms: false,
@@ -41,7 +41,7 @@ fn suites(relative: &str) -> PathBuf {
 
 #[test]
 #[cfg_attr(not(suites), ignore = "../shared/suites is not beside this checkout")]
-fn captured_bodies_survive() {
+fn captured_bodies_survive_a_round_trip() {
     let mut samples = 0;
     for directory in fs::read_dir(suites("bodies")).unwrap() {
         let directory = directory.unwrap().path();
@@ -59,9 +59,9 @@ fn captured_bodies_survive() {
             let [one, two, three] = bodies.each_ref().map(Vec::as_slice);
             let content_type = first["content_type"].as_str().unwrap();
             for parser in PARSERS {
-                // Gone for one scrape, and back again.
+                // The target fails once and then returns.
                 let bodies = [one, two, b"", three];
-                let outcome = survive(&options(parser), content_type, &bodies);
+                let outcome = round_trip(&options(parser), content_type, &bodies);
                 samples += outcome.unwrap_or_else(|e| panic!("{directory:?} {kind}: {e}"));
             }
         }
@@ -71,7 +71,7 @@ fn captured_bodies_survive() {
 
 #[test]
 #[cfg_attr(not(suites), ignore = "../shared/suites is not beside this checkout")]
-fn odd_bodies_survive() {
+fn bodies_of_the_parser_suites_survive_a_round_trip() {
     for (file, content_type) in [
         ("textparse/good.jsonl", None),
         (
@@ -97,7 +97,7 @@ fn odd_bodies_survive() {
                     _ => "text/plain",
                 });
             for parser in PARSERS {
-                let outcome = survive(&options(parser), content_type, &[&body, &body]);
+                let outcome = round_trip(&options(parser), content_type, &[&body, &body]);
                 outcome.unwrap_or_else(|e| panic!("{file} {row}: {e}"));
             }
         }

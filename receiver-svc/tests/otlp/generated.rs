@@ -1,4 +1,4 @@
-//! Generated bodies: regular families, and everything that can be wrong in one.
+//! Round trips of generated bodies: regular families and damaged ones.
 
 use proptest::{prelude::*, sample::select};
 use prost::Message;
@@ -7,20 +7,20 @@ use proto::exposition::{
 };
 use receiver_svc::exposition::ParserOptions;
 
-use crate::round_trip::{NOW_MS, options, survive};
+use crate::round_trip::{NOW_MS, options, round_trip};
 
-/// One line of a sample in OpenMetrics.
+/// One sample line of OpenMetrics.
 #[derive(Clone, Debug)]
 struct Line {
     name: String,
     labels: Vec<(&'static str, String)>,
     value: String,
-    /// Seconds before the scrape.
+    /// Age of the sample in seconds before the scrape.
     age: Option<u16>,
     exemplar: Option<(String, f64)>,
 }
 
-/// Something done to the lines of a family.
+/// Modification of the lines of a family.
 #[derive(Clone, Debug)]
 enum Damage {
     Remove(usize),
@@ -141,13 +141,13 @@ fn apply(lines: &mut Vec<Line>, damage: &Damage) {
         Damage::Age(at, age) => lines[at % len].age = Some(*age),
         Damage::Label(at, name, value) => {
             let labels = &mut lines[at % len].labels;
-            labels.retain(|(known, _)| known != name);
+            labels.retain(|(existing, _)| existing != name);
             labels.push((name, (*value).to_owned()));
         }
     }
 }
 
-/// A family: its type and its lines, mostly as they should be.
+/// Generates a family with at most two damaged lines.
 fn family(number: usize) -> impl Strategy<Value = String> {
     let name = format!("f{number}");
     let two = |lines: (Vec<Line>, Vec<Line>)| [lines.0, lines.1].concat();
@@ -196,7 +196,7 @@ fn spans() -> impl Strategy<Value = (Vec<BucketSpan>, Vec<i64>)> {
     let span = (select(vec![0, 1, 2, 7, 5000]), 0_u32..4);
     let first = -300_i32..300;
     (first, proptest::collection::vec((span, 0_i64..4), 0..4)).prop_map(|(first, spans)| {
-        let (mut out, mut deltas, mut before) = (Vec::new(), Vec::new(), 0);
+        let (mut out, mut deltas, mut previous) = (Vec::new(), Vec::new(), 0);
         for (at, ((offset, length), count)) in spans.into_iter().enumerate() {
             let offset = if at == 0 { first } else { offset };
             out.push(BucketSpan {
@@ -205,8 +205,8 @@ fn spans() -> impl Strategy<Value = (Vec<BucketSpan>, Vec<i64>)> {
             });
             for n in 0..length {
                 let count = count + i64::from(n);
-                deltas.push(count - before);
-                before = count;
+                deltas.push(count - previous);
+                previous = count;
             }
         }
         (out, deltas)
@@ -276,9 +276,10 @@ fn protobuf(histograms: Vec<Histogram>, gauge: bool) -> Vec<u8> {
         histogram: Some(histogram),
         ..Metric::default()
     };
-    let metric_type = match gauge {
-        true => MetricType::GaugeHistogram,
-        false => MetricType::Histogram,
+    let metric_type = if gauge {
+        MetricType::GaugeHistogram
+    } else {
+        MetricType::Histogram
     };
     let family = MetricFamily {
         name: Some("native".into()),
@@ -292,7 +293,7 @@ fn protobuf(histograms: Vec<Histogram>, gauge: bool) -> Vec<u8> {
 
 proptest! {
     #[test]
-    fn text_survives(one in body(), two in body(), start_timestamps: bool, classic_to_nhcb: bool) {
+    fn text_survives_a_round_trip(one in body(), two in body(), start_timestamps: bool, classic_to_nhcb: bool) {
         let parser = ParserOptions {
             classic_to_nhcb,
             keep_classic: true,
@@ -300,32 +301,31 @@ proptest! {
             ..ParserOptions::default()
         };
         let bodies = [one.as_bytes(), two.as_bytes(), b"", one.as_bytes()];
-        let outcome = survive(&options(parser), "application/openmetrics-text", &bodies);
+        let outcome = round_trip(&options(parser), "application/openmetrics-text", &bodies);
         prop_assert!(outcome.is_ok(), "{}\n{one}", outcome.unwrap_err());
     }
 
     #[test]
-    fn native_histograms_survive(histograms in proptest::collection::vec(native(), 1..4), gauge: bool) {
+    fn native_histograms_survive_a_round_trip(histograms in proptest::collection::vec(native(), 1..4), gauge: bool) {
         let parser = ParserOptions { native_histograms: true, ..ParserOptions::default() };
         let body = protobuf(histograms, gauge);
         let content_type =
             "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited";
-        let outcome = survive(&options(parser), content_type, &[&body, &body]);
-        // At least the report series, and more where Prometheus would store it.
+        let outcome = round_trip(&options(parser), content_type, &[&body, &body]);
         prop_assert!(outcome.is_ok(), "{}", outcome.unwrap_err());
     }
 }
 
-/// An empty bucket between filled ones makes the histogram travel in an attribute.
+/// The empty bucket between populated ones forces the attribute representation.
 #[test]
-fn a_sum_of_negative_zero_survives() {
+fn a_sum_of_negative_zero_survives_a_round_trip() {
     let parser = ParserOptions {
         classic_to_nhcb: true,
         ..ParserOptions::default()
     };
     let body = "# TYPE h histogram\nh_bucket{le=\"1\"} 1\nh_bucket{le=\"2\"} 1\n\
                 h_bucket{le=\"+Inf\"} 2\nh_sum -0\nh_count 2\n# EOF\n";
-    let outcome = survive(
+    let outcome = round_trip(
         &options(parser),
         "application/openmetrics-text",
         &[body.as_bytes()],

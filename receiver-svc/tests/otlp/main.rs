@@ -1,5 +1,5 @@
-//! A scrape survives OTLP: what a reader in `opentelemetry-proto`'s types gets
-//! from a batch is what was appended, to the bit.
+//! Checks that the OTLP encoding of a scrape loses nothing. A reader built on
+//! `opentelemetry-proto` restores every appended sample bit for bit.
 
 mod bodies;
 mod generated;

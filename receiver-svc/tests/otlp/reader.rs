@@ -1,5 +1,5 @@
-//! Reads the samples of a scrape from OTLP (ARCHITECTURE.md, "Scraped samples in
-//! OTLP"), in as few words as possible.
+//! Minimal reader of a scrape's samples in OTLP (ARCHITECTURE.md, "Scraped samples in
+//! OTLP").
 
 use opentelemetry_proto::tonic::{
     collector::metrics::v1::ExportMetricsServiceRequest,
@@ -14,24 +14,24 @@ use prost::Message;
 use proto::v1::{self, histogram};
 use receiver_svc::otlp::HISTOGRAM_ATTRIBUTE;
 
-/// A sample, in a form that two of them can be compared by their bits.
+/// Sample in a form that compares bit for bit.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Read {
+pub(crate) struct ReadSample {
     pub(crate) labels: Vec<(String, String)>,
     pub(crate) time_ms: i64,
     pub(crate) start_ms: Option<i64>,
     pub(crate) value: ReadValue,
     pub(crate) exemplars: Vec<ReadExemplar>,
-    /// Family, type, help, unit.
+    /// Family, type, help and unit.
     pub(crate) metadata: Option<[String; 4]>,
 }
 
-/// Time, labels, bits of the value.
+/// Timestamp, labels and bits of the value.
 pub(crate) type ReadExemplar = (i64, Vec<(String, String)>, u64);
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum ReadValue {
-    /// Bits of a float.
+    /// A float, by its bits.
     Float(u64),
     Histogram(Box<v1::Histogram>),
     Stale,
@@ -43,8 +43,8 @@ impl Default for ReadValue {
     }
 }
 
-/// The samples of an encoded request.
-pub(crate) fn read(request: &[u8]) -> Vec<Read> {
+/// Reads the samples of an encoded request.
+pub(crate) fn read(request: &[u8]) -> Vec<ReadSample> {
     let request = ExportMetricsServiceRequest::decode(request).unwrap();
     let scopes = request
         .resource_metrics
@@ -54,7 +54,7 @@ pub(crate) fn read(request: &[u8]) -> Vec<Read> {
     metrics.flat_map(|metric| samples(&metric)).collect()
 }
 
-fn samples(metric: &Metric) -> Vec<Read> {
+fn samples(metric: &Metric) -> Vec<ReadSample> {
     let nhcb = text(&metric.metadata, "prometheus.histogram").as_deref() == Some("nhcb");
     let mut samples = match metric.data.as_ref().unwrap() {
         Data::Gauge(gauge) => numbers(metric, &gauge.data_points),
@@ -96,11 +96,11 @@ fn samples(metric: &Metric) -> Vec<Read> {
     samples
 }
 
-fn numbers(metric: &Metric, points: &[NumberDataPoint]) -> Vec<Read> {
+fn numbers(metric: &Metric, points: &[NumberDataPoint]) -> Vec<ReadSample> {
     points.iter().map(|point| number(metric, point)).collect()
 }
 
-fn number(metric: &Metric, point: &NumberDataPoint) -> Read {
+fn number(metric: &Metric, point: &NumberDataPoint) -> ReadSample {
     let histogram = point
         .attributes
         .iter()
@@ -118,7 +118,7 @@ fn number(metric: &Metric, point: &NumberDataPoint) -> Read {
         }
         other => panic!("{other:?}"),
     };
-    Read {
+    ReadSample {
         labels: labels(&metric.name, &point.attributes, None),
         value,
         exemplars: exemplars(&point.exemplars),
@@ -126,30 +126,30 @@ fn number(metric: &Metric, point: &NumberDataPoint) -> Read {
     }
 }
 
-fn classic(metric: &Metric, point: &HistogramDataPoint) -> Vec<Read> {
+fn classic(metric: &Metric, point: &HistogramDataPoint) -> Vec<ReadSample> {
     let base = at(point.time_unix_nano, point.start_time_unix_nano);
-    let sample = |suffix: &str, le: Option<f64>, value: f64, exemplars| Read {
+    let sample = |suffix: &str, le: Option<f64>, value: f64, exemplars| ReadSample {
         labels: labels(
             &format!("{}{suffix}", metric.name),
             &point.attributes,
-            le.map(|le| ("le", mesh::float::openmetrics(le))),
+            le.map(|le| ("le", mesh_wire::float::openmetrics(le))),
         ),
         value: ReadValue::Float(value.to_bits()),
         exemplars,
         ..base.clone()
     };
     let mut samples = Vec::new();
-    let (mut cumulative, mut below) = (0, f64::NEG_INFINITY);
+    let (mut cumulative, mut lower_bound) = (0, f64::NEG_INFINITY);
     let bounds = point.explicit_bounds.iter().copied().chain([f64::INFINITY]);
     for (bound, count) in bounds.zip(&point.bucket_counts) {
         cumulative += count;
         let inside = point.exemplars.iter().filter(|e| {
             let value = exemplar_value(e);
-            value > below && value <= bound
+            value > lower_bound && value <= bound
         });
         let exemplars = exemplars(&inside.cloned().collect::<Vec<_>>());
         samples.push(sample("_bucket", Some(bound), cumulative as f64, exemplars));
-        below = bound;
+        lower_bound = bound;
     }
     assert_eq!(cumulative, point.count);
     samples.push(sample("_sum", None, point.sum.unwrap(), Vec::new()));
@@ -157,13 +157,13 @@ fn classic(metric: &Metric, point: &HistogramDataPoint) -> Vec<Read> {
     samples
 }
 
-fn summary(metric: &Metric, point: &SummaryDataPoint) -> Vec<Read> {
+fn summary(metric: &Metric, point: &SummaryDataPoint) -> Vec<ReadSample> {
     let base = at(point.time_unix_nano, point.start_time_unix_nano);
-    let sample = |suffix: &str, quantile: Option<f64>, value: f64| Read {
+    let sample = |suffix: &str, quantile: Option<f64>, value: f64| ReadSample {
         labels: labels(
             &format!("{}{suffix}", metric.name),
             &point.attributes,
-            quantile.map(|quantile| ("quantile", mesh::float::openmetrics(quantile))),
+            quantile.map(|quantile| ("quantile", mesh_wire::float::openmetrics(quantile))),
         ),
         value: ReadValue::Float(value.to_bits()),
         ..base.clone()
@@ -177,7 +177,7 @@ fn summary(metric: &Metric, point: &SummaryDataPoint) -> Vec<Read> {
     quantiles.chain(totals).collect()
 }
 
-fn custom_buckets(metric: &Metric, point: &HistogramDataPoint) -> Read {
+fn custom_buckets(metric: &Metric, point: &HistogramDataPoint) -> ReadSample {
     let (positive_spans, positive_deltas) = spans(0, &point.bucket_counts);
     let histogram = v1::Histogram {
         count: Some(histogram::Count::CountInt(point.count)),
@@ -189,7 +189,7 @@ fn custom_buckets(metric: &Metric, point: &HistogramDataPoint) -> Read {
         custom_values: point.explicit_bounds.clone(),
         ..Default::default()
     };
-    Read {
+    ReadSample {
         labels: labels(&metric.name, &point.attributes, None),
         value: ReadValue::Histogram(Box::new(histogram)),
         exemplars: exemplars(&point.exemplars),
@@ -197,13 +197,13 @@ fn custom_buckets(metric: &Metric, point: &HistogramDataPoint) -> Read {
     }
 }
 
-fn exponential(metric: &Metric, point: &ExponentialHistogramDataPoint) -> Read {
-    let side = |buckets: &Option<Buckets>| match buckets {
+fn exponential(metric: &Metric, point: &ExponentialHistogramDataPoint) -> ReadSample {
+    let spans_of = |buckets: &Option<Buckets>| match buckets {
         Some(buckets) => spans(buckets.offset + 1, &buckets.bucket_counts),
         None => (Vec::new(), Vec::new()),
     };
-    let (positive_spans, positive_deltas) = side(&point.positive);
-    let (negative_spans, negative_deltas) = side(&point.negative);
+    let (positive_spans, positive_deltas) = spans_of(&point.positive);
+    let (negative_spans, negative_deltas) = spans_of(&point.negative);
     let histogram = v1::Histogram {
         count: Some(histogram::Count::CountInt(point.count)),
         zero_count: Some(histogram::ZeroCount::ZeroCountInt(point.zero_count)),
@@ -216,7 +216,7 @@ fn exponential(metric: &Metric, point: &ExponentialHistogramDataPoint) -> Read {
         negative_deltas,
         ..Default::default()
     };
-    Read {
+    ReadSample {
         labels: labels(&metric.name, &point.attributes, None),
         value: ReadValue::Histogram(Box::new(histogram)),
         exemplars: exemplars(&point.exemplars),
@@ -224,10 +224,10 @@ fn exponential(metric: &Metric, point: &ExponentialHistogramDataPoint) -> Read {
     }
 }
 
-/// Runs of filled buckets and the differences of their counts.
+/// Returns the spans of populated buckets and the differences of their counts.
 fn spans(first: i32, counts: &[u64]) -> (Vec<v1::BucketSpan>, Vec<i64>) {
     let (mut spans, mut deltas) = (Vec::<v1::BucketSpan>::new(), Vec::new());
-    let (mut end, mut before) = (0, 0);
+    let (mut end, mut previous) = (0, 0);
     for (index, &count) in (first..).zip(counts).filter(|(_, count)| **count > 0) {
         match spans.last_mut() {
             Some(span) if index == end => span.length += 1,
@@ -236,24 +236,24 @@ fn spans(first: i32, counts: &[u64]) -> (Vec<v1::BucketSpan>, Vec<i64>) {
                 length: 1,
             }),
         }
-        deltas.push(count as i64 - before);
-        (end, before) = (index + 1, count as i64);
+        deltas.push(count as i64 - previous);
+        (end, previous) = (index + 1, count as i64);
     }
     (spans, deltas)
 }
 
-fn at(time: u64, start: u64) -> Read {
-    Read {
+fn at(time: u64, start: u64) -> ReadSample {
+    ReadSample {
         time_ms: (time / 1_000_000) as i64,
         start_ms: (start > 0).then_some((start / 1_000_000) as i64),
-        ..Read::default()
+        ..ReadSample::default()
     }
 }
 
 fn labels(
     name: &str,
     attributes: &[KeyValue],
-    more: Option<(&str, String)>,
+    extra: Option<(&str, String)>,
 ) -> Vec<(String, String)> {
     let attributes = attributes.iter().filter(|kv| kv.key != HISTOGRAM_ATTRIBUTE);
     assert!(
@@ -262,8 +262,8 @@ fn labels(
     );
     let pairs = attributes.map(|kv| (kv.key.clone(), text_of(kv)));
     let name = ("__name__".to_owned(), name.to_owned());
-    let more = more.map(|(name, value)| (name.to_owned(), value));
-    let mut labels: Vec<_> = pairs.chain([name]).chain(more).collect();
+    let extra = extra.map(|(name, value)| (name.to_owned(), value));
+    let mut labels: Vec<_> = pairs.chain([name]).chain(extra).collect();
     labels.sort();
     labels
 }

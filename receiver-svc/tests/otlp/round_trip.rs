@@ -1,20 +1,22 @@
-//! Appending a body, encoding it and reading it back.
+//! Appends a body, encodes the samples and reads them back.
 
 use std::collections::BTreeSet;
 
-use mesh::labels::Labels;
+use mesh_model::labels::Labels;
 use proto::v1::{self, histogram};
 use receiver_svc::{
     exposition::{Counts, Histogram, ParserOptions, Span},
     otlp::{self, Resource},
-    scrape::{Appended, Cache, InOrder, LabelLimits, Options, SampleValue, SampleView, Scrape},
+    scrape::{
+        AppendedSamples, Cache, InOrder, LabelLimits, Options, SampleValue, SampleView, Scrape,
+    },
 };
 
-use crate::reader::{self, Read, ReadValue};
+use crate::reader::{self, ReadSample, ReadValue};
 
 pub(crate) const NOW_MS: i64 = 1_795_427_440_863;
 
-/// Encoded parts are this small, so that bodies make several.
+/// Maximum size of an encoded part. Small enough to split most bodies.
 const MAX_BYTES: usize = 4 << 10;
 
 pub(crate) fn options(parser: ParserOptions) -> Options {
@@ -34,9 +36,13 @@ pub(crate) fn options(parser: ParserOptions) -> Options {
     }
 }
 
-/// Scrapes bodies one after the other from a target; each must survive. Returns
-/// how many samples there were.
-pub(crate) fn survive(
+/// Scrapes the bodies one after the other and compares the samples that are read back.
+///
+/// Returns the number of samples.
+///
+/// # Errors
+/// Returns a description of the first difference.
+pub(crate) fn round_trip(
     options: &Options,
     content_type: &str,
     bodies: &[&[u8]],
@@ -56,18 +62,18 @@ pub(crate) fn survive(
     Ok(samples)
 }
 
-fn compare(appended: &Appended<'_>) -> Result<usize, String> {
+fn compare(appended: &AppendedSamples<'_>) -> Result<usize, String> {
     let parts = otlp::encode(appended, &Resource::new("j", "a:1"), MAX_BYTES);
     let mut found = Vec::new();
     for part in &parts {
         let read = reader::read(&part.payload);
         let series: BTreeSet<_> = read.iter().map(|sample| &sample.labels).collect();
         if series.len() != read.len() {
-            return Err("a series is twice in a part".to_owned());
+            return Err("a part contains a series twice".to_owned());
         }
         if part.samples != read.len() as u64 {
             return Err(format!(
-                "{} samples said, {} found",
+                "the part declares {} samples, found {}",
                 part.samples,
                 read.len()
             ));
@@ -75,29 +81,29 @@ fn compare(appended: &Appended<'_>) -> Result<usize, String> {
         found.extend(read);
     }
     let mut expected: Vec<_> = appended.samples().map(expected).collect();
-    // The order of the samples of one series counts, not that of series.
+    // Only the order within a series matters. The sort is stable.
     found.sort_by(|one, other| one.labels.cmp(&other.labels));
     expected.sort_by(|one, other| one.labels.cmp(&other.labels));
     for (found, expected) in found.iter().zip(&expected) {
-        // Compared as text, which tells NaNs apart by nothing but being one; their
-        // bits are compared as such where a value is a float.
+        // Compares the debug text, in which all NaNs are equal. Float values are stored
+        // as bits, so their NaNs still compare exactly.
         if format!("{found:?}") != format!("{expected:?}") {
             return Err(format!("found    {found:?}\nexpected {expected:?}"));
         }
     }
-    match found.len() == expected.len() {
-        true => Ok(found.len()),
-        false => Err(format!(
+    if found.len() != expected.len() {
+        return Err(format!(
             "found {} samples, expected {}",
             found.len(),
             expected.len()
-        )),
+        ));
     }
+    Ok(found.len())
 }
 
-fn expected(sample: SampleView<'_>) -> Read {
+fn expected(sample: SampleView<'_>) -> ReadSample {
     let owned = |(name, value): &(&str, &str)| (name.to_string(), value.to_string());
-    Read {
+    ReadSample {
         labels: sample.labels().iter().map(owned).collect(),
         time_ms: sample.time_ms(),
         start_ms: sample
@@ -114,13 +120,13 @@ fn expected(sample: SampleView<'_>) -> Read {
             .filter(|e| (0..18_446_744_073_709).contains(&e.timestamp.unwrap()))
             .map(|e| (e.timestamp.unwrap(), e.labels.clone(), e.value.to_bits()))
             .collect(),
-        metadata: sample.metadata().map(|said| {
-            let metric_type = said.metric_type.as_str().to_owned();
+        metadata: sample.metadata().map(|metadata| {
+            let metric_type = metadata.metric_type.as_str().to_owned();
             [
-                said.family.clone(),
+                metadata.family.clone(),
                 metric_type,
-                said.help.clone(),
-                said.unit.clone(),
+                metadata.help.clone(),
+                metadata.unit.clone(),
             ]
         }),
     }

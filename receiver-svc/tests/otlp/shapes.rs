@@ -1,6 +1,6 @@
-//! What stock readers see: the kinds of metrics that samples become.
+//! Checks the metrics that third-party OTLP readers see.
 
-use mesh::labels::Labels;
+use mesh_model::labels::Labels;
 use opentelemetry_proto::tonic::{
     collector::metrics::v1::ExportMetricsServiceRequest,
     metrics::v1::{Metric, metric::Data},
@@ -14,8 +14,8 @@ use receiver_svc::{
 
 use crate::round_trip::{NOW_MS, options};
 
-/// The metrics of an OpenMetrics body in one part, each as its name, kind, number
-/// of points and type.
+/// Encodes an OpenMetrics body. Describes each metric by its name, data type, number of
+/// points and metadata keys.
 fn shapes(parser: ParserOptions, body: &str) -> Vec<String> {
     let (options, target) = (options(parser), Labels::default());
     let mut cache = Cache::new();
@@ -53,7 +53,7 @@ fn shape(metric: &Metric) -> String {
 }
 
 #[test]
-fn regular_families_are_what_they_are_called() {
+fn regular_families_become_metrics_of_their_type() {
     let body = "# TYPE c counter\nc_total{a=\"1\"} 1\nc_total{a=\"2\"} 1\n\
                 # TYPE g gauge\ng 1\n\
                 # TYPE i info\ni_info{v=\"1\"} 1\n\
@@ -77,19 +77,19 @@ fn regular_families_are_what_they_are_called() {
 }
 
 #[test]
-fn irregular_families_are_carried_series_by_series() {
+fn irregular_families_become_one_metric_per_series() {
     let rest = "h_sum 3\nh_count 2\n";
     for buckets in [
-        // No bucket for all.
+        // No +Inf bucket.
         "h_bucket{le=\"1\"} 1\n",
-        // Bounds or counts that go down.
+        // Bounds or counts that decrease.
         "h_bucket{le=\"+Inf\"} 2\nh_bucket{le=\"1\"} 1\n",
         "h_bucket{le=\"1\"} 3\nh_bucket{le=\"+Inf\"} 2\n",
-        // Another count than the last bucket's, a fraction, another time.
+        // A count that differs from the last bucket, a fraction, another timestamp.
         "h_bucket{le=\"+Inf\"} 3\n",
         "h_bucket{le=\"1\"} 0.5\nh_bucket{le=\"+Inf\"} 2\n",
         "h_bucket{le=\"+Inf\"} 2 1795427440\n",
-        // An exemplar that is not in its bucket.
+        // An exemplar outside its bucket.
         "h_bucket{le=\"1\"} 1 # {a=\"b\"} 2\nh_bucket{le=\"+Inf\"} 2\n",
     ] {
         let body = format!("# TYPE h histogram\n{buckets}{rest}");
@@ -109,7 +109,7 @@ fn irregular_families_are_carried_series_by_series() {
 }
 
 #[test]
-fn custom_buckets_are_marked() {
+fn metadata_marks_custom_buckets() {
     let parser = ParserOptions {
         classic_to_nhcb: true,
         ..ParserOptions::default()

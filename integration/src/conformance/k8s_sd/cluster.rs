@@ -3,21 +3,21 @@
 use std::{cell::RefCell, sync::Arc};
 
 use receiver_svc::discovery::kubernetes::{
-    Follower, Scope, Store, Watches,
+    Scope, Store, Subscriber, Watches,
     objects::{Object, ObjectKey},
 };
 use serde_json::Value;
 
 use super::super::cases::text;
 
-/// All objects there are at first, and who follows what happens to them.
+/// All objects there are at first, and the subscribers to their changes.
 pub(super) struct Cluster {
     initial: Vec<Value>,
-    followers: RefCell<Vec<Tell>>,
+    subscribers: RefCell<Vec<Apply>>,
 }
 
-/// Tells a follower of an action.
-type Tell = Box<dyn Fn(&Value)>;
+/// Applies an action to the store of a subscriber.
+type Apply = Box<dyn Fn(&Value)>;
 
 // === impl Cluster ===
 
@@ -25,25 +25,28 @@ impl Cluster {
     pub(super) fn new(initial: Vec<Value>) -> Self {
         Self {
             initial,
-            followers: RefCell::default(),
+            subscribers: RefCell::default(),
         }
     }
 
     /// Creates, updates or deletes an object.
     pub(super) fn act(&self, action: &Value) {
-        self.followers.borrow().iter().for_each(|tell| tell(action));
+        self.subscribers
+            .borrow()
+            .iter()
+            .for_each(|apply| apply(action));
     }
 }
 
 impl Watches for Cluster {
-    fn follow<K: Object>(&self, scope: Scope) -> Follower<K> {
+    fn subscribe<K: Object>(&self, scope: Scope) -> Subscriber<K> {
         let store = Arc::new(Store::<K>::default());
         let all = self.initial.iter();
         let of_kind = all.filter(|object| object["kind"] == *K::kind(&()));
         let objects = of_kind.filter_map(|object| read::<K>(object, &scope));
         store.replace(objects);
-        let follower = Follower::new(store.clone(), Arc::default());
-        let tell = move |action: &Value| {
+        let subscriber = Subscriber::new(store.clone(), Arc::default());
+        let apply = move |action: &Value| {
             if action["resource"]["resource"] != *K::plural(&()) {
                 return;
             }
@@ -54,8 +57,8 @@ impl Watches for Cluster {
                 store.apply(object);
             }
         };
-        self.followers.borrow_mut().push(Box::new(tell));
-        follower
+        self.subscribers.borrow_mut().push(Box::new(apply));
+        subscriber
     }
 }
 

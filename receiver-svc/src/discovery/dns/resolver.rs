@@ -1,5 +1,6 @@
-//! Look-ups by the system's `resolv.conf`, with the outcomes that Prometheus tells
-//! apart.
+//! DNS lookups according to the system's `resolv.conf`.
+//!
+//! Distinguishes the outcomes that Prometheus does: records, no such name, failure.
 
 use std::path::PathBuf;
 
@@ -19,54 +20,54 @@ use tracing::debug;
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 const PORT: u16 = 53;
 
-/// Looks names up as `resolv.conf` says at the time.
+/// Looks up names with the current settings of `resolv.conf`.
 #[derive(Debug)]
 pub(super) struct Resolver {
     path: PathBuf,
     port: u16,
-    system: Option<System>,
+    loaded: Option<ResolvConf>,
 }
 
-/// What `resolv.conf` made.
+/// Parsed `resolv.conf`, with a resolver for each of its name servers.
 #[derive(Debug)]
-struct System {
-    /// The file's text.
+struct ResolvConf {
+    /// The text of the file.
     text: Vec<u8>,
-    /// One resolver per server: a resolver of several would take the first one's
-    /// SERVFAIL for an answer.
+    /// One resolver per server. A resolver for several servers would accept a
+    /// SERVFAIL of the first one as the answer.
     servers: Vec<TokioResolver>,
     search: Vec<Name>,
     ndots: usize,
 }
 
-/// A look-up that says nothing of a name.
+/// Error of a lookup whose outcome is unknown.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum LookupError {
-    /// `resolv.conf` cannot be used.
+    /// `resolv.conf` cannot be read or parsed.
     #[error("{}: {source}", .path.display())]
     ResolvConf { path: PathBuf, source: NetError },
-    /// The name is none.
+    /// The name is not a valid domain name.
     #[error("{0}")]
     Name(#[from] ProtoError),
-    /// No server answered for at least one of the names tried.
-    #[error("no server has a usable answer for {name}: {source}")]
+    /// No server gave a usable answer for at least one of the candidate names.
+    #[error("no name server gave a usable answer for {name}: {source}")]
     NoAnswer { name: Name, source: NetError },
 }
 
 // === impl Resolver ===
 
 impl Resolver {
-    /// A resolver that asks the servers of another file, at another port.
+    /// Creates a resolver that reads another file and queries another port.
     #[cfg(test)]
     pub(super) fn new(path: PathBuf, port: u16) -> Self {
         Self {
             path,
             port,
-            system: None,
+            loaded: None,
         }
     }
 
-    /// Reads `resolv.conf` again where it has changed.
+    /// Re-reads `resolv.conf` and applies it if it has changed.
     pub(super) async fn reload(&mut self) -> Result<(), LookupError> {
         let failed = |source| LookupError::ResolvConf {
             path: self.path.clone(),
@@ -74,28 +75,33 @@ impl Resolver {
         };
         let text = tokio::fs::read(&self.path).await;
         let text = text.map_err(|error| failed(error.into()))?;
-        if self.system.as_ref().is_none_or(|s| s.text != text) {
-            self.system = Some(System::new(text, self.port).map_err(failed)?);
+        if self.loaded.as_ref().is_none_or(|l| l.text != text) {
+            self.loaded = Some(ResolvConf::new(text, self.port).map_err(failed)?);
         }
         Ok(())
     }
 
-    /// The records of a name, tried with the search domains. The first that a
-    /// server knows has the say, even if it has no such records. Where every one
-    /// is known not to exist there are none.
+    /// Looks up the records of a name, with the search domains.
+    ///
+    /// The first candidate that exists decides, even if it has no such records.
+    /// Returns no records if no candidate exists.
+    ///
+    /// # Errors
+    /// Returns an error if the name is invalid, or if no candidate is found and at
+    /// least one lookup failed.
     pub(super) async fn lookup(
         &self,
         name: &str,
         record: RecordType,
     ) -> Result<Vec<RData>, LookupError> {
-        let Some(system) = &self.system else {
+        let Some(loaded) = &self.loaded else {
             return Ok(Vec::new());
         };
         let mut failure = None;
-        for name in system.names(Name::from_str_relaxed(name)?) {
-            match system.ask(&name, record).await {
+        for name in loaded.candidates(Name::from_str_relaxed(name)?) {
+            match loaded.query(&name, record).await {
                 Ok(Some(records)) => return Ok(records),
-                Ok(None) => debug!(%name, "Name does not exist"),
+                Ok(None) => debug!(%name, "DNS name does not exist"),
                 Err(source) => failure = Some(LookupError::NoAnswer { name, source }),
             }
         }
@@ -111,17 +117,17 @@ impl Default for Resolver {
         Self {
             path: RESOLV_CONF.into(),
             port: PORT,
-            system: None,
+            loaded: None,
         }
     }
 }
 
-// === impl System ===
+// === impl ResolvConf ===
 
-impl System {
+impl ResolvConf {
     fn new(text: Vec<u8>, port: u16) -> Result<Self, NetError> {
         let (config, mut options) = parse_resolv_conf(&text)?;
-        // Each refresh asks, and only servers are asked.
+        // Every refresh queries the servers; no cache, no hosts file.
         options.cache_size = 0;
         options.use_hosts_file = ResolveHosts::Never;
         let (_, search, servers) = config.into_parts();
@@ -146,8 +152,8 @@ impl System {
         })
     }
 
-    /// The full names that a name may mean, the likeliest first.
-    fn names(&self, name: Name) -> Vec<Name> {
+    /// Returns the fully qualified candidates for a name, in lookup order.
+    fn candidates(&self, name: Name) -> Vec<Name> {
         if name.is_fqdn() {
             return vec![name];
         }
@@ -159,14 +165,14 @@ impl System {
         let as_given_first = usize::from(name.num_labels()) > self.ndots;
         let at = if as_given_first { 0 } else { names.len() };
         names.insert(at, name);
-        // A name with its final dot is searched nowhere else.
+        // The final dot prevents a further search by the resolver.
         names.iter_mut().for_each(|name| name.set_fqdn(true));
         names
     }
 
-    /// The records of a full name, by the first server that has a word on it;
-    /// `None` where it does not exist.
-    async fn ask(&self, name: &Name, record: RecordType) -> Result<Option<Vec<RData>>, NetError> {
+    /// Queries the servers in order for the records of a fully qualified name, until
+    /// one answers. Returns `None` if the name does not exist.
+    async fn query(&self, name: &Name, record: RecordType) -> Result<Option<Vec<RData>>, NetError> {
         let mut failure = NetError::NoConnections;
         for server in &self.servers {
             match server.lookup(name.clone(), record).await {

@@ -1,7 +1,7 @@
 use std::{net::Ipv4Addr, path::Path, sync::Arc, time::Duration};
 
 use hickory_resolver::proto::rr::rdata::{A, AAAA, MX, NS, SRV};
-use mesh::config::discovery::DnsRecord;
+use mesh_model::config::discovery::DnsRecord;
 use tokio::{
     sync::Notify,
     time::{sleep, timeout},
@@ -13,9 +13,9 @@ mod server;
 
 use server::{Answer, Server};
 
-/// Discovery of some names, by a `resolv.conf` of its own.
+/// Running discovery of some names, with its own `resolv.conf`.
 struct Setup {
-    groups: Groups,
+    groups: TargetGroups,
     _folder: tempfile::TempDir,
 }
 
@@ -32,9 +32,9 @@ impl Setup {
             port: 9100,
             refresh_interval: Duration::from_millis(20),
         };
-        let groups = Groups::new(Arc::new(Notify::new()));
+        let groups = TargetGroups::new(Arc::new(Notify::new()));
         let resolver = Resolver::new(path, server.port);
-        tokio::spawn(follow(
+        tokio::spawn(run_with(
             config,
             groups.clone(),
             DiscoveryMetrics::default(),
@@ -76,7 +76,7 @@ fn dns_name(text: &str) -> hickory_resolver::proto::rr::Name {
 }
 
 #[tokio::test]
-async fn every_record_type_makes_targets_with_its_labels() {
+async fn discovers_targets_with_labels_for_every_record_type() {
     let server = Server::start().await;
     server.set("a.test.", Answer::Records(vec![a(2), a(1)]));
     let aaaa = RData::AAAA(AAAA("fd00::1".parse().unwrap()));
@@ -125,12 +125,12 @@ async fn every_record_type_makes_targets_with_its_labels() {
         ),
     ] {
         let setup = Setup::new(&server, SERVER, record, &[name]);
-        let known = timeout(Duration::from_secs(60), async {
+        let found = timeout(Duration::from_secs(60), async {
             while setup.groups.all().is_empty() {
                 sleep(Duration::from_millis(5)).await;
             }
         });
-        known.await.unwrap();
+        found.await.unwrap();
         let groups = setup.groups.all();
         assert_eq!(groups[0].source, name);
         let targets: Vec<_> = groups[0].targets.iter().map(Labels::to_string).collect();
@@ -139,7 +139,7 @@ async fn every_record_type_makes_targets_with_its_labels() {
 }
 
 #[tokio::test]
-async fn a_failure_keeps_a_name_s_targets_and_nxdomain_ends_them() {
+async fn keeps_targets_on_failure_and_removes_them_on_nxdomain() {
     let server = Server::start().await;
     server.set("one.test.", Answer::Records(vec![a(1)]));
     server.set("two.test.", Answer::Records(vec![a(2)]));
@@ -154,48 +154,53 @@ async fn a_failure_keeps_a_name_s_targets_and_nxdomain_ends_them() {
     server.set("one.test.", Answer::NxDomain);
     setup.until(&["10.0.0.3:9100"]).await;
 
-    // The name is there, without such records.
+    // The name exists, without such records.
     server.set("two.test.", Answer::Records(Vec::new()));
     setup.until(&[]).await;
 }
 
 #[tokio::test]
-async fn names_are_searched_as_resolv_conf_says() {
+async fn applies_the_search_domains_of_resolv_conf() {
     let server = Server::start().await;
     let conf = format!("{SERVER}search first.test second.test\noptions ndots:2\n");
     server.set("app.ns.second.test.", Answer::Records(vec![a(1)]));
     let setup = Setup::new(&server, &conf, DnsRecord::A, &["app.ns"]);
     setup.until(&["10.0.0.1:9100"]).await;
     assert_eq!(
-        server.asked()[..2],
+        server.queries()[..2],
         ["app.ns.first.test.", "app.ns.second.test."]
     );
 
-    // A name that exists ends the search, whatever it has.
+    // A name that exists ends the search, whatever its records.
     server.set("app.ns.first.test.", Answer::Records(Vec::new()));
     setup.until(&[]).await;
     server.set("app.ns.first.test.", Answer::NxDomain);
     setup.until(&["10.0.0.1:9100"]).await;
 
-    // One of the names may exist, who knows: the targets stay.
+    // One of the candidates may exist, so the targets stay.
     server.set("app.ns.first.test.", Answer::ServFail);
     server.set("app.ns.second.test.", Answer::NxDomain);
-    server.forget_asked();
-    while server.asked().iter().filter(|n| *n == "app.ns.").count() < 3 {
+    server.clear_queries();
+    while server.queries().iter().filter(|n| *n == "app.ns.").count() < 3 {
         sleep(Duration::from_millis(5)).await;
     }
     setup.until(&["10.0.0.1:9100"]).await;
 
-    // With dots enough a name is tried as it is first.
+    // A name with enough dots is tried without a search domain first.
     server.set("a.b.c.", Answer::Records(vec![a(9)]));
-    server.forget_asked();
+    server.clear_queries();
     let absolute = Setup::new(&server, &conf, DnsRecord::A, &["a.b.c"]);
     absolute.until(&["10.0.0.9:9100"]).await;
-    assert!(!server.asked().iter().any(|n| n.starts_with("a.b.c.first")));
+    assert!(
+        !server
+            .queries()
+            .iter()
+            .any(|n| n.starts_with("a.b.c.first"))
+    );
 }
 
 #[tokio::test]
-async fn a_second_server_is_asked_where_the_first_cannot_say() {
+async fn queries_the_second_server_when_the_first_fails() {
     let server = Server::start().await;
     server.set("a.test.", Answer::FirstFails(vec![a(1)]));
     let conf = format!("{SERVER}nameserver 127.0.0.2\n");
@@ -204,20 +209,20 @@ async fn a_second_server_is_asked_where_the_first_cannot_say() {
 }
 
 #[tokio::test]
-async fn a_long_answer_comes_over_tcp() {
+async fn retries_a_truncated_answer_over_tcp() {
     let server = Server::start().await;
     server.set("a.test.", Answer::TooLongForUdp((0..=255).map(a).collect()));
     let setup = Setup::new(&server, SERVER, DnsRecord::A, &["a.test"]);
-    let known = timeout(Duration::from_secs(60), async {
+    let found = timeout(Duration::from_secs(60), async {
         while setup.addresses().len() != 256 {
             sleep(Duration::from_millis(5)).await;
         }
     });
-    known.await.unwrap();
+    found.await.unwrap();
 }
 
 #[tokio::test]
-async fn a_resolv_conf_that_cannot_be_used_is_named() {
+async fn names_an_unreadable_resolv_conf_in_the_error() {
     let mut resolver = Resolver::new(Path::new("/nowhere/resolv.conf").to_owned(), 53);
     let error = resolver.reload().await.unwrap_err().to_string();
     assert!(error.starts_with("/nowhere/resolv.conf: "), "{error}");

@@ -1,4 +1,4 @@
-//! The EC2 Query API: signed forms out, XML back.
+//! Client of the EC2 Query API: sends signed forms and parses XML responses.
 
 use std::time::{Duration, SystemTime};
 
@@ -6,45 +6,43 @@ use aws_credential_types::{Credentials, provider::ProvideCredentials};
 use bytes::Bytes;
 use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
-use mesh::{
+use mesh_model::config::discovery::Ec2Config;
+use mesh_net::{
     aws::{
         Aws, AwsOptions,
         sign::{CanonicalError, Scope, sign_at},
     },
-    config::discovery::Ec2Config,
     http_client::{HttpClient, HttpClientError},
 };
 use serde::de::DeserializeOwned;
 use url::{Url, form_urlencoded::Serializer};
 
-use super::answer::Refusal;
+use super::response::ErrorResponse;
 
 const VERSION: &str = "2016-11-15";
-/// Far more than a page of instances needs.
+/// Maximum size of one DescribeInstances page (64 MiB; a full page is about 2 MiB).
 const MAX_BODY: usize = 64 << 20;
-/// Credentials are renewed so long before they expire.
-const AHEAD: Duration = Duration::from_secs(300);
+/// Time before their expiry at which credentials are renewed.
+const RENEW_BEFORE_EXPIRY: Duration = Duration::from_secs(300);
 const USER_AGENT: &str = concat!("promesh/", env!("CARGO_PKG_VERSION"));
 
-/// Asks the API of one region.
+/// Client of the EC2 API of one region.
 #[derive(Debug)]
 pub(super) struct Api {
     options: AwsOptions,
     endpoint: Option<String>,
     client: HttpClient,
-    /// What the credential chain found, once it knows a region.
-    found: Option<(Aws, String)>,
+    /// Credentials provider and region; `None` until [`Api::prepare`] resolves them.
+    resolved: Option<(Aws, String)>,
     credentials: Option<Credentials>,
 }
 
-/// A call that brought no answer.
+/// Error of a call to the EC2 API.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ApiError {
-    #[error(
-        "no region, expected one in the configuration, the environment, the profile or instance metadata"
-    )]
+    #[error("no AWS region; set `region` in ec2_sd_configs, AWS_REGION or the profile")]
     NoRegion,
-    #[error("no credentials: {0}")]
+    #[error("no AWS credentials: {0}")]
     NoCredentials(String),
     #[error("endpoint {endpoint:?}: {problem}")]
     Endpoint { endpoint: String, problem: String },
@@ -59,13 +57,13 @@ pub(super) enum ApiError {
         source: HttpClientError,
     },
     #[error("{action}: {status}: {problem}")]
-    Refused {
+    Rejected {
         action: &'static str,
         status: StatusCode,
         problem: String,
     },
-    #[error("{action}: answer not understood: {problem}")]
-    Answer {
+    #[error("{action}: invalid response: {problem}")]
+    InvalidResponse {
         action: &'static str,
         problem: String,
     },
@@ -87,20 +85,20 @@ impl Api {
             },
             endpoint: config.endpoint.clone(),
             client,
-            found: None,
+            resolved: None,
             credentials: None,
         }
     }
 
-    /// Finds what calls need, and tells the region.
+    /// Resolves the region and the credentials for calls. Returns the region.
     pub(super) async fn prepare(&mut self) -> Result<String, ApiError> {
-        if self.found.is_none() {
+        if self.resolved.is_none() {
             let aws = self.options.resolve().await;
             let region = aws.region.clone().ok_or(ApiError::NoRegion)?;
-            self.found = Some((aws, region));
+            self.resolved = Some((aws, region));
         }
-        let (aws, region) = self.found.as_ref().expect("it was found above");
-        if self.credentials.as_ref().is_none_or(may_be_old) {
+        let (aws, region) = self.resolved.as_ref().expect("resolved above");
+        if self.credentials.as_ref().is_none_or(needs_renewal) {
             let provided = aws.credentials.provide_credentials().await;
             let failed = |error| ApiError::NoCredentials(chain(&error));
             self.credentials = Some(provided.map_err(failed)?);
@@ -108,7 +106,7 @@ impl Api {
         Ok(region.clone())
     }
 
-    /// One call, after [`Api::prepare`].
+    /// Sends one request. [`Api::prepare`] must have succeeded before.
     pub(super) async fn call<T: DeserializeOwned>(
         &self,
         action: &'static str,
@@ -118,27 +116,27 @@ impl Api {
         let response = self.client.request(request).await;
         let response = response.map_err(|source| ApiError::Client { action, source })?;
         let status = response.status();
-        let unreadable = |problem: String| ApiError::Answer { action, problem };
+        let invalid = |problem: String| ApiError::InvalidResponse { action, problem };
         let body = Limited::new(response.into_body(), MAX_BODY).collect().await;
-        let body = body.map_err(|error| unreadable(error.to_string()))?;
+        let body = body.map_err(|error| invalid(error.to_string()))?;
         let bytes = body.to_bytes();
-        let text = std::str::from_utf8(&bytes).map_err(|error| unreadable(error.to_string()))?;
+        let text = std::str::from_utf8(&bytes).map_err(|error| invalid(error.to_string()))?;
         if !status.is_success() {
-            let refusal = quick_xml::de::from_str::<Refusal>(text).map(|r| r.errors.error);
-            return Err(ApiError::Refused {
+            let rejection = quick_xml::de::from_str::<ErrorResponse>(text).map(|r| r.errors.error);
+            return Err(ApiError::Rejected {
                 action,
                 status,
-                problem: refusal.map_or_else(
-                    |_| "no reason given".to_owned(),
+                problem: rejection.map_or_else(
+                    |_| "no error message".to_owned(),
                     |error| format!("{}: {}", error.code, error.message),
                 ),
             });
         }
-        quick_xml::de::from_str(text).map_err(|error| unreadable(error.to_string()))
+        quick_xml::de::from_str(text).map_err(|error| invalid(error.to_string()))
     }
 
-    /// Makes [`Api::prepare`] ask for credentials anew: those there are may have
-    /// been rotated.
+    /// Makes [`Api::prepare`] load the credentials again, since they may have been
+    /// rotated.
     pub(super) fn forget_credentials(&mut self) {
         self.credentials = None;
     }
@@ -148,8 +146,8 @@ impl Api {
         action: &'static str,
         parameters: Vec<(String, String)>,
     ) -> Result<Request<Bytes>, ApiError> {
-        let (_, region) = self.found.as_ref().ok_or(ApiError::NoRegion)?;
-        let none = || ApiError::NoCredentials("not asked for yet".to_owned());
+        let (_, region) = self.resolved.as_ref().ok_or(ApiError::NoRegion)?;
+        let none = || ApiError::NoCredentials("not loaded yet".to_owned());
         let credentials = self.credentials.as_ref().ok_or_else(none)?;
         let form = Serializer::new(String::new())
             .append_pair("Action", action)
@@ -173,7 +171,8 @@ impl Api {
         Ok(request)
     }
 
-    /// The configured endpoint, https unless it says otherwise, or the region's.
+    /// Returns the configured endpoint, or the default endpoint of the region. An
+    /// endpoint without a scheme uses https.
     fn url(&self, region: &str) -> Result<Url, ApiError> {
         let endpoint = match &self.endpoint {
             Some(endpoint) if endpoint.contains("://") => endpoint.clone(),
@@ -190,13 +189,14 @@ impl Api {
     }
 }
 
-/// Those that do not expire may have been rotated where they come from.
-fn may_be_old(credentials: &Credentials) -> bool {
-    let soon = SystemTime::now() + AHEAD;
+/// Returns true if the credentials expire soon or never. Static credentials can be
+/// rotated at their source, so every refresh loads them again.
+fn needs_renewal(credentials: &Credentials) -> bool {
+    let soon = SystemTime::now() + RENEW_BEFORE_EXPIRY;
     credentials.expiry().is_none_or(|expiry| expiry <= soon)
 }
 
-/// An error and what it comes from: the provider's own words do not say why.
+/// Formats an error with its sources. The provider's own message lacks the cause.
 fn chain(error: &dyn std::error::Error) -> String {
     std::iter::successors(error.source(), |error| error.source())
         .fold(error.to_string(), |text, cause| format!("{text}: {cause}"))

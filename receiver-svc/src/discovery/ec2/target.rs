@@ -1,26 +1,26 @@
-//! An instance as a target.
+//! Builds a target from an EC2 instance.
 
 use std::collections::BTreeMap;
 
-use mesh::{
+use mesh_model::{
     labels::{ADDRESS, Labels},
-    names::sanitize_label_name,
+    validation::sanitize_label_name,
 };
 
-use super::{super::host_and_port, answer::Instance};
+use super::{super::host_and_port, response::Instance};
 
 const PREFIX: &str = "__meta_ec2_";
 
-/// IPv6 addresses of an instance in a VPC.
+/// The IPv6 addresses of an instance in a VPC.
 #[derive(Default)]
 struct Ipv6Addresses {
     all: Vec<String>,
-    /// The primary ones, each at the index of its interface.
+    /// Primary addresses, each at the device index of its interface.
     primary: Vec<String>,
 }
 
-/// The target that an instance is; none while it has no address. What the API
-/// does not tell makes no label.
+/// Builds the target of an instance. Returns `None` if it has no address. A field
+/// that the API omits makes no label.
 pub(super) fn target(
     instance: &Instance,
     owner: Option<&str>,
@@ -28,14 +28,14 @@ pub(super) fn target(
     zones: &BTreeMap<String, String>,
     port: u16,
 ) -> Option<Labels> {
-    let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+    let non_empty = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
     let ipv6 = Ipv6Addresses::of(instance);
-    let private_ip = given(&instance.private_ip_address);
+    let private_ip = non_empty(&instance.private_ip_address);
     let address = private_ip.clone().or(ipv6.preferred())?;
     let zone = instance.placement.as_ref();
     let zone = zone.and_then(|placement| placement.availability_zone.clone());
     let in_vpc = instance.vpc_id.is_some();
-    let public_ip = given(&instance.ip_address);
+    let public_ip = non_empty(&instance.ip_address);
     let labels = [
         ("ami", instance.image_id.clone()),
         ("architecture", instance.architecture.clone()),
@@ -55,10 +55,10 @@ pub(super) fn target(
                 .and_then(|s| s.name.clone()),
         ),
         ("instance_type", instance.instance_type.clone()),
-        ("ipv6_addresses", listed(&ipv6.all)),
+        ("ipv6_addresses", list_label(&ipv6.all)),
         ("owner_id", owner.map(str::to_owned)),
         ("platform", instance.platform.clone()),
-        ("primary_ipv6_addresses", listed(&ipv6.primary)),
+        ("primary_ipv6_addresses", list_label(&ipv6.primary)),
         (
             "primary_subnet_id",
             instance.subnet_id.clone().filter(|_| in_vpc),
@@ -85,7 +85,7 @@ pub(super) fn target(
     Some(labels.chain(tags).chain([address]).collect())
 }
 
-/// The subnets of all interfaces, each once.
+/// Joins the distinct subnets of all interfaces.
 fn subnets(instance: &Instance) -> String {
     let mut subnets: Vec<&str> = Vec::new();
     for interface in &instance.network_interface_set.item {
@@ -98,9 +98,9 @@ fn subnets(instance: &Instance) -> String {
     format!(",{},", subnets.join(","))
 }
 
-/// A list as a label's value, with a comma on both sides of each entry, so that a
-/// regular expression finds any of them; none for an empty list.
-fn listed(entries: &[String]) -> Option<String> {
+/// Joins a list into a label value. A comma on both sides of each entry lets a
+/// regular expression match any entry. Returns `None` for an empty list.
+fn list_label(entries: &[String]) -> Option<String> {
     (!entries.is_empty()).then(|| format!(",{},", entries.join(",")))
 }
 
@@ -128,8 +128,8 @@ impl Ipv6Addresses {
         found
     }
 
-    /// Indexes without a primary address stay empty. More interfaces than this no
-    /// instance has, and no answer shall make us allocate for them.
+    /// Records the primary address of an interface. Indexes without one stay empty.
+    /// The limit, above that of EC2, bounds what a response can make us allocate.
     fn set_primary(&mut self, index: usize, address: &str) {
         const MAX_INTERFACES: usize = 1024;
         if index >= MAX_INTERFACES {
@@ -141,7 +141,7 @@ impl Ipv6Addresses {
         self.primary[index] = address.to_owned();
     }
 
-    /// The address of an instance without an IPv4 one.
+    /// Returns the address to use for an instance without an IPv4 address.
     fn preferred(&self) -> Option<String> {
         let candidates = self.primary.iter().chain(&self.all);
         candidates.into_iter().find(|a| !a.is_empty()).cloned()

@@ -11,7 +11,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::post,
 };
-use mesh::{
+use mesh_model::{
     config::{Secret, http::HttpClientConfig},
     labels::ADDRESS,
 };
@@ -23,15 +23,15 @@ use tokio::{
 
 use super::*;
 
-/// An EC2 API with two pages of instances.
+/// A fake EC2 API with two pages of instances.
 #[derive(Clone, Default)]
 struct Cloud(Arc<Mutex<CloudState>>);
 
 #[derive(Default)]
 struct CloudState {
-    /// The forms that were posted, and who signed them for what.
-    asked: Vec<(BTreeMap<String, String>, String)>,
-    refusing: bool,
+    /// The posted forms with their authorization headers.
+    requests: Vec<(BTreeMap<String, String>, String)>,
+    rejecting: bool,
     zones_forbidden: bool,
 }
 
@@ -89,10 +89,10 @@ async fn ec2(State(cloud): State<Cloud>, headers: HeaderMap, body: String) -> Re
         .collect();
     let authorization = headers["authorization"].to_str().unwrap().to_owned();
     let mut state = cloud.0.lock().unwrap();
-    state.asked.push((form.clone(), authorization));
-    if state.refusing {
-        let refusal = "<Response><Errors><Error><Code>AuthFailure</Code><Message>no</Message></Error></Errors><RequestID>1</RequestID></Response>";
-        return (StatusCode::UNAUTHORIZED, refusal).into_response();
+    state.requests.push((form.clone(), authorization));
+    if state.rejecting {
+        let rejection = "<Response><Errors><Error><Code>AuthFailure</Code><Message>no</Message></Error></Errors><RequestID>1</RequestID></Response>";
+        return (StatusCode::UNAUTHORIZED, rejection).into_response();
     }
     match (form["Action"].as_str(), form.get("NextToken")) {
         ("DescribeAvailabilityZones", _) if state.zones_forbidden => {
@@ -116,8 +116,8 @@ impl Cloud {
         endpoint
     }
 
-    fn asked(&self) -> usize {
-        self.0.lock().unwrap().asked.len()
+    fn request_count(&self) -> usize {
+        self.0.lock().unwrap().requests.len()
     }
 }
 
@@ -141,7 +141,7 @@ fn config(endpoint: String) -> Ec2Config {
 }
 
 #[tokio::test]
-async fn every_instance_with_an_address_is_a_target_with_all_labels() {
+async fn makes_a_labeled_target_of_every_instance_with_an_address() {
     let cloud = Cloud::default();
     let mut ec2 = Ec2::new(config(cloud.serve().await)).unwrap();
     let group = ec2.list().await.unwrap();
@@ -182,22 +182,22 @@ async fn every_instance_with_an_address_is_a_target_with_all_labels() {
 }
 
 #[tokio::test]
-async fn requests_are_signed_filtered_and_paged() {
+async fn signs_filters_and_pages_requests() {
     let cloud = Cloud::default();
     let mut ec2 = Ec2::new(config(cloud.serve().await)).unwrap();
     ec2.list().await.unwrap();
     ec2.list().await.unwrap();
-    let asked = std::mem::take(&mut cloud.0.lock().unwrap().asked);
-    // Zones once, two pages each time.
-    let actions: Vec<_> = asked.iter().map(|(form, _)| &form["Action"]).collect();
+    let requests = std::mem::take(&mut cloud.0.lock().unwrap().requests);
+    // One request for the zones, then two pages per list.
+    let actions: Vec<_> = requests.iter().map(|(form, _)| &form["Action"]).collect();
     assert_eq!(actions.len(), 5);
     assert_eq!(actions[0], "DescribeAvailabilityZones");
-    for (form, authorization) in &asked {
+    for (form, authorization) in &requests {
         assert_eq!(form["Version"], "2016-11-15");
         assert!(authorization.starts_with("AWS4-HMAC-SHA256 Credential=AKID/"));
         assert!(authorization.contains("/eu-west-2/ec2/aws4_request"));
     }
-    let page = &asked[2].0;
+    let page = &requests[2].0;
     assert_eq!(page["Filter.1.Name"], "instance-state-name");
     assert_eq!(page["Filter.1.Value.1"], "running");
     assert_eq!(page["Filter.1.Value.2"], "pending");
@@ -205,22 +205,22 @@ async fn requests_are_signed_filtered_and_paged() {
 }
 
 #[tokio::test]
-async fn a_failure_keeps_the_instances_and_tells_aws_words() {
+async fn keeps_targets_on_failure_and_reports_the_aws_error() {
     let cloud = Cloud::default();
     let mut config = config(cloud.serve().await);
     config.refresh_interval = Duration::from_millis(200);
-    let groups = Groups::new(Arc::new(Notify::new()));
+    let groups = TargetGroups::new(Arc::new(Notify::new()));
     let ec2 = Ec2::new(config.clone()).unwrap();
     tokio::spawn(ec2.run(groups.clone(), DiscoveryMetrics::default()));
-    let known = timeout(Duration::from_secs(60), async {
+    let found = timeout(Duration::from_secs(60), async {
         while groups.all().is_empty() {
             sleep(Duration::from_millis(10)).await;
         }
     });
-    known.await.unwrap();
-    cloud.0.lock().unwrap().refusing = true;
-    let before = cloud.asked();
-    while cloud.asked() < before + 3 {
+    found.await.unwrap();
+    cloud.0.lock().unwrap().rejecting = true;
+    let before = cloud.request_count();
+    while cloud.request_count() < before + 3 {
         sleep(Duration::from_millis(10)).await;
     }
     assert_eq!(groups.all()[0].targets.len(), 2);
@@ -229,7 +229,7 @@ async fn a_failure_keeps_the_instances_and_tells_aws_words() {
 }
 
 #[tokio::test]
-async fn instances_are_listed_where_zones_may_not_be() {
+async fn lists_instances_without_permission_for_zones() {
     let cloud = Cloud::default();
     cloud.0.lock().unwrap().zones_forbidden = true;
     let mut ec2 = Ec2::new(config(cloud.serve().await)).unwrap();

@@ -1,5 +1,5 @@
-//! The clusters that are watched, and their watches: each runs once, whichever
-//! jobs follow it.
+//! The watched clusters and their watches. Mechanisms share a watch if they need the
+//! same objects.
 
 use std::{
     any::{Any, TypeId},
@@ -9,36 +9,37 @@ use std::{
 };
 
 use kube::Client;
-use mesh::kubernetes::{ApiServer, ClientError};
+use mesh_kubernetes::{ApiServer, ClientError};
 use tokio::sync::Notify;
 
 use super::{
     metrics::KubernetesMetrics,
     objects::Object,
-    store::Follower,
+    store::Subscriber,
     watch::Watch,
     watches::{Scope, Watches},
 };
 
-/// All clusters that somebody watches.
+/// Registry of the clusters in use.
 #[derive(Debug, Default)]
 pub(crate) struct Clusters {
-    known: Mutex<Vec<Weak<Cluster>>>,
+    clusters: Mutex<Vec<Weak<Cluster>>>,
     metrics: KubernetesMetrics,
 }
 
-/// One API server, reached in one way. Lives as long as somebody holds it.
+/// One API server with its connection settings. Lives as long as a mechanism holds
+/// it.
 pub(super) struct Cluster {
     server: ApiServer,
     client: Client,
-    /// Those that run, each a [`Watch`] of the type that is its key.
+    /// Running watches. Each value is a [`Watch`] of the object type in its key.
     watches: Mutex<HashMap<(TypeId, Scope), Weak<dyn Any + Send + Sync>>>,
     metrics: KubernetesMetrics,
 }
 
-/// A cluster in the hands of a mechanism that is to be told of changes.
+/// Watches of a cluster whose changes notify one mechanism.
 #[derive(Debug)]
-pub(super) struct Followed<'a> {
+pub(super) struct ClusterWatches<'a> {
     pub(super) cluster: &'a Cluster,
     pub(super) notify: &'a Arc<Notify>,
 }
@@ -48,18 +49,21 @@ pub(super) struct Followed<'a> {
 impl Clusters {
     pub(crate) fn new(metrics: KubernetesMetrics) -> Self {
         Self {
-            known: Mutex::default(),
+            clusters: Mutex::default(),
             metrics,
         }
     }
 
-    /// The cluster that is watched already, or a new one.
+    /// Returns the cluster in use for this API server, or a new one.
+    ///
+    /// # Errors
+    /// Returns an error if the client for a new cluster cannot be built.
     pub(super) async fn cluster(&self, server: ApiServer) -> Result<Arc<Cluster>, ClientError> {
-        let known = self.known().iter().find_map(|cluster| {
+        let existing = self.clusters().iter().find_map(|cluster| {
             let cluster = cluster.upgrade()?;
             (cluster.server == server).then_some(cluster)
         });
-        if let Some(cluster) = known {
+        if let Some(cluster) = existing {
             return Ok(cluster);
         }
         let cluster = Arc::new(Cluster {
@@ -68,26 +72,26 @@ impl Clusters {
             watches: Mutex::default(),
             metrics: self.metrics.clone(),
         });
-        let mut known = self.known();
-        known.retain(|cluster| cluster.strong_count() > 0);
-        known.push(Arc::downgrade(&cluster));
+        let mut clusters = self.clusters();
+        clusters.retain(|cluster| cluster.strong_count() > 0);
+        clusters.push(Arc::downgrade(&cluster));
         Ok(cluster)
     }
 
-    fn known(&self) -> MutexGuard<'_, Vec<Weak<Cluster>>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    fn clusters(&self) -> MutexGuard<'_, Vec<Weak<Cluster>>> {
+        self.clusters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 // === impl Cluster ===
 
 impl Cluster {
-    /// This pod's namespace, where the cluster is its own.
+    /// Returns the namespace of this pod, if it runs in the cluster.
     pub(super) fn own_namespace(&self) -> &str {
         self.client.default_namespace()
     }
 
-    /// The watch of a scope that runs already, or a new one.
+    /// Returns the running watch of a scope, or starts one.
     fn watch<K: Object>(&self, scope: Scope) -> Arc<Watch<K>> {
         let mut watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
         let id = (TypeId::of::<K>(), scope);
@@ -112,11 +116,11 @@ impl fmt::Debug for Cluster {
     }
 }
 
-// === impl Followed ===
+// === impl ClusterWatches ===
 
-impl Watches for Followed<'_> {
-    fn follow<K: Object>(&self, scope: Scope) -> Follower<K> {
+impl Watches for ClusterWatches<'_> {
+    fn subscribe<K: Object>(&self, scope: Scope) -> Subscriber<K> {
         let watch = self.cluster.watch::<K>(scope);
-        Follower::watching(watch.store.clone(), self.notify.clone(), Some(watch))
+        Subscriber::with_watch(watch.store.clone(), self.notify.clone(), Some(watch))
     }
 }

@@ -1,18 +1,19 @@
-//! The role `endpoints`: each address and port of each service, and the other
-//! ports of the pods behind them.
+//! The role `endpoints`: a target for each address and port of each Endpoints object.
+//!
+//! The other declared ports of the backing pods are targets too.
 
-use mesh::config::discovery::TargetGroup;
+use mesh_model::config::discovery::TargetGroup;
 use tracing::warn;
 
 use super::{
-    behind::PodsBehind,
+    backing_pods::BackingPods,
     labels::{MetaLabels, NAMESPACE, host_and_port},
     objects::{EndpointAddress, EndpointPort, Endpoints, Object},
     related::{Changes, Related},
     role::Role,
 };
 
-/// What the API server says of endpoints of which there are more than 1000.
+/// Annotation that the API server sets on objects with more than 1000 addresses.
 const OVER_CAPACITY: &str = "endpoints.kubernetes.io/over-capacity";
 
 // === impl Endpoints ===
@@ -30,23 +31,23 @@ impl Role for Endpoints {
         labels.object("endpoints", &self.metadata);
         related.add_namespace(&mut labels, &key.namespace);
         self.warn_of_truncation(&key.name);
-        let mut behind = PodsBehind::default();
+        let mut pods = BackingPods::default();
         let mut targets = Vec::new();
         for subset in &self.subsets {
             for port in &subset.ports {
                 let ready = subset.addresses.iter().map(|address| (address, "true"));
-                let others = subset.not_ready_addresses.iter();
-                for (address, ready) in ready.chain(others.map(|address| (address, "false"))) {
+                let not_ready = subset.not_ready_addresses.iter();
+                for (address, ready) in ready.chain(not_ready.map(|address| (address, "false"))) {
                     let mut target = target(address, port, ready, related);
                     if let Some(pod) = related.pod(address.target_ref.as_ref()) {
                         let protocol = Some(port.protocol.as_str());
-                        behind.add(&mut target, &pod, Some(port.port), protocol, related);
+                        pods.add(&mut target, &pod, Some(port.port), protocol, related);
                     }
                     targets.push(target.0.build());
                 }
             }
         }
-        targets.extend(behind.others(related));
+        targets.extend(pods.uncovered_targets(related));
         Some(TargetGroup {
             targets,
             labels: labels.0.build(),
@@ -54,12 +55,12 @@ impl Role for Endpoints {
         })
     }
 
-    fn touched_by(&self, changes: &Changes) -> bool {
+    fn is_affected_by(&self, changes: &Changes) -> bool {
         let key = self.key();
-        changes.of_service(&key.namespace, &key.name)
-            || changes.of_namespace(&key.namespace)
+        changes.has_service(&key.namespace, &key.name)
+            || changes.has_namespace(&key.namespace)
             || self.addresses().any(|address| {
-                changes.behind(address.target_ref.as_ref(), address.node_name.as_deref())
+                changes.affects_address(address.target_ref.as_ref(), address.node_name.as_deref())
             })
     }
 }
@@ -76,7 +77,7 @@ impl Endpoints {
         if over.is_some_and(|over| over == "truncated") {
             warn!(
                 endpoints = name,
-                "Endpoints beyond 1000 are cut, use the role endpointslice"
+                "Endpoints object is truncated at 1000 addresses, use the role endpointslice"
             );
         }
     }
@@ -101,9 +102,9 @@ fn target(
             .set("endpoint_address_target_name", &reference.name);
     }
     let reference = address.target_ref.as_ref();
-    let node_behind = reference.filter(|reference| reference.kind == "Node");
+    let target_node = reference.filter(|reference| reference.kind == "Node");
     let node = address.node_name.as_ref();
-    if let Some(node) = node.or(node_behind.map(|reference| &reference.name)) {
+    if let Some(node) = node.or(target_node.map(|reference| &reference.name)) {
         related.add_node(&mut target, node);
     }
     target

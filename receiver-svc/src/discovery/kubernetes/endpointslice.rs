@@ -1,19 +1,20 @@
-//! The role `endpointslice`: each address and port of each slice of a service, and
-//! the other ports of the pods behind them.
+//! The role `endpointslice`: a target for each address and port of each slice.
+//!
+//! The other declared ports of the backing pods are targets too.
 
 use std::sync::Arc;
 
-use mesh::{config::discovery::TargetGroup, labels::Labels, names::sanitize_label_name};
+use mesh_model::{config::discovery::TargetGroup, labels::Labels, validation::sanitize_label_name};
 
 use super::{
-    behind::PodsBehind,
+    backing_pods::BackingPods,
     labels::{MetaLabels, NAMESPACE, host_and_port},
     objects::{Endpoint, EndpointSlice, EndpointSlicePort, Object, Service},
     related::{Changes, Related},
     role::Role,
 };
 
-/// The label of a slice that names its service.
+/// Label of a slice with the name of its service.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
 // === impl EndpointSlice ===
@@ -43,13 +44,13 @@ impl Role for EndpointSlice {
         Some(group)
     }
 
-    fn touched_by(&self, changes: &Changes) -> bool {
+    fn is_affected_by(&self, changes: &Changes) -> bool {
         let namespace = self.metadata.namespace.as_deref().unwrap_or_default();
         let service = self.service_name();
-        service.is_some_and(|name| changes.of_service(namespace, name))
-            || changes.of_namespace(namespace)
+        service.is_some_and(|name| changes.has_service(namespace, name))
+            || changes.has_namespace(namespace)
             || self.endpoints.iter().any(|endpoint| {
-                changes.behind(endpoint.target_ref.as_ref(), endpoint.node_name.as_deref())
+                changes.affects_address(endpoint.target_ref.as_ref(), endpoint.node_name.as_deref())
             })
     }
 }
@@ -65,8 +66,8 @@ impl EndpointSlice {
         related.service(namespace, self.service_name()?)
     }
 
-    /// Whether a slice of the other address family has the same endpoints: that of
-    /// the service's first family counts.
+    /// Returns true if a slice of the other address family has the same endpoints.
+    /// Only the slices of the service's first address family make targets.
     fn is_secondary(&self, service: &Service) -> bool {
         let policy = service.spec.ip_family_policy.as_str();
         let first = service.spec.ip_families.first();
@@ -75,20 +76,20 @@ impl EndpointSlice {
     }
 
     fn targets(&self, related: &Related) -> Vec<Labels> {
-        let mut behind = PodsBehind::default();
+        let mut pods = BackingPods::default();
         let mut targets = Vec::new();
         for endpoint in &self.endpoints {
             for port in &self.ports {
                 for address in &endpoint.addresses {
                     let mut target = target(address, endpoint, port, related);
                     if let Some(pod) = related.pod(endpoint.target_ref.as_ref()) {
-                        behind.add(&mut target, &pod, port.port, None, related);
+                        pods.add(&mut target, &pod, port.port, None, related);
                     }
                     targets.push(target.0.build());
                 }
             }
         }
-        targets.extend(behind.others(related));
+        targets.extend(pods.uncovered_targets(related));
         targets
     }
 }
@@ -145,8 +146,8 @@ fn target(
             .set(format_args!("{prefix}_present_{name}"), "true");
     }
     let reference = endpoint.target_ref.as_ref();
-    let node_behind = reference.filter(|reference| reference.kind == "Node");
-    let node = node_behind.map(|reference| &reference.name);
+    let target_node = reference.filter(|reference| reference.kind == "Node");
+    let node = target_node.map(|reference| &reference.name);
     if let Some(node) = node.or(endpoint.node_name.as_ref()) {
         related.add_node(&mut target, node);
     }

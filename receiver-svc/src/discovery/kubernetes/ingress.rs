@@ -1,6 +1,6 @@
-//! The role `ingress`: each path of each host, for probes from outside.
+//! The role `ingress`: a target for each path of each host, for blackbox probes.
 
-use mesh::{config::discovery::TargetGroup, labels::Labels};
+use mesh_model::{config::discovery::TargetGroup, labels::Labels};
 
 use super::{
     labels::{MetaLabels, NAMESPACE},
@@ -30,17 +30,18 @@ impl Role for Ingress {
         })
     }
 
-    fn touched_by(&self, changes: &Changes) -> bool {
-        changes.of_namespace(self.metadata.namespace.as_deref().unwrap_or_default())
+    fn is_affected_by(&self, changes: &Changes) -> bool {
+        changes.has_namespace(self.metadata.namespace.as_deref().unwrap_or_default())
     }
 }
 
 impl Ingress {
     fn targets(&self, rule: &IngressRule) -> Vec<Labels> {
-        let mut secured = self.spec.tls.iter().flat_map(|tls| &tls.hosts);
-        let scheme = match secured.any(|pattern| matches(pattern, &rule.host)) {
-            true => "https",
-            false => "http",
+        let mut tls_hosts = self.spec.tls.iter().flat_map(|tls| &tls.hosts);
+        let scheme = if tls_hosts.any(|pattern| matches(pattern, &rule.host)) {
+            "https"
+        } else {
+            "http"
         };
         let target = |path: &str| {
             let path = if path.is_empty() { "/" } else { path };
@@ -58,8 +59,8 @@ impl Ingress {
     }
 }
 
-/// Whether a host is one of a pattern's: the same, or alike but for the first part
-/// where that is a wildcard.
+/// Returns true if a host matches a pattern. A first label `*` matches exactly one
+/// label.
 fn matches(pattern: &str, host: &str) -> bool {
     pattern == host
         || match (pattern.split_once('.'), host.split_once('.')) {
@@ -74,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wildcard_is_one_part() {
+    fn matches_a_wildcard_to_exactly_one_label() {
         for (pattern, host, expected) in [
             ("example.com", "example.com", true),
             ("*.example.com", "a.example.com", true),

@@ -1,41 +1,41 @@
-//! The labels that objects of all roles have alike.
+//! Builds the meta labels that all roles share.
 
 use std::fmt::Display;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use mesh::{
+use mesh_model::{
     labels::{ADDRESS, LabelsBuilder},
-    names::sanitize_label_name,
+    validation::sanitize_label_name,
 };
 
 pub(super) use super::super::host_and_port;
 
-/// The namespace of the role's object.
+/// Label with the namespace of the role's object.
 pub(super) const NAMESPACE: &str = "__meta_kubernetes_namespace";
 
 const PREFIX: &str = "__meta_kubernetes_";
 
-/// Labels under construction, named without the prefix they all have.
+/// Builder for labels whose names lack the prefix `__meta_kubernetes_`.
 #[derive(Clone, Debug, Default)]
 pub(super) struct MetaLabels(pub(super) LabelsBuilder);
 
 // === impl MetaLabels ===
 
 impl MetaLabels {
-    /// The labels of a target at this address.
+    /// Creates the labels of a target at this address.
     pub(super) fn at(address: impl Into<String>) -> Self {
         let mut labels = Self::default();
         labels.0.set(ADDRESS, address);
         labels
     }
 
-    /// Sets `__meta_kubernetes_NAME`; an empty value is no label.
+    /// Sets `__meta_kubernetes_NAME`. An empty value sets no label.
     pub(super) fn set(&mut self, name: impl Display, value: impl Into<String>) -> &mut Self {
         self.0.set(format!("{PREFIX}{name}"), value);
         self
     }
 
-    /// Sets the label where there is a value.
+    /// Sets the label if there is a value.
     pub(super) fn set_some(
         &mut self,
         name: impl Display,
@@ -47,15 +47,15 @@ impl MetaLabels {
         self
     }
 
-    /// The object's name, its labels and its annotations.
+    /// Sets the object's name, labels and annotations.
     pub(super) fn object(&mut self, resource: &str, meta: &ObjectMeta) -> &mut Self {
         let name = meta.name.as_deref().unwrap_or_default();
         self.set(format_args!("{resource}_name"), name)
             .labels_and_annotations(resource, meta)
     }
 
-    /// The object's labels and its annotations. Of two whose names become one the
-    /// last in their order wins; in Prometheus it is either.
+    /// Sets the object's labels and annotations. If two names are equal once
+    /// sanitized, the last in sort order wins; in Prometheus either can win.
     pub(super) fn labels_and_annotations(
         &mut self,
         resource: &str,
@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_empty_label_of_an_object_is_present() {
+    fn marks_an_empty_object_label_as_present() {
         let meta = ObjectMeta {
             name: Some("n".to_owned()),
             labels: Some([("a/b".to_owned(), String::new())].into()),
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ipv6_address_is_in_brackets() {
+    fn puts_ipv6_addresses_in_brackets() {
         assert_eq!(host_and_port("10.0.0.1", 80), "10.0.0.1:80");
         assert_eq!(host_and_port("fd00::1", 80), "[fd00::1]:80");
     }

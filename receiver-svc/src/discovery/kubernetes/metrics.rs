@@ -1,4 +1,4 @@
-//! What watching counts.
+//! Metrics of the Kubernetes watches.
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -6,7 +6,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-/// What the watches of all clusters count.
+/// Metrics of the watches of all clusters.
 #[derive(Clone, Debug, Default)]
 pub struct KubernetesMetrics {
     watches: Family<Resource, Gauge>,
@@ -15,12 +15,12 @@ pub struct KubernetesMetrics {
     failures: Family<Failure, Counter>,
 }
 
-/// What one watch counts. The objects it holds are taken back when it ends.
+/// Metrics of one watch. Subtracts its objects from the gauge when dropped.
 #[derive(Debug)]
 pub(super) struct WatchMetrics {
-    all: KubernetesMetrics,
+    metrics: KubernetesMetrics,
     resource: Resource,
-    held: i64,
+    objects: i64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -47,22 +47,22 @@ impl KubernetesMetrics {
     pub fn register(&self, registry: &mut Registry) {
         registry.register(
             "discovery_kubernetes_watches",
-            "Watches that run, shared by all jobs",
+            "Running watches, shared by all jobs",
             self.watches.clone(),
         );
         registry.register(
             "discovery_kubernetes_objects",
-            "Objects that watches hold",
+            "Objects in the stores of the watches",
             self.objects.clone(),
         );
         registry.register(
             "discovery_kubernetes_events",
-            "Changes of objects that watches told, and whole lists",
+            "Events of the watches: complete lists, applied and deleted objects",
             self.events.clone(),
         );
         registry.register(
             "discovery_kubernetes_failures",
-            "Lists and watches that failed; what was known before stays",
+            "Failed list and watch requests; the last objects stay",
             self.failures.clone(),
         );
     }
@@ -73,9 +73,9 @@ impl KubernetesMetrics {
         };
         self.watches.get_or_create(&resource).inc();
         WatchMetrics {
-            all: self.clone(),
+            metrics: self.clone(),
             resource,
-            held: 0,
+            objects: 0,
         }
     }
 }
@@ -83,17 +83,17 @@ impl KubernetesMetrics {
 // === impl WatchMetrics ===
 
 impl WatchMetrics {
-    /// Something was told: `listed`, `applied` or `deleted`. So many objects are
-    /// held now.
-    pub(super) fn event(&mut self, event: &'static str, held: usize) {
+    /// Counts an event (`listed`, `applied` or `deleted`) and updates the number of
+    /// objects in the store.
+    pub(super) fn event(&mut self, event: &'static str, objects: usize) {
         let resource = self.resource.resource.clone();
-        self.all
+        self.metrics
             .events
             .get_or_create(&Event { resource, event })
             .inc();
-        let change = held as i64 - self.held;
-        self.held = held as i64;
-        self.all
+        let change = objects as i64 - self.objects;
+        self.objects = objects as i64;
+        self.metrics
             .objects
             .get_or_create(&self.resource)
             .inc_by(change);
@@ -101,7 +101,7 @@ impl WatchMetrics {
 
     pub(super) fn failed(&self, reason: &'static str) {
         let resource = self.resource.resource.clone();
-        self.all
+        self.metrics
             .failures
             .get_or_create(&Failure { resource, reason })
             .inc();
@@ -110,10 +110,10 @@ impl WatchMetrics {
 
 impl Drop for WatchMetrics {
     fn drop(&mut self) {
-        self.all.watches.get_or_create(&self.resource).dec();
-        self.all
+        self.metrics.watches.get_or_create(&self.resource).dec();
+        self.metrics
             .objects
             .get_or_create(&self.resource)
-            .dec_by(self.held);
+            .dec_by(self.objects);
     }
 }

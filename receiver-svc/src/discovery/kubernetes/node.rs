@@ -1,11 +1,11 @@
-//! The role `node`: the kubelet of each node.
+//! The role `node`: a target for the kubelet of each node.
 
 use std::collections::BTreeMap;
 
-use mesh::{
+use mesh_model::{
     config::discovery::TargetGroup,
     labels::{INSTANCE, Labels},
-    names::sanitize_label_name,
+    validation::sanitize_label_name,
 };
 use tracing::warn;
 
@@ -16,8 +16,8 @@ use super::{
     role::Role,
 };
 
-/// Kinds of addresses, the one that is scraped first. `LegacyHostIP` is that of
-/// clusters older than 1.8.
+/// Address types in order of preference for the target address. `LegacyHostIP`
+/// exists in clusters older than 1.8.
 const BY_PREFERENCE: [&str; 6] = [
     "InternalIP",
     "InternalDNS",
@@ -56,13 +56,13 @@ impl Role for Node {
         })
     }
 
-    fn touched_by(&self, _: &Changes) -> bool {
+    fn is_affected_by(&self, _: &Changes) -> bool {
         false
     }
 }
 
 impl Node {
-    /// The first address of each kind.
+    /// Returns the first address of each type.
     fn addresses(&self) -> BTreeMap<&str, &str> {
         let mut first = BTreeMap::new();
         for address in &self.status.addresses {

@@ -1,13 +1,13 @@
-//! The targets on one node: those a receiver scrapes that runs on every node.
+//! Restricts targets to one node, for a receiver that runs on every node.
 //!
-//! The API server leaves out other nodes' pods; endpoints, which it cannot, are
-//! left out here.
+//! The API server filters pods by node. It cannot filter endpoints, so this module
+//! does.
 
-use mesh::{config::discovery::TargetGroup, labels::Labels};
+use mesh_model::{config::discovery::TargetGroup, labels::Labels};
 
 use super::role::Discover;
 
-/// Labels that say which node a target is on.
+/// Labels with the name of the node that a target runs on.
 const NODE_NAMES: [&str; 4] = [
     "__meta_kubernetes_pod_node_name",
     "__meta_kubernetes_endpoint_node_name",
@@ -15,7 +15,7 @@ const NODE_NAMES: [&str; 4] = [
     "__meta_kubernetes_node_name",
 ];
 
-/// Labels that say what kind of thing is behind a target, and its name.
+/// Labels with the kind and the name of the object that an endpoint refers to.
 const TARGETS: [(&str, &str); 2] = [
     (
         "__meta_kubernetes_endpoint_address_target_kind",
@@ -27,7 +27,7 @@ const TARGETS: [(&str, &str); 2] = [
     ),
 ];
 
-/// Keeps the targets on one node.
+/// Filters the targets of another [`Discover`] by node.
 #[derive(Debug)]
 pub(super) struct NodeLocal<D> {
     inner: D,

@@ -1,8 +1,8 @@
-//! The part of Kubernetes' objects that some label needs.
+//! Kubernetes objects, reduced to the fields that labels need.
 //!
-//! Objects are read straight into these types: what they do not have (volumes,
-//! environments, probes, the history of managed fields) never takes memory. The
-//! metadata of what only needs that is all that is asked for.
+//! Responses are parsed directly into these types. Other fields (volumes,
+//! environments, probes, managed fields) never use memory. For types that need only
+//! metadata, the watch requests only metadata.
 
 mod endpoint_slice;
 mod endpoints;
@@ -26,7 +26,7 @@ pub use node::{Condition, Node};
 pub use pod::{Container, ContainerPort, Pod};
 pub use service::{Service, ServicePort};
 
-/// A Kubernetes object as it is kept.
+/// A Kubernetes object in its reduced form.
 pub trait Object:
     Resource<DynamicType = (), Scope = DynamicResourceScope>
     + Clone
@@ -37,12 +37,12 @@ pub trait Object:
     + Sync
     + 'static
 {
-    /// Drops what no label needs.
+    /// Drops the fields that no label needs.
     fn strip(&mut self) {
         strip(self.meta_mut());
     }
 
-    /// What it is called among those of its resource.
+    /// Returns the key of the object within its resource.
     fn key(&self) -> ObjectKey {
         ObjectKey {
             namespace: self.meta().namespace.clone().unwrap_or_default(),
@@ -51,19 +51,19 @@ pub trait Object:
     }
 }
 
-/// The name of an object within its resource.
+/// Namespace and name of an object, unique within its resource.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectKey {
-    /// Its namespace; empty where its resource has none.
+    /// Namespace of the object; empty for cluster-scoped resources.
     pub namespace: String,
-    /// Its name.
+    /// Name of the object.
     pub name: String,
 }
 
 // === impl ObjectKey ===
 
 impl ObjectKey {
-    /// The key of an object in a namespace.
+    /// Creates the key of a namespaced object.
     pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
         Self {
             namespace: namespace.into(),
@@ -71,7 +71,7 @@ impl ObjectKey {
         }
     }
 
-    /// The key of an object whose resource has no namespaces.
+    /// Creates the key of a cluster-scoped object.
     pub fn cluster_wide(name: impl Into<String>) -> Self {
         Self::new("", name)
     }
@@ -86,24 +86,24 @@ impl fmt::Display for ObjectKey {
     }
 }
 
-/// Keeps what labels are made of, and who controls the object.
+/// Drops all metadata except the source of labels and the controller reference.
 fn strip(meta: &mut ObjectMeta) {
-    let all = std::mem::take(meta);
-    let mut owners = all.owner_references.unwrap_or_default();
+    let full = std::mem::take(meta);
+    let mut owners = full.owner_references.unwrap_or_default();
     owners.retain(|owner| owner.controller == Some(true));
     *meta = ObjectMeta {
-        name: all.name,
-        namespace: all.namespace,
-        uid: all.uid,
-        labels: all.labels,
-        annotations: all.annotations,
+        name: full.name,
+        namespace: full.namespace,
+        uid: full.uid,
+        labels: full.labels,
+        annotations: full.annotations,
         owner_references: Some(owners).filter(|owners| !owners.is_empty()),
         ..ObjectMeta::default()
     };
 }
 
-/// Implements [`Resource`] for a part of one of `k8s_openapi`'s types, which may
-/// be asked for by its metadata alone.
+/// Implements [`Resource`] for the reduced form of a `k8s_openapi` type. `metadata`
+/// selects the metadata-only API.
 macro_rules! resource {
     ($part:ty, $whole:ty, metadata: $metadata:literal) => {
         impl Resource for $part {
@@ -151,7 +151,8 @@ resource!(Pod, k8s_openapi::api::core::v1::Pod, metadata: false);
 resource!(ReplicaSet, k8s_openapi::api::apps::v1::ReplicaSet, metadata: true);
 resource!(Service, k8s_openapi::api::core::v1::Service, metadata: false);
 
-/// Go writes an empty list as `null`.
+/// Deserializes `null` as the default value, since Go writes an empty list as
+/// `null`.
 fn null_is_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
     deserializer: D,
 ) -> Result<T, D::Error> {

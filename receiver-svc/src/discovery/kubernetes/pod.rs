@@ -1,7 +1,8 @@
-//! The role `pod`: each declared port of each container, or the container itself
-//! where it declares none.
+//! The role `pod`: a target for each declared port of each container.
+//!
+//! A container without declared ports makes one target without a port.
 
-use mesh::{config::discovery::TargetGroup, labels::Labels};
+use mesh_model::{config::discovery::TargetGroup, labels::Labels};
 
 use super::{
     labels::{MetaLabels, NAMESPACE, host_and_port},
@@ -21,8 +22,8 @@ impl Role for Pod {
             source: Self::source(&key),
             ..TargetGroup::default()
         };
-        // A pod that starts or was evicted has no address; one on a node that a
-        // selector leaves out is left out too.
+        // A starting or evicted pod has no address. A pod on a node that the node
+        // selector excludes makes no targets either.
         if self.status.pod_ip.is_empty() || related.lacks_node(&self.spec.node_name) {
             return Some(group);
         }
@@ -36,15 +37,15 @@ impl Role for Pod {
         Some(group)
     }
 
-    fn touched_by(&self, changes: &Changes) -> bool {
-        changes.of_node(&self.spec.node_name)
-            || changes.of_namespace(self.metadata.namespace.as_deref().unwrap_or_default())
-            || changes.of_controller(self)
+    fn is_affected_by(&self, changes: &Changes) -> bool {
+        changes.has_node(&self.spec.node_name)
+            || changes.has_namespace(self.metadata.namespace.as_deref().unwrap_or_default())
+            || changes.has_controller_of(self)
     }
 }
 
 impl Pod {
-    /// The labels that endpoints in front of the pod have too.
+    /// Adds the pod labels, which the targets of endpoints have too.
     pub(super) fn add_to(&self, labels: &mut MetaLabels, related: &Related) {
         labels
             .set("pod_ip", &self.status.pod_ip)
@@ -83,7 +84,7 @@ impl Pod {
     fn targets(&self, (container, init): (&Container, bool)) -> Vec<Labels> {
         let id = self.container_id(&container.name, init);
         if container.ports.is_empty() {
-            // Whoever wants it scraped adds a port by relabeling.
+            // Relabeling can add a port to the address.
             let mut target = MetaLabels::at(&self.status.pod_ip);
             target.set("pod_container_id", id);
             add_container(&mut target, container, init);
@@ -97,7 +98,7 @@ impl Pod {
         container.ports.iter().map(target).collect()
     }
 
-    /// A target at a port that a container declares.
+    /// Builds the target for a declared port of a container.
     pub(super) fn port(
         &self,
         container: &Container,
@@ -112,7 +113,7 @@ impl Pod {
     }
 }
 
-/// The labels of a target's container.
+/// Adds the labels of the target's container.
 pub(super) fn add_container(target: &mut MetaLabels, container: &Container, init: bool) {
     target
         .set("pod_container_name", &container.name)
@@ -120,7 +121,7 @@ pub(super) fn add_container(target: &mut MetaLabels, container: &Container, init
         .set("pod_container_init", init.to_string());
 }
 
-/// The labels of the container's port a target is at.
+/// Adds the labels of the target's container port.
 pub(super) fn add_port(target: &mut MetaLabels, port: &ContainerPort, protocol: &str) {
     target
         .set("pod_container_port_name", &port.name)

@@ -1,26 +1,27 @@
-//! The objects that label the targets of another object: the pods and the service
-//! behind endpoints, a pod's node, …
+//! Related objects, which add labels to the targets of other objects.
+//!
+//! Examples: the pods and the service of an endpoint, the node of a pod.
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use mesh::config::discovery::AttachMetadata;
+use mesh_model::config::discovery::AttachMetadata;
 
 use super::{
     labels::MetaLabels,
     objects::{
         Job, Namespace, Node, Object, ObjectKey, Pod, ReplicaSet, Service, TargetRef, controller,
     },
-    store::Follower,
+    store::Subscriber,
 };
 
-/// What targets are labeled with, where a role or `attach_metadata` asks for it.
+/// Related objects that the role or `attach_metadata` requires.
 #[derive(Debug, Default)]
 pub struct Related {
-    /// The role's own pods, services and what is attached.
+    /// The `attach_metadata` settings.
     pub attach: AttachMetadata,
-    /// Pods behind endpoints.
+    /// Pods that back endpoints.
     pub pods: Option<Follower<Pod>>,
-    /// Services that endpoints belong to.
+    /// Services of endpoints.
     pub services: Option<Follower<Service>>,
     /// Nodes, with `attach_metadata.node`.
     pub nodes: Option<Follower<Node>>,
@@ -32,7 +33,7 @@ pub struct Related {
     pub jobs: Option<Follower<Job>>,
 }
 
-/// Related objects whose change is to be seen in targets.
+/// Keys of the related objects that have changed.
 #[derive(Debug, Default)]
 pub struct Changes {
     pods: BTreeSet<ObjectKey>,
@@ -46,10 +47,10 @@ pub struct Changes {
 // === impl Related ===
 
 impl Related {
-    /// Whether all that is asked for has been known once.
+    /// Returns true once the stores of all required objects are synced.
     pub(super) fn is_synced(&self) -> bool {
-        fn synced<K: Object>(follower: &Option<Follower<K>>) -> bool {
-            follower.as_ref().is_none_or(Follower::is_synced)
+        fn synced<K: Object>(subscriber: &Option<Subscriber<K>>) -> bool {
+            subscriber.as_ref().is_none_or(Subscriber::is_synced)
         }
         synced(&self.pods)
             && synced(&self.services)
@@ -59,10 +60,10 @@ impl Related {
             && synced(&self.jobs)
     }
 
-    /// Why something is not known, where that failed.
+    /// Returns the failure of a store that is not synced, if there is one.
     pub(super) fn failure(&self) -> Option<String> {
-        fn failure<K: Object>(follower: &Option<Follower<K>>) -> Option<String> {
-            follower.as_ref().and_then(Follower::failure)
+        fn failure<K: Object>(subscriber: &Option<Subscriber<K>>) -> Option<String> {
+            subscriber.as_ref().and_then(Subscriber::failure)
         }
         failure(&self.pods)
             .or_else(|| failure(&self.services))
@@ -72,51 +73,51 @@ impl Related {
             .or_else(|| failure(&self.jobs))
     }
 
-    /// What has changed since the last call.
+    /// Takes the changes since the last call.
     ///
-    /// A pod or a namespace that has gone is no change: what they label goes too,
-    /// and must not lose its labels, and so become another target, before it does.
-    pub(super) fn changes(&self) -> Changes {
+    /// Skips deleted pods and namespaces. The targets they label will be deleted too.
+    /// Until then a target must keep its labels, or it would become another target.
+    pub(super) fn take_changes(&self) -> Changes {
         let mut changes = Changes {
-            pods: still_there(&self.pods),
-            services: changed(&self.services),
-            nodes: changed(&self.nodes),
-            namespaces: still_there(&self.namespaces),
-            replica_sets: changed(&self.replica_sets),
-            jobs: changed(&self.jobs),
+            pods: take_present(&self.pods),
+            services: take_changed(&self.services),
+            nodes: take_changed(&self.nodes),
+            namespaces: take_present(&self.namespaces),
+            replica_sets: take_changed(&self.replica_sets),
+            jobs: take_changed(&self.jobs),
         };
         if let Some(pods) = &self.pods {
-            // The controllers of pods behind endpoints label those too.
+            // The controllers of backing pods label the endpoints too.
             let controlled = !changes.replica_sets.is_empty() || !changes.jobs.is_empty();
             if controlled {
                 changes
                     .pods
-                    .extend(pods.keys_of(|pod| changes.of_controller(pod)));
+                    .extend(pods.keys_of(|pod| changes.has_controller_of(pod)));
             }
         }
         changes
     }
 
-    /// The pod behind an address.
+    /// Returns the pod that an endpoint address refers to.
     pub(super) fn pod(&self, target: Option<&TargetRef>) -> Option<Arc<Pod>> {
         let target = target.filter(|target| target.kind == "Pod")?;
         let key = ObjectKey::new(&target.namespace, &target.name);
         self.pods.as_ref()?.get(&key)
     }
 
-    /// The service of this name.
+    /// Returns the service with this name.
     pub(super) fn service(&self, namespace: &str, name: &str) -> Option<Arc<Service>> {
         let key = ObjectKey::new(namespace, name);
         self.services.as_ref()?.get(&key)
     }
 
-    /// Whether nodes are asked for and this is none of them.
+    /// Returns true if nodes are required and this one is unknown.
     pub(super) fn lacks_node(&self, name: &str) -> bool {
         let nodes = self.nodes.as_ref();
         nodes.is_some_and(|nodes| nodes.get(&ObjectKey::cluster_wide(name)).is_none())
     }
 
-    /// The labels of a target's node.
+    /// Adds the labels of the target's node.
     pub(super) fn add_node(&self, labels: &mut MetaLabels, name: &str) {
         let nodes = self.nodes.as_ref();
         let node = nodes.and_then(|nodes| nodes.get(&ObjectKey::cluster_wide(name)));
@@ -125,7 +126,8 @@ impl Related {
         }
     }
 
-    /// The labels of an object's namespace; its name is a label of every role.
+    /// Adds the labels and annotations of the object's namespace. Each role adds the
+    /// namespace's name itself.
     pub(super) fn add_namespace(&self, labels: &mut MetaLabels, name: &str) {
         let namespaces = self.namespaces.as_ref();
         let namespace = namespaces.and_then(|all| all.get(&ObjectKey::cluster_wide(name)));
@@ -134,14 +136,14 @@ impl Related {
         }
     }
 
-    /// The deployment of a replica set.
+    /// Returns the name of the deployment that controls a replica set.
     pub(super) fn deployment(&self, replica_set: &ObjectKey) -> Option<String> {
         let set = self.replica_sets.as_ref()?.get(replica_set)?;
         let owner = controller(&set.metadata)?;
         (owner.kind == "Deployment").then(|| owner.name.clone())
     }
 
-    /// The cron job of a job.
+    /// Returns the name of the cron job that controls a job.
     pub(super) fn cron_job(&self, job: &ObjectKey) -> Option<String> {
         let job = self.jobs.as_ref()?.get(job)?;
         let owner = controller(&job.metadata)?;
@@ -149,13 +151,22 @@ impl Related {
     }
 }
 
-fn changed<K: Object>(follower: &Option<Follower<K>>) -> BTreeSet<ObjectKey> {
-    follower.as_ref().map(Follower::changed).unwrap_or_default()
+/// Takes the keys of the changed objects.
+fn take_changed<K: Object>(subscriber: &Option<Subscriber<K>>) -> BTreeSet<ObjectKey> {
+    subscriber
+        .as_ref()
+        .map(Subscriber::take_changed)
+        .unwrap_or_default()
 }
 
-fn still_there<K: Object>(follower: &Option<Follower<K>>) -> BTreeSet<ObjectKey> {
-    let mut keys = changed(follower);
-    keys.retain(|key| follower.as_ref().is_some_and(|all| all.get(key).is_some()));
+/// Takes the keys of the changed objects and drops those of deleted objects.
+fn take_present<K: Object>(subscriber: &Option<Subscriber<K>>) -> BTreeSet<ObjectKey> {
+    let mut keys = take_changed(subscriber);
+    keys.retain(|key| {
+        subscriber
+            .as_ref()
+            .is_some_and(|all| all.get(key).is_some())
+    });
     keys
 }
 
@@ -171,35 +182,34 @@ impl Changes {
             && self.jobs.is_empty()
     }
 
-    pub(super) fn of_namespace(&self, name: &str) -> bool {
+    pub(super) fn has_namespace(&self, name: &str) -> bool {
         !self.namespaces.is_empty() && self.namespaces.contains(&ObjectKey::cluster_wide(name))
     }
 
-    pub(super) fn of_node(&self, name: &str) -> bool {
+    pub(super) fn has_node(&self, name: &str) -> bool {
         !self.nodes.is_empty() && self.nodes.contains(&ObjectKey::cluster_wide(name))
     }
 
-    pub(super) fn of_service(&self, namespace: &str, name: &str) -> bool {
+    pub(super) fn has_service(&self, namespace: &str, name: &str) -> bool {
         !self.services.is_empty() && self.services.contains(&ObjectKey::new(namespace, name))
     }
 
-    /// Whether what is behind an address, or the node of that, has changed. An
-    /// address with nothing behind it keeps the labels of its node, as in
-    /// Prometheus.
-    pub(super) fn behind(&self, target: Option<&TargetRef>, node: Option<&str>) -> bool {
+    /// Returns true if the target of an endpoint address, or its node, has changed. An
+    /// address without a target keeps the labels of its node, as in Prometheus.
+    pub(super) fn affects_address(&self, target: Option<&TargetRef>, node: Option<&str>) -> bool {
         target.is_some_and(|target| match target.kind.as_str() {
             "Pod" => {
                 let key = || ObjectKey::new(&target.namespace, &target.name);
-                node.is_some_and(|node| self.of_node(node))
+                node.is_some_and(|node| self.has_node(node))
                     || !self.pods.is_empty() && self.pods.contains(&key())
             }
-            "Node" => self.of_node(&target.name),
+            "Node" => self.has_node(&target.name),
             _ => false,
         })
     }
 
-    /// Whether the replica set or job that controls a pod has changed.
-    pub(super) fn of_controller(&self, pod: &Pod) -> bool {
+    /// Returns true if the replica set or job that controls a pod has changed.
+    pub(super) fn has_controller_of(&self, pod: &Pod) -> bool {
         controller(&pod.metadata).is_some_and(|owner| {
             let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
             let key = ObjectKey::new(namespace, &owner.name);

@@ -1,55 +1,55 @@
-//! From the objects of a role to target groups: the part that all roles have alike.
+//! Builds target groups from the objects of a role: the part that all roles share.
 
 use std::sync::Arc;
 
-use mesh::config::discovery::TargetGroup;
+use mesh_model::config::discovery::TargetGroup;
 
 use super::{
     objects::{Object, ObjectKey},
     related::{Changes, Related},
-    store::Follower,
+    store::Subscriber,
 };
 
-/// An object that targets are made of.
+/// An object type that a role discovers targets from.
 pub trait Role: Object {
-    /// What its target groups' sources begin with.
+    /// Prefix of the target group sources.
     const SOURCE: &'static str;
 
-    /// Its targets. `None` where none can be made of it and those that were made
-    /// of it before stay, as in Prometheus.
+    /// Builds the target group of the object. Returns `None` if that is impossible;
+    /// the previous group of the object then stays, as in Prometheus.
     fn group(&self, related: &Related) -> Option<TargetGroup>;
 
-    /// Whether a change of related objects is to be seen in its targets.
-    fn touched_by(&self, changes: &Changes) -> bool;
+    /// Returns true if the changes of related objects affect the targets.
+    fn is_affected_by(&self, changes: &Changes) -> bool;
 
-    /// The name of its target group.
+    /// Returns the source of an object's target group.
     fn source(key: &ObjectKey) -> String {
         format!("{}/{key}", Self::SOURCE)
     }
 }
 
-/// Makes target groups of watched objects.
+/// Builds target groups from watched objects.
 pub trait Discover: Send + Sync {
-    /// The target groups that have changed since the last call; one without
-    /// targets is gone. `None` before everything has been known once.
+    /// Returns the target groups that have changed since the last call. A group
+    /// without targets has been deleted. Returns `None` until all stores are synced.
     fn update(&self) -> Option<Vec<TargetGroup>>;
 
-    /// Why something could not be watched, where it could not last.
+    /// Returns the failure of the last list or watch request, if there is one.
     fn failure(&self) -> Option<String>;
 }
 
-/// Makes target groups of the objects of a role in one namespace, or in all.
+/// Builds the target groups of a role, for one namespace or for all.
 #[derive(Debug)]
 pub struct Discoverer<R: Role> {
-    objects: Follower<R>,
+    objects: Subscriber<R>,
     related: Related,
 }
 
 // === impl Discoverer ===
 
 impl<R: Role> Discoverer<R> {
-    /// Of these objects, labeled with those.
-    pub fn new(objects: Follower<R>, related: Related) -> Self {
+    /// Creates a discoverer for these objects and the objects related to them.
+    pub fn new(objects: Subscriber<R>, related: Related) -> Self {
         Self { objects, related }
     }
 
@@ -70,11 +70,13 @@ impl<R: Role> Discover for Discoverer<R> {
         if !self.objects.is_synced() || !self.related.is_synced() {
             return None;
         }
-        let mut changed = self.objects.changed();
-        let changes = self.related.changes();
+        let mut changed = self.objects.take_changed();
+        let changes = self.related.take_changes();
         if !changes.is_empty() {
-            let touched = self.objects.keys_of(|object| object.touched_by(&changes));
-            changed.extend(touched);
+            let affected = self
+                .objects
+                .keys_of(|object| object.is_affected_by(&changes));
+            changed.extend(affected);
         }
         Some(changed.iter().filter_map(|key| self.group(key)).collect())
     }

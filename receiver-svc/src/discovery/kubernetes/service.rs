@@ -1,6 +1,6 @@
-//! The role `service`: each port of each service, by its name in the cluster.
+//! The role `service`: a target for each port of each service, by cluster DNS name.
 
-use mesh::{config::discovery::TargetGroup, labels::Labels};
+use mesh_model::{config::discovery::TargetGroup, labels::Labels};
 
 use super::{
     labels::{MetaLabels, NAMESPACE, host_and_port},
@@ -26,13 +26,13 @@ impl Role for Service {
         })
     }
 
-    fn touched_by(&self, changes: &Changes) -> bool {
-        changes.of_namespace(self.metadata.namespace.as_deref().unwrap_or_default())
+    fn is_affected_by(&self, changes: &Changes) -> bool {
+        changes.has_namespace(self.metadata.namespace.as_deref().unwrap_or_default())
     }
 }
 
 impl Service {
-    /// The labels that endpoints of the service have too.
+    /// Adds the service labels, which the targets of endpoints have too.
     pub(super) fn add_to(&self, labels: &mut MetaLabels) {
         let namespace = self.metadata.namespace.as_deref().unwrap_or_default();
         labels.0.set(NAMESPACE, namespace);

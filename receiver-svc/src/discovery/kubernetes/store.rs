@@ -1,4 +1,4 @@
-//! The objects of one watch, as they were last known, and who follows them.
+//! The store of one watch: its objects and their subscribers.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -9,16 +9,16 @@ use tokio::sync::Notify;
 
 use super::objects::{Object, ObjectKey};
 
-/// The objects of one watch. A change that leaves what is kept of an object as it
-/// was is none.
+/// The objects of one watch, in their reduced form. A change to other fields of an
+/// object is ignored.
 #[derive(Debug)]
 pub struct Store<K>(Mutex<State<K>>);
 
-/// A store's objects and which of them have changed since they were last asked for.
+/// Reads a store and tracks which objects have changed since the last call.
 #[derive(Debug)]
-pub struct Follower<K> {
+pub struct Subscriber<K> {
     store: Arc<Store<K>>,
-    changed: Arc<Changed>,
+    pending: Arc<Pending>,
     /// Keeps the watch that fills the store running.
     _watch: Option<Arc<dyn std::any::Any + Send + Sync>>,
 }
@@ -26,16 +26,16 @@ pub struct Follower<K> {
 #[derive(Debug)]
 struct State<K> {
     objects: HashMap<ObjectKey, Arc<K>>,
-    /// Whether all objects have been known once.
+    /// Set once the first list is complete.
     synced: bool,
-    /// Why they are not, where that failed.
+    /// Failure of the last request, until a list succeeds.
     failure: Option<String>,
-    followers: Vec<Weak<Changed>>,
+    subscribers: Vec<Weak<Pending>>,
 }
 
-/// What a follower has not asked for yet: at most one entry an object.
+/// Changes that a subscriber has not taken yet: at most one entry per object.
 #[derive(Debug)]
-struct Changed {
+struct Pending {
     keys: Mutex<BTreeSet<ObjectKey>>,
     notify: Arc<Notify>,
 }
@@ -48,32 +48,32 @@ impl<K> Default for Store<K> {
             objects: HashMap::new(),
             synced: false,
             failure: None,
-            followers: Vec::new(),
+            subscribers: Vec::new(),
         }))
     }
 }
 
 impl<K: Object> Store<K> {
-    /// Takes up an object, new or changed.
+    /// Inserts or replaces an object.
     pub fn apply(&self, mut object: K) {
         object.strip();
         let key = object.key();
         let mut state = self.state();
         if state.objects.get(&key).is_none_or(|old| **old != object) {
             state.objects.insert(key.clone(), Arc::new(object));
-            state.tell([key]);
+            state.notify([key]);
         }
     }
 
-    /// Forgets an object.
+    /// Removes an object.
     pub fn delete(&self, key: &ObjectKey) {
         let mut state = self.state();
         if state.objects.remove(key).is_some() {
-            state.tell([key.clone()]);
+            state.notify([key.clone()]);
         }
     }
 
-    /// Makes these objects all there are; from then on the store is synced.
+    /// Replaces all objects and marks the store as synced.
     pub fn replace(&self, objects: impl IntoIterator<Item = K>) {
         let objects = objects.into_iter().map(|mut object| {
             object.strip();
@@ -83,47 +83,47 @@ impl<K: Object> Store<K> {
         let mut state = self.state();
         let mut changed = BTreeSet::new();
         state.objects.retain(|key, old| {
-            let stays = objects.get(key) == Some(&**old);
-            if stays {
-                // The one that is shared already is kept.
+            let unchanged = objects.get(key) == Some(&**old);
+            if unchanged {
+                // Retain the old object, since readers share it.
                 objects.remove(key);
             } else {
                 changed.insert(key.clone());
             }
-            stays
+            unchanged
         });
         changed.extend(objects.keys().cloned());
         let objects = objects.into_iter().map(|(key, new)| (key, Arc::new(new)));
         state.objects.extend(objects);
         state.synced = true;
         state.failure = None;
-        state.tell(changed);
+        state.notify(changed);
     }
 
-    /// The objects could not be listed. What was known before stays.
+    /// Records a failed list or watch request. The objects stay.
     pub(super) fn fail(&self, failure: impl Into<String>) {
         let mut state = self.state();
         state.failure = Some(failure.into());
-        state.tell([]);
+        state.notify([]);
     }
 
-    /// How many objects there are.
+    /// Returns the number of objects.
     pub fn len(&self) -> usize {
         self.state().objects.len()
     }
 
-    /// Whether there are none.
+    /// Returns true if the store has no objects.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Whether all objects have been known once.
+    /// Returns true once the first list is complete.
     pub fn is_synced(&self) -> bool {
         self.state().synced
     }
 
     fn state(&self) -> MutexGuard<'_, State<K>> {
-        // No code that holds the lock can leave the state half changed.
+        // A panic while the lock is held cannot leave the state half changed.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -131,77 +131,78 @@ impl<K: Object> Store<K> {
 // === impl State ===
 
 impl<K> State<K> {
-    fn tell(&mut self, keys: impl IntoIterator<Item = ObjectKey> + Clone) {
-        self.followers.retain(|follower| {
-            let Some(follower) = follower.upgrade() else {
+    /// Adds the keys to the pending changes of all subscribers and wakes them.
+    fn notify(&mut self, keys: impl IntoIterator<Item = ObjectKey> + Clone) {
+        self.subscribers.retain(|subscriber| {
+            let Some(subscriber) = subscriber.upgrade() else {
                 return false;
             };
-            follower.keys().extend(keys.clone());
-            follower.notify.notify_one();
+            subscriber.keys().extend(keys.clone());
+            subscriber.notify.notify_one();
             true
         });
     }
 }
 
-// === impl Changed ===
+// === impl Pending ===
 
-impl Changed {
+impl Pending {
     fn keys(&self) -> MutexGuard<'_, BTreeSet<ObjectKey>> {
         self.keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-// === impl Follower ===
+// === impl Subscriber ===
 
-impl<K: Object> Follower<K> {
-    /// Follows a store: `notify` is told of every change, and all that is known
-    /// already is changed.
+impl<K: Object> Subscriber<K> {
+    /// Subscribes to a store. Every change wakes `notify`. The objects that are
+    /// already in the store count as changed.
     pub fn new(store: Arc<Store<K>>, notify: Arc<Notify>) -> Self {
-        Self::watching(store, notify, None)
+        Self::with_watch(store, notify, None)
     }
 
-    /// Follows a store and keeps running what fills it.
-    pub(super) fn watching(
+    /// Subscribes to a store and keeps alive the watch that fills it.
+    pub(super) fn with_watch(
         store: Arc<Store<K>>,
         notify: Arc<Notify>,
         watch: Option<Arc<dyn std::any::Any + Send + Sync>>,
     ) -> Self {
         let mut state = store.state();
-        let changed = Arc::new(Changed {
+        let pending = Arc::new(Pending {
             keys: Mutex::new(state.objects.keys().cloned().collect()),
             notify,
         });
-        changed.notify.notify_one();
-        state.followers.push(Arc::downgrade(&changed));
+        pending.notify.notify_one();
+        state.subscribers.push(Arc::downgrade(&pending));
         drop(state);
         Self {
             store,
-            changed,
+            pending,
             _watch: watch,
         }
     }
 
-    /// Whether all objects have been known once.
+    /// Returns true once the first list is complete.
     pub(super) fn is_synced(&self) -> bool {
         self.store.is_synced()
     }
 
-    /// Why the objects are not known, where that failed.
+    /// Returns the failure of the last request, if it failed.
     pub(super) fn failure(&self) -> Option<String> {
         self.store.state().failure.clone()
     }
 
-    /// The objects that have changed or gone since the last call.
-    pub(super) fn changed(&self) -> BTreeSet<ObjectKey> {
-        std::mem::take(&mut *self.changed.keys())
+    /// Takes the keys of the objects changed or deleted since the last call.
+    pub(super) fn take_changed(&self) -> BTreeSet<ObjectKey> {
+        std::mem::take(&mut *self.pending.keys())
     }
 
-    /// An object, where there is one.
+    /// Returns the object with this key.
     pub(super) fn get(&self, key: &ObjectKey) -> Option<Arc<K>> {
         self.store.state().objects.get(key).cloned()
     }
 
-    /// The keys of those objects for which `wanted` says so.
+    /// Returns the keys of the objects that satisfy `wanted`.
     pub(super) fn keys_of(&self, wanted: impl Fn(&K) -> bool) -> Vec<ObjectKey> {
         let state = self.store.state();
         let objects = state.objects.iter().filter(|(_, object)| wanted(object));
@@ -226,36 +227,36 @@ mod tests {
     }
 
     #[test]
-    fn a_new_list_tells_what_came_changed_and_went() {
+    fn reports_added_changed_and_deleted_objects_of_a_list() {
         let store = Arc::new(Store::default());
         store.apply(namespace("stays", "1"));
-        let follower = Follower::new(store.clone(), Arc::default());
-        assert_eq!(names(follower.changed()), ["stays"]);
-        assert!(!follower.is_synced());
+        let subscriber = Subscriber::new(store.clone(), Arc::default());
+        assert_eq!(names(subscriber.take_changed()), ["stays"]);
+        assert!(!subscriber.is_synced());
         store.replace(["stays", "changes", "goes"].map(|name| namespace(name, "1")));
-        assert!(follower.is_synced());
-        assert_eq!(names(follower.changed()), ["changes", "goes"]);
+        assert!(subscriber.is_synced());
+        assert_eq!(names(subscriber.take_changed()), ["changes", "goes"]);
         store.replace([
             namespace("stays", "1"),
             namespace("changes", "2"),
             namespace("new", "1"),
         ]);
-        assert_eq!(names(follower.changed()), ["changes", "goes", "new"]);
+        assert_eq!(names(subscriber.take_changed()), ["changes", "goes", "new"]);
         assert_eq!(store.len(), 3);
     }
 
     #[test]
-    fn what_no_label_needs_is_no_change() {
+    fn ignores_changes_that_no_label_needs() {
         let store = Arc::new(Store::default());
-        let follower = Follower::new(store.clone(), Arc::default());
+        let subscriber = Subscriber::new(store.clone(), Arc::default());
         let mut object = namespace("n", "1");
         store.apply(object.clone());
-        assert_eq!(names(follower.changed()), ["n"]);
+        assert_eq!(names(subscriber.take_changed()), ["n"]);
         object.metadata.resource_version = Some("2".to_owned());
         store.apply(object);
-        assert!(follower.changed().is_empty());
+        assert!(subscriber.take_changed().is_empty());
         store.delete(&ObjectKey::cluster_wide("n"));
         store.delete(&ObjectKey::cluster_wide("other"));
-        assert_eq!(names(follower.changed()), ["n"]);
+        assert_eq!(names(subscriber.take_changed()), ["n"]);
     }
 }

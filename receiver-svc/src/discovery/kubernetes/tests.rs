@@ -1,19 +1,19 @@
-//! What Prometheus' own tests say nothing of.
+//! Behaviour of Kubernetes discovery that Prometheus' own tests do not cover.
 
 use std::{any::Any, collections::HashMap, sync::Mutex};
 
-use mesh::config::discovery::AttachMetadata;
+use mesh_model::config::discovery::AttachMetadata;
 use objects::{EndpointSlice, Job, Node, Object, ObjectKey, Pod, Service};
 use serde_json::{Value, json};
 
 use super::*;
 
-/// Stores by the path and scope of what they hold, which tests fill.
+/// Stores by resource and scope, which the tests fill.
 #[derive(Default)]
 struct Stores(Mutex<HashMap<(String, Scope), Arc<dyn Any + Send + Sync>>>);
 
 impl Stores {
-    /// The store of a resource, of everything unless a scope says otherwise.
+    /// Returns the store of a resource within a scope.
     fn of<K: Object>(&self, scope: Scope) -> Arc<Store<K>> {
         let key = (K::plural(&()).into_owned(), scope);
         let mut stores = self.0.lock().unwrap();
@@ -40,8 +40,8 @@ impl Stores {
 }
 
 impl Watches for Stores {
-    fn follow<K: Object>(&self, scope: Scope) -> Follower<K> {
-        Follower::new(self.of(scope), Arc::default())
+    fn subscribe<K: Object>(&self, scope: Scope) -> Subscriber<K> {
+        Subscriber::new(self.of(scope), Arc::default())
     }
 }
 
@@ -81,7 +81,7 @@ fn slice(pod: &str) -> Value {
     })
 }
 
-/// The one target of the one group that has changed, with its group's labels.
+/// Updates the discoverer and returns a label of its only changed target.
 fn target(discoverer: &dyn Discover, label: &str) -> Option<String> {
     let groups = discoverer.update().unwrap();
     assert_eq!(groups.len(), 1);
@@ -94,7 +94,7 @@ fn target(discoverer: &dyn Discover, label: &str) -> Option<String> {
 }
 
 #[test]
-fn endpoints_follow_their_pods_but_not_into_the_grave() {
+fn updates_endpoints_on_pod_changes_but_not_on_deletion() {
     let stores = Stores::default();
     let mut config = config(KubernetesRole::EndpointSlice);
     config.attach_metadata.cronjob = true;
@@ -109,7 +109,7 @@ fn endpoints_follow_their_pods_but_not_into_the_grave() {
     assert_eq!(target(&**discoverer, "pod_name").as_deref(), Some("p"));
     stores.apply::<Pod>(pod("other", "j"));
     assert!(discoverer.update().unwrap().is_empty());
-    // The controller's own controller comes last.
+    // The controller of the pod's controller arrives last.
     stores.apply::<Job>(json!({"metadata": {"name": "j", "namespace": "ns", "ownerReferences": [
         {"apiVersion": "batch/v1", "kind": "CronJob", "name": "c", "uid": "", "controller": true},
     ]}}));
@@ -124,7 +124,7 @@ fn endpoints_follow_their_pods_but_not_into_the_grave() {
 }
 
 #[test]
-fn a_node_that_loses_its_addresses_keeps_its_target() {
+fn keeps_the_target_of_a_node_that_loses_its_addresses() {
     let stores = Stores::default();
     let discoverers = discoverers(&stores, &config(KubernetesRole::Node), "", None);
     stores.apply::<Node>(json!({
@@ -138,7 +138,7 @@ fn a_node_that_loses_its_addresses_keeps_its_target() {
 }
 
 #[test]
-fn each_namespace_is_watched_once_and_nodes_for_all() {
+fn watches_each_namespace_once_and_nodes_cluster_wide() {
     let stores = Stores::default();
     let mut config = config(KubernetesRole::Pod);
     config.namespaces = ["b", "a", "b"].map(str::to_owned).to_vec();
@@ -155,7 +155,7 @@ fn each_namespace_is_watched_once_and_nodes_for_all() {
 }
 
 #[test]
-fn a_target_is_on_the_node_that_any_label_names() {
+fn restricts_targets_to_the_node_in_any_label() {
     let stores = Stores::default();
     let config = config(KubernetesRole::EndpointSlice);
     let discoverers = discoverers(&stores, &config, "", Some("n"));
@@ -171,12 +171,12 @@ fn a_target_is_on_the_node_that_any_label_names() {
             endpoint("10.0.0.5", None, Value::Null),
         ],
     }));
-    // The pods that are watched are this node's.
-    let here = Scope {
+    // The pod watch covers this node only.
+    let this_node = Scope {
         fields: "spec.nodeName=n".to_owned(),
         ..Scope::default()
     };
-    assert_eq!(stores.scopes("pods"), [here]);
+    assert_eq!(stores.scopes("pods"), [this_node]);
     let groups = discoverers[0].update().unwrap();
     let targets = groups[0].targets.iter();
     let addresses: Vec<_> = targets.filter_map(|t| t.get("__address__")).collect();

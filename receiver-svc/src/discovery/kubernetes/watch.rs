@@ -1,4 +1,4 @@
-//! One LIST and WATCH, for as long as somebody follows it.
+//! One list and watch of a resource, which runs as long as it has subscribers.
 
 use std::{mem, pin::pin, sync::Arc};
 
@@ -7,7 +7,7 @@ use kube::{
     Api, Client,
     runtime::watcher::{self, Event},
 };
-use mesh::kubernetes::WatchFailure;
+use mesh_kubernetes::WatchFailure;
 use tokio::task::AbortHandle;
 use tracing::{info, warn};
 
@@ -18,22 +18,22 @@ use super::{
     watches::Scope,
 };
 
-/// A watch that runs until it is dropped, and the objects it knows.
+/// A watch that runs until it is dropped, and the store that it fills.
 #[derive(Debug)]
 pub(super) struct Watch<K> {
     pub(super) store: Arc<Store<K>>,
     task: AbortHandle,
 }
 
-/// What a running watch writes to.
-struct Watching<K> {
+/// Task that runs a watch and fills its store.
+struct WatchTask<K> {
     store: Arc<Store<K>>,
     scope: Scope,
     metrics: WatchMetrics,
-    /// The objects of a list that is not complete yet.
+    /// Objects of an incomplete list.
     listed: Vec<K>,
-    /// Why it does not work, where it does not: the same reason is told once.
-    failing: Option<&'static str>,
+    /// Reason of the current failure. A repeated reason is logged once.
+    failure_reason: Option<&'static str>,
 }
 
 // === impl Watch ===
@@ -45,16 +45,16 @@ impl<K: Object> Watch<K> {
             Some(namespace) => Api::namespaced_with(client, namespace, &()),
             None => Api::all_with(client, &()),
         };
-        let watching = Watching {
+        let task = WatchTask {
             store: store.clone(),
             scope,
             metrics: metrics.watch(&K::plural(&())),
             listed: Vec::new(),
-            failing: None,
+            failure_reason: None,
         };
         Self {
             store,
-            task: tokio::spawn(watching.run(api)).abort_handle(),
+            task: tokio::spawn(task.run(api)).abort_handle(),
         }
     }
 }
@@ -65,27 +65,27 @@ impl<K> Drop for Watch<K> {
     }
 }
 
-// === impl Watching ===
+// === impl WatchTask ===
 
-impl<K: Object> Watching<K> {
-    /// Lists and watches for ever. Until a list is complete the objects known last
-    /// stay.
+impl<K: Object> WatchTask<K> {
+    /// Lists and watches until the task is aborted. The last objects stay until a new
+    /// list is complete.
     async fn run(mut self, api: Api<K>) {
         let config = watcher::Config {
             label_selector: non_empty(&self.scope.labels),
             field_selector: non_empty(&self.scope.fields),
             ..watcher::Config::default()
         };
-        let mut events = pin!(mesh::kubernetes::watch(api, config));
+        let mut events = pin!(mesh_kubernetes::watch(api, config));
         while let Some(event) = events.next().await {
             match event {
-                Ok(event) => self.take(event),
+                Ok(event) => self.handle(event),
                 Err(error) => self.failed(WatchFailure(&error)),
             }
         }
     }
 
-    fn take(&mut self, event: Event<K>) {
+    fn handle(&mut self, event: Event<K>) {
         let name = match event {
             Event::Init => {
                 self.listed.clear();
@@ -110,8 +110,8 @@ impl<K: Object> Watching<K> {
             }
         };
         self.metrics.event(name, self.store.len());
-        if self.failing.take().is_some() {
-            info!(resource = %K::plural(&()), scope = %self.scope, "Kubernetes objects watched again");
+        if self.failure_reason.take().is_some() {
+            info!(resource = %K::plural(&()), scope = %self.scope, "Kubernetes watch recovered");
         }
     }
 
@@ -121,8 +121,8 @@ impl<K: Object> Watching<K> {
         let resource = K::plural(&());
         self.store
             .fail(format!("{resource} in {}: {failure}", self.scope));
-        if self.failing.replace(reason) != Some(reason) {
-            warn!(%resource, scope = %self.scope, reason, error = %failure, "Kubernetes objects not watched, the last ones stay");
+        if self.failure_reason.replace(reason) != Some(reason) {
+            warn!(%resource, scope = %self.scope, reason, error = %failure, "Kubernetes watch failed, keeping the last objects");
         }
     }
 }

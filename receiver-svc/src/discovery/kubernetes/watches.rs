@@ -1,44 +1,46 @@
-//! Which objects a configuration needs to watch.
+//! Maps a configuration to the watches and discoverers that it needs.
 
 use std::fmt;
 
-use mesh::config::discovery::{KubernetesConfig, KubernetesRole};
+use mesh_model::config::discovery::{KubernetesConfig, KubernetesRole};
 
 use super::{
     node_local::NodeLocal,
     objects::{EndpointSlice, Endpoints, Ingress, Node, Object, Pod, Service},
     related::Related,
     role::{Discover, Discoverer, Role},
-    store::Follower,
+    store::Subscriber,
 };
 
-/// The objects of a resource that one watch is of.
+/// Selects the objects of a resource that one watch covers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Scope {
-    /// Those of a namespace; `None` for all, and for those that have none.
+    /// Namespace of the objects; `None` for all namespaces and for cluster-scoped
+    /// resources.
     pub namespace: Option<String>,
-    /// Those with these labels; empty for all.
+    /// Label selector; empty for all objects.
     pub labels: String,
-    /// Those with these fields; empty for all.
+    /// Field selector; empty for all objects.
     pub fields: String,
 }
 
-/// Where objects are watched.
+/// A source of watched objects.
 pub trait Watches {
-    /// The objects of a scope from now on.
-    fn follow<K: Object>(&self, scope: Scope) -> Follower<K>;
+    /// Subscribes to the objects of a scope.
+    fn subscribe<K: Object>(&self, scope: Scope) -> Subscriber<K>;
 }
 
-/// A configuration whose watches are looked for.
-struct Needs<'a, W> {
+/// Builds the discoverers of a configuration.
+struct Builder<'a, W> {
     watches: &'a W,
     config: &'a KubernetesConfig,
     node: Option<&'a str>,
 }
 
-/// What makes the target groups of a configuration, one for each namespace.
-/// `own_namespace` is that of this pod; with `node`, only targets on that node are
-/// made.
+/// Builds the discoverers of a configuration, one per namespace.
+///
+/// `own_namespace` is the namespace of this pod. With `node`, the discoverers build
+/// only the targets on that node.
 pub fn discoverers<W: Watches>(
     watches: &W,
     config: &KubernetesConfig,
@@ -46,50 +48,51 @@ pub fn discoverers<W: Watches>(
     node: Option<&str>,
 ) -> Vec<Box<dyn Discover>> {
     use KubernetesRole as Of;
-    let needs = Needs {
+    let builder = Builder {
         watches,
         config,
         node,
     };
     if config.role == Of::Node {
-        return vec![needs.discoverer::<Node>(Of::Node, None)];
+        return vec![builder.discoverer::<Node>(Of::Node, None)];
     }
     let namespaces = namespaces(config, own_namespace).into_iter();
     let discoverer = |namespace: Option<String>| {
         let namespace = namespace.as_deref();
         match config.role {
-            Of::Node => needs.discoverer::<Node>(Of::Node, None),
-            Of::Service => needs.discoverer::<Service>(Of::Service, namespace),
-            Of::Pod => needs.discoverer::<Pod>(Of::Pod, namespace),
-            Of::Endpoints => needs.discoverer::<Endpoints>(Of::Endpoints, namespace),
-            Of::EndpointSlice => needs.discoverer::<EndpointSlice>(Of::EndpointSlice, namespace),
-            Of::Ingress => needs.discoverer::<Ingress>(Of::Ingress, namespace),
+            Of::Node => builder.discoverer::<Node>(Of::Node, None),
+            Of::Service => builder.discoverer::<Service>(Of::Service, namespace),
+            Of::Pod => builder.discoverer::<Pod>(Of::Pod, namespace),
+            Of::Endpoints => builder.discoverer::<Endpoints>(Of::Endpoints, namespace),
+            Of::EndpointSlice => builder.discoverer::<EndpointSlice>(Of::EndpointSlice, namespace),
+            Of::Ingress => builder.discoverer::<Ingress>(Of::Ingress, namespace),
         }
     };
     namespaces.map(discoverer).collect()
 }
 
-/// The namespaces of a configuration, each once; `None` for all.
+/// Returns the distinct namespaces of a configuration; `None` stands for all.
 fn namespaces(config: &KubernetesConfig, own: &str) -> Vec<Option<String>> {
     let own = config.own_namespace.then(|| own.to_owned());
     let mut all: Vec<_> = config.namespaces.iter().cloned().chain(own).collect();
     all.sort();
     all.dedup();
-    match all.is_empty() {
-        true => vec![None],
-        false => all.into_iter().map(Some).collect(),
+    if all.is_empty() {
+        vec![None]
+    } else {
+        all.into_iter().map(Some).collect()
     }
 }
 
-// === impl Needs ===
+// === impl Builder ===
 
-impl<W: Watches> Needs<'_, W> {
+impl<W: Watches> Builder<'_, W> {
     fn discoverer<R: Role>(
         &self,
         role: KubernetesRole,
         namespace: Option<&str>,
     ) -> Box<dyn Discover> {
-        let objects = self.follow::<R>(Some(role), namespace);
+        let objects = self.subscribe::<R>(Some(role), namespace);
         let discoverer = Discoverer::new(objects, self.related(namespace));
         match self.node {
             Some(node) => Box::new(NodeLocal::new(discoverer, node)),
@@ -101,37 +104,37 @@ impl<W: Watches> Needs<'_, W> {
         use KubernetesRole as Of;
         let attach = self.config.attach_metadata;
         let endpoints = matches!(self.config.role, Of::Endpoints | Of::EndpointSlice);
-        let of_pods = endpoints || self.config.role == Of::Pod;
+        let has_pods = endpoints || self.config.role == Of::Pod;
         Related {
             attach,
-            pods: endpoints.then(|| self.follow(Some(Of::Pod), namespace)),
-            services: endpoints.then(|| self.follow(Some(Of::Service), namespace)),
-            nodes: (of_pods && attach.node).then(|| self.follow(Some(Of::Node), None)),
+            pods: endpoints.then(|| self.subscribe(Some(Of::Pod), namespace)),
+            services: endpoints.then(|| self.subscribe(Some(Of::Service), namespace)),
+            nodes: (has_pods && attach.node).then(|| self.subscribe(Some(Of::Node), None)),
             namespaces: (self.config.role != Of::Node && attach.namespace)
-                .then(|| self.follow(None, None)),
-            replica_sets: (of_pods && attach.deployment).then(|| self.follow(None, namespace)),
-            jobs: (of_pods && attach.cronjob).then(|| self.follow(None, namespace)),
+                .then(|| self.subscribe(None, None)),
+            replica_sets: (has_pods && attach.deployment).then(|| self.subscribe(None, namespace)),
+            jobs: (has_pods && attach.cronjob).then(|| self.subscribe(None, namespace)),
         }
     }
 
-    /// The objects in a namespace that the selector of a role lets through.
-    fn follow<K: Object>(
+    /// Subscribes to the objects in a namespace that match the selector of a role.
+    fn subscribe<K: Object>(
         &self,
         role: Option<KubernetesRole>,
         namespace: Option<&str>,
-    ) -> Follower<K> {
+    ) -> Subscriber<K> {
         let mut selectors = self.config.selectors.iter();
         let selector = selectors.find(|selector| Some(selector.role) == role);
         let labels = selector.map(|selector| selector.label.clone());
         let field = selector.map_or("", |selector| &selector.field);
-        self.watches.follow(Scope {
+        self.watches.subscribe(Scope {
             namespace: namespace.map(str::to_owned),
             labels: labels.unwrap_or_default(),
             fields: self.fields(role, field),
         })
     }
 
-    /// A field selector, with that of the one node that counts.
+    /// Extends a field selector with the node, if targets are restricted to one.
     fn fields(&self, role: Option<KubernetesRole>, selector: &str) -> String {
         let of_node = match role {
             Some(KubernetesRole::Pod) => "spec.nodeName",

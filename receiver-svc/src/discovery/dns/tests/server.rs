@@ -1,4 +1,4 @@
-//! A DNS server on loopback that says what it is told to.
+//! A DNS server on loopback with configurable answers.
 
 use std::{
     collections::HashMap,
@@ -15,18 +15,18 @@ use tokio::{
     net::{TcpListener, TcpStream, UdpSocket},
 };
 
-/// What is said of a name; one that nothing is known of does not exist.
+/// Answer for a name. A name without one does not exist.
 #[derive(Clone)]
 pub(super) enum Answer {
     Records(Vec<RData>),
     NxDomain,
     ServFail,
-    /// The server at 127.0.0.1 fails, the one at 127.0.0.2 has records.
+    /// The server at 127.0.0.1 fails; the one at 127.0.0.2 returns the records.
     FirstFails(Vec<RData>),
     TooLongForUdp(Vec<RData>),
 }
 
-/// Servers at 127.0.0.1 and 127.0.0.2.
+/// Two servers, at 127.0.0.1 and 127.0.0.2, with the same answers.
 pub(super) struct Server {
     pub(super) port: u16,
     state: Arc<Mutex<State>>,
@@ -35,7 +35,7 @@ pub(super) struct Server {
 #[derive(Default)]
 struct State {
     answers: HashMap<String, Answer>,
-    asked: Vec<String>,
+    queries: Vec<String>,
 }
 
 const FIRST: Ipv4Addr = Ipv4Addr::LOCALHOST;
@@ -59,16 +59,16 @@ impl Server {
         state.answers.insert(name.to_owned(), answer);
     }
 
-    pub(super) fn asked(&self) -> Vec<String> {
-        self.state.lock().unwrap().asked.clone()
+    pub(super) fn queries(&self) -> Vec<String> {
+        self.state.lock().unwrap().queries.clone()
     }
 
-    pub(super) fn forget_asked(&self) {
-        self.state.lock().unwrap().asked.clear();
+    pub(super) fn clear_queries(&self) {
+        self.state.lock().unwrap().queries.clear();
     }
 }
 
-/// One port that is free at both addresses, for both protocols.
+/// Binds one port at both addresses, for UDP and TCP.
 async fn sockets() -> (u16, Vec<(Ipv4Addr, TcpListener, UdpSocket)>) {
     'port: for _ in 0..100 {
         let mut port = 0;
@@ -119,9 +119,9 @@ fn answer(query: &[u8], address: Ipv4Addr, tcp: bool, state: &Mutex<State>) -> V
     let question = query.queries[0].clone();
     let name = question.name().to_ascii();
     let mut state = state.lock().unwrap();
-    state.asked.push(name.clone());
-    let known = state.answers.get(&name).cloned();
-    let (code, records, truncated) = match known.unwrap_or(Answer::NxDomain) {
+    state.queries.push(name.clone());
+    let answer = state.answers.get(&name).cloned();
+    let (code, records, truncated) = match answer.unwrap_or(Answer::NxDomain) {
         Answer::FirstFails(_) if address == FIRST => (ResponseCode::ServFail, Vec::new(), false),
         Answer::TooLongForUdp(_) if !tcp => (ResponseCode::NoError, Vec::new(), true),
         Answer::Records(records) | Answer::FirstFails(records) | Answer::TooLongForUdp(records) => {

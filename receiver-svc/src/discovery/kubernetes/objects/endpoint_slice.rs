@@ -1,4 +1,4 @@
-//! Endpoint slices.
+//! The EndpointSlice object.
 
 use std::collections::BTreeMap;
 
@@ -7,53 +7,53 @@ use serde::Deserialize;
 
 use super::{Object, TargetRef, null_is_default};
 
-/// Some endpoints of a service.
+/// A subset of the endpoints of a service.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct EndpointSlice {
-    /// Its metadata; a label names the service.
+    /// Metadata of the slice; a label names the service.
     pub metadata: ObjectMeta,
     /// `IPv4`, `IPv6` or `FQDN`.
     pub address_type: String,
-    /// The endpoints.
+    /// Endpoints of the slice.
     #[serde(deserialize_with = "null_is_default")]
     pub endpoints: Vec<Endpoint>,
-    /// The ports of each.
+    /// Ports of every endpoint.
     #[serde(deserialize_with = "null_is_default")]
     pub ports: Vec<EndpointSlicePort>,
 }
 
-/// One endpoint of a slice.
+/// An endpoint of a slice.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Endpoint {
-    /// Its addresses; any of them will do.
+    /// Equivalent addresses of the endpoint.
     #[serde(deserialize_with = "null_is_default")]
     pub addresses: Vec<String>,
-    /// Whether it takes traffic.
+    /// Conditions of the endpoint.
     pub conditions: EndpointConditions,
-    /// Its host's name.
+    /// Host name of the endpoint.
     pub hostname: Option<String>,
-    /// The node it is on.
+    /// Name of the endpoint's node.
     pub node_name: Option<String>,
-    /// The zone it is in.
+    /// Name of the endpoint's zone.
     pub zone: Option<String>,
-    /// What is behind it.
+    /// Object that backs the endpoint.
     pub target_ref: Option<TargetRef>,
-    /// Where it is, in the words of `v1beta1`.
+    /// Topology labels, as in `v1beta1`.
     #[serde(deserialize_with = "null_is_default")]
     pub deprecated_topology: BTreeMap<String, String>,
 }
 
-/// Whether an endpoint takes traffic; what is not said is not known.
+/// Conditions of an endpoint; `None` means unknown.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct EndpointConditions {
-    /// It takes new traffic.
+    /// True if the endpoint accepts new traffic.
     pub ready: Option<bool>,
-    /// It answers.
+    /// True if the endpoint responds to requests.
     pub serving: Option<bool>,
-    /// It is about to go.
+    /// True if the endpoint is terminating.
     pub terminating: Option<bool>,
 }
 
@@ -61,13 +61,13 @@ pub struct EndpointConditions {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct EndpointSlicePort {
-    /// Its name.
+    /// Name of the port.
     pub name: Option<String>,
-    /// Its number; any port where there is none.
+    /// Port number; `None` stands for all ports.
     pub port: Option<i32>,
     /// `TCP`, `UDP` or `SCTP`.
     pub protocol: Option<String>,
-    /// The protocol above that.
+    /// Application protocol, such as `kubernetes.io/h2c`.
     pub app_protocol: Option<String>,
 }
 

@@ -1,32 +1,32 @@
-//! Endpoints.
+//! The Endpoints object.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Deserialize;
 
 use super::{Object, null_is_default};
 
-/// The endpoints of a service, all in one object (deprecated since 1.33).
+/// All endpoints of a service in one object (deprecated since Kubernetes 1.33).
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct Endpoints {
-    /// Its metadata; the name is the service's.
+    /// Metadata of the object; its name is that of the service.
     pub metadata: ObjectMeta,
-    /// Addresses that have their ports in common.
+    /// Groups of addresses with the same ports.
     #[serde(deserialize_with = "null_is_default")]
     pub subsets: Vec<EndpointSubset>,
 }
 
-/// Addresses that have their ports in common.
+/// Addresses with the same ports.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct EndpointSubset {
-    /// Those that take traffic.
+    /// Addresses that are ready for traffic.
     #[serde(deserialize_with = "null_is_default")]
     pub addresses: Vec<EndpointAddress>,
-    /// Those that do not.
+    /// Addresses that are not ready for traffic.
     #[serde(deserialize_with = "null_is_default")]
     pub not_ready_addresses: Vec<EndpointAddress>,
-    /// Their ports.
+    /// Ports of the addresses.
     #[serde(deserialize_with = "null_is_default")]
     pub ports: Vec<EndpointPort>,
 }
@@ -35,13 +35,13 @@ pub struct EndpointSubset {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct EndpointAddress {
-    /// The address.
+    /// The IP address.
     pub ip: String,
-    /// Its host's name.
+    /// Host name of the address.
     pub hostname: String,
-    /// The node it is on.
+    /// Name of the node.
     pub node_name: Option<String>,
-    /// What is behind it.
+    /// Object that backs the address.
     pub target_ref: Option<TargetRef>,
 }
 
@@ -49,23 +49,23 @@ pub struct EndpointAddress {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct EndpointPort {
-    /// Its name.
+    /// Name of the port.
     pub name: String,
-    /// Its number.
+    /// Port number.
     pub port: i32,
     /// `TCP`, `UDP` or `SCTP`.
     pub protocol: String,
 }
 
-/// What is behind an address.
+/// Reference to the object that backs an address.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct TargetRef {
-    /// `Pod`, `Node`, …
+    /// Kind of the object, such as `Pod` or `Node`.
     pub kind: String,
-    /// Its namespace.
+    /// Namespace of the object.
     pub namespace: String,
-    /// Its name.
+    /// Name of the object.
     pub name: String,
 }
 

@@ -1,4 +1,4 @@
-//! Ingresses.
+//! The Ingress object.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Deserialize;
@@ -9,58 +9,58 @@ use super::{Object, null_is_default};
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct Ingress {
-    /// Its metadata.
+    /// Metadata of the ingress.
     pub metadata: ObjectMeta,
-    /// What it is meant to be.
+    /// Desired state of the ingress.
     pub spec: IngressSpec,
 }
 
-/// What an ingress is meant to be.
+/// Desired state of an ingress.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct IngressSpec {
-    /// Its class.
+    /// Name of the ingress class.
     pub ingress_class_name: Option<String>,
-    /// What goes where.
+    /// Routing rules.
     #[serde(deserialize_with = "null_is_default")]
     pub rules: Vec<IngressRule>,
-    /// Hosts that are reached by TLS.
+    /// TLS settings.
     #[serde(deserialize_with = "null_is_default")]
     pub tls: Vec<IngressTls>,
 }
 
-/// What goes where for one host.
+/// Routing rule for one host.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct IngressRule {
-    /// The host; empty for all.
+    /// Host of the rule; empty for all hosts.
     pub host: String,
-    /// Its paths.
+    /// Paths of the rule.
     pub http: Option<IngressHttp>,
 }
 
-/// The paths of a host.
+/// Paths of a routing rule.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct IngressHttp {
-    /// The paths.
+    /// Paths of the rule.
     #[serde(deserialize_with = "null_is_default")]
     pub paths: Vec<IngressPath>,
 }
 
-/// A path of a host.
+/// A path of a routing rule.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct IngressPath {
-    /// How it begins; empty for all.
+    /// Path prefix; empty for all paths.
     pub path: String,
 }
 
-/// Hosts that are reached by TLS.
+/// TLS settings for some hosts.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct IngressTls {
-    /// The hosts, with a wildcard for the first part.
+    /// Hosts that use TLS; the first label can be a wildcard.
     #[serde(deserialize_with = "null_is_default")]
     pub hosts: Vec<String>,
 }

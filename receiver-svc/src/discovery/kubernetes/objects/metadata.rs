@@ -1,4 +1,4 @@
-//! Objects of which only the metadata matters.
+//! Objects that are watched for their metadata only.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use serde::Deserialize;
@@ -9,33 +9,34 @@ use super::Object;
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct Namespace {
-    /// Its metadata.
+    /// Metadata of the namespace.
     pub metadata: ObjectMeta,
 }
 
-/// A replica set, for the deployment it belongs to.
+/// A replica set, for the deployment that controls it.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct ReplicaSet {
-    /// Its metadata.
+    /// Metadata of the replica set.
     pub metadata: ObjectMeta,
 }
 
-/// A job, for the cron job it belongs to.
+/// A job, for the cron job that controls it.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct Job {
-    /// Its metadata.
+    /// Metadata of the job.
     pub metadata: ObjectMeta,
 }
 
-/// Who controls an object.
+/// Returns the reference to the controller of an object.
 pub fn controller(meta: &ObjectMeta) -> Option<&OwnerReference> {
     let mut owners = meta.owner_references.iter().flatten();
     owners.find(|owner| owner.controller == Some(true))
 }
 
-fn strip_but_controller(meta: &mut ObjectMeta) {
+/// Drops all metadata except the names and the controller reference.
+fn keep_controller_only(meta: &mut ObjectMeta) {
     super::strip(meta);
     meta.labels = None;
     meta.annotations = None;
@@ -49,7 +50,7 @@ impl Object for Namespace {}
 
 impl Object for ReplicaSet {
     fn strip(&mut self) {
-        strip_but_controller(&mut self.metadata);
+        keep_controller_only(&mut self.metadata);
     }
 }
 
@@ -57,6 +58,6 @@ impl Object for ReplicaSet {
 
 impl Object for Job {
     fn strip(&mut self) {
-        strip_but_controller(&mut self.metadata);
+        keep_controller_only(&mut self.metadata);
     }
 }

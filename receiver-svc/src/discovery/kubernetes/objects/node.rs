@@ -1,4 +1,4 @@
-//! Nodes.
+//! The Node object.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Deserialize;
@@ -9,72 +9,72 @@ use super::{Object, null_is_default};
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct Node {
-    /// Its metadata.
+    /// Metadata of the node.
     pub metadata: ObjectMeta,
-    /// What it is meant to be.
+    /// Desired state of the node.
     pub spec: NodeSpec,
-    /// How it is.
+    /// Observed state of the node.
     pub status: NodeStatus,
 }
 
-/// What a node is meant to be.
+/// Desired state of a node.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct NodeSpec {
-    /// The cloud provider's name of the node.
+    /// ID of the node at the cloud provider.
     #[serde(rename = "providerID")]
     pub provider_id: String,
 }
 
-/// How a node is.
+/// Observed state of a node.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct NodeStatus {
-    /// Where it is reached.
+    /// Addresses of the node.
     #[serde(deserialize_with = "null_is_default")]
     pub addresses: Vec<NodeAddress>,
-    /// What is known of it.
+    /// Conditions of the node.
     #[serde(deserialize_with = "null_is_default")]
     pub conditions: Vec<Condition>,
-    /// Where its daemons listen.
+    /// Endpoints of the node's daemons.
     pub daemon_endpoints: DaemonEndpoints,
 }
 
-/// Where a node is reached.
+/// An address of a node.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct NodeAddress {
-    /// `InternalIP`, `Hostname`, …
+    /// Address type, such as `InternalIP` or `Hostname`.
     #[serde(rename = "type")]
     pub kind: String,
-    /// The address.
+    /// IP address or host name.
     pub address: String,
 }
 
-/// Something that is known of a node or a pod.
+/// A condition of a node or a pod.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct Condition {
-    /// `Ready`, `MemoryPressure`, …
+    /// Condition type, such as `Ready` or `MemoryPressure`.
     #[serde(rename = "type")]
     pub kind: String,
-    /// `True`, `False` or `Unknown`.
+    /// Status: `True`, `False` or `Unknown`.
     pub status: String,
 }
 
-/// Where a node's daemons listen.
+/// Endpoints of a node's daemons.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct DaemonEndpoints {
-    /// The kubelet.
+    /// Endpoint of the kubelet.
     pub kubelet_endpoint: DaemonEndpoint,
 }
 
-/// Where a daemon listens.
+/// Endpoint of a daemon.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct DaemonEndpoint {
-    /// Its port. Kubernetes writes it with a capital.
+    /// Port number. Kubernetes capitalizes this key.
     #[serde(rename = "Port")]
     pub port: i32,
 }

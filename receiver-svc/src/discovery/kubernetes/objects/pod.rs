@@ -1,4 +1,4 @@
-//! Pods.
+//! The Pod object.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Deserialize;
@@ -9,24 +9,24 @@ use super::{Condition, Object, null_is_default};
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct Pod {
-    /// Its metadata.
+    /// Metadata of the pod.
     pub metadata: ObjectMeta,
-    /// What it is meant to be.
+    /// Desired state of the pod.
     pub spec: PodSpec,
-    /// How it is.
+    /// Observed state of the pod.
     pub status: PodStatus,
 }
 
-/// What a pod is meant to be.
+/// Desired state of a pod.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct PodSpec {
-    /// Its node, once it has one.
+    /// Name of the pod's node; empty until the pod is scheduled.
     pub node_name: String,
-    /// Its containers.
+    /// Containers of the pod.
     #[serde(deserialize_with = "null_is_default")]
     pub containers: Vec<Container>,
-    /// Containers that run before those, sidecars among them.
+    /// Init containers, including sidecars.
     #[serde(deserialize_with = "null_is_default")]
     pub init_containers: Vec<Container>,
 }
@@ -35,11 +35,11 @@ pub struct PodSpec {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct Container {
-    /// Its name.
+    /// Name of the container.
     pub name: String,
-    /// Its image.
+    /// Image of the container.
     pub image: String,
-    /// The ports it declares.
+    /// Ports that the container declares.
     #[serde(deserialize_with = "null_is_default")]
     pub ports: Vec<ContainerPort>,
 }
@@ -48,44 +48,44 @@ pub struct Container {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ContainerPort {
-    /// Its name.
+    /// Name of the port.
     pub name: String,
-    /// Its number on the pod's address.
+    /// Port number on the pod's IP address.
     pub container_port: i32,
     /// `TCP`, `UDP` or `SCTP`.
     pub protocol: String,
 }
 
-/// How a pod is.
+/// Observed state of a pod.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct PodStatus {
-    /// Its address, once it has one.
+    /// IP address of the pod; empty until one is assigned.
     #[serde(rename = "podIP")]
     pub pod_ip: String,
-    /// Its node's address.
+    /// IP address of the node.
     #[serde(rename = "hostIP")]
     pub host_ip: String,
-    /// `Pending`, `Running`, `Succeeded`, `Failed` or `Unknown`.
+    /// Phase: `Pending`, `Running`, `Succeeded`, `Failed` or `Unknown`.
     pub phase: String,
-    /// What is known of it.
+    /// Conditions of the pod.
     #[serde(deserialize_with = "null_is_default")]
     pub conditions: Vec<Condition>,
-    /// How its containers are.
+    /// Observed state of the containers.
     #[serde(deserialize_with = "null_is_default")]
     pub container_statuses: Vec<ContainerStatus>,
-    /// How the containers before those are.
+    /// Observed state of the init containers.
     #[serde(deserialize_with = "null_is_default")]
     pub init_container_statuses: Vec<ContainerStatus>,
 }
 
-/// How a container is.
+/// Observed state of a container.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct ContainerStatus {
-    /// The container.
+    /// Name of the container.
     pub name: String,
-    /// `<type>://<container_id>`, once it has run.
+    /// Container ID as `<type>://<container_id>`; empty until the container has run.
     #[serde(rename = "containerID")]
     pub container_id: String,
 }
@@ -104,21 +104,21 @@ impl Object for Pod {
 }
 
 impl Pod {
-    /// Whether it is ready: `true`, `false` or `unknown`.
+    /// Returns the status of the `Ready` condition: `true`, `false` or `unknown`.
     pub fn ready(&self) -> String {
         let mut conditions = self.status.conditions.iter();
         let ready = conditions.find(|condition| condition.kind == READY);
         ready.map_or("unknown".to_owned(), |ready| ready.status.to_lowercase())
     }
 
-    /// All containers, each with whether it runs before the others.
+    /// Returns all containers. The flag is true for init containers.
     pub fn containers(&self) -> impl Iterator<Item = (&Container, bool)> {
         let containers = self.spec.containers.iter().map(|c| (c, false));
-        let before = self.spec.init_containers.iter().map(|c| (c, true));
-        containers.chain(before)
+        let init = self.spec.init_containers.iter().map(|c| (c, true));
+        containers.chain(init)
     }
 
-    /// The id of a container; empty where it has not run yet.
+    /// Returns the ID of a container; empty until the container has run.
     pub fn container_id(&self, name: &str, init: bool) -> &str {
         let statuses = if init {
             &self.status.init_container_statuses

@@ -1,4 +1,4 @@
-//! Services.
+//! The Service object.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Deserialize;
@@ -9,35 +9,35 @@ use super::{Object, null_is_default};
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct Service {
-    /// Its metadata.
+    /// Metadata of the service.
     pub metadata: ObjectMeta,
-    /// What it is meant to be.
+    /// Desired state of the service.
     pub spec: ServiceSpec,
-    /// How it is.
+    /// Observed state of the service.
     pub status: ServiceStatus,
 }
 
-/// What a service is meant to be.
+/// Desired state of a service.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ServiceSpec {
-    /// `ClusterIP`, `NodePort`, `LoadBalancer` or `ExternalName`.
+    /// Service type: `ClusterIP`, `NodePort`, `LoadBalancer` or `ExternalName`.
     #[serde(rename = "type")]
     pub kind: String,
-    /// Its address in the cluster.
+    /// Cluster IP address.
     #[serde(rename = "clusterIP")]
     pub cluster_ip: String,
-    /// The name it is an alias of.
+    /// DNS name that an `ExternalName` service is an alias of.
     pub external_name: String,
-    /// The load balancer's address that was asked for (deprecated).
+    /// Requested address of the load balancer (deprecated).
     #[serde(rename = "loadBalancerIP")]
     pub load_balancer_ip: String,
-    /// `SingleStack`, `PreferDualStack` or `RequireDualStack`.
+    /// IP family policy: `SingleStack`, `PreferDualStack` or `RequireDualStack`.
     pub ip_family_policy: String,
-    /// `IPv4`, `IPv6` or both, the first before the other.
+    /// IP families, `IPv4` and `IPv6`, in order of preference.
     #[serde(deserialize_with = "null_is_default")]
     pub ip_families: Vec<String>,
-    /// Its ports.
+    /// Ports of the service.
     #[serde(deserialize_with = "null_is_default")]
     pub ports: Vec<ServicePort>,
 }
@@ -46,36 +46,36 @@ pub struct ServiceSpec {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct ServicePort {
-    /// Its name.
+    /// Name of the port.
     pub name: String,
-    /// Its number.
+    /// Port number.
     pub port: i32,
     /// `TCP`, `UDP` or `SCTP`.
     pub protocol: String,
 }
 
-/// How a service is.
+/// Observed state of a service.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ServiceStatus {
-    /// Its load balancer.
+    /// State of the load balancer.
     pub load_balancer: LoadBalancer,
 }
 
-/// A load balancer.
+/// State of a load balancer.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct LoadBalancer {
-    /// Where it takes traffic.
+    /// Ingress points of the load balancer.
     #[serde(deserialize_with = "null_is_default")]
     pub ingress: Vec<LoadBalancerIngress>,
 }
 
-/// Where a load balancer takes traffic.
+/// An ingress point of a load balancer.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct LoadBalancerIngress {
-    /// The address, where it has one rather than a name.
+    /// IP address; empty if the ingress point has a host name.
     pub ip: String,
 }
 

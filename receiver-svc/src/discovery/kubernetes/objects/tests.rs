@@ -1,7 +1,7 @@
 use super::*;
 
 #[test]
-fn only_what_labels_need_is_kept() {
+fn strips_fields_that_no_label_needs() {
     let mut pod: Pod = serde_json::from_value(serde_json::json!({
         "metadata": {
             "name": "p", "namespace": "n", "uid": "u", "resourceVersion": "7",
@@ -41,7 +41,7 @@ fn only_what_labels_need_is_kept() {
 }
 
 #[test]
-fn of_a_replica_set_only_the_controller_matters() {
+fn strips_a_replica_set_to_its_controller() {
     let mut set: ReplicaSet = serde_json::from_value(serde_json::json!({
         "metadata": {"name": "r", "namespace": "n", "labels": {"a": "b"}},
         "spec": {"template": {}},
@@ -57,7 +57,7 @@ fn of_a_replica_set_only_the_controller_matters() {
 }
 
 #[test]
-fn null_is_an_empty_list() {
+fn reads_null_as_an_empty_list() {
     let slice: EndpointSlice =
         serde_json::from_str(r#"{"endpoints": null, "ports": null, "addressType": "IPv4"}"#)
             .unwrap();

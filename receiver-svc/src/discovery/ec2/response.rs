@@ -1,9 +1,10 @@
-//! What the EC2 API answers, as far as targets need it. Every field is optional
-//! there, and here.
+//! Responses of the EC2 API, reduced to the fields that targets need.
+//!
+//! Every field is optional in the API.
 
 use serde::Deserialize;
 
-/// `DescribeInstancesResponse`.
+/// The `DescribeInstancesResponse` element.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Instances {
@@ -12,7 +13,7 @@ pub(super) struct Instances {
     pub(super) next_token: Option<String>,
 }
 
-/// `DescribeAvailabilityZonesResponse`.
+/// The `DescribeAvailabilityZonesResponse` element.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct AvailabilityZones {
@@ -20,7 +21,7 @@ pub(super) struct AvailabilityZones {
     pub(super) availability_zone_info: Item<Zone>,
 }
 
-/// A set: the API's lists have one element `item` per entry.
+/// A list of the API, with one `item` element per entry.
 #[derive(Debug, Deserialize)]
 pub(super) struct Item<T> {
     #[serde(default = "Vec::new")]
@@ -104,10 +105,10 @@ pub(super) struct Ipv6 {
     pub(super) is_primary_ipv6: Option<bool>,
 }
 
-/// `Response` of a refused request.
+/// The `Response` element of a rejected request.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct Refusal {
+pub(super) struct ErrorResponse {
     pub(super) errors: Errors,
 }
 

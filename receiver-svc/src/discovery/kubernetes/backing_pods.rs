@@ -1,9 +1,11 @@
-//! The pods behind a service's endpoints: their labels, and targets at the ports
-//! they declare beside the service's.
+//! The pods that back the endpoints of a service.
+//!
+//! Labels the endpoint targets with their pods. Adds targets for the ports that a
+//! pod declares but no endpoint covers.
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use mesh::labels::Labels;
+use mesh_model::labels::Labels;
 
 use super::{
     labels::MetaLabels,
@@ -12,15 +14,15 @@ use super::{
     related::Related,
 };
 
-/// Pods behind endpoints, each with the ports there are targets at already.
+/// Maps each pod to the ports that an endpoint already covers.
 #[derive(Debug, Default)]
-pub(super) struct PodsBehind(BTreeMap<ObjectKey, (Arc<Pod>, Vec<i32>)>);
+pub(super) struct BackingPods(BTreeMap<ObjectKey, (Arc<Pod>, Vec<i32>)>);
 
-// === impl PodsBehind ===
+// === impl BackingPods ===
 
-impl PodsBehind {
-    /// Labels a target at a port of a pod. The labels of the container's port have
-    /// the protocol of the endpoints' port where that is given.
+impl BackingPods {
+    /// Labels a target with its pod, and records the port as covered. `protocol`
+    /// overrides the protocol label of the container port.
     pub(super) fn add(
         &mut self,
         target: &mut MetaLabels,
@@ -30,12 +32,12 @@ impl PodsBehind {
         related: &Related,
     ) {
         pod.add_to(target, related);
-        let (_, seen) = self
+        let (_, covered) = self
             .0
             .entry(pod.key())
             .or_insert_with(|| (pod.clone(), Vec::new()));
         let Some(port) = port else { return };
-        seen.push(port);
+        covered.push(port);
         for (container, init) in pod.containers() {
             let mut ports = container.ports.iter();
             if let Some(declared) = ports.find(|declared| declared.container_port == port) {
@@ -45,22 +47,22 @@ impl PodsBehind {
         }
     }
 
-    /// Targets at the ports that no endpoint has.
-    pub(super) fn others(self, related: &Related) -> Vec<Labels> {
-        let mut others = Vec::new();
-        for (pod, seen) in self.0.into_values() {
+    /// Builds targets for the declared ports that no endpoint covers.
+    pub(super) fn uncovered_targets(self, related: &Related) -> Vec<Labels> {
+        let mut targets = Vec::new();
+        for (pod, covered) in self.0.into_values() {
             if pod.status.pod_ip.is_empty() {
                 continue;
             }
             for (container, init) in pod.containers() {
                 let ports = container.ports.iter();
-                for port in ports.filter(|port| !seen.contains(&port.container_port)) {
+                for port in ports.filter(|port| !covered.contains(&port.container_port)) {
                     let mut target = pod.port(container, init, port);
                     pod.add_to(&mut target, related);
-                    others.push(target.0.build());
+                    targets.push(target.0.build());
                 }
             }
         }
-        others
+        targets
     }
 }

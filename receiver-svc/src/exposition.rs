@@ -1,10 +1,10 @@
-//! The exposition formats: what a target's `/metrics` answers.
+//! Parses the exposition formats, the response body of a target's `/metrics`.
 //!
-//! One parser per format behind one interface, [`Parser`], shaped like
-//! Prometheus' own `textparse.Parser`, so that its test cases apply. A parser
-//! borrows the body and hands out entries that borrow it too; labels are only
-//! parsed when they are asked for, which a scrape does once per series and
-//! process (the scrape cache is keyed by [`Series::raw`]).
+//! Each format has a parser that implements [`Parser`]. The trait resembles
+//! Prometheus' `textparse.Parser`, so that Prometheus' test cases apply. A parser
+//! borrows the body, and so do the entries that it returns. It parses labels on
+//! demand only. A scrape asks for them once per series, because the scrape cache
+//! is keyed by [`Series::raw`].
 
 use std::{borrow::Cow, fmt};
 
@@ -30,7 +30,7 @@ pub use self::{
     negotiate::{ContentTypeError, Format},
 };
 
-/// What a family's `# TYPE` line says.
+/// Type of a metric family, from its `# TYPE` line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum MetricType {
     /// `counter`.
@@ -47,122 +47,123 @@ pub enum MetricType {
     Info,
     /// `stateset`.
     StateSet,
-    /// `unknown`, `untyped`, or not said.
+    /// `unknown`, `untyped`, or no `# TYPE` line.
     #[default]
     Unknown,
 }
 
-/// One step of a parse.
+/// One line of a text body, or its equivalent in a protobuf body.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Entry<'a> {
     /// `# HELP`, unescaped.
     Help {
-        /// The family.
+        /// Name of the metric family.
         metric: Cow<'a, str>,
-        /// Its text.
+        /// Help text of the family.
         help: Cow<'a, str>,
     },
     /// `# TYPE`.
     Type {
-        /// The family.
+        /// Name of the metric family.
         metric: Cow<'a, str>,
-        /// Its type.
+        /// Type of the family.
         metric_type: MetricType,
     },
     /// `# UNIT`.
     Unit {
-        /// The family.
+        /// Name of the metric family.
         metric: Cow<'a, str>,
-        /// Its unit.
+        /// Unit of the family.
         unit: Cow<'a, str>,
     },
     /// Any other comment, without the newline.
     Comment(&'a [u8]),
     /// A float sample.
     Series(Series<'a>),
-    /// A native histogram.
+    /// A native histogram sample.
     Histogram(HistogramSeries<'a>),
 }
 
 /// A float sample.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Series<'a> {
-    /// Name and labels as bytes: two samples of one target with equal bytes are
-    /// of one series. For the text formats it is the text as exposed.
+    /// Bytes that identify the series within its target: equal bytes mean the same
+    /// name and labels. The text formats use the exposed text.
     pub raw: &'a [u8],
-    /// Milliseconds since the Unix epoch, where the target gave a time.
+    /// Milliseconds since the Unix epoch, if the target exposed a timestamp.
     pub timestamp: Option<i64>,
-    /// The value.
+    /// Value of the sample.
     pub value: f64,
 }
 
 /// A native histogram sample.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HistogramSeries<'a> {
-    /// As [`Series::raw`].
+    /// Bytes that identify the series, like [`Series::raw`].
     pub raw: &'a [u8],
-    /// As [`Series::timestamp`].
+    /// Milliseconds since the Unix epoch, if the target exposed a timestamp.
     pub timestamp: Option<i64>,
-    /// The value.
+    /// Value of the sample.
     pub histogram: Box<Histogram>,
 }
 
-/// An exemplar.
+/// An exemplar of a sample.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Exemplar {
-    /// Its labels, as exposed.
+    /// Labels, unescaped and in the order of the body.
     pub labels: Vec<(String, String)>,
-    /// Its value.
+    /// Value of the exemplar.
     pub value: f64,
-    /// Milliseconds since the Unix epoch, where the target gave a time.
+    /// Milliseconds since the Unix epoch, if the target exposed a timestamp.
     pub timestamp: Option<i64>,
 }
 
-/// A body that is not of its format. It fails the whole scrape.
+/// The body violates its format. The whole scrape fails.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{place}: {message}")]
 pub struct ParseError {
-    /// Where in the body.
+    /// Position of the error in the body.
     pub place: Place,
-    /// What was expected there and what was found.
+    /// Expected and found text at that position.
     pub message: String,
 }
 
-/// A place in a body, counted from 1.
+/// Position in a body, counted from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// A line of a text body.
+    /// Line of a text body.
     Line(usize),
-    /// A metric family of a protobuf body.
+    /// Metric family of a protobuf body.
     Family(usize),
 }
 
-/// A parse under way.
+/// Iterates over the entries of a body.
 pub trait Parser {
-    /// The next entry, or `None` at the end of the body.
+    /// Returns the next entry, or `None` at the end of the body.
     ///
     /// # Errors
-    /// Where the body is not of the format; the parse is over then.
+    /// Returns an error if the body violates the format. The parser cannot continue.
     fn next(&mut self) -> Result<Option<Entry<'_>>, ParseError>;
 
-    /// Adds the labels of the series that [`Parser::next`] returned last in the
-    /// order of the body, `__name__` first, `le` and `quantile` in Prometheus 3's
-    /// canonical form. Duplicate names are kept, so that the caller can refuse
-    /// them, and so are empty values.
+    /// Adds the labels of the series that [`Parser::next`] returned last.
+    ///
+    /// `__name__` comes first, the others follow in the order of the body. `le` and
+    /// `quantile` have the canonical form of Prometheus 3. Includes duplicate names, so
+    /// that the caller can reject them, and empty values.
     fn labels(&self, out: &mut Vec<(String, String)>);
 
-    /// The next exemplar of that series, `None` when there are no more.
+    /// Returns the next exemplar of the current series, or `None` after the last one.
     fn exemplar(&mut self) -> Option<Exemplar>;
 
-    /// When that series started to count, in milliseconds since the Unix epoch,
-    /// where the format says so.
+    /// Returns the start timestamp of the current series in milliseconds since the Unix
+    /// epoch, if the target exposed one.
     fn start_timestamp(&mut self) -> Option<i64>;
 }
 
 // === impl MetricType ===
 
 impl MetricType {
-    /// The word for it in OpenMetrics.
+    /// Name of the type in OpenMetrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Counter => "counter",

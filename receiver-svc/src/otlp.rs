@@ -1,22 +1,22 @@
-//! One scrape as OTLP: what a batch carries.
+//! Encodes the samples of one scrape as OTLP, the payload of a batch.
 //!
-//! The form is the mesh's own contract (ARCHITECTURE.md, "Scraped samples in
-//! OTLP") within stock OTLP: nothing of what was appended is lost, and stock
-//! readers see gauges, sums, histograms and summaries.
+//! The encoding is valid OTLP that loses no sample (ARCHITECTURE.md, "Scraped
+//! samples in OTLP"). Any OTLP reader sees gauges, sums, histograms and summaries.
 //!
 //! ```text
-//! samples ─▶ grouping ─▶ plan: runs of points with their length ─▶ bytes
-//!            regular histograms and summaries become one point each
+//! samples ─▶ grouping ─▶ plan: metrics with their encoded lengths ─▶ bytes
+//!            lossless histograms and summaries become one data point each
 //! ```
 //!
-//! The bytes are written by hand, straight from the cache's encoded attributes.
-//! The tests hold them against a plain reader in `opentelemetry-proto`'s types.
+//! The encoder writes the bytes by hand and copies the attributes that the scrape
+//! cache has already encoded. The tests decode them with the types of
+//! `opentelemetry-proto`.
 
-use crate::scrape::Appended;
+use crate::samples::AppendedSamples;
 
-pub(crate) mod attributes;
 mod classic;
 mod exemplar;
+mod group;
 mod grouping;
 mod metric;
 mod native;
@@ -27,21 +27,21 @@ mod summary;
 mod time;
 
 use bytes::Bytes;
-use mesh::wire;
+use mesh_wire::protobuf;
 
 pub use self::resource::Resource;
 
-/// The attribute that carries a native histogram that OTLP cannot express, as an
-/// encoded remote-write `Histogram`.
+/// Key of the attribute that carries a native histogram that OTLP cannot express.
+/// The value is an encoded remote-write `Histogram`.
 pub const HISTOGRAM_ATTRIBUTE: &str = "promesh.histogram";
 
-/// A part of a scrape that fits a request.
+/// A part of a scrape that is small enough for one request.
 #[derive(Clone, Debug)]
 pub struct Encoded {
     /// One encoded `ResourceMetrics`, framed as in an
     /// `ExportMetricsServiceRequest`.
     pub payload: Bytes,
-    /// How many samples it holds.
+    /// Number of samples in the payload.
     pub samples: u64,
 }
 
@@ -53,42 +53,46 @@ const SCOPE_METRICS: u32 = 2;
 /// `ScopeMetrics.metrics`.
 const METRICS: u32 = 2;
 
-/// Encodes the samples of a scrape, in parts of at most about `max_bytes`.
+/// Encodes the samples of a scrape into parts of about `max_bytes` at most.
 ///
-/// No series is twice in one part, and parts are to be sent in their order: each
-/// is a request of its own in which a series has one time only (law 2).
-pub fn encode(appended: &Appended<'_>, resource: &Resource, max_bytes: usize) -> Vec<Encoded> {
+/// A part contains each series at most once, because a request may carry only one
+/// timestamp for a series (law 2). The caller sends the parts in order.
+pub fn encode(
+    appended: &AppendedSamples<'_>,
+    resource: &Resource,
+    max_bytes: usize,
+) -> Vec<Encoded> {
     let rounds = appended.samples.iter().map(|sample| sample.round + 1).max();
     let mut parts = Vec::new();
     for round in 0..rounds.unwrap_or(0) {
         let plan = plan::Plan::new(appended, round, max_bytes);
         for runs in plan.parts(max_bytes) {
-            parts.push(part(&plan, runs, resource));
+            parts.push(encode_part(&plan, runs, resource));
         }
     }
     parts
 }
 
-fn part(plan: &plan::Plan<'_>, runs: &[plan::Run], resource: &Resource) -> Encoded {
+fn encode_part(plan: &plan::Plan<'_>, runs: &[plan::MetricRun], resource: &Resource) -> Encoded {
     let metrics = runs
         .iter()
-        .map(|run| wire::bytes_len(METRICS, plan.metric_len(run)));
+        .map(|run| protobuf::bytes_len(METRICS, plan.metric_len(run)));
     let scope: usize = metrics.sum();
-    let len =
-        wire::bytes_len(RESOURCE, resource.encoded().len()) + wire::bytes_len(SCOPE_METRICS, scope);
-    let framed = wire::bytes_len(RESOURCE_METRICS, len);
+    let len = protobuf::bytes_len(RESOURCE, resource.encoded().len())
+        + protobuf::bytes_len(SCOPE_METRICS, scope);
+    let framed = protobuf::bytes_len(RESOURCE_METRICS, len);
     let mut out = Vec::with_capacity(framed);
-    wire::put_header(RESOURCE_METRICS, len, &mut out);
-    wire::put_bytes(RESOURCE, resource.encoded(), &mut out);
-    wire::put_header(SCOPE_METRICS, scope, &mut out);
+    protobuf::put_header(RESOURCE_METRICS, len, &mut out);
+    protobuf::put_bytes(RESOURCE, resource.encoded(), &mut out);
+    protobuf::put_header(SCOPE_METRICS, scope, &mut out);
     for run in runs {
-        wire::put_header(METRICS, plan.metric_len(run), &mut out);
+        protobuf::put_header(METRICS, plan.metric_len(run), &mut out);
         plan.put_metric(run, &mut out);
     }
     debug_assert_eq!(
         out.len(),
         framed,
-        "a length was not that of what was written"
+        "the planned length differs from the encoded length"
     );
     Encoded {
         payload: out.into(),

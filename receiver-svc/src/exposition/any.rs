@@ -1,30 +1,29 @@
-//! The parser of a scrape's body, whatever its format is.
+//! Selects the parser for the body of a scrape.
 
-use mesh::config::scrape::ScrapeProtocol;
+use mesh_model::config::scrape::ScrapeProtocol;
 
 use super::{
     ContentTypeError, Entry, Exemplar, Format, ParseError, Parser, nhcb::NhcbParser,
     openmetrics::OpenMetricsParser, protobuf::ProtobufParser, text::TextParser,
 };
 
-/// What a scrape wants from a body, from its configuration.
+/// Parser options of a scrape, from its configuration.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ParserOptions {
-    /// Take native histograms. Without it a histogram is read as a classic one,
-    /// whatever it has.
+    /// Parse native histograms. Otherwise the parser returns classic histograms only.
     pub native_histograms: bool,
-    /// Turn classic histograms into native ones with custom buckets.
+    /// Convert classic histograms to native histograms with custom buckets.
     pub classic_to_nhcb: bool,
-    /// Give classic histograms also where a native one is there or was made.
+    /// Return classic histograms in addition to exposed or converted native ones.
     pub keep_classic: bool,
     /// Add the labels `__type__` and `__unit__`.
     pub type_and_unit_labels: bool,
-    /// Read `_created` samples of OpenMetrics as start timestamps; without it
-    /// they are series like others.
+    /// Parse `_created` samples of OpenMetrics as start timestamps. Otherwise they are
+    /// ordinary series.
     pub start_timestamps: bool,
 }
 
-/// The parser of a body, whatever its format is.
+/// Parser of a body in any exposition format.
 #[derive(Debug)]
 pub struct AnyParser<'a>(Inner<'a>);
 
@@ -37,23 +36,23 @@ enum Inner<'a> {
     OpenMetricsToNhcb(NhcbParser<'a, OpenMetricsParser<'a>>),
 }
 
-/// A parser of `body` by its `Content-Type`, or by `fallback` where the target
-/// sent none that Prometheus knows.
+/// Returns a parser of `body` for its `Content-Type`. Uses `fallback` if the target sent
+/// no `Content-Type` that Prometheus supports.
 ///
 /// # Errors
-/// Where neither names a format; the scrape fails then.
+/// Returns an error if neither names an exposition format. The scrape fails.
 pub fn parser<'a>(
     content_type: Option<&str>,
     fallback: Option<ScrapeProtocol>,
     options: &ParserOptions,
     body: &'a [u8],
 ) -> Result<AnyParser<'a>, ContentTypeError> {
-    let format = Format::of(content_type, fallback)?;
+    let format = Format::negotiated(content_type, fallback)?;
     Ok(AnyParser::new(format, options, body))
 }
 
-/// Does the same with the parser of any format.
-macro_rules! each {
+/// Evaluates an expression with the inner parser, whatever its format.
+macro_rules! dispatch {
     ($inner:expr, $parser:ident => $result:expr) => {
         match $inner {
             Inner::Text($parser) => $result,
@@ -68,7 +67,7 @@ macro_rules! each {
 // === impl AnyParser ===
 
 impl<'a> AnyParser<'a> {
-    /// A parser of `body`, which is of `format`.
+    /// Creates a parser of `body`, which has the given format.
     pub fn new(format: Format, options: &ParserOptions, body: &'a [u8]) -> Self {
         let type_and_unit = options.type_and_unit_labels;
         let text = || TextParser::new(body, type_and_unit);
@@ -89,18 +88,18 @@ impl<'a> AnyParser<'a> {
 
 impl Parser for AnyParser<'_> {
     fn next(&mut self) -> Result<Option<Entry<'_>>, ParseError> {
-        each!(&mut self.0, parser => parser.next())
+        dispatch!(&mut self.0, parser => parser.next())
     }
 
     fn labels(&self, out: &mut Vec<(String, String)>) {
-        each!(&self.0, parser => parser.labels(out));
+        dispatch!(&self.0, parser => parser.labels(out));
     }
 
     fn exemplar(&mut self) -> Option<Exemplar> {
-        each!(&mut self.0, parser => parser.exemplar())
+        dispatch!(&mut self.0, parser => parser.exemplar())
     }
 
     fn start_timestamp(&mut self) -> Option<i64> {
-        each!(&mut self.0, parser => parser.start_timestamp())
+        dispatch!(&mut self.0, parser => parser.start_timestamp())
     }
 }

@@ -1,34 +1,34 @@
-//! A classic histogram that is collected to become a native one with custom
-//! buckets (NHCB).
+//! Converts a classic histogram to a native histogram with custom buckets (NHCB).
 
 use super::{Counts, Histogram, Span};
 
-/// The schema of histograms with custom buckets.
+/// Schema of native histograms with custom buckets.
 const CUSTOM_BUCKETS: i32 = -53;
 
-/// So many empty buckets between others are cheaper kept than cut out.
+/// Maximum length of a run of empty buckets that stays within a span. Splitting the
+/// span would take more space.
 const MAX_EMPTY_BUCKETS: u32 = 2;
 
-/// What was seen of a classic histogram.
+/// Collects the samples of one classic histogram.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ClassicHistogram {
-    /// Upper bounds and cumulative counts, as they came.
+    /// Upper bounds and cumulative counts, in the order of the body.
     buckets: Vec<(f64, f64)>,
     count: Option<f64>,
     sum: f64,
 }
 
-/// Why a classic histogram is none.
+/// The samples do not form a valid classic histogram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum ClassicError {
     #[error("expected a bucket's upper bound, found NaN")]
-    Bound,
-    #[error("expected counts of 0 or more")]
-    Negative,
-    #[error("expected buckets whose counts do not fall")]
-    Falling,
-    #[error("expected the +Inf bucket to count what the histogram counts")]
-    Mismatch,
+    NanBound,
+    #[error("expected counts of 0 or more, found a negative count")]
+    NegativeCount,
+    #[error("expected cumulative bucket counts, found a count below the previous one")]
+    DecreasingCount,
+    #[error("expected the +Inf bucket to equal the count of the histogram")]
+    CountMismatch,
 }
 
 // === impl ClassicHistogram ===
@@ -46,26 +46,26 @@ impl ClassicHistogram {
         self.sum = sum;
     }
 
-    /// Forgets what was seen but keeps the memory.
+    /// Removes all samples and keeps the allocated memory.
     pub(super) fn clear(&mut self) {
         self.buckets.clear();
         self.count = None;
         self.sum = 0.0;
     }
 
-    /// The native histogram of what was seen since it was cleared.
+    /// Converts the collected samples to a native histogram.
     ///
-    /// A count that is missing is that of the last bucket, a last bucket that is
-    /// missing is that of the count. It is of integers where all counts are.
+    /// A missing count defaults to the last bucket, a missing `+Inf` bucket to the count.
+    /// The result has integer counts if all collected counts are integers.
     pub(super) fn convert(&mut self) -> Result<Histogram, ClassicError> {
-        self.check()?;
+        self.validate()?;
         let last = self.buckets.last().copied();
         let count = self.count.or(last.map(|(_, count)| count)).unwrap_or(0.0);
         if last.is_none_or(|(bound, _)| bound != f64::INFINITY) {
             self.buckets.push((f64::INFINITY, count));
         }
         if self.buckets.last().is_none_or(|&(_, last)| last != count) {
-            return Err(ClassicError::Mismatch);
+            return Err(ClassicError::CountMismatch);
         }
         let integers: Option<Vec<i64>> = self
             .buckets
@@ -90,17 +90,17 @@ impl ClassicHistogram {
             gauge: false,
             counts,
         };
-        // There is no index of more bits than the number of buckets has.
+        // Bucket indexes stay below the number of buckets, so they fit 32 bits.
         histogram
             .compact(max_empty)
-            .map_err(|_| ClassicError::Mismatch)?;
+            .map_err(|_| ClassicError::CountMismatch)?;
         Ok(histogram)
     }
 
-    /// Sorts the buckets and drops those that come a second time.
-    fn check(&mut self) -> Result<(), ClassicError> {
+    /// Validates the samples, sorts the buckets and drops repeated bounds.
+    fn validate(&mut self) -> Result<(), ClassicError> {
         if self.buckets.iter().any(|(bound, _)| bound.is_nan()) {
-            return Err(ClassicError::Bound);
+            return Err(ClassicError::NanBound);
         }
         let mut counts = self
             .buckets
@@ -108,7 +108,7 @@ impl ClassicHistogram {
             .map(|&(_, count)| count)
             .chain(self.count);
         if counts.any(|count| count < 0.0) {
-            return Err(ClassicError::Negative);
+            return Err(ClassicError::NegativeCount);
         }
         if !self
             .buckets
@@ -119,18 +119,18 @@ impl ClassicHistogram {
             self.buckets
                 .dedup_by(|(later, _), (first, _)| later == first);
         }
-        match self.buckets.windows(2).any(|pair| pair[1].1 < pair[0].1) {
-            true => Err(ClassicError::Falling),
-            false => Ok(()),
+        if self.buckets.windows(2).any(|pair| pair[1].1 < pair[0].1) {
+            return Err(ClassicError::DecreasingCount);
         }
+        Ok(())
     }
 
     fn float_counts(&self, count: f64) -> Counts {
-        let mut before = 0.0;
+        let mut previous = 0.0;
         let own = self
             .buckets
             .iter()
-            .map(|&(_, count)| count - std::mem::replace(&mut before, count));
+            .map(|&(_, count)| count - std::mem::replace(&mut previous, count));
         let positive = own.collect();
         Counts::Float {
             count,
@@ -143,12 +143,12 @@ impl ClassicHistogram {
 
 fn integer_counts(mut cumulative: Vec<i64>) -> Counts {
     let count = cumulative.last().map_or(0, |&count| count as u64);
-    let (mut before, mut own_before) = (0, 0);
+    let (mut previous, mut previous_own) = (0, 0);
     for count in &mut cumulative {
-        let own = *count - before;
-        before = *count;
-        *count = own - own_before;
-        own_before = own;
+        let own = *count - previous;
+        previous = *count;
+        *count = own - previous_own;
+        previous_own = own;
     }
     let positive_deltas = cumulative;
     Counts::Integer {
@@ -159,7 +159,7 @@ fn integer_counts(mut cumulative: Vec<i64>) -> Counts {
     }
 }
 
-/// `value` as an integer, where it is one of 64 bits.
+/// Converts `value` to an integer if it is one that fits 64 bits.
 fn integer(value: f64) -> Option<i64> {
     let fits = value.trunc() == value && value.abs() < i64::MAX as f64;
     fits.then_some(value as i64)
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn buckets_in_any_order_and_twice_are_one_histogram() {
+    fn sorts_buckets_and_drops_repeated_ones() {
         let sorted = [(0.5, 1.0), (1.0, 3.0), (f64::INFINITY, 4.0)];
         let mixed = [(1.0, 3.0), (f64::INFINITY, 4.0), (0.5, 1.0), (1.0, 9.0)];
         let histogram = convert(&sorted, Some(4.0)).unwrap();
@@ -195,14 +195,14 @@ mod tests {
     }
 
     #[test]
-    fn count_and_last_bucket_stand_in_for_each_other() {
+    fn count_and_last_bucket_default_to_each_other() {
         let whole = convert(&[(1.0, 2.0), (f64::INFINITY, 2.0)], Some(2.0));
         assert_eq!(convert(&[(1.0, 2.0)], Some(2.0)), whole);
         assert_eq!(convert(&[(1.0, 2.0)], None), whole);
     }
 
     #[test]
-    fn a_fraction_makes_all_counts_floats() {
+    fn a_fractional_count_makes_all_counts_floats() {
         let counts = convert(&[(1.0, 1.5), (2.0, 2.0)], None).unwrap().counts;
         let (positive, negative) = (vec![1.5, 0.5], vec![]);
         assert_eq!(
@@ -217,26 +217,32 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_add_up_is_refused() {
+    fn rejects_inconsistent_counts_and_bounds() {
         let inf = f64::INFINITY;
         assert_eq!(
             convert(&[(1.0, 2.0), (inf, 1.0)], None),
-            Err(ClassicError::Falling)
+            Err(ClassicError::DecreasingCount)
         );
         assert_eq!(
             convert(&[(inf, 1.0), (1.0, 2.0)], None),
-            Err(ClassicError::Falling)
+            Err(ClassicError::DecreasingCount)
         );
         assert_eq!(
             convert(&[(inf, 1.0)], Some(2.0)),
-            Err(ClassicError::Mismatch)
+            Err(ClassicError::CountMismatch)
         );
-        assert_eq!(convert(&[(inf, -1.0)], None), Err(ClassicError::Negative));
-        assert_eq!(convert(&[], Some(-1.0)), Err(ClassicError::Negative));
-        assert_eq!(convert(&[(f64::NAN, 1.0)], None), Err(ClassicError::Bound));
+        assert_eq!(
+            convert(&[(inf, -1.0)], None),
+            Err(ClassicError::NegativeCount)
+        );
+        assert_eq!(convert(&[], Some(-1.0)), Err(ClassicError::NegativeCount));
+        assert_eq!(
+            convert(&[(f64::NAN, 1.0)], None),
+            Err(ClassicError::NanBound)
+        );
         assert_eq!(
             convert(&[(inf, f64::NAN)], None),
-            Err(ClassicError::Mismatch)
+            Err(ClassicError::CountMismatch)
         );
     }
 }

@@ -1,18 +1,18 @@
-//! A position in a text body, and what both text formats read in the same way.
+//! Reads the tokens that both text formats share.
 
 use memchr::{memchr, memchr_iter, memchr2, memchr3};
 
 use super::{ParseError, Place};
 
-/// How much of an unexpected text an error shows, in bytes.
+/// Maximum length of the excerpt in an error message, in bytes.
 const EXCERPT: usize = 32;
 
-/// A position in a body.
+/// Position in a text body.
 #[derive(Clone, Debug)]
 pub(super) struct Cursor<'a> {
     body: &'a [u8],
     at: usize,
-    /// Whether all of the body is UTF-8. Known once, it saves a check per label.
+    /// Set if the whole body is UTF-8. Saves a check of each label.
     utf8: bool,
 }
 
@@ -24,8 +24,8 @@ impl<'a> Cursor<'a> {
         Self { body, at: 0, utf8 }
     }
 
-    /// A cursor over a part of a body that was already found to be good.
-    pub(super) fn over_series(raw: &'a [u8]) -> Self {
+    /// Creates a cursor over a part of a body that was parsed before without an error.
+    pub(super) fn over_validated(raw: &'a [u8]) -> Self {
         let utf8 = true;
         Self {
             body: raw,
@@ -38,7 +38,7 @@ impl<'a> Cursor<'a> {
         self.at
     }
 
-    /// What was read since `start`.
+    /// Returns the text between `start` and the current position.
     pub(super) fn since(&self, start: usize) -> &'a [u8] {
         &self.body[start..self.at]
     }
@@ -51,25 +51,26 @@ impl<'a> Cursor<'a> {
         self.at += 1;
     }
 
-    /// Reads `byte`, or nothing where something else follows.
+    /// Reads `byte` and returns true. Reads nothing if another byte follows.
     pub(super) fn eat(&mut self, byte: u8) -> bool {
         let found = self.peek() == Some(byte);
         self.at += usize::from(found);
         found
     }
 
-    /// Reads `text`, or nothing where something else follows.
+    /// Reads `text` and returns true. Reads nothing if another text follows.
     pub(super) fn eat_text(&mut self, text: &[u8]) -> bool {
         let found = self.body[self.at..].starts_with(text);
         self.at += if found { text.len() } else { 0 };
         found
     }
 
-    /// Reads blanks and tabs, if any.
-    pub(super) fn skip_blanks(&mut self) {
+    /// Skips spaces and tabs.
+    pub(super) fn skip_whitespace(&mut self) {
         self.take_while(|byte| byte == b' ' || byte == b'\t');
     }
 
+    /// Reads bytes while `of` returns true.
     pub(super) fn take_while(&mut self, mut of: impl FnMut(u8) -> bool) -> &'a [u8] {
         let rest = &self.body[self.at..];
         let length = rest.iter().position(|&byte| !of(byte));
@@ -78,7 +79,7 @@ impl<'a> Cursor<'a> {
         taken
     }
 
-    /// Reads up to the end of the line, which is left.
+    /// Reads up to the newline and leaves the newline unread.
     pub(super) fn take_line(&mut self) -> &'a [u8] {
         let rest = &self.body[self.at..];
         let taken = &rest[..memchr(b'\n', rest).unwrap_or(rest.len())];
@@ -86,7 +87,7 @@ impl<'a> Cursor<'a> {
         taken
     }
 
-    /// Reads a metric name, the empty one where none follows.
+    /// Reads a metric name. Returns an empty name if none follows.
     pub(super) fn take_metric_name(&mut self) -> &'a [u8] {
         if self.peek().is_some_and(|byte| byte.is_ascii_digit()) {
             return &[];
@@ -94,7 +95,7 @@ impl<'a> Cursor<'a> {
         self.take_while(|byte| NAME[usize::from(byte)] || byte == b':')
     }
 
-    /// Reads a label name, the empty one where none follows.
+    /// Reads a label name. Returns an empty name if none follows.
     pub(super) fn take_label_name(&mut self) -> &'a [u8] {
         if self.peek().is_some_and(|byte| byte.is_ascii_digit()) {
             return &[];
@@ -102,9 +103,10 @@ impl<'a> Cursor<'a> {
         self.take_while(|byte| NAME[usize::from(byte)])
     }
 
-    /// Reads a quoted text and returns what is between its quotes, still
-    /// escaped. Reads nothing where no quote follows or it is never closed, and
-    /// where it holds a newline without `newlines`.
+    /// Reads a quoted text and returns the text between its quotes, still escaped.
+    ///
+    /// Reads nothing and returns `None` if no quote follows, if the closing quote is
+    /// missing, or if the text has a newline and `newlines` is false.
     pub(super) fn take_quoted(&mut self, newlines: bool) -> Option<&'a [u8]> {
         let inner = self.body[self.at..].strip_prefix(b"\"")?;
         let mut length = 0;
@@ -126,12 +128,12 @@ impl<'a> Cursor<'a> {
         Some(&inner[..length])
     }
 
-    /// Whether `text`, a part of the body, is UTF-8.
+    /// Returns true if `text`, a part of the body, is UTF-8.
     pub(super) fn is_utf8(&self, text: &[u8]) -> bool {
         self.utf8 || std::str::from_utf8(text).is_ok()
     }
 
-    /// The error of not finding what was `expected` here.
+    /// Creates the error for a position where `expected` does not follow.
     #[cold]
     pub(super) fn expected(&self, expected: &str) -> ParseError {
         let rest = &self.body[self.at..];
@@ -143,12 +145,13 @@ impl<'a> Cursor<'a> {
         self.error(format!("expected {expected}, found {found}"))
     }
 
-    /// The error of finding `found`, which was just read.
+    /// Creates the error for `found`, which the cursor just read.
     #[cold]
     pub(super) fn unexpected(&self, found: &[u8], expected: &str) -> ParseError {
         self.error(format!("expected {expected}, found {}", quote(found)))
     }
 
+    /// Creates an error for the current line.
     #[cold]
     pub(super) fn error(&self, message: String) -> ParseError {
         let line = 1 + memchr_iter(b'\n', &self.body[..self.at]).count();
@@ -157,7 +160,7 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// The start of `text` in quotes.
+/// Quotes `text` and truncates it to [`EXCERPT`] bytes.
 fn quote(text: &[u8]) -> String {
     let (shown, more) = match text.get(..EXCERPT) {
         Some(shown) if text.len() > EXCERPT => (shown, "…"),
@@ -166,7 +169,7 @@ fn quote(text: &[u8]) -> String {
     format!("{:?}{more}", String::from_utf8_lossy(shown))
 }
 
-/// The bytes of names, digits included, colons not.
+/// Bytes that a label name may contain. Digits are included, colons are not.
 const NAME: [bool; 256] = {
     let mut table = [false; 256];
     let mut byte = 0;
@@ -182,7 +185,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_quoted_text_ends_at_the_first_quote_that_is_not_escaped() {
+    fn a_quoted_text_ends_at_the_first_unescaped_quote() {
         let read = |body: &'static str, newlines| {
             let mut cursor = Cursor::new(body.as_bytes());
             (cursor.take_quoted(newlines), cursor.at())
@@ -198,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_tells_its_line_and_shows_little_of_a_long_text() {
+    fn an_error_names_its_line_and_truncates_a_long_text() {
         let body = format!("a 1\n{}\n", "é".repeat(1000));
         let mut cursor = Cursor::new(body.as_bytes());
         cursor.take_line();

@@ -1,9 +1,9 @@
-//! Numbers as Prometheus reads them, that is as Go's `strconv.ParseFloat` does.
+//! Parses numbers like Prometheus, which uses Go's `strconv.ParseFloat`.
 
-/// The bits of every NaN that a target exposes; another NaN marks staleness.
+/// Bits of every exposed NaN. The staleness marker is a NaN with other bits.
 const NORMAL_NAN: u64 = 0x7ff8_0000_0000_0001;
 
-/// The value of a sample, or `None` where Prometheus would not take the text.
+/// Parses the value of a sample. Returns `None` if Prometheus would reject the text.
 pub(super) fn value(text: &[u8]) -> Option<f64> {
     let value: f64 = fast_float2::parse(text).ok()?;
     if value.is_finite() {
@@ -13,14 +13,14 @@ pub(super) fn value(text: &[u8]) -> Option<f64> {
     }
 }
 
-/// What the reader of decimal numbers found to be infinite or not a number.
+/// Applies the rules of Go to a text that the decimal parser read as NaN or infinity.
 #[cold]
 fn special(text: &[u8], value: f64) -> Option<f64> {
     match (text, value.is_nan()) {
-        // Go knows a NaN without a sign only.
+        // Go accepts NaN without a sign only.
         ([b'n' | b'N', ..], true) => Some(f64::from_bits(NORMAL_NAN)),
         (_, true) => None,
-        // A number too big for a float is an error there, not an infinity.
+        // Go rejects digits that overflow a float. They do not become an infinity.
         _ if text.iter().any(u8::is_ascii_digit) => None,
         _ => Some(value),
     }
@@ -31,7 +31,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_those_of_go() {
+    fn accepts_the_numbers_that_go_accepts() {
         let good = |text: &str, want: f64| {
             assert_eq!(value(text.as_bytes()), Some(want), "{text}");
         };
@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn what_go_refuses_is_refused() {
+    fn rejects_the_numbers_that_go_rejects() {
         for bad in [
             "",
             "+",

@@ -1,39 +1,39 @@
-//! What stands between the braces of a sample or an exemplar.
+//! Parses the labels between the braces of a sample or an exemplar.
 //!
-//! The same reader serves the parse, which only wants to know that all is well
-//! and where it ends, and the labels of a series, which are read on demand.
+//! A scrape uses it twice: to validate each line, and to read the labels of a series
+//! on demand.
 
 use memchr::memchr;
 
 use super::{ParseError, cursor::Cursor};
 
-/// How the formats differ in it.
+/// Label syntax of one format.
 pub(super) trait Dialect {
-    /// Blanks and tabs may stand between any two tokens.
-    const BLANKS: bool;
-    /// A comma has to stand between two labels.
+    /// Allows spaces and tabs between any two tokens.
+    const WHITESPACE: bool;
+    /// Requires a comma between two labels.
     const COMMAS: bool;
-    /// A label value may hold a newline as it is.
+    /// Allows unescaped newlines in label values.
     const NEWLINES: bool;
-    /// They are an exemplar's: the metric's name may not stand among them, and
-    /// Prometheus takes neither newlines in names nor null bytes in values.
+    /// Applies the rules for exemplars: no metric name between the braces, no newlines
+    /// in names and no null bytes in values.
     const EXEMPLAR: bool;
 }
 
-/// One thing between the braces, still escaped.
+/// Metric name or label between the braces, still escaped.
 #[derive(Debug, PartialEq)]
 pub(super) enum Item<'a> {
-    /// The metric's name.
+    /// Quoted metric name.
     MetricName(&'a [u8]),
-    /// A label's name and value.
+    /// Name and value of a label.
     Label(&'a [u8], &'a [u8]),
 }
 
-/// Reads the next item with the comma behind it, or the closing brace.
+/// Reads the next item and the comma after it. Returns `None` after the closing brace.
 pub(super) fn next_item<'a, D: Dialect>(
     cursor: &mut Cursor<'a>,
 ) -> Result<Option<Item<'a>>, ParseError> {
-    blanks::<D>(cursor);
+    skip_whitespace::<D>(cursor);
     if cursor.eat(b'}') {
         return Ok(None);
     }
@@ -46,7 +46,7 @@ pub(super) fn next_item<'a, D: Dialect>(
     if !quoted && name.is_empty() {
         return Err(cursor.expected("a label name or `}`"));
     }
-    blanks::<D>(cursor);
+    skip_whitespace::<D>(cursor);
     if !D::EXEMPLAR && quoted && matches!(cursor.peek(), Some(b',' | b'}')) {
         cursor.eat(b',');
         return Ok(Some(Item::MetricName(name)));
@@ -54,16 +54,16 @@ pub(super) fn next_item<'a, D: Dialect>(
     if !cursor.eat(b'=') {
         return Err(cursor.expected("`=` after a label name"));
     }
-    blanks::<D>(cursor);
+    skip_whitespace::<D>(cursor);
     let value = value::<D>(cursor)?;
-    blanks::<D>(cursor);
+    skip_whitespace::<D>(cursor);
     if !cursor.eat(b',') && D::COMMAS && cursor.peek() != Some(b'}') {
         return Err(cursor.expected("`,` or `}` after a label"));
     }
     Ok(Some(Item::Label(name, value)))
 }
 
-/// Reads a name in quotes.
+/// Reads a quoted name.
 pub(super) fn quoted_name<'a>(
     cursor: &mut Cursor<'a>,
     newlines: bool,
@@ -90,8 +90,8 @@ fn value<'a, D: Dialect>(cursor: &mut Cursor<'a>) -> Result<&'a [u8], ParseError
     Ok(value)
 }
 
-fn blanks<D: Dialect>(cursor: &mut Cursor<'_>) {
-    if D::BLANKS {
-        cursor.skip_blanks();
+fn skip_whitespace<D: Dialect>(cursor: &mut Cursor<'_>) {
+    if D::WHITESPACE {
+        cursor.skip_whitespace();
     }
 }

@@ -1,28 +1,30 @@
-//! What is known of the family that samples belong to.
+//! Tracks the type and unit of the current metric family.
 
 use std::borrow::Cow;
 
-use mesh::labels::METRIC_NAME;
+use mesh_model::labels::METRIC_NAME;
 
 use super::MetricType;
 
 const TYPE: &str = "__type__";
 const UNIT: &str = "__unit__";
 
-/// What was said last of type and unit. In the text formats it holds for all
-/// samples that follow, whatever their names are, as in Prometheus.
+/// Type and unit from the most recent metadata lines.
+///
+/// In the text formats they apply to all following samples, whatever their names are.
+/// Prometheus does the same.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Metadata<'a> {
+pub(super) struct FamilyMetadata<'a> {
     pub(super) metric_type: MetricType,
     pub(super) unit: Cow<'a, str>,
-    /// Both become labels of the samples.
+    /// Add both to the samples as labels.
     as_labels: bool,
 }
 
-// === impl Metadata ===
+// === impl FamilyMetadata ===
 
-impl<'a> Metadata<'a> {
-    /// Nothing is known; with `as_labels` what will be known becomes labels.
+impl<'a> FamilyMetadata<'a> {
+    /// Creates empty metadata. `as_labels` adds type and unit to the samples as labels.
     pub(super) fn new(as_labels: bool) -> Self {
         Self {
             as_labels,
@@ -30,19 +32,19 @@ impl<'a> Metadata<'a> {
         }
     }
 
-    /// Adds the labels for type and unit, where they are known.
-    pub(super) fn stamp(&self, out: &mut Vec<(String, String)>) {
-        if self.stamps(TYPE) {
+    /// Adds the labels for type and unit, if enabled and known.
+    pub(super) fn push_labels(&self, out: &mut Vec<(String, String)>) {
+        if self.overrides(TYPE) {
             out.push((TYPE.to_owned(), self.metric_type.as_str().to_owned()));
         }
-        if self.stamps(UNIT) {
+        if self.overrides(UNIT) {
             out.push((UNIT.to_owned(), self.unit.clone().into_owned()));
         }
     }
 
-    /// Whether a label of this name is the parser's to set, so that one that the
-    /// target exposed is dropped.
-    pub(super) fn stamps(&self, label: &str) -> bool {
+    /// Returns true if the parser itself sets the label, so that it must drop an exposed
+    /// label of this name.
+    pub(super) fn overrides(&self, label: &str) -> bool {
         self.as_labels
             && match label {
                 METRIC_NAME => true,

@@ -1,14 +1,14 @@
-//! Which format a target is asked for, and which one it answered with.
+//! Negotiates the exposition format with a target.
 
 mod media_type;
 
 use std::fmt::Write as _;
 
-use mesh::config::scrape::{EscapingScheme, ScrapeProtocol};
+use mesh_model::config::scrape::{EscapingScheme, ScrapeProtocol};
 
 pub use self::media_type::MediaTypeError;
 
-/// How a body is written.
+/// Exposition format of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Format {
     /// The Prometheus text format, 0.0.4 or 1.0.0.
@@ -22,37 +22,39 @@ pub enum Format {
 /// The `Content-Type` of a response names no exposition format.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ContentTypeError {
-    /// There is none.
-    #[error("the target sent no Content-Type, and the job has no fallback_scrape_protocol")]
-    Blank,
-    /// It is not a media type.
+    /// The header is missing or empty.
+    #[error(
+        "the target sent no Content-Type and the job has no fallback_scrape_protocol; \
+         set it to the format of the target"
+    )]
+    Missing,
+    /// The header is not a media type.
     #[error("Content-Type {content_type:?}: {source}")]
     Malformed {
-        /// What the target sent.
+        /// Header value that the target sent.
         content_type: String,
-        /// What is wrong with it.
+        /// Reason why it is not a media type.
         source: MediaTypeError,
     },
-    /// It is a media type of something else.
+    /// The media type is not an exposition format.
     #[error(
-        "Content-Type {content_type:?} is no exposition format, expected text/plain, \
-         application/openmetrics-text or application/vnd.google.protobuf, or a \
-         fallback_scrape_protocol"
+        "Content-Type {content_type:?} is not an exposition format, expected text/plain, \
+         application/openmetrics-text or application/vnd.google.protobuf; correct the \
+         target or set fallback_scrape_protocol"
     )]
     Unsupported {
-        /// What the target sent.
+        /// Header value that the target sent.
         content_type: String,
     },
 }
 
-/// The `Accept` header that asks for `protocols`, the preferred first, with
-/// names in the form that `escaping` says.
+/// Builds an `Accept` header for `protocols`, in order of preference.
 ///
-/// Formats without quoted names get no escaping parameter. Anything else is
-/// accepted last, as some targets refuse to answer otherwise.
+/// Formats with quoted names get the `escaping` parameter, others do not. The header
+/// ends with `*/*`, because some targets reject a request without it.
 pub fn accept_header(protocols: &[ScrapeProtocol], escaping: EscapingScheme) -> String {
     let mut header = String::new();
-    // One more than there are protocols, so that all fit above `*/*`.
+    // There are five protocols, so `*/*` has a weight of at least 1.
     let mut weight = 6_usize;
     for &protocol in protocols {
         header.push_str(media_range(protocol));
@@ -63,7 +65,7 @@ pub fn accept_header(protocols: &[ScrapeProtocol], escaping: EscapingScheme) -> 
             header.push_str(";escaping=");
             header.push_str(escaping_name(escaping));
         }
-        // Writing to a string does not fail.
+        // Writing to a string never fails.
         let _ = write!(header, ";q=0.{weight},");
         weight = weight.saturating_sub(1);
     }
@@ -96,25 +98,25 @@ fn escaping_name(escaping: EscapingScheme) -> &'static str {
 // === impl Format ===
 
 impl Format {
-    /// The format that `content_type` names, else that of `fallback`.
+    /// Returns the format that `content_type` names, or else the format of `fallback`.
     ///
     /// # Errors
-    /// Where there is no fallback either.
-    pub fn of(
+    /// Returns an error if `content_type` names no format and there is no fallback.
+    pub fn negotiated(
         content_type: Option<&str>,
         fallback: Option<ScrapeProtocol>,
     ) -> Result<Self, ContentTypeError> {
-        Self::named(content_type).or_else(|error| fallback.map(Self::from).ok_or(error))
+        Self::from_content_type(content_type).or_else(|error| fallback.map(Self::from).ok_or(error))
     }
 
-    /// The format that `content_type` names.
+    /// Returns the format that `content_type` names.
     ///
     /// # Errors
-    /// Where it names none, which is worth a log line also if there is a
-    /// fallback: the target does not comply.
-    pub fn named(content_type: Option<&str>) -> Result<Self, ContentTypeError> {
+    /// Returns an error if it names no exposition format. Callers log this even if there
+    /// is a fallback, because the target violates the protocol.
+    pub fn from_content_type(content_type: Option<&str>) -> Result<Self, ContentTypeError> {
         let Some(content_type) = content_type.filter(|text| !text.is_empty()) else {
-            return Err(ContentTypeError::Blank);
+            return Err(ContentTypeError::Missing);
         };
         let media_type = media_type::parse(content_type).map_err(|source| {
             let content_type = content_type.to_owned();
@@ -151,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn weights_fall_and_only_newer_formats_are_told_the_escaping() {
+    fn accept_header_orders_by_weight_and_sends_escaping_to_newer_formats_only() {
         let protocols = [
             ScrapeProtocol::OpenMetricsText1_0_0,
             ScrapeProtocol::PrometheusText0_0_4,
@@ -164,14 +166,20 @@ mod tests {
     }
 
     #[test]
-    fn a_fallback_stands_in_for_what_is_not_known_only() {
+    fn uses_the_fallback_for_unsupported_content_types_only() {
         let fallback = Some(ScrapeProtocol::PrometheusProto);
-        assert_eq!(Format::of(Some("text/plain"), fallback), Ok(Format::Text));
         assert_eq!(
-            Format::of(Some("text/html"), fallback),
+            Format::negotiated(Some("text/plain"), fallback),
+            Ok(Format::Text)
+        );
+        assert_eq!(
+            Format::negotiated(Some("text/html"), fallback),
             Ok(Format::Protobuf)
         );
-        assert_eq!(Format::of(None, fallback), Ok(Format::Protobuf));
-        assert_eq!(Format::of(None, None), Err(ContentTypeError::Blank));
+        assert_eq!(Format::negotiated(None, fallback), Ok(Format::Protobuf));
+        assert_eq!(
+            Format::negotiated(None, None),
+            Err(ContentTypeError::Missing)
+        );
     }
 }

@@ -1,63 +1,63 @@
-//! OpenMetrics text 0.0.1 and 1.0.0.
+//! Parses OpenMetrics text 0.0.1 and 1.0.0.
 //!
-//! Stricter than the Prometheus format: one blank between two things, no blank
-//! lines, and `# EOF` at the end, so that a body that was cut off is an error.
-//! What Prometheus lets pass beyond the specification (names that do not belong
-//! to the family, families that come twice) passes here too, as it would store
-//! it. Only the labels of exemplars are unescaped, which Prometheus forgets.
+//! The format is stricter than the Prometheus text format: one space between tokens,
+//! no empty lines, and `# EOF` at the end, so that a truncated body is an error.
+//! Prometheus accepts some bodies that violate the specification, such as samples
+//! outside their family and repeated families. This parser accepts them too. Unlike
+//! Prometheus, it also unescapes the labels of exemplars.
 
 mod created;
 mod sample;
 
 use self::{
-    created::Created,
-    sample::{Labels, RawExemplar, Sample},
+    created::CreatedTimestamps,
+    sample::{RawExemplar, Sample, SampleLabels},
 };
 use super::{
-    Entry, Exemplar, MetricType, ParseError, Parser, Series, cursor::Cursor, metadata::Metadata,
-    nhcb::BodyParser, series_text,
+    Entry, Exemplar, MetricType, ParseError, Parser, Series, cursor::Cursor,
+    metadata::FamilyMetadata, nhcb::BodyParser, series_text,
 };
 
 /// Parses an OpenMetrics body.
 #[derive(Clone, Debug)]
 pub(super) struct OpenMetricsParser<'a> {
     cursor: Cursor<'a>,
-    metadata: Metadata<'a>,
-    /// Length of the family's name, still escaped.
+    metadata: FamilyMetadata<'a>,
+    /// Length of the escaped name of the current family.
     family: usize,
-    /// Read `_created` samples as start timestamps of the others.
+    /// Parse `_created` samples as start timestamps of the other samples.
     start_timestamps: bool,
-    created: Created,
-    /// The sample returned last.
+    created: CreatedTimestamps,
+    /// Sample that was returned last.
     sample: Sample<'a>,
-    /// `# EOF` was read.
+    /// Set after `# EOF`.
     ended: bool,
 }
 
 // === impl OpenMetricsParser ===
 
 impl<'a> OpenMetricsParser<'a> {
-    /// A parser of `body`; `type_and_unit` adds the labels `__type__` and
+    /// Creates a parser of `body`. `type_and_unit` adds the labels `__type__` and
     /// `__unit__`.
     pub(super) fn new(body: &'a [u8], type_and_unit: bool, start_timestamps: bool) -> Self {
         Self {
             cursor: Cursor::new(body),
-            metadata: Metadata::new(type_and_unit),
+            metadata: FamilyMetadata::new(type_and_unit),
             family: 0,
             start_timestamps,
-            created: Created::default(),
+            created: CreatedTimestamps::default(),
             sample: Sample::default(),
             ended: false,
         }
     }
 
-    /// Whether the current family counts from a start.
+    /// Returns true if samples of the current family can have a start timestamp.
     fn has_start(&self) -> bool {
         use MetricType::{Counter, Histogram, Summary};
         matches!(self.metadata.metric_type, Counter | Histogram | Summary)
     }
 
-    fn metadata(&mut self) -> Result<Option<Entry<'a>>, ParseError> {
+    fn metadata_line(&mut self) -> Result<Option<Entry<'a>>, ParseError> {
         let cursor = &mut self.cursor;
         if cursor.eat_text(b"EOF") {
             cursor.eat(b'\n');
@@ -75,7 +75,7 @@ impl<'a> OpenMetricsParser<'a> {
         };
         let name = series_text::family_name(cursor)?;
         if !cursor.eat(b' ') {
-            return Err(cursor.expected("a blank after the metric name"));
+            return Err(cursor.expected("a space after the metric name"));
         }
         let text = cursor.take_line();
         let entry = read(self, name, text)?;
@@ -139,7 +139,7 @@ impl<'a> BodyParser<'a> for OpenMetricsParser<'a> {
     fn advance(&mut self) -> Result<Option<Entry<'a>>, ParseError> {
         while !self.ended {
             if self.cursor.eat_text(b"# ") {
-                return self.metadata();
+                return self.metadata_line();
             }
             self.sample = Sample::read(&mut self.cursor)?;
             let Sample {
@@ -166,7 +166,7 @@ impl Parser for OpenMetricsParser<'_> {
     }
 
     fn labels(&self, out: &mut Vec<(String, String)>) {
-        series_text::labels::<Labels>(self.sample.raw, &self.metadata, out);
+        series_text::labels::<SampleLabels>(self.sample.raw, &self.metadata, out);
     }
 
     fn exemplar(&mut self) -> Option<Exemplar> {
@@ -179,7 +179,7 @@ impl Parser for OpenMetricsParser<'_> {
         }
         let metric_type = self.metadata.metric_type;
         self.created
-            .of(&self.sample, self.family, metric_type, &self.cursor)
+            .start_of(&self.sample, self.family, metric_type, &self.cursor)
     }
 }
 

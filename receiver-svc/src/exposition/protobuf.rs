@@ -1,9 +1,9 @@
-//! The protobuf format: delimited `io.prometheus.client.MetricFamily` messages.
+//! Parses the protobuf format, delimited `io.prometheus.client.MetricFamily` messages.
 //!
-//! A family becomes the entries that it would be in a text format: its metadata,
-//! then each metric, where summaries and classic histograms become several
-//! samples. The body is walked field by field, so that a parse needs no memory
-//! besides the native histograms that it hands out.
+//! A family becomes the same entries as in a text format: first its metadata, then the
+//! samples of each metric. A summary or classic histogram becomes several samples.
+//! The parser reads the body field by field. It allocates no memory except for the
+//! native histograms that it returns.
 
 mod histogram;
 mod message;
@@ -11,12 +11,12 @@ mod series;
 
 use std::borrow::Cow;
 
-use mesh::wire::{self, Fields};
+use mesh_wire::protobuf::{self, Fields};
 
 use self::{
     histogram::{Bucket, Exemplars, HistogramMessage},
     message::{Family, MessageError, Metric, Number, Summary},
-    series::{Part, SeriesKey},
+    series::{Role, SeriesKey},
 };
 use super::{
     Entry, Exemplar, Histogram, HistogramSeries, MetricType, ParseError, Parser, ParserOptions,
@@ -28,7 +28,7 @@ use super::{
 pub(super) struct ProtobufParser<'a> {
     rest: &'a [u8],
     options: ParserOptions,
-    /// How many families were read.
+    /// Number of families read so far.
     families: usize,
     family: Family<'a>,
     metric: Metric<'a>,
@@ -36,11 +36,11 @@ pub(super) struct ProtobufParser<'a> {
     key: SeriesKey,
     exemplars: Exemplars<'a>,
     start_timestamp: Option<i64>,
-    /// Reused from histogram to histogram.
+    /// Reusable buffer for converting a histogram.
     classic: ClassicHistogram,
 }
 
-/// What comes next.
+/// Next entry to return.
 #[derive(Clone, Copy, Debug, Default)]
 enum Step<'a> {
     #[default]
@@ -48,22 +48,22 @@ enum Step<'a> {
     Unit,
     Type,
     Metric,
-    /// A histogram's classic samples.
+    /// Samples of a classic histogram, starting with the count.
     Classic(HistogramMessage<'a>),
     Sum(f64, Rest<'a>),
     Rest(Rest<'a>),
-    /// The classic histogram once more, as a native one.
+    /// Native histogram converted from the classic samples returned before.
     Nhcb(HistogramMessage<'a>),
 }
 
-/// What is behind count and sum.
+/// Samples of a summary or classic histogram after its count and sum.
 #[derive(Clone, Copy, Debug)]
 enum Rest<'a> {
     Quantiles(Fields<'a>),
     Buckets(HistogramMessage<'a>, Fields<'a>),
 }
 
-/// An entry that does not borrow the parser yet.
+/// Entry before it borrows the parser.
 enum Event {
     Help,
     Unit,
@@ -75,7 +75,7 @@ enum Event {
 // === impl ProtobufParser ===
 
 impl<'a> ProtobufParser<'a> {
-    /// A parser of `body`.
+    /// Creates a parser of `body`.
     pub(super) fn new(body: &'a [u8], options: ParserOptions) -> Self {
         Self {
             rest: body,
@@ -105,7 +105,7 @@ impl<'a> ProtobufParser<'a> {
                 Step::Type => self.then(Step::Metric, Event::Type),
                 Step::Metric => self.next_metric()?,
                 Step::Classic(histogram) => self.classic(histogram),
-                Step::Sum(sum, rest) => self.sample(Part::Sum, sum, Step::Rest(rest)),
+                Step::Sum(sum, rest) => self.sample(Role::Sum, sum, Step::Rest(rest)),
                 Step::Rest(Rest::Quantiles(quantiles)) => self.quantile(quantiles)?,
                 Step::Rest(Rest::Buckets(histogram, buckets)) => self.bucket(histogram, buckets)?,
                 Step::Nhcb(histogram) => self.nhcb(histogram)?,
@@ -121,14 +121,14 @@ impl<'a> ProtobufParser<'a> {
         Some(event)
     }
 
-    fn sample(&mut self, part: Part, value: f64, next: Step<'a>) -> Option<Event> {
-        self.key.select(part);
+    fn sample(&mut self, role: Role, value: f64, next: Step<'a>) -> Option<Event> {
+        self.key.select(role);
         self.then(next, Event::Float(value))
     }
 
     fn next_family(&mut self) -> Result<Option<Event>, MessageError> {
         self.families += 1;
-        let message = wire::take_delimited(&mut self.rest)?;
+        let message = protobuf::take_delimited(&mut self.rest)?;
         let Some(family) = Family::read(message)? else {
             return Ok(None);
         };
@@ -151,7 +151,7 @@ impl<'a> ProtobufParser<'a> {
                 let number = Number::read(value)?;
                 self.start_timestamp = number.start_timestamp;
                 self.exemplars = number.exemplar.map_or(Exemplars::None, Exemplars::One);
-                Ok(self.sample(Part::Whole, number.value, Step::Metric))
+                Ok(self.sample(Role::Whole, number.value, Step::Metric))
             }
         }
     }
@@ -160,7 +160,7 @@ impl<'a> ProtobufParser<'a> {
         let summary = Summary::read(value)?;
         self.start_timestamp = summary.start_timestamp;
         let next = Step::Sum(summary.sum, Rest::Quantiles(value));
-        Ok(self.sample(Part::Count, summary.count as f64, next))
+        Ok(self.sample(Role::Count, summary.count as f64, next))
     }
 
     fn quantile(&mut self, mut rest: Fields<'a>) -> Result<Option<Event>, MessageError> {
@@ -170,7 +170,7 @@ impl<'a> ProtobufParser<'a> {
         };
         let (quantile, value) = message::quantile(field.fields()?)?;
         Ok(self.sample(
-            Part::Quantile(quantile),
+            Role::Quantile(quantile),
             value,
             Step::Rest(Rest::Quantiles(rest)),
         ))
@@ -180,8 +180,8 @@ impl<'a> ProtobufParser<'a> {
         let histogram = HistogramMessage::read(value)?;
         self.start_timestamp = histogram.start_timestamp;
         if self.is_native(&histogram) {
-            let again = self.options.keep_classic && histogram.has_buckets;
-            let next = if again {
+            let also_classic = self.options.keep_classic && histogram.has_buckets;
+            let next = if also_classic {
                 Step::Classic(histogram)
             } else {
                 Step::Metric
@@ -205,7 +205,7 @@ impl<'a> ProtobufParser<'a> {
 
     fn classic(&mut self, histogram: HistogramMessage<'a>) -> Option<Event> {
         let rest = Rest::Buckets(histogram, histogram.buckets());
-        self.sample(Part::Count, histogram.count, Step::Sum(histogram.sum, rest))
+        self.sample(Role::Count, histogram.count, Step::Sum(histogram.sum, rest))
     }
 
     fn bucket(
@@ -213,7 +213,7 @@ impl<'a> ProtobufParser<'a> {
         histogram: HistogramMessage<'a>,
         mut rest: Fields<'a>,
     ) -> Result<Option<Event>, MessageError> {
-        // The last bucket may be left out; it counts what the histogram counts.
+        // A target may omit the +Inf bucket. It equals the count of the histogram.
         let last = Bucket {
             upper_bound: f64::INFINITY,
             count: histogram.count,
@@ -228,7 +228,7 @@ impl<'a> ProtobufParser<'a> {
         } else {
             Step::Metric
         };
-        Ok(self.sample(Part::Bucket(bucket.upper_bound), bucket.count, next))
+        Ok(self.sample(Role::Bucket(bucket.upper_bound), bucket.count, next))
     }
 
     fn nhcb(&mut self, histogram: HistogramMessage<'a>) -> Result<Option<Event>, MessageError> {
@@ -242,7 +242,7 @@ impl<'a> ProtobufParser<'a> {
         histogram: Histogram,
         next: Step<'a>,
     ) -> Option<Event> {
-        self.key.select(Part::Whole);
+        self.key.select(Role::Whole);
         self.exemplars = message.exemplars();
         self.then(next, Event::Histogram(Box::new(histogram)))
     }
@@ -257,7 +257,7 @@ impl<'a> ProtobufParser<'a> {
         } = self.family;
         let metric = Cow::Borrowed(name);
         let raw = self.key.as_bytes();
-        // The format cannot tell no timestamp from the epoch.
+        // In this format 0 also means that there is no timestamp.
         let timestamp = Some(self.metric.timestamp).filter(|&timestamp| timestamp != 0);
         match event {
             Event::Help => Entry::Help {
@@ -302,14 +302,14 @@ impl Parser for ProtobufParser<'_> {
         series::labels(
             &self.family,
             &self.metric,
-            self.key.part(),
+            self.key.role(),
             type_and_unit,
             out,
         );
     }
 
     fn exemplar(&mut self) -> Option<Exemplar> {
-        // One that is not well-formed ends them, but not the scrape.
+        // An invalid exemplar ends the exemplars of the sample. The scrape continues.
         self.exemplars.next().ok().flatten()
     }
 

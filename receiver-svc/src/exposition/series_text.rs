@@ -1,20 +1,21 @@
-//! Name and labels of a sample of the text formats.
+//! Parses the name and labels of a sample in the text formats.
 
 use std::{borrow::Cow, iter};
 
 use memchr::memchr;
-use mesh::labels::{BUCKET, METRIC_NAME, QUANTILE};
+use mesh_model::labels::{BUCKET, METRIC_NAME, QUANTILE};
 
 use super::{
     MetricType, ParseError,
     cursor::Cursor,
     float,
     label_block::{self, Dialect, Item},
-    metadata::Metadata,
+    metadata::FamilyMetadata,
 };
 
-/// Reads the name and the labels of a sample and returns the name, still
-/// escaped. What the cursor went over is the series' text.
+/// Reads the name and the labels of a sample. Returns the name, still escaped.
+///
+/// The text that the cursor passes over identifies the series.
 pub(super) fn read<'a, D: Dialect>(cursor: &mut Cursor<'a>) -> Result<&'a [u8], ParseError> {
     let before = cursor.take_metric_name();
     let mut name = (!before.is_empty()).then_some(before);
@@ -35,22 +36,22 @@ pub(super) fn read<'a, D: Dialect>(cursor: &mut Cursor<'a>) -> Result<&'a [u8], 
     }
 }
 
-/// Adds the labels of a series that was read before.
+/// Adds the labels of a series whose text was validated before.
 pub(super) fn labels<D: Dialect>(
     raw: &[u8],
-    metadata: &Metadata<'_>,
+    metadata: &FamilyMetadata<'_>,
     out: &mut Vec<(String, String)>,
 ) {
     let name_at = out.len();
-    let name = unescape(Cursor::over_series(raw).take_metric_name());
+    let name = unescape(Cursor::over_validated(raw).take_metric_name());
     out.push((METRIC_NAME.to_owned(), name.into_owned()));
-    metadata.stamp(out);
+    metadata.push_labels(out);
     for item in items::<D>(raw) {
         match item {
             Item::MetricName(name) => out[name_at].1 = unescape(name).into_owned(),
             Item::Label(name, value) => {
                 let name = unescape(name);
-                if !metadata.stamps(&name) {
+                if !metadata.overrides(&name) {
                     let value = canonical(metadata.metric_type, &name, unescape(value));
                     out.push((name.into_owned(), value.into_owned()));
                 }
@@ -59,9 +60,9 @@ pub(super) fn labels<D: Dialect>(
     }
 }
 
-/// What is between the braces of a series that was read before.
+/// Items between the braces of a series whose text was validated before.
 pub(super) fn items<'a, D: Dialect>(raw: &'a [u8]) -> impl Iterator<Item = Item<'a>> {
-    let mut cursor = Cursor::over_series(raw);
+    let mut cursor = Cursor::over_validated(raw);
     cursor.take_metric_name();
     let braces = eat_brace::<D>(&mut cursor);
     iter::from_fn(move || {
@@ -73,8 +74,9 @@ pub(super) fn items<'a, D: Dialect>(raw: &'a [u8]) -> impl Iterator<Item = Item<
     })
 }
 
-/// Reads the name of the family that a metadata line is about, still escaped.
-/// In quotes Prometheus lets the empty one pass.
+/// Reads the family name of a metadata line, still escaped.
+///
+/// Accepts an empty name in quotes, like Prometheus.
 pub(super) fn family_name<'a>(cursor: &mut Cursor<'a>) -> Result<&'a [u8], ParseError> {
     if cursor.peek() == Some(b'"') {
         return label_block::quoted_name(cursor, true);
@@ -85,11 +87,11 @@ pub(super) fn family_name<'a>(cursor: &mut Cursor<'a>) -> Result<&'a [u8], Parse
     }
 }
 
-/// Reads the brace that opens the labels, or nothing where there are none.
+/// Reads the brace that opens the labels. Reads nothing if there are no labels.
 fn eat_brace<D: Dialect>(cursor: &mut Cursor<'_>) -> bool {
     let mut ahead = cursor.clone();
-    if D::BLANKS {
-        ahead.skip_blanks();
+    if D::WHITESPACE {
+        ahead.skip_whitespace();
     }
     let found = ahead.eat(b'{');
     if found {
@@ -98,9 +100,10 @@ fn eat_brace<D: Dialect>(cursor: &mut Cursor<'_>) -> bool {
     found
 }
 
-/// The value of `name` in the form in which Prometheus 3 stores bucket bounds
-/// and quantiles, whatever form the target gave them. What it does not take as a
-/// sample's value (hexadecimal digits, underscores) is left as it is.
+/// Converts bucket bounds and quantiles to the canonical form of Prometheus 3.
+///
+/// Leaves other labels unchanged, and values that are not valid sample values, such
+/// as hexadecimal digits.
 fn canonical<'a>(metric_type: MetricType, name: &str, value: Cow<'a, str>) -> Cow<'a, str> {
     let is_number = match metric_type {
         MetricType::Summary => name == QUANTILE,
@@ -111,22 +114,22 @@ fn canonical<'a>(metric_type: MetricType, name: &str, value: Cow<'a, str>) -> Co
         return value;
     }
     match float::value(value.as_bytes()) {
-        Some(number) => mesh::float::openmetrics(number).into(),
+        Some(number) => mesh_wire::float::openmetrics(number).into(),
         None => value,
     }
 }
 
-/// Resolves `\\`, `\"` and `\n`; another backslash stands for itself.
+/// Unescapes `\\`, `\"` and `\n`. Leaves any other backslash unchanged.
 pub(super) fn unescape(text: &[u8]) -> Cow<'_, str> {
-    resolve(text, true)
+    unescape_with(text, true)
 }
 
-/// Resolves `\\` and `\n` only, as in the help of the Prometheus text format.
+/// Unescapes `\\` and `\n` only, as in help texts of the Prometheus text format.
 pub(super) fn unescape_help(text: &[u8]) -> Cow<'_, str> {
-    resolve(text, false)
+    unescape_with(text, false)
 }
 
-fn resolve(text: &[u8], quotes: bool) -> Cow<'_, str> {
+fn unescape_with(text: &[u8], quotes: bool) -> Cow<'_, str> {
     let text = String::from_utf8_lossy(text);
     if memchr(b'\\', text.as_bytes()).is_none() {
         return text;

@@ -1,9 +1,9 @@
-//! What the tests of all parsers do with them.
+//! Helpers for the tests of all parsers.
 
 use super::{Entry, Parser};
 
-/// The samples as `name{label=value,…} value @timestamp`, and the schema in the
-/// place of a native histogram's value.
+/// Formats the samples as `name{label=value,…} value @timestamp`. A native histogram has
+/// its schema as the value.
 pub(super) fn samples(mut parser: impl Parser) -> Vec<String> {
     let mut samples = Vec::new();
     while let Some(entry) = parser.next().unwrap() {
@@ -33,7 +33,7 @@ pub(super) fn samples(mut parser: impl Parser) -> Vec<String> {
     samples
 }
 
-/// The error that a parse ends with.
+/// Returns the error that ends the parse. Panics if there is none.
 pub(super) fn error(mut parser: impl Parser) -> String {
     loop {
         match parser.next() {

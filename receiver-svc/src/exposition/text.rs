@@ -1,42 +1,41 @@
-//! The Prometheus text formats 0.0.4 and 1.0.0.
+//! Parses the Prometheus text formats 0.0.4 and 1.0.0.
 //!
-//! The two differ in what a target may write (1.0.0 brought quoted names); a
-//! reader of the newer reads the older, so there is one parser for both.
+//! One parser handles both versions, because 1.0.0 only adds quoted names.
 //!
-//! Where the format's description and Prometheus differ, Prometheus' verdict
-//! holds, for example that commas between labels may be left out. There are two
-//! exceptions, where Prometheus would store something else than what the target
-//! says: blanks before a name are no part of it, and a null byte at the start of
-//! a line is an error rather than the end of the body.
+//! If the description of the format and Prometheus disagree, the parser follows
+//! Prometheus. For example, commas between labels are optional. It deviates in two
+//! cases, because Prometheus would store other data than the target exposed:
+//! whitespace before a name is not part of the name, and a null byte at the start of a
+//! line is an error instead of the end of the body.
 
 use std::borrow::Cow;
 
 use super::{
     Entry, Exemplar, MetricType, ParseError, Parser, Series, cursor::Cursor, float,
-    label_block::Dialect, metadata::Metadata, nhcb::BodyParser, series_text,
+    label_block::Dialect, metadata::FamilyMetadata, nhcb::BodyParser, series_text,
 };
 
-/// Parses a text body of version 0.0.4 or 1.0.0.
+/// Parser of a text body of version 0.0.4 or 1.0.0.
 #[derive(Clone, Debug)]
 pub(super) struct TextParser<'a> {
     cursor: Cursor<'a>,
-    metadata: Metadata<'a>,
-    /// The series returned last.
+    metadata: FamilyMetadata<'a>,
+    /// Text of the series that was returned last.
     raw: &'a [u8],
 }
 
-/// The labels of the Prometheus text formats.
-struct Text;
+/// Label syntax of the Prometheus text formats.
+struct TextLabels;
 
 // === impl TextParser ===
 
 impl<'a> TextParser<'a> {
-    /// A parser of `body`; `type_and_unit` adds the labels `__type__` and
+    /// Creates a parser of `body`. `type_and_unit` adds the labels `__type__` and
     /// `__unit__`.
     pub(super) fn new(body: &'a [u8], type_and_unit: bool) -> Self {
         Self {
             cursor: Cursor::new(body),
-            metadata: Metadata::new(type_and_unit),
+            metadata: FamilyMetadata::new(type_and_unit),
             raw: &[],
         }
     }
@@ -50,9 +49,9 @@ impl<'a> TextParser<'a> {
         ) {
             return Err(cursor.expected("a metric name, `{` or `#`"));
         }
-        series_text::read::<Text>(cursor)?;
+        series_text::read::<TextLabels>(cursor)?;
         self.raw = cursor.since(start);
-        cursor.skip_blanks();
+        cursor.skip_whitespace();
         let value = value(cursor)?;
         let timestamp = timestamp(cursor)?;
         let raw = self.raw;
@@ -68,7 +67,7 @@ impl<'a> TextParser<'a> {
         let start = cursor.at();
         cursor.bump();
         let hash = cursor.at();
-        cursor.skip_blanks();
+        cursor.skip_whitespace();
         if cursor.at() > hash {
             if keyword(cursor, b"HELP") {
                 return help(cursor);
@@ -90,7 +89,7 @@ impl<'a> TextParser<'a> {
 impl<'a> BodyParser<'a> for TextParser<'a> {
     fn advance(&mut self) -> Result<Option<Entry<'a>>, ParseError> {
         loop {
-            self.cursor.skip_blanks();
+            self.cursor.skip_whitespace();
             match self.cursor.peek() {
                 None => return Ok(None),
                 Some(b'\n') => self.cursor.bump(),
@@ -107,7 +106,7 @@ impl Parser for TextParser<'_> {
     }
 
     fn labels(&self, out: &mut Vec<(String, String)>) {
-        series_text::labels::<Text>(self.raw, &self.metadata, out);
+        series_text::labels::<TextLabels>(self.raw, &self.metadata, out);
     }
 
     fn exemplar(&mut self) -> Option<Exemplar> {
@@ -119,10 +118,10 @@ impl Parser for TextParser<'_> {
     }
 }
 
-// === impl Text ===
+// === impl TextLabels ===
 
-impl Dialect for Text {
-    const BLANKS: bool = true;
+impl Dialect for TextLabels {
+    const WHITESPACE: bool = true;
     const COMMAS: bool = false;
     const NEWLINES: bool = true;
     const EXEMPLAR: bool = false;
@@ -136,11 +135,11 @@ fn value(cursor: &mut Cursor<'_>) -> Result<f64, ParseError> {
     float::value(text).ok_or_else(|| cursor.unexpected(text, "a number as value"))
 }
 
-/// Reads the rest of a sample's line behind its value.
+/// Reads the timestamp after a value, if there is one, up to the end of the line.
 fn timestamp(cursor: &mut Cursor<'_>) -> Result<Option<i64>, ParseError> {
-    cursor.skip_blanks();
+    cursor.skip_whitespace();
     let digits = cursor.take_while(|byte| byte.is_ascii_digit());
-    cursor.skip_blanks();
+    cursor.skip_whitespace();
     if !matches!(cursor.peek(), None | Some(b'\n')) {
         let or_timestamp = if digits.is_empty() {
             "a timestamp or "
@@ -160,12 +159,12 @@ fn timestamp(cursor: &mut Cursor<'_>) -> Result<Option<i64>, ParseError> {
         .ok_or_else(|| cursor.unexpected(digits, "a timestamp of 64 bits"))
 }
 
-/// Reads `word` and the blanks behind it, or nothing.
+/// Reads `word` and the whitespace after it. Reads nothing if another word follows.
 fn keyword(cursor: &mut Cursor<'_>, word: &[u8]) -> bool {
     let mut ahead = cursor.clone();
     let found = ahead.eat_text(word) && matches!(ahead.peek(), Some(b' ' | b'\t'));
     if found {
-        ahead.skip_blanks();
+        ahead.skip_whitespace();
         *cursor = ahead;
     }
     found
@@ -197,8 +196,8 @@ fn metric_type<'a>(cursor: &mut Cursor<'a>) -> Result<(Cow<'a, str>, MetricType)
     Ok((metric, metric_type))
 }
 
-/// Reads the rest of a metadata line. The byte behind the name is a separator,
-/// whatever it is; blanks behind that are part of the text.
+/// Reads the rest of a metadata line. Drops the first byte, which separates the name
+/// from the text. Any further whitespace belongs to the text.
 fn text<'a>(cursor: &mut Cursor<'a>) -> &'a [u8] {
     let line = cursor.take_line();
     match line {

@@ -1,16 +1,18 @@
-//! Classic histograms, each a `HistogramDataPoint`.
+//! Encodes each classic histogram as one `HistogramDataPoint`.
 
-use mesh::wire;
+use mesh_wire::protobuf;
 
 use super::{
-    attributes::{self, HISTOGRAM_ATTRIBUTES},
     exemplar,
-    grouping::{self, Group},
+    group::{self, Group},
     number,
 };
 use crate::{
     exposition::Exemplar,
-    scrape::{cache::Role, sample::Sample},
+    samples::{
+        Role, Sample,
+        attributes::{self, HISTOGRAM_ATTRIBUTES},
+    },
 };
 
 const COUNT: u32 = 4;
@@ -19,49 +21,54 @@ const BUCKET_COUNTS: u32 = 6;
 const EXPLICIT_BOUNDS: u32 = 7;
 const EXEMPLARS: u32 = 8;
 
-/// Whether the samples of a group can be told from one point: all buckets with
-/// bounds and counts going up to `+Inf` and the count, one sum, one count, and
-/// exemplars that are in the buckets they stand at.
-pub(super) fn is_regular(group: Group<'_>) -> bool {
+/// Returns true if one data point can represent all samples of the group.
+///
+/// The group needs one sum and one count. The bounds of its buckets increase up to
+/// `+Inf`, and their counts never decrease and end at the count. Each exemplar lies
+/// within the bounds of its bucket.
+pub(super) fn is_lossless(group: Group<'_>) -> bool {
     let (Some(count), Some(sum)) = (group.count(), group.sum()) else {
         return false;
     };
-    let Some(total) = grouping::count(count) else {
+    let Some(total) = group::exact_count(count) else {
         return false;
     };
-    let (mut below, mut before) = (f64::NEG_INFINITY, 0);
+    let (mut lower_bound, mut previous) = (f64::NEG_INFINITY, 0);
     for (sample, bound) in buckets(group) {
-        let Some(cumulative) = grouping::count(sample) else {
+        let Some(cumulative) = group::exact_count(sample) else {
             return false;
         };
-        let inside = |exemplar: &Exemplar| exemplar.value > below && exemplar.value <= bound;
-        let goes_up = bound > below && cumulative >= before;
-        if !goes_up || !group.exemplars(sample).iter().all(inside) {
+        let inside = |exemplar: &Exemplar| exemplar.value > lower_bound && exemplar.value <= bound;
+        let is_ordered = bound > lower_bound && cumulative >= previous;
+        if !is_ordered || !group.exemplars(sample).iter().all(inside) {
             return false;
         }
-        (below, before) = (bound, cumulative);
+        (lower_bound, previous) = (bound, cumulative);
     }
-    let plain = count.exemplars.is_empty() && sum.exemplars.is_empty();
-    plain && below == f64::INFINITY && before == total
+    let no_other_exemplars = count.exemplars.is_empty() && sum.exemplars.is_empty();
+    no_other_exemplars && lower_bound == f64::INFINITY && previous == total
 }
 
-/// Writes the point of a regular group.
+/// Writes the data point of a lossless group.
 pub(super) fn put(group: Group<'_>, out: &mut Vec<u8>) {
     number::put_times(group.first(), out);
-    let total = group.count().and_then(grouping::count).unwrap_or_default();
-    wire::put_fixed64(COUNT, total, out);
+    let total = group
+        .count()
+        .and_then(group::exact_count)
+        .unwrap_or_default();
+    protobuf::put_fixed64(COUNT, total, out);
     let sum = group.sum().and_then(|sum| sum.value.as_float());
-    wire::put_double(SUM, sum.unwrap_or_default(), out);
+    protobuf::put_double(SUM, sum.unwrap_or_default(), out);
     let buckets_len = buckets(group).count();
-    wire::put_header(BUCKET_COUNTS, buckets_len * 8, out);
-    let mut before = 0;
+    protobuf::put_header(BUCKET_COUNTS, buckets_len * 8, out);
+    let mut previous = 0;
     for (sample, _) in buckets(group) {
-        let cumulative = grouping::count(sample).unwrap_or(before);
-        out.extend_from_slice(&(cumulative - before).to_le_bytes());
-        before = cumulative;
+        let cumulative = group::exact_count(sample).unwrap_or(previous);
+        out.extend_from_slice(&(cumulative - previous).to_le_bytes());
+        previous = cumulative;
     }
-    // The last bound is +Inf, which OTLP does not list.
-    wire::put_header(EXPLICIT_BOUNDS, (buckets_len - 1) * 8, out);
+    // The last bound is +Inf, which OTLP omits.
+    protobuf::put_header(EXPLICIT_BOUNDS, (buckets_len - 1) * 8, out);
     for (_, bound) in buckets(group).take(buckets_len - 1) {
         out.extend_from_slice(&bound.to_le_bytes());
     }
@@ -71,7 +78,7 @@ pub(super) fn put(group: Group<'_>, out: &mut Vec<u8>) {
     attributes::put_as(HISTOGRAM_ATTRIBUTES, group.attributes(), out);
 }
 
-/// The buckets of a group, with their upper bounds.
+/// Buckets of a group, each with its upper bound.
 fn buckets(group: Group<'_>) -> impl Iterator<Item = (&Sample, f64)> {
     group.samples().filter_map(|(sample, role)| match role {
         Role::Bucket { bound, .. } => Some((sample, bound)),

@@ -1,9 +1,9 @@
-//! Exemplars.
+//! Encodes exemplars.
 
-use mesh::wire;
+use mesh_wire::protobuf;
 
-use super::{attributes, time};
-use crate::exposition;
+use super::time;
+use crate::{exposition, samples::attributes};
 
 /// `Exemplar.filtered_attributes`.
 const FILTERED_ATTRIBUTES: u32 = 7;
@@ -12,12 +12,12 @@ const AS_DOUBLE: u32 = 3;
 const SPAN_ID: u32 = 4;
 const TRACE_ID: u32 = 5;
 
-/// Bytes of the identifiers of a trace and of a span.
+/// Lengths of a trace ID and a span ID in bytes.
 const TRACE_ID_LEN: usize = 16;
 const SPAN_ID_LEN: usize = 8;
 
-/// Adds exemplars as fields `field`. One whose time OTLP cannot express is left
-/// out.
+/// Writes exemplars as fields `field`. Skips an exemplar without a timestamp or with
+/// one that OTLP cannot express.
 pub(super) fn put(field: u32, exemplars: &[exposition::Exemplar], out: &mut Vec<u8>) {
     let mut encoded = Vec::new();
     for exemplar in exemplars {
@@ -25,17 +25,18 @@ pub(super) fn put(field: u32, exemplars: &[exposition::Exemplar], out: &mut Vec<
             continue;
         };
         encoded.clear();
-        wire::put_fixed64(TIME, nanos, &mut encoded);
-        wire::put_double(AS_DOUBLE, exemplar.value, &mut encoded);
+        protobuf::put_fixed64(TIME, nanos, &mut encoded);
+        protobuf::put_double(AS_DOUBLE, exemplar.value, &mut encoded);
         for (name, value) in &exemplar.labels {
             put_label(name, value, &mut encoded);
         }
-        wire::put_bytes(field, &encoded, out);
+        protobuf::put_bytes(field, &encoded, out);
     }
 }
 
-/// Adds a label: the identifiers in the fields that OTLP has for them, where they
-/// read back the same from there.
+/// Writes a label as a filtered attribute, or a trace or span ID as its own field.
+///
+/// An ID uses its own field only if decoding restores the same text.
 fn put_label(name: &str, value: &str, out: &mut Vec<u8>) {
     let id = match name {
         "trace_id" => identifier(value, TRACE_ID_LEN).map(|id| (TRACE_ID, id)),
@@ -43,13 +44,14 @@ fn put_label(name: &str, value: &str, out: &mut Vec<u8>) {
         _ => None,
     };
     match id {
-        Some((field, id)) => wire::put_bytes(field, &id, out),
+        Some((field, id)) => protobuf::put_bytes(field, &id, out),
         None => attributes::put(FILTERED_ATTRIBUTES, name, value, out),
     }
 }
 
-/// The bytes that lower-case hexadecimal text stands for. Zeros alone are no
-/// identifier.
+/// Decodes an ID of `len` bytes from lower-case hexadecimal text.
+///
+/// Returns `None` for any other text and for an ID of zeros, which OTLP forbids.
 fn identifier(text: &str, len: usize) -> Option<Vec<u8>> {
     if text.len() != 2 * len {
         return None;
@@ -71,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_reads_back_the_same_is_an_identifier() {
+    fn rejects_an_id_that_does_not_round_trip() {
         assert_eq!(identifier("00ff", 2), Some(vec![0, 255]));
         for text in ["00FF", "0000", "0ff", "00fg", "000ff"] {
             assert_eq!(identifier(text, 2), None, "{text}");

@@ -1,22 +1,24 @@
-//! Metrics: what stands before and behind the data points.
+//! Encodes the `Metric` message around the data points.
 
-use mesh::wire::{self, FieldType};
+use mesh_wire::protobuf::{self, FieldType};
 
-use super::attributes;
-use crate::{exposition::MetricType, scrape::Metadata};
+use crate::{
+    exposition::MetricType,
+    samples::{Metadata, attributes},
+};
 
-/// What the points of a metric are.
+/// Data type of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// Numbers that mean what they are.
+pub(super) enum MetricKind {
+    /// Gauge of number data points.
     Gauge,
-    /// Numbers that are totals; `true` where they only go up.
-    Sum(bool),
+    /// Cumulative sum of number data points.
+    Sum { monotonic: bool },
     /// Classic histograms.
     Histogram,
-    /// Native histograms with custom bounds.
+    /// Native histograms with custom buckets.
     CustomBuckets,
-    /// Other native histograms.
+    /// Native histograms with exponential buckets.
     Exponential,
     /// Summaries.
     Summary,
@@ -28,27 +30,27 @@ const UNIT: u32 = 3;
 const METADATA: u32 = 12;
 /// `Gauge.data_points` and so on.
 pub(super) const DATA_POINTS: u32 = 1;
-/// `Sum.aggregation_temporality` and so on, and its value for totals.
+/// `Sum.aggregation_temporality` and so on, and the value for cumulative points.
 const TEMPORALITY: u32 = 2;
 const CUMULATIVE: u64 = 2;
 /// `Sum.is_monotonic`.
 const IS_MONOTONIC: u32 = 3;
 
-/// Metadata keys: the type, the family where it is not the metric's name, and a
-/// mark for histograms that are native ones with custom bounds.
+/// Metadata keys: the Prometheus type, the family if its name differs from the
+/// metric's, and a marker for native histograms with custom buckets.
 const TYPE_KEY: &str = "prometheus.type";
 const FAMILY_KEY: &str = "prometheus.family";
 const HISTOGRAM_KEY: &str = "prometheus.histogram";
 const CUSTOM_BUCKETS: &str = "nhcb";
 
-// === impl Kind ===
+// === impl MetricKind ===
 
-impl Kind {
-    /// What single samples of a family are.
-    pub(super) fn of_numbers(metric_type: Option<MetricType>) -> Self {
+impl MetricKind {
+    /// Data type for the float samples of a family.
+    pub(super) fn for_numbers(metric_type: Option<MetricType>) -> Self {
         match metric_type {
-            Some(MetricType::Counter) => Self::Sum(true),
-            Some(MetricType::Info | MetricType::StateSet) => Self::Sum(false),
+            Some(MetricType::Counter) => Self::Sum { monotonic: true },
+            Some(MetricType::Info | MetricType::StateSet) => Self::Sum { monotonic: false },
             _ => Self::Gauge,
         }
     }
@@ -56,44 +58,49 @@ impl Kind {
     fn field(self) -> u32 {
         match self {
             Self::Gauge => 5,
-            Self::Sum(_) => 7,
+            Self::Sum { .. } => 7,
             Self::Histogram | Self::CustomBuckets => 9,
             Self::Exponential => 10,
             Self::Summary => 11,
         }
     }
 
-    /// What the message of the points has behind them.
-    fn tail(self) -> Vec<u8> {
-        let mut tail = Vec::new();
+    /// Encoded fields that follow the data points, such as the temporality.
+    fn trailer(self) -> Vec<u8> {
+        let mut trailer = Vec::new();
         if !matches!(self, Self::Gauge | Self::Summary) {
-            wire::put_key(TEMPORALITY, FieldType::Varint, &mut tail);
-            wire::put_varint(CUMULATIVE, &mut tail);
+            protobuf::put_key(TEMPORALITY, FieldType::Varint, &mut trailer);
+            protobuf::put_varint(CUMULATIVE, &mut trailer);
         }
-        if self == Self::Sum(true) {
-            wire::put_key(IS_MONOTONIC, FieldType::Varint, &mut tail);
-            wire::put_varint(1, &mut tail);
+        if self == (Self::Sum { monotonic: true }) {
+            protobuf::put_key(IS_MONOTONIC, FieldType::Varint, &mut trailer);
+            protobuf::put_varint(1, &mut trailer);
         }
-        tail
+        trailer
     }
 }
 
-/// How long the `Metric` is whose points, with their keys and lengths, have
-/// `points` bytes.
-pub(super) fn len(kind: Kind, name: &str, metadata: Option<&Metadata>, points: usize) -> usize {
+/// Length of a `Metric` in bytes. `points` is the length of its data points,
+/// including their keys and length prefixes.
+pub(super) fn len(
+    kind: MetricKind,
+    name: &str,
+    metadata: Option<&Metadata>,
+    points: usize,
+) -> usize {
     let texts = metadata.map_or(0, |metadata| {
         text_len(DESCRIPTION, &metadata.help) + text_len(UNIT, &metadata.unit)
     });
-    let pairs: usize = pairs(kind, name, metadata)
+    let pairs: usize = metadata_pairs(kind, name, metadata)
         .map(|(key, value)| attributes::put_len(METADATA, key, value))
         .sum();
-    let data = wire::bytes_len(kind.field(), points + kind.tail().len());
+    let data = protobuf::bytes_len(kind.field(), points + kind.trailer().len());
     text_len(NAME, name) + texts + data + pairs
 }
 
-/// Writes a `Metric`, its points by `put_points`, which writes `points` bytes.
+/// Writes a `Metric`. `put_points` writes the data points, `points` bytes in all.
 pub(super) fn put(
-    kind: Kind,
+    kind: MetricKind,
     name: &str,
     metadata: Option<&Metadata>,
     points: usize,
@@ -105,17 +112,17 @@ pub(super) fn put(
         put_text(DESCRIPTION, &metadata.help, out);
         put_text(UNIT, &metadata.unit, out);
     }
-    let tail = kind.tail();
-    wire::put_header(kind.field(), points + tail.len(), out);
+    let trailer = kind.trailer();
+    protobuf::put_header(kind.field(), points + trailer.len(), out);
     put_points(out);
-    out.extend_from_slice(&tail);
-    for (key, value) in pairs(kind, name, metadata) {
+    out.extend_from_slice(&trailer);
+    for (key, value) in metadata_pairs(kind, name, metadata) {
         attributes::put(METADATA, key, value, out);
     }
 }
 
-fn pairs<'a>(
-    kind: Kind,
+fn metadata_pairs<'a>(
+    kind: MetricKind,
     name: &'a str,
     metadata: Option<&'a Metadata>,
 ) -> impl Iterator<Item = (&'static str, &'a str)> {
@@ -126,20 +133,20 @@ fn pairs<'a>(
             .into_iter()
             .chain(family)
     });
-    let mark = (kind == Kind::CustomBuckets).then_some((HISTOGRAM_KEY, CUSTOM_BUCKETS));
-    known.chain(mark)
+    let marker = (kind == MetricKind::CustomBuckets).then_some((HISTOGRAM_KEY, CUSTOM_BUCKETS));
+    known.chain(marker)
 }
 
-/// An empty text is not written.
+/// Number of bytes that [`put_text`] writes. An empty text takes none.
 fn text_len(field: u32, text: &str) -> usize {
     if text.is_empty() {
         return 0;
     }
-    wire::bytes_len(field, text.len())
+    protobuf::bytes_len(field, text.len())
 }
 
 fn put_text(field: u32, text: &str, out: &mut Vec<u8>) {
     if !text.is_empty() {
-        wire::put_bytes(field, text.as_bytes(), out);
+        protobuf::put_bytes(field, text.as_bytes(), out);
     }
 }

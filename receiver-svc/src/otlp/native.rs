@@ -1,37 +1,35 @@
-//! Native histograms: points of OTLP's kinds where they say the same, and
-//! otherwise bytes in an attribute.
+//! Encodes native histograms.
+//!
+//! A histogram becomes an OTLP histogram data point if that loses nothing.
+//! Otherwise an attribute of a number data point carries its bytes.
 
-use mesh::wire::{self, FieldType};
+use mesh_wire::protobuf::{self, FieldType};
 use proto::v1::{self, histogram};
 
-use super::{
-    HISTOGRAM_ATTRIBUTE,
-    attributes::{self, EXPONENTIAL_ATTRIBUTES, HISTOGRAM_ATTRIBUTES, NUMBER_ATTRIBUTES},
-    exemplar, number,
-};
+use super::{HISTOGRAM_ATTRIBUTE, exemplar, number};
 use crate::{
     exposition::{Counts, Exemplar, Histogram, Span},
-    scrape::{
-        histogram::CUSTOM_BUCKETS,
-        resolution::{indexes, is_exponential},
-        sample::Sample,
+    samples::{
+        Sample,
+        attributes::{self, EXPONENTIAL_ATTRIBUTES, HISTOGRAM_ATTRIBUTES, NUMBER_ATTRIBUTES},
+        resolution::{CUSTOM_BUCKETS, indexes, is_exponential},
     },
 };
 
-/// How a native histogram is carried.
+/// OTLP representation of a native histogram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
-    /// As an `ExponentialHistogramDataPoint`.
+pub(super) enum Representation {
+    /// An `ExponentialHistogramDataPoint`.
     Exponential,
-    /// As a `HistogramDataPoint` of a metric that is marked.
+    /// A `HistogramDataPoint` of a metric whose metadata marks custom buckets.
     CustomBuckets,
-    /// As a `NumberDataPoint` with the histogram in an attribute: one that may go
-    /// down, counts in fractions, or has buckets too far apart to list them all.
+    /// A `NumberDataPoint` with the histogram in an attribute. Used for gauge
+    /// histograms, float counts, and buckets too sparse for a dense list.
     Attribute,
 }
 
-/// Buckets of one side that OTLP may list, empty ones included.
-const MAX_LISTED: i64 = 2048;
+/// Maximum number of buckets per sign in an OTLP point, including empty ones.
+const MAX_DENSE_BUCKETS: i64 = 2048;
 
 const COUNT: u32 = 4;
 const SUM: u32 = 5;
@@ -54,41 +52,41 @@ const KEY: u32 = 1;
 const VALUE: u32 = 2;
 const BYTES_VALUE: u32 = 7;
 
-/// The form that carries all of a histogram.
-pub(super) fn form(histogram: &Histogram) -> Form {
+/// Returns a representation that loses nothing of the histogram.
+pub(super) fn representation(histogram: &Histogram) -> Representation {
     let Counts::Integer {
         positive_deltas,
         negative_deltas,
         ..
     } = &histogram.counts
     else {
-        return Form::Attribute;
+        return Representation::Attribute;
     };
-    let sides = [
+    let signs = [
         (&histogram.positive_spans, positive_deltas),
         (&histogram.negative_spans, negative_deltas),
     ];
     let [Some((positive, counts)), Some((negative, _))] =
-        sides.map(|(spans, deltas)| listed(spans, deltas))
+        signs.map(|(spans, deltas)| dense_counts(spans, deltas))
     else {
-        return Form::Attribute;
+        return Representation::Attribute;
     };
     let has_bounds = || {
         (0..=histogram.custom_values.len() as i64)
             .contains(&(i64::from(positive) + counts.len() as i64 - 1))
     };
-    let expressible = [positive, negative].iter().all(|first| *first > i32::MIN);
+    let offsets_fit = [positive, negative].iter().all(|first| *first > i32::MIN);
     match histogram.schema {
-        _ if histogram.gauge => Form::Attribute,
+        _ if histogram.gauge => Representation::Attribute,
         CUSTOM_BUCKETS if positive >= 0 && (counts.is_empty() || has_bounds()) => {
-            Form::CustomBuckets
+            Representation::CustomBuckets
         }
-        schema if is_exponential(schema) && expressible => Form::Exponential,
-        _ => Form::Attribute,
+        schema if is_exponential(schema) && offsets_fit => Representation::Exponential,
+        _ => Representation::Attribute,
     }
 }
 
-/// Writes the point of a native histogram.
+/// Writes the data point of a native histogram.
 pub(super) fn put(
     attributes: &[u8],
     sample: &Sample,
@@ -96,10 +94,12 @@ pub(super) fn put(
     exemplars: &[Exemplar],
     out: &mut Vec<u8>,
 ) {
-    match form(histogram) {
-        Form::Exponential => put_exponential(attributes, sample, histogram, exemplars, out),
-        Form::CustomBuckets => put_custom(attributes, sample, histogram, exemplars, out),
-        Form::Attribute => {
+    match representation(histogram) {
+        Representation::Exponential => {
+            put_exponential(attributes, sample, histogram, exemplars, out)
+        }
+        Representation::CustomBuckets => put_custom(attributes, sample, histogram, exemplars, out),
+        Representation::Attribute => {
             number::put(attributes, sample, exemplars, out);
             put_attribute(histogram, out);
         }
@@ -123,33 +123,34 @@ fn put_exponential(
         return;
     };
     number::put_times(sample, out);
-    wire::put_fixed64(COUNT, *count, out);
-    wire::put_double(SUM, histogram.sum, out);
-    wire::put_key(SCALE, FieldType::Varint, out);
-    wire::put_varint(wire::zigzag(histogram.schema), out);
-    wire::put_fixed64(ZERO_COUNT, *zero_count, out);
-    put_side(POSITIVE, &histogram.positive_spans, positive_deltas, out);
-    put_side(NEGATIVE, &histogram.negative_spans, negative_deltas, out);
+    protobuf::put_fixed64(COUNT, *count, out);
+    protobuf::put_double(SUM, histogram.sum, out);
+    protobuf::put_key(SCALE, FieldType::Varint, out);
+    protobuf::put_varint(protobuf::zigzag(histogram.schema), out);
+    protobuf::put_fixed64(ZERO_COUNT, *zero_count, out);
+    put_buckets(POSITIVE, &histogram.positive_spans, positive_deltas, out);
+    put_buckets(NEGATIVE, &histogram.negative_spans, negative_deltas, out);
     exemplar::put(EXPONENTIAL_EXEMPLARS, exemplars, out);
-    wire::put_double(ZERO_THRESHOLD, histogram.zero_threshold, out);
+    protobuf::put_double(ZERO_THRESHOLD, histogram.zero_threshold, out);
     attributes::put_as(EXPONENTIAL_ATTRIBUTES, attributes, out);
 }
 
-fn put_side(field: u32, spans: &[Span], deltas: &[i64], out: &mut Vec<u8>) {
-    let Some((first, counts)) = listed(spans, deltas).filter(|(_, counts)| !counts.is_empty())
+fn put_buckets(field: u32, spans: &[Span], deltas: &[i64], out: &mut Vec<u8>) {
+    let Some((first, counts)) =
+        dense_counts(spans, deltas).filter(|(_, counts)| !counts.is_empty())
     else {
         return;
     };
     let mut packed = Vec::with_capacity(counts.len() * 2);
     for count in counts {
-        wire::put_varint(count, &mut packed);
+        protobuf::put_varint(count, &mut packed);
     }
     let mut buckets = Vec::with_capacity(packed.len() + 16);
-    wire::put_key(OFFSET, FieldType::Varint, &mut buckets);
-    // A bucket of OTLP has the index of the lower bound, not of the upper.
-    wire::put_varint(wire::zigzag(first - 1), &mut buckets);
-    wire::put_bytes(COUNTS, &packed, &mut buckets);
-    wire::put_bytes(field, &buckets, out);
+    protobuf::put_key(OFFSET, FieldType::Varint, &mut buckets);
+    // OTLP indexes a bucket by its lower bound, Prometheus by its upper bound.
+    protobuf::put_varint(protobuf::zigzag(first - 1), &mut buckets);
+    protobuf::put_bytes(COUNTS, &packed, &mut buckets);
+    protobuf::put_bytes(field, &buckets, out);
 }
 
 fn put_custom(
@@ -169,8 +170,8 @@ fn put_custom(
     };
     let bounds = &histogram.custom_values;
     let mut counts = vec![0_u64; bounds.len() + 1];
-    let listed = listed(&histogram.positive_spans, positive_deltas);
-    for (index, count) in listed
+    let dense = dense_counts(&histogram.positive_spans, positive_deltas);
+    for (index, count) in dense
         .into_iter()
         .flat_map(|(first, counts)| (first..).zip(counts))
     {
@@ -182,20 +183,23 @@ fn put_custom(
         }
     }
     number::put_times(sample, out);
-    wire::put_fixed64(COUNT, *count, out);
-    wire::put_double(SUM, histogram.sum, out);
-    wire::put_header(BUCKET_COUNTS, counts.len() * 8, out);
+    protobuf::put_fixed64(COUNT, *count, out);
+    protobuf::put_double(SUM, histogram.sum, out);
+    protobuf::put_header(BUCKET_COUNTS, counts.len() * 8, out);
     out.extend(counts.iter().flat_map(|count| count.to_le_bytes()));
-    wire::put_header(EXPLICIT_BOUNDS, bounds.len() * 8, out);
+    protobuf::put_header(EXPLICIT_BOUNDS, bounds.len() * 8, out);
     out.extend(bounds.iter().flat_map(|bound| bound.to_le_bytes()));
     exemplar::put(EXEMPLARS, exemplars, out);
     attributes::put_as(HISTOGRAM_ATTRIBUTES, attributes, out);
 }
 
-/// The index of the first bucket and the counts from there on, empty ones
-/// included; `None` where the spans could not be told from them: a span that is
-/// empty or touches another, an empty bucket, or too many of those between.
-fn listed(spans: &[Span], deltas: &[i64]) -> Option<(i32, Vec<u64>)> {
+/// Returns the index of the first bucket and the counts of all buckets from there
+/// on, including empty ones.
+///
+/// Returns `None` if the spans could not be restored from this list: a span is empty
+/// or touches the next one, a bucket within a span is empty, or the list would exceed
+/// [`MAX_DENSE_BUCKETS`].
+fn dense_counts(spans: &[Span], deltas: &[i64]) -> Option<(i32, Vec<u64>)> {
     let apart = spans.iter().skip(1).all(|span| span.offset > 0);
     let filled = spans.iter().all(|span| span.length > 0);
     let Some(first) = spans.first() else {
@@ -205,7 +209,7 @@ fn listed(spans: &[Span], deltas: &[i64]) -> Option<(i32, Vec<u64>)> {
     let width = spans.iter().fold(0_i64, |width, span| {
         width + i64::from(span.offset) + i64::from(span.length)
     }) - i64::from(first.offset);
-    if !apart || !filled || width > MAX_LISTED || buckets != deltas.len() as u64 {
+    if !apart || !filled || width > MAX_DENSE_BUCKETS || buckets != deltas.len() as u64 {
         return None;
     }
     let mut counts = vec![0; usize::try_from(width).ok()?];
@@ -220,16 +224,16 @@ fn listed(spans: &[Span], deltas: &[i64]) -> Option<(i32, Vec<u64>)> {
 
 fn put_attribute(histogram: &Histogram, out: &mut Vec<u8>) {
     let mut any = Vec::new();
-    let histogram = message(histogram).encode_exactly();
-    wire::put_bytes(BYTES_VALUE, &histogram, &mut any);
+    let histogram = remote_write_message(histogram).encode_exactly();
+    protobuf::put_bytes(BYTES_VALUE, &histogram, &mut any);
     let mut pair = Vec::with_capacity(any.len() + 32);
-    wire::put_bytes(KEY, HISTOGRAM_ATTRIBUTE.as_bytes(), &mut pair);
-    wire::put_bytes(VALUE, &any, &mut pair);
-    wire::put_bytes(NUMBER_ATTRIBUTES, &pair, out);
+    protobuf::put_bytes(KEY, HISTOGRAM_ATTRIBUTE.as_bytes(), &mut pair);
+    protobuf::put_bytes(VALUE, &any, &mut pair);
+    protobuf::put_bytes(NUMBER_ATTRIBUTES, &pair, out);
 }
 
-/// A histogram as remote write has it.
-fn message(histogram: &Histogram) -> v1::Histogram {
+/// Converts a histogram to its remote-write message.
+fn remote_write_message(histogram: &Histogram) -> v1::Histogram {
     let spans = |spans: &[Span]| -> Vec<_> {
         let spans = spans.iter();
         spans
@@ -239,9 +243,10 @@ fn message(histogram: &Histogram) -> v1::Histogram {
             })
             .collect()
     };
-    let hint = match histogram.gauge {
-        true => histogram::ResetHint::Gauge,
-        false => histogram::ResetHint::Unknown,
+    let hint = if histogram.gauge {
+        histogram::ResetHint::Gauge
+    } else {
+        histogram::ResetHint::Unknown
     };
     let mut message = v1::Histogram {
         sum: histogram.sum,

@@ -1,83 +1,81 @@
-//! What will be written, and how long it will be.
+//! Plans the metrics of a scrape and their encoded lengths.
 
 use std::ops::Range;
 
-use mesh::wire;
+use mesh_wire::protobuf;
 
 use super::{
     classic,
-    grouping::{self, Fate, Group, Member},
-    metric::{self, DATA_POINTS, Kind},
+    group::{Group, GroupMember},
+    grouping::{self, Emission},
+    metric::{self, DATA_POINTS, MetricKind},
     native, number, summary,
 };
 use crate::{
     exposition::MetricType,
-    scrape::{
-        Appended,
-        sample::{Sample, SampleValue},
-    },
+    samples::{AppendedSamples, Sample, SampleValue},
 };
 
 /// All metrics of one round of a scrape.
 #[derive(Debug)]
 pub(super) struct Plan<'a> {
-    appended: &'a Appended<'a>,
-    runs: Vec<Run>,
+    appended: &'a AppendedSamples<'a>,
+    runs: Vec<MetricRun>,
     points: Vec<Point>,
-    /// Points that had to be written to know their length.
-    written: Vec<u8>,
+    /// Data points that had to be encoded to know their length.
+    encoded: Vec<u8>,
 }
 
-/// Points of one metric, one behind the other in the scrape.
+/// Data points of one metric that follow each other in the scrape.
 #[derive(Debug)]
-pub(super) struct Run {
-    kind: Kind,
-    /// The name's number in the cache.
+pub(super) struct MetricRun {
+    kind: MetricKind,
+    /// ID of the metric name in the scrape cache.
     name: u32,
     family: Option<u32>,
     points: Range<usize>,
-    /// Bytes of all points, with their keys and lengths.
+    /// Length of all points in bytes, including their keys and length prefixes.
     len: usize,
-    /// Samples in all points.
+    /// Number of samples in all points.
     pub(super) samples: u64,
 }
 
 #[derive(Debug)]
 enum Point {
-    /// The point of a sample, yet to be written.
-    Simple(u32),
-    /// A point in [`Plan::written`].
-    Written(Range<usize>),
+    /// Index of a sample whose point is not encoded yet.
+    Deferred(u32),
+    /// Range of a point within [`Plan::encoded`].
+    Encoded(Range<usize>),
 }
 
 // === impl Plan ===
 
 impl<'a> Plan<'a> {
-    /// Plans the samples of `round`; runs are cut at `max_bytes`.
-    pub(super) fn new(appended: &'a Appended<'a>, round: u32, max_bytes: usize) -> Self {
-        let (members, fates) = grouping::fates(appended, round);
+    /// Plans the samples of `round`. A run is split at `max_bytes`.
+    pub(super) fn new(appended: &'a AppendedSamples<'a>, round: u32, max_bytes: usize) -> Self {
+        let (members, emissions) = grouping::emissions(appended, round);
         let mut plan = Self {
             appended,
             runs: Vec::new(),
-            points: Vec::with_capacity(fates.len()),
-            written: Vec::new(),
+            points: Vec::with_capacity(emissions.len()),
+            encoded: Vec::new(),
         };
-        for (number, (sample, fate)) in (0_u32..).zip(appended.samples.iter().zip(fates)) {
-            match fate {
-                Fate::Alone => plan.single(number, sample, max_bytes),
-                Fate::First(start, end) => plan.group(&members[start..end], max_bytes),
-                Fate::Written => {}
+        for (number, (sample, emission)) in (0_u32..).zip(appended.samples.iter().zip(emissions)) {
+            match emission {
+                Emission::Single => plan.add_sample(number, sample, max_bytes),
+                Emission::Group { start, end } => plan.add_group(&members[start..end], max_bytes),
+                Emission::Skip => {}
             }
         }
         plan
     }
 
-    /// The runs, in parts of at most about `max_bytes` each.
-    pub(super) fn parts(&self, max_bytes: usize) -> impl Iterator<Item = &[Run]> {
+    /// Splits the runs into parts of about `max_bytes` at most.
+    pub(super) fn parts(&self, max_bytes: usize) -> impl Iterator<Item = &[MetricRun]> {
         let mut rest = self.runs.as_slice();
         std::iter::from_fn(move || {
             let mut len = 0;
-            let fits = |run: &&Run| {
+            let fits = |run: &&MetricRun| {
                 let first = len == 0;
                 len += run.len;
                 first || len <= max_bytes
@@ -89,16 +87,16 @@ impl<'a> Plan<'a> {
         })
     }
 
-    /// How long the `Metric` of a run is.
-    pub(super) fn metric_len(&self, run: &Run) -> usize {
-        let series = &self.appended.cache.series;
+    /// Length of the `Metric` of a run in bytes.
+    pub(super) fn metric_len(&self, run: &MetricRun) -> usize {
+        let series = self.appended.series;
         let metadata = self.appended.metadata(run.family);
-        metric::len(run.kind, series.name_text(run.name), metadata, run.len)
+        metric::len(run.kind, series.name_by_id(run.name), metadata, run.len)
     }
 
     /// Writes the `Metric` of a run.
-    pub(super) fn put_metric(&self, run: &Run, out: &mut Vec<u8>) {
-        let name = self.appended.cache.series.name_text(run.name);
+    pub(super) fn put_metric(&self, run: &MetricRun, out: &mut Vec<u8>) {
+        let name = self.appended.series.name_by_id(run.name);
         let metadata = self.appended.metadata(run.family);
         metric::put(run.kind, name, metadata, run.len, out, |out| {
             for point in &self.points[run.points.clone()] {
@@ -109,82 +107,89 @@ impl<'a> Plan<'a> {
 
     fn put_point(&self, point: &Point, out: &mut Vec<u8>) {
         match point {
-            Point::Written(range) => {
-                wire::put_bytes(DATA_POINTS, &self.written[range.clone()], out);
+            Point::Encoded(range) => {
+                protobuf::put_bytes(DATA_POINTS, &self.encoded[range.clone()], out);
             }
-            Point::Simple(number) => {
+            Point::Deferred(number) => {
                 let sample = &self.appended.samples[*number as usize];
-                let attributes = self.appended.cache.series.attributes_of(sample.series);
-                wire::put_header(DATA_POINTS, number::simple_len(attributes, sample), out);
+                let attributes = self.appended.series.attributes_of(sample.series);
+                protobuf::put_header(DATA_POINTS, number::fixed_len(attributes, sample), out);
                 number::put(attributes, sample, &[], out);
             }
         }
     }
 
-    fn single(&mut self, number: u32, sample: &Sample, max_bytes: usize) {
-        let series = &self.appended.cache.series;
+    fn add_sample(&mut self, number: u32, sample: &Sample, max_bytes: usize) {
+        let series = self.appended.series;
         let attributes = series.attributes_of(sample.series);
         let kind = self.kind(sample);
-        let name = series.name(sample.series);
-        if number::is_simple(sample) {
-            let len = number::simple_len(attributes, sample);
-            let run = Run::begin(kind, name, sample.family);
-            self.add(run, Point::Simple(number), len, 1, max_bytes);
+        let name = series.name_id(sample.series);
+        if number::has_fixed_len(sample) {
+            let len = number::fixed_len(attributes, sample);
+            let run = MetricRun::begin(kind, name, sample.family);
+            self.add_point(run, Point::Deferred(number), len, 1, max_bytes);
             return;
         }
-        let start = self.written.len();
+        let start = self.encoded.len();
         let exemplars = self.appended.exemplars_of(sample);
         match &sample.value {
             SampleValue::Histogram(histogram) => {
-                native::put(attributes, sample, histogram, exemplars, &mut self.written);
+                native::put(attributes, sample, histogram, exemplars, &mut self.encoded);
             }
-            _ => number::put(attributes, sample, exemplars, &mut self.written),
+            _ => number::put(attributes, sample, exemplars, &mut self.encoded),
         }
-        let run = Run::begin(kind, name, sample.family);
-        self.add_written(run, start, 1, max_bytes);
+        let run = MetricRun::begin(kind, name, sample.family);
+        self.add_encoded(run, start, 1, max_bytes);
     }
 
-    fn kind(&self, sample: &Sample) -> Kind {
+    fn kind(&self, sample: &Sample) -> MetricKind {
         let SampleValue::Histogram(histogram) = &sample.value else {
-            return Kind::of_numbers(self.appended.metric_type(sample));
+            return MetricKind::for_numbers(self.appended.metric_type(sample));
         };
-        match native::form(histogram) {
-            native::Form::Exponential => Kind::Exponential,
-            native::Form::CustomBuckets => Kind::CustomBuckets,
-            native::Form::Attribute => Kind::Gauge,
+        match native::representation(histogram) {
+            native::Representation::Exponential => MetricKind::Exponential,
+            native::Representation::CustomBuckets => MetricKind::CustomBuckets,
+            native::Representation::Attribute => MetricKind::Gauge,
         }
     }
 
-    fn group(&mut self, members: &[Member], max_bytes: usize) {
+    fn add_group(&mut self, members: &[GroupMember], max_bytes: usize) {
         let group = Group::new(self.appended, members);
-        let start = self.written.len();
+        let start = self.encoded.len();
         let kind = match group.metric_type() {
             Some(MetricType::Summary) => {
-                summary::put(group, &mut self.written);
-                Kind::Summary
+                summary::put(group, &mut self.encoded);
+                MetricKind::Summary
             }
             _ => {
-                classic::put(group, &mut self.written);
-                Kind::Histogram
+                classic::put(group, &mut self.encoded);
+                MetricKind::Histogram
             }
         };
-        let run = Run::begin(kind, group.name(), group.first().family);
-        self.add_written(run, start, group.len() as u64, max_bytes);
+        let run = MetricRun::begin(kind, group.name(), group.first().family);
+        self.add_encoded(run, start, group.len() as u64, max_bytes);
     }
 
-    fn add_written(&mut self, run: Run, start: usize, samples: u64, max_bytes: usize) {
-        let point = start..self.written.len();
+    fn add_encoded(&mut self, run: MetricRun, start: usize, samples: u64, max_bytes: usize) {
+        let point = start..self.encoded.len();
         let len = point.len();
-        self.add(run, Point::Written(point), len, samples, max_bytes);
+        self.add_point(run, Point::Encoded(point), len, samples, max_bytes);
     }
 
-    /// Adds a point to the run before where that is of the same metric, and else
-    /// to `run`.
-    fn add(&mut self, mut run: Run, point: Point, len: usize, samples: u64, max_bytes: usize) {
-        let len = wire::bytes_len(DATA_POINTS, len);
-        let joins = |last: &Run| last.is_like(&run) && last.len + len <= max_bytes;
+    /// Adds a point to the last run if that has the same metric and room for it.
+    /// Otherwise adds `run` with this point.
+    fn add_point(
+        &mut self,
+        mut run: MetricRun,
+        point: Point,
+        len: usize,
+        samples: u64,
+        max_bytes: usize,
+    ) {
+        let len = protobuf::bytes_len(DATA_POINTS, len);
+        let fits = |last: &MetricRun| last.is_same_metric(&run) && last.len + len <= max_bytes;
         let at = self.points.len();
-        if !self.runs.last().is_some_and(joins) {
+        if !self.runs.last().is_some_and(fits) {
             run.points = at..at;
             self.runs.push(run);
         }
@@ -197,10 +202,10 @@ impl<'a> Plan<'a> {
     }
 }
 
-// === impl Run ===
+// === impl MetricRun ===
 
-impl Run {
-    fn begin(kind: Kind, name: u32, family: Option<u32>) -> Self {
+impl MetricRun {
+    fn begin(kind: MetricKind, name: u32, family: Option<u32>) -> Self {
         Self {
             kind,
             name,
@@ -211,7 +216,7 @@ impl Run {
         }
     }
 
-    fn is_like(&self, other: &Self) -> bool {
+    fn is_same_metric(&self, other: &Self) -> bool {
         (self.kind, self.name, self.family) == (other.kind, other.name, other.family)
     }
 }

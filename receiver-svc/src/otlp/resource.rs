@@ -1,10 +1,11 @@
-//! The resource that a target is.
+//! Encodes the OTLP resource of a target.
 
-use super::attributes;
+use crate::samples::attributes;
 
-/// The `Resource` of a target's batches, encoded.
+/// Encoded `Resource` of a target's batches.
 ///
-/// It is for stock readers only: every data point has all labels of its series.
+/// Only third-party OTLP readers need it. Every data point carries all labels of its
+/// series.
 #[derive(Clone, Debug)]
 pub struct Resource(Vec<u8>);
 
@@ -14,7 +15,7 @@ const ATTRIBUTES: u32 = 1;
 // === impl Resource ===
 
 impl Resource {
-    /// The resource of a target with these labels.
+    /// Encodes the resource of a target from its `job` and `instance` labels.
     pub fn new(job: &str, instance: &str) -> Self {
         let mut encoded = Vec::new();
         attributes::put(ATTRIBUTES, "service.name", job, &mut encoded);

@@ -1,32 +1,32 @@
-//! Media types as Go's `mime.ParseMediaType` reads them, because a scrape in
-//! Prometheus fails where that one fails.
+//! Parses media types like Go's `mime.ParseMediaType`. Prometheus fails a scrape if
+//! that function returns an error.
 
 use std::collections::HashMap;
 
-/// Why a text is not a media type.
+/// The text is not a media type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MediaTypeError {
-    /// Nothing stands before the slash.
+    /// The type before the slash is missing.
     #[error("expected a media type, found none")]
     NoType,
-    /// The type is followed by something else than a slash.
+    /// The type is followed by another character than a slash.
     #[error("expected `/` after the type")]
     NoSlash,
-    /// Nothing stands behind the slash.
+    /// The subtype after the slash is missing.
     #[error("expected a subtype after `/`")]
     NoSubtype,
-    /// The subtype is followed by something else than a parameter.
+    /// The subtype is followed by text that is not a parameter.
     #[error("expected `;` or the end after the subtype")]
     AfterSubtype,
-    /// A parameter is not of the form `name=value`.
+    /// A parameter does not have the form `name=value`.
     #[error("expected parameters of the form `; name=value`")]
     Parameter,
-    /// A parameter has two values.
-    #[error("found two values for one parameter")]
+    /// A parameter has two different values.
+    #[error("expected one value for each parameter, found two")]
     Duplicate,
 }
 
-/// The type and subtype of `text` in lower case.
+/// Returns the type and subtype of `text` in lower case.
 pub(super) fn parse(text: &str) -> Result<String, MediaTypeError> {
     let (media_type, parameters) = text.split_at(text.find(';').unwrap_or(text.len()));
     let media_type = media_type.trim().to_ascii_lowercase();
@@ -60,14 +60,14 @@ fn check_parameters(mut text: &str) -> Result<(), MediaTypeError> {
         }
         let (name, value, rest) = split_parameter(text).ok_or(MediaTypeError::Parameter)?;
         text = rest;
-        // The same value twice is let pass.
+        // Go accepts a repeated parameter with the same value.
         if *seen.entry(name).or_insert_with(|| value.clone()) != value {
             return Err(MediaTypeError::Duplicate);
         }
     }
 }
 
-/// Splits `; name=value` off.
+/// Splits `; name=value` off the start of `text`.
 fn split_parameter(text: &str) -> Option<(String, String, &str)> {
     let (name, rest) = split_token(text.strip_prefix(';')?.trim_start());
     let rest = rest.trim_start().strip_prefix('=')?.trim_start();
@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn verdicts_are_those_of_go() {
+    fn accepts_and_rejects_the_same_texts_as_go() {
         let ok = |text: &str, want: &str| assert_eq!(parse(text).as_deref(), Ok(want), "{text}");
         let err = |text: &str, want| assert_eq!(parse(text), Err(want), "{text}");
         ok("text/plain", "text/plain");

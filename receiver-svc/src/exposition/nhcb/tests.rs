@@ -15,39 +15,39 @@ fn parser(body: &str, keep_classic: bool) -> impl Parser {
 }
 
 #[test]
-fn a_histogram_takes_the_place_of_its_samples() {
+fn replaces_the_classic_samples_with_a_native_histogram() {
     let want = ["a{b=c} schema -53 @5", "a{b=d} schema -53 @6", "e 1 @7"];
     assert_eq!(samples(parser(BODY, false)), want);
 }
 
 #[test]
-fn samples_that_are_kept_come_first() {
-    let kept = samples(parser(BODY, true));
-    assert_eq!(kept.len(), 8);
-    assert_eq!(kept[3..5], ["a_sum{b=c} 3 @5", "a{b=c} schema -53 @5"]);
+fn keep_classic_returns_the_classic_samples_first() {
+    let entries = samples(parser(BODY, true));
+    assert_eq!(entries.len(), 8);
+    assert_eq!(entries[3..5], ["a_sum{b=c} 3 @5", "a{b=c} schema -53 @5"]);
 }
 
 #[test]
-fn the_end_of_the_body_ends_a_histogram() {
+fn the_end_of_the_body_completes_a_histogram() {
     let body = "# TYPE a histogram\na_count 2\na_bucket{le=\"1\"} 2";
     assert_eq!(samples(parser(body, false)), ["a schema -53"]);
 }
 
 #[test]
-fn what_makes_no_histogram_is_gone_with_its_samples() {
+fn drops_samples_that_form_no_valid_histogram() {
     let body = "# TYPE a histogram\na_bucket{le=\"1\"} 2\na_bucket{le=\"2\"} 1\na_x 1\n";
     assert_eq!(samples(parser(body, false)), ["a_x 1"]);
 }
 
 #[test]
-fn what_is_no_part_of_the_family_stays() {
+fn passes_on_samples_outside_the_family() {
     let body = "# TYPE a histogram\nb_count 1\na_bucket{le=\"x\"} 1\na_bucket 1\n";
     let want = ["b_count 1", "a_bucket{le=x} 1", "a_bucket 1"];
     assert_eq!(samples(parser(body, false)), want);
 }
 
 #[test]
-fn exemplars_and_start_go_with_the_histogram() {
+fn the_histogram_has_the_exemplars_and_start_of_its_samples() {
     let body = "# TYPE a histogram\n\
                 a_bucket{le=\"1\"} 1 # {t=\"1\"} 0.5\n\
                 a_count 1 # {t=\"2\"} 0.6\n\

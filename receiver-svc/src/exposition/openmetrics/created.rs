@@ -1,50 +1,51 @@
-//! Start timestamps from `_created` samples.
+//! Finds start timestamps in `_created` samples.
 //!
-//! OpenMetrics 1.0 gives them as samples of their own, anywhere among the
-//! samples of the metric, usually last. Prometheus looks ahead from each sample
-//! to the next `_created` one, and if that has the same labels, it is the start.
-//! Looked up in this way a long family without any would cost quadratic time, so
-//! here the samples up to the next metadata line are read ahead once.
+//! OpenMetrics 1.0 exposes a start timestamp as a separate `_created` sample, usually
+//! the last one of its metric. For each sample, Prometheus looks ahead to the next
+//! `_created` sample and uses it if the labels match. That takes quadratic time for a
+//! long family without `_created` samples. This code reads ahead once, up to the next
+//! metadata line.
 
 use std::collections::VecDeque;
 
-use mesh::labels::{BUCKET, QUANTILE};
+use mesh_model::labels::{BUCKET, QUANTILE};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::sample::{Labels, Sample, seconds_to_ms};
+use super::sample::{Sample, SampleLabels, seconds_to_ms};
 use crate::exposition::{MetricType, cursor::Cursor, label_block::Item, series_text};
 
-/// The `_created` samples of the current run of samples.
+/// `_created` samples between the current position and the next metadata line.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Created {
-    /// In the order of the body, the next one first.
-    ahead: VecDeque<Start>,
-    /// Where the run ends.
+pub(super) struct CreatedTimestamps {
+    /// Samples after the current position, in the order of the body.
+    upcoming: VecDeque<CreatedSample>,
+    /// Position at which the last read-ahead ended.
     end: usize,
-    /// The start that was found last. It holds for its metric also behind the
+    /// Match that was found last. It also applies to samples of its metric after the
     /// `_created` sample.
-    last: Option<Start>,
-    /// Reused to hash a metric.
+    last: Option<CreatedSample>,
+    /// Reusable buffer for hashing a metric.
     buffer: Vec<u8>,
 }
 
 /// A `_created` sample.
 #[derive(Clone, Copy, Debug)]
-struct Start {
-    /// Where its line ends.
-    at: usize,
-    /// Hash of the metric it belongs to.
+struct CreatedSample {
+    /// Position of the end of its line.
+    end: usize,
+    /// Hash of the metric that it belongs to.
     metric: u64,
-    /// Its value in milliseconds.
+    /// Value in milliseconds since the Unix epoch.
     timestamp: i64,
 }
 
-// === impl Created ===
+// === impl CreatedTimestamps ===
 
-impl Created {
-    /// When `sample`, which ends at `cursor`, started to count; its family's
-    /// name is `family` bytes long.
-    pub(super) fn of(
+impl CreatedTimestamps {
+    /// Returns the start timestamp of `sample`, which ends at `cursor`.
+    ///
+    /// `family` is the length of the family's name in bytes.
+    pub(super) fn start_of(
         &mut self,
         sample: &Sample<'_>,
         family: usize,
@@ -58,14 +59,14 @@ impl Created {
                 self.read_ahead(metric_type, cursor.clone());
             }
             while self
-                .ahead
+                .upcoming
                 .front()
-                .is_some_and(|next| next.at <= cursor.at())
+                .is_some_and(|next| next.end <= cursor.at())
             {
-                self.ahead.pop_front();
+                self.upcoming.pop_front();
             }
             self.last = self
-                .ahead
+                .upcoming
                 .front()
                 .filter(|next| next.metric == metric)
                 .copied();
@@ -76,9 +77,9 @@ impl Created {
     }
 
     fn read_ahead(&mut self, metric_type: MetricType, mut cursor: Cursor<'_>) {
-        self.ahead.clear();
+        self.upcoming.clear();
         self.end = cursor.at();
-        // A line that is not good ends it too: the parse will stop there.
+        // Stops at an invalid line too. The parser reports it later.
         while cursor.peek().is_some_and(|byte| byte != b'#')
             && let Ok(sample) = Sample::read(&mut cursor)
         {
@@ -86,8 +87,8 @@ impl Created {
             if let Some(name) = sample.name.strip_suffix(b"_created") {
                 let metric = self.metric(sample.raw, name, metric_type);
                 let timestamp = seconds_to_ms(sample.value);
-                self.ahead.push_back(Start {
-                    at: self.end,
+                self.upcoming.push_back(CreatedSample {
+                    end: self.end,
                     metric,
                     timestamp,
                 });
@@ -95,19 +96,19 @@ impl Created {
         }
     }
 
-    /// Tells metrics apart: the labels without those that tell apart the samples
-    /// of one metric.
+    /// Hashes the name and the labels of a metric. Leaves out `le` and `quantile`, which
+    /// differ between the samples of one metric.
     fn metric(&mut self, raw: &[u8], name: &[u8], metric_type: MetricType) -> u64 {
-        let within = match metric_type {
+        let excluded = match metric_type {
             MetricType::Histogram => Some(BUCKET.as_bytes()),
             MetricType::Summary => Some(QUANTILE.as_bytes()),
             _ => None,
         };
         self.buffer.clear();
         self.buffer.extend_from_slice(name);
-        for item in series_text::items::<Labels>(raw) {
+        for item in series_text::items::<SampleLabels>(raw) {
             if let Item::Label(name, value) = item
-                && Some(name) != within
+                && Some(name) != excluded
             {
                 for part in [name, value] {
                     self.buffer.push(0xff);

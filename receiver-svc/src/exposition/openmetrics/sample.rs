@@ -1,4 +1,4 @@
-//! The lines of samples in OpenMetrics.
+//! Parses the sample lines of OpenMetrics.
 
 use crate::exposition::{
     Exemplar, ParseError,
@@ -8,31 +8,31 @@ use crate::exposition::{
     series_text,
 };
 
-/// The line of a sample.
+/// Parsed line of a sample.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Sample<'a> {
-    /// Name and labels.
+    /// Exposed text of the name and labels.
     pub(super) raw: &'a [u8],
-    /// The name, still escaped.
+    /// Metric name, still escaped.
     pub(super) name: &'a [u8],
     pub(super) timestamp: Option<i64>,
     pub(super) value: f64,
     pub(super) exemplar: Option<RawExemplar<'a>>,
 }
 
-/// An exemplar whose labels are still as exposed.
+/// Exemplar whose labels are not parsed yet.
 #[derive(Clone, Debug)]
 pub(super) struct RawExemplar<'a> {
-    /// What stands behind the opening brace, the closing one included.
+    /// Text after the opening brace, including the closing brace.
     labels: &'a [u8],
     value: f64,
     timestamp: Option<i64>,
 }
 
-/// The labels of OpenMetrics samples.
-pub(super) struct Labels;
+/// Label syntax of OpenMetrics samples.
+pub(super) struct SampleLabels;
 
-/// The labels of OpenMetrics exemplars.
+/// Label syntax of OpenMetrics exemplars.
 struct ExemplarLabels;
 
 // === impl Sample ===
@@ -46,7 +46,7 @@ impl<'a> Sample<'a> {
         ) {
             return Err(cursor.expected("a metric name, `{` or `# EOF`"));
         }
-        let name = series_text::read::<Labels>(cursor)?;
+        let name = series_text::read::<SampleLabels>(cursor)?;
         let raw = cursor.since(start);
         let value = number(cursor, "a value")?;
         let timestamp = timestamp(cursor)?;
@@ -87,13 +87,14 @@ impl<'a> RawExemplar<'a> {
         }))
     }
 
+    /// Parses and unescapes the labels.
     pub(super) fn resolve(self) -> Exemplar {
         let Self {
             labels,
             value,
             timestamp,
         } = self;
-        let mut cursor = Cursor::over_series(labels);
+        let mut cursor = Cursor::over_validated(labels);
         let mut labels = Vec::new();
         while let Ok(Some(Item::Label(name, value))) =
             label_block::next_item::<ExemplarLabels>(&mut cursor)
@@ -109,10 +110,10 @@ impl<'a> RawExemplar<'a> {
     }
 }
 
-// === impl Labels ===
+// === impl SampleLabels ===
 
-impl Dialect for Labels {
-    const BLANKS: bool = false;
+impl Dialect for SampleLabels {
+    const WHITESPACE: bool = false;
     const COMMAS: bool = true;
     const NEWLINES: bool = false;
     const EXEMPLAR: bool = false;
@@ -121,16 +122,16 @@ impl Dialect for Labels {
 // === impl ExemplarLabels ===
 
 impl Dialect for ExemplarLabels {
-    const BLANKS: bool = false;
+    const WHITESPACE: bool = false;
     const COMMAS: bool = true;
     const NEWLINES: bool = false;
     const EXEMPLAR: bool = true;
 }
 
-/// Reads a blank and the number behind it.
+/// Reads a space and the number after it.
 fn number(cursor: &mut Cursor<'_>, what: &str) -> Result<f64, ParseError> {
     if !cursor.eat(b' ') {
-        return Err(cursor.expected(&format!("a blank and {what}")));
+        return Err(cursor.expected(&format!("a space and {what}")));
     }
     let text = cursor.take_while(|byte| !matches!(byte, b' ' | b'\n'));
     if text.is_empty() {
@@ -139,7 +140,7 @@ fn number(cursor: &mut Cursor<'_>, what: &str) -> Result<f64, ParseError> {
     float::value(text).ok_or_else(|| cursor.unexpected(text, &format!("a number as {what}")))
 }
 
-/// Reads a timestamp in seconds, if there is one.
+/// Reads a timestamp in seconds, if there is one. Returns milliseconds.
 fn timestamp(cursor: &mut Cursor<'_>) -> Result<Option<i64>, ParseError> {
     let mut ahead = cursor.clone();
     if !ahead.eat(b' ') || ahead.eat_text(b"# {") {
@@ -152,8 +153,9 @@ fn timestamp(cursor: &mut Cursor<'_>) -> Result<Option<i64>, ParseError> {
     Ok(Some(seconds_to_ms(seconds)))
 }
 
-/// Milliseconds since the epoch, cut as Prometheus cuts them. What does not fit
-/// becomes the smallest number, which is what its processors make of it.
+/// Converts seconds to milliseconds and truncates fractions like Prometheus.
+///
+/// A value out of range becomes `i64::MIN`, as in Go on amd64.
 pub(super) fn seconds_to_ms(seconds: f64) -> i64 {
     let ms = seconds * 1000.0;
     if ms.abs() < i64::MAX as f64 {

@@ -7,7 +7,7 @@ fn parser(body: &str) -> OpenMetricsParser<'_> {
 }
 
 #[test]
-fn the_body_ends_with_eof() {
+fn stops_at_eof() {
     assert_eq!(samples(parser("a 1\n# EOF\n")), ["a 1"]);
     assert_eq!(samples(parser("a 1\n# EOF")), ["a 1"]);
     let mut ended = parser("# EOF");
@@ -16,7 +16,7 @@ fn the_body_ends_with_eof() {
 }
 
 #[test]
-fn errors_tell_line_found_and_expected() {
+fn errors_name_the_line_and_the_expected_and_found_text() {
     let is = |body, want: &str| assert_eq!(error(parser(body)), want, "{body:?}");
     is(
         "a 1\n",
@@ -67,7 +67,7 @@ fn errors_tell_line_found_and_expected() {
 }
 
 #[test]
-fn timestamps_are_seconds_and_cut_to_milliseconds() {
+fn truncates_timestamps_in_seconds_to_milliseconds() {
     let body = "a 1 1.2509\na 1 -1\na 1 1e99\n# EOF\n";
     assert_eq!(
         samples(parser(body)),
@@ -76,7 +76,7 @@ fn timestamps_are_seconds_and_cut_to_milliseconds() {
 }
 
 #[test]
-fn an_exemplar_is_given_once_and_unescaped() {
+fn returns_an_exemplar_once_and_unescaped() {
     let mut parser = parser("a 1 # {b=\"\\\"\\n\"} 2 3.5\n# EOF\n");
     parser.next().unwrap();
     let labels = vec![("b".to_owned(), "\"\n".to_owned())];
@@ -90,7 +90,7 @@ fn an_exemplar_is_given_once_and_unescaped() {
 }
 
 #[test]
-fn created_samples_are_the_starts_of_those_before_them() {
+fn created_samples_are_the_starts_of_preceding_samples() {
     let starts = |lines: &str| {
         let body = format!("{lines}# EOF\n");
         let mut parser = parser(&body);
@@ -107,7 +107,7 @@ fn created_samples_are_the_starts_of_those_before_them() {
         counter("a_total 1\na_created 2\na_total{b=\"\"} 1\n"),
         [Some(2000), None]
     );
-    // Found once, it holds also behind it.
+    // Also applies to later samples of the metric.
     assert_eq!(
         counter("a_total 1\na_created 2\na_total 1\n"),
         [Some(2000), Some(2000)]
@@ -118,6 +118,6 @@ fn created_samples_are_the_starts_of_those_before_them() {
         starts("# TYPE a histogram\na_bucket{le=\"1\"} 1\na_sum 1\na_created 2\n"),
         [Some(2000), Some(2000)],
     );
-    // A gauge of that name is a series.
+    // A gauge has no start, so the sample is a series.
     assert_eq!(starts("# TYPE a gauge\na 1\na_created 2\n"), [None, None]);
 }

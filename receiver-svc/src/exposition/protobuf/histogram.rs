@@ -1,19 +1,19 @@
-//! Histograms: classic buckets, native buckets, or both in one message.
+//! Parses histogram messages, which have classic buckets, native buckets or both.
 
-use mesh::wire::{Fields, WireError};
+use mesh_wire::protobuf::{Fields, WireError};
 
 use super::message::{self, MessageError};
 use crate::exposition::{Counts, Exemplar, Histogram, Span, classic::ClassicHistogram};
 
-/// A histogram. Its buckets and exemplars are left to be walked.
+/// Histogram message whose buckets and exemplars are not parsed yet.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct HistogramMessage<'a> {
     fields: Fields<'a>,
-    /// Its count, whether it is an integer or not.
+    /// Integer or float count.
     pub(super) count: f64,
     pub(super) sum: f64,
     pub(super) start_timestamp: Option<i64>,
-    /// It has classic buckets.
+    /// Set if the message has classic buckets.
     pub(super) has_buckets: bool,
     integer_count: u64,
     float_count: f64,
@@ -29,22 +29,23 @@ pub(super) struct HistogramMessage<'a> {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Bucket<'a> {
     pub(super) upper_bound: f64,
-    /// Cumulative.
+    /// Cumulative count.
     pub(super) count: f64,
     pub(super) exemplar: Option<Fields<'a>>,
 }
 
-/// The exemplars of a sample that are left.
+/// Remaining exemplars of a sample.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) enum Exemplars<'a> {
     #[default]
     None,
-    /// Of a counter or a classic bucket.
+    /// Single exemplar of a counter or a classic bucket.
     One(Fields<'a>),
-    /// Of a native histogram; those without a timestamp do not count.
-    Own(Fields<'a>),
-    /// Of the buckets of a histogram that has none of its own.
-    OfBuckets(Fields<'a>),
+    /// Exemplars of a native histogram. Skips exemplars without a timestamp.
+    Native(Fields<'a>),
+    /// Exemplars of the classic buckets, for a native histogram without its own.
+    /// Skips exemplars without a timestamp.
+    Buckets(Fields<'a>),
 }
 
 const BUCKET: u32 = 3;
@@ -56,51 +57,52 @@ const EXEMPLAR: u32 = 16;
 
 impl<'a> HistogramMessage<'a> {
     pub(super) fn read(fields: Fields<'a>) -> Result<Self, WireError> {
-        let mut it = Self {
+        let mut histogram = Self {
             fields,
             ..Self::default()
         };
         let mut fields = fields;
         while let Some(field) = fields.next().transpose()? {
             match field.number {
-                1 => it.integer_count = field.varint()?,
-                2 => it.sum = field.double()?,
-                BUCKET => it.has_buckets = true,
-                4 => it.float_count = field.double()?,
-                5 => it.schema = field.sint32()?,
-                6 => it.zero_threshold = field.double()?,
-                7 => it.zero_count = field.varint()?,
-                8 => it.zero_count_float = field.double()?,
-                NEGATIVE_SPAN | POSITIVE_SPAN => it.has_spans = true,
-                15 => it.start_timestamp = message::timestamp(field.fields()?)?,
-                EXEMPLAR => it.has_exemplars = true,
+                1 => histogram.integer_count = field.varint()?,
+                2 => histogram.sum = field.double()?,
+                BUCKET => histogram.has_buckets = true,
+                4 => histogram.float_count = field.double()?,
+                5 => histogram.schema = field.sint32()?,
+                6 => histogram.zero_threshold = field.double()?,
+                7 => histogram.zero_count = field.varint()?,
+                8 => histogram.zero_count_float = field.double()?,
+                NEGATIVE_SPAN | POSITIVE_SPAN => histogram.has_spans = true,
+                15 => histogram.start_timestamp = message::timestamp(field.fields()?)?,
+                EXEMPLAR => histogram.has_exemplars = true,
                 _ => {}
             }
         }
-        it.count = either(it.float_count, it.integer_count);
-        Ok(it)
+        histogram.count = float_or_integer(histogram.float_count, histogram.integer_count);
+        Ok(histogram)
     }
 
-    /// Whether it has native buckets. One without observations tells that it is
-    /// native by a span without buckets.
+    /// Returns true if the histogram is native. A native histogram without observations
+    /// has an empty span.
     pub(super) fn is_native(&self) -> bool {
         self.has_spans || self.zero_threshold > 0.0 || self.zero_count > 0
     }
 
-    /// Its classic buckets, to be read with [`Bucket::next`].
+    /// Fields from which [`Bucket::next`] reads the classic buckets.
     pub(super) fn buckets(&self) -> Fields<'a> {
         self.fields
     }
 
-    /// The exemplars of the native histogram.
+    /// Exemplars of the native histogram.
     pub(super) fn exemplars(&self) -> Exemplars<'a> {
-        match self.has_exemplars {
-            true => Exemplars::Own(self.fields),
-            false => Exemplars::OfBuckets(self.fields),
+        if self.has_exemplars {
+            Exemplars::Native(self.fields)
+        } else {
+            Exemplars::Buckets(self.fields)
         }
     }
 
-    /// The native histogram.
+    /// Parses the native histogram.
     pub(super) fn native(&self, gauge: bool) -> Result<Histogram, MessageError> {
         let mut histogram = Histogram {
             schema: self.schema,
@@ -110,7 +112,7 @@ impl<'a> HistogramMessage<'a> {
             negative_spans: Vec::new(),
             custom_values: Vec::new(),
             gauge,
-            counts: self.no_counts(),
+            counts: self.empty_counts(),
         };
         let mut fields = self.fields;
         while let Some(field) = fields.next().transpose()? {
@@ -139,8 +141,8 @@ impl<'a> HistogramMessage<'a> {
         Ok(histogram)
     }
 
-    /// Counts without buckets, of integers or of floats.
-    fn no_counts(&self) -> Counts {
+    /// Integer or float counts, still without buckets.
+    fn empty_counts(&self) -> Counts {
         if self.float_count > 0.0 || self.zero_count_float > 0.0 {
             Counts::Float {
                 count: self.float_count,
@@ -158,7 +160,7 @@ impl<'a> HistogramMessage<'a> {
         }
     }
 
-    /// The classic histogram as a native one with custom buckets.
+    /// Converts the classic histogram to a native one with custom buckets.
     pub(super) fn to_nhcb(
         self,
         gauge: bool,
@@ -179,7 +181,7 @@ impl<'a> HistogramMessage<'a> {
 // === impl Bucket ===
 
 impl<'a> Bucket<'a> {
-    /// The next bucket of a histogram's fields.
+    /// Reads the next classic bucket from the fields of a histogram.
     pub(super) fn next(buckets: &mut Fields<'a>) -> Result<Option<Self>, WireError> {
         let Some(field) = buckets.next_of(BUCKET)? else {
             return Ok(None);
@@ -195,7 +197,7 @@ impl<'a> Bucket<'a> {
                 _ => {}
             }
         }
-        bucket.count = either(float, integer);
+        bucket.count = float_or_integer(float, integer);
         Ok(Some(bucket))
     }
 }
@@ -203,7 +205,10 @@ impl<'a> Bucket<'a> {
 // === impl Exemplars ===
 
 impl Exemplars<'_> {
-    /// The next exemplar. One that is not well-formed ends them.
+    /// Returns the next exemplar.
+    ///
+    /// # Errors
+    /// Returns an error if the exemplar is malformed.
     pub(super) fn next(&mut self) -> Result<Option<Exemplar>, WireError> {
         loop {
             let fields = match self {
@@ -213,11 +218,11 @@ impl Exemplars<'_> {
                     *self = Self::None;
                     return message::exemplar(fields).map(Some);
                 }
-                Self::Own(fields) => match fields.next_of(EXEMPLAR)? {
+                Self::Native(fields) => match fields.next_of(EXEMPLAR)? {
                     None => return Ok(None),
                     Some(field) => field.fields()?,
                 },
-                Self::OfBuckets(buckets) => match Bucket::next(buckets)? {
+                Self::Buckets(buckets) => match Bucket::next(buckets)? {
                     None => return Ok(None),
                     Some(Bucket { exemplar: None, .. }) => continue,
                     Some(Bucket {
@@ -234,8 +239,8 @@ impl Exemplars<'_> {
     }
 }
 
-/// A count is given as a float where it is none of integers.
-fn either(float: f64, integer: u64) -> f64 {
+/// Returns the float count, or the integer count if the float count is 0.
+fn float_or_integer(float: f64, integer: u64) -> f64 {
     if float == 0.0 { integer as f64 } else { float }
 }
 

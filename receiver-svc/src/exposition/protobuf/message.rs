@@ -1,10 +1,10 @@
-//! The messages of `io.prometheus.client`, besides histograms.
+//! Parses the messages of `io.prometheus.client` except histograms.
 
-use mesh::wire::{Fields, WireError};
+use mesh_wire::protobuf::{Fields, WireError};
 
 use crate::exposition::{Exemplar, MetricType, classic::ClassicError, histogram::IndexError};
 
-/// A metric family. Its metrics are left to be walked.
+/// Metric family whose metrics are not parsed yet.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Family<'a> {
     pub(super) name: &'a str,
@@ -18,13 +18,13 @@ pub(super) struct Family<'a> {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Metric<'a> {
     fields: Fields<'a>,
-    /// The message of its value, by the type of the family.
+    /// Value message that matches the type of the family.
     pub(super) value: Fields<'a>,
-    /// 0 where the target gave none.
+    /// Milliseconds since the Unix epoch. 0 if the target exposed none.
     pub(super) timestamp: i64,
 }
 
-/// A counter, gauge, untyped metric, quantile or classic bucket.
+/// Value of a counter, gauge or untyped metric.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Number<'a> {
     pub(super) value: f64,
@@ -32,7 +32,7 @@ pub(super) struct Number<'a> {
     pub(super) start_timestamp: Option<i64>,
 }
 
-/// A summary. Its quantiles are left to be walked.
+/// Summary whose quantiles are not parsed yet.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Summary {
     pub(super) count: u64,
@@ -40,7 +40,7 @@ pub(super) struct Summary {
     pub(super) start_timestamp: Option<i64>,
 }
 
-/// A family that is none.
+/// A metric family is malformed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum MessageError {
     #[error(transparent)]
@@ -51,7 +51,7 @@ pub(super) enum MessageError {
     LabelName,
     #[error("expected a metric type of 0 to 5, found {0}")]
     MetricType(u64),
-    #[error("expected {spans} {side} buckets by the spans, found {buckets}")]
+    #[error("expected {spans} {side} buckets from the spans, found {buckets}")]
     Spans {
         side: &'static str,
         spans: u64,
@@ -68,7 +68,7 @@ pub(super) enum MessageError {
 impl<'a> Family<'a> {
     pub(super) const METRIC: u32 = 4;
 
-    /// Reads a family, or nothing of one that has no metrics.
+    /// Parses a family. Returns `None` if it has no metrics.
     pub(super) fn read(message: &'a [u8]) -> Result<Option<Self>, MessageError> {
         let metrics = Fields::new(message);
         let mut family = Self {
@@ -124,7 +124,7 @@ impl<'a> Metric<'a> {
         Ok(metric)
     }
 
-    /// The names and values of its labels.
+    /// Names and values of the labels.
     pub(super) fn labels(&self) -> impl Iterator<Item = Result<(&'a str, &'a str), WireError>> {
         labels(self.fields)
     }
@@ -133,7 +133,7 @@ impl<'a> Metric<'a> {
 // === impl Number ===
 
 impl<'a> Number<'a> {
-    /// Reads a counter, gauge or untyped metric.
+    /// Parses the value of a counter, gauge or untyped metric.
     pub(super) fn read(mut fields: Fields<'a>) -> Result<Self, WireError> {
         let mut number = Self::default();
         while let Some(field) = fields.next().transpose()? {
@@ -179,7 +179,7 @@ fn metric_type(kind: u64) -> Result<MetricType, MessageError> {
     })
 }
 
-/// A quantile and its value.
+/// Parses a quantile and its value.
 pub(super) fn quantile(mut fields: Fields<'_>) -> Result<(f64, f64), WireError> {
     let (mut quantile, mut value) = (0.0, 0.0);
     while let Some(field) = fields.next().transpose()? {
@@ -209,12 +209,12 @@ pub(super) fn exemplar(fields: Fields<'_>) -> Result<Exemplar, WireError> {
     Ok(exemplar)
 }
 
-/// The milliseconds of a start timestamp, `None` where it is the epoch.
+/// Parses a start timestamp to milliseconds. Returns `None` for the Unix epoch.
 pub(super) fn timestamp(fields: Fields<'_>) -> Result<Option<i64>, WireError> {
     milliseconds(fields).map(|ms| Some(ms).filter(|&ms| ms != 0))
 }
 
-/// The milliseconds of a `google.protobuf.Timestamp`.
+/// Parses a `google.protobuf.Timestamp` to milliseconds.
 fn milliseconds(mut fields: Fields<'_>) -> Result<i64, WireError> {
     let (mut seconds, mut nanos) = (0_i64, 0_i64);
     while let Some(field) = fields.next().transpose()? {
@@ -227,7 +227,7 @@ fn milliseconds(mut fields: Fields<'_>) -> Result<i64, WireError> {
     Ok(seconds.wrapping_mul(1000).wrapping_add(nanos / 1_000_000))
 }
 
-/// The labels of a metric or an exemplar, its fields 1.
+/// Labels of a metric or an exemplar. Both have them in field 1.
 fn labels<'a>(
     mut fields: Fields<'a>,
 ) -> impl Iterator<Item = Result<(&'a str, &'a str), WireError>> {

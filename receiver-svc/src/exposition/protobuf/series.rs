@@ -1,42 +1,43 @@
-//! Which series a sample of a metric is of.
+//! Identifies the series of each sample of a metric.
 
-use mesh::{
-    float,
-    labels::{BUCKET, METRIC_NAME, QUANTILE},
-};
+use mesh_model::labels::{BUCKET, METRIC_NAME, QUANTILE};
+use mesh_wire::float;
 
 use super::message::{Family, MessageError, Metric};
-use crate::exposition::metadata::Metadata;
+use crate::exposition::metadata::FamilyMetadata;
 
-/// What a sample is of its metric.
+/// Role of a sample within its metric.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) enum Part {
-    /// The only sample, or a native histogram.
+pub(super) enum Role {
+    /// The only sample of its metric, or a native histogram.
     #[default]
     Whole,
     Count,
     Sum,
-    /// By its upper bound.
+    /// Classic bucket with this upper bound.
     Bucket(f64),
     Quantile(f64),
 }
 
-/// Bytes that are a series' own: the metric's name and labels, then the part.
-/// What separates them is no UTF-8, so none can be taken for another.
+/// Bytes that identify a series: the name and labels of the metric, then the role.
+///
+/// The separators never occur in UTF-8, so different series have different bytes.
 #[derive(Clone, Debug, Default)]
 pub(super) struct SeriesKey {
     bytes: Vec<u8>,
-    /// How many of them all samples of the metric have in common.
-    common: usize,
-    part: Part,
+    /// Length of the prefix that all samples of the metric share.
+    shared_len: usize,
+    role: Role,
 }
 
-const NAME: u8 = 0xff;
-const PART: u8 = 0xfe;
+/// Separator before the name and the value of a label.
+const LABEL_SEPARATOR: u8 = 0xff;
+/// Separator before the suffix of a role and the value of its label.
+const ROLE_SEPARATOR: u8 = 0xfe;
 
-// === impl Part ===
+// === impl Role ===
 
-impl Part {
+impl Role {
     fn suffix(self) -> &'static str {
         match self {
             Self::Whole | Self::Quantile(_) => "",
@@ -46,7 +47,7 @@ impl Part {
         }
     }
 
-    /// The label that tells samples of one metric apart.
+    /// Label that distinguishes samples with this role, if there is one.
     fn label(self) -> Option<(&'static str, f64)> {
         match self {
             Self::Bucket(upper_bound) => Some((BUCKET, upper_bound)),
@@ -59,7 +60,7 @@ impl Part {
 // === impl SeriesKey ===
 
 impl SeriesKey {
-    /// Starts with the samples of `metric`, whose labels are checked by this.
+    /// Switches to the samples of `metric` and validates its labels.
     pub(super) fn set(&mut self, name: &str, metric: &Metric<'_>) -> Result<(), MessageError> {
         self.bytes.clear();
         self.bytes.extend_from_slice(name.as_bytes());
@@ -69,22 +70,22 @@ impl SeriesKey {
                 return Err(MessageError::LabelName);
             }
             for text in [name, value] {
-                self.bytes.push(NAME);
+                self.bytes.push(LABEL_SEPARATOR);
                 self.bytes.extend_from_slice(text.as_bytes());
             }
         }
-        self.common = self.bytes.len();
+        self.shared_len = self.bytes.len();
         Ok(())
     }
 
-    /// Goes to the sample that is this part of the metric.
-    pub(super) fn select(&mut self, part: Part) {
-        self.part = part;
-        self.bytes.truncate(self.common);
-        self.bytes.push(PART);
-        self.bytes.extend_from_slice(part.suffix().as_bytes());
-        if let Some((_, value)) = part.label() {
-            self.bytes.push(PART);
+    /// Switches to the sample with this role.
+    pub(super) fn select(&mut self, role: Role) {
+        self.role = role;
+        self.bytes.truncate(self.shared_len);
+        self.bytes.push(ROLE_SEPARATOR);
+        self.bytes.extend_from_slice(role.suffix().as_bytes());
+        if let Some((_, value)) = role.label() {
+            self.bytes.push(ROLE_SEPARATOR);
             self.bytes.extend_from_slice(&value.to_bits().to_le_bytes());
         }
     }
@@ -93,34 +94,34 @@ impl SeriesKey {
         &self.bytes
     }
 
-    pub(super) fn part(&self) -> Part {
-        self.part
+    pub(super) fn role(&self) -> Role {
+        self.role
     }
 }
 
-/// Adds the labels of a sample.
+/// Adds the labels of a sample of `metric`.
 pub(super) fn labels(
     family: &Family<'_>,
     metric: &Metric<'_>,
-    part: Part,
+    role: Role,
     type_and_unit: bool,
     out: &mut Vec<(String, String)>,
 ) {
-    let mut metadata = Metadata::new(type_and_unit);
+    let mut metadata = FamilyMetadata::new(type_and_unit);
     metadata.metric_type = family.metric_type;
     metadata.unit = family.unit.into();
     out.push((
         METRIC_NAME.to_owned(),
-        format!("{}{}", family.name, part.suffix()),
+        format!("{}{}", family.name, role.suffix()),
     ));
-    metadata.stamp(out);
+    metadata.push_labels(out);
     let own = metric
         .labels()
         .filter_map(Result::ok)
-        .filter(|(name, _)| !metadata.stamps(name));
+        .filter(|(name, _)| !metadata.overrides(name));
     out.extend(own.map(|(name, value)| (name.to_owned(), value.to_owned())));
     out.extend(
-        part.label()
+        role.label()
             .map(|(name, value)| (name.to_owned(), float::openmetrics(value))),
     );
 }

@@ -39,7 +39,7 @@ fn histogram(histogram: io::Histogram) -> Vec<u8> {
     body(io::MetricType::Histogram, metric)
 }
 
-/// Two observations, in classic and in native buckets.
+/// Histogram of two observations with classic and native buckets.
 fn both() -> io::Histogram {
     let exemplar = io::Exemplar {
         label: vec![],
@@ -80,7 +80,7 @@ const CLASSIC_SAMPLES: [&str; 4] = [
 ];
 
 #[test]
-fn a_histogram_is_read_as_configured() {
+fn the_options_select_classic_and_native_histograms() {
     let body = histogram(both());
     let read = |options| samples(ProtobufParser::new(&body, options));
     let native = ["a{b=c} schema 0"];
@@ -90,7 +90,7 @@ fn a_histogram_is_read_as_configured() {
         (no, no, no, CLASSIC_SAMPLES.to_vec()),
         (yes, no, no, native.to_vec()),
         (yes, no, yes, [&native[..], &CLASSIC_SAMPLES].concat()),
-        // What is native already is not converted.
+        // An exposed native histogram wins over conversion.
         (yes, yes, no, native.to_vec()),
         (no, yes, no, nhcb.to_vec()),
         (no, yes, yes, [&CLASSIC_SAMPLES[..], &nhcb].concat()),
@@ -106,7 +106,7 @@ fn a_histogram_is_read_as_configured() {
 }
 
 #[test]
-fn start_and_exemplars_belong_to_the_sample() {
+fn each_sample_has_its_start_and_exemplars() {
     let body = histogram(both());
     let mut parser = ProtobufParser::new(&body, ParserOptions::default());
     let mut exemplars = Vec::new();
@@ -127,7 +127,7 @@ fn start_and_exemplars_belong_to_the_sample() {
 }
 
 #[test]
-fn counts_may_be_floats() {
+fn parses_float_counts() {
     let fractions = io::Histogram {
         sample_count_float: Some(1.5),
         positive_count: vec![0.5, 1.0],
@@ -157,7 +157,7 @@ fn counts_may_be_floats() {
 }
 
 #[test]
-fn a_summary_has_its_quantiles_last() {
+fn a_summary_returns_its_quantiles_last() {
     let summary = Some(io::Summary {
         sample_count: Some(2),
         sample_sum: Some(3.0),
@@ -178,13 +178,13 @@ fn a_summary_has_its_quantiles_last() {
 }
 
 #[test]
-fn a_family_without_metrics_is_nothing() {
+fn skips_a_family_without_metrics() {
     let body = io::MetricFamily::default().encode_length_delimited_to_vec();
     assert_eq!(ProtobufParser::new(&body, NATIVE).next(), Ok(None));
 }
 
 #[test]
-fn errors_tell_the_family_and_what_was_expected() {
+fn errors_name_the_family_and_the_expected_content() {
     let good = body(io::MetricType::Gauge, io::Metric::default());
     let after_good = |bad: Vec<u8>| {
         let body = [good.clone(), bad].concat();
@@ -196,7 +196,7 @@ fn errors_tell_the_family_and_what_was_expected() {
     };
     assert_eq!(
         after_good(histogram(spans)),
-        "metric family 2: expected 2 positive buckets by the spans, found 1"
+        "metric family 2: expected 2 positive buckets from the spans, found 1"
     );
     let mut unknown = good.clone();
     let at = unknown.iter().position(|&byte| byte == 0x18).unwrap() + 1;

@@ -6,7 +6,7 @@ fn parser(body: &str) -> TextParser<'_> {
 }
 
 #[test]
-fn blanks_stand_anywhere_and_commas_nowhere() {
+fn accepts_whitespace_anywhere_and_missing_commas() {
     let plain = samples(parser("a{b=\"c\",d=\"e\"} 1 5\n"));
     assert_eq!(plain, ["a{b=c,d=e} 1 @5"]);
     assert_eq!(
@@ -16,13 +16,13 @@ fn blanks_stand_anywhere_and_commas_nowhere() {
 }
 
 #[test]
-fn names_may_stand_in_the_braces() {
+fn accepts_names_within_the_braces() {
     let body = "{\"a b\",\"c.d\"=\"e\"} 1\n{c=\"\",\"a\\\"\"} 2\n";
     assert_eq!(samples(parser(body)), ["a b{c.d=e} 1", "a\"{c=} 2"]);
 }
 
 #[test]
-fn bounds_and_quantiles_are_canonical_in_families_of_their_type() {
+fn normalizes_bounds_and_quantiles_in_families_of_their_type() {
     let body = "# TYPE a histogram\na_bucket{le=\"1\"} 1\na{quantile=\"1\"} 1\n\
                 # TYPE b summary\nb{quantile=\"1e6\"} 1\nb{le=\"1\"} 1\n";
     let want = [
@@ -35,7 +35,7 @@ fn bounds_and_quantiles_are_canonical_in_families_of_their_type() {
 }
 
 #[test]
-fn type_labels_win_over_exposed_ones() {
+fn type_labels_override_exposed_labels() {
     let body = "# TYPE a gauge\na{__type__=\"x\",__name__=\"y\",b=\"c\"} 1\n";
     let parser = TextParser::new(body.as_bytes(), true);
     assert_eq!(samples(parser), ["a{__type__=gauge,b=c} 1"]);
@@ -44,7 +44,7 @@ fn type_labels_win_over_exposed_ones() {
 }
 
 #[test]
-fn metadata_is_what_stands_behind_the_name() {
+fn parses_metadata_lines_and_comments() {
     let mut parser = parser("# HELP a  b\\n\\\"\n#\tTYPE \"c d\" untyped\n#HELP e\n# HELPf\n");
     let mut entries = Vec::new();
     while let Some(entry) = parser.advance().unwrap() {
@@ -66,7 +66,7 @@ fn metadata_is_what_stands_behind_the_name() {
 }
 
 #[test]
-fn errors_tell_line_found_and_expected() {
+fn errors_name_the_line_and_the_expected_and_found_text() {
     let is = |body, want: &str| assert_eq!(error(parser(body)), want, "{body:?}");
     is(
         "a 1\nb",
@@ -127,7 +127,7 @@ fn errors_tell_line_found_and_expected() {
 }
 
 #[test]
-fn what_is_not_utf8_is_refused_except_in_comments() {
+fn rejects_invalid_utf8_except_in_comments() {
     let parse = |body| {
         let mut parser = TextParser::new(body, false);
         while parser.advance()?.is_some() {}

@@ -1,0 +1,106 @@
+//! One Export over one connection.
+
+use std::{error::Error, io};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Uri, header};
+use http_body_util::Full;
+use tokio::time::Instant;
+use tonic::{Code, Request, Status, Streaming, body::Body, metadata::MetadataMap};
+
+use super::connection::Connection;
+use mesh_base::blocking::{self, BLOCKING_BYTES};
+use mesh_contract::{
+    export::{self, Export, ExportError},
+    verdict::Verdict,
+};
+use mesh_wire::{
+    compression::Compression,
+    otlp::{RawCodec, frame},
+};
+
+/// A response carries counts and a message, never data.
+const MAX_RESPONSE_BYTES: usize = 1 << 20;
+
+/// Sends one Export and reads its verdict.
+pub(super) async fn send(
+    connection: Connection,
+    uri: &Uri,
+    export: Export,
+    compression: Compression,
+) -> Result<Verdict, ExportError> {
+    let headers = headers(&export, compression);
+    let message = framed(export.payload, compression).await;
+    let message = message.map_err(|error| ExportError::Unsent(error.into()))?;
+    let mut request = http::Request::new(Body::new(Full::new(message)));
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() = uri.clone();
+    *request.headers_mut() = headers;
+    match exchange(connection, request).await {
+        Ok((metadata, body)) => Ok(export::verdict(&metadata, body)),
+        Err(status) if was_never_sent(&status) => Err(ExportError::Unsent(status.into())),
+        Err(status) => export::failure(status, export.samples),
+    }
+}
+
+/// tonic's own client would make a zstd context for every message (`compression`).
+async fn framed(payload: Bytes, compression: Compression) -> io::Result<Bytes> {
+    let is_long = payload.len() >= BLOCKING_BYTES && compression != Compression::None;
+    let frame = move || {
+        let message = compression.compress(payload)?;
+        Ok(frame::wrap(compression != Compression::None, &message))
+    };
+    match is_long {
+        true => blocking::run(frame).await,
+        false => frame(),
+    }
+}
+
+fn headers(export: &Export, compression: Compression) -> HeaderMap {
+    let mut request = Request::new(());
+    request.set_timeout(export.deadline.saturating_duration_since(Instant::now()));
+    export.context.write(request.metadata_mut());
+    export.progress.write(request.metadata_mut());
+    let mut headers = request.into_parts().0.into_headers();
+    headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    let grpc = HeaderValue::from_static("application/grpc");
+    headers.insert(header::CONTENT_TYPE, grpc);
+    let encoding = HeaderValue::from_static(compression.name());
+    headers.insert("grpc-encoding", encoding);
+    headers
+}
+
+/// A unary call.
+async fn exchange(
+    mut connection: Connection,
+    request: http::Request<Body>,
+) -> Result<(MetadataMap, Bytes), Status> {
+    let response = connection.send_request(request).await;
+    let response = response.map_err(|error| Status::from_error(error.into()))?;
+    let (head, body) = response.into_parts();
+    let told = Status::from_header_map(&head.headers);
+    if let Some(status) = told.filter(|status| status.code() != Code::Ok) {
+        return Err(status);
+    }
+    let limit = Some(MAX_RESPONSE_BYTES);
+    let mut messages = Streaming::new_response(RawCodec, body, head.status, None, limit);
+    let message = messages.message().await?;
+    let message = message.ok_or_else(|| Status::internal("no message in the response"))?;
+    let mut headers = head.headers;
+    if let Some(trailers) = messages.trailers().await? {
+        headers.extend(trailers.into_headers());
+    }
+    Ok((MetadataMap::from_headers(headers), message))
+}
+
+/// Whether the connection gave the request back before any of it was sent.
+fn was_never_sent(status: &Status) -> bool {
+    let mut source = status.source();
+    while let Some(error) = source {
+        if let Some(hyper) = error.downcast_ref::<hyper::Error>() {
+            return hyper.is_canceled();
+        }
+        source = error.source();
+    }
+    false
+}

@@ -1,0 +1,295 @@
+mod network;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use opentelemetry_proto::tonic::{
+    collector::metrics::v1::{
+        ExportMetricsServiceRequest, ExportMetricsServiceResponse,
+        metrics_service_server::{MetricsService, MetricsServiceServer},
+    },
+    metrics::v1::ResourceMetrics,
+};
+use prost::Message;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::watch,
+};
+use tonic::{
+    Request, Response, Status,
+    codec::CompressionEncoding,
+    transport::{Server, server::TcpIncoming},
+};
+use tower::ServiceExt;
+
+use super::*;
+use mesh_contract::{
+    batch::{BatchContext, Origin},
+    export::Progress,
+};
+
+/// A stock OTLP server that counts what it is sent.
+#[derive(Clone, Default)]
+struct Stock {
+    requests: Arc<AtomicUsize>,
+    resources: Arc<AtomicUsize>,
+    fail: bool,
+}
+
+/// A server on a runtime of its own, so that it can die with its connections.
+struct Running(Option<tokio::runtime::Runtime>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.take().unwrap().shutdown_background();
+    }
+}
+
+#[tonic::async_trait]
+impl MetricsService for Stock {
+    async fn export(
+        &self,
+        request: Request<ExportMetricsServiceRequest>,
+    ) -> Result<Response<ExportMetricsServiceResponse>, Status> {
+        assert_eq!(request.metadata().get("promesh-origin").unwrap(), "scrape");
+        assert!(request.metadata().contains_key("grpc-timeout"));
+        self.requests.fetch_add(1, Ordering::SeqCst);
+        if self.fail {
+            return Err(Status::unknown("broken"));
+        }
+        let resources = request.get_ref().resource_metrics.len();
+        self.resources.fetch_add(resources, Ordering::SeqCst);
+        Ok(Response::new(ExportMetricsServiceResponse::default()))
+    }
+}
+
+impl Stock {
+    async fn serve(&self) -> (String, Running) {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let service =
+            MetricsServiceServer::new(self.clone()).accept_compressed(CompressionEncoding::Zstd);
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.spawn(async move {
+            let listener = TcpListener::from_std(listener).unwrap();
+            let server = Server::builder().add_service(service);
+            server
+                .serve_with_incoming(TcpIncoming::from(listener))
+                .await
+                .unwrap();
+        });
+        (address, Running(Some(runtime)))
+    }
+
+    fn requests(&self) -> usize {
+        self.requests.load(Ordering::SeqCst)
+    }
+}
+
+fn args() -> ExporterArgs {
+    ExporterArgs {
+        endpoints: "unused:1".parse().unwrap(),
+        compression: Compression::Zstd,
+        ping_interval_ms: 800,
+        failfast_ms: 5000,
+        tls: Default::default(),
+    }
+}
+
+type Known = watch::Sender<Option<BTreeSet<String>>>;
+
+fn balance(addresses: &[&String]) -> (Balance, Known) {
+    let known: BTreeSet<_> = addresses.iter().map(|a| (*a).clone()).collect();
+    let (sender, receiver) = watch::channel(Some(known));
+    let balance = Balance::new(
+        &args(),
+        receiver,
+        mesh_net::connector::plaintext(),
+        BalanceMetrics::default(),
+    );
+    (balance, sender)
+}
+
+fn export() -> Export {
+    let request = ExportMetricsServiceRequest {
+        resource_metrics: vec![ResourceMetrics::default(); 2],
+    };
+    Export {
+        context: Arc::new(BatchContext {
+            origin: Origin::Scrape,
+            ..Default::default()
+        }),
+        payload: Bytes::from(request.encode_to_vec()),
+        samples: 2,
+        deadline: Instant::now() + Duration::from_secs(10),
+        progress: Progress::default(),
+    }
+}
+
+#[tokio::test]
+async fn a_stock_server_stands_in_for_an_exporter() {
+    let stock = Stock::default();
+    let (address, _server) = stock.serve().await;
+    let (balance, _known) = balance(&[&address]);
+    let verdict = balance.oneshot(export()).await.unwrap();
+    assert_eq!(verdict, Verdict::default());
+    assert_eq!(stock.resources.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn requests_are_spread() {
+    let (one, other) = (Stock::default(), Stock::default());
+    let (a, _server_a) = one.serve().await;
+    let (b, _server_b) = other.serve().await;
+    let (balance, _known) = balance(&[&a, &b]);
+    while lock(&balance.shared.endpoints)
+        .iter()
+        .filter(|e| e.is_up())
+        .count()
+        < 2
+    {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let requests = (0..200).map(|_| balance.clone().oneshot(export()));
+    futures::future::try_join_all(requests).await.unwrap();
+    assert!(one.requests() > 20 && other.requests() > 20);
+    assert_eq!(one.requests() + other.requests(), 200);
+}
+
+#[tokio::test]
+async fn a_dead_exporter_is_not_picked() {
+    let (one, other) = (Stock::default(), Stock::default());
+    let (a, server) = one.serve().await;
+    let (b, _server) = other.serve().await;
+    let (balance, _known) = balance(&[&a, &b]);
+    balance.clone().oneshot(export()).await.unwrap();
+    drop(server);
+    let endpoint = |balance: &Balance| {
+        lock(&balance.shared.endpoints)
+            .iter()
+            .find(|e| *e.address() == *a)
+            .unwrap()
+            .clone()
+    };
+    while endpoint(&balance).is_up() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    for _ in 0..50 {
+        balance.clone().oneshot(export()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_added_exporter_gets_requests_and_a_removed_one_none() {
+    let (one, other) = (Stock::default(), Stock::default());
+    let (a, _server_a) = one.serve().await;
+    let (b, _server_b) = other.serve().await;
+    let (balance, known) = balance(&[&a]);
+    balance.clone().oneshot(export()).await.unwrap();
+    known.send_replace(Some(BTreeSet::from([b])));
+    while other.requests() == 0 {
+        balance.clone().oneshot(export()).await.unwrap();
+    }
+    let before = one.requests();
+    for _ in 0..20 {
+        balance.clone().oneshot(export()).await.unwrap();
+    }
+    assert_eq!(one.requests(), before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_an_exporter_a_request_is_given_back_unsent() {
+    let unused = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = unused.local_addr().unwrap().to_string();
+    drop(unused);
+    let (balance, _known) = balance(&[&address]);
+    let error = balance.oneshot(export()).await.unwrap_err();
+    assert!(matches!(error, ExportError::Unsent(_)));
+    assert_eq!(
+        error.to_string(),
+        format!("not sent: exporter {address} is not reachable")
+    );
+}
+
+#[tokio::test]
+async fn an_exporter_that_fails_is_left_alone() {
+    let (broken, well) = (
+        Stock {
+            fail: true,
+            ..Default::default()
+        },
+        Stock::default(),
+    );
+    let (a, _server_a) = broken.serve().await;
+    let (b, _server_b) = well.serve().await;
+    let (balance, _known) = balance(&[&a, &b]);
+    while lock(&balance.shared.endpoints)
+        .iter()
+        .filter(|e| e.is_up())
+        .count()
+        < 2
+    {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    for _ in 0..200 {
+        let _ = balance.clone().oneshot(export()).await;
+    }
+    assert!(broken.requests() < 10, "{} of 200", broken.requests());
+}
+
+/// Takes connections and never says a word.
+#[tokio::test(start_paused = true)]
+async fn a_silent_peer_is_no_exporter() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let silent = tokio::spawn(async move {
+        let mut held = Vec::new();
+        while let Ok((stream, _)) = listener.accept().await {
+            held.push(stream);
+        }
+    });
+    let (balance, _known) = balance(&[&address]);
+    for _ in 0..3 {
+        let error = balance.clone().oneshot(export()).await.unwrap_err();
+        assert!(matches!(error, ExportError::Unsent(_)), "{error}");
+        assert!(!balance.is_connected());
+    }
+    silent.abort();
+}
+
+/// Its network swallows everything from a moment on, without a word.
+#[tokio::test]
+async fn an_exporter_that_falls_silent_is_out_and_stays_out() {
+    let stock = Stock::default();
+    let (behind, _server) = stock.serve().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let swallow = Arc::new(tokio::sync::Notify::new());
+    let network = tokio::spawn({
+        let swallow = swallow.clone();
+        async move {
+            let (mut client, _) = listener.accept().await.unwrap();
+            let mut server = TcpStream::connect(behind).await.unwrap();
+            tokio::select! {
+                _ = tokio::io::copy_bidirectional(&mut client, &mut server) => {}
+                () = swallow.notified() => {}
+            }
+            // Whoever connects is accepted by the system, and never read.
+            std::future::pending::<()>().await;
+        }
+    });
+    let (balance, _known) = balance(&[&address]);
+    balance.clone().oneshot(export()).await.unwrap();
+    swallow.notify_one();
+    while balance.is_connected() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let error = balance.clone().oneshot(export()).await.unwrap_err();
+    assert!(matches!(error, ExportError::Unsent(_)), "{error}");
+    network.abort();
+}

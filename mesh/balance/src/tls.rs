@@ -1,0 +1,136 @@
+//! TLS towards exporters.
+
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
+
+use rustls::ClientConfig;
+use rustls_pki_types::ServerName;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    time::timeout,
+};
+use tokio_rustls::TlsConnector;
+
+use mesh_base::watched_file::WatchedFile;
+use mesh_model::config::http::{PemSource, TlsConfig};
+use mesh_net::connector::{Connector, Io};
+use mesh_net::tls::{TlsError, files, h2_client_config, host_name};
+
+/// TLS towards exporters, as flags.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct ExporterTlsArgs {
+    /// PEM file with the authorities of the exporters' certificates. Exporters are
+    /// spoken to in TLS where it is given. All files are read again when they have
+    /// changed, for connections from then on.
+    #[arg(long = "exporter.tls.ca-file", env = "PROMESH_EXPORTER_TLS_CA_FILE")]
+    pub exporter_ca_file: Option<PathBuf>,
+
+    /// PEM file with the certificate that exporters are shown (mTLS), and its chain.
+    #[arg(
+        long = "exporter.tls.cert-file",
+        env = "PROMESH_EXPORTER_TLS_CERT_FILE",
+        requires_all = ["exporter_key_file", "exporter_ca_file"]
+    )]
+    pub exporter_client_cert_file: Option<PathBuf>,
+
+    /// PEM file with that certificate's key.
+    #[arg(
+        long = "exporter.tls.key-file",
+        env = "PROMESH_EXPORTER_TLS_KEY_FILE",
+        requires = "exporter_client_cert_file"
+    )]
+    pub exporter_key_file: Option<PathBuf>,
+
+    /// Name that the exporters' certificates have to be for. Without it that is the
+    /// host of an exporter's address, which Kubernetes' discovery gives as an IP
+    /// address.
+    #[arg(
+        long = "exporter.tls.server-name",
+        env = "PROMESH_EXPORTER_TLS_SERVER_NAME",
+        value_parser = server_name,
+        requires = "exporter_ca_file"
+    )]
+    pub exporter_server_name: Option<ServerName<'static>>,
+}
+
+/// How long it is waited for; other servers may want to be spoken to first.
+const FIRST_WORD: Duration = Duration::from_millis(300);
+
+// === impl ExporterTlsArgs ===
+
+impl ExporterTlsArgs {
+    /// Speaks TLS over the streams of `inner` as the flags say; those themselves
+    /// where they ask for none. Needs a runtime.
+    ///
+    /// # Errors
+    /// Where a file cannot be used.
+    pub fn over(&self, inner: Connector) -> Result<Connector, TlsError> {
+        let Some(ca) = &self.exporter_ca_file else {
+            return Ok(inner);
+        };
+        let file = |path: &Option<PathBuf>| path.clone().map(PemSource::File);
+        let settings = TlsConfig {
+            ca: Some(PemSource::File(ca.clone())),
+            cert: file(&self.exporter_client_cert_file),
+            key: file(&self.exporter_key_file),
+            ..TlsConfig::default()
+        };
+        let paths = files(&settings).map(Into::into).collect();
+        let read = move || h2_client_config(&settings);
+        let config = WatchedFile::follow("Exporters' TLS", paths, read)?;
+        let name = self.exporter_server_name.clone();
+        Ok(Connector::new(move |address| {
+            let (inner, config, name) = (inner.clone(), config.load(), name.clone());
+            async move { handshake(&inner, config, name, &address).await }
+        }))
+    }
+}
+
+async fn handshake(
+    inner: &Connector,
+    config: Arc<ClientConfig>,
+    name: Option<ServerName<'static>>,
+    address: &str,
+) -> io::Result<impl Io + use<>> {
+    let name = match name {
+        Some(name) => name,
+        None => host_name(address)?,
+    };
+    let stream = inner.connect(address).await?;
+    let stream = TlsConnector::from(config).connect(name, stream).await?;
+    let mut stream = BufReader::new(stream);
+    // In TLS 1.3 an exporter looks at our certificate when we are done already. Its
+    // first word is its settings, or why it refuses: who writes to it before that may
+    // only learn that it is gone.
+    if let Ok(first) = timeout(FIRST_WORD, stream.fill_buf()).await {
+        first?;
+    }
+    Ok(stream)
+}
+
+fn server_name(text: &str) -> Result<ServerName<'static>, String> {
+    let name = ServerName::try_from(text.to_owned());
+    name.map_err(|_| format!("{text:?} is neither a DNS name nor an IP address"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_is_none_is_refused() {
+        assert!(server_name("not a name").is_err());
+    }
+
+    #[tokio::test]
+    async fn a_file_that_cannot_be_used_is_named() {
+        let args = ExporterTlsArgs {
+            exporter_ca_file: Some("/nowhere/ca.pem".into()),
+            ..ExporterTlsArgs::default()
+        };
+        let error = args.over(mesh_net::connector::plaintext()).unwrap_err();
+        assert!(
+            error.to_string().starts_with("/nowhere/ca.pem: "),
+            "{error}"
+        );
+    }
+}

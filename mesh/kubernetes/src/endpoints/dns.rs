@@ -1,0 +1,42 @@
+//! Peers behind a name: every address it resolves to.
+
+use std::{collections::BTreeSet, io, time::Duration};
+
+use tokio::{net::lookup_host, sync::watch, time::sleep};
+use tracing::warn;
+
+use mesh_net::endpoints::Addresses;
+
+const INTERVAL: Duration = Duration::from_secs(5);
+
+/// Resolves a name again and again. A failure keeps the addresses known last.
+pub(super) fn discover(host: String, port: u16) -> Addresses {
+    let (sender, receiver) = watch::channel(None);
+    tokio::spawn(async move {
+        while !sender.is_closed() {
+            match resolve(&host, port).await {
+                Ok(addresses) => publish(&sender, addresses),
+                Err(error) => warn!(host, %error, "Name not resolved"),
+            }
+            tokio::select! {
+                () = sleep(INTERVAL) => {}
+                () = sender.closed() => return,
+            }
+        }
+    });
+    receiver
+}
+
+async fn resolve(host: &str, port: u16) -> io::Result<BTreeSet<String>> {
+    let addresses = lookup_host((host.trim_matches(['[', ']']), port)).await?;
+    Ok(addresses.map(|address| address.to_string()).collect())
+}
+
+/// Publishes the addresses where they have changed.
+pub(super) fn publish(sender: &watch::Sender<Option<BTreeSet<String>>>, now: BTreeSet<String>) {
+    sender.send_if_modified(|known| {
+        let changed = known.as_ref() != Some(&now);
+        *known = Some(now);
+        changed
+    });
+}

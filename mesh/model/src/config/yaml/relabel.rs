@@ -1,0 +1,71 @@
+//! Relabeling rules as they are written.
+
+use crate::validation::ValidationScheme;
+use serde::{Deserialize, Deserializer, de::Error};
+
+use super::{
+    List, Problem, build_all,
+    scalar::{FromText, Text},
+};
+use crate::{
+    config::relabel::{Action, RelabelConfig},
+    go_regexp::Regexp,
+};
+
+/// One rule.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct Rule {
+    source_labels: Option<Vec<String>>,
+    separator: Option<String>,
+    #[serde(default, deserialize_with = "null_is_empty")]
+    regex: Option<Text<Regexp>>,
+    modulus: Option<u64>,
+    target_label: Option<String>,
+    replacement: Option<String>,
+    action: Option<Text<Action>>,
+}
+
+/// `regex: null` is the expression that only the empty text matches, as in
+/// Prometheus, not the default one.
+fn null_is_empty<'de, D>(deserializer: D) -> Result<Option<Text<Regexp>>, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    match Option::deserialize(deserializer)? {
+        None => Regexp::from_text("")
+            .map(Text)
+            .map(Some)
+            .map_err(D::Error::custom),
+        given => Ok(given),
+    }
+}
+
+/// Builds the rules of one list; `what` names one of them.
+pub(in crate::config) fn build(
+    rules: List<Rule>,
+    what: &str,
+    scheme: ValidationScheme,
+) -> Result<Vec<RelabelConfig>, Problem> {
+    build_all(rules, what, |rule| rule.build(scheme))
+}
+
+// === impl Rule ===
+
+impl Rule {
+    fn build(self, name_validation_scheme: ValidationScheme) -> Result<RelabelConfig, Problem> {
+        let default = RelabelConfig::default();
+        let config = RelabelConfig {
+            source_labels: self.source_labels.unwrap_or_default(),
+            separator: self.separator.unwrap_or(default.separator),
+            regex: self.regex.map_or(default.regex, |regex| regex.0),
+            modulus: self.modulus.unwrap_or(default.modulus),
+            target_label: self.target_label.unwrap_or_default(),
+            replacement: self.replacement.unwrap_or(default.replacement),
+            action: self.action.map_or(default.action, |action| action.0),
+            name_validation_scheme,
+        };
+        config.validate().map_err(Problem::new)?;
+        Ok(config)
+    }
+}

@@ -1,0 +1,137 @@
+//! Values that are refused where they stand.
+
+use crate::validation::ValidationScheme;
+use std::{fmt::Display, time::Duration};
+
+use serde::{Deserialize, Deserializer, de::Error};
+
+use crate::{
+    config::{
+        Secret, duration,
+        http::TlsVersion,
+        relabel::Action,
+        remote_write::{ProtobufMessage, TranslationStrategy},
+        scrape::{EscapingScheme, ScrapeProtocol},
+        size,
+    },
+    go_regexp::Regexp,
+};
+
+/// A value with a textual form of its own.
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::config) struct Text<T>(pub(in crate::config) T);
+
+/// A type that is read from text.
+pub(in crate::config) trait FromText: Sized {
+    /// Reads it.
+    fn from_text(text: &str) -> Result<Self, String>;
+}
+
+impl<'de, T: FromText> Deserialize<'de> for Text<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        T::from_text(&text).map(Self).map_err(D::Error::custom)
+    }
+}
+
+impl FromText for Duration {
+    fn from_text(text: &str) -> Result<Self, String> {
+        duration::parse(text).map_err(text_of)
+    }
+}
+
+/// A size in bytes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(in crate::config) struct Size(pub(in crate::config) u64);
+
+impl FromText for Size {
+    fn from_text(text: &str) -> Result<Self, String> {
+        size::parse(text).map(Self).map_err(text_of)
+    }
+}
+
+impl FromText for Regexp {
+    fn from_text(text: &str) -> Result<Self, String> {
+        text.parse().map_err(text_of)
+    }
+}
+
+impl FromText for Secret {
+    fn from_text(text: &str) -> Result<Self, String> {
+        Ok(Self::new(text))
+    }
+}
+
+impl FromText for url::Url {
+    fn from_text(text: &str) -> Result<Self, String> {
+        text.parse()
+            .map_err(|error| format!("{text:?} is no URL: {error}"))
+    }
+}
+
+/// Reads one of a few words.
+macro_rules! words {
+    ($($type:ty, $what:literal: { $($word:literal => $value:expr,)* })*) => {$(
+        impl FromText for $type {
+            fn from_text(text: &str) -> Result<Self, String> {
+                match text {
+                    $($word => Ok($value),)*
+                    _ => Err(unknown($what, text, &[$($word),*])),
+                }
+            }
+        }
+    )*};
+}
+
+words! {
+    ScrapeProtocol, "scrape protocol": {
+        "PrometheusProto" => Self::PrometheusProto,
+        "PrometheusText0.0.4" => Self::PrometheusText0_0_4,
+        "PrometheusText1.0.0" => Self::PrometheusText1_0_0,
+        "OpenMetricsText0.0.1" => Self::OpenMetricsText0_0_1,
+        "OpenMetricsText1.0.0" => Self::OpenMetricsText1_0_0,
+    }
+    ValidationScheme, "metric_name_validation_scheme": {
+        "utf8" => Self::Utf8,
+        "legacy" => Self::Legacy,
+    }
+    EscapingScheme, "metric_name_escaping_scheme": {
+        "allow-utf-8" => Self::AllowUtf8,
+        "underscores" => Self::Underscores,
+        "dots" => Self::Dots,
+        "values" => Self::Values,
+    }
+    ProtobufMessage, "protobuf_message": {
+        "prometheus.WriteRequest" => Self::V1,
+        "io.prometheus.write.v2.Request" => Self::V2,
+    }
+    TranslationStrategy, "OTLP translation strategy": {
+        "UnderscoreEscapingWithSuffixes" => Self::UnderscoreEscapingWithSuffixes,
+        "UnderscoreEscapingWithoutSuffixes" => Self::UnderscoreEscapingWithoutSuffixes,
+        "NoUTF8EscapingWithSuffixes" => Self::NoUtf8EscapingWithSuffixes,
+        "NoTranslation" => Self::NoTranslation,
+    }
+    TlsVersion, "TLS version": {
+        "TLS10" => Self::Tls10,
+        "TLS11" => Self::Tls11,
+        "TLS12" => Self::Tls12,
+        "TLS13" => Self::Tls13,
+    }
+}
+
+impl FromText for Action {
+    fn from_text(text: &str) -> Result<Self, String> {
+        text.parse().map_err(text_of)
+    }
+}
+
+fn unknown(what: &str, found: &str, expected: &[&str]) -> String {
+    format!(
+        "unknown {what} {found:?}, expected one of {}",
+        expected.join(", ")
+    )
+}
+
+fn text_of(error: impl Display) -> String {
+    error.to_string()
+}

@@ -1,0 +1,68 @@
+//! Opens byte streams to peers: plain TCP, TLS, or the network of a simulation.
+
+use std::{fmt, io, sync::Arc, time::Duration};
+
+use futures::future::BoxFuture;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    time::timeout,
+};
+
+/// Maximum time until a stream is open.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A byte stream to a peer.
+pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
+/// Opens byte streams to addresses: plain TCP, TLS, or a simulation's network.
+#[derive(Clone)]
+pub struct Connector(Arc<dyn Fn(String) -> Connecting + Send + Sync>);
+
+type Connecting = BoxFuture<'static, io::Result<Box<dyn Io>>>;
+
+/// Connects by TCP, without TLS.
+pub fn plaintext() -> Connector {
+    Connector::new(|address| async move {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    })
+}
+
+// === impl Connector ===
+
+impl Connector {
+    /// A connector that opens streams with `connect`.
+    pub fn new<F, Fut, T>(connect: F) -> Self
+    where
+        F: Fn(String) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = io::Result<T>> + Send + 'static,
+        T: Io + 'static,
+    {
+        Self(Arc::new(move |address| {
+            let connecting = connect(address);
+            Box::pin(async move { Ok(Box::new(connecting.await?) as Box<dyn Io>) })
+        }))
+    }
+
+    /// Opens a stream to `address`.
+    ///
+    /// # Errors
+    /// Returns an error if the peer refuses, or after 2 s.
+    pub async fn connect(&self, address: &str) -> io::Result<Box<dyn Io>> {
+        let connecting = (self.0)(address.to_owned());
+        match timeout(CONNECT_TIMEOUT, connecting).await {
+            Ok(connected) => connected,
+            Err(_) => Err(io::ErrorKind::TimedOut.into()),
+        }
+    }
+}
+
+impl fmt::Debug for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Connector")
+    }
+}

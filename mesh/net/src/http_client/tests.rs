@@ -1,0 +1,266 @@
+use std::{io::Write, sync::Mutex};
+
+use axum::{Router, extract::State, http::StatusCode, response::IntoResponse, routing::any};
+use http::{Method, Uri, header};
+use http_body_util::BodyExt;
+use tokio::net::TcpListener;
+
+use super::*;
+use mesh_model::config::{
+    Secret,
+    http::{Auth, OAuth2Config, PemSource, ProxyConfig, TlsConfig},
+};
+
+mod secure;
+
+/// What a server was asked.
+#[derive(Clone, Default)]
+struct Seen(Arc<Mutex<Vec<(Method, String, http::HeaderMap)>>>);
+
+async fn answer(
+    State(seen): State<Seen>,
+    method: Method,
+    uri: Uri,
+    headers: http::HeaderMap,
+) -> axum::response::Response {
+    seen.0
+        .lock()
+        .unwrap()
+        .push((method, uri.to_string(), headers));
+    match uri.path() {
+        "/loop" => (StatusCode::FOUND, [(header::LOCATION, "/loop")]).into_response(),
+        "/moved" => (StatusCode::MOVED_PERMANENTLY, [(header::LOCATION, "/here")]).into_response(),
+        "/kept" => (
+            StatusCode::TEMPORARY_REDIRECT,
+            [(header::LOCATION, "/here")],
+        )
+            .into_response(),
+        "/token" => r#"{"access_token": "t0k3n", "token_type": "bearer", "expires_in": 3600}"#
+            .into_response(),
+        _ => "hello".into_response(),
+    }
+}
+
+async fn server() -> (String, Seen) {
+    let seen = Seen::default();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let app = Router::new().fallback(any(answer)).with_state(seen.clone());
+    tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+    (format!("http://{address}"), seen)
+}
+
+impl Seen {
+    fn last(&self) -> (Method, String, http::HeaderMap) {
+        self.0.lock().unwrap().last().unwrap().clone()
+    }
+
+    fn authorization(&self) -> String {
+        let (_, _, headers) = self.last();
+        headers
+            .get(header::AUTHORIZATION)
+            .map_or("", |v| v.to_str().unwrap())
+            .to_owned()
+    }
+}
+
+async fn get(config: &HttpClientConfig, url: &str) -> Result<String, HttpClientError> {
+    let client = HttpClient::new(config)?;
+    let request = Request::get(url).body(Bytes::new()).unwrap();
+    let response = client.request(request).await?;
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    Ok(String::from_utf8(body.to_vec()).unwrap())
+}
+
+fn inline(text: &str) -> SecretSource {
+    SecretSource::Inline(Secret::new(text))
+}
+
+#[tokio::test]
+async fn credentials_are_sent() {
+    let (url, seen) = server().await;
+    let auth = Some(Auth::Basic {
+        username: inline("user"),
+        password: Some(inline("pass")),
+    });
+    get(
+        &HttpClientConfig {
+            auth,
+            ..Default::default()
+        },
+        &url,
+    )
+    .await
+    .unwrap();
+    assert_eq!(seen.authorization(), "Basic dXNlcjpwYXNz");
+
+    let auth = Some(Auth::Authorization {
+        scheme: "Token".to_owned(),
+        credentials: inline("abc"),
+    });
+    get(
+        &HttpClientConfig {
+            auth,
+            ..Default::default()
+        },
+        &url,
+    )
+    .await
+    .unwrap();
+    assert_eq!(seen.authorization(), "Token abc");
+}
+
+#[tokio::test]
+async fn a_rotated_secret_is_taken_up() {
+    let (url, seen) = server().await;
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(b"first\n").unwrap();
+    let credentials = SecretSource::File(file.path().to_owned());
+    let auth = Some(Auth::Authorization {
+        scheme: "Bearer".to_owned(),
+        credentials,
+    });
+    let config = HttpClientConfig {
+        auth,
+        ..Default::default()
+    };
+    let client = HttpClient::new(&config).unwrap();
+    let request = Request::get(&url).body(Bytes::new()).unwrap();
+    client.request(request.clone()).await.unwrap();
+    assert_eq!(seen.authorization(), "Bearer first");
+    std::fs::write(file.path(), "second").unwrap();
+    client.request(request.clone()).await.unwrap();
+    assert_eq!(seen.authorization(), "Bearer second");
+    drop(file);
+    let error = client.request(request).await.unwrap_err();
+    assert!(matches!(error, HttpClientError::Secret { .. }));
+}
+
+#[tokio::test]
+async fn a_token_is_fetched_once() {
+    let (url, seen) = server().await;
+    let oauth2 = OAuth2Config {
+        client_id: "id".to_owned(),
+        client_secret: inline("s3cret"),
+        scopes: vec!["a".to_owned(), "b".to_owned()],
+        token_url: format!("{url}/token").parse().unwrap(),
+        endpoint_params: Default::default(),
+        tls: TlsConfig::default(),
+        proxy: ProxyConfig::default(),
+    };
+    let auth = Some(Auth::OAuth2(Box::new(oauth2)));
+    let client = HttpClient::new(&HttpClientConfig {
+        auth,
+        ..Default::default()
+    })
+    .unwrap();
+    for _ in 0..3 {
+        client
+            .request(Request::get(&url).body(Bytes::new()).unwrap())
+            .await
+            .unwrap();
+        assert_eq!(seen.authorization(), "Bearer t0k3n");
+    }
+    let paths: Vec<_> = seen
+        .0
+        .lock()
+        .unwrap()
+        .iter()
+        .map(|(_, path, _)| path.clone())
+        .collect();
+    assert_eq!(paths, ["/token", "/", "/", "/"]);
+}
+
+#[tokio::test]
+async fn redirects_are_followed_as_go_does() {
+    let (url, seen) = server().await;
+    let client = HttpClient::new(&HttpClientConfig::default()).unwrap();
+    for (path, method) in [("moved", Method::GET), ("kept", Method::POST)] {
+        let request = Request::post(format!("{url}/{path}"))
+            .body(Bytes::from("x"))
+            .unwrap();
+        client.request(request).await.unwrap();
+        let (last, uri, _) = seen.last();
+        assert_eq!((last, uri.as_str()), (method, "/here"));
+    }
+    let error = get(&HttpClientConfig::default(), &format!("{url}/loop"))
+        .await
+        .unwrap_err();
+    assert_eq!(error.to_string(), "redirect: stopped after 10 redirects");
+    let config = HttpClientConfig {
+        follow_redirects: false,
+        ..Default::default()
+    };
+    get(&config, &format!("{url}/moved")).await.unwrap();
+    assert_eq!(seen.last().1, "/moved");
+}
+
+#[tokio::test]
+async fn credentials_do_not_leave_their_host() {
+    let (url, seen) = server().await;
+    let elsewhere = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = elsewhere.local_addr().unwrap();
+    let to = format!("{url}/stolen");
+    let app = Router::new().fallback(any(move || async move {
+        (StatusCode::FOUND, [(header::LOCATION, to)])
+    }));
+    tokio::spawn(async move { axum::serve(elsewhere, app).await.unwrap() });
+    let auth = Some(Auth::Authorization {
+        scheme: "Bearer".to_owned(),
+        credentials: inline("abc"),
+    });
+    let config = HttpClientConfig {
+        auth,
+        ..Default::default()
+    };
+    get(&config, &format!("http://{address}/")).await.unwrap();
+    assert_eq!(
+        (seen.last().1.as_str(), seen.authorization().as_str()),
+        ("/stolen", "")
+    );
+}
+
+#[tokio::test]
+async fn a_proxy_reads_absolute_requests() {
+    let (proxy, seen) = server().await;
+    let proxy = ProxyConfig {
+        url: Some(proxy.parse().unwrap()),
+        no_proxy: "direct.test".to_owned(),
+        ..Default::default()
+    };
+    let config = HttpClientConfig {
+        proxy,
+        ..Default::default()
+    };
+    assert_eq!(
+        get(&config, "http://far.test/metrics?x=1").await.unwrap(),
+        "hello"
+    );
+    assert_eq!(seen.last().1, "http://far.test/metrics?x=1");
+    assert!(get(&config, "http://direct.test:1/").await.is_err());
+}
+
+#[tokio::test]
+async fn headers_come_from_values_and_from_files_as_they_are() {
+    let (url, seen) = server().await;
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(b"first\n").unwrap();
+    let values = vec![inline("a"), SecretSource::File(file.path().to_owned())];
+    let config = HttpClientConfig {
+        http_headers: [("X-Scope".to_owned(), values)].into(),
+        ..Default::default()
+    };
+    let client = HttpClient::new(&config).unwrap();
+    for expected in [["a", "first"], ["a", "second"]] {
+        let request = Request::get(&url).body(Bytes::new()).unwrap();
+        client.request(request).await.unwrap();
+        let (_, _, headers) = seen.last();
+        let values: Vec<_> = headers.get_all("x-scope").iter().collect();
+        assert_eq!(values, expected);
+        std::fs::write(file.path(), "second").unwrap();
+    }
+    drop(file);
+    let request = Request::get(&url).body(Bytes::new()).unwrap();
+    let error = client.request(request).await.unwrap_err();
+    assert!(matches!(error, HttpClientError::Secret { .. }), "{error}");
+}

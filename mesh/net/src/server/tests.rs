@@ -1,0 +1,206 @@
+mod tls;
+
+use bytes::Bytes;
+use http_body_util::{Empty, Full};
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use prometheus_client::{encoding::text::encode, registry::Registry};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    sync::Notify,
+};
+
+use super::*;
+use mesh_base::shutdown::{self, Trigger};
+
+/// A listener that answers every request once it is let.
+struct Running {
+    address: SocketAddr,
+    registry: Registry,
+    /// A request has come.
+    asked: Arc<Notify>,
+    answer: Arc<Notify>,
+    trigger: Option<Trigger>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+fn limits() -> Limits {
+    Limits {
+        max_connections: 10,
+        max_concurrent_streams: 10,
+        max_connection_age: Duration::from_secs(6000),
+        max_connection_age_grace: Duration::from_secs(6000),
+        header_timeout: Duration::from_secs(6000),
+        keepalive_interval: Duration::from_secs(6000),
+        keepalive_timeout: Duration::from_secs(6000),
+    }
+}
+
+impl Running {
+    async fn start(protocol: Protocol, limits: Limits, tls: Option<ServerTls>) -> Self {
+        let mut registry = Registry::default();
+        let metrics = ServeMetrics::register(&mut registry).of("test", &limits);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = Server {
+            listener,
+            protocol,
+            limits,
+            tls,
+            metrics,
+        };
+        let answer = Arc::new(Notify::new());
+        let let_go = answer.clone();
+        let asked = Arc::new(Notify::new());
+        let came = asked.clone();
+        let handler = move |request: Request<Incoming>| {
+            assert!(request.extensions().get::<Peer>().is_some());
+            let let_go = let_go.clone();
+            came.notify_one();
+            async move {
+                let_go.notified().await;
+                Response::new(Full::<Bytes>::from("answer"))
+            }
+        };
+        let (trigger, shutdown) = shutdown::channel();
+        let task = tokio::spawn(server.serve(handler, shutdown));
+        Self {
+            address,
+            registry,
+            asked,
+            answer,
+            trigger: Some(trigger),
+            task,
+        }
+    }
+
+    async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+
+    /// Waits until the metrics have this line.
+    async fn until(&self, line: &str) {
+        let shown = async {
+            loop {
+                let mut text = String::new();
+                encode(&mut text, &self.registry).unwrap();
+                if text.lines().any(|l| l == line) {
+                    return;
+                }
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let waited = tokio::time::timeout(Duration::from_secs(60), shown).await;
+        waited.unwrap_or_else(|_| panic!("never: {line}"));
+    }
+}
+
+const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n";
+
+async fn rest(stream: &mut TcpStream) -> String {
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.unwrap();
+    text
+}
+
+#[tokio::test]
+async fn an_aged_connection_ends_with_its_last_answer() {
+    let limits = Limits {
+        max_connection_age: Duration::from_secs(10),
+        ..limits()
+    };
+    let server = Running::start(Protocol::Any, limits, None).await;
+    let mut stream = server.connect().await;
+    stream.write_all(REQUEST).await.unwrap();
+    server.asked.notified().await;
+    tokio::time::pause();
+    let aged = "connections_closed_total{listener=\"test\",reason=\"aged\"} 1";
+    server.until(aged).await;
+    server.answer.notify_one();
+    let answer = rest(&mut stream).await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+    assert!(answer.contains("connection: close"), "{answer}");
+    assert!(answer.ends_with("answer"), "{answer}");
+    server.until("connections{listener=\"test\"} 0").await;
+}
+
+#[tokio::test]
+async fn an_aged_http2_connection_is_told_to_go() {
+    let limits = Limits {
+        max_connection_age: Duration::from_secs(10),
+        ..limits()
+    };
+    let server = Running::start(Protocol::Http2, limits, None).await;
+    let io = TokioIo::new(server.connect().await);
+    let (mut sender, driver) = http2::handshake(TokioExecutor::new(), io).await.unwrap();
+    let driver = tokio::spawn(driver);
+    let request = Request::get("http://test/").body(Empty::<Bytes>::new());
+    let answer = sender.send_request(request.unwrap());
+    server.asked.notified().await;
+    tokio::time::pause();
+    let aged = "connections_closed_total{listener=\"test\",reason=\"aged\"} 1";
+    server.until(aged).await;
+    server.answer.notify_one();
+    // What was under way is answered, and then the connection ends in peace.
+    assert_eq!(answer.await.unwrap().status(), 200);
+    driver.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn who_says_nothing_is_sent_away() {
+    let limits = Limits {
+        header_timeout: Duration::from_millis(50),
+        ..limits()
+    };
+    for protocol in [Protocol::Any, Protocol::Http2] {
+        for said in [&b""[..], b"GET / HT", b"PRI * HTT"] {
+            let server = Running::start(protocol, limits.clone(), None).await;
+            let mut stream = server.connect().await;
+            stream.write_all(said).await.unwrap();
+            let mut bytes = Vec::new();
+            let _ = stream.read_to_end(&mut bytes).await;
+            server.until("connections{listener=\"test\"} 0").await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn one_connection_more_waits() {
+    let limits = Limits {
+        max_connections: 1,
+        ..limits()
+    };
+    let server = Running::start(Protocol::Any, limits, None).await;
+    let mut first = server.connect().await;
+    first.write_all(REQUEST).await.unwrap();
+    server.until("connections{listener=\"test\"} 1").await;
+    let mut second = server.connect().await;
+    second.write_all(REQUEST).await.unwrap();
+    server.answer.notify_one();
+    let mut start = [0; 12];
+    first.read_exact(&mut start).await.unwrap();
+    assert_eq!(&start, b"HTTP/1.1 200");
+    server
+        .until("connections_accepted_total{listener=\"test\"} 1")
+        .await;
+    drop(first);
+    server.answer.notify_one();
+    second.read_exact(&mut start).await.unwrap();
+    assert_eq!(&start, b"HTTP/1.1 200");
+}
+
+#[tokio::test]
+async fn stopping_answers_what_is_under_way() {
+    let mut server = Running::start(Protocol::Any, limits(), None).await;
+    let mut idle = server.connect().await;
+    let mut stream = server.connect().await;
+    stream.write_all(REQUEST).await.unwrap();
+    server.asked.notified().await;
+    server.until("connections{listener=\"test\"} 2").await;
+    server.trigger.take().unwrap().fire();
+    let _ = idle.read_to_end(&mut Vec::new()).await;
+    server.answer.notify_one();
+    let answer = rest(&mut stream).await;
+    assert!(answer.ends_with("answer"), "{answer}");
+    server.task.await.unwrap();
+}

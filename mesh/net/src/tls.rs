@@ -1,0 +1,168 @@
+//! TLS as `tls_config` describes it.
+
+mod no_verification;
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use hyper_rustls::ConfigBuilderExt;
+use rustls::{
+    ClientConfig, RootCertStore, SupportedProtocolVersion,
+    crypto::CryptoProvider,
+    version::{TLS12, TLS13},
+};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject};
+
+use mesh_model::config::http::{PemSource, TlsConfig, TlsVersion};
+
+/// A `tls_config` that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A file cannot be read.
+    #[error("{path}: {source}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// A document is not what it should be.
+    #[error("{what}: {source}")]
+    Pem {
+        /// Which document.
+        what: &'static str,
+        /// What is wrong with it.
+        source: rustls_pki_types::pem::Error,
+    },
+    /// Certificates, key and versions do not go together.
+    #[error(transparent)]
+    Rustls(#[from] rustls::Error),
+    /// The system's certificates cannot be read.
+    #[error("system certificates: {0}")]
+    NativeRoots(std::io::Error),
+    /// TLS 1.1 and older, which rustls does not speak.
+    #[error("max_version: only TLS 1.2 and 1.3 are supported")]
+    TooOld,
+}
+
+/// The ring provider: the one cryptography in all binaries.
+pub fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+/// A client's configuration.
+///
+/// # Errors
+/// Where a document cannot be read or they do not go together.
+pub fn client_config(config: &TlsConfig) -> Result<ClientConfig, TlsError> {
+    let builder = ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&versions(config)?)?;
+    let builder = if config.insecure_skip_verify {
+        builder
+            .dangerous()
+            .with_custom_certificate_verifier(no_verification::verifier(provider()))
+    } else if let Some(ca) = &config.ca {
+        let mut roots = RootCertStore::empty();
+        for certificate in certificates("ca", ca)? {
+            roots.add(certificate)?;
+        }
+        builder.with_root_certificates(roots)
+    } else {
+        builder.with_native_roots().map_err(TlsError::NativeRoots)?
+    };
+    match (&config.cert, &config.key) {
+        (Some(cert), Some(key)) => {
+            let key =
+                PrivateKeyDer::from_pem_slice(&read(key)?).map_err(|source| TlsError::Pem {
+                    what: "key",
+                    source,
+                })?;
+            Ok(builder.with_client_auth_cert(certificates("cert", cert)?, key)?)
+        }
+        _ => Ok(builder.with_no_client_auth()),
+    }
+}
+
+/// A client's configuration for services of the mesh, which speak HTTP/2.
+///
+/// # Errors
+/// As [`client_config`].
+pub fn h2_client_config(config: &TlsConfig) -> Result<ClientConfig, TlsError> {
+    let mut client = client_config(config)?;
+    client.alpn_protocols = vec![b"h2".to_vec()];
+    Ok(client)
+}
+
+/// What a certificate has to be for where nothing else is said: the host of an
+/// address (`HOST:PORT`).
+///
+/// # Errors
+/// Where it is neither a DNS name nor an IP address.
+pub fn host_name(address: &str) -> io::Result<ServerName<'static>> {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    let host = host.trim_matches(['[', ']']).to_owned();
+    ServerName::try_from(host).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))
+}
+
+/// The files that a configuration is read from.
+pub fn files(config: &TlsConfig) -> impl Iterator<Item = &Path> {
+    let sources = [&config.ca, &config.cert, &config.key];
+    sources
+        .into_iter()
+        .flatten()
+        .filter_map(|source| match source {
+            PemSource::File(path) => Some(path.as_path()),
+            PemSource::Inline(_) => None,
+        })
+}
+
+fn versions(config: &TlsConfig) -> Result<Vec<&'static SupportedProtocolVersion>, TlsError> {
+    let min = config.min_version.unwrap_or(TlsVersion::Tls12);
+    let max = config.max_version.unwrap_or(TlsVersion::Tls13);
+    let all = [(TlsVersion::Tls12, &TLS12), (TlsVersion::Tls13, &TLS13)];
+    let versions: Vec<_> = all
+        .into_iter()
+        .filter(|(version, _)| (min..=max).contains(version))
+        .map(|(_, version)| version)
+        .collect();
+    if versions.is_empty() {
+        return Err(TlsError::TooOld);
+    }
+    Ok(versions)
+}
+
+pub(crate) fn certificates(
+    what: &'static str,
+    source: &PemSource,
+) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    CertificateDer::pem_slice_iter(&read(source)?)
+        .collect::<Result<_, _>>()
+        .map_err(|source| TlsError::Pem { what, source })
+}
+
+pub(crate) fn read(source: &PemSource) -> Result<Vec<u8>, TlsError> {
+    match source {
+        PemSource::Inline(pem) => Ok(pem.expose().as_bytes().to_vec()),
+        PemSource::File(path) => std::fs::read(path).map_err(|source| TlsError::Unreadable {
+            path: path.clone(),
+            source,
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_host_of_an_address_is_its_name() {
+        let name = |address| host_name(address).unwrap().to_str().into_owned();
+        assert_eq!(name("exporter:4317"), "exporter");
+        assert_eq!(name("10.0.0.1:4317"), "10.0.0.1");
+        assert_eq!(name("[fd00::1]:4317"), "fd00::1");
+        assert!(host_name("not a name:1").is_err());
+    }
+}

@@ -1,0 +1,60 @@
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use tokio::time::{sleep, sleep_until};
+
+use super::*;
+
+/// An exporter that asks for every export again at once, until it recovers.
+#[derive(Clone, Default)]
+struct Refusing {
+    attempts: Arc<AtomicUsize>,
+    recovered: Arc<AtomicBool>,
+}
+
+impl Refusing {
+    fn service(
+        &self,
+    ) -> impl Service<Export, Response = Verdict, Error = ExportError, Future: Send> + Clone + use<>
+    {
+        let exporter = self.clone();
+        tower::service_fn(move |_| {
+            exporter.attempts.fetch_add(1, Ordering::SeqCst);
+            std::future::ready(if exporter.recovered.load(Ordering::SeqCst) {
+                Ok(Verdict::default())
+            } else {
+                Err(ExportError::Again {
+                    after: None,
+                    status: Status::unavailable("busy"),
+                })
+            })
+        })
+    }
+}
+
+/// Lanes must not cause a retry storm when every exporter refuses.
+#[tokio::test(start_paused = true)]
+async fn lanes_back_off_and_spread_their_retries() {
+    const SECOND: Duration = Duration::from_secs(1);
+    let exporter = Refusing::default();
+    let args = OutboxArgs::default();
+    let clock = Clock::of_runtime(START_MS);
+    let (outbox, workers) = Outbox::new(&args, clock, exporter.service());
+    for key in 0..u64::from(args.lanes) {
+        outbox.push(batch(key, "payload")).unwrap();
+    }
+    sleep(SECOND * 30).await;
+    exporter.attempts.store(0, Ordering::SeqCst);
+    let (begin, mut most, mut all) = (Instant::now(), 0, 0);
+    for second in 1..=60 {
+        sleep_until(begin + SECOND * second).await;
+        let attempts = exporter.attempts.swap(0, Ordering::SeqCst);
+        (most, all) = (most.max(attempts), all + attempts);
+    }
+    let lanes = usize::from(args.lanes);
+    // Each lane retries every 2.5 to 5.2 s.
+    assert!((lanes * 60 / 6..=lanes * 60 / 2).contains(&all), "{all}");
+    assert!(most < lanes, "{most} of {lanes} lanes in one second");
+    exporter.recovered.store(true, Ordering::SeqCst);
+    let account = drained(workers).await;
+    assert_eq!(account.stored, 10 * lanes as u64, "{account}");
+}

@@ -1,27 +1,25 @@
-//! The scraped path: OTLP bytes to remote-write bytes, 10 000 samples at a time.
+//! Benchmarks the translation of scraped data with 10 000 samples per iteration.
 //!
-//! `cargo bench -p exporter-svc`. Without rules labels are written straight from
-//! attributes. With them they come from the cache, but for the first scrape of a
-//! new exporter.
+//! Run with `cargo bench -p exporter-svc`. Without relabeling rules, labels are copied
+//! from attributes. With rules they come from the cache, except in the first scrape of
+//! a new exporter.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use divan::{Bencher, counter::ItemsCount};
 use exporter_svc::{
-    remote_write::piece::RequestLimits,
+    remote_write::part::RequestLimits,
     translate::{
         Translator,
         otlp::OtlpRules,
-        sink::{NativeHistograms, Wants},
+        sink::{Capabilities, NativeHistograms},
     },
 };
-use mesh::{
-    batch::{Facts, Ha, Origin},
-    config::{
-        relabel::{Action, RelabelConfig},
-        remote_write::OtlpConfig,
-    },
+use mesh_contract::batch::{BatchContext, Ha, Origin};
+use mesh_model::config::{
+    relabel::{Action, RelabelConfig},
+    remote_write::OtlpConfig,
 };
 use opentelemetry_proto::tonic::{
     common::v1::{AnyValue, KeyValue, any_value},
@@ -42,7 +40,7 @@ fn main() {
     divan::main();
 }
 
-/// A rule that has to see every label and changes none.
+/// Rule that must see every label and changes none.
 fn rule() -> RelabelConfig {
     RelabelConfig {
         regex: "shard_of_old".parse().unwrap(),
@@ -52,7 +50,7 @@ fn rule() -> RelabelConfig {
 }
 
 fn translator(write_relabel: Vec<RelabelConfig>) -> Translator {
-    let wants = Wants {
+    let capabilities = Capabilities {
         native_histograms: NativeHistograms::Exponential,
         exemplars: false,
         families: false,
@@ -63,10 +61,10 @@ fn translator(write_relabel: Vec<RelabelConfig>) -> Translator {
         max_age: None,
     };
     let rules = OtlpRules::new(OtlpConfig::default());
-    Translator::new(wants, write_relabel.into(), rules, 256 << 20)
+    Translator::new(capabilities, write_relabel.into(), rules, 256 << 20)
 }
 
-/// 100 metrics of 100 series with eight labels each.
+/// Scrape with 100 metrics of 100 series with eight labels each.
 fn scrape() -> Bytes {
     let attribute = |key: &str, value: String| KeyValue {
         key: key.to_owned(),
@@ -110,12 +108,12 @@ fn scrape() -> Bytes {
     .into()
 }
 
-fn facts() -> Arc<Facts> {
+fn batch_context() -> Arc<BatchContext> {
     let ha = Ha {
         cluster: "eu-1".to_owned(),
         replica: "a".to_owned(),
     };
-    Arc::new(Facts {
+    Arc::new(BatchContext {
         origin: Origin::Scrape,
         ha: Some(ha),
         ..Default::default()
@@ -124,26 +122,26 @@ fn facts() -> Arc<Facts> {
 
 #[divan::bench]
 fn without_rules(bencher: Bencher<'_, '_>) {
-    let (translator, facts, scrape) = (translator(vec![]), facts(), [scrape()]);
+    let (translator, context, scrape) = (translator(vec![]), batch_context(), [scrape()]);
     bencher
         .counter(ItemsCount::new(METRICS * SERIES))
-        .bench(|| translator.translate(&facts, &scrape).unwrap());
+        .bench(|| translator.translate(&context, &scrape).unwrap());
 }
 
 #[divan::bench]
 fn with_rules(bencher: Bencher<'_, '_>) {
-    let (translator, facts, scrape) = (translator(vec![rule()]), facts(), [scrape()]);
-    translator.translate(&facts, &scrape).unwrap();
+    let (translator, context, scrape) = (translator(vec![rule()]), batch_context(), [scrape()]);
+    translator.translate(&context, &scrape).unwrap();
     bencher
         .counter(ItemsCount::new(METRICS * SERIES))
-        .bench(|| translator.translate(&facts, &scrape).unwrap());
+        .bench(|| translator.translate(&context, &scrape).unwrap());
 }
 
 #[divan::bench]
 fn with_rules_at_first(bencher: Bencher<'_, '_>) {
-    let (facts, scrape) = (facts(), [scrape()]);
+    let (context, scrape) = (batch_context(), [scrape()]);
     bencher
         .counter(ItemsCount::new(METRICS * SERIES))
         .with_inputs(|| translator(vec![rule()]))
-        .bench_refs(|translator| translator.translate(&facts, &scrape).unwrap());
+        .bench_refs(|translator| translator.translate(&context, &scrape).unwrap());
 }

@@ -1,27 +1,25 @@
-//! The command line.
+//! Command-line flags and environment variables.
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::Parser;
-use mesh::{
-    serve::{Limits, Protocol, ServeMetrics, Server, ServerTlsError, TlsArgs},
-    telemetry::LogArgs,
-};
+use mesh_net::server::{Limits, Protocol, ServeMetrics, Server, ServerTlsError, TlsArgs};
+use mesh_service::telemetry::LogArgs;
 
-use crate::{ingest::IngestLimits, remote_write::destination::Options};
+use crate::{destination::Options, ingest::IngestLimits};
 
-/// Turns OTLP into signed Prometheus remote write.
+/// Translates OTLP to signed Prometheus remote write.
 ///
-/// Takes Exports from receivers, gateways and any OTLP/gRPC sender, joins them
-/// into remote-write requests to the destinations of the `remote_write` section,
-/// and answers each Export only once its destinations have answered for all of
-/// it. It keeps nothing: any number of exporters can run side by side, and any of
-/// them can go at any time.
+/// Receives Exports from receivers, gateways and any OTLP/gRPC sender. Batches them
+/// into remote-write requests to the destinations of the `remote_write` section.
+/// Replies to each Export only after all destinations have responded for all of its
+/// samples. The exporter is stateless: any number of exporters can run side by side,
+/// and each can stop at any time.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "exporter-svc", version)]
 pub struct Args {
-    /// Prometheus configuration file; `remote_write`, `otlp` and
-    /// `global.external_labels` are used.
+    /// Prometheus configuration file. The exporter uses `remote_write`, `otlp` and
+    /// `global.external_labels`.
     #[arg(
         long = "config.file",
         env = "PROMESH_CONFIG_FILE",
@@ -29,7 +27,7 @@ pub struct Args {
     )]
     pub config_file: PathBuf,
 
-    /// Where OTLP/gRPC is taken.
+    /// Address of the OTLP/gRPC port.
     #[arg(
         long = "grpc.listen-address",
         env = "PROMESH_GRPC_LISTEN_ADDRESS",
@@ -37,7 +35,8 @@ pub struct Args {
     )]
     pub grpc_listen_address: SocketAddr,
 
-    /// Where /metrics, /-/healthy, /-/ready and /-/reload are served.
+    /// Address of the admin port, which serves /metrics, /-/healthy, /-/ready and
+    /// /-/reload.
     #[arg(
         long = "web.listen-address",
         env = "PROMESH_WEB_LISTEN_ADDRESS",
@@ -45,7 +44,7 @@ pub struct Args {
     )]
     pub web_listen_address: SocketAddr,
 
-    /// Seconds that a stopping exporter goes on answering what it has taken.
+    /// Seconds that a stopping exporter waits for the Exports in flight.
     #[arg(
         long = "shutdown.timeout",
         env = "PROMESH_SHUTDOWN_TIMEOUT",
@@ -76,11 +75,11 @@ pub struct Args {
     pub log: LogArgs,
 }
 
-/// What is taken in.
+/// Flags of the OTLP/gRPC port.
 #[derive(Clone, Debug, clap::Args)]
-#[command(next_help_heading = "Taking in")]
+#[command(next_help_heading = "OTLP/gRPC")]
 pub struct GrpcArgs {
-    /// Largest Export, in bytes, compressed or not.
+    /// Maximum size of one Export in bytes, both compressed and decompressed.
     #[arg(
         long = "grpc.max-message-bytes",
         env = "PROMESH_GRPC_MAX_MESSAGE_BYTES",
@@ -88,8 +87,8 @@ pub struct GrpcArgs {
     )]
     pub max_message_bytes: usize,
 
-    /// Bytes that all Exports under way may take; an Export beyond that is sent
-    /// away with the request to come back.
+    /// Memory limit in bytes for all Exports in flight. The exporter rejects an Export
+    /// beyond it with RESOURCE_EXHAUSTED and a retry delay.
     #[arg(
         long = "ingest.max-bytes",
         env = "PROMESH_INGEST_MAX_BYTES",
@@ -97,7 +96,7 @@ pub struct GrpcArgs {
     )]
     pub budget_bytes: usize,
 
-    /// Exports that one connection may have under way.
+    /// Maximum number of Exports in flight per connection.
     #[arg(
         long = "grpc.max-concurrent-streams",
         env = "PROMESH_GRPC_MAX_CONCURRENT_STREAMS",
@@ -105,7 +104,7 @@ pub struct GrpcArgs {
     )]
     pub max_concurrent_streams: u32,
 
-    /// Connections there may be; one more waits.
+    /// Maximum number of open connections; further connections wait.
     #[arg(
         long = "grpc.max-connections",
         env = "PROMESH_GRPC_MAX_CONNECTIONS",
@@ -113,7 +112,7 @@ pub struct GrpcArgs {
     )]
     pub max_connections: usize,
 
-    /// Seconds an Export may take whose sender gives no deadline.
+    /// Timeout in seconds of an Export whose sender sets no deadline.
     #[arg(
         long = "grpc.timeout",
         env = "PROMESH_GRPC_TIMEOUT",
@@ -122,8 +121,8 @@ pub struct GrpcArgs {
     )]
     pub timeout: Duration,
 
-    /// Seconds after which a connection is closed once its Exports are answered,
-    /// so that new exporters get their share.
+    /// Seconds after which the exporter closes a connection gracefully, so that senders
+    /// spread over new exporters.
     #[arg(
         long = "grpc.max-connection-age",
         env = "PROMESH_GRPC_MAX_CONNECTION_AGE",
@@ -132,8 +131,9 @@ pub struct GrpcArgs {
     )]
     pub max_connection_age: Duration,
 
-    /// Seconds that it is then given for them: more than an Export may take, which is
-    /// 60 for the services of the mesh.
+    /// Seconds that Exports in flight have to finish on a connection that is being
+    /// closed. It should exceed the longest Export timeout, which is 60 seconds for the
+    /// mesh's own services.
     #[arg(
         long = "grpc.max-connection-age-grace",
         env = "PROMESH_GRPC_MAX_CONNECTION_AGE_GRACE",
@@ -150,12 +150,12 @@ pub struct GrpcArgs {
     pub tls: GrpcTlsArgs,
 }
 
-/// TLS of the port where Exports are taken.
+/// TLS flags of the OTLP/gRPC port.
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(next_help_heading = "TLS")]
 pub struct GrpcTlsArgs {
-    /// PEM file with the certificate that senders are shown, and its chain. It is
-    /// read again when it has changed. Without it there is no TLS.
+    /// PEM file with the server certificate and its chain. The exporter reloads it when
+    /// it changes. TLS is off without it.
     #[arg(
         long = "grpc.tls.cert-file",
         env = "PROMESH_GRPC_TLS_CERT_FILE",
@@ -163,7 +163,7 @@ pub struct GrpcTlsArgs {
     )]
     pub grpc_cert_file: Option<PathBuf>,
 
-    /// PEM file with the certificate's key.
+    /// PEM file with the private key of the server certificate.
     #[arg(
         long = "grpc.tls.key-file",
         env = "PROMESH_GRPC_TLS_KEY_FILE",
@@ -171,8 +171,8 @@ pub struct GrpcTlsArgs {
     )]
     pub grpc_key_file: Option<PathBuf>,
 
-    /// PEM file with the authorities of senders' certificates. With it a sender has
-    /// to show one (mTLS).
+    /// PEM file with the CA certificates that sign client certificates. If set, every
+    /// sender must present a client certificate (mTLS).
     #[arg(
         long = "grpc.tls.client-ca-file",
         env = "PROMESH_GRPC_TLS_CLIENT_CA_FILE",
@@ -181,23 +181,23 @@ pub struct GrpcTlsArgs {
     pub grpc_client_ca_file: Option<PathBuf>,
 }
 
-/// How long a sender has for its first request, TLS included.
+/// Timeout of a connection's TLS handshake and first request headers.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
-/// How often a silent sender is asked whether it is still there, and how long it has.
+/// Interval of HTTP/2 keepalive pings, and the timeout of each ping.
 const KEEPALIVE: Duration = Duration::from_secs(10);
 
-/// What is sent on.
+/// Flags of the remote-write destinations.
 #[derive(Clone, Debug, clap::Args)]
-#[command(next_help_heading = "Sending on")]
+#[command(next_help_heading = "Remote write")]
 pub struct RemoteWriteArgs {
-    /// Allow plain http to hosts other than this one.
+    /// Allow plain http to hosts other than localhost.
     #[arg(
         long = "remote-write.allow-http",
         env = "PROMESH_REMOTE_WRITE_ALLOW_HTTP"
     )]
     pub allow_http: bool,
 
-    /// Milliseconds that series wait for others to join them in a request.
+    /// Milliseconds that series wait for others to share a request.
     #[arg(
         long = "remote-write.linger-ms",
         env = "PROMESH_REMOTE_WRITE_LINGER_MS",
@@ -205,7 +205,7 @@ pub struct RemoteWriteArgs {
     )]
     pub linger_ms: u64,
 
-    /// Bytes of one request at most, before compression.
+    /// Maximum size of one request in bytes, before compression.
     #[arg(
         long = "remote-write.max-bytes",
         env = "PROMESH_REMOTE_WRITE_MAX_BYTES",
@@ -213,7 +213,7 @@ pub struct RemoteWriteArgs {
     )]
     pub request_bytes: usize,
 
-    /// Bytes that the cache of encoded labels may take, for each destination.
+    /// Maximum size in bytes of the label cache of each destination.
     #[arg(
         long = "remote-write.cache-bytes",
         env = "PROMESH_REMOTE_WRITE_CACHE_BYTES",
@@ -225,7 +225,7 @@ pub struct RemoteWriteArgs {
 // === impl GrpcArgs ===
 
 impl GrpcArgs {
-    /// What Exports may cost.
+    /// Limits of Exports in flight.
     pub fn limits(&self) -> IngestLimits {
         IngestLimits {
             budget: self.budget_bytes,
@@ -233,10 +233,10 @@ impl GrpcArgs {
         }
     }
 
-    /// The server of Exports on a listener. Needs a runtime.
+    /// Builds the gRPC server for a listener. Must be called within a Tokio runtime.
     ///
     /// # Errors
-    /// Where a file of its TLS cannot be used.
+    /// Returns an error if a TLS file is missing or invalid.
     pub fn server<L>(
         &self,
         listener: L,
@@ -269,7 +269,7 @@ impl GrpcArgs {
 // === impl RemoteWriteArgs ===
 
 impl RemoteWriteArgs {
-    /// What holds for all destinations.
+    /// Options that all destinations share.
     pub fn options(&self) -> Options {
         Options {
             request_bytes: self.request_bytes,
@@ -292,7 +292,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_is_sound() {
+    fn command_line_definition_is_valid() {
         Args::command().debug_assert();
     }
 }

@@ -1,98 +1,98 @@
-//! External labels, write relabeling and the HA pair: what becomes of a label
-//! set on its way to one destination.
+//! External labels, write relabeling and the HA pair of one destination.
 //!
-//! The backend elects one replica per cluster and looks at the first series of a
-//! request only, so every series of a request has to carry the same pair. It is
-//! stamped last, whatever relabeling did, and a scraped label in its way is
-//! renamed as `honor_labels: false` renames one. `__replica__` is never left on
-//! a series that is not stamped: the backend would take the request for that
-//! replica's.
+//! The backend elects one replica per cluster and reads the HA pair from the first
+//! series of a request. So every series of a request must carry the same pair. The
+//! exporter sets the pair last, after relabeling. It renames a conflicting scraped
+//! label, as `honor_labels: false` does. It removes `__replica__` from series without
+//! an HA pair: otherwise the backend would attribute the request to that replica.
 
 use std::sync::Arc;
 
-use mesh::{
-    batch::Facts,
-    config::{Config, relabel::RelabelConfig},
+use mesh_contract::{
+    batch::BatchContext,
     ha::{self, CLUSTER, HaError, REPLICA},
+};
+use mesh_model::{
+    config::{Config, relabel::RelabelConfig},
     labels::{Labels, LabelsBuilder},
     relabel::relabel,
 };
 
-use crate::remote_write::piece::Rendered;
+use crate::remote_write::part::EncodedLabels;
 
-/// What a label in the way of one of ours is prefixed with, until it is free.
+/// Prefix of a conflicting label, repeated until the name is unused.
 const EXPORTED_PREFIX: &str = "exported_";
 
-/// What every series of one sender gets on its way to one destination.
+/// Rewrites the label sets of one sender for one destination.
 #[derive(Clone, Debug)]
-pub struct Stamp {
-    facts: Arc<Facts>,
+pub struct LabelRewriter {
+    context: Arc<BatchContext>,
     rules: Arc<[RelabelConfig]>,
     /// External labels and the HA pair, sorted by name.
-    added: Vec<(String, String)>,
+    static_labels: Vec<(String, String)>,
 }
 
-// === impl Stamp ===
+// === impl LabelRewriter ===
 
-impl Stamp {
-    /// A stamp for data with these facts, to a destination with these rules.
-    pub fn new(facts: Arc<Facts>, rules: Arc<[RelabelConfig]>) -> Self {
-        let external = facts.external_labels.iter();
-        let pair = facts
+impl LabelRewriter {
+    /// Creates a rewriter for a batch context and a destination's relabeling rules.
+    pub fn new(context: Arc<BatchContext>, rules: Arc<[RelabelConfig]>) -> Self {
+        let external = context.external_labels.iter();
+        let pair = context
             .ha
             .iter()
             .flat_map(|ha| [(CLUSTER, &*ha.cluster), (REPLICA, &*ha.replica)]);
-        let added: Labels = external.chain(pair).collect();
-        let added = added
+        let static_labels: Labels = external.chain(pair).collect();
+        let static_labels = static_labels
             .iter()
             .map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let added = added.collect();
+        let static_labels = static_labels.collect();
         Self {
-            facts,
+            context,
             rules,
-            added,
+            static_labels,
         }
     }
 
-    /// What is added to a series that has none of these labels, sorted by name;
-    /// `None` where rules have to see the series first.
-    pub fn added(&self) -> Option<&[(String, String)]> {
-        self.rules.is_empty().then_some(&self.added)
+    /// Labels that every series gets, sorted by name. Returns `None` if there are
+    /// rules, which must see each series first.
+    pub fn static_labels(&self) -> Option<&[(String, String)]> {
+        self.rules.is_empty().then_some(&self.static_labels)
     }
 
-    /// Renders a label set as it is sent. It is empty where the rules drop the
+    /// Rewrites and encodes a label set. The result is empty if the rules drop the
     /// series.
     ///
     /// The rules see external labels and the HA pair, as they do in Prometheus.
-    pub fn render(&self, labels: &mut LabelsBuilder) -> Rendered {
-        make_way(labels, REPLICA);
-        if self.facts.ha.is_some() {
-            make_way(labels, CLUSTER);
+    pub fn rewrite(&self, labels: &mut LabelsBuilder) -> EncodedLabels {
+        rename_conflicting(labels, REPLICA);
+        if self.context.ha.is_some() {
+            rename_conflicting(labels, CLUSTER);
         }
-        for (name, value) in self.facts.external_labels.iter() {
+        for (name, value) in self.context.external_labels.iter() {
             if labels.get(name).is_none() {
                 labels.set(name, value);
             }
         }
-        self.set_pair(labels);
+        self.set_ha_labels(labels);
         if !relabel(&self.rules, labels) {
-            return Rendered::default();
+            return EncodedLabels::default();
         }
-        // No rule elects a replica.
+        // Rules must not choose the replica.
         labels.del(REPLICA);
-        self.set_pair(labels);
-        Rendered::new(labels.iter())
+        self.set_ha_labels(labels);
+        EncodedLabels::new(labels.iter())
     }
 
-    fn set_pair(&self, labels: &mut LabelsBuilder) {
-        if let Some(ha) = &self.facts.ha {
+    fn set_ha_labels(&self, labels: &mut LabelsBuilder) {
+        if let Some(ha) = &self.context.ha {
             labels.set(CLUSTER, &*ha.cluster).set(REPLICA, &*ha.replica);
         }
     }
 }
 
-/// Renames `name`, should the series have it.
-fn make_way(labels: &mut LabelsBuilder, name: &str) {
+/// Renames the label `name` if the series has it.
+fn rename_conflicting(labels: &mut LabelsBuilder, name: &str) {
     let Some(value) = labels.get(name).map(str::to_owned) else {
         return;
     };
@@ -103,11 +103,11 @@ fn make_way(labels: &mut LabelsBuilder, name: &str) {
     labels.del(name).set(free, value);
 }
 
-/// Checks the external labels of a file that receivers read too. The variables
-/// that they expand belong to the receivers' environment and may be unset here.
+/// Checks the external labels of a file that receivers read too. Variables in them come
+/// from the receivers' environment and may be unset here.
 ///
 /// # Errors
-/// Where the backend would drop samples that are nobody's copies.
+/// Returns an error if the backend would drop samples that have no other replica.
 pub fn check(config: &Config) -> Result<(), HaError> {
     ha::refuse_own_name(config, &ha::own_names())?;
     match ha::split(config) {
@@ -116,9 +116,9 @@ pub fn check(config: &Config) -> Result<(), HaError> {
     }
 }
 
-/// What pushed data gets of a file's external labels: all but the HA pair, as
-/// nobody pushes it twice.
-pub fn for_pushes(config: &Config) -> Labels {
+/// External labels for pushed data: all labels of the file except the HA pair, because
+/// pushed data has no second replica.
+pub fn external_labels_for_pushes(config: &Config) -> Labels {
     let has_pair = config.external_labels.contains(REPLICA)
         || config.empty_external_labels.iter().any(|n| n == REPLICA);
     let pair = [CLUSTER, REPLICA];
@@ -130,31 +130,32 @@ pub fn for_pushes(config: &Config) -> Labels {
 
 #[cfg(test)]
 mod tests {
-    use mesh::{batch::Ha, config::relabel::Action};
+    use mesh_contract::batch::Ha;
+    use mesh_model::config::relabel::Action;
     use prost::Message;
     use proto::v1;
 
     use super::*;
 
-    fn stamp(ha: bool, external: &[(&str, &str)], rules: Vec<RelabelConfig>) -> Stamp {
+    fn rewriter(ha: bool, external: &[(&str, &str)], rules: Vec<RelabelConfig>) -> LabelRewriter {
         let ha = ha.then(|| Ha {
             cluster: "c".to_owned(),
             replica: "a".to_owned(),
         });
         let external_labels = external.iter().copied().collect();
-        let facts = Facts {
+        let context = BatchContext {
             ha,
             external_labels,
             ..Default::default()
         };
-        Stamp::new(Arc::new(facts), rules.into())
+        LabelRewriter::new(Arc::new(context), rules.into())
     }
 
-    /// What is sent, as text.
-    fn rendered(stamp: &Stamp, labels: &[(&str, &str)]) -> String {
+    /// Rewrites `labels` and returns the result as text.
+    fn rewritten(rewriter: &LabelRewriter, labels: &[(&str, &str)]) -> String {
         let labels: Labels = labels.iter().copied().collect();
-        let rendered = stamp.render(&mut labels.to_builder());
-        let series = v1::TimeSeries::decode(&*rendered.labels).unwrap();
+        let rewritten = rewriter.rewrite(&mut labels.to_builder());
+        let series = v1::TimeSeries::decode(&*rewritten.labels).unwrap();
         let sorted = series.labels.is_sorted_by_key(|label| label.name.clone());
         assert!(sorted, "{series:?}");
         let labels: Labels = series
@@ -166,11 +167,11 @@ mod tests {
     }
 
     #[test]
-    fn the_pair_is_stamped_and_what_is_in_its_way_renamed() {
-        let stamp = stamp(true, &[], vec![]);
+    fn sets_the_ha_pair_and_renames_conflicting_labels() {
+        let rewriter = rewriter(true, &[], vec![]);
         assert_eq!(
-            rendered(
-                &stamp,
+            rewritten(
+                &rewriter,
                 &[("a", "1"), ("cluster", "x"), ("exported_cluster", "y")]
             ),
             r#"{__replica__="a", a="1", cluster="c", exported_cluster="y", exported_exported_cluster="x"}"#
@@ -178,25 +179,25 @@ mod tests {
     }
 
     #[test]
-    fn a_replica_of_its_own_is_never_left_to_the_backend() {
+    fn renames_a_scraped_replica_label_without_an_ha_pair() {
         let labels = [("__replica__", "b"), ("cluster", "x")];
         assert_eq!(
-            rendered(&stamp(false, &[], vec![]), &labels),
+            rewritten(&rewriter(false, &[], vec![]), &labels),
             r#"{cluster="x", exported___replica__="b"}"#
         );
     }
 
     #[test]
-    fn external_labels_give_way_to_the_series_own() {
-        let stamp = stamp(false, &[("region", "r"), ("zone", "z")], vec![]);
+    fn external_labels_do_not_override_labels_of_the_series() {
+        let rewriter = rewriter(false, &[("region", "r"), ("zone", "z")], vec![]);
         assert_eq!(
-            rendered(&stamp, &[("zone", "1")]),
+            rewritten(&rewriter, &[("zone", "1")]),
             r#"{region="r", zone="1"}"#
         );
     }
 
     #[test]
-    fn rules_see_external_labels_but_not_the_last_word() {
+    fn rules_see_the_ha_pair_but_cannot_change_it() {
         let drop_pair = RelabelConfig {
             regex: "cluster|__replica__|region".parse().unwrap(),
             action: Action::LabelDrop,
@@ -208,13 +209,13 @@ mod tests {
             action: Action::Keep,
             ..Default::default()
         };
-        let stamp = stamp(true, &[("region", "r")], vec![keep.clone(), drop_pair]);
+        let rewriter = rewriter(true, &[("region", "r")], vec![keep.clone(), drop_pair]);
         assert_eq!(
-            rendered(&stamp, &[("a", "1")]),
+            rewritten(&rewriter, &[("a", "1")]),
             r#"{__replica__="a", a="1", cluster="c"}"#
         );
-        let other = super::tests::stamp(false, &[], vec![keep]);
-        assert_eq!(rendered(&other, &[("a", "1")]), "{}");
+        let other = super::tests::rewriter(false, &[], vec![keep]);
+        assert_eq!(rewritten(&other, &[("a", "1")]), "{}");
     }
 
     fn config(external_labels: &str) -> Config {
@@ -223,11 +224,11 @@ mod tests {
     }
 
     #[test]
-    fn a_pair_that_cannot_work_is_refused() {
+    fn rejects_an_invalid_ha_pair() {
         let check = |labels| check(&config(labels));
         assert_eq!(check("__replica__: a"), Err(HaError::NoCluster));
         assert_eq!(check("__replica__: a, cluster: c"), Ok(()));
-        // The receivers know what these are.
+        // The receivers expand these variables.
         assert_eq!(check("__replica__: $REPLICA, cluster: $CLUSTER"), Ok(()));
         let own = ha::own_names().remove(0);
         let labels = format!("__replica__: {own}, cluster: c");
@@ -235,18 +236,18 @@ mod tests {
     }
 
     #[test]
-    fn pushes_get_all_external_labels_but_the_pair() {
-        let labels = |labels| for_pushes(&config(labels)).to_string();
+    fn pushes_get_external_labels_without_the_ha_pair() {
+        let labels = |labels| external_labels_for_pushes(&config(labels)).to_string();
         assert_eq!(labels("cluster: c, __replica__: a, r: x"), r#"{r="x"}"#);
         assert_eq!(labels("cluster: c, __replica__: $A, r: x"), r#"{r="x"}"#);
         assert_eq!(labels("cluster: c"), r#"{cluster="c"}"#);
     }
 
     #[test]
-    fn what_is_in_the_pair_s_way_is_renamed_again_and_again() {
-        let stamp = stamp(true, &[("exported_cluster", "e")], vec![]);
+    fn renames_a_conflicting_label_until_the_name_is_unused() {
+        let rewriter = rewriter(true, &[("exported_cluster", "e")], vec![]);
         assert_eq!(
-            rendered(&stamp, &[("__replica__", "z"), ("cluster", "x")]),
+            rewritten(&rewriter, &[("__replica__", "z"), ("cluster", "x")]),
             r#"{__replica__="a", cluster="c", exported___replica__="z", exported_cluster="x"}"#
         );
         let again = [
@@ -255,13 +256,13 @@ mod tests {
             ("exported_exported_cluster", "z"),
         ];
         assert_eq!(
-            rendered(&stamp, &again),
+            rewritten(&rewriter, &again),
             r#"{__replica__="a", cluster="c", exported_cluster="y", exported_exported_cluster="z", exported_exported_exported_cluster="x"}"#
         );
     }
 
     #[test]
-    fn no_rule_elects_a_replica() {
+    fn rules_cannot_set_the_replica_label() {
         let elect = RelabelConfig {
             source_labels: vec!["a".to_owned()],
             target_label: REPLICA.to_owned(),
@@ -269,11 +270,11 @@ mod tests {
             ..Default::default()
         };
         assert_eq!(
-            rendered(&stamp(false, &[], vec![elect.clone()]), &[("a", "1")]),
+            rewritten(&rewriter(false, &[], vec![elect.clone()]), &[("a", "1")]),
             r#"{a="1"}"#
         );
         assert_eq!(
-            rendered(&stamp(true, &[], vec![elect]), &[("a", "1")]),
+            rewritten(&rewriter(true, &[], vec![elect]), &[("a", "1")]),
             r#"{__replica__="a", a="1", cluster="c"}"#
         );
     }

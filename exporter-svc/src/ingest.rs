@@ -1,8 +1,9 @@
-//! Takes Exports and answers them.
+//! Handles Export requests.
 //!
-//! An Export is admitted while its bytes fit the process' budget, translated for
-//! every destination, handed over to the joiners, and answered once all pieces of
-//! it have an outcome. Nothing is kept beyond that (law 4).
+//! The exporter admits an Export if its bytes fit the memory budget of the process. It
+//! translates the Export for every destination and passes the request parts to the
+//! batchers. It replies after every part has an outcome, and keeps nothing afterwards
+//! (law 4).
 
 use std::{
     sync::{Arc, PoisonError, RwLock},
@@ -10,67 +11,70 @@ use std::{
 };
 
 use bytes::Bytes;
-use mesh::{
-    batch::{Facts, Origin},
+use mesh_contract::{
+    batch::{BatchContext, Origin},
     export::{Progress, parse_timeout},
-    labels::Labels,
-    otlp::split_resource_metrics,
 };
+use mesh_model::labels::Labels;
+use mesh_wire::otlp::split_resource_metrics;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, oneshot},
     time::Instant,
 };
 use tonic::{Code, Request, Response, Status, metadata::MetadataMap};
 
-use self::{answer::Answer, metrics::Metrics, spoken::Spoken};
-use crate::remote_write::{Cause, Retry, destination::Destination, pace::jitter, queue::Work};
+use self::{metrics::Metrics, outcome::ExportOutcome, progress::DestinationProgress};
+use crate::{
+    destination::Destination,
+    remote_write::{Retry, RetryCause, concurrency::jitter, queue::PendingPart},
+};
 
-pub mod answer;
 pub mod metrics;
-pub mod spoken;
+pub mod outcome;
+pub mod progress;
 
-/// Takes Exports for the destinations of the configuration.
+/// Handles Exports for the configured destinations.
 #[derive(Debug)]
 pub struct Ingest {
     destinations: RwLock<Arc<Destinations>>,
-    /// Kibibytes of Exports that may be under way.
+    /// Semaphore with one permit per KiB of the memory budget.
     budget: Arc<Semaphore>,
     limits: IngestLimits,
     metrics: Metrics,
 }
 
-/// Where Exports go, as the configuration file says.
+/// Destinations of Exports, from the configuration file.
 #[derive(Debug, Default)]
 pub struct Destinations {
-    /// The entries of `remote_write`.
+    /// Destinations, one per entry of `remote_write`.
     pub all: Vec<Destination>,
-    /// `global.external_labels` of the exporter's own file, without the HA pair:
-    /// added to pushed data, whose senders have no file.
+    /// `global.external_labels` of the exporter's own file, without the HA pair. The
+    /// exporter adds them to pushed data, whose senders have no configuration file.
     pub external_labels: Labels,
 }
 
-/// What Exports may cost.
+/// Limits of Exports in flight.
 #[derive(Clone, Copy, Debug)]
 pub struct IngestLimits {
-    /// Bytes of Exports under way, translated ones included.
+    /// Memory budget in bytes for all Exports in flight, translated data included.
     pub budget: usize,
-    /// How long an Export without a deadline may take.
+    /// Timeout of an Export without a deadline.
     pub timeout: Duration,
 }
 
-/// Encoded series and their marks need about this many times the Export's bytes.
+/// Memory that a translated Export needs, as a multiple of its encoded size.
 const EXPANSION: usize = 3;
-/// An answer has to be on its way this long before the sender gives up: a
-/// twentieth of the time, within these bounds.
+/// Lower and upper bound of the reply margin: the time before the sender's deadline at
+/// which the exporter replies. The margin is a twentieth of the timeout.
 const MIN_MARGIN: Duration = Duration::from_millis(20);
 const MAX_MARGIN: Duration = Duration::from_millis(500);
-/// When to come back to a process that has no room.
-const ROOM: Duration = Duration::from_secs(1);
+/// Delay after which a sender may retry if the memory budget is exhausted.
+const BUDGET_RETRY_DELAY: Duration = Duration::from_secs(1);
 
 // === impl Ingest ===
 
 impl Ingest {
-    /// Takes Exports for these destinations.
+    /// Creates a handler for these destinations.
     pub fn new(destinations: Destinations, limits: IngestLimits, metrics: Metrics) -> Self {
         Self {
             destinations: RwLock::new(Arc::new(destinations)),
@@ -80,7 +84,7 @@ impl Ingest {
         }
     }
 
-    /// Sends Exports that come from now on to other destinations.
+    /// Replaces the destinations of all Exports that arrive later.
     pub fn replace(&self, destinations: Destinations) {
         let mut current = self
             .destinations
@@ -89,24 +93,24 @@ impl Ingest {
         *current = Arc::new(destinations);
     }
 
-    /// Logs what became of all samples.
-    pub fn log_ledger(&self) {
+    /// Logs the sample totals of all destinations.
+    pub fn log_totals(&self) {
         for destination in &self.destinations().all {
-            destination.metrics.log_ledger();
+            destination.metrics.log_totals();
         }
     }
 
-    /// Answers one Export.
+    /// Handles one Export request.
     ///
     /// # Errors
-    /// Where there is no verdict.
+    /// Returns an error status if the sender has to retry or the Export is malformed.
     pub async fn export(&self, request: Request<Bytes>) -> Result<Response<Bytes>, Status> {
         let started = Instant::now();
-        let answer = self.try_export(request, started).await;
-        let code = answer.as_ref().map_or_else(Status::code, |_| Code::Ok);
-        self.metrics.answered(code, started.elapsed());
-        self.show_room();
-        answer
+        let result = self.try_export(request, started).await;
+        let code = result.as_ref().map_or_else(Status::code, |_| Code::Ok);
+        self.metrics.record_reply(code, started.elapsed());
+        self.record_in_flight();
+        result
     }
 
     async fn try_export(
@@ -115,62 +119,62 @@ impl Ingest {
         started: Instant,
     ) -> Result<Response<Bytes>, Status> {
         let deadline = started + timeout(request.metadata()).unwrap_or(self.limits.timeout);
-        let facts = Facts::read(request.metadata()).map_err(malformed)?;
-        let mut spoken = Spoken::read(&Progress::read(request.metadata()));
+        let context = BatchContext::read(request.metadata()).map_err(malformed)?;
+        let mut progress = DestinationProgress::decode(&Progress::read(request.metadata()));
         let permit = self.admit(request.get_ref().len())?;
-        self.show_room();
+        self.record_in_flight();
         let resources = split_resource_metrics(request.get_ref()).map_err(malformed)?;
         let destinations = self.destinations();
-        let facts = Arc::new(destinations.complete(facts));
+        let context = Arc::new(destinations.with_external_labels(context));
         let mut pending = Vec::with_capacity(destinations.all.len());
         for destination in &destinations.all {
-            if spoken.has(&destination.name) {
+            if progress.is_complete(&destination.name) {
                 continue;
             }
-            let translated = destination.translator.translate(&facts, &resources);
+            let translated = destination.translator.translate(&context, &resources);
             pending.push((destination, translated.map_err(malformed)?, Vec::new()));
         }
-        // Everything is translated before anything is handed over, so that a
-        // malformed Export leaves no trace.
+        // Translates for all destinations before it passes on any part, so that a
+        // malformed Export has no effect.
         for (destination, translated, replies) in &mut pending {
-            for piece in translated.pieces.drain(..) {
+            for part in translated.parts.drain(..) {
                 let (reply, outcome) = oneshot::channel();
-                let (facts, permit) = (Arc::clone(&facts), Arc::clone(&permit));
-                let units = piece.units;
-                let work = Work {
-                    piece,
-                    facts,
+                let (context, permit) = (Arc::clone(&context), Arc::clone(&permit));
+                let units = part.units;
+                let pending_part = PendingPart {
+                    part,
+                    context,
                     started,
                     deadline,
                     reply,
                     permit,
                 };
-                destination.joiner.join(work).await;
+                destination.batcher.push(pending_part).await;
                 replies.push((units, outcome));
             }
         }
         let mut all = Vec::with_capacity(pending.len() + 1);
-        all.push(spoken.answer());
+        all.push(ExportOutcome::of_completed(&progress));
         for (destination, translated, replies) in pending {
-            let answer = Answer::gather(translated, replies).await;
-            if answer.retry.is_none() {
-                spoken.note(&destination.name, &answer);
+            let outcome = ExportOutcome::collect(translated, replies).await;
+            if outcome.retry.is_none() {
+                progress.record(&destination.name, &outcome.verdict);
                 destination
                     .metrics
-                    .withheld(&answer.refused, answer.dropped);
+                    .record_local_rejections(&outcome.rejections, outcome.dropped);
             }
-            all.push(answer);
+            all.push(outcome);
         }
-        let units = all.iter().map(|answer| answer.units).max();
-        self.metrics.received(facts.origin, units.unwrap_or(0));
-        let answer = Answer::of_all(all);
-        answer.response(&spoken)
+        let units = all.iter().map(|outcome| outcome.units).max();
+        self.metrics
+            .record_received(context.origin, units.unwrap_or(0));
+        ExportOutcome::merge(all).into_reply(&progress)
     }
 
-    /// Takes room for an Export of this many bytes.
+    /// Reserves memory for an Export of `len` bytes.
     fn admit(&self, len: usize) -> Result<Arc<OwnedSemaphorePermit>, Status> {
         let all = self.limits.budget / 1024;
-        // One that is larger than all the room there is may have all of it.
+        // An Export that is larger than the whole budget may use all of it.
         let wanted = (len.saturating_mul(EXPANSION) / 1024 + 1).min(all);
         let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
         let budget = Arc::clone(&self.budget);
@@ -179,20 +183,20 @@ impl Ingest {
             .map(Arc::new)
             .map_err(|_| {
                 Retry {
-                    cause: Cause::Exhausted,
-                    after: ROOM + jitter(ROOM),
+                    cause: RetryCause::Exhausted,
+                    after: BUDGET_RETRY_DELAY + jitter(BUDGET_RETRY_DELAY),
                     settled: true,
                     slow: false,
-                    message: "the exporter has no room for more; try another".to_owned(),
+                    message: "the memory budget (--ingest.max-bytes) is exhausted; retry later or on another exporter".to_owned(),
                 }
                 .status()
             })
     }
 
-    fn show_room(&self) {
+    fn record_in_flight(&self) {
         let free = self.budget.available_permits() * 1024;
         self.metrics
-            .in_flight(self.limits.budget.saturating_sub(free));
+            .set_in_flight_bytes(self.limits.budget.saturating_sub(free));
     }
 
     fn destinations(&self) -> Arc<Destinations> {
@@ -207,30 +211,31 @@ impl Ingest {
 // === impl Destinations ===
 
 impl Destinations {
-    /// Adds the external labels of this exporter's file to the facts of a push.
-    fn complete(&self, facts: Facts) -> Facts {
-        if facts.origin == Origin::Scrape {
-            return facts;
+    /// Adds the external labels of this exporter's file to the context of a push.
+    fn with_external_labels(&self, context: BatchContext) -> BatchContext {
+        if context.origin == Origin::Scrape {
+            return context;
         }
         let own = self.external_labels.iter();
-        let external_labels = own.chain(facts.external_labels.iter()).collect();
-        Facts {
+        let external_labels = own.chain(context.external_labels.iter()).collect();
+        BatchContext {
             external_labels,
-            ..facts
+            ..context
         }
     }
 }
 
-/// The time an Export has, less what its answer takes.
+/// Timeout that the sender gave, less the reply margin.
 fn timeout(metadata: &MetadataMap) -> Option<Duration> {
     let timeout = parse_timeout(metadata.get("grpc-timeout")?.to_str().ok()?)?;
     Some(timeout.saturating_sub((timeout / 20).clamp(MIN_MARGIN, MAX_MARGIN)))
 }
 
-/// Bytes that no retry will mend: our word for it is terminal.
+/// Status of an Export that no retry can repair. It is marked settled, so the sender
+/// drops the batch.
 fn malformed(error: impl std::fmt::Display) -> Status {
     let mut status = Status::invalid_argument(error.to_string());
-    answer::vouch(status.metadata_mut());
+    outcome::mark_settled(status.metadata_mut());
     status
 }
 

@@ -1,4 +1,4 @@
-//! exporter-svc: turns OTLP into signed Prometheus remote write.
+//! exporter-svc: translates OTLP to signed Prometheus remote write.
 //!
 //! ```text
 //! OTLP/gRPC ─▶ service ─▶ ingest ─▶ translate ─▶ remote_write ─▶ sigv4 ─▶ backend
@@ -6,10 +6,10 @@
 //!                            └──── outcomes ◀─────────┘
 //! ```
 //!
-//! An exporter holds nothing that its senders do not hold. It translates each
-//! Export, joins what arrived within a short linger into remote-write requests,
-//! posts them, and answers an Export only once the backend has answered for all
-//! of it.
+//! An exporter is stateless: every sample that it holds is still in its sender's
+//! outbox. It translates each Export request, batches the parts that arrive within a
+//! short linger into remote-write requests, and posts them. It replies to an Export
+//! only after the backend has responded for all of its samples.
 
 use std::{
     net::SocketAddr,
@@ -17,12 +17,12 @@ use std::{
     sync::Arc,
 };
 
-use mesh::{
+use mesh_base::shutdown::Shutdown;
+use mesh_model::config::Config;
+use mesh_net::server::{Accept, ServeMetrics, Server, ServerTlsError};
+use mesh_service::{
     admin::{Admin, Readiness},
-    config::Config,
     reload,
-    serve::{Accept, ServeMetrics, Server, ServerTlsError},
-    shutdown::Shutdown,
 };
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
@@ -30,79 +30,81 @@ use tower::Service;
 use tracing::{error, info, warn};
 
 use self::{
+    destination::{Destination, DestinationError, MetricFamilies, Options},
     ingest::{Destinations, Ingest},
-    remote_write::destination::{Destination, DestinationError, Options, Registered},
     service::MetricsServer,
 };
 
 pub use self::args::Args;
 
 pub mod args;
+pub mod destination;
 pub mod ha;
 pub mod ingest;
+pub mod metrics;
 pub mod remote_write;
 pub mod service;
 pub mod sigv4;
 pub mod translate;
 
-/// An exporter that listens but does not serve yet.
+/// Exporter whose ports are open and whose servers do not run yet.
 #[derive(Debug)]
 pub struct Bound {
-    /// Where it listens.
+    /// Addresses that the exporter listens on.
     pub addresses: Addresses,
     args: Args,
     grpc: Server,
     web: TcpListener,
     registry: Registry,
-    registered: Registered,
+    families: MetricFamilies,
     ingest: Arc<Ingest>,
 }
 
-/// Where an exporter listens.
+/// Addresses that an exporter listens on.
 #[derive(Clone, Copy, Debug)]
 pub struct Addresses {
-    /// OTLP/gRPC.
+    /// Address of the OTLP/gRPC port.
     pub grpc: SocketAddr,
-    /// The admin port.
+    /// Address of the admin port.
     pub web: SocketAddr,
 }
 
-/// An exporter that could not start, or had to stop.
+/// Error that prevents the exporter from starting or makes it stop.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The configuration file cannot be used.
+    /// The configuration file is invalid.
     #[error(transparent)]
-    Config(#[from] mesh::config::ConfigError),
-    /// An entry of `remote_write` cannot be used.
+    Config(#[from] mesh_model::config::ConfigError),
+    /// An entry of `remote_write` is invalid.
     #[error("{}: {source}", .file.display())]
     Destination {
-        /// The configuration file.
+        /// Path of the configuration file.
         file: PathBuf,
-        /// What is wrong with it.
+        /// Error of the entry.
         source: DestinationError,
     },
-    /// The file has nowhere to write to.
-    #[error("{}: no remote_write, so there is nowhere to send samples to", .0.display())]
+    /// The configuration file has no `remote_write` entry.
+    #[error("{}: no remote_write section; add at least one destination", .0.display())]
     NoDestination(PathBuf),
-    /// The external labels make an HA pair impossible.
+    /// The external labels do not form a valid HA pair.
     #[error("{}: {source}", .file.display())]
     Ha {
-        /// The configuration file.
+        /// Path of the configuration file.
         file: PathBuf,
-        /// What is wrong with it.
-        source: mesh::ha::HaError,
+        /// Error of the HA labels.
+        source: mesh_contract::ha::HaError,
     },
-    /// An address cannot be listened on.
+    /// The exporter cannot listen on an address.
     #[error("{flag}={address}: {source}")]
     Listen {
-        /// The flag that gave the address.
+        /// Flag that sets the address.
         flag: &'static str,
-        /// The address.
+        /// Address that the flag gives.
         address: SocketAddr,
-        /// What the system said.
+        /// Error of the operating system.
         source: std::io::Error,
     },
-    /// The certificate, its key or the clients' authorities cannot be used.
+    /// The server certificate, its key or the client CA file is invalid.
     #[error("--grpc.tls.*: {0}")]
     Tls(#[from] ServerTlsError),
     /// The admin port failed.
@@ -110,15 +112,15 @@ pub enum Error {
     Admin(#[source] std::io::Error),
 }
 
-/// Reads the configuration, starts the destinations and listens.
+/// Reads the configuration, starts the destinations and opens the ports.
 ///
 /// # Errors
-/// Where any of that cannot be done.
+/// Returns an error if the configuration is invalid or a port cannot be opened.
 pub async fn bind(args: Args) -> Result<Bound, Error> {
     let mut registry = Registry::with_prefix("promesh_exporter");
-    let registered = Registered::register(&mut registry);
+    let families = MetricFamilies::register(&mut registry);
     let metrics = ingest::metrics::Metrics::register(&mut registry);
-    let destinations = destinations(&args, &registered).await?;
+    let destinations = destinations(&args, &families).await?;
     let ingest = Arc::new(Ingest::new(destinations, args.grpc.limits(), metrics));
     let (grpc, grpc_address) = listen("--grpc.listen-address", args.grpc_listen_address).await?;
     let serve_metrics = ServeMetrics::register(&mut registry);
@@ -134,7 +136,7 @@ pub async fn bind(args: Args) -> Result<Bound, Error> {
         grpc,
         web,
         registry,
-        registered,
+        families,
         ingest,
     })
 }
@@ -156,19 +158,19 @@ async fn listen(
     bound.await.map_err(failed)
 }
 
-/// Reads the configuration file and starts what it says.
-async fn destinations(args: &Args, registered: &Registered) -> Result<Destinations, Error> {
-    start(&args.config_file, &args.remote_write.options(), registered).await
+/// Reads the configuration file and starts its destinations.
+async fn destinations(args: &Args, families: &MetricFamilies) -> Result<Destinations, Error> {
+    start(&args.config_file, &args.remote_write.options(), families).await
 }
 
 /// Starts the destinations of a configuration file.
 ///
 /// # Errors
-/// Where the file or one of its entries cannot be used.
+/// Returns an error if the file or one of its entries is invalid.
 pub async fn start(
     config_file: &Path,
     options: &Options,
-    registered: &Registered,
+    families: &MetricFamilies,
 ) -> Result<Destinations, Error> {
     let file = || config_file.to_owned();
     let config = Config::load(config_file)?;
@@ -181,14 +183,14 @@ pub async fn start(
     }
     let mut all = Vec::with_capacity(config.remote_write.len());
     for entry in &config.remote_write {
-        let started = Destination::start(entry, &config.otlp, options, registered).await;
+        let started = Destination::start(entry, &config.otlp, options, families).await;
         all.push(started.map_err(|source| Error::Destination {
             file: file(),
             source,
         })?);
         info!(destination = entry.name, url = %entry.url, "Destination ready");
     }
-    let external_labels = ha::for_pushes(&config);
+    let external_labels = ha::external_labels_for_pushes(&config);
     Ok(Destinations {
         all,
         external_labels,
@@ -198,10 +200,10 @@ pub async fn start(
 // === impl Bound ===
 
 impl Bound {
-    /// Serves until it is time to stop, then answers what it has taken.
+    /// Serves until shutdown, then finishes the Exports in flight.
     ///
     /// # Errors
-    /// Where a server fails.
+    /// Returns an error if the admin server fails.
     pub async fn run(self, shutdown: Shutdown) -> Result<(), Error> {
         let Self {
             addresses,
@@ -209,7 +211,7 @@ impl Bound {
             grpc,
             web,
             registry,
-            registered,
+            families,
             ingest,
         } = self;
         info!(grpc = %addresses.grpc, web = %addresses.web, "Exporter ready");
@@ -217,10 +219,11 @@ impl Bound {
         readiness.set(true);
         let (reloader, mut requests) = reload::channel();
         if let Err(error) = reloader.on_hangup() {
-            warn!(%error, "SIGHUP will not reload");
+            warn!(%error, "Reload on SIGHUP not available");
         }
-        // The admin port outlives the gRPC server: the drain can be watched.
-        let (drained, stop_admin) = mesh::shutdown::channel();
+        // The admin port stays open until the gRPC server has stopped, so that the
+        // drain can be observed.
+        let (drained, stop_admin) = mesh_base::shutdown::channel();
         let admin = Admin::new("exporter-svc", registry, readiness.clone()).with_reload(reloader);
         let admin = tokio::spawn(admin.serve(web, stop_admin));
         let server = serve(&args, Arc::clone(&ingest), grpc, shutdown.clone());
@@ -229,7 +232,7 @@ impl Bound {
             tokio::select! {
                 () = &mut server => break,
                 request = requests.next() => {
-                    let reloaded = destinations(&args, &registered).await;
+                    let reloaded = destinations(&args, &families).await;
                     request.answer(reloaded.map(|new| ingest.replace(new)));
                 }
                 () = shutdown.signaled(), if readiness.get() => readiness.set(false),
@@ -238,16 +241,16 @@ impl Bound {
         drained.fire();
         match admin.await {
             Ok(served) => served.map_err(Error::Admin)?,
-            Err(error) => error!(%error, "The admin port panicked"),
+            Err(error) => error!(%error, "Admin server panicked"),
         }
-        ingest.log_ledger();
+        ingest.log_totals();
         info!("Exporter stopped");
         Ok(())
     }
 }
 
-/// Serves gRPC until it is time to stop and Exports under way are answered, or the
-/// time for that is over.
+/// Serves gRPC until shutdown, then waits for the Exports in flight for at most
+/// `--shutdown.timeout`.
 pub async fn serve<L: Accept>(
     args: &Args,
     ingest: Arc<Ingest>,
@@ -256,23 +259,23 @@ pub async fn serve<L: Accept>(
 ) {
     let metrics = MetricsServer::new(ingest, args.grpc.max_message_bytes);
     let handler = move |request| {
-        let answering = metrics.clone().call(request);
+        let call = metrics.clone().call(request);
         async move {
-            match answering.await {
+            match call.await {
                 Ok(response) => response,
                 Err(never) => match never {},
             }
         }
     };
-    let too_long = async {
+    let shutdown_timeout = async {
         shutdown.signaled().await;
         tokio::time::sleep(args.shutdown_timeout).await;
     };
     tokio::select! {
         biased;
         () = server.serve(handler, shutdown.clone()) => {}
-        () = too_long => {
-            warn!(timeout = ?args.shutdown_timeout, "Left before all Exports were answered");
+        () = shutdown_timeout => {
+            warn!(timeout = ?args.shutdown_timeout, "Shutdown timeout reached with Exports in flight");
         }
     }
 }

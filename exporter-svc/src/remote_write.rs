@@ -1,74 +1,74 @@
-//! Remote write: from the pieces of many Exports to the backend's answers.
+//! Remote write: from the request parts of many Exports to the responses of the
+//! backend.
 //!
 //! ```text
-//! Export ─▶ Piece ─▶ queue ─▶ request ─▶ client ─▶ backend
-//!              ▲                 │  one at a time per series
-//!              └──── Outcome ◀───┘
+//! Export ─▶ RequestPart ─▶ queue ─▶ request ─▶ client ─▶ backend
+//!                ▲                    │  one at a time per series
+//!                └─── PartOutcome ◀───┘
 //! ```
 //!
-//! Nothing is sent twice from here and nothing is kept: a piece that could not be
-//! delivered goes back to its sender, which has it still.
+//! This module sends a part at most once and keeps nothing. If a part cannot be
+//! delivered, its sender, which still has the data, retries it.
 
 use std::time::Duration;
 
-use mesh::verdict::Reason;
+use mesh_contract::verdict::Reason;
 
 pub mod attribution;
+pub mod batcher;
 pub mod client;
 pub mod compress;
-pub mod destination;
+pub mod concurrency;
 pub mod encode;
-pub mod join;
+pub mod health;
 pub mod metadata;
 pub mod metrics;
-pub mod pace;
-pub mod piece;
-pub mod probe;
+pub mod part;
 pub mod queue;
-pub mod verdict;
+pub mod response;
 
-/// What became of one piece.
+/// Outcome of one request part.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// The backend stored it.
+pub enum PartOutcome {
+    /// The backend stored the part.
     Stored,
-    /// The backend dropped it as another replica's copy.
+    /// The backend dropped the part as another replica's copy.
     Deduplicated,
-    /// The backend refused some of it for good and stored the rest.
+    /// The backend rejected some samples for good and stored the rest.
     Rejected {
-        /// Why.
+        /// Reason of the rejection.
         reason: Reason,
-        /// How much of it, in units of the sender's ledger.
+        /// Number of rejected samples, as the sender counts them.
         units: u64,
-        /// The backend's own words.
+        /// Message of the backend.
         message: String,
     },
-    /// It is its sender's again.
+    /// The part was not stored; its sender has to retry it.
     Retry(Retry),
 }
 
-/// Why and when a piece may be sent again.
+/// Reason and delay of a retry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Retry {
-    /// What the sender is told.
-    pub cause: Cause,
-    /// How long to wait at least.
+    /// Cause that the sender receives as a status code.
+    pub cause: RetryCause,
+    /// Minimum delay before the retry.
     pub after: Duration,
-    /// Whether nothing of it is in flight any more.
+    /// True if nothing of the part is in flight any more.
     pub settled: bool,
-    /// Whether the backend answers, and takes about as long as the sender gave.
+    /// True if the backend responds, but needs about as long as the sender's timeout.
     pub slow: bool,
-    /// What happened, in words.
+    /// Message for logs and for the sender.
     pub message: String,
 }
 
-/// What kept a piece from being delivered.
+/// Cause that prevented the delivery of a part, in ascending order of severity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Cause {
-    /// The backend is unwell or not there.
+pub enum RetryCause {
+    /// The backend fails or is unreachable.
     Unavailable,
-    /// The backend, or this process, takes no more for now.
+    /// The backend throttles, or this process is out of memory budget.
     Exhausted,
-    /// Time ran out while it was on its way.
+    /// The deadline passed while the request was in flight.
     DeadlineExceeded,
 }

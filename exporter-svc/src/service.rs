@@ -1,4 +1,4 @@
-//! The gRPC service: stock OTLP on the wire, bytes inside.
+//! gRPC service for OTLP metrics that leaves message bodies encoded.
 
 use std::{
     convert::Infallible,
@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use mesh::{
+use mesh_wire::{
     compression::{Compression, DecompressError},
     otlp::{EXPORT_PATH, SERVICE_NAME, frame},
 };
@@ -22,20 +22,21 @@ use tower::Service;
 
 use crate::ingest::Ingest;
 
-/// `MetricsService`, whose only method is Export.
+/// gRPC service `MetricsService`, whose only method is Export.
 #[derive(Clone, Debug)]
 pub struct MetricsServer {
     ingest: Arc<Ingest>,
     max_message_bytes: usize,
 }
 
-/// Compressions that are spoken, as gRPC tells them.
-const ACCEPTED: &str = "identity,gzip,zstd";
+/// Compressions that the service accepts, as the value of `grpc-accept-encoding`.
+const ACCEPTED_ENCODINGS: &str = "identity,gzip,zstd";
 
 // === impl MetricsServer ===
 
 impl MetricsServer {
-    /// Serves Exports of up to this many bytes, compressed or not.
+    /// Creates a service that accepts messages of up to `max_message_bytes`, both
+    /// compressed and decompressed.
     pub fn new(ingest: Arc<Ingest>, max_message_bytes: usize) -> Self {
         Self {
             ingest,
@@ -68,10 +69,10 @@ where
         } = self.clone();
         Box::pin(async move {
             if request.uri().path() != EXPORT_PATH {
-                let status = Status::unimplemented("MetricsService has one method, Export");
+                let status = Status::unimplemented("the only method of MetricsService is Export");
                 return Ok(status.into_http());
             }
-            let answer = match receive(request, max_message_bytes).await {
+            let answer = match read_message(request, max_message_bytes).await {
                 Ok(request) => ingest.export(request).await,
                 Err(status) => Err(status),
             };
@@ -86,8 +87,13 @@ where
     }
 }
 
-/// Reads the one message of a request. tonic would make a zstd context for each.
-async fn receive<B>(request: http::Request<B>, max_bytes: usize) -> Result<Request<Bytes>, Status>
+/// Reads the single message of a request.
+///
+/// Done by hand because tonic allocates a new zstd context for each message.
+async fn read_message<B>(
+    request: http::Request<B>,
+    max_bytes: usize,
+) -> Result<Request<Bytes>, Status>
 where
     B: http_body::Body,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -107,7 +113,11 @@ where
     let (is_compressed, message) =
         unwrapped.map_err(|error| Status::internal(error.to_string()))?;
     let message = match (is_compressed, compression) {
-        (true, Compression::None) => return Err(Status::internal("compressed in no known way")),
+        (true, Compression::None) => {
+            return Err(Status::internal(
+                "the message is compressed, but grpc-encoding is missing",
+            ));
+        }
         (true, compression) => compression
             .decompress(message, max_bytes)
             .map_err(unreadable)?,
@@ -121,8 +131,10 @@ fn compression(metadata: &MetadataMap) -> Result<Compression, Status> {
         return Ok(Compression::None);
     };
     Compression::named(named.as_encoded_bytes()).ok_or_else(|| {
-        let mut status = Status::unimplemented(format!("grpc-encoding: {named:?} is not spoken"));
-        let accepted = MetadataValue::from_static(ACCEPTED);
+        let mut status = Status::unimplemented(format!(
+            "grpc-encoding {named:?} is not supported; use one of {ACCEPTED_ENCODINGS}"
+        ));
+        let accepted = MetadataValue::from_static(ACCEPTED_ENCODINGS);
         status
             .metadata_mut()
             .insert("grpc-accept-encoding", accepted);
@@ -138,7 +150,9 @@ fn unreadable(error: DecompressError) -> Status {
 }
 
 fn too_large(limit: usize) -> Status {
-    Status::out_of_range(format!("a message of more than {limit} bytes"))
+    Status::out_of_range(format!(
+        "the message exceeds the limit of {limit} bytes (--grpc.max-message-bytes)"
+    ))
 }
 
 #[cfg(test)]
@@ -158,7 +172,7 @@ mod tests {
     use super::*;
     use crate::ingest::tests::{Backend, Scripted, batch, ingest};
 
-    /// Serves Exports for `backend` and connects a stock client.
+    /// Serves Exports for `backend` and connects a stock tonic client.
     async fn client(backend: &Backend, max_bytes: usize) -> MetricsServiceClient<Channel> {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -175,7 +189,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_stock_client_can_talk_to_it() {
+    async fn serves_a_stock_client() {
         let backend = Backend::default();
         let client = client(&backend, 1 << 20).await;
         let clients = [
@@ -194,21 +208,21 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_sender_s_deadline_holds() {
+    async fn honours_the_deadline_of_the_sender() {
         let backend = Backend::default();
         backend.script(Scripted::Held);
         let mut client = client(&backend, 1 << 20).await;
         let mut request = Request::new(request(&[("up", 1)]));
-        // Its twentieth is what a busy machine may be late.
+        // The reply margin is a twentieth of the timeout; it allows for a busy machine.
         request.set_timeout(Duration::from_secs(5));
         let status = client.export(request).await.unwrap_err();
-        // Our own words, not those of tonic's timer on either side.
+        // The exporter's own message, not that of tonic's timer on either side.
         assert_eq!(status.code(), Code::DeadlineExceeded);
-        assert_eq!(status.message(), "no answer before the deadline");
+        assert_eq!(status.message(), "no response before the deadline");
     }
 
     #[tokio::test]
-    async fn what_is_too_large_is_refused() {
+    async fn rejects_messages_beyond_the_size_limit() {
         let client = client(&Backend::default(), 100).await;
         let name = "m".repeat(200);
         for mut client in [
@@ -222,7 +236,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_compression_that_is_not_spoken_is_named() {
+    async fn rejects_an_unsupported_compression() {
         let service = MetricsServer::new(ingest(&[]).await, 100);
         let request = http::Request::post(EXPORT_PATH)
             .header("grpc-encoding", "snappy")
@@ -232,6 +246,9 @@ mod tests {
             .unwrap();
         let status = Status::from_header_map(response.headers()).unwrap();
         assert_eq!(status.code(), Code::Unimplemented);
-        assert_eq!(response.headers()["grpc-accept-encoding"], ACCEPTED);
+        assert_eq!(
+            response.headers()["grpc-accept-encoding"],
+            ACCEPTED_ENCODINGS
+        );
     }
 }

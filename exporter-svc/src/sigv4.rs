@@ -10,8 +10,8 @@ use std::{
 
 use bytes::Bytes;
 use http::Request;
-use mesh::aws::sign::CanonicalError;
-pub use mesh::aws::sign::{Scope, sign_at};
+use mesh_net::aws::sign::CanonicalError;
+pub use mesh_net::aws::sign::{Scope, sign_at};
 use url::Url;
 
 use self::credentials::CredentialsCache;
@@ -23,29 +23,29 @@ pub mod credentials;
 pub struct Signer {
     scope: Scope,
     credentials: Arc<CredentialsCache>,
-    /// How far the backend's clock is ahead of ours, in milliseconds.
+    /// Difference between the backend's clock and the local one in milliseconds;
+    /// positive if the backend is ahead.
     skew_ms: AtomicI64,
 }
 
-/// A request could not be signed.
+/// Error of a request that could not be signed.
 #[derive(Debug, thiserror::Error)]
 pub enum SignError {
-    /// There are no credentials.
+    /// The provider has returned no credentials yet.
     #[error("no credentials: {0}")]
     NoCredentials(String),
-    /// The request cannot be expressed canonically.
+    /// The request has no canonical form.
     #[error(transparent)]
     Canonical(#[from] CanonicalError),
 }
 
-/// A clock that is wrong by less than this makes no signature invalid: AWS
-/// allows five minutes.
+/// Clock difference that needs no correction; AWS accepts five minutes.
 const TOLERATED_SKEW: Duration = Duration::from_secs(60);
 
 // === impl Signer ===
 
 impl Signer {
-    /// A signer with these credentials.
+    /// Creates a signer for a scope with these credentials.
     pub fn new(scope: Scope, credentials: Arc<CredentialsCache>) -> Self {
         Self {
             scope,
@@ -54,65 +54,66 @@ impl Signer {
         }
     }
 
-    /// Signs a request as of now by the backend's clock, and says with which access
-    /// key.
+    /// Signs a request with the backend's current time and returns the access key ID
+    /// that was used.
     ///
     /// # Errors
-    /// Where there are no credentials.
+    /// Returns an error if there are no credentials or the request has no canonical
+    /// form.
     pub fn sign(&self, request: &mut Request<Bytes>) -> Result<String, SignError> {
         let credentials = self.credentials.current();
         let credentials = credentials.map_err(SignError::NoCredentials)?;
         let skew = Duration::from_millis(self.skew_ms.load(Ordering::Relaxed).unsigned_abs());
         let now = SystemTime::now();
-        let time = match self.skew_ms.load(Ordering::Relaxed) < 0 {
-            true => now - skew,
-            false => now + skew,
+        let time = if self.skew_ms.load(Ordering::Relaxed) < 0 {
+            now - skew
+        } else {
+            now + skew
         };
         sign_at(request, &self.scope, &credentials, time)?;
         Ok(credentials.access_key_id().to_owned())
     }
 
-    /// The backend refused a signature by this access key: fetches new credentials
-    /// and corrects the clock by the backend's `Date`, should one of them have been
-    /// the reason. Says whether a new signature would be another one.
-    pub async fn refused(&self, key: &str, date: Option<SystemTime>) -> bool {
-        let corrected = date.is_some_and(|date| self.correct(date));
+    /// Handles a signature that the backend rejected. Refreshes the credentials and
+    /// corrects the clock by the backend's `Date`. Returns true if a new signature
+    /// would differ.
+    pub async fn handle_rejection(&self, key: &str, date: Option<SystemTime>) -> bool {
+        let corrected = date.is_some_and(|date| self.correct_clock(date));
         self.credentials.refresh(key).await;
         let current = self.credentials.current();
         corrected || current.is_ok_and(|current| current.access_key_id() != key)
     }
 
-    /// Sets the clock by the backend's; false where it was right already.
-    fn correct(&self, date: SystemTime) -> bool {
+    /// Adopts the backend's time. Returns false if the clocks agreed already.
+    fn correct_clock(&self, date: SystemTime) -> bool {
         let Some(skew_ms) = skew_ms(date, SystemTime::now()) else {
             return false;
         };
         let before = self.skew_ms.swap(skew_ms, Ordering::Relaxed);
         let corrected = before.abs_diff(skew_ms) > TOLERATED_SKEW.as_millis() as u64;
         if corrected {
-            tracing::warn!(skew_ms, "Clock corrected by the backend's");
+            tracing::warn!(skew_ms, "Clock corrected by the Date of the backend");
         }
         corrected
     }
 }
 
-/// How far the backend's clock is ahead of ours, where that matters.
+/// Difference between two clocks in milliseconds; zero if it is tolerable.
 fn skew_ms(theirs: SystemTime, ours: SystemTime) -> Option<i64> {
     let (ahead, magnitude) = match theirs.duration_since(ours) {
         Ok(ahead) => (true, ahead),
         Err(behind) => (false, behind.duration()),
     };
     let millis = i64::try_from(magnitude.as_millis()).ok()?;
-    match magnitude > TOLERATED_SKEW {
-        true if ahead => Some(millis),
-        true => Some(-millis),
-        false => Some(0),
+    if magnitude <= TOLERATED_SKEW {
+        return Some(0);
     }
+    Some(if ahead { millis } else { -millis })
 }
 
-/// What AMP's endpoints are called.
+/// Host name prefixes of AMP endpoints.
 const AMP_NAMES: [&str; 4] = ["aps-workspaces", "aps-workspaces-fips", "aps", "aps-fips"];
-/// The domains they are in: of IPv4, of both (dual-stack), and of China's regions.
+/// Domains of AMP endpoints: IPv4 and dual-stack, each with its variant in China.
 const AMP_DOMAINS: [&str; 4] = [
     "amazonaws.com",
     "amazonaws.com.cn",
@@ -120,9 +121,8 @@ const AMP_DOMAINS: [&str; 4] = [
     "api.amazonwebservices.com.cn",
 ];
 
-/// The region in the name of an AMP endpoint, with or without FIPS, in any domain,
-/// and of a VPC endpoint: `aps-workspaces.us-east-1.amazonaws.com`,
-/// `aps-workspaces-fips.us-east-1.api.aws`,
+/// Region in the host name of an AMP endpoint or VPC endpoint, with or without FIPS:
+/// `aps-workspaces.us-east-1.amazonaws.com`, `aps-workspaces-fips.us-east-1.api.aws`,
 /// `vpce-1.aps-workspaces.us-east-1.vpce.amazonaws.com`.
 pub fn region_of(url: &Url) -> Option<&str> {
     let host = url.host_str()?;
@@ -142,7 +142,7 @@ mod tests {
 
     use super::*;
 
-    /// 2026-11-23T12:34:56Z.
+    /// Signing time of the tests: 2026-11-23T12:34:56Z.
     const TIME: u64 = 1_795_437_296;
 
     fn signed(
@@ -187,9 +187,9 @@ mod tests {
     const AMP: &str =
         "https://aps-workspaces.us-east-1.amazonaws.com/workspaces/ws-1/api/v1/remote_write";
 
-    /// The signatures were computed with botocore 1.44.5.
+    /// Compares with signatures that botocore 1.44.5 made.
     #[test]
-    fn signatures_are_botocore_s() {
+    fn signatures_match_botocore() {
         let aps = ("us-east-1", "aps");
         let plain = signed(AMP, aps, None, None, b"\x05\x10hello");
         assert_eq!(
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_that_is_signed_is_named() {
+    fn signed_headers_lists_every_signed_header() {
         let request = signed(AMP, ("us-east-1", "aps"), Some("TOKEN"), None, b"x");
         let authorization = request.headers()["authorization"].to_str().unwrap();
         let want = "AWS4-HMAC-SHA256 \
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn regions_are_read_from_amp_s_names_only() {
+    fn parses_the_region_of_amp_hosts_only() {
         let region = |host: &str| {
             let url: Url = format!("https://{host}/workspaces/ws-1").parse().unwrap();
             region_of(&url).map(str::to_owned)
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_clock_that_matters_is_corrected() {
+    fn tolerates_a_small_clock_skew() {
         let at = |secs| SystemTime::UNIX_EPOCH + Duration::from_secs(secs);
         assert_eq!(skew_ms(at(1000), at(1030)), Some(0));
         assert_eq!(skew_ms(at(1000), at(400)), Some(600_000));

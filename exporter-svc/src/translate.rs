@@ -1,128 +1,132 @@
-//! From OTLP bytes to encoded remote-write series.
+//! Translates OTLP to encoded remote-write series.
 //!
-//! Two sets of rules, by where the data was born. What a receiver scraped is
-//! carried over as it is ([`identity`]); what an SDK pushed is translated by the
-//! OpenTelemetry specification's Prometheus compatibility rules ([`otlp`]). Both
-//! end in a [`sink::Sink`], which cuts the series into pieces that fit requests.
+//! There are two sets of rules, chosen by the origin of the data. Scraped data passes
+//! through unchanged ([`scrape`]). Pushed data follows the OpenTelemetry
+//! specification's Prometheus compatibility rules ([`otlp`]). Both write to a
+//! [`sink::Sink`], which splits the series into request parts.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use foldhash::HashMap;
-use mesh::{
-    batch::{Facts, Origin},
-    config::relabel::RelabelConfig,
-    wire::WireError,
-};
+use mesh_contract::batch::{BatchContext, Origin};
+use mesh_model::config::relabel::RelabelConfig;
+use mesh_wire::protobuf::WireError;
 use opentelemetry_proto::tonic::metrics::v1::ResourceMetrics;
 use prost::Message;
 
 use self::{
-    cache::RenderCache,
-    identity::Identity,
-    otlp::{Otlp, OtlpRules},
-    sink::{Sink, Translated, Wants},
+    cache::LabelCache,
+    otlp::{OtlpRules, OtlpTranslator},
+    scrape::ScrapeTranslator,
+    sink::{Capabilities, Sink, Translated},
 };
-use crate::ha::Stamp;
+use crate::ha::LabelRewriter;
 
 pub mod cache;
 pub mod exemplar;
 pub mod exponential;
-pub mod identity;
 pub mod labels;
 pub mod name;
 pub mod otlp;
+pub mod scrape;
 pub mod sink;
 
-/// The value of a staleness marker: one particular NaN.
+/// Value of a staleness marker, a specific NaN.
 pub const STALE_NAN: f64 = f64::from_bits(0x7ff0_0000_0000_0002);
 
-/// The flag of a data point that says it has no value: its series are stale.
+/// Flag of a data point without a value, which marks its series as stale.
 pub const NO_RECORDED_VALUE: u32 = 1;
 
 /// Translates Exports for one destination.
 #[derive(Debug)]
 pub struct Translator {
-    wants: Wants,
+    capabilities: Capabilities,
     rules: Arc<[RelabelConfig]>,
     otlp: OtlpRules,
-    stamps: Mutex<Stamps>,
-    cache: RenderCache,
+    rewriters: Mutex<Rewriters>,
+    cache: LabelCache,
 }
 
-/// Stamps by what senders say of their data. There is one for each replica group
-/// as a rule.
+/// Label rewriters by batch context. Usually there is one per replica group.
 #[derive(Debug, Default)]
-struct Stamps {
-    known: HashMap<Arc<Facts>, (u32, Arc<Stamp>)>,
-    /// Never given twice, so that no cache entry outlives its meaning.
+struct Rewriters {
+    by_context: HashMap<Arc<BatchContext>, (u32, Arc<LabelRewriter>)>,
+    /// ID of the next rewriter. An ID is never reused, so that no cache entry outlives
+    /// its rewriter.
     next: u32,
 }
 
-/// How many stamps are known at most.
-const MAX_STAMPS: usize = 1024;
+/// Maximum number of cached rewriters.
+const MAX_REWRITERS: usize = 1024;
 
 // === impl Translator ===
 
 impl Translator {
-    /// A translator for a destination, with a cache of about this many bytes.
+    /// Creates a translator with a label cache of about `cache_bytes`.
     pub fn new(
-        wants: Wants,
+        capabilities: Capabilities,
         rules: Arc<[RelabelConfig]>,
         otlp: OtlpRules,
         cache_bytes: usize,
     ) -> Self {
         Self {
-            wants,
+            capabilities,
             rules,
             otlp,
-            stamps: Mutex::default(),
-            cache: RenderCache::new(cache_bytes),
+            rewriters: Mutex::default(),
+            cache: LabelCache::new(cache_bytes),
         }
     }
 
     /// Translates the encoded `ResourceMetrics` of one Export.
     ///
     /// # Errors
-    /// Where they are malformed.
+    /// Returns an error if the bytes are malformed.
     pub fn translate(
         &self,
-        facts: &Arc<Facts>,
+        context: &Arc<BatchContext>,
         resources: &[Bytes],
     ) -> Result<Translated, WireError> {
-        let mut sink = Sink::new(self.wants);
-        let (id, stamp) = self.stamp(facts);
-        match facts.origin {
+        let mut sink = Sink::new(self.capabilities);
+        let (id, rewriter) = self.rewriter(context);
+        match context.origin {
             Origin::Otlp => {
-                let mut otlp = Otlp::new(&self.otlp, &stamp, &mut sink);
+                let mut otlp = OtlpTranslator::new(&self.otlp, &rewriter, &mut sink);
                 for resource in resources {
                     otlp.resource_metrics(ResourceMetrics::decode(resource.as_ref())?);
                 }
             }
             Origin::Scrape => {
-                let mut identity = Identity::new(&stamp, id, &self.cache, &mut sink);
+                let mut scrape = ScrapeTranslator::new(&rewriter, id, &self.cache, &mut sink);
                 for resource in resources {
-                    identity.resource_metrics(resource)?;
+                    scrape.resource_metrics(resource)?;
                 }
             }
         }
         Ok(sink.finish())
     }
 
-    fn stamp(&self, facts: &Arc<Facts>) -> (u32, Arc<Stamp>) {
-        let mut stamps = self.stamps.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((id, stamp)) = stamps.known.get(facts) {
-            return (*id, Arc::clone(stamp));
+    fn rewriter(&self, context: &Arc<BatchContext>) -> (u32, Arc<LabelRewriter>) {
+        let mut rewriters = self
+            .rewriters
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some((id, rewriter)) = rewriters.by_context.get(context) {
+            return (*id, Arc::clone(rewriter));
         }
-        if stamps.known.len() == MAX_STAMPS {
-            stamps.known.clear();
+        if rewriters.by_context.len() == MAX_REWRITERS {
+            rewriters.by_context.clear();
         }
-        let stamp = Arc::new(Stamp::new(Arc::clone(facts), Arc::clone(&self.rules)));
-        let id = stamps.next;
-        stamps.next = stamps.next.wrapping_add(1);
-        stamps
-            .known
-            .insert(Arc::clone(facts), (id, Arc::clone(&stamp)));
-        (id, stamp)
+        let rewriter = Arc::new(LabelRewriter::new(
+            Arc::clone(context),
+            Arc::clone(&self.rules),
+        ));
+        let id = rewriters.next;
+        rewriters.next = rewriters.next.wrapping_add(1);
+        rewriters
+            .by_context
+            .insert(Arc::clone(context), (id, Arc::clone(&rewriter)));
+        (id, rewriter)
     }
 }

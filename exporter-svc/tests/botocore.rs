@@ -1,7 +1,7 @@
-//! Signatures against botocore's, for the same requests at the same time.
+//! Compares signatures with those of botocore, AWS' own implementation.
 //!
-//! botocore is AWS' own implementation. It is taken from where `PYTHON` or `python3`
-//! has it, or installed from PyPI into a folder of the build.
+//! Uses `PYTHON` or `python3` if it has botocore. Otherwise installs botocore from PyPI
+//! into a folder of the build.
 
 use std::{
     path::{Path, PathBuf},
@@ -46,10 +46,10 @@ for case in json.load(sys.stdin):
 json.dump(answers, sys.stdout)
 "#;
 
-const INSTRUCTION: &str = "botocore is needed to compare signatures with; install python3-venv \
-                           (or set PYTHON to a Python that has botocore) and let PyPI be reached";
+const INSTRUCTION: &str = "the test needs botocore; install python3-venv and allow access to PyPI, \
+                           or set PYTHON to a Python that has botocore";
 
-/// A Python that has botocore.
+/// Path of a Python with botocore.
 fn python() -> PathBuf {
     let has_botocore = |python: &Path| {
         let mut command = Command::new(python);
@@ -76,7 +76,7 @@ fn python() -> PathBuf {
     own
 }
 
-/// What botocore makes of these requests.
+/// Headers that botocore adds to these requests.
 fn botocore(cases: &[Value]) -> Vec<Value> {
     let mut child = Command::new(python())
         .args(["-c", PROGRAM])
@@ -130,7 +130,7 @@ fn cases() -> Vec<Value> {
         ),
         case("https://example.com/", "r", "s", None, b"x"),
     ];
-    // The day before another year, and more headers.
+    // The last second of a day, and an additional header.
     let mut late = case(amp, "ap-south-1", "aps", None, b"late");
     late["time"] = json!(1_798_761_599);
     let more = json!(["x-extra", "  two   spaces "]);
@@ -139,7 +139,7 @@ fn cases() -> Vec<Value> {
     cases
 }
 
-/// What we make of a request.
+/// Request signed by the exporter's code.
 fn signed(case: &Value) -> Request<Bytes> {
     let text = |name: &str| case[name].as_str().unwrap();
     let body: Vec<u8> = serde_json::from_value(case["body"].clone()).unwrap();
@@ -169,7 +169,7 @@ fn signed(case: &Value) -> Request<Bytes> {
 }
 
 #[test]
-fn signatures_are_botocore_s() {
+fn signatures_match_botocore() {
     let cases = cases();
     let theirs = botocore(&cases);
     assert_eq!(theirs.len(), cases.len());

@@ -1,6 +1,7 @@
-//! Where credentials come from, with loopback stand-ins for AWS, and what happens
-//! when they are refused. The exporter runs as a process of its own, because the
-//! chain reads the environment.
+//! Sources of AWS credentials, and the reaction to rejected ones.
+//!
+//! Loopback stand-ins take the place of AWS. The exporter runs in its own process
+//! because the provider chain reads the environment.
 
 use std::{
     collections::VecDeque,
@@ -29,23 +30,23 @@ use tokio::{
     process::{Child, Command},
 };
 
-/// A backend and an AWS in one: what it was asked, and what it answers.
+/// Stand-in for a backend and for AWS, which records requests and responds as scripted.
 #[derive(Clone, Default)]
 struct Cloud(Arc<Mutex<CloudState>>);
 
 #[derive(Default)]
 struct CloudState {
-    /// Access keys that signed remote-write requests, and when, as they say.
+    /// Access key ID and signing time of each remote-write request.
     writes: Vec<(String, String)>,
-    /// Requests for credentials: path and query, or the form that was posted.
+    /// Requests for credentials: method, path with query, form and token.
     asked: Vec<String>,
-    /// Statuses of the next remote-write requests; 200 where it is empty.
+    /// Status codes of the next remote-write responses; 200 if empty.
     script: VecDeque<StatusCode>,
-    /// How far the `Date` of refusals is ahead.
+    /// Lead of the `Date` header over the local clock.
     ahead: Duration,
 }
 
-/// An exporter process.
+/// Exporter process.
 struct Exporter {
     _process: Child,
     grpc: SocketAddr,
@@ -92,7 +93,7 @@ async fn remote_write(State(cloud): State<Cloud>, headers: HeaderMap) -> Respons
     (status, [("date", date)]).into_response()
 }
 
-/// Gives credentials whose key tells how many were given before.
+/// Returns credentials whose key has a sequence number.
 async fn aws(State(cloud): State<Cloud>, request: Request) -> Response {
     let (head, body) = request.into_parts();
     let body = axum::body::to_bytes(body, 1 << 16).await.unwrap();
@@ -118,7 +119,7 @@ async fn aws(State(cloud): State<Cloud>, request: Request) -> Response {
     }
 }
 
-/// What the Pod Identity agent and IMDS answer.
+/// Response of the Pod Identity agent and of IMDS.
 fn json(key: &str) -> String {
     format!(
         r#"{{"Code":"Success","Type":"AWS-HMAC","LastUpdated":"2026-01-01T00:00:00Z",
@@ -127,7 +128,7 @@ fn json(key: &str) -> String {
     )
 }
 
-/// What STS answers.
+/// Response of STS.
 fn sts(form: &str, key: &str) -> String {
     let action = form
         .split('&')
@@ -145,9 +146,9 @@ fn sts(form: &str, key: &str) -> String {
 // === impl Exporter ===
 
 impl Exporter {
-    /// Starts an exporter that writes to the cloud with this `sigv4` section, in an
-    /// environment of these variables alone. `DIR` in a variable is a directory
-    /// that has the files `token`, `config` and `credentials`.
+    /// Starts an exporter with this `sigv4` section and only these environment
+    /// variables. `DIR` in a variable is a directory with the files `token`, `config`
+    /// and `credentials`.
     async fn start(cloud: SocketAddr, sigv4: &str, variables: &[(&str, &str)]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| -> PathBuf { directory.path().join(name) };
@@ -192,7 +193,7 @@ impl Exporter {
             }
             log.push(line);
         };
-        // Nobody reads on, so let it not block on a full pipe.
+        // Drains the log so that the process does not block on a full pipe.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         Self {
             _process: process,
@@ -228,12 +229,13 @@ impl Exporter {
     }
 }
 
-/// What a file of credentials says where a profile has this key.
+/// Credentials file with one profile.
 fn profile(key: &str) -> String {
     format!("[other]\naws_access_key_id = {key}\naws_secret_access_key = secret\n")
 }
 
-/// Runs an exporter and returns the key that signed its request.
+/// Runs an exporter and returns the key that signed its request, and the requests for
+/// credentials.
 async fn key(sigv4: &str, variables: &[(&str, &str)]) -> (String, String) {
     let cloud = Cloud::default();
     let exporter = Exporter::start(cloud.serve().await, sigv4, variables).await;
@@ -244,13 +246,13 @@ async fn key(sigv4: &str, variables: &[(&str, &str)]) -> (String, String) {
 const NO_IMDS: (&str, &str) = ("AWS_EC2_METADATA_DISABLED", "true");
 
 #[tokio::test]
-async fn keys_of_the_configuration() {
+async fn uses_keys_of_the_configuration() {
     let sigv4 = "{region: r, access_key: STATIC, secret_key: secret}";
     assert_eq!(key(sigv4, &[NO_IMDS]).await.0, "STATIC");
 }
 
 #[tokio::test]
-async fn the_environment() {
+async fn uses_keys_of_the_environment() {
     let variables = [
         ("AWS_ACCESS_KEY_ID", "ENV"),
         ("AWS_SECRET_ACCESS_KEY", "secret"),
@@ -261,7 +263,7 @@ async fn the_environment() {
 }
 
 #[tokio::test]
-async fn a_profile() {
+async fn uses_a_profile() {
     assert_eq!(
         key("{region: r, profile: other}", &[NO_IMDS]).await.0,
         "PROFILE"
@@ -269,7 +271,7 @@ async fn a_profile() {
 }
 
 #[tokio::test]
-async fn keys_rotated_in_the_file_of_a_profile() {
+async fn reloads_rotated_keys_of_a_profile() {
     let cloud = Cloud::default();
     let sigv4 = "{region: r, profile: other}";
     let exporter = Exporter::start(cloud.serve().await, sigv4, &[NO_IMDS]).await;
@@ -286,7 +288,7 @@ async fn keys_rotated_in_the_file_of_a_profile() {
 }
 
 #[tokio::test]
-async fn a_web_identity() {
+async fn assumes_a_role_with_web_identity() {
     let variables = [
         ("AWS_WEB_IDENTITY_TOKEN_FILE", "DIR/token"),
         ("AWS_ROLE_ARN", "arn:aws:iam::1:role/irsa"),
@@ -305,7 +307,7 @@ async fn a_web_identity() {
 }
 
 #[tokio::test]
-async fn the_token_of_a_web_identity_is_read_again() {
+async fn reloads_a_rotated_web_identity_token() {
     let cloud = Cloud::default();
     let variables = [
         ("AWS_WEB_IDENTITY_TOKEN_FILE", "DIR/token"),
@@ -314,7 +316,7 @@ async fn the_token_of_a_web_identity_is_read_again() {
     ];
     let sigv4 = "{region: us-east-1}";
     let exporter = Exporter::start(cloud.serve().await, sigv4, &variables).await;
-    // Kubernetes has put another one there by the time the session is over.
+    // Kubernetes rotates the token before the session expires.
     std::fs::write(exporter.directory.path().join("token"), "rotated").unwrap();
     let refused = [StatusCode::FORBIDDEN];
     cloud.0.lock().unwrap().script.extend(refused);
@@ -325,7 +327,7 @@ async fn the_token_of_a_web_identity_is_read_again() {
 }
 
 #[tokio::test]
-async fn pod_identity() {
+async fn uses_pod_identity() {
     let variables = [
         (
             "AWS_CONTAINER_CREDENTIALS_FULL_URI",
@@ -341,7 +343,7 @@ async fn pod_identity() {
 }
 
 #[tokio::test]
-async fn the_instance() {
+async fn uses_the_instance_role() {
     let variables = [("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://CLOUD")];
     let (key, asked) = key("{region: us-east-1}", &variables).await;
     assert!(key.starts_with("KEY"), "{key}");
@@ -349,7 +351,7 @@ async fn the_instance() {
 }
 
 #[tokio::test]
-async fn a_role_to_assume() {
+async fn assumes_a_role() {
     let sigv4 = "{region: us-east-1, access_key: STATIC, secret_key: secret, \
                  role_arn: 'arn:aws:iam::2:role/writer', external_id: shared}";
     let (key, asked) = key(sigv4, &[NO_IMDS]).await;
@@ -360,7 +362,7 @@ async fn a_role_to_assume() {
 }
 
 #[tokio::test]
-async fn a_refusal_renews_once_and_then_holds() {
+async fn refreshes_once_after_a_rejected_signature() {
     let cloud = Cloud::default();
     let variables = [
         (
@@ -386,12 +388,12 @@ async fn a_refusal_renews_once_and_then_holds() {
         .extend([StatusCode::FORBIDDEN]);
     let status = exporter.export().await.unwrap_err();
     assert_eq!(status.code(), tonic::Code::Unavailable);
-    // The new ones are refused as well, so it is not the credentials.
+    // The new credentials are rejected as well, so the exporter does not refresh again.
     assert_eq!(cloud.keys(), ["KEY1", "KEY2", "KEY2"]);
 }
 
 #[tokio::test]
-async fn a_wrong_clock_is_corrected_by_the_backend_s() {
+async fn corrects_the_clock_by_the_date_of_the_backend() {
     let cloud = Cloud::default();
     let sigv4 = "{region: r, access_key: STATIC, secret_key: secret}";
     let exporter = Exporter::start(cloud.serve().await, sigv4, &[NO_IMDS]).await;
@@ -413,7 +415,7 @@ async fn a_wrong_clock_is_corrected_by_the_backend_s() {
 }
 
 #[tokio::test]
-async fn no_credentials_are_no_answer() {
+async fn missing_credentials_lead_to_a_retry() {
     let cloud = Cloud::default();
     let exporter = Exporter::start(cloud.serve().await, "{region: r}", &[NO_IMDS]).await;
     let status = exporter.export().await.unwrap_err();

@@ -1,5 +1,4 @@
-//! The keys of `remote_write`: two destinations of one file, each written to as its
-//! section says.
+//! Keys of the `remote_write` section: two destinations with different settings.
 
 use std::{
     collections::BTreeSet,
@@ -11,7 +10,7 @@ use axum::{
 };
 use clap::Parser;
 use exporter_svc::{Args, bind};
-use mesh::shutdown;
+use mesh_base::shutdown;
 use opentelemetry_proto::tonic::{
     collector::metrics::v1::{
         ExportMetricsServiceRequest, metrics_service_client::MetricsServiceClient,
@@ -21,10 +20,10 @@ use opentelemetry_proto::tonic::{
 use prost::Message;
 use proto::{v1, v2};
 
-/// Requests as they came: where to, with which headers, and their message.
+/// URI, headers and decompressed body of each request.
 type Seen = Arc<Mutex<Vec<(Uri, HeaderMap, Vec<u8>)>>>;
 
-/// A backend, and a proxy before all others.
+/// Starts a backend, which also serves as a forward proxy.
 async fn backend() -> (String, Seen) {
     let seen = Seen::default();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -42,7 +41,7 @@ async fn write(
 ) -> impl IntoResponse {
     let message = snap::raw::Decoder::new().decompress_vec(&body).unwrap();
     seen.lock().unwrap().push((uri, headers, message));
-    // All that was sent to the second destination.
+    // The second destination receives two samples.
     [("x-prometheus-remote-write-samples-written", "2")]
 }
 
@@ -51,7 +50,7 @@ fn names(series: impl Iterator<Item = String>) -> BTreeSet<String> {
 }
 
 #[tokio::test]
-async fn each_destination_is_written_to_as_its_section_says() {
+async fn each_destination_follows_its_section() {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let ((proxy, proxied), (direct, straight)) = (backend().await, backend().await);
     let directory = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! The whole service: started from a file, reloaded, stopped.
+//! The whole service: start, reload and shutdown.
 
 use std::{
     net::SocketAddr,
@@ -9,7 +9,7 @@ use std::{
 use axum::{Router, extract::State, routing::post};
 use clap::Parser;
 use exporter_svc::{Addresses, Args, Error, bind};
-use mesh::shutdown::{self, Trigger};
+use mesh_base::shutdown::{self, Trigger};
 use opentelemetry_proto::tonic::{
     collector::metrics::v1::{
         ExportMetricsServiceRequest, metrics_service_client::MetricsServiceClient,
@@ -22,7 +22,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// Counts requests, and holds them back where it is told to.
+/// Backend that counts requests and can delay its responses.
 #[derive(Clone, Default)]
 struct Backend(Arc<BackendState>);
 
@@ -34,7 +34,7 @@ struct BackendState {
     release: Notify,
 }
 
-/// A running exporter.
+/// Running exporter.
 struct Exporter {
     addresses: Addresses,
     trigger: Trigger,
@@ -91,7 +91,7 @@ impl Exporter {
         }
     }
 
-    /// Asks the admin port.
+    /// Sends a request to the admin port and returns the response.
     async fn ask(&self, method: &str, path: &str) -> String {
         let mut stream = tokio::net::TcpStream::connect(self.addresses.web)
             .await
@@ -107,7 +107,7 @@ impl Exporter {
 }
 
 fn remote_write(url: &str) -> String {
-    // No metadata, so that requests are those of Exports.
+    // Metadata is off, so that all requests carry samples.
     format!("remote_write:\n  - url: {url}\n    metadata_config:\n      send: false\n")
 }
 
@@ -150,7 +150,7 @@ async fn export(address: SocketAddr) -> Result<(), tonic::Status> {
 }
 
 #[tokio::test]
-async fn a_reload_sends_elsewhere_and_a_bad_one_changes_nothing() {
+async fn a_reload_replaces_destinations_and_a_failed_one_does_not() {
     let (one, two) = (Backend::default(), Backend::default());
     let exporter = Exporter::start(&one.serve().await).await;
     export(exporter.addresses.grpc).await.unwrap();
@@ -189,7 +189,7 @@ async fn a_reload_sends_elsewhere_and_a_bad_one_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_stopping_exporter_answers_what_it_has_taken() {
+async fn shutdown_completes_exports_in_flight() {
     let backend = Backend::default();
     *backend.0.holds.lock().unwrap() = true;
     let exporter = Exporter::start(&backend.serve().await).await;
@@ -208,7 +208,7 @@ async fn a_stopping_exporter_answers_what_it_has_taken() {
 }
 
 #[tokio::test]
-async fn an_address_in_use_is_named() {
+async fn reports_an_address_in_use() {
     let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let directory = tempfile::tempdir().unwrap();

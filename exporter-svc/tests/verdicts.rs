@@ -1,5 +1,5 @@
-//! Every answer that AMP gives, from the status code to what a stock OTLP client is
-//! told and what is counted.
+//! Every response of AMP: its effect on the reply to a stock OTLP client and on
+//! metrics.
 
 use std::{
     collections::VecDeque,
@@ -16,7 +16,8 @@ use axum::{
 };
 use clap::Parser;
 use exporter_svc::{Addresses, Args, bind};
-use mesh::{export::retry_delay, shutdown, verdict::Verdict};
+use mesh_base::shutdown;
+use mesh_contract::{export::retry_delay, verdict::Verdict};
 use opentelemetry_proto::tonic::{
     collector::metrics::v1::{
         ExportMetricsServiceRequest, ExportMetricsServiceResponse,
@@ -27,10 +28,10 @@ use opentelemetry_proto::tonic::{
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tonic::{Code, Status, transport::Channel};
 
-/// Status, body and `Retry-After` of the next answers; 200 once they are given.
+/// Status, body and `Retry-After` of the next responses; 200 if empty.
 type Script = Arc<Mutex<VecDeque<(u16, String, Option<String>)>>>;
 
-/// An exporter before a backend that answers as scripted.
+/// Exporter with a scripted backend.
 struct Exporter {
     script: Script,
     client: MetricsServiceClient<Channel>,
@@ -106,7 +107,7 @@ impl Exporter {
         Ok((Verdict::read(response.metadata()), response.into_inner()))
     }
 
-    /// The value of a sample on /metrics; 0 where it is not there.
+    /// Value of a sample on /metrics; 0 if absent.
     async fn metric(&self, sample: &str) -> u64 {
         let mut stream = tokio::net::TcpStream::connect(self.addresses.web)
             .await
@@ -133,7 +134,7 @@ async fn answer(State(script): State<Script>) -> Response {
     response
 }
 
-/// What AMP refuses, in the words of its documentation and of Cortex, by reason.
+/// Rejections with messages from the documentation of AMP and from Cortex, by reason.
 const REFUSALS: &[(u16, &str, &str)] = &[
     (
         400,
@@ -208,7 +209,7 @@ const REFUSALS: &[(u16, &str, &str)] = &[
     (400, "phase of the moon", "refused"),
 ];
 
-/// What has to come again, and as what.
+/// Responses that lead to a retry, and the status code of each.
 const AGAIN: &[(u16, &str, Code)] = &[
     (
         429,
@@ -230,7 +231,7 @@ const AGAIN: &[(u16, &str, Code)] = &[
 ];
 
 #[tokio::test]
-async fn refusals_are_told_and_counted_by_reason_and_block_nothing() {
+async fn rejections_are_reported_and_counted_by_reason() {
     for (status, body, reason) in REFUSALS {
         let mut exporter = Exporter::start().await;
         exporter.answers(*status, body, None);
@@ -253,7 +254,7 @@ async fn refusals_are_told_and_counted_by_reason_and_block_nothing() {
              reason=\"{reason}\"}}"
         );
         assert_eq!(exporter.metric(&sample).await, 3, "{body}");
-        // The next is posted at once.
+        // The next Export is posted at once.
         let started = Instant::now();
         let (verdict, _) = exporter.export().await.unwrap();
         assert_eq!(verdict, Verdict::default(), "{body}");
@@ -261,10 +262,10 @@ async fn refusals_are_told_and_counted_by_reason_and_block_nothing() {
     }
 }
 
-/// However long a workspace has as many series as it may have: whoever waits behind
-/// a new one is not kept waiting.
+/// A workspace may stay at its series limit for long. Samples of existing series must
+/// not be delayed.
 #[tokio::test]
-async fn a_series_limit_that_stays_holds_nobody() {
+async fn a_permanent_series_limit_does_not_delay_exports() {
     let mut exporter = Exporter::start().await;
     let started = Instant::now();
     for _ in 0..20 {
@@ -272,32 +273,33 @@ async fn a_series_limit_that_stays_holds_nobody() {
         let (verdict, _) = exporter.export().await.unwrap();
         assert_eq!(verdict.rejected_total(), 3);
     }
-    // An hour of scrapes of a minute would fit two minutes.
+    // At one scrape per minute, an hour of them would take two minutes.
     assert!(started.elapsed() < Duration::from_secs(40));
 }
 
 #[tokio::test]
-async fn what_has_to_come_again_says_when() {
+async fn retryable_responses_carry_a_delay() {
     for (status, body, code) in AGAIN {
         let mut exporter = Exporter::start().await;
         exporter.answers(*status, body, None);
         let status = exporter.export().await.unwrap_err();
         assert_eq!(status.code(), *code, "{body}");
         assert!(status.message().contains(body), "{}", status.message());
-        // The first back-off: 30 ms and some jitter.
+        // The first backoff is 30 ms plus jitter.
         let after = retry_delay(status.details()).unwrap();
         assert!((30..1000).contains(&after.as_millis()), "{after:?}");
         let sample =
             "promesh_exporter_samples_total{destination=\"amp\",outcome=\"returned\",reason=\"\"}";
         assert_eq!(exporter.metric(sample).await, 3, "{body}");
-        // Nothing of it is lost: it is taken when it comes again.
+        // The retry succeeds, so nothing is lost.
         assert!(exporter.export().await.is_ok());
     }
 }
 
 #[tokio::test]
-async fn retry_after_is_passed_on_in_seconds_and_as_a_date() {
-    // A tenth may come upon it twice: in this process, and for each sender.
+async fn passes_on_retry_after() {
+    // Jitter of a tenth applies twice: to the exporter's backoff and to each sender's
+    // delay.
     let date = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(60));
     for (value, range) in [("60", 60..=73), (date.as_str(), 50..=73)] {
         for status in [429, 503] {
@@ -306,7 +308,7 @@ async fn retry_after_is_passed_on_in_seconds_and_as_a_date() {
             let error = exporter.export().await.unwrap_err();
             let after = retry_delay(error.details()).unwrap().as_secs();
             assert!(range.contains(&after), "{status} {value}: {after}");
-            // It holds for the whole process: the next is not even posted.
+            // The backoff applies to the whole process: the next Export is not posted.
             let error = exporter.export().await.unwrap_err();
             assert!(error.message().contains("backing off"), "{error:?}");
         }
@@ -314,7 +316,7 @@ async fn retry_after_is_passed_on_in_seconds_and_as_a_date() {
 }
 
 #[tokio::test]
-async fn the_copy_of_another_replica_is_a_success() {
+async fn a_deduplicated_export_succeeds() {
     let mut exporter = Exporter::start().await;
     exporter.answers(202, "replicas did not match", None);
     let (verdict, response) = exporter.export().await.unwrap();

@@ -1,8 +1,8 @@
-//! What Exports count.
+//! Metrics of Export requests.
 
 use std::time::Duration;
 
-use mesh::batch::Origin;
+use mesh_contract::batch::Origin;
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
@@ -10,7 +10,7 @@ use prometheus_client::{
 };
 use tonic::Code;
 
-/// The metrics of what comes in.
+/// Metrics of Export requests.
 #[derive(Clone, Debug)]
 pub struct Metrics {
     received: Family<OriginLabels, Counter>,
@@ -29,7 +29,7 @@ struct CodeLabels {
     code: &'static str,
 }
 
-/// Seconds.
+/// Buckets of the Export duration in seconds.
 const DURATION_BUCKETS: [f64; 10] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
 
 // === impl Metrics ===
@@ -45,39 +45,39 @@ impl Metrics {
         };
         registry.register(
             "samples_received",
-            "Samples of Exports, in the unit of their sender's ledger; those sent again count again",
+            "Samples in Exports, as the sender counts them; retries count again",
             metrics.received.clone(),
         );
         registry.register("exports", "Exports by gRPC status", metrics.exports.clone());
         registry.register_with_unit(
             "export_duration",
-            "How long Exports took to answer",
+            "Duration of Exports",
             Unit::Seconds,
             metrics.duration.clone(),
         );
         registry.register_with_unit(
             "ingest_in_flight",
-            "Room that Exports under way take, of --ingest.max-bytes",
+            "Memory that Exports in flight use, limited by --ingest.max-bytes",
             Unit::Bytes,
             metrics.bytes.clone(),
         );
         metrics
     }
 
-    /// Says how much room Exports under way take, in bytes.
-    pub fn in_flight(&self, bytes: usize) {
+    /// Sets the memory that Exports in flight use, in bytes.
+    pub fn set_in_flight_bytes(&self, bytes: usize) {
         self.bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
-    /// Counts an answered Export.
-    pub fn answered(&self, code: Code, took: Duration) {
+    /// Counts one Export by status code and observes its duration.
+    pub fn record_reply(&self, code: Code, took: Duration) {
         let code = name(code);
         self.exports.get_or_create(&CodeLabels { code }).inc();
         self.duration.observe(took.as_secs_f64());
     }
 
-    /// Counts what Exports held.
-    pub fn received(&self, origin: Origin, units: u64) {
+    /// Counts the samples of an Export by origin.
+    pub fn record_received(&self, origin: Origin, units: u64) {
         let origin = match origin {
             Origin::Scrape => "scrape",
             Origin::Otlp => "otlp",
@@ -88,7 +88,7 @@ impl Metrics {
     }
 }
 
-/// The codes that an Export is answered with.
+/// Metric label value of a gRPC status code.
 fn name(code: Code) -> &'static str {
     match code {
         Code::Ok => "OK",

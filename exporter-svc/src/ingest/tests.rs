@@ -1,4 +1,4 @@
-//! Exports against a backend that does as it is told.
+//! Exports against a scripted backend.
 
 use std::{
     collections::VecDeque,
@@ -9,12 +9,12 @@ use std::{
 };
 
 use axum::{Router, extract::State, http::HeaderMap, response::IntoResponse, routing::post};
-use mesh::{
+use mesh_contract::{
     batch::{Batch, Ha},
-    config::{http::HttpClientConfig, remote_write::*},
     export::{ExportError, failure, verdict},
     verdict::{Reason, Verdict},
 };
+use mesh_model::config::{http::HttpClientConfig, remote_write::*};
 use opentelemetry_proto::tonic::{
     common::v1::{AnyValue, KeyValue, any_value},
     metrics::v1::{
@@ -29,9 +29,9 @@ use tokio::sync::Notify;
 use tonic::Code;
 
 use super::*;
-use crate::remote_write::destination::{Options, Registered};
+use crate::destination::{MetricFamilies, Options};
 
-/// A backend that answers as scripted and writes down what it was sent.
+/// Backend that responds as scripted and records requests.
 #[derive(Clone, Default)]
 pub(crate) struct Backend(Arc<BackendState>);
 
@@ -44,17 +44,17 @@ struct BackendState {
     release: Notify,
 }
 
-/// One scripted answer.
+/// One scripted response.
 pub(crate) enum Scripted {
-    Answer(u16, &'static str, Option<&'static str>),
-    /// Answers 200 once released.
+    WriteResponse(u16, &'static str, Option<&'static str>),
+    /// Responds with 200 after `release` is notified.
     Held,
 }
 
 // === impl Backend ===
 
 impl Backend {
-    /// Serves on a loopback port and returns the URL to post to.
+    /// Serves on a loopback port and returns the remote-write URL.
     pub(crate) async fn serve(&self) -> String {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -69,7 +69,7 @@ impl Backend {
         self.0.script.lock().unwrap().push_back(scripted);
     }
 
-    /// Names of the series of each request, with their times.
+    /// Names and timestamps of the series of each request.
     pub(crate) fn requests(&self) -> Vec<Vec<(String, i64)>> {
         let requests = self.0.requests.lock().unwrap();
         let name = |series: &v1::TimeSeries| {
@@ -106,7 +106,7 @@ async fn write(
     backend.0.arrived.notify_one();
     match scripted {
         None => ().into_response(),
-        Some(Scripted::Answer(status, body, retry_after)) => {
+        Some(Scripted::WriteResponse(status, body, retry_after)) => {
             let status = axum::http::StatusCode::from_u16(status).unwrap();
             let mut response = (status, body).into_response();
             if let Some(after) = retry_after {
@@ -123,7 +123,7 @@ async fn write(
     }
 }
 
-/// An entry of `remote_write` as small as it can be.
+/// Minimal entry of `remote_write`.
 pub(crate) fn entry(url: &str) -> RemoteWriteConfig {
     RemoteWriteConfig {
         url: url.parse().unwrap(),
@@ -149,11 +149,11 @@ pub(crate) fn entry(url: &str) -> RemoteWriteConfig {
     }
 }
 
-/// An exporter in front of these backends.
+/// Ingest handler that writes to these backends.
 pub(crate) async fn ingest(urls: &[&str]) -> Arc<Ingest> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut registry = Registry::default();
-    let registered = Registered::register(&mut registry);
+    let registered = MetricFamilies::register(&mut registry);
     let options = Options {
         request_bytes: 1 << 20,
         linger: Duration::from_millis(20),
@@ -186,7 +186,7 @@ pub(crate) async fn ingest(urls: &[&str]) -> Arc<Ingest> {
     ))
 }
 
-/// A batch of one sample of each of these series.
+/// Batch of one sample per series.
 pub(crate) fn batch(series: &[(&str, i64)]) -> Bytes {
     let metric = |(name, time_ms): &(&str, i64)| Metric {
         name: (*name).to_owned(),
@@ -216,41 +216,45 @@ pub(crate) fn batch(series: &[(&str, i64)]) -> Bytes {
     Batch::frame(&resource.encode_to_vec())
 }
 
-fn scrape(replica: Option<&str>) -> Facts {
+fn scrape(replica: Option<&str>) -> BatchContext {
     let ha = replica.map(|replica| Ha {
         cluster: "c".to_owned(),
         replica: replica.to_owned(),
     });
-    Facts {
+    BatchContext {
         origin: Origin::Scrape,
         ha,
         ..Default::default()
     }
 }
 
-/// What a sender of the mesh makes of the answer.
-async fn send(ingest: &Ingest, facts: &Facts, payload: Bytes) -> Result<Verdict, ExportError> {
-    send_within(ingest, facts, payload, "10S").await
+/// Exports as a sender of the mesh and interprets the reply.
+async fn send(
+    ingest: &Ingest,
+    context: &BatchContext,
+    payload: Bytes,
+) -> Result<Verdict, ExportError> {
+    send_within(ingest, context, payload, "10S").await
 }
 
 async fn send_within(
     ingest: &Ingest,
-    facts: &Facts,
+    context: &BatchContext,
     payload: Bytes,
     timeout: &str,
 ) -> Result<Verdict, ExportError> {
-    send_again(ingest, facts, payload, timeout, &Progress::default()).await
+    send_again(ingest, context, payload, timeout, &Progress::default()).await
 }
 
 async fn send_again(
     ingest: &Ingest,
-    facts: &Facts,
+    context: &BatchContext,
     payload: Bytes,
     timeout: &str,
     progress: &Progress,
 ) -> Result<Verdict, ExportError> {
     let mut request = Request::new(payload);
-    facts.write(request.metadata_mut());
+    context.write(request.metadata_mut());
     progress.write(request.metadata_mut());
     request
         .metadata_mut()
@@ -262,12 +266,12 @@ async fn send_again(
 }
 
 #[tokio::test]
-async fn an_export_is_answered_once_the_backend_has() {
+async fn replies_after_the_backend_has_responded() {
     let backend = Backend::default();
     backend.script(Scripted::Held);
     let ingest = ingest(&[&backend.serve().await]).await;
-    let facts = scrape(Some("a"));
-    let export = send(&ingest, &facts, batch(&[("up", 1), ("down", 1)]));
+    let context = scrape(Some("a"));
+    let export = send(&ingest, &context, batch(&[("up", 1), ("down", 1)]));
     tokio::pin!(export);
     tokio::select! {
         _ = &mut export => panic!("answered before the backend"),
@@ -291,7 +295,7 @@ async fn an_export_is_answered_once_the_backend_has() {
 }
 
 #[tokio::test]
-async fn exports_that_come_together_share_a_request_and_pairs_do_not() {
+async fn concurrent_exports_share_a_request_per_ha_pair() {
     let backend = Backend::default();
     let ingest = ingest(&[&backend.serve().await]).await;
     let (a, b, none) = (scrape(Some("a")), scrape(Some("b")), scrape(None));
@@ -310,17 +314,19 @@ async fn exports_that_come_together_share_a_request_and_pairs_do_not() {
 }
 
 #[tokio::test]
-async fn samples_of_one_series_go_one_request_after_another() {
+async fn samples_of_one_series_go_in_successive_requests() {
     let backend = Backend::default();
     backend.script(Scripted::Held);
     let ingest = ingest(&[&backend.serve().await]).await;
-    let facts = scrape(None);
-    // The third waits for the second, which waits for the first; the other
-    // series waits for nothing.
-    let many = send(&ingest, &facts, batch(&[("m", 1), ("m", 2), ("m", 3)]));
+    let context = scrape(None);
+    // The third sample waits for the second, which waits for the first. The other
+    // series does not wait.
+    let many = send(&ingest, &context, batch(&[("m", 1), ("m", 2), ("m", 3)]));
     let later = async {
         backend.has(1).await;
-        send(&ingest, &facts, batch(&[("other", 9)])).await.unwrap();
+        send(&ingest, &context, batch(&[("other", 9)]))
+            .await
+            .unwrap();
         assert_eq!(backend.requests().len(), 2);
         backend.0.release.notify_one();
     };
@@ -336,9 +342,9 @@ async fn samples_of_one_series_go_one_request_after_another() {
 }
 
 #[tokio::test]
-async fn a_failure_takes_the_later_samples_of_its_series_back() {
+async fn a_failure_returns_later_samples_of_its_series() {
     let backend = Backend::default();
-    backend.script(Scripted::Answer(500, "unwell", None));
+    backend.script(Scripted::WriteResponse(500, "unwell", None));
     let ingest = ingest(&[&backend.serve().await]).await;
     let answer = send(&ingest, &scrape(None), batch(&[("m", 1), ("m", 2)])).await;
     match answer {
@@ -353,10 +359,10 @@ async fn a_failure_takes_the_later_samples_of_its_series_back() {
 }
 
 #[tokio::test]
-async fn verdicts_are_counted() {
+async fn replies_with_the_verdict() {
     let backend = Backend::default();
     let ingest = ingest(&[&backend.serve().await]).await;
-    backend.script(Scripted::Answer(202, "not the elected one", None));
+    backend.script(Scripted::WriteResponse(202, "not the elected one", None));
     let verdict = send(&ingest, &scrape(Some("b")), batch(&[("a", 1), ("b", 1)]))
         .await
         .unwrap();
@@ -368,7 +374,7 @@ async fn verdicts_are_counted() {
         }
     );
     let body = "err: out of order sample. timestamp=x, series={__name__=\"a\", job=\"x\"}";
-    backend.script(Scripted::Answer(400, body, None));
+    backend.script(Scripted::WriteResponse(400, body, None));
     let verdict = send(&ingest, &scrape(None), batch(&[("a", 1), ("b", 2)]))
         .await
         .unwrap();
@@ -377,9 +383,9 @@ async fn verdicts_are_counted() {
 }
 
 #[tokio::test]
-async fn a_throttled_destination_sends_everyone_away_until_it_is_over() {
+async fn rejects_exports_while_a_destination_is_throttled() {
     let backend = Backend::default();
-    backend.script(Scripted::Answer(429, "Rate exceeded", Some("30")));
+    backend.script(Scripted::WriteResponse(429, "Rate exceeded", Some("30")));
     let ingest = ingest(&[&backend.serve().await]).await;
     for name in ["first", "second"] {
         match send(&ingest, &scrape(None), batch(&[(name, 1)])).await {
@@ -394,7 +400,7 @@ async fn a_throttled_destination_sends_everyone_away_until_it_is_over() {
 }
 
 #[tokio::test]
-async fn a_post_is_taken_back_before_its_deadline_and_the_backend_probed() {
+async fn cancels_a_post_before_its_deadline_and_probes_the_backend() {
     let backend = Backend::default();
     backend.script(Scripted::Held);
     let ingest = ingest(&[&backend.serve().await]).await;
@@ -402,7 +408,7 @@ async fn a_post_is_taken_back_before_its_deadline_and_the_backend_probed() {
     let answer = send_within(&ingest, &scrape(None), batch(&[("m", 1)]), "400m").await;
     assert!(started.elapsed() < Duration::from_millis(400));
     let error = answer.unwrap_err();
-    // The probe was answered at once: more time would not have helped.
+    // The backend answered the probe at once, so it is not slow.
     assert!(!error.is_slow());
     match error {
         ExportError::Again { status, .. } => assert_eq!(status.code(), Code::DeadlineExceeded),
@@ -412,7 +418,7 @@ async fn a_post_is_taken_back_before_its_deadline_and_the_backend_probed() {
 }
 
 #[tokio::test]
-async fn nothing_is_posted_that_has_no_time_left() {
+async fn does_not_post_without_time_left() {
     let backend = Backend::default();
     let ingest = ingest(&[&backend.serve().await]).await;
     let answer = send_within(&ingest, &scrape(None), batch(&[("m", 1)]), "50m").await;
@@ -424,7 +430,7 @@ async fn nothing_is_posted_that_has_no_time_left() {
 }
 
 #[tokio::test]
-async fn a_backend_that_is_not_there_is_vouched_for() {
+async fn an_unreachable_backend_leads_to_a_settled_retry() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/write", listener.local_addr().unwrap());
     drop(listener);
@@ -437,41 +443,45 @@ async fn a_backend_that_is_not_there_is_vouched_for() {
 }
 
 #[tokio::test]
-async fn an_export_is_answered_when_all_destinations_have() {
+async fn replies_after_all_destinations_have_responded() {
     let (one, two) = (Backend::default(), Backend::default());
-    two.script(Scripted::Answer(503, "", None));
+    two.script(Scripted::WriteResponse(503, "", None));
     let ingest = ingest(&[&one.serve().await, &two.serve().await]).await;
-    let facts = scrape(None);
-    let error = send(&ingest, &facts, batch(&[("m", 1)])).await.unwrap_err();
+    let context = scrape(None);
+    let error = send(&ingest, &context, batch(&[("m", 1)]))
+        .await
+        .unwrap_err();
     assert!(matches!(error, ExportError::Again { .. }), "{error:?}");
-    // An exporter that died has told nobody who has spoken.
-    send(&ingest, &facts, batch(&[("m", 1)])).await.unwrap();
+    // The sender retries without progress, as after a crash of the exporter.
+    send(&ingest, &context, batch(&[("m", 1)])).await.unwrap();
     assert_eq!(one.requests(), two.requests());
 }
 
 #[tokio::test]
-async fn a_destination_that_has_spoken_is_not_written_to_again() {
+async fn a_retry_skips_completed_destinations() {
     let (one, two) = (Backend::default(), Backend::default());
-    one.script(Scripted::Answer(400, "sample too old", None));
-    two.script(Scripted::Answer(503, "", None));
+    one.script(Scripted::WriteResponse(400, "sample too old", None));
+    two.script(Scripted::WriteResponse(503, "", None));
     two.script(Scripted::Held);
     let ingest = ingest(&[&one.serve().await, &two.serve().await]).await;
-    let facts = scrape(None);
-    let error = send(&ingest, &facts, batch(&[("m", 1)])).await.unwrap_err();
+    let context = scrape(None);
+    let error = send(&ingest, &context, batch(&[("m", 1)]))
+        .await
+        .unwrap_err();
     let progress = error.progress();
-    // One that does not answer in time says the same.
-    let again = send_again(&ingest, &facts, batch(&[("m", 1)]), "2S", &progress).await;
+    // A timeout of the second destination returns the same progress.
+    let again = send_again(&ingest, &context, batch(&[("m", 1)]), "2S", &progress).await;
     let error = again.unwrap_err();
     assert!(matches!(error, ExportError::Again { .. }), "{error:?}");
     assert_eq!(error.progress(), progress);
-    let again = send_again(&ingest, &facts, batch(&[("m", 1)]), "10S", &progress).await;
-    // The verdict is that of the one that stored less, whenever it spoke.
+    let again = send_again(&ingest, &context, batch(&[("m", 1)]), "10S", &progress).await;
+    // The verdict is that of the destination that stored less, in whichever attempt.
     assert_eq!(again.unwrap().rejected, [(Reason::TooOld, 1)]);
     assert_eq!((one.requests().len(), two.requests().len()), (1, 3));
 }
 
 #[tokio::test]
-async fn bytes_that_are_not_otlp_are_malformed_for_good() {
+async fn rejects_malformed_otlp_without_retry() {
     let backend = Backend::default();
     let ingest = ingest(&[&backend.serve().await]).await;
     for bytes in [&b"\x0a\x05ab"[..], b"\x0a\x02\x12\x05"] {
@@ -484,18 +494,18 @@ async fn bytes_that_are_not_otlp_are_malformed_for_good() {
 }
 
 #[tokio::test]
-async fn what_there_is_no_room_for_is_sent_away() {
+async fn rejects_exports_beyond_the_memory_budget() {
     let backend = Backend::default();
     backend.script(Scripted::Held);
     let ingest = ingest(&[&backend.serve().await]).await;
     let series: Vec<_> = (0..10_000).map(|i| format!("m{i}")).collect();
     let series: Vec<_> = series.iter().map(|name| (name.as_str(), 1)).collect();
-    let facts = scrape(None);
-    // One that needs all the room there is may have it while nobody else is here.
-    let large = send(&ingest, &facts, batch(&series));
+    let context = scrape(None);
+    // An Export that needs the whole budget may use it while no other is in flight.
+    let large = send(&ingest, &context, batch(&series));
     let small = async {
         backend.has(1).await;
-        let answer = send(&ingest, &facts, batch(&[("m", 1)])).await;
+        let answer = send(&ingest, &context, batch(&[("m", 1)])).await;
         backend.0.release.notify_one();
         answer
     };

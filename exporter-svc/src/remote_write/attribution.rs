@@ -1,37 +1,42 @@
-//! How much of a refused request was refused.
+//! Estimates how many samples of each part a backend rejected.
 //!
-//! Remote write 1.0 has no counts in its answers. Cortex and AMP store what is
-//! valid and name the first series that is not, or its metric; Prometheus names
-//! none and stores nothing of the request. So a refusal that names nothing is
-//! counted for all of the request, one that names a metric for the metric's
-//! series. Of one that names a series, a reason that lies in the series (its
-//! labels, its being new) is counted for that series; a reason that lies in the
-//! time is counted for all samples of the same piece that the same time rules out. A
-//! sample that is too late for its series is so with the whole scrape that it is of, but
-//! those of other targets beside it may be the newest of theirs. Remote write 2.0 tells
-//! how many there are, if not which.
+//! Responses of remote write 1.0 have no counts. Cortex and AMP store the valid samples
+//! and name the first invalid series, or its metric. Prometheus names no series and
+//! stores nothing of the request. The estimate depends on what the message names:
+//!
+//! - Nothing: all samples of the request.
+//! - A metric: the samples of this metric.
+//! - A series, for a reason in its labels or because it is new: this series.
+//! - A series, for a reason in the timestamp: all samples of the same part that the
+//!   same timestamp rules out. A sample that is out of order is so together with its
+//!   whole scrape. Samples of other targets in the part may still be in order.
+//!
+//! Responses of remote write 2.0 have the number of stored samples, but do not say
+//! which.
 
 use std::collections::BTreeMap;
 
-use mesh::{ha::REPLICA, labels::METRIC_NAME, verdict::Reason};
+use mesh_contract::{ha::REPLICA, verdict::Reason};
+use mesh_model::labels::METRIC_NAME;
 use prost::Message;
 use proto::v1;
 
-use super::piece::Piece;
+use super::part::RequestPart;
 
-/// The units refused of each piece of a request, in the order of the pieces; of
-/// `count` in all where the backend said so.
-pub fn refused<'a>(
-    pieces: impl Iterator<Item = &'a Piece> + Clone,
+/// Returns the number of rejected samples of each part, in the order of the parts. If
+/// the backend gave a `count`, the numbers add up to it.
+pub fn rejected_units<'a>(
+    parts: impl Iterator<Item = &'a RequestPart> + Clone,
     reason: Reason,
     count: Option<u64>,
     message: &str,
 ) -> Vec<u64> {
-    let estimated = estimate(pieces.clone(), reason, message);
+    let estimated = estimate_from_message(parts.clone(), reason, message);
     let Some(count) = count else {
         return estimated;
     };
-    // Those that probably were refused first, then the rest in order.
+    // Assigns the count to the samples that were probably rejected, then to the rest in
+    // order.
     let mut left = count;
     let mut take = |at_most: u64| {
         let taken = at_most.min(left);
@@ -39,45 +44,53 @@ pub fn refused<'a>(
         taken
     };
     let probable: Vec<_> = estimated.into_iter().map(&mut take).collect();
-    let rest = pieces.zip(probable);
-    rest.map(|(piece, units)| units + take(piece.units.saturating_sub(units)))
+    let rest = parts.zip(probable);
+    rest.map(|(part, units)| units + take(part.units.saturating_sub(units)))
         .collect()
 }
 
-/// The units refused of each piece, from the backend's words.
-fn estimate<'a>(
-    pieces: impl Iterator<Item = &'a Piece> + Clone,
+/// Estimates the rejected samples of each part from the backend's message.
+fn estimate_from_message<'a>(
+    parts: impl Iterator<Item = &'a RequestPart> + Clone,
     reason: Reason,
     message: &str,
 ) -> Vec<u64> {
     let Some(named) = named_series(message) else {
         let counts: Vec<_> = match named_metric(message) {
-            Some(name) => pieces.clone().map(|piece| of_metric(piece, name)).collect(),
+            Some(name) => parts
+                .clone()
+                .map(|part| count_metric_series(part, name))
+                .collect(),
             None => Vec::new(),
         };
-        return match counts.iter().any(|count| *count > 0) {
-            true => counts,
-            false => pieces.map(|piece| piece.units).collect(),
+        return if counts.iter().any(|count| *count > 0) {
+            counts
+        } else {
+            parts.map(|part| part.units).collect()
         };
     };
     let mut found = false;
-    let counts: Vec<_> = pieces
+    let counts: Vec<_> = parts
         .clone()
-        .map(|piece| {
-            // The same series cannot be in two pieces of a request.
-            let place = if found { None } else { place_of(piece, &named) };
-            found |= place.is_some();
-            place.map_or(0, |place| ruled_out(piece, reason, place))
+        .map(|part| {
+            // A series is in at most one part of a request.
+            let position = if found {
+                None
+            } else {
+                find_series(part, &named)
+            };
+            found |= position.is_some();
+            position.map_or(0, |position| affected_samples(part, reason, position))
         })
         .collect();
     if found {
         return counts;
     }
-    pieces.map(|piece| piece.units).collect()
+    parts.map(|part| part.units).collect()
 }
 
-/// The series of a metric in `piece`.
-fn of_metric(piece: &Piece, name: &str) -> u64 {
+/// Counts the series of a metric in `part`.
+fn count_metric_series(part: &RequestPart, name: &str) -> u64 {
     let is_named = |encoded: &[u8]| {
         let series = v1::TimeSeries::decode(encoded).unwrap_or_default();
         series
@@ -85,22 +98,26 @@ fn of_metric(piece: &Piece, name: &str) -> u64 {
             .iter()
             .any(|label| label.name == METRIC_NAME && label.value == name)
     };
-    let count = piece
+    let count = part
         .series()
         .filter(|(encoded, _)| is_named(encoded))
         .count();
-    (count as u64).min(piece.units)
+    (count as u64).min(part.units)
 }
 
-/// A sample's resource and time.
+/// Resource and timestamp of a sample.
 #[derive(Clone, Copy, Debug)]
-struct Place {
+struct SamplePosition {
     resource: u32,
     time: i64,
 }
 
-/// The samples of `piece` that are refused when the one at this place is.
-fn ruled_out(piece: &Piece, reason: Reason, Place { resource, time }: Place) -> u64 {
+/// Counts the samples of `part` that are rejected if the one at this position is.
+fn affected_samples(
+    part: &RequestPart,
+    reason: Reason,
+    SamplePosition { resource, time }: SamplePosition,
+) -> u64 {
     let out = |sample: i64| match reason {
         Reason::OutOfOrder | Reason::TooOld => sample <= time,
         Reason::NewValueForTimestamp => sample == time,
@@ -108,27 +125,27 @@ fn ruled_out(piece: &Piece, reason: Reason, Place { resource, time }: Place) -> 
         _ => false,
     };
     let of_series = matches!(reason, Reason::OutOfOrder | Reason::NewValueForTimestamp);
-    let series = piece.series();
-    let ruled = series.filter(|(_, mark)| !of_series || mark.resource == resource);
+    let series = part.series();
+    let ruled = series.filter(|(_, meta)| !of_series || meta.resource == resource);
     let times = ruled.filter_map(|(encoded, _)| read_time(encoded));
     let count = times.filter(|sample| out(*sample)).count() as u64;
-    // Series that are no units of their own, such as target_info, do not count.
-    count.clamp(1, piece.units.max(1))
+    // Series that the sender does not count, such as target_info, do not count here.
+    count.clamp(1, part.units.max(1))
 }
 
-/// The sample of a series, where the piece has it.
-fn place_of(piece: &Piece, named: &BTreeMap<String, String>) -> Option<Place> {
-    piece.series().find_map(|(encoded, mark)| {
+/// Finds the sample of the named series in `part`.
+fn find_series(part: &RequestPart, named: &BTreeMap<String, String>) -> Option<SamplePosition> {
+    part.series().find_map(|(encoded, meta)| {
         let series = v1::TimeSeries::decode(encoded).ok()?;
-        // The backend drops the replica before it looks further.
+        // The backend removes the replica label before it validates.
         let labels = series.labels.iter().filter(|label| label.name != REPLICA);
         let same = labels.clone().count() == named.len()
             && labels
                 .into_iter()
                 .all(|l| named.get(&l.name) == Some(&l.value));
         let time = if same { time(&series) } else { None };
-        time.map(|time| Place {
-            resource: mark.resource,
+        time.map(|time| SamplePosition {
+            resource: meta.resource,
             time,
         })
     })
@@ -148,11 +165,11 @@ fn time(series: &v1::TimeSeries) -> Option<i64> {
     })
 }
 
-/// What comes before the series, where a message has other braces before it: those of
-/// a set of labels that has a limit.
+/// Text before the series, for messages that have other braces before it, such as the
+/// label set of a limit.
 const BEFORE_SERIES: [&str; 3] = ["series=", "for series ", "series: "];
 
-/// The series a message names, as `{__name__="m", a="b"}` or `m{a="b"}`.
+/// Parses the series that a message names, as `{__name__="m", a="b"}` or `m{a="b"}`.
 fn named_series(message: &str) -> Option<BTreeMap<String, String>> {
     let before = BEFORE_SERIES.iter().find_map(|word| message.find(word));
     let from = before.unwrap_or(0);
@@ -176,18 +193,21 @@ fn named_series(message: &str) -> Option<BTreeMap<String, String>> {
     }
 }
 
-/// The metric a message names: `for metric m`, `metric: "m"`, `series: 'm'`,
-/// `invalid metric name: "m"`.
+/// Parses the metric that a message names: `for metric m`, `metric: "m"`, `series:
+/// 'm'`, `invalid metric name: "m"`.
 fn named_metric(message: &str) -> Option<&str> {
     let after = ["metric name: ", "metric: ", "metric ", "series: "]
         .iter()
         .find_map(|word| Some(message.split_once(word)?.1))?;
     let name = after.trim_start_matches(['"', '\'', '\\']);
-    // In quotes a name may be of any characters; its labels follow within them.
+    // A quoted name may have any characters; its labels follow within the quotes.
     let is_quoted = name.len() < after.len();
-    let ends = |c: char| match is_quoted {
-        true => matches!(c, '"' | '\'' | '\\' | '{'),
-        false => !is_name_char(c),
+    let ends = |c: char| {
+        if is_quoted {
+            matches!(c, '"' | '\'' | '\\' | '{')
+        } else {
+            !is_name_char(c)
+        }
     };
     let end = name.find(ends).unwrap_or(name.len());
     Some(&name[..end]).filter(|name| !name.is_empty())
@@ -197,8 +217,8 @@ fn is_name_char(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_' || c == ':'
 }
 
-/// A quoted string at the start of `text`, and what follows it. Quotes that were
-/// escaped once more on the way are taken as well.
+/// Parses a quoted string at the start of `text` and returns the rest. Accepts quotes
+/// that were escaped once more.
 fn quoted(text: &str) -> Option<(String, &str)> {
     let (quote, inner) = match text.strip_prefix("\\\"") {
         Some(inner) => ("\\\"", inner),
@@ -227,30 +247,30 @@ fn quoted(text: &str) -> Option<(String, &str)> {
 mod tests {
     use super::*;
     use crate::{
-        remote_write::piece::{Rendered, RequestLimits},
-        translate::sink::{NativeHistograms, Sink, Times, Wants},
+        remote_write::part::{EncodedLabels, RequestLimits},
+        translate::sink::{Capabilities, NativeHistograms, Sink, Times},
     };
 
-    /// A piece of series named `m` with a label `i`, one for each time.
-    fn piece(times: &[i64], first: usize) -> Piece {
+    /// Part with series named `m` and a label `i`, one per timestamp.
+    fn part(times: &[i64], first: usize) -> RequestPart {
         of_resources(&[times], first)
     }
 
-    /// Those of several resources.
-    fn of_resources(resources: &[&[i64]], first: usize) -> Piece {
+    /// Part with the series of several resources.
+    fn of_resources(resources: &[&[i64]], first: usize) -> RequestPart {
         let limits = RequestLimits {
             series: 100,
             bytes: 1 << 20,
         };
         let native_histograms = NativeHistograms::None;
-        let wants = Wants {
+        let capabilities = Capabilities {
             native_histograms,
             exemplars: false,
             families: false,
             limits,
             max_age: None,
         };
-        let mut sink = Sink::new(wants);
+        let mut sink = Sink::new(capabilities);
         let resources = resources.iter().enumerate();
         let times = resources.flat_map(|(r, times)| times.iter().map(move |time| (r, *time)));
         let mut begun = None;
@@ -265,21 +285,21 @@ mod tests {
                 start_ms: 0,
             };
             sink.float(
-                Rendered::new(labels.into_iter()).as_ref(),
+                EncodedLabels::new(labels.into_iter()).as_ref(),
                 times,
                 1.0,
                 &[],
                 true,
             );
         }
-        sink.finish().pieces.remove(0)
+        sink.finish().parts.remove(0)
     }
 
     #[test]
-    fn a_refusal_that_names_no_series_is_of_the_whole_request() {
-        let pieces = [piece(&[1, 1], 0), piece(&[1], 5)];
-        let counts = refused(
-            pieces.iter(),
+    fn a_message_without_a_series_rejects_the_whole_request() {
+        let parts = [part(&[1, 1], 0), part(&[1], 5)];
+        let counts = rejected_units(
+            parts.iter(),
             Reason::OutOfOrder,
             None,
             "out of order sample",
@@ -288,48 +308,48 @@ mod tests {
     }
 
     #[test]
-    fn a_reason_in_the_series_is_of_that_series() {
-        let pieces = [piece(&[1, 1], 0), piece(&[1, 1], 5)];
+    fn a_label_error_rejects_the_named_series() {
+        let parts = [part(&[1, 1], 0), part(&[1, 1], 5)];
         let message = "series has too many labels (actual: 40, limit: 30) series: 'm{i=\"6\"}'";
         assert_eq!(
-            refused(pieces.iter(), Reason::LabelLimit, None, message),
+            rejected_units(parts.iter(), Reason::LabelLimit, None, message),
             [0, 1]
         );
         let message = "err: per-user series limit, series={__name__=\\\"m\\\", i=\\\"0\\\"}";
         assert_eq!(
-            refused(pieces.iter(), Reason::SeriesLimit, None, message),
+            rejected_units(parts.iter(), Reason::SeriesLimit, None, message),
             [1, 0]
         );
     }
 
     #[test]
-    fn a_reason_in_the_time_is_of_all_it_rules_out() {
-        let pieces = [piece(&[7], 9), piece(&[5, 9, 9, 12], 0)];
+    fn a_timestamp_error_rejects_all_affected_samples() {
+        let parts = [part(&[7], 9), part(&[5, 9, 9, 12], 0)];
         let message = "user=x: err: sample, series={__name__=\"m\", i=\"1\"}";
-        let counts = |reason| refused(pieces.iter(), reason, None, message);
+        let counts = |reason| rejected_units(parts.iter(), reason, None, message);
         assert_eq!(counts(Reason::OutOfOrder), [0, 3]);
         assert_eq!(counts(Reason::NewValueForTimestamp), [0, 2]);
         assert_eq!(counts(Reason::TooFarInFuture), [0, 3]);
     }
 
     #[test]
-    fn a_reason_in_the_time_rules_out_nothing_of_another_target() {
-        let pieces = [of_resources(&[&[5, 5], &[7, 7], &[6]], 0)];
+    fn a_timestamp_error_does_not_reject_other_targets() {
+        let parts = [of_resources(&[&[5, 5], &[7, 7], &[6]], 0)];
         let message = "err: sample, series={__name__=\"m\", i=\"2\"}";
-        let counts = |reason| refused(pieces.iter(), reason, None, message);
+        let counts = |reason| rejected_units(parts.iter(), reason, None, message);
         assert_eq!(counts(Reason::OutOfOrder), [2]);
-        // What the backend takes none of is of whichever target.
+        // The age limit applies to all targets alike.
         assert_eq!(counts(Reason::TooOld), [5]);
     }
 
     #[test]
-    fn a_refusal_that_names_a_metric_is_of_its_series() {
-        let pieces = [piece(&[1, 1], 0), piece(&[1], 5)];
-        let counts = |message| refused(pieces.iter(), Reason::LabelLimit, None, message);
+    fn a_message_with_a_metric_rejects_its_series() {
+        let parts = [part(&[1, 1], 0), part(&[1], 5)];
+        let counts = |message| rejected_units(parts.iter(), Reason::LabelLimit, None, message);
         assert_eq!(counts("label value too long for metric m: label l"), [2, 1]);
         assert_eq!(counts("label name too long for metric: \\\"m\\\""), [2, 1]);
         assert_eq!(counts("series has too many labels (9) series: 'm'"), [2, 1]);
-        // Cortex cuts what it quotes.
+        // Cortex truncates long quotes.
         let cut =
             r#"for metric (actual: 9) metric: "m{i=\"0\", l=\"xxx" label name: "l" value: "xxx""#;
         assert_eq!(counts(cut), [2, 1]);
@@ -345,20 +365,20 @@ mod tests {
     }
 
     #[test]
-    fn a_series_that_is_not_there_is_no_excuse() {
-        let pieces = [piece(&[1, 1], 0)];
+    fn an_unknown_series_rejects_the_whole_request() {
+        let parts = [part(&[1, 1], 0)];
         let message = "out of order sample, series={__name__=\"other\"}";
         assert_eq!(
-            refused(pieces.iter(), Reason::OutOfOrder, None, message),
+            rejected_units(parts.iter(), Reason::OutOfOrder, None, message),
             [2]
         );
     }
 
     #[test]
-    fn a_count_is_the_count() {
-        let pieces = [piece(&[1, 1], 0), piece(&[1, 1], 5)];
+    fn rejected_units_add_up_to_a_given_count() {
+        let parts = [part(&[1, 1], 0), part(&[1, 1], 5)];
         let message = "labels: m{i=\"6\"}";
-        let counts = |n| refused(pieces.iter(), Reason::LabelLimit, Some(n), message);
+        let counts = |n| rejected_units(parts.iter(), Reason::LabelLimit, Some(n), message);
         assert_eq!(counts(0), [0, 0]);
         assert_eq!(counts(1), [0, 1]);
         assert_eq!(counts(3), [2, 1]);
@@ -366,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn named_series_are_read() {
+    fn parses_named_series() {
         let read = |message| named_series(message).map(|l| format!("{l:?}"));
         let want = Some(r#"{"__name__": "m", "a": "x\"y}", "b": ""}"#.to_owned());
         assert_eq!(read(r#"e: {__name__="m", a="x\"y}", b=""} e"#), want);

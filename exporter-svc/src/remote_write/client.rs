@@ -1,4 +1,4 @@
-//! Posts requests to one destination.
+//! HTTP client of one destination.
 
 use std::{
     sync::{
@@ -11,23 +11,21 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
-use mesh::{
-    config::remote_write::ProtobufMessage,
-    http_client::{HttpClient, HttpClientError},
-    wire::WireError,
-};
+use mesh_model::config::remote_write::ProtobufMessage;
+use mesh_net::http_client::{HttpClient, HttpClientError};
+use mesh_wire::protobuf::WireError;
 use tokio::time::Instant;
 use tracing::warn;
 
 use super::{
     compress::compress,
     encode,
-    piece::{Family, Piece},
-    verdict::Answer,
+    part::{Family, RequestPart},
+    response::WriteResponse,
 };
 use crate::sigv4::{SignError, Signer};
 
-/// Posts requests to one destination.
+/// HTTP client that posts requests to one destination.
 #[derive(Debug)]
 pub struct Client {
     name: String,
@@ -36,38 +34,39 @@ pub struct Client {
     http: HttpClient,
     signer: Option<Arc<Signer>>,
     message: ProtobufMessage,
-    /// Whether the backend said that it does not know remote write 2.0.
+    /// True after the backend rejected remote write 2.0.
     fell_back: AtomicBool,
 }
 
-/// There is no answer.
+/// Error of a post that got no response.
 #[derive(Debug, thiserror::Error)]
 pub enum PostError {
-    /// The deadline came first.
-    #[error("no answer before the deadline")]
+    /// The deadline passed before a response arrived.
+    #[error("no response before the deadline")]
     DeadlineExceeded,
-    /// The backend could not be reached; nothing was sent.
-    #[error("connecting: {0}")]
+    /// The connection to the backend failed; nothing was sent.
+    #[error("connecting to the backend: {0}")]
     Connect(#[source] HttpClientError),
-    /// The connection broke; the backend may have the request.
-    #[error("posting: {0}")]
+    /// The connection broke after the request was sent; the backend may have received
+    /// it.
+    #[error("posting to the backend: {0}")]
     Broken(#[source] HttpClientError),
-    /// The request could not be made, and was not sent.
+    /// The request could not be built and was not sent.
     #[error("{0}")]
     Unsent(#[source] Error),
 }
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
-/// A version of remote write, as headers say it.
+/// Version of remote write, as HTTP headers.
 #[derive(Clone, Copy, Debug)]
 struct Version {
     content_type: &'static str,
     number: &'static str,
 }
 
-/// An answer and its headers.
-struct Response {
+/// HTTP response whose body has been read.
+struct RawResponse {
     status: StatusCode,
     headers: HeaderMap,
     body: String,
@@ -81,21 +80,22 @@ const V2: Version = Version {
     content_type: "application/x-protobuf;proto=io.prometheus.write.v2.Request",
     number: "2.0.0",
 };
-/// How many samples and native histograms a 2.0 backend wrote.
+/// Response headers with the number of samples and native histograms that a 2.0 backend
+/// wrote.
 const WRITTEN: [&str; 2] = [
     "x-prometheus-remote-write-samples-written",
     "x-prometheus-remote-write-histograms-written",
 ];
-/// How much of an answer's body is read.
+/// Maximum number of body bytes that are read from a response.
 const MAX_BODY: usize = 64 << 10;
-/// Who we say we are.
+/// Value of the `User-Agent` header.
 const USER_AGENT: &str = concat!("promesh-exporter/", env!("CARGO_PKG_VERSION"));
 const VERSION: HeaderName = HeaderName::from_static("x-prometheus-remote-write-version");
 
 // === impl Client ===
 
 impl Client {
-    /// A client that posts to `uri`, adding `headers` and a signature.
+    /// Creates a client that posts to `uri` with `headers` and a signature.
     pub fn new(
         name: String,
         uri: http::Uri,
@@ -115,77 +115,78 @@ impl Client {
         }
     }
 
-    /// The destination's name in logs and metrics.
+    /// Name of the destination in logs and metrics.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Posts one request of these pieces and reads the answer. A refused
-    /// signature is made once more with new credentials, and a backend that does
-    /// not know remote write 2.0 is written to in 1.0 from then on; nothing else is
-    /// posted twice.
+    /// Posts one request with these parts and reads the response.
+    ///
+    /// Posts a request twice in two cases only. After a rejected signature, the client
+    /// signs again with new credentials. If the backend does not support remote write
+    /// 2.0, the client falls back to 1.0 from then on.
     ///
     /// # Errors
-    /// Where there is no answer before the deadline.
+    /// Returns an error if there is no response before the deadline.
     pub async fn post(
         &self,
-        pieces: &[&Piece],
+        parts: &[&RequestPart],
         deadline: Instant,
-    ) -> Result<(StatusCode, Answer), PostError> {
+    ) -> Result<(StatusCode, WriteResponse), PostError> {
         let posting = async {
-            if self.speaks_v2() {
-                let response = self
-                    .post_signed(V2, compress(&encode::v2(pieces)?)?)
-                    .await?;
+            if self.uses_v2() {
+                let response = self.post_signed(V2, compress(&encode::v2(parts)?)?).await?;
                 if response.status != StatusCode::UNSUPPORTED_MEDIA_TYPE {
-                    return Ok(response.answer(Some(pieces)));
+                    return Ok(response.interpret(Some(parts)));
                 }
-                warn!(body = response.body, "Falling back to remote write 1.0");
+                warn!(
+                    body = response.body,
+                    "Backend does not support remote write 2.0; falling back to 1.0"
+                );
                 self.fell_back.store(true, Ordering::Relaxed);
             }
-            let response = self.post_signed(V1, compress(&encode::v1(pieces))?).await?;
-            Ok(response.answer(None))
+            let response = self.post_signed(V1, compress(&encode::v1(parts))?).await?;
+            Ok(response.interpret(None))
         };
-        let posted = tokio::time::timeout_at(deadline, posting).await;
-        posted.unwrap_or(Err(PostError::DeadlineExceeded))
+        let result = tokio::time::timeout_at(deadline, posting).await;
+        result.unwrap_or(Err(PostError::DeadlineExceeded))
     }
 
-    /// Posts what families say of themselves; remote write 2.0 says it beside their
-    /// series.
+    /// Posts metadata of families. Remote write 2.0 does not need it: there, metadata
+    /// is part of each series.
     ///
     /// # Errors
-    /// Where there is no answer before the deadline.
+    /// Returns an error if there is no response before the deadline.
     pub async fn post_metadata(
         &self,
         families: &[Arc<Family>],
         deadline: Instant,
-    ) -> Result<(StatusCode, Answer), PostError> {
+    ) -> Result<(StatusCode, WriteResponse), PostError> {
         let metadata = compress(&encode::metadata(families))?;
         let posting = self.post_signed(V1, metadata);
-        let posted = tokio::time::timeout_at(deadline, posting).await;
-        let response = posted.unwrap_or(Err(PostError::DeadlineExceeded))?;
-        Ok(response.answer(None))
+        let result = tokio::time::timeout_at(deadline, posting).await;
+        let response = result.unwrap_or(Err(PostError::DeadlineExceeded))?;
+        Ok(response.interpret(None))
     }
 
-    /// Posts a request without any series, to see whether there is an answer. Cortex
-    /// and Mimir take it as a success that changes nothing, the election of a replica
-    /// included.
+    /// Posts a request without series to test whether the backend responds. Cortex and
+    /// Mimir accept it and change nothing, not even the elected replica.
     ///
     /// # Errors
-    /// Where there is no answer before the deadline.
+    /// Returns an error if there is no response before the deadline.
     pub async fn probe(&self, deadline: Instant) -> Result<StatusCode, PostError> {
         let posting = self.post_signed(V1, compress(&[])?);
-        let posted = tokio::time::timeout_at(deadline, posting).await;
-        let response = posted.unwrap_or(Err(PostError::DeadlineExceeded))?;
+        let result = tokio::time::timeout_at(deadline, posting).await;
+        let response = result.unwrap_or(Err(PostError::DeadlineExceeded))?;
         Ok(response.status)
     }
 
-    /// Whether requests are of remote write 2.0.
-    pub fn speaks_v2(&self) -> bool {
+    /// Returns true if the client uses remote write 2.0.
+    pub fn uses_v2(&self) -> bool {
         self.message == ProtobufMessage::V2 && !self.fell_back.load(Ordering::Relaxed)
     }
 
-    async fn post_signed(&self, version: Version, body: Bytes) -> Result<Response, PostError> {
+    async fn post_signed(&self, version: Version, body: Bytes) -> Result<RawResponse, PostError> {
         let mut request = self.request(version, body.clone());
         let Some(signer) = &self.signer else {
             return self.send(request).await;
@@ -197,7 +198,7 @@ impl Client {
         }
         let date = response.headers.get(header::DATE);
         let date = date.and_then(|date| httpdate::parse_http_date(date.to_str().ok()?).ok());
-        if !signer.refused(&key, date).await {
+        if !signer.handle_rejection(&key, date).await {
             return Ok(response);
         }
         let mut request = self.request(version, body);
@@ -205,13 +206,13 @@ impl Client {
         self.send(request).await
     }
 
-    async fn send(&self, request: Request<Bytes>) -> Result<Response, PostError> {
+    async fn send(&self, request: Request<Bytes>) -> Result<RawResponse, PostError> {
         let response = self.http.request(request).await?;
         let (head, body) = response.into_parts();
-        // The status has spoken; a body that breaks off changes nothing.
+        // The status alone decides; an incomplete body does not matter.
         let body = Limited::new(body, MAX_BODY).collect().await;
         let body = body.map_or_else(|_| Bytes::new(), |body| body.to_bytes());
-        Ok(Response {
+        Ok(RawResponse {
             status: head.status,
             headers: head.headers,
             body: String::from_utf8_lossy(&body).into_owned(),
@@ -237,19 +238,22 @@ impl Client {
     }
 }
 
-// === impl Response ===
+// === impl RawResponse ===
 
-impl Response {
-    /// What it means. A backend that speaks 2.0 says how many of the samples that
-    /// it was `sent` it wrote.
-    fn answer(self, sent: Option<&[&Piece]>) -> (StatusCode, Answer) {
+impl RawResponse {
+    /// Interprets the response. `sent` has the parts of a 2.0 request, whose response
+    /// counts the written samples.
+    fn interpret(self, sent: Option<&[&RequestPart]>) -> (StatusCode, WriteResponse) {
         let now = SystemTime::now();
-        let answer = Answer::read(self.status, &self.headers, &self.body, now);
-        let Some(pieces) = sent else {
-            return (self.status, answer);
+        let response = WriteResponse::parse(self.status, &self.headers, &self.body, now);
+        let Some(parts) = sent else {
+            return (self.status, response);
         };
-        let sent = pieces.iter().map(|piece| piece.marks.len() as u64).sum();
-        (self.status, answer.counted(sent, self.written()))
+        let sent = parts.iter().map(|part| part.series_meta.len() as u64).sum();
+        (
+            self.status,
+            response.with_written_count(sent, self.written()),
+        )
     }
 
     fn written(&self) -> Option<u64> {
@@ -262,13 +266,13 @@ impl Response {
 // === impl PostError ===
 
 impl PostError {
-    /// Whether nothing of the request is in flight any more: it was never sent, or was
-    /// taken back at its deadline.
+    /// Returns true if nothing of the request is in flight any more: it was not sent,
+    /// or it was cancelled at its deadline.
     pub fn is_settled(&self) -> bool {
         !matches!(self, Self::Broken(_))
     }
 
-    /// What kind of error it is, for a metric's label.
+    /// Kind of the error, as a metric label value.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::DeadlineExceeded => "deadline",

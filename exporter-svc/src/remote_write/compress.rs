@@ -1,34 +1,34 @@
-//! Compression of requests.
+//! Compression of request bodies.
 //!
-//! snappy needs room for the worst case, a sixth more than it is given, and most
-//! requests come to a tenth. So each thread keeps that room, and a request only what it
-//! came to.
+//! snappy needs a buffer for the worst case, a sixth more than the input, while most
+//! bodies shrink to a tenth. So each thread reuses one buffer, and a request allocates
+//! only its compressed size.
 
 use std::cell::RefCell;
 
 use bytes::Bytes;
 use snap::raw::{Encoder, max_compress_len};
 
-/// What a thread compresses with, and the room for it.
+/// Encoder and output buffer of one thread.
 struct Compressor {
     encoder: Encoder,
-    room: Vec<u8>,
+    buffer: Vec<u8>,
 }
 
-/// More room than this is not kept: the largest of usual requests, and some more.
-const KEPT_BYTES: usize = 2 << 20;
+/// Maximum size of a buffer that a thread retains; enough for usual requests.
+const MAX_RETAINED_BYTES: usize = 2 << 20;
 
 thread_local! {
     static COMPRESSOR: RefCell<Compressor> = RefCell::new(Compressor {
         encoder: Encoder::new(),
-        room: Vec::new(),
+        buffer: Vec::new(),
     });
 }
 
-/// `body` in snappy's block format.
+/// Compresses `body` in snappy's block format.
 ///
 /// # Errors
-/// Where it is longer than that can express, which is 4 GiB.
+/// Returns an error if `body` exceeds 4 GiB, the limit of the format.
 pub fn compress(body: &[u8]) -> Result<Bytes, snap::Error> {
     COMPRESSOR.with_borrow_mut(|compressor| compressor.compress(body))
 }
@@ -38,13 +38,13 @@ pub fn compress(body: &[u8]) -> Result<Bytes, snap::Error> {
 impl Compressor {
     fn compress(&mut self, body: &[u8]) -> Result<Bytes, snap::Error> {
         let needed = max_compress_len(body.len());
-        if self.room.len() < needed {
-            self.room.resize(needed, 0);
+        if self.buffer.len() < needed {
+            self.buffer.resize(needed, 0);
         }
-        let len = self.encoder.compress(body, &mut self.room)?;
-        let compressed = Bytes::copy_from_slice(&self.room[..len]);
-        if self.room.len() > KEPT_BYTES {
-            self.room = Vec::new();
+        let len = self.encoder.compress(body, &mut self.buffer)?;
+        let compressed = Bytes::copy_from_slice(&self.buffer[..len]);
+        if self.buffer.len() > MAX_RETAINED_BYTES {
+            self.buffer = Vec::new();
         }
         Ok(compressed)
     }
@@ -57,12 +57,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bodies_of_any_size_come_out_as_they_were() {
-        for len in [0, 1, 70_000, 3 * KEPT_BYTES, 5, 100_000] {
+    fn compresses_bodies_of_any_size_without_loss() {
+        for len in [0, 1, 70_000, 3 * MAX_RETAINED_BYTES, 5, 100_000] {
             let body: Vec<u8> = (0..len).map(|i| (i / 7 % 251) as u8).collect();
             let compressed = compress(&body).unwrap();
             assert_eq!(Decoder::new().decompress_vec(&compressed).unwrap(), body);
-            COMPRESSOR.with_borrow(|kept| assert!(kept.room.len() <= KEPT_BYTES));
+            COMPRESSOR
+                .with_borrow(|compressor| assert!(compressor.buffer.len() <= MAX_RETAINED_BYTES));
         }
     }
 }

@@ -1,28 +1,28 @@
-//! The bodies of requests.
+//! Encoding of request bodies.
 //!
-//! Pieces hold encoded `TimeSeries` of remote write 1.0, which join end to end.
-//! Remote write 2.0 refers to every string by its place in one table, so there
-//! the series are written anew, label by label.
+//! A part holds encoded `TimeSeries` of remote write 1.0, which can be concatenated.
+//! Remote write 2.0 refers to strings by their index in one symbol table, so its series
+//! are encoded anew, label by label.
 
 use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
 use prost::Message;
 use proto::v1;
 
-use super::piece::{Family, Mark, Piece};
-use mesh::wire::{self, Field, Fields, WireError};
+use super::part::{Family, RequestPart, SeriesMeta};
+use mesh_wire::protobuf::{self, Field, Fields, WireError};
 
-/// A `prometheus.WriteRequest` of these pieces. One alone, as most of a large scrape
-/// are, is a request as it stands.
-pub fn v1<'a>(pieces: &[&'a Piece]) -> Cow<'a, [u8]> {
-    if let [piece] = pieces {
-        return Cow::Borrowed(&piece.bytes);
+/// Encodes a `prometheus.WriteRequest` with these parts. A single part, the usual case
+/// for a large scrape, already is one.
+pub fn v1<'a>(parts: &[&'a RequestPart]) -> Cow<'a, [u8]> {
+    if let [part] = parts {
+        return Cow::Borrowed(&part.bytes);
     }
-    let series: Vec<_> = pieces.iter().map(|piece| piece.bytes.as_slice()).collect();
+    let series: Vec<_> = parts.iter().map(|part| part.bytes.as_slice()).collect();
     Cow::Owned(series.concat())
 }
 
-/// A `prometheus.WriteRequest` of these families.
+/// Encodes a `prometheus.WriteRequest` with the metadata of these families.
 pub fn metadata(families: &[Arc<Family>]) -> Vec<u8> {
     let metadata = families.iter().map(|family| v1::MetricMetadata {
         r#type: family.metric_type as i32,
@@ -37,62 +37,63 @@ pub fn metadata(families: &[Arc<Family>]) -> Vec<u8> {
     .encode_to_vec()
 }
 
-/// An `io.prometheus.write.v2.Request` of these pieces.
+/// Encodes an `io.prometheus.write.v2.Request` with these parts.
 ///
 /// # Errors
-/// Where a piece does not hold encoded series, which none does.
-pub fn v2(pieces: &[&Piece]) -> Result<Vec<u8>, WireError> {
+/// Returns an error if a part holds malformed series; parts that
+/// [`super::part::PartBuilder`] made never do.
+pub fn v2(parts: &[&RequestPart]) -> Result<Vec<u8>, WireError> {
     let mut symbols = Symbols::new();
-    let mut all = Vec::with_capacity(pieces.iter().map(|piece| piece.bytes.len()).sum());
+    let mut all = Vec::with_capacity(parts.iter().map(|part| part.bytes.len()).sum());
     let mut one = Vec::new();
-    for piece in pieces {
-        for (encoded, mark) in piece.series() {
+    for part in parts {
+        for (encoded, meta) in part.series() {
             one.clear();
-            series(&mut one, &mut symbols, encoded, mark)?;
-            if let Some(family) = piece.families.get(mark.family as usize) {
-                wire::put_bytes(5, &symbols.metadata(family), &mut one);
+            series(&mut one, &mut symbols, encoded, meta)?;
+            if let Some(family) = part.families.get(meta.family as usize) {
+                protobuf::put_bytes(5, &symbols.metadata(family), &mut one);
             }
-            wire::put_bytes(5, &one, &mut all);
+            protobuf::put_bytes(5, &one, &mut all);
         }
     }
     let mut request = Vec::with_capacity(all.len() + symbols.bytes);
     for symbol in &symbols.table {
-        wire::put_bytes(4, symbol, &mut request);
+        protobuf::put_bytes(4, symbol, &mut request);
     }
     request.extend_from_slice(&all);
     Ok(request)
 }
 
-/// The table of strings of a request, in the order they were first needed.
+/// Symbol table of a request, in the order of first use.
 struct Symbols<'a> {
     table: Vec<&'a [u8]>,
-    places: HashMap<&'a [u8], u32, foldhash::fast::RandomState>,
+    indexes: HashMap<&'a [u8], u32, foldhash::fast::RandomState>,
     bytes: usize,
 }
 
 // === impl Symbols ===
 
 impl<'a> Symbols<'a> {
-    /// The empty string is always the first.
+    /// Creates a table with the empty string, which must be the first symbol.
     fn new() -> Self {
         Self {
             table: vec![b""],
-            places: HashMap::from_iter([(&b""[..], 0)]),
+            indexes: HashMap::from_iter([(&b""[..], 0)]),
             bytes: 2,
         }
     }
 
-    fn place(&mut self, symbol: &'a [u8]) -> u64 {
+    fn index(&mut self, symbol: &'a [u8]) -> u64 {
         let next = self.table.len() as u32;
-        let place = *self.places.entry(symbol).or_insert(next);
-        if place == next {
+        let index = *self.indexes.entry(symbol).or_insert(next);
+        if index == next {
             self.table.push(symbol);
             self.bytes += symbol.len() + 6;
         }
-        place.into()
+        index.into()
     }
 
-    /// Appends the references of one encoded `Label`.
+    /// Appends the symbol references of one encoded `Label`.
     fn label(&mut self, refs: &mut Vec<u8>, label: &'a [u8]) -> Result<(), WireError> {
         let (mut name, mut value) = (&b""[..], &b""[..]);
         for field in Fields::new(label) {
@@ -103,72 +104,78 @@ impl<'a> Symbols<'a> {
             }
         }
         for text in [name, value] {
-            let place = self.place(text);
-            wire::put_varint(place, refs);
+            let index = self.index(text);
+            protobuf::put_varint(index, refs);
         }
         Ok(())
     }
 
     fn metadata(&mut self, family: &'a Family) -> Vec<u8> {
         let mut out = Vec::new();
-        // Types have the same numbers in both versions.
-        wire::put_implicit_int64(1, (family.metric_type as i32).into(), &mut out);
+        // Both versions number the metric types alike.
+        protobuf::put_implicit_int64(1, (family.metric_type as i32).into(), &mut out);
         for (number, text) in [(3, &family.help), (4, &family.unit)] {
-            let place = self.place(text.as_bytes());
-            wire::put_implicit_int64(number, place as i64, &mut out);
+            let index = self.index(text.as_bytes());
+            protobuf::put_implicit_int64(number, index as i64, &mut out);
         }
         out
     }
 }
 
-/// Appends the fields of a 2.0 `TimeSeries`, from those of a 1.0 one.
+/// Appends the fields of a 2.0 `TimeSeries`, converted from a 1.0 one.
 fn series<'a>(
     out: &mut Vec<u8>,
     symbols: &mut Symbols<'a>,
     encoded: &'a [u8],
-    mark: &Mark,
+    meta: &SeriesMeta,
 ) -> Result<(), WireError> {
     let fields: Vec<Field<'a>> = Fields::new(encoded).collect::<Result<_, _>>()?;
     let mut refs = Vec::new();
     for field in fields.iter().filter(|field| field.number == 1) {
         symbols.label(&mut refs, field.bytes()?)?;
     }
-    wire::put_bytes(1, &refs, out);
+    protobuf::put_bytes(1, &refs, out);
     for field in &fields {
         let bytes = field.bytes()?;
         match field.number {
-            2 => counted_since(out, 2, bytes, 3, mark.start_ms),
-            4 => counted_since(out, 3, bytes, 17, mark.start_ms),
-            3 => wire::put_bytes(4, &exemplar(symbols, bytes)?, out),
+            2 => put_with_start_time(out, 2, bytes, 3, meta.start_ms),
+            4 => put_with_start_time(out, 3, bytes, 17, meta.start_ms),
+            3 => protobuf::put_bytes(4, &exemplar(symbols, bytes)?, out),
             _ => {}
         }
     }
     Ok(())
 }
 
-/// Appends a sample or histogram as field `number`: its fields are those of 1.0
-/// and, behind them, when it started to count.
-fn counted_since(out: &mut Vec<u8>, number: u32, fields: &[u8], since: u32, start_ms: i64) {
+/// Appends a sample or histogram as field `number`. Its fields are those of 1.0,
+/// followed by the start timestamp.
+fn put_with_start_time(
+    out: &mut Vec<u8>,
+    number: u32,
+    fields: &[u8],
+    start_field: u32,
+    start_ms: i64,
+) {
     let mut start = Vec::new();
-    wire::put_implicit_int64(since, start_ms, &mut start);
-    wire::put_header(number, fields.len() + start.len(), out);
+    protobuf::put_implicit_int64(start_field, start_ms, &mut start);
+    protobuf::put_header(number, fields.len() + start.len(), out);
     out.extend_from_slice(fields);
     out.extend_from_slice(&start);
 }
 
-/// A 2.0 `Exemplar`, from a 1.0 one.
+/// Converts a 1.0 `Exemplar` to a 2.0 one.
 fn exemplar<'a>(symbols: &mut Symbols<'a>, encoded: &'a [u8]) -> Result<Vec<u8>, WireError> {
     let (mut refs, mut rest) = (Vec::new(), Vec::new());
     for field in Fields::new(encoded) {
         let field = field?;
         match field.number {
             1 => symbols.label(&mut refs, field.bytes()?)?,
-            // Value and time have the same numbers.
+            // Value and timestamp have the same field numbers in both versions.
             _ => rest.extend_from_slice(field.raw),
         }
     }
     let mut out = Vec::new();
-    wire::put_bytes(1, &refs, &mut out);
+    protobuf::put_bytes(1, &refs, &mut out);
     out.extend_from_slice(&rest);
     Ok(out)
 }
@@ -180,13 +187,14 @@ mod tests {
 
     use super::*;
     use crate::{
-        remote_write::piece::{Rendered, RequestLimits},
-        translate::sink::{NativeHistograms, Sink, Times, Wants},
+        remote_write::part::{EncodedLabels, RequestLimits},
+        translate::sink::{Capabilities, NativeHistograms, Sink, Times},
     };
 
-    /// Two counters with an exemplar and a native histogram, of two families.
-    fn piece() -> Piece {
-        let mut sink = Sink::new(Wants {
+    /// Part with two counters, one with an exemplar, and a native histogram of another
+    /// family.
+    fn part() -> RequestPart {
+        let mut sink = Sink::new(Capabilities {
             native_histograms: NativeHistograms::All,
             exemplars: true,
             families: true,
@@ -202,7 +210,7 @@ mod tests {
             help: "Some help".to_owned(),
             unit: "s".to_owned(),
         };
-        let labels = |name, job| Rendered::new([("__name__", name), ("job", job)].into_iter());
+        let labels = |name, job| EncodedLabels::new([("__name__", name), ("job", job)].into_iter());
         let times = Times {
             time_ms: 2000,
             start_ms: 1000,
@@ -241,13 +249,13 @@ mod tests {
             ..Default::default()
         };
         sink.histogram(labels("h", "x").as_ref(), times, histogram, &[]);
-        sink.finish().pieces.remove(0)
+        sink.finish().parts.remove(0)
     }
 
     #[test]
-    fn version_2_says_the_same_in_symbols() {
-        let piece = piece();
-        let request = v2::Request::decode(v2(&[&piece]).unwrap().as_slice()).unwrap();
+    fn encodes_version_2_with_symbols() {
+        let part = part();
+        let request = v2::Request::decode(v2(&[&part]).unwrap().as_slice()).unwrap();
         assert_eq!(
             request.symbols,
             [
@@ -309,17 +317,17 @@ mod tests {
     }
 
     #[test]
-    fn version_1_is_the_pieces_end_to_end() {
-        let piece = piece();
-        let request = v1::WriteRequest::decode(&*v1(&[&piece, &piece])).unwrap();
+    fn encodes_version_1_by_concatenating_parts() {
+        let part = part();
+        let request = v1::WriteRequest::decode(&*v1(&[&part, &part])).unwrap();
         assert_eq!(request.timeseries.len(), 6);
         assert_eq!(request.timeseries[..3], request.timeseries[3..]);
-        assert_eq!(*v1(&[&piece]), piece.bytes);
+        assert_eq!(*v1(&[&part]), part.bytes);
     }
 
     #[test]
-    fn metadata_has_no_series() {
-        let body = metadata(&piece().families);
+    fn metadata_requests_have_no_series() {
+        let body = metadata(&part().families);
         let request = v1::WriteRequest::decode(body.as_slice()).unwrap();
         assert!(request.timeseries.is_empty());
         let names: Vec<_> = request

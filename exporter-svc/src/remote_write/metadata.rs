@@ -1,26 +1,29 @@
-//! What metric families say of themselves, sent apart from their series.
+//! Metadata of metric families, sent apart from their series.
 //!
-//! Remote write 1.0 has no place for it beside a series. Families are noted as
-//! their series come by and sent every now and then, as Prometheus does; nobody
-//! waits for the answer, and what is lost comes again.
+//! Remote write 1.0 has no metadata in its series. The exporter collects the families
+//! of the series that it sends, and posts their metadata at an interval, as Prometheus
+//! does. Nothing waits for the response; lost metadata is sent again with later
+//! samples.
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::piece::Family;
+use super::part::Family;
 
-/// The families whose series came by since they were sent last.
+/// Families whose metadata has to be sent.
 #[derive(Debug, Default)]
-pub struct Noted(HashMap<String, Arc<Family>>);
+pub struct PendingMetadata(HashMap<String, Arc<Family>>);
 
-/// Families noted at most: as many metrics as an AMP workspace keeps metadata of.
+/// Maximum number of collected families: the number of metrics that AMP keeps metadata
+/// for.
 const MAX_FAMILIES: usize = 20_000;
 
-// === impl Noted ===
+// === impl PendingMetadata ===
 
-impl Noted {
-    /// Notes families that say something. Of two with one name the later counts.
-    pub fn note(&mut self, families: &[Arc<Family>]) {
-        for family in families.iter().filter(|family| family.says_something()) {
+impl PendingMetadata {
+    /// Collects families that have metadata. A later family replaces an earlier one of
+    /// the same name.
+    pub fn record(&mut self, families: &[Arc<Family>]) {
+        for family in families.iter().filter(|family| family.has_metadata()) {
             let full = self.0.len() >= MAX_FAMILIES;
             match self.0.get_mut(&family.name) {
                 Some(known) => *known = Arc::clone(family),
@@ -32,7 +35,7 @@ impl Noted {
         }
     }
 
-    /// Takes what was noted, in requests of up to this many families.
+    /// Takes the collected families, in groups of up to `per_request`.
     pub fn take(&mut self, per_request: usize) -> Vec<Vec<Arc<Family>>> {
         let families: Vec<_> = self.0.drain().map(|(_, family)| family).collect();
         families
@@ -56,35 +59,35 @@ mod tests {
     }
 
     #[test]
-    fn the_latest_word_counts_and_is_sent_once() {
-        let mut noted = Noted::default();
-        noted.note(&[family("a", "old"), family("b", "help")]);
-        noted.note(&[family("a", "new")]);
-        let mut sent = noted.take(10).concat();
+    fn sends_the_latest_metadata_once() {
+        let mut pending = PendingMetadata::default();
+        pending.record(&[family("a", "old"), family("b", "help")]);
+        pending.record(&[family("a", "new")]);
+        let mut sent = pending.take(10).concat();
         sent.sort_by(|a, b| a.name.cmp(&b.name));
         assert_eq!(sent, [family("a", "new"), family("b", "help")]);
-        assert!(noted.take(10).is_empty());
+        assert!(pending.take(10).is_empty());
     }
 
     #[test]
-    fn the_end_of_a_series_takes_nothing_back() {
-        let mut noted = Noted::default();
+    fn a_family_without_metadata_does_not_replace_one() {
+        let mut pending = PendingMetadata::default();
         let counter = Family {
             metric_type: MetricType::Counter,
             ..Family::clone(&family("a_total", ""))
         };
-        noted.note(&[Arc::new(counter.clone())]);
-        noted.note(&[family("a_total", ""), family("h_bucket", "")]);
-        assert_eq!(noted.take(10).concat(), [Arc::new(counter)]);
+        pending.record(&[Arc::new(counter.clone())]);
+        pending.record(&[family("a_total", ""), family("h_bucket", "")]);
+        assert_eq!(pending.take(10).concat(), [Arc::new(counter)]);
     }
 
     #[test]
-    fn requests_and_the_whole_are_bounded() {
-        let mut noted = Noted::default();
+    fn limits_families_per_request_and_in_total() {
+        let mut pending = PendingMetadata::default();
         for i in 0..MAX_FAMILIES + 10 {
-            noted.note(&[family(&i.to_string(), "help")]);
+            pending.record(&[family(&i.to_string(), "help")]);
         }
-        let requests = noted.take(2000);
+        let requests = pending.take(2000);
         assert!(requests.iter().all(|request| request.len() <= 2000));
         assert_eq!(requests.concat().len(), MAX_FAMILIES);
     }

@@ -1,9 +1,9 @@
-//! What a destination's requests count.
+//! Metrics of a destination's requests and samples.
 
 use std::time::Duration;
 
 use http::StatusCode;
-use mesh::verdict::{Reason, Verdict};
+use mesh_contract::verdict::{Reason, Verdict};
 use prometheus_client::{
     encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
@@ -11,9 +11,10 @@ use prometheus_client::{
 };
 use tracing::info;
 
-use super::{Outcome, client::PostError, piece::Piece, verdict::Answer};
+use super::{PartOutcome, client::PostError, part::RequestPart, response::WriteResponse};
+use crate::metrics::DestinationLabels;
 
-/// The families of all destinations.
+/// Metric families of all destinations.
 #[derive(Clone, Debug)]
 pub struct Families {
     samples: Family<SampleLabels, Counter>,
@@ -25,30 +26,23 @@ pub struct Families {
     probes: Family<RequestLabels, Counter>,
 }
 
-/// The metrics of one destination.
+/// Metrics of one destination.
 #[derive(Debug)]
 pub struct Metrics {
     families: Families,
     destination: String,
     stored: Counter,
     deduplicated: Counter,
-    /// One for each reason, in the order of [`Reason::ALL`].
+    /// One counter per reason, in the order of [`Reason::ALL`].
     rejected: Vec<Counter>,
     returned: Counter,
     dropped: Counter,
     latency: Histogram,
     bytes: Counter,
-    /// Requests in flight.
+    /// Number of requests in flight.
     pub in_flight: Gauge,
-    /// Requests that may be in flight for now.
+    /// Current maximum number of requests in flight.
     pub window: Gauge,
-}
-
-/// The labels of what is counted per destination.
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-pub struct DestinationLabels {
-    /// The destination's name.
-    pub destination: String,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -64,14 +58,14 @@ struct RequestLabels {
     code: Code,
 }
 
-/// A status code, or why there was none.
+/// Status code of a response, or the kind of error without one.
 #[derive(Clone, Copy, Debug, Hash, PartialEq, Eq)]
 enum Code {
     Status(u16),
     None(&'static str),
 }
 
-/// Seconds.
+/// Buckets of the request duration in seconds.
 const LATENCY_BUCKETS: [f64; 12] = [
     0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
 ];
@@ -92,7 +86,7 @@ impl Families {
         };
         registry.register(
             "samples",
-            "What became of samples, in the unit of their sender's ledger",
+            "Samples by outcome, as the sender counts them",
             families.samples.clone(),
         );
         registry.register(
@@ -102,36 +96,36 @@ impl Families {
         );
         registry.register_with_unit(
             "request_duration",
-            "How long posts took",
+            "Duration of remote-write requests",
             Unit::Seconds,
             families.latency.clone(),
         );
         registry.register_with_unit(
             "request",
-            "Size of requests before compression",
+            "Size of remote-write requests before compression",
             Unit::Bytes,
             families.bytes.clone(),
         );
         registry.register(
             "requests_in_flight",
-            "Requests in flight",
+            "Remote-write requests in flight",
             families.in_flight.clone(),
         );
         registry.register(
             "requests_window",
-            "Requests that may be in flight for now",
+            "Current maximum of remote-write requests in flight",
             families.window.clone(),
         );
         registry.register(
             "probes",
-            "Empty requests by status code, sent while posts wait for an answer",
+            "Health probes of slow backends by status code",
             families.probes.clone(),
         );
         families
     }
 
-    /// The metrics of one destination.
-    pub fn of(&self, destination: &str) -> Metrics {
+    /// Metrics of the destination with this name.
+    pub fn for_destination(&self, destination: &str) -> Metrics {
         let samples = |outcome, reason| {
             let destination = destination.to_owned();
             let labels = SampleLabels {
@@ -165,59 +159,64 @@ impl Families {
 // === impl Metrics ===
 
 impl Metrics {
-    /// Counts a request of these pieces.
-    pub fn requested<'a>(&self, pieces: impl Iterator<Item = &'a Piece>) {
+    /// Counts the bytes of a request with these parts.
+    pub fn record_request<'a>(&self, parts: impl Iterator<Item = &'a RequestPart>) {
         self.bytes
-            .inc_by(pieces.map(|piece| piece.bytes.len() as u64).sum());
+            .inc_by(parts.map(|part| part.bytes.len() as u64).sum());
     }
 
-    /// Counts an answer, or that there was none.
-    pub fn answered(&self, answer: &Result<(StatusCode, Answer), PostError>, took: Duration) {
+    /// Counts the response or the error of a post, and observes its duration.
+    pub fn record_response(
+        &self,
+        response: &Result<(StatusCode, WriteResponse), PostError>,
+        took: Duration,
+    ) {
         self.latency.observe(took.as_secs_f64());
-        let labels = self.request_labels(answer.as_ref().map(|(status, _)| *status));
+        let labels = self.request_labels(response.as_ref().map(|(status, _)| *status));
         self.families.requests.get_or_create(&labels).inc();
     }
 
-    /// Counts what an empty request was answered, or that it was not.
-    pub fn probed(&self, answer: &Result<StatusCode, PostError>) {
-        let labels = self.request_labels(answer.as_ref().copied());
+    /// Counts the response or the error of a probe.
+    pub fn record_probe(&self, response: &Result<StatusCode, PostError>) {
+        let labels = self.request_labels(response.as_ref().copied());
         self.families.probes.get_or_create(&labels).inc();
     }
 
-    fn request_labels(&self, answer: Result<StatusCode, &PostError>) -> RequestLabels {
+    fn request_labels(&self, response: Result<StatusCode, &PostError>) -> RequestLabels {
         RequestLabels {
             destination: self.destination.clone(),
-            code: match answer {
+            code: match response {
                 Ok(status) => Code::Status(status.as_u16()),
                 Err(error) => Code::None(error.kind()),
             },
         }
     }
 
-    /// Counts what became of a piece.
-    pub fn settled(&self, outcome: &Outcome, piece: &Piece) {
+    /// Counts the samples of a part by outcome.
+    pub fn record_outcome(&self, outcome: &PartOutcome, part: &RequestPart) {
         match outcome {
-            Outcome::Stored => {
-                self.stored.inc_by(piece.units);
+            PartOutcome::Stored => {
+                self.stored.inc_by(part.units);
             }
-            Outcome::Deduplicated => {
-                self.deduplicated.inc_by(piece.units);
+            PartOutcome::Deduplicated => {
+                self.deduplicated.inc_by(part.units);
             }
-            Outcome::Rejected { reason, units, .. } => {
+            PartOutcome::Rejected { reason, units, .. } => {
                 self.reject(*reason, *units);
-                self.stored.inc_by(piece.units.saturating_sub(*units));
+                self.stored.inc_by(part.units.saturating_sub(*units));
             }
-            Outcome::Retry(_) => self.returned(piece.units),
+            PartOutcome::Retry(_) => self.record_returned(part.units),
         }
     }
 
-    /// Counts what is given back to its senders.
-    pub fn returned(&self, units: u64) {
+    /// Counts samples that were returned to their senders for a retry.
+    pub fn record_returned(&self, units: u64) {
         self.returned.inc_by(units);
     }
 
-    /// Counts what was refused, or dropped by relabeling, before anything was sent.
-    pub fn withheld(&self, verdict: &Verdict, dropped: u64) {
+    /// Counts samples that the exporter rejected, or that relabeling dropped, before
+    /// sending.
+    pub fn record_local_rejections(&self, verdict: &Verdict, dropped: u64) {
         self.dropped.inc_by(dropped);
         for (reason, units) in &verdict.rejected {
             self.reject(*reason, *units);
@@ -231,8 +230,8 @@ impl Metrics {
         }
     }
 
-    /// Logs what became of samples so far.
-    pub fn log_ledger(&self) {
+    /// Logs the number of samples by outcome.
+    pub fn log_totals(&self) {
         info!(
             destination = self.destination,
             stored = self.stored.get(),
@@ -240,7 +239,7 @@ impl Metrics {
             rejected = self.rejected.iter().map(Counter::get).sum::<u64>(),
             dropped = self.dropped.get(),
             returned = self.returned.get(),
-            "Ledger of samples"
+            "Sample totals"
         );
     }
 }

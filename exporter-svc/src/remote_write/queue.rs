@@ -1,12 +1,11 @@
-//! Pieces that wait, and the requests they are joined into.
+//! Queue of request parts, and their selection into requests.
 //!
-//! Pieces of many Exports are joined into one request when they have the same HA
-//! pair, fit together, and have no series in common. A series is at most once in
-//! a request and in at most one request in flight: a piece that would break that
-//! waits until the earlier one is answered, and so does every later piece that
-//! has a series in common with it. This keeps the order of a target whose
-//! batches meet here, during a handover for instance, and that of several
-//! samples of one series in one push.
+//! A request takes parts of many Exports that have the same HA pair, fit together, and
+//! have no series in common. Each series is in at most one request in flight. A part
+//! that would violate this waits until the earlier request completes, and so does every
+//! later part with one of its series. This keeps the order of a target whose batches
+//! meet here, for example during a handover. It also keeps the order of several samples
+//! of one series in a push.
 
 use std::{
     collections::{BTreeMap, HashSet, VecDeque},
@@ -15,171 +14,181 @@ use std::{
     time::Duration,
 };
 
-use mesh::batch::{Facts, Ha};
+use mesh_contract::batch::{BatchContext, Ha};
 use tokio::{
     sync::{OwnedSemaphorePermit, oneshot},
     time::Instant,
 };
 
 use super::{
-    Outcome, Retry,
-    piece::{Piece, RequestLimits, TakeAsIs},
+    PartOutcome, Retry,
+    part::{PrehashedHasher, RequestLimits, RequestPart},
 };
 
-/// One piece and whoever waits for its outcome.
+/// Request part whose outcome is pending.
 #[derive(Debug)]
-pub struct Work {
-    /// What is to be sent.
-    pub piece: Piece,
-    /// What its sender said of it.
-    pub facts: Arc<Facts>,
-    /// When its Export came.
+pub struct PendingPart {
+    /// Series to send.
+    pub part: RequestPart,
+    /// Batch context of the Export.
+    pub context: Arc<BatchContext>,
+    /// Arrival time of the Export.
     pub started: Instant,
-    /// When its sender has to have an answer.
+    /// Deadline of the Export.
     pub deadline: Instant,
-    /// Where the outcome goes.
-    pub reply: oneshot::Sender<Outcome>,
-    /// The room that its Export takes until all of it has an outcome.
+    /// Channel for the outcome.
+    pub reply: oneshot::Sender<PartOutcome>,
+    /// Memory reservation of the Export, released after the last outcome of its parts.
     pub permit: Arc<OwnedSemaphorePermit>,
 }
 
-/// The pieces that wait for a request of one destination.
+/// Parts of one destination that wait for a request.
 #[derive(Debug)]
 pub struct Queue {
     limits: RequestLimits,
     linger: Duration,
     groups: BTreeMap<Option<Ha>, Group>,
-    /// The series of requests in flight.
+    /// Series of the requests in flight.
     in_flight: SeriesSet,
-    /// Units of pieces whose senders had left, since the last sweep.
-    left: u64,
+    /// Number of samples whose senders disconnected, since the last sweep.
+    abandoned: u64,
 }
 
-/// Pieces with the same HA pair, in the order they came.
+/// Parts with the same HA pair, in order of arrival.
 #[derive(Debug, Default)]
 struct Group {
-    waiting: VecDeque<Waiting>,
+    queued: VecDeque<QueuedPart>,
     series: usize,
     bytes: usize,
 }
 
 #[derive(Debug)]
-struct Waiting {
-    work: Work,
-    since: Instant,
+struct QueuedPart {
+    pending: PendingPart,
+    queued_at: Instant,
 }
 
-/// A set of series by their hashes.
-type SeriesSet = HashSet<u64, BuildHasherDefault<TakeAsIs>>;
+/// Set of series, by hash.
+type SeriesSet = HashSet<u64, BuildHasherDefault<PrehashedHasher>>;
 
 // === impl Queue ===
 
 impl Queue {
-    /// An empty queue. A piece waits up to `linger` for others to join.
+    /// Creates an empty queue whose parts wait up to `linger` for others to share a
+    /// request.
     pub fn new(limits: RequestLimits, linger: Duration) -> Self {
         Self {
             limits,
             linger,
             groups: BTreeMap::new(),
             in_flight: SeriesSet::default(),
-            left: 0,
+            abandoned: 0,
         }
     }
 
-    /// Adds a piece.
-    pub fn push(&mut self, work: Work, now: Instant) {
-        let group = self.groups.entry(work.facts.ha.clone()).or_default();
-        group.series += work.piece.marks.len();
-        group.bytes += work.piece.bytes.len();
-        group.waiting.push_back(Waiting { work, since: now });
+    /// Adds a part.
+    pub fn push(&mut self, pending: PendingPart, now: Instant) {
+        let group = self.groups.entry(pending.context.ha.clone()).or_default();
+        group.series += pending.part.series_meta.len();
+        group.bytes += pending.part.bytes.len();
+        group.queued.push_back(QueuedPart {
+            pending,
+            queued_at: now,
+        });
     }
 
-    /// Whether nothing waits.
+    /// Returns true if no part waits.
     pub fn is_empty(&self) -> bool {
         self.groups.is_empty()
     }
 
-    /// When the next group has lingered long enough, of those that have not yet.
+    /// Earliest time at which a group reaches its linger, among the groups that have
+    /// not.
     pub fn due(&self, now: Instant) -> Option<Instant> {
         let oldest = self
             .groups
             .values()
-            .filter_map(|group| group.waiting.front());
+            .filter_map(|group| group.queued.front());
         oldest
-            .map(|waiting| waiting.since + self.linger)
+            .map(|queued| queued.queued_at + self.linger)
             .filter(|due| *due > now)
             .min()
     }
 
-    /// Takes the pieces of the next request, those of the group that has waited
-    /// longest. With `flush` it does not wait for others to join. What has no sender
-    /// any more is left out: a process that stood still may find here what was sent
-    /// again long ago, and has been overtaken.
-    pub fn take(&mut self, now: Instant, flush: bool) -> Option<Vec<Work>> {
+    /// Takes the parts of the next request, from the group that has waited longest.
+    /// With `flush` the linger does not apply.
+    ///
+    /// Skips parts whose sender has disconnected. After a pause of the process they may
+    /// be outdated: the sender has retried them elsewhere since.
+    pub fn take(&mut self, now: Instant, flush: bool) -> Option<Vec<PendingPart>> {
         let mut ready: Vec<_> = self
             .groups
             .iter()
             .filter(|(_, group)| flush || self.is_ready(group, now))
-            .filter_map(|(key, group)| Some((group.waiting.front()?.since, key.clone())))
+            .filter_map(|(key, group)| Some((group.queued.front()?.queued_at, key.clone())))
             .collect();
-        ready.sort_by_key(|(since, _)| *since);
+        ready.sort_by_key(|(queued_at, _)| *queued_at);
         ready.into_iter().find_map(|(_, key)| self.take_from(&key))
     }
 
     fn is_ready(&self, group: &Group, now: Instant) -> bool {
-        let lingered = |first: &Waiting| first.since + self.linger <= now;
+        let lingered = |first: &QueuedPart| first.queued_at + self.linger <= now;
         group.series >= self.limits.series
             || group.bytes >= self.limits.bytes
-            || group.waiting.front().is_some_and(lingered)
+            || group.queued.front().is_some_and(lingered)
     }
 
-    fn take_from(&mut self, key: &Option<Ha>) -> Option<Vec<Work>> {
+    fn take_from(&mut self, key: &Option<Ha>) -> Option<Vec<PendingPart>> {
         let group = self.groups.get_mut(key)?;
-        let taken = group.fill(self.limits, &mut self.in_flight, &mut self.left);
-        if group.waiting.is_empty() {
+        let taken = group.fill(self.limits, &mut self.in_flight, &mut self.abandoned);
+        if group.queued.is_empty() {
             self.groups.remove(key);
         }
         (!taken.is_empty()).then_some(taken)
     }
 
-    /// Says that the request with this piece is answered.
-    pub fn landed(&mut self, piece: &Piece) {
-        for mark in &piece.marks {
-            self.in_flight.remove(&mark.hash);
+    /// Marks the series of a completed request's part as no longer in flight.
+    pub fn complete(&mut self, part: &RequestPart) {
+        for meta in &part.series_meta {
+            self.in_flight.remove(&meta.hash);
         }
     }
 
-    /// Takes out the pieces for which `gone` gives an outcome, and answers them.
-    /// Returns how many units they have, with those left out since the last time.
-    pub fn sweep(&mut self, mut gone: impl FnMut(&Work) -> Option<Outcome>) -> u64 {
-        let mut units = std::mem::take(&mut self.left);
+    /// Removes the parts for which `outcome_of` returns an outcome, and sends it.
+    /// Returns the number of their samples, including those skipped since the last
+    /// sweep.
+    pub fn sweep(
+        &mut self,
+        mut outcome_of: impl FnMut(&PendingPart) -> Option<PartOutcome>,
+    ) -> u64 {
+        let mut units = std::mem::take(&mut self.abandoned);
         self.groups.retain(|_, group| {
-            units += group.sweep(&mut gone);
-            !group.waiting.is_empty()
+            units += group.sweep(&mut outcome_of);
+            !group.queued.is_empty()
         });
         units
     }
 
-    /// Answers every piece that has a series of `pieces` with a retry: those are
-    /// sent again by their sender, and what comes after them must not be stored
-    /// before. Returns how many units they have.
-    pub fn fail_followers<'a>(
+    /// Returns every part that shares a series with `parts` for a retry. The senders
+    /// retry the failed parts, and later samples must not be stored before them.
+    /// Returns the number of affected samples.
+    pub fn return_followers<'a>(
         &mut self,
-        pieces: impl Iterator<Item = &'a Piece>,
+        parts: impl Iterator<Item = &'a RequestPart>,
         retry: &Retry,
     ) -> u64 {
-        let failed: SeriesSet = pieces
-            .flat_map(|p| &p.marks)
-            .map(|mark| mark.hash)
+        let failed: SeriesSet = parts
+            .flat_map(|p| &p.series_meta)
+            .map(|meta| meta.hash)
             .collect();
-        self.sweep(|work| {
-            let follows = work
-                .piece
-                .marks
+        self.sweep(|pending| {
+            let follows = pending
+                .part
+                .series_meta
                 .iter()
-                .any(|mark| failed.contains(&mark.hash));
+                .any(|meta| failed.contains(&meta.hash));
             follows.then(|| {
-                Outcome::Retry(Retry {
+                PartOutcome::Retry(Retry {
                     settled: true,
                     ..retry.clone()
                 })
@@ -191,66 +200,67 @@ impl Queue {
 // === impl Group ===
 
 impl Group {
-    /// Takes what fits a request and is not in the way of what is in flight.
+    /// Takes parts that fit into a request and share no series with requests in flight.
     fn fill(
         &mut self,
         limits: RequestLimits,
         in_flight: &mut SeriesSet,
-        left: &mut u64,
-    ) -> Vec<Work> {
-        let mut taken: Vec<Work> = Vec::new();
+        abandoned: &mut u64,
+    ) -> Vec<PendingPart> {
+        let mut taken: Vec<PendingPart> = Vec::new();
         let mut blocked = SeriesSet::default();
-        let mut kept = VecDeque::new();
+        let mut remaining = VecDeque::new();
         let (mut series, mut bytes) = (0, 0);
-        while let Some(waiting) = self.waiting.pop_front() {
-            let piece = &waiting.work.piece;
-            if waiting.work.reply.is_closed() {
-                self.forget(piece);
-                *left += piece.units;
+        while let Some(queued) = self.queued.pop_front() {
+            let part = &queued.pending.part;
+            if queued.pending.reply.is_closed() {
+                self.subtract(part);
+                *abandoned += part.units;
                 continue;
             }
-            let has = |set: &SeriesSet| piece.marks.iter().any(|mark| set.contains(&mark.hash));
+            let has =
+                |set: &SeriesSet| part.series_meta.iter().any(|meta| set.contains(&meta.hash));
             if has(in_flight) || (!blocked.is_empty() && has(&blocked)) {
-                blocked.extend(piece.marks.iter().map(|mark| mark.hash));
-                kept.push_back(waiting);
+                blocked.extend(part.series_meta.iter().map(|meta| meta.hash));
+                remaining.push_back(queued);
                 continue;
             }
-            (series, bytes) = (series + piece.marks.len(), bytes + piece.bytes.len());
+            (series, bytes) = (series + part.series_meta.len(), bytes + part.bytes.len());
             if !taken.is_empty() && (series > limits.series || bytes > limits.bytes) {
-                self.waiting.push_front(waiting);
+                self.queued.push_front(queued);
                 break;
             }
-            in_flight.extend(piece.marks.iter().map(|mark| mark.hash));
-            self.forget(piece);
-            taken.push(waiting.work);
+            in_flight.extend(part.series_meta.iter().map(|meta| meta.hash));
+            self.subtract(part);
+            taken.push(queued.pending);
         }
-        kept.append(&mut self.waiting);
-        self.waiting = kept;
+        remaining.append(&mut self.queued);
+        self.queued = remaining;
         taken
     }
 
-    fn sweep(&mut self, gone: &mut impl FnMut(&Work) -> Option<Outcome>) -> u64 {
+    fn sweep(&mut self, outcome_of: &mut impl FnMut(&PendingPart) -> Option<PartOutcome>) -> u64 {
         let mut units = 0;
-        let mut kept = VecDeque::with_capacity(self.waiting.len());
-        for waiting in std::mem::take(&mut self.waiting) {
-            match gone(&waiting.work) {
-                None => kept.push_back(waiting),
+        let mut remaining = VecDeque::with_capacity(self.queued.len());
+        for queued in std::mem::take(&mut self.queued) {
+            match outcome_of(&queued.pending) {
+                None => remaining.push_back(queued),
                 Some(outcome) => {
-                    self.forget(&waiting.work.piece);
-                    units += waiting.work.piece.units;
-                    // Whoever asked may have left.
-                    let _ = waiting.work.reply.send(outcome);
+                    self.subtract(&queued.pending.part);
+                    units += queued.pending.part.units;
+                    // The receiver may be gone.
+                    let _ = queued.pending.reply.send(outcome);
                 }
             }
         }
-        self.waiting = kept;
+        self.queued = remaining;
         units
     }
 
-    /// Counts a piece out that does not wait here any more.
-    fn forget(&mut self, piece: &Piece) {
-        self.series -= piece.marks.len();
-        self.bytes -= piece.bytes.len();
+    /// Subtracts a part that leaves the group from its totals.
+    fn subtract(&mut self, part: &RequestPart) {
+        self.series -= part.series_meta.len();
+        self.bytes -= part.bytes.len();
     }
 }
 
@@ -260,8 +270,8 @@ mod tests {
 
     use super::*;
     use crate::remote_write::{
-        Cause,
-        piece::{Mark, Piece},
+        RetryCause,
+        part::{RequestPart, SeriesMeta},
     };
 
     const LINGER: Duration = Duration::from_millis(20);
@@ -276,29 +286,32 @@ mod tests {
         )
     }
 
-    /// A piece of these series of ten bytes each, and where its outcome comes.
-    fn work(replica: Option<&str>, hashes: &[u64]) -> (Work, oneshot::Receiver<Outcome>) {
+    /// Part with series of ten bytes each, and the receiver of its outcome.
+    fn pending(
+        replica: Option<&str>,
+        hashes: &[u64],
+    ) -> (PendingPart, oneshot::Receiver<PartOutcome>) {
         let (reply, outcome) = oneshot::channel();
         let ha = replica.map(|replica| Ha {
             cluster: "c".to_owned(),
             replica: replica.to_owned(),
         });
-        let mark = |(i, &hash): (usize, &u64)| Mark {
+        let meta = |(i, &hash): (usize, &u64)| SeriesMeta {
             hash,
             end: (i + 1) * 10,
             family: 0,
             resource: 0,
             start_ms: 0,
         };
-        let piece = Piece {
+        let part = RequestPart {
             bytes: vec![0; hashes.len() * 10],
-            marks: hashes.iter().enumerate().map(mark).collect(),
+            series_meta: hashes.iter().enumerate().map(meta).collect(),
             ..Default::default()
         };
         let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-        let work = Work {
-            piece,
-            facts: Arc::new(Facts {
+        let pending = PendingPart {
+            part,
+            context: Arc::new(BatchContext {
                 ha,
                 ..Default::default()
             }),
@@ -307,28 +320,28 @@ mod tests {
             reply,
             permit: Arc::new(permit),
         };
-        (work, outcome)
+        (pending, outcome)
     }
 
     fn push(
         queue: &mut Queue,
         replica: Option<&str>,
         hashes: &[u64],
-    ) -> oneshot::Receiver<Outcome> {
-        let (work, outcome) = work(replica, hashes);
-        queue.push(work, Instant::now());
+    ) -> oneshot::Receiver<PartOutcome> {
+        let (pending, outcome) = pending(replica, hashes);
+        queue.push(pending, Instant::now());
         outcome
     }
 
-    /// The series of the next request.
+    /// Series of the next request.
     fn take(queue: &mut Queue) -> Option<Vec<u64>> {
-        let works = queue.take(Instant::now(), true)?;
-        let marks = works.iter().flat_map(|work| &work.piece.marks);
-        Some(marks.map(|mark| mark.hash).collect())
+        let pending = queue.take(Instant::now(), true)?;
+        let series_meta = pending.iter().flat_map(|pending| &pending.part.series_meta);
+        Some(series_meta.map(|meta| meta.hash).collect())
     }
 
     #[tokio::test(start_paused = true)]
-    async fn pieces_linger_unless_a_request_is_full() {
+    async fn parts_linger_unless_a_request_is_full() {
         let mut queue = queue(3);
         let _one = push(&mut queue, None, &[1, 2]);
         let due = queue.due(Instant::now()).unwrap();
@@ -344,7 +357,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_request_is_bounded_but_for_its_first_piece() {
+    async fn limits_a_request_except_for_its_first_part() {
         let mut queue = queue(3);
         let _replies: Vec<_> = [&[1, 2][..], &[3, 4], &[5, 6, 7, 8, 9]]
             .map(|hashes| push(&mut queue, None, hashes))
@@ -355,21 +368,22 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_series_waits_for_its_earlier_sample_and_so_does_what_follows() {
+    async fn a_part_waits_for_earlier_samples_of_its_series() {
         let mut queue = queue(100);
         let _first = push(&mut queue, None, &[1, 2]);
-        let landed = queue.take(Instant::now(), true).unwrap().remove(0).piece;
-        // 2 is in flight; 3 is free by itself but comes after 3 with 2.
+        let complete = queue.take(Instant::now(), true).unwrap().remove(0).part;
+        // Series 2 is in flight. Series 3 is not, but its sample must follow the one in
+        // the part with series 2.
         let _rest = [&[2, 3][..], &[3, 4], &[5]].map(|hashes| push(&mut queue, None, hashes));
         assert_eq!(take(&mut queue), Some(vec![5]));
         assert_eq!(take(&mut queue), None);
-        queue.landed(&landed);
+        queue.complete(&complete);
         assert_eq!(take(&mut queue), Some(vec![2, 3]));
         assert_eq!(take(&mut queue), None);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn pairs_do_not_mix_and_take_turns() {
+    async fn a_request_has_parts_of_one_ha_pair() {
         let mut queue = queue(100);
         let _a = push(&mut queue, Some("a"), &[1]);
         tokio::time::advance(Duration::from_millis(1)).await;
@@ -380,11 +394,11 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_has_no_sender_any_more_is_not_sent() {
+    async fn skips_parts_whose_sender_has_disconnected() {
         let mut queue = queue(100);
-        let (mut gone, outcome) = work(None, &[1, 2]);
-        gone.piece.units = 2;
-        queue.push(gone, Instant::now());
+        let (mut outcome_of, outcome) = pending(None, &[1, 2]);
+        outcome_of.part.units = 2;
+        queue.push(outcome_of, Instant::now());
         let _there = push(&mut queue, None, &[2, 3]);
         drop(outcome);
         assert_eq!(take(&mut queue), Some(vec![2, 3]));
@@ -393,26 +407,26 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_follows_a_failure_fails_with_it() {
+    async fn returns_followers_of_a_failed_part() {
         let mut queue = queue(100);
-        let (failed, _) = work(None, &[1, 2]);
+        let (failed, _) = pending(None, &[1, 2]);
         let (mut follower, mut other) = (
             push(&mut queue, None, &[2, 3]),
             push(&mut queue, None, &[4]),
         );
         let retry = Retry {
-            cause: Cause::Unavailable,
+            cause: RetryCause::Unavailable,
             after: Duration::ZERO,
             settled: false,
             slow: false,
             message: String::new(),
         };
-        queue.fail_followers([&failed.piece].into_iter(), &retry);
-        // It was never sent itself, whatever became of the other.
+        queue.return_followers([&failed.part].into_iter(), &retry);
+        // The follower was never sent, so its retry is settled.
         let outcome = follower.try_recv().unwrap();
         assert_eq!(
             outcome,
-            Outcome::Retry(Retry {
+            PartOutcome::Retry(Retry {
                 settled: true,
                 ..retry
             })

@@ -1,7 +1,7 @@
-//! Credentials that are renewed before they expire.
+//! AWS credentials that a background task refreshes before they expire.
 //!
-//! The chain of providers may ask the network, so it is never asked on the way of
-//! a request: a task renews what [`CredentialsCache::current`] hands out.
+//! A provider may need the network, so requests never wait for one. They use
+//! [`CredentialsCache::current`], which the task keeps up to date.
 
 use std::{
     sync::atomic::AtomicU64,
@@ -22,27 +22,27 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use crate::remote_write::metrics::DestinationLabels;
+use crate::metrics::DestinationLabels;
 
-/// The credentials of one destination.
+/// Cached credentials of one destination.
 #[derive(Debug)]
 pub struct CredentialsCache {
-    current: watch::Receiver<Known>,
-    refreshes: mpsc::Sender<Refusal>,
+    current: watch::Receiver<Current>,
+    refreshes: mpsc::Sender<RefreshRequest>,
 }
 
-/// The backend refused a signature.
+/// Request for a refresh after a rejected signature.
 #[derive(Debug)]
-struct Refusal {
-    /// The access key it was made with.
+struct RefreshRequest {
+    /// Access key ID of the rejected signature.
     key: String,
     done: oneshot::Sender<()>,
 }
 
-/// What is known: credentials, or why there are none.
-type Known = Result<Credentials, String>;
+/// Current credentials, or the reason why there are none.
+type Current = Result<Credentials, String>;
 
-/// The families of all destinations' credentials.
+/// Metric families of all destinations' credentials.
 #[derive(Clone, Debug, Default)]
 pub struct CredentialsFamilies {
     expiry: Family<DestinationLabels, Gauge<f64, AtomicU64>>,
@@ -50,125 +50,134 @@ pub struct CredentialsFamilies {
     failures: Family<DestinationLabels, Counter>,
 }
 
-/// What the renewal of one destination's credentials counts.
+/// Metrics of one destination's credentials.
 #[derive(Clone, Debug)]
 pub struct CredentialsMetrics {
-    /// When they expire, seconds since the Unix epoch.
+    /// Expiry in seconds since the Unix epoch.
     expiry: Gauge<f64, AtomicU64>,
-    /// 1 while the last attempt to renew them failed.
+    /// 1 if the last refresh failed, otherwise 0.
     failing: Gauge,
     failures: Counter,
 }
 
-/// Renews credentials.
+/// Task that refreshes the credentials.
 #[derive(Debug)]
-struct Renewal {
+struct RefreshTask {
     provider: SharedCredentialsProvider,
-    current: watch::Sender<Known>,
+    current: watch::Sender<Current>,
     metrics: CredentialsMetrics,
     backoff: Duration,
-    /// When a refusal last made it ask.
-    refused: Option<Instant>,
+    /// Time of the last refresh after a rejected signature.
+    last_requested: Option<Instant>,
 }
 
-/// How long before they expire credentials are renewed.
-const AHEAD: Duration = Duration::from_secs(300);
-/// How often credentials that do not expire are looked at again: the profile may
-/// have been changed by then.
-const UNLIMITED: Duration = Duration::from_secs(3600);
-/// The shortest and the longest pause after a failure.
+/// Time before the expiry at which credentials are refreshed.
+const REFRESH_BEFORE_EXPIRY: Duration = Duration::from_secs(300);
+/// Refresh interval of credentials without expiry. They can be rotated at their source.
+const STATIC_REFRESH_INTERVAL: Duration = Duration::from_secs(3600);
+/// Initial and maximum backoff after a failed refresh.
 const MIN_BACKOFF: Duration = Duration::from_secs(1);
 const MAX_BACKOFF: Duration = Duration::from_secs(30);
-/// How often refusals make it ask. Where a key is revoked before its successor is
-/// there, each post that follows the longest back-off asks, and none is in vain.
-const REFUSALS: Duration = Duration::from_secs(2);
-/// What a provider may take. A chain asks several in turn.
+/// Minimum interval of refreshes after rejected signatures. It is shorter than the
+/// longest post backoff. So if a key is revoked before its successor exists, every
+/// later post triggers a refresh.
+const MIN_REFRESH_INTERVAL: Duration = Duration::from_secs(2);
+/// Timeout of a provider, which may be a chain of several.
 const PROVIDER_TIMEOUT: Duration = Duration::from_secs(30);
 
 // === impl CredentialsCache ===
 
 impl CredentialsCache {
-    /// Asks `provider` once and goes on renewing in the background, until the
+    /// Fetches the credentials once, then refreshes them in the background until the
     /// cache is dropped.
     pub async fn start(provider: SharedCredentialsProvider, metrics: CredentialsMetrics) -> Self {
-        let (sender, current) = watch::channel(Err("not asked for yet".to_owned()));
-        let (refreshes, refusals) = mpsc::channel(1);
-        let mut renewal = Renewal {
+        let (sender, current) = watch::channel(Err("not fetched yet".to_owned()));
+        let (refreshes, requests) = mpsc::channel(1);
+        let mut task = RefreshTask {
             provider,
             current: sender,
             metrics,
             backoff: MIN_BACKOFF,
-            refused: None,
+            last_requested: None,
         };
-        let pause = renewal.renew().await;
-        tokio::spawn(renewal.run(pause, refusals));
+        let pause = task.refresh().await;
+        tokio::spawn(task.run(pause, requests));
         Self { current, refreshes }
     }
 
-    /// The credentials of now.
+    /// Returns the current credentials.
     ///
     /// # Errors
-    /// Where none could be had yet, with the reason.
+    /// Returns the reason if no credentials have been fetched yet.
     pub fn current(&self) -> Result<Credentials, String> {
         self.current.borrow().clone()
     }
 
-    /// Renews them, as a signature by `key` was refused, and waits for that. They
-    /// are left as they are where that key is an old one, or was renewed for the
-    /// same reason a moment ago: what the backend does not permit stays forbidden,
-    /// and the source is not to be asked for every request.
+    /// Refreshes the credentials after the backend rejected a signature by `key`, and
+    /// waits for the result.
+    ///
+    /// Does nothing if `key` is outdated, or if such a refresh happened a moment ago.
+    /// If the credentials lack a permission, every request is rejected, and the source
+    /// must not be queried for each.
     pub async fn refresh(&self, key: &str) {
         let (done, renewed) = oneshot::channel();
         let key = key.to_owned();
-        if self.refreshes.send(Refusal { key, done }).await.is_ok() {
-            // Where the task ended there is nobody left to renew anything.
+        if self
+            .refreshes
+            .send(RefreshRequest { key, done })
+            .await
+            .is_ok()
+        {
+            // The task may have ended.
             let _ = renewed.await;
         }
     }
 }
 
-// === impl Renewal ===
+// === impl RefreshTask ===
 
-impl Renewal {
-    async fn run(mut self, pause: Duration, mut refusals: mpsc::Receiver<Refusal>) {
+impl RefreshTask {
+    async fn run(mut self, pause: Duration, mut requests: mpsc::Receiver<RefreshRequest>) {
         let mut due = Instant::now() + pause;
         loop {
             tokio::select! {
-                () = tokio::time::sleep_until(due) => due = Instant::now() + self.renew().await,
-                refusal = refusals.recv() => {
-                    let Some(refusal) = refusal else { return };
-                    if self.matters(&refusal) {
-                        self.refused = Some(Instant::now());
-                        due = Instant::now() + self.renew().await;
+                () = tokio::time::sleep_until(due) => due = Instant::now() + self.refresh().await,
+                request = requests.recv() => {
+                    let Some(request) = request else { return };
+                    if self.is_needed(&request) {
+                        self.last_requested = Some(Instant::now());
+                        due = Instant::now() + self.refresh().await;
                     }
-                    // The request that was refused may have run out of time.
-                    let _ = refusal.done.send(());
+                    // The receiver may be gone.
+                    let _ = request.done.send(());
                 }
             }
         }
     }
 
-    fn matters(&self, refusal: &Refusal) -> bool {
+    fn is_needed(&self, request: &RefreshRequest) -> bool {
         let current = self.current.borrow();
-        let is_current = |known: &Credentials| known.access_key_id() == refusal.key;
-        let again = self.refused.is_some_and(|at| at.elapsed() < REFUSALS);
+        let is_current = |known: &Credentials| known.access_key_id() == request.key;
+        let again = self
+            .last_requested
+            .is_some_and(|at| at.elapsed() < MIN_REFRESH_INTERVAL);
         current.as_ref().is_ok_and(is_current) && !again
     }
 
-    /// Asks the provider and says when to ask again.
-    async fn renew(&mut self) -> Duration {
+    /// Queries the provider and returns the time until the next refresh.
+    async fn refresh(&mut self) -> Duration {
         let asked = self.provider.provide_credentials();
         let problem = match tokio::time::timeout(PROVIDER_TIMEOUT, asked).await {
-            Ok(Ok(credentials)) => return self.take(credentials),
-            // The provider's own message does not tell why; its sources do.
+            Ok(Ok(credentials)) => return self.store(credentials),
+            // The provider's own message lacks the cause; its sources have it.
             Ok(Err(error)) => chain(&error),
-            Err(_) => "no answer from the provider".to_owned(),
+            Err(_) => "timeout of the credentials provider".to_owned(),
         };
         self.metrics.failures.inc();
         self.metrics.failing.set(1);
-        warn!(error = %problem, "Credentials not renewed");
+        warn!(error = %problem, "Refresh of AWS credentials failed");
         self.current.send_if_modified(|known| match known {
-            // What is there may still be good for a while.
+            // The existing credentials may still be valid for a while.
             Ok(_) => false,
             Err(old) => {
                 *old = problem;
@@ -180,7 +189,7 @@ impl Renewal {
         pause
     }
 
-    fn take(&mut self, credentials: Credentials) -> Duration {
+    fn store(&mut self, credentials: Credentials) -> Duration {
         self.metrics.failing.set(0);
         self.backoff = MIN_BACKOFF;
         let expiry = credentials.expiry();
@@ -191,11 +200,13 @@ impl Renewal {
         info!(
             key = credentials.access_key_id(),
             ?left,
-            "Credentials renewed"
+            "AWS credentials refreshed"
         );
         self.current.send_modify(|known| *known = Ok(credentials));
-        left.map_or(UNLIMITED, |left| {
-            left.saturating_sub(AHEAD).max(left / 2).max(MIN_BACKOFF)
+        left.map_or(STATIC_REFRESH_INTERVAL, |left| {
+            left.saturating_sub(REFRESH_BEFORE_EXPIRY)
+                .max(left / 2)
+                .max(MIN_BACKOFF)
         })
     }
 }
@@ -208,25 +219,25 @@ impl CredentialsFamilies {
         let families = Self::default();
         registry.register_with_unit(
             "credentials_expiry_timestamp",
-            "When the AWS credentials expire, as Unix time; +Inf where they do not",
+            "Expiry of the AWS credentials as Unix time; +Inf if they do not expire",
             Unit::Seconds,
             families.expiry.clone(),
         );
         registry.register(
             "credentials_failing",
-            "Whether the last attempt to renew the AWS credentials failed",
+            "1 if the last refresh of the AWS credentials failed, otherwise 0",
             families.failing.clone(),
         );
         registry.register(
             "credentials_failures",
-            "Failed attempts to renew the AWS credentials",
+            "Failed refreshes of the AWS credentials",
             families.failures.clone(),
         );
         families
     }
 
-    /// The metrics of one destination.
-    pub fn of(&self, destination: &str) -> CredentialsMetrics {
+    /// Metrics of the destination with this name.
+    pub fn for_destination(&self, destination: &str) -> CredentialsMetrics {
         let labels = DestinationLabels {
             destination: destination.to_owned(),
         };
@@ -238,7 +249,7 @@ impl CredentialsFamilies {
     }
 }
 
-/// An error and all that caused it.
+/// Formats an error and its sources.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -263,7 +274,7 @@ mod tests {
 
     use super::*;
 
-    /// Gives KEY1, KEY2, … that are good for a while, unless it is told to fail.
+    /// Provider that returns KEY1, KEY2, … with a lifetime, or fails on demand.
     #[derive(Clone, Debug, Default)]
     struct Source {
         asked: Arc<AtomicUsize>,
@@ -289,7 +300,7 @@ mod tests {
 
     impl Source {
         async fn cache(&self) -> CredentialsCache {
-            let metrics = CredentialsFamilies::default().of("test");
+            let metrics = CredentialsFamilies::default().for_destination("test");
             CredentialsCache::start(SharedCredentialsProvider::new(self.clone()), metrics).await
         }
 
@@ -303,7 +314,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn they_are_renewed_ahead_of_their_expiry() {
+    async fn refreshes_before_the_expiry() {
         let life = Some(Duration::from_secs(3600));
         let source = Source {
             life,
@@ -318,7 +329,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn short_lived_ones_are_not_asked_for_all_the_time() {
+    async fn refreshes_short_lived_credentials_at_half_life() {
         let life = Some(Duration::from_secs(200));
         let source = Source {
             life,
@@ -330,7 +341,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_source_that_is_down_takes_nothing_away() {
+    async fn a_failed_refresh_keeps_the_credentials() {
         let source = Source::default();
         let cache = source.cache().await;
         *source.fails.lock().unwrap() = true;
@@ -342,30 +353,30 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_refusal_renews_them_once() {
+    async fn a_rejected_signature_refreshes_once() {
         let source = Source::default();
         let cache = source.cache().await;
         cache.refresh("KEY1").await;
         assert_eq!(key(&cache), "KEY2");
-        // A request that was under way with the old ones.
+        // This request used the old credentials.
         cache.refresh("KEY1").await;
-        // It was not the credentials.
+        // The credentials were not the reason.
         cache.refresh("KEY2").await;
         assert_eq!((key(&cache).as_str(), source.asked()), ("KEY2", 2));
-        tokio::time::sleep(REFUSALS).await;
+        tokio::time::sleep(MIN_REFRESH_INTERVAL).await;
         cache.refresh("KEY2").await;
         assert_eq!(key(&cache), "KEY3");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_reason_is_told_until_there_are_some() {
+    async fn returns_the_error_until_a_refresh_succeeds() {
         let source = Source::default();
         *source.fails.lock().unwrap() = true;
         let cache = source.cache().await;
         let error = cache.current().unwrap_err();
         assert!(error.contains("the source is down"), "{error}");
         tokio::time::sleep(Duration::from_secs(600)).await;
-        // At first after a second, then at most every half minute.
+        // The first retry comes after a second, later ones every half minute at most.
         assert!((20..=26).contains(&source.asked()), "{}", source.asked());
         *source.fails.lock().unwrap() = false;
         tokio::time::sleep(MAX_BACKOFF).await;

@@ -1,14 +1,14 @@
-//! Rendered labels by what they were rendered from.
+//! Cache of encoded labels.
 //!
-//! Where labels cannot be written straight from a point's attributes, because
-//! relabeling rules have to see them or a label is in the way of ours, they are
-//! rendered once and copied ever after: a series comes back every interval with
-//! the same encoded name and attributes.
+//! Usually the labels of a series are copied from a point's attributes. They are
+//! encoded label by label if relabeling rules must see them or if a label conflicts
+//! with an added one. A series returns at every scrape interval with the same name and
+//! attributes, so the result is cached.
 //!
-//! Each part of the cache has two generations. What is used moves to the young
-//! one, and when that has grown to half of the part's bound, the old one is
-//! forgotten and the young one becomes the old. That keeps what is in use without
-//! a list to maintain on every hit.
+//! Each shard has two generations. A hit moves its entry to the young generation. When
+//! the young generation exceeds half of the shard's bound, the old one is dropped and
+//! the young one becomes old. This keeps the used entries without an LRU list to
+//! maintain on every hit.
 
 use std::{
     hash::BuildHasher,
@@ -17,87 +17,87 @@ use std::{
 
 use hashbrown::{HashTable, hash_table::Entry};
 
-use crate::remote_write::piece::Rendered;
+use crate::remote_write::part::EncodedLabels;
 
-/// A bounded cache of the series of data points.
+/// Bounded cache of the encoded labels of data points.
 #[derive(Debug)]
-pub struct RenderCache {
+pub struct LabelCache {
     hasher: foldhash::fast::RandomState,
-    parts: Box<[Mutex<Part>]>,
+    shards: Box<[Mutex<Shard>]>,
 }
 
-/// A part of the cache, so that translations do not wait for each other.
+/// Shard of the cache with its own lock.
 #[derive(Debug)]
-struct Part {
+struct Shard {
     young: HashTable<Cached>,
     old: HashTable<Cached>,
     young_bytes: usize,
-    /// What `young_bytes` may grow to.
+    /// Maximum of `young_bytes`.
     half: usize,
 }
 
-/// The series of one data point.
+/// Cached series of one data point.
 #[derive(Debug)]
 struct Cached {
     key: Box<[u8]>,
-    series: Box<[Rendered]>,
+    series: Box<[EncodedLabels]>,
 }
 
-/// Into how many parts the cache is divided.
-const PARTS: usize = 64;
-/// What an entry costs beside its bytes: two boxes' pointers and headers.
+/// Number of shards.
+const SHARDS: usize = 64;
+/// Size of an entry beside its bytes: pointers and headers of two boxes.
 const ENTRY_OVERHEAD: usize = 96;
 
-// === impl RenderCache ===
+// === impl LabelCache ===
 
-impl RenderCache {
-    /// A cache of about this many bytes.
+impl LabelCache {
+    /// Creates a cache of about `bytes` bytes.
     pub fn new(bytes: usize) -> Self {
-        let part = || {
-            Mutex::new(Part {
+        let shard = || {
+            Mutex::new(Shard {
                 young: HashTable::new(),
                 old: HashTable::new(),
                 young_bytes: 0,
-                half: bytes / PARTS / 2,
+                half: bytes / SHARDS / 2,
             })
         };
         Self {
             hasher: foldhash::fast::RandomState::default(),
-            parts: std::iter::repeat_with(part).take(PARTS).collect(),
+            shards: std::iter::repeat_with(shard).take(SHARDS).collect(),
         }
     }
 
-    /// Hands the series rendered from `key` to `use_them`, rendering them if they
-    /// are not cached.
+    /// Calls `use_them` with the series of `key`, and encodes them with `render` on a
+    /// miss.
     ///
     /// # Errors
-    /// Those of `render`.
+    /// Returns the error of `render`.
     pub fn with<E>(
         &self,
         key: &[u8],
-        render: impl FnOnce() -> Result<Box<[Rendered]>, E>,
-        use_them: impl FnOnce(&[Rendered]),
+        render: impl FnOnce() -> Result<Box<[EncodedLabels]>, E>,
+        use_them: impl FnOnce(&[EncodedLabels]),
     ) -> Result<(), E> {
         let hash = self.hasher.hash_one(key);
-        // The high bits: the tables use the low ones.
-        let part = &self.parts[(hash >> 32) as usize % PARTS];
-        // A part is whole after every step, whatever panicked.
-        let mut part = part.lock().unwrap_or_else(PoisonError::into_inner);
-        use_them(part.series(&self.hasher, hash, key, render)?);
+        // Uses the high bits of the hash because the tables use the low ones.
+        let shard = &self.shards[(hash >> 32) as usize % SHARDS];
+        // A panic cannot leave a shard half changed.
+        let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+        use_them(shard.series(&self.hasher, hash, key, render)?);
         Ok(())
     }
 }
 
-// === impl Part ===
+// === impl Shard ===
 
-impl Part {
+impl Shard {
     fn series<E>(
         &mut self,
         hasher: &foldhash::fast::RandomState,
         hash: u64,
         key: &[u8],
-        render: impl FnOnce() -> Result<Box<[Rendered]>, E>,
-    ) -> Result<&[Rendered], E> {
+        render: impl FnOnce() -> Result<Box<[EncodedLabels]>, E>,
+    ) -> Result<&[EncodedLabels], E> {
         if self.young_bytes > self.half {
             self.old = std::mem::take(&mut self.young);
             self.young_bytes = 0;
@@ -135,47 +135,47 @@ mod tests {
 
     use super::*;
 
-    /// Looks `key` up and tells whether it had to be rendered.
-    fn misses(cache: &RenderCache, key: &[u8]) -> bool {
+    /// Looks up `key` and returns true on a miss.
+    fn misses(cache: &LabelCache, key: &[u8]) -> bool {
         let mut missed = false;
         let render = || {
             missed = true;
             let labels = key.into();
-            Ok::<_, Infallible>([Rendered { labels, hash: 0 }].into())
+            Ok::<_, Infallible>([EncodedLabels { labels, hash: 0 }].into())
         };
-        let used = |series: &[Rendered]| assert_eq!(*series[0].labels, *key);
+        let used = |series: &[EncodedLabels]| assert_eq!(*series[0].labels, *key);
         cache.with(key, render, used).unwrap();
         missed
     }
 
     #[test]
-    fn what_was_rendered_is_remembered() {
-        let cache = RenderCache::new(1 << 20);
+    fn caches_encoded_labels() {
+        let cache = LabelCache::new(1 << 20);
         assert!(misses(&cache, b"a"));
         assert!(misses(&cache, b"b"));
         assert!(!misses(&cache, b"a"));
     }
 
     #[test]
-    fn what_is_in_use_stays_and_the_rest_goes() {
-        let cache = RenderCache::new(4000 * PARTS);
+    fn evicts_entries_that_are_not_used() {
+        let cache = LabelCache::new(4000 * SHARDS);
         misses(&cache, b"used");
         misses(&cache, b"unused");
-        for i in 0..100 * PARTS as u32 {
+        for i in 0..100 * SHARDS as u32 {
             misses(&cache, &i.to_le_bytes());
             assert!(!misses(&cache, b"used"));
         }
         assert!(misses(&cache, b"unused"));
-        let entries = cache.parts.iter().map(|part| {
-            let part = part.lock().unwrap();
-            part.young.len() + part.old.len()
+        let entries = cache.shards.iter().map(|shard| {
+            let shard = shard.lock().unwrap();
+            shard.young.len() + shard.old.len()
         });
-        assert!(entries.sum::<usize>() < 40 * PARTS);
+        assert!(entries.sum::<usize>() < 40 * SHARDS);
     }
 
     #[test]
-    fn what_could_not_be_rendered_is_not_remembered() {
-        let cache = RenderCache::new(4000 * PARTS);
+    fn does_not_cache_errors() {
+        let cache = LabelCache::new(4000 * SHARDS);
         assert_eq!(cache.with(b"a", || Err("no"), |_| {}), Err("no"));
         assert!(misses(&cache, b"a"));
     }

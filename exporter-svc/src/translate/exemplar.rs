@@ -1,17 +1,17 @@
-//! OTLP exemplars as Prometheus ones.
+//! Translates OTLP exemplars to Prometheus exemplars.
 
-use mesh::labels::Labels;
+use mesh_model::labels::Labels;
 use opentelemetry_proto::tonic::metrics::v1::{Exemplar, exemplar};
 use proto::v1;
 
 use super::labels;
 
-/// How many characters the labels of an exemplar may have in all, names
-/// included (OpenMetrics 1.0, "Exemplars").
+/// Maximum number of characters in an exemplar's label names and values together
+/// (OpenMetrics 1.0, "Exemplars").
 const MAX_CHARACTERS: usize = 128;
 
-/// Translates an exemplar. Its filtered attributes are left out where they would
-/// make it longer than OpenMetrics allows; the trace it belongs to is kept.
+/// Translates an exemplar. Keeps the trace and span IDs, and drops the filtered
+/// attributes if they exceed the limit of OpenMetrics.
 pub fn translate(exemplar: &Exemplar) -> v1::Exemplar {
     let value = match exemplar.value {
         Some(exemplar::Value::AsDouble(value)) => value,
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn labels_are_sorted_and_ids_are_hex() {
+    fn sorts_labels_and_encodes_ids_as_hex() {
         let translated = translate(&exemplar("x"));
         assert_eq!(names(&translated), ["span_id", "trace_id", "user"]);
         assert_eq!(translated.labels[0].value, "00ab");
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn attributes_beyond_the_limit_are_left_out() {
+    fn drops_attributes_beyond_the_limit() {
         assert_eq!(names(&translate(&exemplar(&"é".repeat(103)))).len(), 3);
         assert_eq!(
             names(&translate(&exemplar(&"é".repeat(104)))),

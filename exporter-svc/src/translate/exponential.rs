@@ -1,69 +1,70 @@
-//! Exponential histograms as native histograms.
+//! Converts exponential histograms to native histograms.
 //!
-//! OTLP lists every bucket from an offset on; a native histogram has runs of
-//! buckets ("spans") and the differences between neighbours. Bucket `i` of OTLP
-//! covers `(base^i, base^(i+1)]`, bucket `i` of Prometheus `(base^(i-1), base^i]`,
-//! so indexes go up by one.
+//! OTLP lists every bucket from an offset on. A native histogram has runs of buckets
+//! ("spans") and the differences between neighbours. Bucket `i` of OTLP covers
+//! `(base^i, base^(i+1)]`, bucket `i` of Prometheus `(base^(i-1), base^i]`, so each
+//! index grows by one.
 
 use opentelemetry_proto::tonic::metrics::v1::exponential_histogram_data_point::Buckets;
 use proto::v1::{self, histogram};
 
 use super::STALE_NAN;
 
-/// The coarsest and the finest schema there are.
+/// Range of schemas, from the coarsest to the finest.
 const SCHEMAS: std::ops::RangeInclusive<i32> = -4..=8;
-/// The schema of native histograms with custom bounds.
+/// Schema of native histograms with custom buckets.
 pub const CUSTOM_BUCKETS: i32 = -53;
-/// An OTLP scale can only be this much finer; beyond, nothing is left of an i32
-/// bucket index.
+/// Maximum number of scale reductions. With more, no bit of an i32 bucket index
+/// remains.
 const MAX_SCALE_DOWN: u32 = 31;
-/// Empty buckets up to this many are listed rather than starting a new span,
-/// which would cost as much.
+/// Maximum number of empty buckets that are listed. A new span, which costs about as
+/// much, covers a longer gap.
 const MAX_LISTED_GAP: i64 = 2;
 
-/// An exponential histogram, whether it was read by hand or by prost.
+/// Exponential histogram, decoded by hand or by prost.
 #[derive(Clone, Debug, Default)]
 pub struct Exponential {
-    /// All observations.
+    /// Number of observations.
     pub count: u64,
-    /// Their sum, where there is one.
+    /// Sum of the observations, if known.
     pub sum: Option<f64>,
-    /// `base = 2^(2^-scale)`.
+    /// Scale of the buckets: `base = 2^(2^-scale)`.
     pub scale: i32,
-    /// Observations in the zero bucket.
+    /// Number of observations in the zero bucket.
     pub zero_count: u64,
-    /// The zero bucket's width.
+    /// Width of the zero bucket.
     pub zero_threshold: f64,
     /// Buckets of positive observations.
     pub positive: Buckets,
     /// Buckets of negative observations.
     pub negative: Buckets,
-    /// Whether the series ended.
+    /// True if the series is stale.
     pub stale: bool,
 }
 
-/// An exponential histogram that has no native form.
+/// Error of an exponential histogram that has no native form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ExponentialError {
-    /// Coarser than a native histogram can be.
+    /// The scale is coarser than any schema.
     #[error("scale {0}, expected -4 or more")]
     Scale(i32),
-    /// A bucket whose index does not fit.
+    /// A bucket index is out of range.
     #[error("bucket index {0} is out of range")]
     Index(i64),
 }
 
-/// Spans of buckets and the differences between their counts.
+/// Spans of buckets, and the differences between their counts.
 type Layout = (Vec<v1::BucketSpan>, Vec<i64>);
 
 // === impl Exponential ===
 
 impl Exponential {
-    /// The native histogram with at most `max_buckets` buckets, at the cost of
-    /// resolution; 0 for no limit.
+    /// Converts to a native histogram with at most `max_buckets` buckets by reducing
+    /// the resolution; 0 means no limit.
     ///
     /// # Errors
-    /// Where it is coarser than any schema, or an index does not fit.
+    /// Returns an error if the scale is coarser than any schema or an index is out of
+    /// range.
     pub fn to_native(&self, max_buckets: usize) -> Result<v1::Histogram, ExponentialError> {
         if self.stale {
             return Ok(stale());
@@ -85,12 +86,12 @@ impl Exponential {
         }
     }
 
-    /// Upper bounds and how many observations are not above them. Buckets are
-    /// powers of two, or wider, so that bounds stay the same from one point to the
-    /// next whatever the scale.
+    /// Returns cumulative buckets: upper bounds, and the number of observations at or
+    /// below them. Bounds are powers of two, or of a power of two, so that they stay
+    /// the same whatever the scale of a point.
     ///
     /// # Errors
-    /// As [`Exponential::to_native`].
+    /// Returns an error if the scale is coarser than any schema.
     pub fn to_classic(&self) -> Result<Vec<(f64, u64)>, ExponentialError> {
         let (min, _) = SCHEMAS.into_inner();
         if self.scale < min {
@@ -136,7 +137,7 @@ impl Exponential {
     }
 }
 
-/// The staleness marker of a series of native histograms.
+/// Staleness marker of a series of native histograms.
 pub fn stale() -> v1::Histogram {
     v1::Histogram {
         count: Some(histogram::Count::CountInt(0)),
@@ -146,14 +147,14 @@ pub fn stale() -> v1::Histogram {
     }
 }
 
-/// A native histogram with custom bounds, from OTLP's counts by bucket.
+/// Builds a native histogram with custom buckets from OTLP's bucket counts.
 pub fn custom_buckets(
     counts: &[u64],
     custom_values: Vec<f64>,
     count: u64,
     sum: Option<f64>,
 ) -> v1::Histogram {
-    // As many buckets as a message has bytes at most: every index fits.
+    // A message has fewer buckets than bytes, so every index fits.
     let counts = (0..).zip(counts.iter().copied());
     let (positive_spans, positive_deltas) = spans(counts).unwrap_or_default();
     v1::Histogram {
@@ -173,15 +174,14 @@ fn layout(buckets: &Buckets, scale_down: u32) -> Result<Layout, ExponentialError
     spans(merged(buckets, scale_down))
 }
 
-/// Counts by Prometheus' bucket index, `2^scale_down` buckets merged into one.
+/// Counts by Prometheus bucket index, with `2^scale_down` buckets merged into one.
 fn merged(buckets: &Buckets, scale_down: u32) -> impl Iterator<Item = (i64, u64)> {
     let scale_down = scale_down.min(MAX_SCALE_DOWN);
     let indexed = (i64::from(buckets.offset)..).zip(&buckets.bucket_counts);
     indexed.map(move |(index, &count)| ((index >> scale_down) + 1, count))
 }
 
-/// Populated buckets; counts of one index, which come one after another, are added
-/// up.
+/// Populated buckets. Adds up consecutive counts of the same index.
 fn populated(counts: impl Iterator<Item = (i64, u64)>) -> Vec<(i64, u64)> {
     let mut populated: Vec<(i64, u64)> = Vec::new();
     for (index, count) in counts.filter(|(_, count)| *count > 0) {
@@ -193,7 +193,7 @@ fn populated(counts: impl Iterator<Item = (i64, u64)>) -> Vec<(i64, u64)> {
     populated
 }
 
-/// Lays out counts by bucket index, given in ascending order.
+/// Lays out counts by bucket index, in ascending order.
 fn spans(counts: impl Iterator<Item = (i64, u64)>) -> Result<Layout, ExponentialError> {
     let (mut spans, mut deltas) = (Vec::<v1::BucketSpan>::new(), Vec::new());
     let (mut next, mut previous) = (0i64, 0u64);
@@ -240,7 +240,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn merging_keeps_every_observation(
+        fn merged_buckets_hold_every_observation(
             scale in -4..20i32,
             offset in -3000..3000i32,
             counts in vec(0u64..5, 0..400),
@@ -271,7 +271,7 @@ mod tests {
         }
 
         #[test]
-        fn no_offset_panics(scale: i32, offset: i32, counts in vec(any::<u64>(), 0..5)) {
+        fn extreme_offsets_do_not_panic(scale: i32, offset: i32, counts in vec(any::<u64>(), 0..5)) {
             let mut histogram = exponential(0, offset, counts);
             histogram.scale = scale;
             let _ = histogram.to_native(200);
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn small_gaps_are_listed_and_large_ones_are_not() {
+    fn lists_small_gaps_and_splits_spans_at_large_ones() {
         let native = exponential(0, 4, vec![1, 0, 0, 2, 0, 0, 0, 3])
             .to_native(0)
             .unwrap();
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn too_coarse_is_refused() {
+    fn rejects_a_scale_below_the_coarsest_schema() {
         assert_eq!(
             exponential(-5, 0, vec![]).to_native(0),
             Err(ExponentialError::Scale(-5))

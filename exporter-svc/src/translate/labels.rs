@@ -1,14 +1,14 @@
-//! Attributes as label values.
+//! Converts attribute values to label values.
 
 use std::collections::BTreeMap;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value};
 
-/// The text of an attribute's value: a string as it is, anything else as JSON.
+/// Text of an attribute's value: a string as it is, any other type as JSON.
 pub fn text(value: Option<&AnyValue>) -> String {
     match value.and_then(|value| value.value.as_ref()) {
-        // The last is an index into a table that only profiles have.
+        // The last variant is an index into a table that only profiles have.
         None | Some(Value::StringValueStrindex(_)) => String::new(),
         Some(Value::StringValue(text)) => text.clone(),
         Some(Value::BytesValue(bytes)) => STANDARD.encode(bytes),
@@ -36,7 +36,7 @@ fn json(value: &Value) -> String {
     }
 }
 
-/// A map with its keys sorted; of two with one key the last wins.
+/// JSON object with sorted keys; the last value of a duplicate key wins.
 fn object(pairs: &[KeyValue]) -> String {
     let sorted: BTreeMap<_, _> = pairs
         .iter()
@@ -54,15 +54,15 @@ fn json_or_null(value: Option<&AnyValue>) -> String {
     value.map_or_else(|| "null".to_owned(), json)
 }
 
-/// A number as ECMAScript, and with it Go's JSON, writes it: no fraction where
-/// there is none, an exponent for the very small and the very large.
+/// Formats a number as ECMAScript and Go's JSON do: no fraction if it is integral, an
+/// exponent if it is very small or very large.
 fn number(value: f64) -> String {
     let magnitude = value.abs();
     if !value.is_finite() {
-        return mesh::float::plain(value);
+        return mesh_wire::float::plain(value);
     }
     if magnitude == 0.0 || (1e-6..1e21).contains(&magnitude) {
-        return mesh::float::plain(value);
+        return mesh_wire::float::plain(value);
     }
     let scientific = format!("{value:e}");
     match scientific.split_once('e') {
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn every_type_has_a_text() {
+    fn formats_every_value_type() {
         let is = |value, want: &str| assert_eq!(text(Some(&any(value))), want);
         is(Value::StringValue("a \"b\"".to_owned()), "a \"b\"");
         is(Value::BoolValue(true), "true");
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn no_value_is_empty() {
+    fn formats_a_missing_value_as_empty() {
         assert_eq!(text(None), "");
         assert_eq!(text(Some(&AnyValue::default())), "");
     }

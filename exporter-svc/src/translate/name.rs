@@ -1,36 +1,35 @@
-//! OTLP names, units and attribute keys as Prometheus names.
+//! Converts OTLP names, units and attribute keys to Prometheus names.
 //!
-//! The rules are those of the OpenTelemetry specification's Prometheus
-//! compatibility page ("OTLP Metric points to Prometheus"), as Prometheus 3
-//! applies them.
+//! The rules are those of the OpenTelemetry specification's Prometheus compatibility
+//! page ("OTLP Metric points to Prometheus"), as Prometheus 3 applies them.
 
-use mesh::config::remote_write::{OtlpConfig, TranslationStrategy};
+use mesh_model::config::remote_write::{OtlpConfig, TranslationStrategy};
 
-/// Makes Prometheus names of OTLP ones.
+/// Converts OTLP names to Prometheus names.
 #[derive(Clone, Copy, Debug)]
 pub struct Namer {
-    /// Names keep all characters they have.
+    /// Keeps all UTF-8 characters of names.
     utf8: bool,
-    /// Units and types become suffixes.
+    /// Appends units and types as suffixes.
     suffixes: bool,
-    /// Label names that begin with one underscore get `key` before it.
+    /// Puts `key` before label names that begin with a single underscore.
     key_before_underscore: bool,
-    /// Label names keep runs of underscores.
+    /// Keeps runs of underscores in label names.
     keep_underscores: bool,
 }
 
-/// What a metric's name depends on besides name and unit.
+/// Metric type, as far as it affects the name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// A gauge: `_ratio` where its unit is 1.
+    /// Gauge: gets `_ratio` if its unit is 1.
     Gauge,
-    /// A monotonic sum: `_total`.
+    /// Monotonic sum: gets `_total`.
     Counter,
-    /// Anything else.
+    /// Any other type.
     Other,
 }
 
-/// A name of which nothing legal is left.
+/// Error of a name without any legal character.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what} {name:?} has no Prometheus name")]
 pub struct NameError {
@@ -38,7 +37,7 @@ pub struct NameError {
     name: String,
 }
 
-/// Units of UCUM and the words Prometheus has for them.
+/// Units of UCUM, and their names in Prometheus.
 const UNITS: &[(&str, &str)] = &[
     ("d", "days"),
     ("h", "hours"),
@@ -68,7 +67,7 @@ const UNITS: &[(&str, &str)] = &[
     ("%", "percent"),
 ];
 
-/// Units that something is counted per.
+/// Units after a slash, and their names in Prometheus.
 const PER_UNITS: &[(&str, &str)] = &[
     ("s", "second"),
     ("m", "minute"),
@@ -82,7 +81,7 @@ const PER_UNITS: &[(&str, &str)] = &[
 // === impl Namer ===
 
 impl Namer {
-    /// A namer with the rules of a configuration.
+    /// Creates a namer with the rules of a configuration.
     pub fn new(config: &OtlpConfig) -> Self {
         use TranslationStrategy as Strategy;
         let strategy = config.translation_strategy;
@@ -100,25 +99,27 @@ impl Namer {
         }
     }
 
-    /// Whether names keep all characters they have.
+    /// Returns true if names keep all UTF-8 characters.
     pub fn keeps_utf8(&self) -> bool {
         self.utf8
     }
 
-    /// A metric's name.
+    /// Name of a metric.
     ///
     /// # Errors
-    /// Where nothing legal is left of it.
+    /// Returns an error if no legal character is left.
     pub fn metric(&self, name: &str, unit: &str, kind: Kind) -> Result<String, NameError> {
         if self.utf8 {
-            return Ok(match self.suffixes {
-                true => utf8_with_suffixes(name, unit, kind),
-                false => name.to_owned(),
+            return Ok(if self.suffixes {
+                utf8_with_suffixes(name, unit, kind)
+            } else {
+                name.to_owned()
             });
         }
-        let made = match self.suffixes {
-            true => with_suffixes(name, unit, kind),
-            false => escaped(name),
+        let made = if self.suffixes {
+            with_suffixes(name, unit, kind)
+        } else {
+            escaped(name)
         };
         if made.is_empty() || (made != name && made.bytes().all(|byte| byte == b'_')) {
             return Err(NameError {
@@ -129,14 +130,15 @@ impl Namer {
         Ok(made)
     }
 
-    /// A label's name.
+    /// Name of a label.
     ///
     /// # Errors
-    /// Where nothing legal is left of it.
+    /// Returns an error if no legal character is left.
     pub fn label(&self, key: &str) -> Result<String, NameError> {
-        let mut made = match self.utf8 {
-            true => key.to_owned(),
-            false => sanitized(key, self.keep_underscores),
+        let mut made = if self.utf8 {
+            key.to_owned()
+        } else {
+            sanitized(key, self.keep_underscores)
         };
         if !self.utf8 && made.starts_with(|first: char| first.is_ascii_digit()) {
             made.insert_str(0, "key_");
@@ -155,7 +157,7 @@ impl Namer {
     }
 }
 
-/// A unit in words, as metadata has it.
+/// Name of a unit, as in metadata.
 pub fn unit(unit: &str) -> String {
     let (main, per) = unit_words(unit);
     let words = [clean(&main), clean(&per)];
@@ -168,19 +170,19 @@ pub fn unit(unit: &str) -> String {
     joined.strip_suffix('_').unwrap_or(&joined).to_owned()
 }
 
-/// Whether a character may stand in a metric's name besides the underscore.
+/// Returns true for legal characters of a metric name, except the underscore.
 fn is_name_char(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == ':'
 }
 
-/// A name with `_` for what is not legal, runs of it as one.
+/// Replaces each run of illegal characters by `_`.
 fn escaped(name: &str) -> String {
     let parts = name.split(|c: char| !is_name_char(c) && c != '_');
     let parts: Vec<_> = parts.filter(|part| !part.is_empty()).collect();
     digit_guarded(parts.join("_"))
 }
 
-/// A name of words joined by underscores, its unit and type behind.
+/// Joins the words of a name by underscores and appends the unit and type.
 fn with_suffixes(name: &str, unit: &str, kind: Kind) -> String {
     let mut words: Vec<_> = name
         .split(|c: char| !is_name_char(c))
@@ -207,7 +209,7 @@ fn with_suffixes(name: &str, unit: &str, kind: Kind) -> String {
     digit_guarded(words.join("_"))
 }
 
-/// A name as it is, its unit and type behind, none of them twice.
+/// Appends the unit and type to an unchanged name, without repeating a suffix.
 fn utf8_with_suffixes(name: &str, unit: &str, kind: Kind) -> String {
     let (main, per) = unit_words(unit);
     let suffix = suffix(unit, kind);
@@ -227,8 +229,8 @@ fn utf8_with_suffixes(name: &str, unit: &str, kind: Kind) -> String {
     made
 }
 
-/// The suffix that a metric's type asks for. A unit of 1 makes a ratio of gauges
-/// only: counters of things often have it by mistake.
+/// Suffix of a metric type. Only a gauge with unit 1 is a ratio: counters often have
+/// this unit by mistake.
 fn suffix(unit: &str, kind: Kind) -> Option<&'static str> {
     match kind {
         Kind::Counter => Some("total"),
@@ -237,7 +239,7 @@ fn suffix(unit: &str, kind: Kind) -> Option<&'static str> {
     }
 }
 
-/// `name` without `suffix` and the character before it.
+/// Removes `suffix` and the character before it from `name`.
 fn without<'a>(name: &'a str, suffix: &str) -> &'a str {
     let Some(rest) = name.strip_suffix(suffix) else {
         return name;
@@ -248,10 +250,10 @@ fn without<'a>(name: &'a str, suffix: &str) -> &'a str {
     }
 }
 
-/// A unit's words: what is counted, and what it is counted per.
+/// Splits a unit into the names of its numerator and its denominator.
 fn unit_words(unit: &str) -> (String, String) {
     let (main, per) = unit.split_once('/').unwrap_or((unit, ""));
-    // Braces hold annotations, which are no units.
+    // Text in braces is an annotation, not a unit.
     let plain = |text: &str| Some(text.trim().to_owned()).filter(|text| !text.contains(['{', '}']));
     let word = |text: String, words: &[(&str, &str)]| {
         let known = words.iter().find(|(unit, _)| *unit == text);
@@ -259,21 +261,21 @@ fn unit_words(unit: &str) -> (String, String) {
     };
     let main = plain(main).map_or_else(String::new, |main| word(main, UNITS));
     let per = plain(per).map_or_else(String::new, |per| word(per, PER_UNITS));
-    match per.is_empty() {
-        true => (main, per),
-        false => (main, format!("per_{per}")),
+    if per.is_empty() {
+        (main, per)
+    } else {
+        (main, format!("per_{per}"))
     }
 }
 
-/// A unit with `_` for what is not legal in a name, runs of it as one and none in
-/// front.
+/// Replaces each run of illegal characters in a unit by `_`, and drops leading ones.
 fn clean(unit: &str) -> String {
     let mut made = String::with_capacity(unit.len());
     for c in unit.chars() {
-        match is_name_char(c) {
-            true => made.push(c),
-            false if made.is_empty() || made.ends_with('_') => {}
-            false => made.push('_'),
+        if is_name_char(c) {
+            made.push(c);
+        } else if !made.is_empty() && !made.ends_with('_') {
+            made.push('_');
         }
     }
     made
@@ -286,8 +288,8 @@ fn digit_guarded(mut name: String) -> String {
     name
 }
 
-/// A label name with `_` for what is not legal. Runs of it become one unless they
-/// are kept, but for the two before and behind a reserved name.
+/// Replaces illegal characters in a label name by `_`. Merges runs of underscores
+/// unless they are kept, except the two at each end of a reserved name.
 fn sanitized(key: &str, keep_underscores: bool) -> String {
     let reserved = key
         .strip_prefix("__")
@@ -295,10 +297,10 @@ fn sanitized(key: &str, keep_underscores: bool) -> String {
     let reserved = reserved.filter(|inner| !keep_underscores && !inner.is_empty());
     let mut made = String::with_capacity(key.len());
     for c in reserved.unwrap_or(key).chars() {
-        match c.is_ascii_alphanumeric() {
-            true => made.push(c),
-            false if !keep_underscores && made.ends_with('_') => {}
-            false => made.push('_'),
+        if c.is_ascii_alphanumeric() {
+            made.push(c);
+        } else if keep_underscores || !made.ends_with('_') {
+            made.push('_');
         }
     }
     match reserved {
@@ -319,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn each_strategy_has_its_names() {
+    fn names_follow_the_translation_strategy() {
         let name = |strategy| {
             namer(strategy)
                 .metric("http.server.duration", "ms", Kind::Counter)
@@ -342,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_said_twice() {
+    fn suffixes_are_not_repeated() {
         let default = namer(TranslationStrategy::default());
         let is = |name, unit, kind, want: &str| {
             assert_eq!(default.metric(name, unit, kind).unwrap(), want);
@@ -355,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_without_a_letter_is_none() {
+    fn rejects_names_without_legal_characters() {
         let default = namer(TranslationStrategy::default());
         let error = default.metric("@@", "", Kind::Gauge).unwrap_err();
         assert_eq!(error.to_string(), "metric \"@@\" has no Prometheus name");

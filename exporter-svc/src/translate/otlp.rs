@@ -1,15 +1,15 @@
-//! The gateway's path: OTLP to Prometheus by the OpenTelemetry specification's
-//! compatibility rules, as Prometheus 3 applies them on its own OTLP endpoint.
+//! Translates pushed OTLP by the OpenTelemetry specification's compatibility rules, as
+//! the OTLP endpoint of Prometheus 3 does.
 //!
-//! Pushed data comes in any shape, so it is read in prost's types: what counts
-//! here is that each rule can be found.
+//! Pushed data comes in any form, so it is decoded with prost. Clarity of the rules
+//! matters more here than speed.
 
 use std::collections::HashSet;
 
-use mesh::{
+use mesh_contract::verdict::Reason;
+use mesh_model::{
     config::remote_write::OtlpConfig,
     labels::{LabelsBuilder, METRIC_NAME},
-    verdict::Reason,
 };
 use opentelemetry_proto::tonic::{
     common::v1::KeyValue,
@@ -25,7 +25,7 @@ use super::{
     name::Namer,
     sink::{Sink, Times},
 };
-use crate::ha::Stamp;
+use crate::ha::LabelRewriter;
 
 mod attributes;
 mod family;
@@ -33,25 +33,25 @@ mod histogram;
 mod summary;
 mod target_info;
 
-/// The `otlp` section, ready to be applied.
+/// Rules of the `otlp` section, ready to use.
 #[derive(Clone, Debug)]
 pub struct OtlpRules {
     namer: Namer,
     config: OtlpConfig,
 }
 
-/// Translates pushes.
+/// Translates pushed metrics.
 #[derive(Debug)]
-pub struct Otlp<'a> {
+pub struct OtlpTranslator<'a> {
     rules: &'a OtlpRules,
-    stamp: &'a Stamp,
+    rewriter: &'a LabelRewriter,
     sink: &'a mut Sink,
-    /// The samples of `target_info` written so far, by series and time: several
-    /// resources of one push may be the same.
+    /// Samples of `target_info` written so far, by series and timestamp. Several
+    /// resources of a push may yield the same one.
     target_infos: HashSet<(u64, u64)>,
 }
 
-/// What the series of one data point have in common.
+/// Data that all series of a data point share.
 #[derive(Debug)]
 struct Point {
     labels: LabelsBuilder,
@@ -63,7 +63,7 @@ struct Point {
 // === impl OtlpRules ===
 
 impl OtlpRules {
-    /// The rules of a configuration.
+    /// Creates the rules of a configuration.
     pub fn new(config: OtlpConfig) -> Self {
         Self {
             namer: Namer::new(&config),
@@ -72,14 +72,14 @@ impl OtlpRules {
     }
 }
 
-// === impl Otlp ===
+// === impl OtlpTranslator ===
 
-impl<'a> Otlp<'a> {
-    /// A translator of pushes with this stamp.
-    pub fn new(rules: &'a OtlpRules, stamp: &'a Stamp, sink: &'a mut Sink) -> Self {
+impl<'a> OtlpTranslator<'a> {
+    /// Creates a translator that rewrites labels with `rewriter`.
+    pub fn new(rules: &'a OtlpRules, rewriter: &'a LabelRewriter, sink: &'a mut Sink) -> Self {
         Self {
             rules,
-            stamp,
+            rewriter,
             sink,
             target_infos: HashSet::new(),
         }
@@ -106,16 +106,16 @@ impl<'a> Otlp<'a> {
         self.sink.count(points);
         let family = match family::describe(&self.rules.namer, &metric) {
             Ok(family) => family,
-            Err((reason, problem)) => return self.sink.refuse(reason, points, || problem),
+            Err((reason, problem)) => return self.sink.reject(reason, points, || problem),
         };
         let name = family.name.clone();
-        if self.sink.wants().families {
+        if self.sink.capabilities().families {
             self.sink.begin_family(family);
         }
         match metric.data {
             None => {}
             Some(Data::Gauge(mut gauge)) => {
-                // Exemplars belong to what counts.
+                // Gauges have no exemplars in Prometheus.
                 gauge
                     .data_points
                     .iter_mut()
@@ -153,8 +153,8 @@ impl<'a> Otlp<'a> {
         }
     }
 
-    /// What a data point's series have in common; `None` where an attribute has no
-    /// legal name, and with it the point is refused.
+    /// Data that all series of a data point share. Rejects the point and returns `None`
+    /// if an attribute has no legal name.
     fn point(
         &mut self,
         attributes: &Attributes<'_>,
@@ -165,13 +165,14 @@ impl<'a> Otlp<'a> {
             Ok(labels) => labels,
             Err(error) => {
                 self.sink
-                    .refuse(Reason::InvalidLabel, 1, || error.to_string());
+                    .reject(Reason::InvalidLabel, 1, || error.to_string());
                 return None;
             }
         };
-        let exemplars = match self.sink.wants().exemplars {
-            true => exemplars.iter().map(exemplar::translate).collect(),
-            false => Vec::new(),
+        let exemplars = if self.sink.capabilities().exemplars {
+            exemplars.iter().map(exemplar::translate).collect()
+        } else {
+            Vec::new()
         };
         let stale = flags & NO_RECORDED_VALUE != 0;
         Some(Point {
@@ -182,8 +183,8 @@ impl<'a> Otlp<'a> {
         })
     }
 
-    /// Writes a float sample of the series `name`; the first one of a point counts
-    /// it.
+    /// Writes a float sample of the series `name`. Only the first sample of a point is
+    /// `counted`.
     fn float(
         &mut self,
         point: &Point,
@@ -198,7 +199,7 @@ impl<'a> Otlp<'a> {
             labels.set(name, value);
         }
         labels.set(METRIC_NAME, name);
-        let series = self.stamp.render(&mut labels);
+        let series = self.rewriter.rewrite(&mut labels);
         let value = if point.stale { STALE_NAN } else { value };
         self.sink
             .float(series.as_ref(), point.times, value, exemplars, counted);
@@ -208,7 +209,7 @@ impl<'a> Otlp<'a> {
     fn native(&mut self, point: &Point, name: &str, histogram: v1::Histogram) {
         let mut labels = point.labels.clone();
         labels.set(METRIC_NAME, name);
-        let series = self.stamp.render(&mut labels);
+        let series = self.rewriter.rewrite(&mut labels);
         self.sink
             .histogram(series.as_ref(), point.times, histogram, &point.exemplars);
     }

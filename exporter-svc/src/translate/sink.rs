@@ -1,96 +1,96 @@
-//! Where translated series go: encodes their samples and counts what was
-//! refused.
+//! Sink of translated series: encodes their samples and counts rejections.
 
 use std::{sync::Arc, time::Duration};
 
-use mesh::{
-    clock::Clock,
-    verdict::{Reason, Verdict},
-    wire,
-};
+use mesh_base::clock::Clock;
+use mesh_contract::verdict::{Reason, Verdict};
+use mesh_wire::protobuf;
 use proto::v1;
 
-use crate::remote_write::piece::{Cutter, Family, Piece, RequestLimits, Sample, SeriesRef};
+use crate::remote_write::part::{
+    Family, PartBuilder, RequestLimits, RequestPart, Sample, SeriesRef,
+};
 
-/// Which native histograms a destination takes.
+/// Native histograms that a destination supports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NativeHistograms {
-    /// None; they become classic ones where that is possible.
+    /// No native histograms. They become classic histograms if possible.
     None,
-    /// Those with exponential buckets, as AMP does.
+    /// Native histograms with exponential buckets, as in AMP.
     Exponential,
-    /// Those with custom bounds too, as Prometheus does.
+    /// Native histograms with exponential or custom buckets, as in Prometheus.
     All,
 }
 
-/// What a destination wants to be sent.
+/// Data that a destination accepts.
 #[derive(Clone, Copy, Debug)]
-pub struct Wants {
-    /// Its native histograms.
+pub struct Capabilities {
+    /// Supported native histograms.
     pub native_histograms: NativeHistograms,
-    /// Whether exemplars are sent.
+    /// True if the destination accepts exemplars.
     pub exemplars: bool,
-    /// Whether families are noted beside their series.
+    /// True if the destination accepts metadata of families.
     pub families: bool,
-    /// How large a piece may become.
+    /// Maximum size of a request part.
     pub limits: RequestLimits,
-    /// How old samples may be.
+    /// Maximum age of a sample; `None` for no limit.
     pub max_age: Option<Duration>,
 }
 
 /// Collects the series of one Export for one destination.
 #[derive(Debug)]
 pub struct Sink {
-    wants: Wants,
-    cutter: Cutter,
+    capabilities: Capabilities,
+    builder: PartBuilder,
     units: u64,
-    /// Those of which relabeling dropped the series that counts.
+    /// Number of counted samples that relabeling dropped.
     dropped: u64,
-    refused: Verdict,
+    rejections: Verdict,
     problem: Option<String>,
-    /// Samples before this are too old.
+    /// Minimum timestamp of a sample.
     oldest_ms: i64,
-    /// Encoded fields of the sample under way.
+    /// Encoded fields of the current sample.
     fields: Vec<u8>,
 }
 
-/// What one Export became for one destination.
+/// Result of the translation of one Export for one destination.
 #[derive(Debug)]
 pub struct Translated {
-    /// Its series.
-    pub pieces: Vec<Piece>,
-    /// How many units of the sender's ledger it holds, refused ones included.
+    /// Series, split into request parts.
+    pub parts: Vec<RequestPart>,
+    /// Number of samples in the Export as the sender counts them, including rejected
+    /// ones.
     pub units: u64,
-    /// How many of them relabeling dropped.
+    /// Number of counted samples that relabeling dropped.
     pub dropped: u64,
-    /// What was refused here, before anything was sent.
-    pub refused: Verdict,
-    /// Why the first of them was refused, in words.
+    /// Samples that the exporter rejected before sending.
+    pub rejections: Verdict,
+    /// Message of the first rejection.
     pub problem: Option<String>,
 }
 
-/// When a sample was taken and since when it counts.
+/// Timestamp and start timestamp of a sample.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Times {
     /// Milliseconds since the Unix epoch.
     pub time_ms: i64,
-    /// Milliseconds since the Unix epoch; 0 where unknown.
+    /// Milliseconds since the Unix epoch; 0 if unknown.
     pub start_ms: i64,
 }
 
 // === impl Sink ===
 
 impl Sink {
-    /// An empty sink for a destination.
-    pub fn new(wants: Wants) -> Self {
+    /// Creates an empty sink for a destination.
+    pub fn new(capabilities: Capabilities) -> Self {
         Self {
-            wants,
-            cutter: Cutter::new(wants.limits),
+            capabilities,
+            builder: PartBuilder::new(capabilities.limits),
             units: 0,
             dropped: 0,
-            refused: Verdict::default(),
+            rejections: Verdict::default(),
             problem: None,
-            oldest_ms: wants.max_age.map_or(i64::MIN, |age| {
+            oldest_ms: capabilities.max_age.map_or(i64::MIN, |age| {
                 let now_ms = Clock::system().now_ms();
                 now_ms.saturating_sub_unsigned(age.as_millis() as u64)
             }),
@@ -98,29 +98,29 @@ impl Sink {
         }
     }
 
-    /// What its destination wants.
-    pub fn wants(&self) -> Wants {
-        self.wants
+    /// Capabilities of the destination.
+    pub fn capabilities(&self) -> Capabilities {
+        self.capabilities
     }
 
-    /// The series that follow are of another resource.
+    /// Begins another resource; the following series belong to it.
     pub fn begin_resource(&mut self) {
-        self.cutter.begin_resource();
+        self.builder.begin_resource();
     }
 
-    /// Says of which family the series that follow are.
+    /// Begins another family; the following series belong to it.
     pub fn begin_family(&mut self, family: Family) {
-        self.cutter.begin_family(Arc::new(family));
+        self.builder.begin_family(Arc::new(family));
     }
 
-    /// Counts a unit of the sender's ledger.
+    /// Counts samples of the Export, as the sender counts them.
     pub fn count(&mut self, units: u64) {
         self.units += units;
     }
 
-    /// Counts `units` as refused, and keeps the first problem's words.
-    pub fn refuse(&mut self, reason: Reason, units: u64, problem: impl FnOnce() -> String) {
-        self.refused.reject(reason, units);
+    /// Counts rejected samples, and keeps the message of the first rejection.
+    pub fn reject(&mut self, reason: Reason, units: u64, problem: impl FnOnce() -> String) {
+        self.rejections.reject(reason, units);
         self.problem.get_or_insert_with(problem);
     }
 
@@ -137,11 +137,11 @@ impl Sink {
         let value_len = if value.to_bits() == 0 { 0 } else { 9 };
         let time_len = match times.time_ms {
             0 => 0,
-            time_ms => 1 + wire::varint_len(time_ms as u64),
+            time_ms => 1 + protobuf::varint_len(time_ms as u64),
         };
-        wire::put_header(2, value_len + time_len, &mut self.fields);
-        wire::put_implicit_double(1, value, &mut self.fields);
-        wire::put_implicit_int64(2, times.time_ms, &mut self.fields);
+        protobuf::put_header(2, value_len + time_len, &mut self.fields);
+        protobuf::put_implicit_double(1, value, &mut self.fields);
+        protobuf::put_implicit_int64(2, times.time_ms, &mut self.fields);
         self.put_exemplars(exemplars);
         self.push(series, times, counted);
     }
@@ -157,13 +157,13 @@ impl Sink {
         histogram.timestamp = times.time_ms;
         self.fields.clear();
         self.put_exemplars(exemplars);
-        wire::put_bytes(4, &histogram.encode_exactly(), &mut self.fields);
+        protobuf::put_bytes(4, &histogram.encode_exactly(), &mut self.fields);
         self.push(series, times, true);
     }
 
     fn put_exemplars(&mut self, exemplars: &[v1::Exemplar]) {
         for exemplar in exemplars {
-            wire::put_bytes(3, &exemplar.encode_exactly(), &mut self.fields);
+            protobuf::put_bytes(3, &exemplar.encode_exactly(), &mut self.fields);
         }
     }
 
@@ -173,26 +173,26 @@ impl Sink {
             return;
         }
         if times.time_ms < self.oldest_ms {
-            let problem = || "older than sample_age_limit".to_owned();
-            return self.refuse(Reason::TooOld, u64::from(counted), problem);
+            let problem = || "the sample is older than sample_age_limit".to_owned();
+            return self.reject(Reason::TooOld, u64::from(counted), problem);
         }
         let sample = Sample {
             fields: &self.fields,
             start_ms: times.start_ms,
             counted,
         };
-        if let Err(error) = self.cutter.push(series, sample) {
-            self.refuse(Reason::TooLarge, u64::from(counted), || error.to_string());
+        if let Err(error) = self.builder.push(series, sample) {
+            self.reject(Reason::TooLarge, u64::from(counted), || error.to_string());
         }
     }
 
-    /// Ends the Export.
+    /// Ends the Export and returns the result.
     pub fn finish(self) -> Translated {
         Translated {
-            pieces: self.cutter.finish(),
+            parts: self.builder.finish(),
             units: self.units,
             dropped: self.dropped,
-            refused: self.refused,
+            rejections: self.rejections,
             problem: self.problem,
         }
     }

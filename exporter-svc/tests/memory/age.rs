@@ -1,9 +1,9 @@
-//! Connections that reach their age, under load.
+//! Connections that reach their maximum age, under load.
 
 use super::*;
 use crate::wire::Wire;
 
-/// Delivers a minute of scrapes; returns how many connections that took.
+/// Delivers a minute of scrapes and returns the number of connections used.
 async fn deliver(flags: &[&str], latency: Duration) -> (usize, Backend) {
     let flags: Vec<_> = flags.iter().map(|flag| (*flag).to_owned()).collect();
     let wire = Wire::start(&flags, &Default::default()).await;
@@ -15,16 +15,16 @@ async fn deliver(flags: &[&str], latency: Duration) -> (usize, Backend) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_s_age_loses_nothing_and_repeats_nothing() {
+async fn closing_aged_connections_neither_loses_nor_repeats_samples() {
     let flags = ["--grpc.max-connection-age=3"];
     let (connections, backend) = deliver(&flags, Duration::from_millis(700)).await;
     assert!(connections > 10, "{connections}");
     assert_eq!(backend.repeated.load(Ordering::Relaxed), 0);
 }
 
-/// What is cut off has to come again, after its deadline.
+/// Exports that a closed connection cuts off are retried after their deadline.
 #[tokio::test(start_paused = true)]
-async fn a_grace_that_is_too_short_loses_nothing() {
+async fn a_short_grace_loses_no_samples() {
     let flags = [
         "--grpc.max-connection-age=5",
         "--grpc.max-connection-age-grace=1",

@@ -1,14 +1,14 @@
-//! How soon lanes flow again after a hang, and that a slow backend does not starve.
+//! Recovery of lanes after a hang, and progress with a slow backend.
 
 use tonic::Code;
 
 use super::*;
 
-/// The law: lanes flow again this soon after a fault.
+/// Maximum time until lanes deliver again after a fault.
 const SOON: Duration = Duration::from_secs(10);
 
 #[tokio::test(start_paused = true)]
-async fn lanes_flow_again_soon_after_a_hang_however_long() {
+async fn lanes_recover_soon_after_a_hang_of_any_length() {
     for hang in [7, 12, 30, 65] {
         let folder = tempfile::tempdir().unwrap();
         let (backend, outbox, workers) = mesh(folder.path()).await;
@@ -28,16 +28,16 @@ async fn lanes_flow_again_soon_after_a_hang_however_long() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_backend_that_takes_longer_than_a_deadline_does_not_starve() {
+async fn lanes_progress_with_a_backend_slower_than_the_timeout() {
     for latency in [10, 25] {
         let folder = tempfile::tempdir().unwrap();
         let (backend, outbox, workers) = mesh(folder.path()).await;
         backend.becomes(Mood::Takes(Duration::from_secs(latency)));
         let start = Instant::now();
         scrape(&outbox, start, 0, 600).await;
-        // A request has one sample of a series: with a request a lane at all times
-        // there would be this many. What is missing is what lanes took to learn how
-        // much time the backend needs.
+        // A request has one sample per series, so this is the maximum if every lane has
+        // a request in flight at all times. Lanes lose some of it while they learn the
+        // timeout that the backend needs.
         let most = (600 / latency) * TARGETS;
         let arrived: usize = backend.stored().values().map(Vec::len).sum();
         assert!(
@@ -51,7 +51,7 @@ async fn a_backend_that_takes_longer_than_a_deadline_does_not_starve() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hang_after_slowness_is_over_within_a_deadline() {
+async fn lanes_recover_soon_from_a_hang_after_a_slow_phase() {
     let folder = tempfile::tempdir().unwrap();
     let (backend, outbox, workers) = mesh(folder.path()).await;
     let start = Instant::now();
@@ -72,7 +72,7 @@ async fn a_hang_after_slowness_is_over_within_a_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_exporter_that_is_killed_costs_its_deadline() {
+async fn lanes_recover_soon_after_an_exporter_is_killed() {
     let folder = tempfile::tempdir().unwrap();
     let (backend, connector) = Backend::serve();
     let ingest = exporter(connector, folder.path()).await;
@@ -83,7 +83,7 @@ async fn an_exporter_that_is_killed_costs_its_deadline() {
         async move {
             tokio::select! {
                 outcome = send(ingest, export) => outcome,
-                // Its posts die with it.
+                // Its posts end with the exporter.
                 () = sleep_until(killed), if Instant::now() < killed => Err(ExportError::Unknown {
                     code: Code::Unknown,
                     message: "connection reset".to_owned(),

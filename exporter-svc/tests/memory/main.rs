@@ -1,4 +1,4 @@
-//! An outbox, an exporter and a backend, in memory and under a paused clock.
+//! An outbox, an exporter and a backend, in memory and with a paused clock.
 
 mod age;
 mod hang;
@@ -21,17 +21,17 @@ use axum::{Router, body::Bytes, extract::State, http::StatusCode, routing::post}
 use clap::Parser;
 use exporter_svc::{
     Args,
+    destination::{MetricFamilies, Options},
     ingest::{Ingest, metrics::Metrics},
-    remote_write::destination::{Options, Registered},
 };
-use mesh::{
-    balance::Connector,
-    batch::{Batch, Facts, Origin},
-    clock::Clock,
+use mesh_base::clock::Clock;
+use mesh_contract::{
+    batch::{Batch, BatchContext, Origin},
     export::{self, Export, ExportError},
-    outbox::{Outbox, OutboxArgs, Workers},
     verdict::Verdict,
 };
+use mesh_net::connector::Connector;
+use mesh_outbox::{Outbox, OutboxArgs, Workers};
 use opentelemetry_proto::tonic::metrics::v1::{
     Gauge, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, metric::Data, number_data_point,
 };
@@ -49,35 +49,35 @@ const START_MS: i64 = 1_700_000_000_000;
 const LANES: u16 = 4;
 const TARGETS: u64 = 4;
 
-/// Time stamp and arrival of each sample, by series.
+/// Timestamp and arrival time of each sample, by series.
 type Stored = BTreeMap<String, Vec<(i64, Instant)>>;
 
-/// How the backend answers.
+/// Behaviour of the backend.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Mood {
     Well,
-    /// Whatever comes meanwhile is never answered.
+    /// Never responds to requests that arrive meanwhile.
     Hangs,
-    /// Stores and answers this much later.
+    /// Stores and responds after this delay.
     Takes(Duration),
 }
 
-/// A backend that stores samples, and notes when each came.
+/// Backend that records samples and their arrival times.
 #[derive(Clone)]
 struct Backend {
     mood: watch::Sender<Mood>,
     stored: Arc<Mutex<Stored>>,
-    /// How many samples came again.
+    /// Number of samples that arrived again.
     repeated: Arc<AtomicUsize>,
 }
 
-/// Hands the in-memory connections of a connector to a server.
+/// Passes the in-memory connections of a connector to a server.
 struct Incoming(mpsc::UnboundedReceiver<DuplexStream>);
 
 // === impl Incoming ===
 
 impl Incoming {
-    /// A connector, what it leads to, and how often it has been used.
+    /// Creates a connector, its listener, and the number of connections.
     fn connected() -> (Connector, Self, Arc<AtomicUsize>) {
         let (connections, incoming) = mpsc::unbounded_channel();
         let used = Arc::new(AtomicUsize::new(0));
@@ -111,7 +111,7 @@ impl axum::serve::Listener for Incoming {
     }
 }
 
-impl mesh::serve::Accept for Incoming {
+impl mesh_net::server::Accept for Incoming {
     type Io = DuplexStream;
 
     async fn accept(&mut self) -> io::Result<(DuplexStream, SocketAddr)> {
@@ -124,7 +124,7 @@ impl mesh::serve::Accept for Incoming {
 // === impl Backend ===
 
 impl Backend {
-    /// A backend, and what connects to it.
+    /// Starts a backend and returns a connector to it.
     fn serve() -> (Self, Connector) {
         let backend = Self {
             mood: watch::Sender::new(Mood::Well),
@@ -147,7 +147,7 @@ impl Backend {
         self.stored.lock().unwrap().clone()
     }
 
-    /// How long after `then` the last of all series was stored again.
+    /// Time from `then` until every series has stored another sample.
     fn all_flow_after(&self, then: Instant) -> Duration {
         let stored = self.stored();
         assert_eq!(stored.len(), TARGETS as usize);
@@ -174,21 +174,22 @@ async fn write(State(backend): State<Backend>, body: Bytes) -> StatusCode {
         for sample in series.samples {
             let last = samples.last().map_or(0, |(time_ms, _)| *time_ms);
             assert!(sample.timestamp >= last, "out of order");
-            match sample.timestamp > last {
-                true => samples.push((sample.timestamp, Instant::now())),
-                false => drop(backend.repeated.fetch_add(1, Ordering::Relaxed)),
+            if sample.timestamp > last {
+                samples.push((sample.timestamp, Instant::now()));
+            } else {
+                backend.repeated.fetch_add(1, Ordering::Relaxed);
             }
         }
     }
     StatusCode::OK
 }
 
-/// An exporter that writes through `connector`.
+/// Starts an exporter that writes through `connector`.
 async fn exporter(connector: Connector, folder: &Path) -> Arc<Ingest> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let args = Args::parse_from(["exporter-svc"]);
     let mut registry = Registry::default();
-    let registered = Registered::register(&mut registry);
+    let registered = MetricFamilies::register(&mut registry);
     let options = Options {
         connector: Some(connector),
         allow_http: true,
@@ -206,11 +207,11 @@ async fn exporter(connector: Connector, folder: &Path) -> Arc<Ingest> {
     ))
 }
 
-/// Sends an Export as the balancer would.
+/// Sends an Export as the balancer does.
 async fn send(ingest: Arc<Ingest>, export: Export) -> Result<Verdict, ExportError> {
     let left = export.deadline - Instant::now();
     let mut request = Request::new(export.payload);
-    export.facts.write(request.metadata_mut());
+    export.context.write(request.metadata_mut());
     export.progress.write(request.metadata_mut());
     let timeout = format!("{}m", left.as_millis()).parse().unwrap();
     request.metadata_mut().insert("grpc-timeout", timeout);
@@ -230,7 +231,7 @@ fn args_of_outbox() -> OutboxArgs {
     }
 }
 
-/// A receiver's outbox before one exporter and its backend.
+/// Starts a receiver's outbox, an exporter and a backend.
 async fn mesh(folder: &Path) -> (Backend, Outbox, Workers) {
     let (backend, connector) = Backend::serve();
     let ingest = exporter(connector, folder).await;
@@ -239,7 +240,7 @@ async fn mesh(folder: &Path) -> (Backend, Outbox, Workers) {
     (backend, outbox, workers)
 }
 
-/// One sample of one series.
+/// Batch with one sample of one series.
 fn batch(target: u64, time_ms: i64) -> Batch {
     let metric = Metric {
         name: format!("m{target}"),
@@ -264,14 +265,14 @@ fn batch(target: u64, time_ms: i64) -> Batch {
         payload: Batch::frame(&resource.encode_to_vec()),
         samples: 1,
         time_ms,
-        facts: Arc::new(Facts {
+        context: Arc::new(BatchContext {
             origin: Origin::Scrape,
-            ..Facts::default()
+            ..BatchContext::default()
         }),
     }
 }
 
-/// A sample of every target each second, from `from` on for so many seconds.
+/// Pushes a sample of every target each second, for `seconds` seconds from `from` on.
 async fn scrape(outbox: &Outbox, start: Instant, from: u64, seconds: u64) {
     for second in from..from + seconds {
         sleep_until(start + Duration::from_secs(second)).await;

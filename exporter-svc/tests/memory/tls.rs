@@ -1,15 +1,14 @@
-//! TLS between senders and exporters: both sides show certificates, and all of them
-//! are replaced under load.
+//! Mutual TLS between senders and exporters, with certificates replaced under load.
 
 use std::path::PathBuf;
 
-use mesh::balance::ExporterTlsArgs;
+use mesh_balance::ExporterTlsArgs;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 
 use super::*;
 use crate::wire::{Wire, count};
 
-/// The files of both sides.
+/// Certificate files of both sides.
 struct Files(tempfile::TempDir);
 
 struct Authority {
@@ -36,7 +35,7 @@ impl Authority {
 // === impl Files ===
 
 impl Files {
-    /// Both sides trust `authority` and are certified by it.
+    /// Creates files for both sides, signed by `authority`, which both trust.
     fn new(authority: &Authority) -> Self {
         let files = Self(tempfile::tempdir().unwrap());
         files.trust("ca", &[authority]);
@@ -50,7 +49,7 @@ impl Files {
         self.0.path().join(name)
     }
 
-    /// As a mounted secret changes: another file takes the name.
+    /// Replaces a file by renaming, as a mounted secret changes.
     fn write(&self, name: &str, text: &str) {
         std::fs::write(self.path("aside"), text).unwrap();
         std::fs::rename(self.path("aside"), self.path(name)).unwrap();
@@ -93,7 +92,7 @@ impl Files {
 }
 
 #[tokio::test(start_paused = true)]
-async fn certificates_and_authorities_are_replaced_under_load() {
+async fn rotates_certificates_and_authorities_under_load() {
     let (old, new) = (Authority::new("old"), Authority::new("new"));
     let files = Files::new(&old);
     let wire = Wire::start(&files.server(), &files.client()).await;
@@ -101,7 +100,7 @@ async fn certificates_and_authorities_are_replaced_under_load() {
     let rotation = async {
         let at = |second| sleep_until(start + Duration::from_secs(second));
         at(15).await;
-        // First everybody trusts both, then the certificates change.
+        // Both sides trust both authorities before the certificates change.
         files.trust("ca", &[&old, &new]);
         files.trust("client-ca", &[&old, &new]);
         at(30).await;
@@ -126,10 +125,10 @@ async fn certificates_and_authorities_are_replaced_under_load() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stranger_is_refused_and_both_sides_count_why() {
+async fn rejects_untrusted_peers_and_counts_the_reason() {
     let (authority, stranger) = (Authority::new("ours"), Authority::new("theirs"));
     let files = Files::new(&authority);
-    // An exporter that senders do not know.
+    // The senders do not trust the exporter.
     files.certify("server", &stranger);
     let wire = Wire::start(&files.server(), &files.client()).await;
     scrape(&wire.outbox, Instant::now(), 0, 10).await;
@@ -142,21 +141,22 @@ async fn a_stranger_is_refused_and_both_sides_count_why() {
     );
     let refused = "tls_handshake_failures_total{listener=\"grpc\",reason=\"refused_by_client\"}";
     assert!(count(&wire.exporter(), refused) > 0);
-    // Once it shows the right one everything flows.
+    // Samples flow after the exporter presents a trusted certificate.
     files.certify("server", &authority);
     delivered(wire.workers, 10, &wire.backend).await;
 
-    // A sender that exporters do not know, and one without a certificate.
-    for (knows, reason) in [(true, "unknown_issuer"), (false, "no_certificate")] {
+    // The exporter does not trust one sender, and the other has no certificate.
+    for (has_certificate, reason) in [(true, "unknown_issuer"), (false, "no_certificate")] {
         let files = Files::new(&authority);
         files.certify("client", &stranger);
-        let client = match knows {
-            true => files.client(),
-            false => ExporterTlsArgs {
+        let client = if has_certificate {
+            files.client()
+        } else {
+            ExporterTlsArgs {
                 exporter_client_cert_file: None,
                 exporter_key_file: None,
                 ..files.client()
-            },
+            }
         };
         let wire = Wire::start(&files.server(), &client).await;
         scrape(&wire.outbox, Instant::now(), 0, 10).await;
@@ -175,11 +175,11 @@ async fn a_stranger_is_refused_and_both_sides_count_why() {
 }
 
 #[tokio::test]
-async fn files_that_do_not_go_together_are_refused_at_the_start() {
+async fn rejects_mismatched_tls_files_at_start() {
     let authority = Authority::new("ours");
     let files = Files::new(&authority);
     files.write("client.key", "no key");
-    let connector = mesh::balance::plaintext();
+    let connector = mesh_net::connector::plaintext();
     assert!(files.client().over(connector).is_err());
     let alone = ["exporter-svc", "--grpc.tls.cert-file=cert.pem"];
     let error = Args::try_parse_from(alone).unwrap_err();

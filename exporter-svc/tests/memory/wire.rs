@@ -2,17 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use mesh::{
-    balance::{Balance, BalanceMetrics, ExporterArgs, ExporterTlsArgs},
-    compression::Compression,
-    serve::ServeMetrics,
-    shutdown::{self, Trigger},
-};
+use mesh_balance::{Balance, BalanceMetrics, ExporterArgs, ExporterTlsArgs};
+use mesh_base::shutdown::{self, Trigger};
+use mesh_net::server::ServeMetrics;
+use mesh_wire::compression::Compression;
 use prometheus_client::encoding::text::encode;
 
 use super::*;
 
-/// A sender and an exporter with connections between them.
+/// Sender and exporter with connections between them.
 pub(super) struct Wire {
     pub(super) backend: Backend,
     pub(super) outbox: Outbox,
@@ -70,23 +68,23 @@ impl Wire {
         }
     }
 
-    /// How many connections there were.
+    /// Number of connections so far.
     pub(super) fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
     }
 
-    /// The sender's metrics.
+    /// Exposition of the sender's metrics.
     pub(super) fn sender(&self) -> String {
         shown(&self.sender)
     }
 
-    /// The metrics of the exporter's port.
+    /// Exposition of the metrics of the exporter's gRPC port.
     pub(super) fn exporter(&self) -> String {
         shown(&self.exporter)
     }
 }
 
-/// The value of a sample in an exposition; 0 where it is not there.
+/// Value of a sample in an exposition; 0 if absent.
 pub(super) fn count(text: &str, sample: &str) -> u64 {
     let value = text.lines().find_map(|line| line.strip_prefix(sample));
     value.map_or(0, |value| value.trim().parse().unwrap())

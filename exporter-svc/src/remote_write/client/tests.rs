@@ -1,20 +1,20 @@
-//! Remote write 2.0 and its fall-back, against a backend that answers as scripted.
+//! Remote write 2.0 and the fallback to 1.0, against a scripted backend.
 
 use std::{collections::VecDeque, sync::Mutex, time::Duration};
 
 use axum::{Router, extract::State, response::IntoResponse, routing::post};
-use mesh::config::http::HttpClientConfig;
-use mesh::verdict::Reason;
+use mesh_contract::verdict::Reason;
+use mesh_model::config::http::HttpClientConfig;
 use prost::Message;
 use proto::{v1, v2};
 
 use super::*;
 use crate::{
-    remote_write::piece::{Rendered, RequestLimits},
-    translate::sink::{NativeHistograms, Sink, Times, Wants},
+    remote_write::part::{EncodedLabels, RequestLimits},
+    translate::sink::{Capabilities, NativeHistograms, Sink, Times},
 };
 
-/// What a request said of itself, and how many series it had.
+/// Version, content type and number of series of a request.
 type Seen = (String, String, usize);
 
 #[derive(Clone, Default)]
@@ -22,7 +22,7 @@ struct Backend(Arc<Mutex<BackendState>>);
 
 #[derive(Default)]
 struct BackendState {
-    /// Status and how many samples were written, where it says so.
+    /// Status code and optional number of written samples of each response.
     script: VecDeque<(u16, Option<u64>)>,
     seen: Vec<Seen>,
 }
@@ -91,9 +91,9 @@ async fn write(
     }
 }
 
-/// A piece of two series.
-fn piece() -> Piece {
-    let mut sink = Sink::new(Wants {
+/// Part with two series.
+fn part() -> RequestPart {
+    let mut sink = Sink::new(Capabilities {
         native_histograms: NativeHistograms::None,
         exemplars: false,
         families: false,
@@ -104,7 +104,7 @@ fn piece() -> Piece {
         max_age: None,
     });
     for name in ["a", "b"] {
-        let series = Rendered::new([("__name__", name)].into_iter());
+        let series = EncodedLabels::new([("__name__", name)].into_iter());
         sink.float(
             series.as_ref(),
             Times {
@@ -116,23 +116,23 @@ fn piece() -> Piece {
             true,
         );
     }
-    sink.finish().pieces.remove(0)
+    sink.finish().parts.remove(0)
 }
 
-async fn post_one(client: &Client) -> Answer {
+async fn post_one(client: &Client) -> WriteResponse {
     let deadline = Instant::now() + Duration::from_secs(10);
-    client.post(&[&piece()], deadline).await.unwrap().1
+    client.post(&[&part()], deadline).await.unwrap().1
 }
 
 #[tokio::test]
-async fn version_2_names_itself_and_counts_what_was_written() {
+async fn sends_version_2_and_reads_the_written_count() {
     let backend = Backend::default();
     let client = backend.client(ProtobufMessage::V2).await;
     backend.script(&[(200, Some(2)), (200, Some(1)), (200, None), (400, Some(1))]);
-    assert_eq!(post_one(&client).await, Answer::Stored);
+    assert_eq!(post_one(&client).await, WriteResponse::Stored);
     for want in [Some(1), Some(2), Some(1)] {
         match post_one(&client).await {
-            Answer::Rejected { reason, count, .. } => {
+            WriteResponse::Rejected { reason, count, .. } => {
                 assert_eq!((reason, count), (Reason::Refused, want));
             }
             other => panic!("{other:?}"),
@@ -144,12 +144,12 @@ async fn version_2_names_itself_and_counts_what_was_written() {
 }
 
 #[tokio::test]
-async fn a_backend_that_does_not_know_version_2_gets_version_1_from_then_on() {
+async fn falls_back_to_version_1_for_good() {
     let backend = Backend::default();
     let client = backend.client(ProtobufMessage::V2).await;
     backend.script(&[(415, None)]);
-    assert_eq!(post_one(&client).await, Answer::Stored);
-    assert_eq!(post_one(&client).await, Answer::Stored);
+    assert_eq!(post_one(&client).await, WriteResponse::Stored);
+    assert_eq!(post_one(&client).await, WriteResponse::Stored);
     assert_eq!(backend.versions(), ["2.0.0", "0.1.0", "0.1.0"]);
     assert_eq!(
         backend.0.lock().unwrap().seen[1].1,
@@ -158,10 +158,13 @@ async fn a_backend_that_does_not_know_version_2_gets_version_1_from_then_on() {
 }
 
 #[tokio::test]
-async fn version_1_has_nothing_to_fall_back_to() {
+async fn version_1_does_not_fall_back() {
     let backend = Backend::default();
     let client = backend.client(ProtobufMessage::V1).await;
     backend.script(&[(415, None)]);
-    assert!(matches!(post_one(&client).await, Answer::Rejected { .. }));
+    assert!(matches!(
+        post_one(&client).await,
+        WriteResponse::Rejected { .. }
+    ));
     assert_eq!(backend.versions(), ["0.1.0"]);
 }

@@ -1,36 +1,36 @@
-//! Attributes as labels: those of a point, of its scope and of its resource.
+//! Converts attributes of a point, its scope and its resource to labels.
 //!
-//! A resource's `service.name` and `service.instance.id` become `job` and
-//! `instance`. Its other attributes are labels of `target_info` only, unless they
-//! are promoted.
+//! A resource's `service.name` and `service.instance.id` become `job` and `instance`.
+//! Its other attributes become labels of `target_info`, and of all series if they are
+//! promoted.
 
-use mesh::labels::{INSTANCE, JOB, LabelsBuilder, METRIC_NAME};
+use mesh_model::labels::{INSTANCE, JOB, LabelsBuilder, METRIC_NAME};
 use opentelemetry_proto::tonic::common::v1::{InstrumentationScope, KeyValue};
 
 use super::OtlpRules;
 use crate::translate::{labels::text, name::NameError};
 
-/// The attributes that identify a resource.
+/// Attributes that identify a resource.
 pub(super) const SERVICE_NAME: &str = "service.name";
 pub(super) const SERVICE_NAMESPACE: &str = "service.namespace";
 pub(super) const SERVICE_INSTANCE_ID: &str = "service.instance.id";
 
-/// What the points of one resource and scope have in common.
+/// Labels that the points of one resource and scope share.
 #[derive(Debug)]
 pub(super) struct Attributes<'a> {
     rules: &'a OtlpRules,
     job: String,
     instance: String,
-    /// Labels of the resource, for series that do not have them.
+    /// Promoted labels of the resource, which do not override those of a point.
     promoted: Vec<(String, String)>,
-    /// Labels of the scope, over those of the point.
+    /// Labels of the scope, which override those of a point.
     scope: Vec<(String, String)>,
 }
 
 // === impl Attributes ===
 
 impl<'a> Attributes<'a> {
-    /// Those of a resource.
+    /// Reads the attributes of a resource.
     pub(super) fn of_resource(rules: &'a OtlpRules, resource: &[KeyValue]) -> Self {
         let value = |key: &str| {
             let pair = resource.iter().find(|pair| pair.key == key);
@@ -55,7 +55,7 @@ impl<'a> Attributes<'a> {
         }
     }
 
-    /// Turns to the points of a scope.
+    /// Replaces the scope; the following points belong to it.
     pub(super) fn enter_scope(&mut self, scope: Option<&InstrumentationScope>, schema_url: &str) {
         self.scope.clear();
         let Some(scope) = scope.filter(|scope| !scope.name.is_empty()) else {
@@ -78,10 +78,10 @@ impl<'a> Attributes<'a> {
             .extend(own.map(|(name, value)| (name.to_owned(), value.to_owned())));
     }
 
-    /// The labels of a point with these attributes, but for its name.
+    /// Labels of a point with these attributes, without the name.
     ///
     /// # Errors
-    /// Where a key has no legal name.
+    /// Returns an error if an attribute key has no legal name.
     pub(super) fn labels(&self, own: &[KeyValue]) -> Result<LabelsBuilder, NameError> {
         let mut labels = joined(self.rules, own, |key| key != METRIC_NAME)?;
         for (name, value) in &self.promoted {
@@ -96,7 +96,7 @@ impl<'a> Attributes<'a> {
         Ok(labels)
     }
 
-    /// Sets `job` and `instance`, where the resource tells them.
+    /// Sets `job` and `instance` if the resource has them.
     pub(super) fn identify(&self, labels: &mut LabelsBuilder) {
         for (name, value) in [(JOB, &self.job), (INSTANCE, &self.instance)] {
             if !value.is_empty() {
@@ -106,11 +106,11 @@ impl<'a> Attributes<'a> {
     }
 }
 
-/// Labels of the attributes that `keep` wants. Where two keys get the same name,
-/// their values are joined by `;` in the order of the keys.
+/// Converts the attributes that `keep` selects to labels. If two keys yield the same
+/// name, joins their values with `;` in the order of the keys.
 ///
 /// # Errors
-/// Where a key has no legal name.
+/// Returns an error if an attribute key has no legal name.
 pub(super) fn joined(
     rules: &OtlpRules,
     attributes: &[KeyValue],
@@ -141,8 +141,9 @@ pub(super) fn joined(
 fn is_promoted(rules: &OtlpRules, key: &str) -> bool {
     let config = &rules.config;
     let among = |keys: &[String]| keys.iter().any(|other| other == key);
-    match config.promote_all_resource_attributes {
-        true => !among(&config.ignore_resource_attributes),
-        false => among(&config.promote_resource_attributes),
+    if config.promote_all_resource_attributes {
+        !among(&config.ignore_resource_attributes)
+    } else {
+        among(&config.promote_resource_attributes)
     }
 }

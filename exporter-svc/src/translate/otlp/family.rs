@@ -1,15 +1,15 @@
-//! What a metric is to Prometheus: its name, type and unit, or why it is nothing.
+//! Prometheus name, type and unit of an OTLP metric.
 
-use mesh::verdict::Reason;
+use mesh_contract::verdict::Reason;
 use opentelemetry_proto::tonic::metrics::v1::{AggregationTemporality, Metric, metric::Data};
 use proto::v1::metric_metadata::MetricType;
 
 use crate::{
-    remote_write::piece::Family,
+    remote_write::part::Family,
     translate::name::{self, Kind, Namer},
 };
 
-/// Describes a metric, or says why none of its points can be carried.
+/// Describes a metric, or returns why its points cannot be translated.
 pub(super) fn describe(namer: &Namer, metric: &Metric) -> Result<Family, (Reason, String)> {
     let (kind, metric_type, temporality) = match &metric.data {
         None => {
@@ -42,9 +42,7 @@ pub(super) fn describe(namer: &Namer, metric: &Metric) -> Result<Family, (Reason
     let cumulative = AggregationTemporality::Cumulative as i32;
     if let Some(temporality) = temporality.filter(|temporality| *temporality != cumulative) {
         let found = AggregationTemporality::try_from(temporality)
-            .map_or("of an unknown number", |temporality| {
-                temporality.as_str_name()
-            });
+            .map_or("unknown", |temporality| temporality.as_str_name());
         let problem = format!(
             "metric {:?}: temporality {found}, expected AGGREGATION_TEMPORALITY_CUMULATIVE",
             metric.name
@@ -60,7 +58,7 @@ pub(super) fn describe(namer: &Namer, metric: &Metric) -> Result<Family, (Reason
     })
 }
 
-/// The times of a metric's data points, nanoseconds since the Unix epoch.
+/// Timestamps of a metric's data points in nanoseconds since the Unix epoch.
 pub(super) fn times(metric: &Metric) -> Vec<u64> {
     match &metric.data {
         None => Vec::new(),

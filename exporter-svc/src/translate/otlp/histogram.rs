@@ -1,25 +1,26 @@
 //! Histograms: classic ones with cumulative buckets, or native ones.
 
-use mesh::{labels::BUCKET, verdict::Reason};
+use mesh_contract::verdict::Reason;
+use mesh_model::labels::BUCKET;
 use opentelemetry_proto::tonic::metrics::v1::{ExponentialHistogramDataPoint, HistogramDataPoint};
 use proto::v1;
 
-use super::{Otlp, Point, attributes::Attributes, times};
+use super::{OtlpTranslator, Point, attributes::Attributes, times};
 use crate::translate::{
     NO_RECORDED_VALUE,
     exponential::{self, Exponential},
     sink::NativeHistograms,
 };
 
-/// How wide the zero bucket is where OTLP does not say.
+/// Width of the zero bucket if OTLP does not give one.
 const DEFAULT_ZERO_THRESHOLD: f64 = 1e-128;
-/// AMP's limit; a histogram with more loses resolution.
+/// Maximum number of buckets in AMP. Histograms with more lose resolution.
 const MAX_NATIVE_BUCKETS: usize = 200;
 
-// === impl Otlp ===
+// === impl OtlpTranslator ===
 
-impl Otlp<'_> {
-    /// Histograms with explicit bounds.
+impl OtlpTranslator<'_> {
+    /// Translates histograms with explicit bounds.
     pub(super) fn histograms(
         &mut self,
         attributes: &Attributes<'_>,
@@ -27,7 +28,7 @@ impl Otlp<'_> {
         mut points: Vec<HistogramDataPoint>,
     ) {
         let native = self.rules.config.convert_histograms_to_nhcb
-            && self.sink.wants().native_histograms == NativeHistograms::All;
+            && self.sink.capabilities().native_histograms == NativeHistograms::All;
         points.sort_by_key(|point| point.time_unix_nano);
         for histogram in points {
             let times = times(histogram.time_unix_nano, histogram.start_time_unix_nano);
@@ -68,8 +69,8 @@ impl Otlp<'_> {
         }
     }
 
-    /// Exponential histograms, which a destination without native histograms gets
-    /// as classic ones.
+    /// Translates exponential histograms. They become classic ones if the destination
+    /// does not support native histograms.
     pub(super) fn exponentials(
         &mut self,
         attributes: &Attributes<'_>,
@@ -100,7 +101,7 @@ impl Otlp<'_> {
                 negative: histogram.negative.unwrap_or_default(),
                 stale: histogram.flags & NO_RECORDED_VALUE != 0,
             };
-            let written = match self.sink.wants().native_histograms {
+            let written = match self.sink.capabilities().native_histograms {
                 NativeHistograms::None => exponential.to_classic().map(|buckets| {
                     self.classic(&point, name, &buckets, exponential.count, exponential.sum)
                 }),
@@ -110,13 +111,13 @@ impl Otlp<'_> {
             };
             if let Err(error) = written {
                 let problem = || format!("metric {name}: {error}");
-                self.sink.refuse(Reason::InvalidHistogram, 1, problem);
+                self.sink.reject(Reason::InvalidHistogram, 1, problem);
             }
         }
     }
 
-    /// Writes `_sum` (unless there is none), `_count` and `_bucket`, given upper
-    /// bounds and how many observations are not above them.
+    /// Writes `_count`, `_sum` if there is one, and `_bucket`. `buckets` holds upper
+    /// bounds and the number of observations at or below them.
     fn classic(
         &mut self,
         point: &Point,
@@ -142,7 +143,7 @@ impl Otlp<'_> {
             let inside =
                 |exemplar: &&v1::Exemplar| exemplar.value > lower && exemplar.value <= upper;
             let inside: Vec<_> = point.exemplars.iter().filter(inside).cloned().collect();
-            let bound = Some((BUCKET, mesh::float::plain(upper)));
+            let bound = Some((BUCKET, mesh_wire::float::plain(upper)));
             self.float(point, &name, bound, total as f64, &inside, false);
             lower = upper;
         }

@@ -1,13 +1,13 @@
-//! Summaries: a series per quantile, `_sum` and `_count`.
+//! Summaries: one series per quantile, `_sum` and `_count`.
 
-use mesh::labels::QUANTILE;
+use mesh_model::labels::QUANTILE;
 use opentelemetry_proto::tonic::metrics::v1::SummaryDataPoint;
 
-use super::{Otlp, attributes::Attributes, times};
+use super::{OtlpTranslator, attributes::Attributes, times};
 
-// === impl Otlp ===
+// === impl OtlpTranslator ===
 
-impl Otlp<'_> {
+impl OtlpTranslator<'_> {
     pub(super) fn summaries(
         &mut self,
         attributes: &Attributes<'_>,
@@ -25,7 +25,7 @@ impl Otlp<'_> {
             let count = summary.count as f64;
             self.float(&point, &format!("{name}_count"), None, count, &[], false);
             for at in summary.quantile_values {
-                let quantile = Some((QUANTILE, mesh::float::plain(at.quantile)));
+                let quantile = Some((QUANTILE, mesh_wire::float::plain(at.quantile)));
                 self.float(&point, name, quantile, at.value, &[], false);
             }
         }

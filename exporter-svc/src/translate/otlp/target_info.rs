@@ -1,49 +1,49 @@
-//! `target_info`: a resource's attributes as labels of a series of their own.
+//! Metric `target_info`, which carries the attributes of a resource as labels.
 
-use mesh::{
-    labels::{INSTANCE, JOB, METRIC_NAME},
-    verdict::Reason,
-};
+use mesh_contract::verdict::Reason;
+use mesh_model::labels::{INSTANCE, JOB, METRIC_NAME};
 use opentelemetry_proto::tonic::{common::v1::KeyValue, metrics::v1::Metric};
 use proto::v1::metric_metadata::MetricType;
 
 use super::{
-    Otlp,
+    OtlpTranslator,
     attributes::{Attributes, SERVICE_INSTANCE_ID, SERVICE_NAME, SERVICE_NAMESPACE, joined},
     family, times,
 };
-use crate::remote_write::piece::Family;
+use crate::remote_write::part::Family;
 
-/// The time that the points of a resource cover, nanoseconds since the Unix epoch.
+/// Time range of a resource's points in nanoseconds since the Unix epoch.
 #[derive(Debug, Default)]
 pub(super) struct Period(Option<(u64, u64)>);
 
-/// A series is found for this long after its last sample; half of it between two
-/// samples leaves no gap.
+/// Interval of `target_info` samples. It is half of Prometheus' lookback of five
+/// minutes, so that queries find no gap.
 const STEP_NANOS: u64 = 150_000_000_000;
-/// A millisecond in nanoseconds.
+/// One millisecond in nanoseconds.
 const MILLISECOND: u64 = 1_000_000;
-/// Samples of one push at most; a push that covers more time than that gets its
-/// last ones.
+/// Maximum number of samples per push. A push over a longer time range gets the last
+/// ones.
 const MAX_SAMPLES: u64 = 50;
 
 // === impl Period ===
 
 impl Period {
-    /// Covers the points of `metric` too.
+    /// Extends the range by the points of `metric`.
     pub(super) fn extend(&mut self, metric: &Metric) {
         for time in family::times(metric) {
-            // Remote write has milliseconds: within one of them there is one sample.
+            // Remote write has millisecond resolution, so there is one sample per
+            // millisecond.
             let time = time - time % MILLISECOND;
             let (first, last) = self.0.unwrap_or((time, time));
             self.0 = Some((first.min(time), last.max(time)));
         }
     }
 
-    /// The times at which a sample is due, the last one at the period's end. One within
-    /// a step: an SDK reads its clock once an instrument, and were there a sample for
-    /// each millisecond of that, all but the last would be out of order when the push
-    /// comes again (law 2).
+    /// Timestamps of the samples; the last one is the end of the range.
+    ///
+    /// A range shorter than the interval gets a single sample. An SDK reads its clock
+    /// once per instrument, so a push spans a few milliseconds. With a sample for each,
+    /// a retry of the push would be out of order for all but the last (law 2).
     fn samples(&self) -> impl Iterator<Item = u64> {
         let steps = self.0.map(|(first, last)| {
             let first = match last - first {
@@ -56,10 +56,11 @@ impl Period {
     }
 }
 
-// === impl Otlp ===
+// === impl OtlpTranslator ===
 
-impl Otlp<'_> {
-    /// Writes the `target_info` of a resource, where it says more than who it is.
+impl OtlpTranslator<'_> {
+    /// Writes the `target_info` of a resource if it has attributes beside the
+    /// identifying ones.
     pub(super) fn target_info(&mut self, resource: &[KeyValue], period: Period) {
         let identifying = [SERVICE_NAMESPACE, SERVICE_NAME, SERVICE_INSTANCE_ID];
         let is_identifying = |key: &str| identifying.contains(&key);
@@ -72,11 +73,11 @@ impl Otlp<'_> {
         });
         let mut labels = match labels {
             Ok(labels) => labels,
-            // The points themselves are carried all the same.
+            // The data points are translated nevertheless.
             Err(error) => {
                 return self
                     .sink
-                    .refuse(Reason::InvalidLabel, 0, || error.to_string());
+                    .reject(Reason::InvalidLabel, 0, || error.to_string());
             }
         };
         Attributes::of_resource(self.rules, resource).identify(&mut labels);
@@ -84,7 +85,7 @@ impl Otlp<'_> {
             return;
         }
         labels.set(METRIC_NAME, "target_info");
-        if self.sink.wants().families {
+        if self.sink.capabilities().families {
             self.sink.begin_family(Family {
                 name: "target_info".to_owned(),
                 metric_type: MetricType::Gauge,
@@ -92,7 +93,7 @@ impl Otlp<'_> {
                 unit: String::new(),
             });
         }
-        let series = self.stamp.render(&mut labels);
+        let series = self.rewriter.rewrite(&mut labels);
         for time in period.samples() {
             if self.target_infos.insert((series.hash, time)) {
                 self.sink
@@ -107,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_push_within_a_step_has_one_sample() {
+    fn a_push_within_one_interval_has_one_sample() {
         const SECOND: u64 = 1_000 * MILLISECOND;
         for (last, expected) in [
             (0, &[0][..]),

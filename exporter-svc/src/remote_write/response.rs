@@ -1,60 +1,60 @@
-//! What the backend's answer means for the samples it answered.
+//! Interpretation of a backend's response.
 //!
-//! The table follows AMP's documentation and Cortex, of which AMP was made; what
-//! Prometheus answers fits in it too.
+//! The table follows the documentation of AMP and the messages of Cortex, which AMP is
+//! based on. It covers the responses of Prometheus too.
 
 use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, StatusCode, header};
-use mesh::verdict::Reason;
+use mesh_contract::verdict::Reason;
 
-/// What the backend said of one request.
+/// Meaning of a backend's response to one request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// All of it is stored.
+pub enum WriteResponse {
+    /// The backend stored all samples.
     Stored,
-    /// None of it is: another replica is the elected one.
+    /// The backend stored none of the samples, because another replica is elected.
     Deduplicated,
-    /// Some or all of it was refused for good; the rest is stored.
+    /// The backend rejected some or all samples for good and stored the rest.
     Rejected {
-        /// Why.
+        /// Reason of the rejection.
         reason: Reason,
-        /// How many samples, where the backend said so.
+        /// Number of rejected samples, if the backend gave it.
         count: Option<u64>,
-        /// The backend's own words.
+        /// Message of the backend.
         message: String,
     },
-    /// The backend takes less than it is sent.
+    /// The backend throttles this client.
     Throttled {
-        /// How long it wants to be left alone, where it said so.
+        /// Delay that the backend asked for.
         after: Option<Duration>,
-        /// The backend's own words.
+        /// Message of the backend.
         message: String,
     },
-    /// The backend is unwell.
+    /// The backend failed.
     Failed {
-        /// How long it wants to be left alone, where it said so.
+        /// Delay that the backend asked for.
         after: Option<Duration>,
-        /// The backend's own words.
+        /// Message of the backend.
         message: String,
     },
-    /// The signature, the credentials or their permissions are not accepted.
+    /// The backend rejected the signature, the credentials or their permissions.
     Forbidden {
-        /// The backend's own words.
+        /// Message of the backend.
         message: String,
     },
 }
 
-/// How much of a body is kept in messages that travel in headers.
+/// Maximum length of a message in characters; messages travel in headers.
 const MESSAGE_CHARS: usize = 1024;
-/// How much of a refusal is kept: it ends with the series, by whose labels it is
-/// counted, and they may be many.
-const REFUSAL_CHARS: usize = 8 * 1024;
+/// Maximum length of a rejection message in characters. It is longer because it ends
+/// with the labels of the rejected series, which the attribution needs.
+const REJECTION_CHARS: usize = 8 * 1024;
 
-/// Phrases of refusals by reason, in lower case; the first that is found counts.
+/// Phrases of rejection messages by reason, in lower case. The first match wins.
 const PHRASES: &[(&str, Reason)] = &[
     ("too many ha clusters", Reason::HaClusterLimit),
-    // What newer versions of Cortex call them.
+    // Wording of newer Cortex versions.
     ("too many ha replicagroups", Reason::HaClusterLimit),
     ("series limit", Reason::SeriesLimit),
     ("series_limit", Reason::SeriesLimit),
@@ -95,7 +95,8 @@ const PHRASES: &[(&str, Reason)] = &[
     ("invalid histogram", Reason::InvalidHistogram),
 ];
 
-/// Complaints about exemplars, in lower case. The samples they hang on are stored.
+/// Phrases of exemplar errors, in lower case. The backend stores the samples of these
+/// exemplars.
 const EXEMPLARS: &[&str] = &[
     "out of order exemplar",
     "exemplar missing",
@@ -103,25 +104,25 @@ const EXEMPLARS: &[&str] = &[
     "exemplars not ingested",
 ];
 
-// === impl Answer ===
+// === impl WriteResponse ===
 
-impl Answer {
-    /// Reads an answer.
-    pub fn read(status: StatusCode, headers: &HeaderMap, body: &str, now: SystemTime) -> Self {
-        let message = || start(status, body, MESSAGE_CHARS);
-        let refusal = || start(status, body, REFUSAL_CHARS);
+impl WriteResponse {
+    /// Interprets a response.
+    pub fn parse(status: StatusCode, headers: &HeaderMap, body: &str, now: SystemTime) -> Self {
+        let message = || status_and_body(status, body, MESSAGE_CHARS);
+        let rejection = || status_and_body(status, body, REJECTION_CHARS);
         let after = || retry_after(headers, now);
         match status {
             StatusCode::ACCEPTED => Self::Deduplicated,
             _ if status.is_success() => Self::Stored,
             StatusCode::FORBIDDEN => Self::Forbidden { message: message() },
-            // Cortex refuses new series beyond the limit with this status too.
-            // The rest of the request is stored, so it is no reason to come back.
+            // Cortex uses this status for new series beyond the limit too. It stores
+            // the rest of the request, so a retry is pointless.
             StatusCode::TOO_MANY_REQUESTS if reason(body) == Reason::SeriesLimit => {
                 Self::Rejected {
                     reason: Reason::SeriesLimit,
                     count: None,
-                    message: refusal(),
+                    message: rejection(),
                 }
             }
             StatusCode::TOO_MANY_REQUESTS => Self::Throttled {
@@ -131,7 +132,7 @@ impl Answer {
             StatusCode::PAYLOAD_TOO_LARGE => Self::Rejected {
                 reason: Reason::TooLarge,
                 count: None,
-                message: refusal(),
+                message: rejection(),
             },
             StatusCode::REQUEST_TIMEOUT => Self::Failed {
                 after: after(),
@@ -140,9 +141,9 @@ impl Answer {
             _ if status.is_client_error() => Self::Rejected {
                 reason: reason(body),
                 count: is_of_exemplar(body).then_some(0),
-                message: refusal(),
+                message: rejection(),
             },
-            // A redirect too: it cannot be followed with the same signature.
+            // Includes redirects, which would invalidate the signature.
             _ => Self::Failed {
                 after: after(),
                 message: message(),
@@ -150,10 +151,10 @@ impl Answer {
         }
     }
 
-    /// Takes into account how many of the samples `sent` a remote-write 2.0
-    /// backend says it has `written`. One that does not say so has not understood
-    /// the request (Remote-Write 2.0, "Required Written Response Headers").
-    pub fn counted(self, sent: u64, written: Option<u64>) -> Self {
+    /// Applies the number of `written` samples in a remote-write 2.0 response, out of
+    /// `sent`. A backend that does not give the number has not understood the request
+    /// (Remote-Write 2.0, "Required Written Response Headers").
+    pub fn with_written_count(self, sent: u64, written: Option<u64>) -> Self {
         let missing = sent.saturating_sub(written.unwrap_or(0));
         match self {
             Self::Stored if missing > 0 => Self::Rejected {
@@ -177,18 +178,18 @@ impl Answer {
 }
 
 fn reason(body: &str) -> Reason {
-    // A body that is JSON begins with what would be a series elsewhere.
-    let found = phrase(own_words(body)).or_else(|| phrase(body));
+    // A JSON body has a brace before the message.
+    let found = phrase(before_series(body)).or_else(|| phrase(body));
     found.unwrap_or(Reason::Refused)
 }
 
-/// What a body says before it names a series, whose labels may say anything.
-fn own_words(body: &str) -> &str {
+/// Text of a body before the first series, whose labels may contain any phrase.
+fn before_series(body: &str) -> &str {
     body.split(['{', '"', '\'']).next().unwrap_or_default()
 }
 
 fn is_of_exemplar(body: &str) -> bool {
-    let words = own_words(body).to_lowercase();
+    let words = before_series(body).to_lowercase();
     EXEMPLARS.iter().any(|phrase| words.contains(phrase))
 }
 
@@ -198,12 +199,12 @@ fn phrase(text: &str) -> Option<Reason> {
     found.map(|(_, reason)| *reason)
 }
 
-fn start(status: StatusCode, body: &str, chars: usize) -> String {
+fn status_and_body(status: StatusCode, body: &str, chars: usize) -> String {
     let body: String = body.trim().chars().take(chars).collect();
     format!("{status}: {body}")
 }
 
-/// `Retry-After` as seconds or as a date (RFC 9110, 10.2.3).
+/// Parses `Retry-After` as seconds or as a date (RFC 9110, 10.2.3).
 fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let value = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = value.parse() {
@@ -217,22 +218,25 @@ fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
 mod tests {
     use super::*;
 
-    fn read(status: u16, body: &str) -> Answer {
+    fn read(status: u16, body: &str) -> WriteResponse {
         let status = StatusCode::from_u16(status).unwrap();
-        Answer::read(status, &HeaderMap::new(), body, SystemTime::UNIX_EPOCH)
+        WriteResponse::parse(status, &HeaderMap::new(), body, SystemTime::UNIX_EPOCH)
     }
 
     #[test]
-    fn successes() {
-        assert_eq!(read(200, ""), Answer::Stored);
-        assert_eq!(read(204, ""), Answer::Stored);
-        assert_eq!(read(202, "replicas did not match"), Answer::Deduplicated);
+    fn parses_successes() {
+        assert_eq!(read(200, ""), WriteResponse::Stored);
+        assert_eq!(read(204, ""), WriteResponse::Stored);
+        assert_eq!(
+            read(202, "replicas did not match"),
+            WriteResponse::Deduplicated
+        );
     }
 
     #[test]
-    fn refusals_have_their_reason() {
+    fn parses_the_reason_of_rejections() {
         let is = |status, body, want| match read(status, body) {
-            Answer::Rejected { reason, .. } => assert_eq!(reason, want, "{body}"),
+            WriteResponse::Rejected { reason, .. } => assert_eq!(reason, want, "{body}"),
             other => panic!("{body}: {other:?}"),
         };
         is(
@@ -292,14 +296,14 @@ mod tests {
     }
 
     #[test]
-    fn what_cortex_says_has_its_reason() {
+    fn parses_the_reason_in_messages_of_cortex() {
         let is = |body, want| match read(400, body) {
-            Answer::Rejected { reason, count, .. } => {
+            WriteResponse::Rejected { reason, count, .. } => {
                 assert_eq!((reason, count), (want, None), "{body}");
             }
             other => panic!("{body}: {other:?}"),
         };
-        // Its words, with series of ours.
+        // Messages of Cortex with made-up series.
         is(
             "too many HA replicaGroups (limit: 2)",
             Reason::HaClusterLimit,
@@ -332,23 +336,23 @@ mod tests {
     }
 
     #[test]
-    fn the_labels_of_the_series_that_is_named_say_nothing() {
+    fn ignores_labels_of_the_named_series() {
         let body = "user=t: err: out of bounds. timestamp=1, series={why=\"series limit\"}";
-        let Answer::Rejected { reason, .. } = read(400, body) else {
-            panic!("a refusal")
+        let WriteResponse::Rejected { reason, .. } = read(400, body) else {
+            panic!("a rejection")
         };
         assert_eq!(reason, Reason::TooOld);
         let json = r#"{"message": "per-user series limit of 10 exceeded"}"#;
-        let Answer::Rejected { reason, .. } = read(400, json) else {
-            panic!("a refusal")
+        let WriteResponse::Rejected { reason, .. } = read(400, json) else {
+            panic!("a rejection")
         };
         assert_eq!(reason, Reason::SeriesLimit);
     }
 
     #[test]
-    fn the_samples_of_a_refused_exemplar_are_stored() {
+    fn a_rejected_exemplar_rejects_no_samples() {
         let refused = |body| match read(400, body) {
-            Answer::Rejected { count, .. } => count,
+            WriteResponse::Rejected { count, .. } => count,
             other => panic!("{other:?}"),
         };
         let body = "user=t: err: out of order exemplar. timestamp=1, series={a=\"b\"}, exemplar={}";
@@ -359,34 +363,38 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_again_is_told_apart() {
+    fn parses_retryable_responses() {
         assert!(matches!(
             read(429, "Rate exceeded"),
-            Answer::Throttled { .. }
+            WriteResponse::Throttled { .. }
         ));
-        assert!(matches!(read(500, ""), Answer::Failed { .. }));
-        assert!(matches!(read(503, ""), Answer::Failed { .. }));
-        assert!(matches!(read(307, ""), Answer::Failed { .. }));
-        assert!(matches!(read(408, ""), Answer::Failed { .. }));
-        assert!(matches!(read(403, ""), Answer::Forbidden { .. }));
+        assert!(matches!(read(500, ""), WriteResponse::Failed { .. }));
+        assert!(matches!(read(503, ""), WriteResponse::Failed { .. }));
+        assert!(matches!(read(307, ""), WriteResponse::Failed { .. }));
+        assert!(matches!(read(408, ""), WriteResponse::Failed { .. }));
+        assert!(matches!(read(403, ""), WriteResponse::Forbidden { .. }));
     }
 
     #[test]
-    fn what_was_not_written_was_refused() {
-        let counted = |answer: Answer, written| match answer.counted(10, written) {
-            Answer::Rejected { count, .. } => count,
-            Answer::Stored => Some(0),
-            other => panic!("{other:?}"),
-        };
-        assert_eq!(counted(read(200, ""), Some(10)), Some(0));
-        assert_eq!(counted(read(200, ""), Some(7)), Some(3));
-        assert_eq!(counted(read(200, ""), None), Some(10));
-        assert_eq!(counted(read(400, "out of order"), Some(7)), Some(3));
-        assert_eq!(counted(read(400, "out of order"), None), None);
+    fn samples_that_were_not_written_are_rejected() {
+        let with_written_count =
+            |answer: WriteResponse, written| match answer.with_written_count(10, written) {
+                WriteResponse::Rejected { count, .. } => count,
+                WriteResponse::Stored => Some(0),
+                other => panic!("{other:?}"),
+            };
+        assert_eq!(with_written_count(read(200, ""), Some(10)), Some(0));
+        assert_eq!(with_written_count(read(200, ""), Some(7)), Some(3));
+        assert_eq!(with_written_count(read(200, ""), None), Some(10));
+        assert_eq!(
+            with_written_count(read(400, "out of order"), Some(7)),
+            Some(3)
+        );
+        assert_eq!(with_written_count(read(400, "out of order"), None), None);
     }
 
     #[test]
-    fn retry_after_is_seconds_or_a_date() {
+    fn parses_retry_after_as_seconds_or_a_date() {
         let after = |value: &str| {
             let headers = HeaderMap::from_iter([(header::RETRY_AFTER, value.parse().unwrap())]);
             retry_after(&headers, SystemTime::UNIX_EPOCH + Duration::from_secs(10))
@@ -401,13 +409,13 @@ mod tests {
     }
 
     #[test]
-    fn the_backend_s_words_are_kept_up_to_a_length() {
-        let Answer::Failed { message, .. } = read(500, &"é".repeat(5000)) else {
+    fn truncates_messages_of_the_backend() {
+        let WriteResponse::Failed { message, .. } = read(500, &"é".repeat(5000)) else {
             panic!("a failure")
         };
         assert!(message.starts_with("500 Internal Server Error: é") && message.len() < 2200);
-        let Answer::Rejected { message, .. } = read(400, &"é".repeat(50_000)) else {
-            panic!("a refusal")
+        let WriteResponse::Rejected { message, .. } = read(400, &"é".repeat(50_000)) else {
+            panic!("a rejection")
         };
         assert!((16_000..17_000).contains(&message.len()));
     }

@@ -1,72 +1,73 @@
-//! What an encoded `Metric` says before its data points, and what all kinds of
-//! data points have.
+//! Decodes a `Metric` without its data points, and the fields that all data points
+//! share.
 
-use mesh::wire::{Fields, WireError};
+use mesh_wire::protobuf::{Fields, WireError};
 use proto::v1::metric_metadata::MetricType;
 
 use crate::{
-    remote_write::piece::Family,
+    remote_write::part::Family,
     translate::{NO_RECORDED_VALUE, STALE_NAN, sink::Times},
 };
 
-/// The metadata that tells a scraped metric's type.
+/// Metadata key of a scraped metric's type.
 const TYPE_METADATA: &[u8] = b"prometheus.type";
-/// The metadata that tells a scraped metric's family, where it is not its name.
+/// Metadata key of a scraped metric's family, if it differs from the name.
 const FAMILY_METADATA: &[u8] = b"prometheus.family";
-/// The metadata that marks a histogram whose buckets are a native histogram's.
+/// Metadata key of a histogram whose buckets are those of a native histogram.
 const HISTOGRAM_METADATA: &[u8] = b"prometheus.histogram";
-/// Its value for a native histogram with custom bounds.
+/// Metadata value of a native histogram with custom buckets.
 const CUSTOM_BUCKETS: &[u8] = b"nhcb";
 
-/// A `Metric`, its data points not yet read.
+/// Decoded `Metric` with encoded data points.
 #[derive(Debug, Default)]
 pub struct Metric<'a> {
-    /// Its name: a sample's, or of a histogram or summary the family's.
+    /// Name of the metric: that of a sample, or that of the family for histograms and
+    /// summaries.
     pub name: &'a str,
     help: &'a str,
     unit: &'a str,
     metric_type: &'a [u8],
     family: &'a [u8],
-    /// Whether its buckets are those of a native histogram with custom bounds.
+    /// True if the buckets are those of a native histogram with custom buckets.
     pub custom_buckets: bool,
-    /// What its data points are.
-    pub kind: Data,
-    /// Its encoded `Gauge`, `Sum` and so on.
+    /// Type of the data points.
+    pub kind: PointType,
+    /// Encoded `Gauge`, `Sum`, `Histogram`, `ExponentialHistogram` or `Summary`.
     pub data: &'a [u8],
 }
 
-/// The kinds of data points.
+/// Type of data points.
 #[derive(Clone, Copy, Debug, Default)]
-pub enum Data {
-    /// Of a gauge or a sum.
+pub enum PointType {
+    /// Data point of a gauge or a sum.
     #[default]
     Number,
-    /// Of a histogram with explicit bounds.
+    /// Data point of a histogram with explicit bounds.
     Histogram,
-    /// Of an exponential histogram.
+    /// Data point of an exponential histogram.
     Exponential,
-    /// Of a summary.
+    /// Data point of a summary.
     Summary,
 }
 
-/// What all kinds of data points have.
+/// Fields that all data points share.
 #[derive(Debug, Default)]
 pub struct Point<'a> {
-    /// When.
+    /// Timestamps of the point.
     pub times: Times,
-    /// Whether its series ended.
+    /// True if the series is stale.
     pub stale: bool,
-    /// Its encoded exemplars.
+    /// Encoded exemplars of the point.
     pub exemplars: Vec<&'a [u8]>,
 }
 
 // === impl Metric ===
 
 impl<'a> Metric<'a> {
-    /// Reads an encoded `Metric`.
+    /// Decodes an encoded `Metric`.
     ///
     /// # Errors
-    /// Where it is not one.
+    /// Returns an error if the bytes are malformed or the name is missing.
     pub fn read(encoded: &'a [u8]) -> Result<Self, WireError> {
         let mut metric = Self::default();
         for field in Fields::new(encoded) {
@@ -75,26 +76,26 @@ impl<'a> Metric<'a> {
                 1 => metric.name = field.text()?,
                 2 => metric.help = field.text()?,
                 3 => metric.unit = field.text()?,
-                5 | 7 => metric.set_data(Data::Number, field.bytes()?),
-                9 => metric.set_data(Data::Histogram, field.bytes()?),
-                10 => metric.set_data(Data::Exponential, field.bytes()?),
-                11 => metric.set_data(Data::Summary, field.bytes()?),
+                5 | 7 => metric.set_data(PointType::Number, field.bytes()?),
+                9 => metric.set_data(PointType::Histogram, field.bytes()?),
+                10 => metric.set_data(PointType::Exponential, field.bytes()?),
+                11 => metric.set_data(PointType::Summary, field.bytes()?),
                 12 => metric.metadata(field.bytes()?)?,
                 _ => {}
             }
         }
-        // No receiver sends it, and no backend takes a series without a name.
-        match metric.name.is_empty() {
-            true => Err(WireError::Missing(1)),
-            false => Ok(metric),
+        // No receiver sends a metric without a name, and no backend accepts one.
+        if metric.name.is_empty() {
+            return Err(WireError::Missing(1));
         }
+        Ok(metric)
     }
 
-    fn set_data(&mut self, kind: Data, data: &'a [u8]) {
+    fn set_data(&mut self, kind: PointType, data: &'a [u8]) {
         (self.kind, self.data) = (kind, data);
     }
 
-    /// Notes one `KeyValue` of its metadata.
+    /// Reads one `KeyValue` of the metadata.
     fn metadata(&mut self, encoded: &'a [u8]) -> Result<(), WireError> {
         let (mut key, mut value) = (&[][..], &[][..]);
         for field in Fields::new(encoded) {
@@ -120,7 +121,7 @@ impl<'a> Metric<'a> {
         Ok(())
     }
 
-    /// What its family says of itself.
+    /// Metadata of the metric's family.
     pub fn family(&self) -> Family {
         let family = match self.family {
             [] => self.name.to_owned(),
@@ -148,18 +149,18 @@ impl<'a> Metric<'a> {
 // === impl Point ===
 
 impl Point<'_> {
-    /// Notes the point's flags.
+    /// Reads the flags of the point.
     pub fn flags(&mut self, flags: u64) {
         self.stale = flags & u64::from(NO_RECORDED_VALUE) != 0;
     }
 
-    /// `value`, or the staleness marker where the series ended.
+    /// Returns `value`, or the staleness marker if the series is stale.
     pub fn value(&self, value: f64) -> f64 {
         if self.stale { STALE_NAN } else { value }
     }
 }
 
-/// The messages in one repeated field of `encoded`.
+/// Iterates over the messages in a repeated field of `encoded`.
 pub fn messages(encoded: &[u8], number: u32) -> impl Iterator<Item = Result<&[u8], WireError>> {
     Fields::new(encoded).filter_map(move |field| match field {
         Ok(field) => (field.number == number).then(|| field.bytes()),

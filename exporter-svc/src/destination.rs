@@ -1,30 +1,31 @@
-//! One entry of `remote_write`: where series go and how they are made fit for it.
+//! A destination: one entry of `remote_write` and its translation, batching and
+//! signing.
 
 use std::{sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use mesh::{
+use mesh_contract::ha::REPLICA;
+use mesh_model::config::{
+    relabel::{Action, RelabelConfig},
+    remote_write::{OtlpConfig, ProtobufMessage, RemoteWriteConfig},
+};
+use mesh_net::connector::Connector;
+use mesh_net::{
     aws::AwsOptions,
-    balance::Connector,
-    config::{
-        relabel::{Action, RelabelConfig},
-        remote_write::{OtlpConfig, ProtobufMessage, RemoteWriteConfig},
-    },
-    ha::REPLICA,
     http_client::{HttpClient, HttpClientError},
 };
 use prometheus_client::registry::Registry;
 use tracing::warn;
 use url::{Host, Url};
 
-use super::{
-    client::Client,
-    join::{JoinConfig, Joiner},
-    metrics,
-    pace::PaceLimits,
-    piece::RequestLimits,
-};
 use crate::{
+    remote_write::{
+        batcher::{Batcher, BatcherConfig},
+        client::Client,
+        concurrency::ConcurrencyLimits,
+        metrics,
+        part::RequestLimits,
+    },
     sigv4::{
         self, Scope, Signer,
         credentials::{CredentialsCache, CredentialsFamilies},
@@ -32,48 +33,48 @@ use crate::{
     translate::{
         Translator,
         otlp::OtlpRules,
-        sink::{NativeHistograms, Wants},
+        sink::{Capabilities, NativeHistograms},
     },
 };
 
-/// One entry of `remote_write`, at work.
+/// Running destination of one `remote_write` entry.
 #[derive(Debug)]
 pub struct Destination {
-    /// Its name in logs and metrics.
+    /// Name in logs and metrics.
     pub name: String,
-    /// Makes series of OTLP bytes.
+    /// Translates OTLP to request parts.
     pub translator: Translator,
-    /// Takes pieces of them.
-    pub joiner: Joiner,
-    /// What it counts.
+    /// Batches request parts into requests.
+    pub batcher: Batcher,
+    /// Metrics of the destination.
     pub metrics: Arc<metrics::Metrics>,
 }
 
-/// What holds for all destinations of a process.
+/// Options that all destinations of a process share.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Bytes of one request at most, before compression.
+    /// Maximum size of one request in bytes, before compression.
     pub request_bytes: usize,
-    /// How long a piece waits for others to join it.
+    /// Time that a part waits for others to share a request.
     pub linger: Duration,
-    /// Whether plain http is allowed to other hosts than this one.
+    /// Allows plain http to hosts other than localhost.
     pub allow_http: bool,
-    /// How large the cache of rendered labels may become.
+    /// Maximum size in bytes of the label cache.
     pub cache_bytes: usize,
-    /// How backends are reached; by TCP where nothing is given.
+    /// Connector to the backend; TCP if `None`.
     pub connector: Option<Connector>,
 }
 
-/// Where a destination's numbers are registered.
+/// Metric families of all destinations.
 #[derive(Clone, Debug)]
-pub struct Registered {
-    /// Those of requests.
+pub struct MetricFamilies {
+    /// Metrics of requests and samples.
     pub requests: metrics::Families,
-    /// Those of credentials.
+    /// Metrics of AWS credentials.
     pub credentials: CredentialsFamilies,
 }
 
-/// An entry of `remote_write` that cannot be used.
+/// An entry of `remote_write` is invalid.
 #[derive(Debug, thiserror::Error)]
 #[error("remote_write {name}: {problem}")]
 pub struct DestinationError {
@@ -86,31 +87,30 @@ enum Problem {
     #[error("url: {0}")]
     Url(#[from] http::uri::InvalidUri),
     #[error(
-        "url: plain http would show every sample to the network; use https, or allow http by \
-         --remote-write.allow-http"
+        "url: plain http sends samples unencrypted; use https, or set --remote-write.allow-http"
     )]
     PlainHttp,
     #[error("url: scheme {0:?}, expected https")]
     Scheme(String),
-    #[error("headers: {0:?} is not a header with a text value")]
+    #[error("headers: {0:?} is not a valid header name, or its value is not text")]
     Header(String),
     #[error(transparent)]
     Http(#[from] HttpClientError),
     #[error(
-        "write_relabel_configs: target_label {REPLICA} would make every request that of one \
-         replica; the HA pair comes from the receivers' external_labels"
+        "write_relabel_configs: target_label {REPLICA} is not allowed; set it in the \
+         external_labels of the receivers"
     )]
     Replica,
-    #[error("sigv4: no region in the section, in the url, or in AWS_REGION")]
+    #[error("sigv4: no region; set it in the section, in the url or in AWS_REGION")]
     NoRegion,
 }
 
-/// The service that AMP's requests are signed for.
+/// AWS service name in the signatures of AMP requests.
 const AMP_SERVICE: &str = "aps";
 
-// === impl Registered ===
+// === impl MetricFamilies ===
 
-impl Registered {
+impl MetricFamilies {
     /// Registers the families.
     pub fn register(registry: &mut Registry) -> Self {
         Self {
@@ -126,14 +126,14 @@ impl Destination {
     /// Starts the tasks of one entry.
     ///
     /// # Errors
-    /// Where the entry cannot be used.
+    /// Returns an error if the entry is invalid.
     pub async fn start(
         config: &RemoteWriteConfig,
         otlp: &OtlpConfig,
         options: &Options,
-        registered: &Registered,
+        families: &MetricFamilies,
     ) -> Result<Self, DestinationError> {
-        let started = Self::try_start(config, otlp, options, registered).await;
+        let started = Self::try_start(config, otlp, options, families).await;
         started.map_err(|problem| DestinationError {
             name: config.name.clone(),
             problem,
@@ -144,21 +144,21 @@ impl Destination {
         config: &RemoteWriteConfig,
         otlp: &OtlpConfig,
         options: &Options,
-        registered: &Registered,
+        families: &MetricFamilies,
     ) -> Result<Self, Problem> {
         check_scheme(&config.url, options.allow_http)?;
         if config.write_relabel_configs.iter().any(sets_replica) {
             return Err(Problem::Replica);
         }
         if sigv4::region_of(&config.url).is_some() && config.sigv4.is_none() {
-            warn!(url = %config.url, "AMP takes signed requests only, and there is no sigv4 section");
+            warn!(url = %config.url, "No sigv4 section for an AMP destination");
         }
         let client = Client::new(
             config.name.clone(),
             config.url.as_str().parse()?,
             headers(config)?,
             http(config, options.connector.clone())?,
-            signer(config, registered).await?,
+            signer(config, families).await?,
             config.protobuf_message,
         );
         let limits = RequestLimits {
@@ -166,7 +166,7 @@ impl Destination {
             bytes: options.request_bytes,
         };
         let age_limit = config.queue.sample_age_limit;
-        let wants = Wants {
+        let capabilities = Capabilities {
             native_histograms: native_histograms(config),
             exemplars: config.send_exemplars,
             families: config.protobuf_message == ProtobufMessage::V2 || config.send_metadata,
@@ -174,11 +174,11 @@ impl Destination {
             max_age: (!age_limit.is_zero()).then_some(age_limit),
         };
         let rules = config.write_relabel_configs.clone().into();
-        let metrics = Arc::new(registered.requests.of(&config.name));
-        let join = JoinConfig {
+        let metrics = Arc::new(families.requests.for_destination(&config.name));
+        let batcher = BatcherConfig {
             limits,
             linger: options.linger,
-            pace: PaceLimits {
+            concurrency: ConcurrencyLimits {
                 window: config.queue.max_shards,
                 min_backoff: config.queue.min_backoff,
                 max_backoff: config.queue.max_backoff,
@@ -192,18 +192,18 @@ impl Destination {
         Ok(Self {
             name: config.name.clone(),
             translator: Translator::new(
-                wants,
+                capabilities,
                 rules,
                 OtlpRules::new(otlp.clone()),
                 options.cache_bytes,
             ),
-            joiner: Joiner::spawn(Arc::new(client), join, Arc::clone(&metrics)),
+            batcher: Batcher::spawn(Arc::new(client), batcher, Arc::clone(&metrics)),
             metrics,
         })
     }
 }
 
-/// Only https keeps samples to those they are for; this machine needs none.
+/// Rejects plain http unless the host is a loopback address or the flag allows it.
 fn check_scheme(url: &Url, allow_http: bool) -> Result<(), Problem> {
     let loopback = match url.host() {
         Some(Host::Domain(name)) => name == "localhost",
@@ -240,28 +240,30 @@ fn http(
     connector: Option<Connector>,
 ) -> Result<HttpClient, HttpClientError> {
     let mut settings = config.http.clone();
-    // A signature holds for one address only.
+    // A signature is valid for one address only.
     settings.follow_redirects &= config.sigv4.is_none();
     HttpClient::with_connector(&settings, connector)
 }
 
-/// AMP takes native histograms, but none with custom bounds.
+/// Native histograms that the backend supports. AMP rejects custom buckets.
 fn native_histograms(config: &RemoteWriteConfig) -> NativeHistograms {
     let service = config
         .sigv4
         .as_ref()
         .map(|s| s.service_name.as_deref().unwrap_or(AMP_SERVICE));
     let is_amp = sigv4::region_of(&config.url).is_some() || service == Some(AMP_SERVICE);
-    match config.send_native_histograms {
-        false => NativeHistograms::None,
-        true if is_amp => NativeHistograms::Exponential,
-        true => NativeHistograms::All,
+    if !config.send_native_histograms {
+        NativeHistograms::None
+    } else if is_amp {
+        NativeHistograms::Exponential
+    } else {
+        NativeHistograms::All
     }
 }
 
 async fn signer(
     config: &RemoteWriteConfig,
-    registered: &Registered,
+    families: &MetricFamilies,
 ) -> Result<Option<Arc<Signer>>, Problem> {
     let Some(sigv4) = &config.sigv4 else {
         return Ok(None);
@@ -283,7 +285,7 @@ async fn signer(
             .clone()
             .unwrap_or_else(|| AMP_SERVICE.to_owned()),
     };
-    let metrics = registered.credentials.of(&config.name);
+    let metrics = families.credentials.for_destination(&config.name);
     let credentials = CredentialsCache::start(aws.credentials, metrics).await;
     Ok(Some(Arc::new(Signer::new(scope, Arc::new(credentials)))))
 }

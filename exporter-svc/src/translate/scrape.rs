@@ -1,58 +1,58 @@
-//! The scraped path: OTLP bytes to remote-write bytes, nothing changed on the
-//! way (law 12).
+//! Translates scraped data: OTLP bytes to remote-write bytes, without any change of
+//! content (law 12).
 //!
-//! A receiver writes every label but the name as an attribute of the data point
-//! and the exact sample name as the metric's name, so what is left to do is
-//! mechanical. It is done for every sample there is, so it walks borrowed bytes and
-//! merges our labels in between the attributes as they stand; only what has to be
-//! relabeled goes through [`super::cache`]. The tests' `oracle` says the same in
-//! prost's types.
+//! A receiver writes every label but the name as an attribute of the data point, and
+//! the exact sample name as the metric's name. So the translation is mechanical. It
+//! runs for every sample, so it reads borrowed bytes and merges the added labels
+//! between the encoded attributes. Only series that need relabeling use
+//! [`super::cache`]. The tests have an `oracle` that applies the same rules to prost's
+//! types.
 
-use mesh::wire::{Field, Fields, WireError};
+use mesh_wire::protobuf::{Field, Fields, WireError};
 use opentelemetry_proto::tonic::metrics::v1::Exemplar;
 use prost::Message;
 use proto::v1;
 
 use self::{
-    metric::{Data, Metric, Point, messages},
-    series::{Kind, Lookup},
+    metric::{Metric, Point, PointType, messages},
+    series::{Kind, SeriesBuilder},
 };
-use super::{cache::RenderCache, exemplar, sink::Sink};
-use crate::ha::Stamp;
+use super::{cache::LabelCache, exemplar, sink::Sink};
+use crate::ha::LabelRewriter;
 
-mod direct;
 mod histogram;
 pub mod metric;
+mod passthrough;
 pub mod series;
 
-/// The attribute that carries a native histogram that OTLP cannot express, as an
-/// encoded remote-write `Histogram`.
+/// Attribute with a native histogram that OTLP cannot express, as an encoded
+/// remote-write `Histogram`.
 pub const HISTOGRAM_ATTRIBUTE: &str = "promesh.histogram";
 
-/// Translates the metrics of scrapes.
+/// Translates scraped metrics.
 #[derive(Debug)]
-pub struct Identity<'a> {
-    lookup: Lookup<'a>,
+pub struct ScrapeTranslator<'a> {
+    series: SeriesBuilder<'a>,
     sink: &'a mut Sink,
-    /// Counts by bucket of the histogram under way.
+    /// Bucket counts of the current histogram.
     counts: Vec<u64>,
-    /// Its bounds, or a summary's quantiles, as bits.
+    /// Bounds of the current histogram or quantiles of the current summary, as bits.
     bounds: Vec<u64>,
 }
 
-// === impl Identity ===
+// === impl ScrapeTranslator ===
 
-impl<'a> Identity<'a> {
-    /// A translator of scrapes with this stamp; `stamp_id` tells its entries in
-    /// the cache from those of other stamps.
+impl<'a> ScrapeTranslator<'a> {
+    /// Creates a translator that rewrites labels with `rewriter`. The cache
+    /// distinguishes rewriters by `rewriter_id`.
     pub fn new(
-        stamp: &'a Stamp,
-        stamp_id: u32,
-        cache: &'a RenderCache,
+        rewriter: &'a LabelRewriter,
+        rewriter_id: u32,
+        cache: &'a LabelCache,
         sink: &'a mut Sink,
     ) -> Self {
         Self {
-            lookup: Lookup::new(stamp, stamp_id, cache),
+            series: SeriesBuilder::new(rewriter, rewriter_id, cache),
             sink,
             counts: Vec::new(),
             bounds: Vec::new(),
@@ -62,7 +62,7 @@ impl<'a> Identity<'a> {
     /// Translates one encoded `ResourceMetrics`.
     ///
     /// # Errors
-    /// Where it is not one.
+    /// Returns an error if the bytes are malformed.
     pub fn resource_metrics(&mut self, encoded: &[u8]) -> Result<(), WireError> {
         self.sink.begin_resource();
         for scope in messages(encoded, 2) {
@@ -74,16 +74,16 @@ impl<'a> Identity<'a> {
     }
 
     fn metric(&mut self, metric: Metric<'_>) -> Result<(), WireError> {
-        if self.sink.wants().families {
+        if self.sink.capabilities().families {
             self.sink.begin_family(metric.family());
         }
         for point in messages(metric.data, 1) {
             let point = point?;
             match metric.kind {
-                Data::Number => self.number(&metric, point)?,
-                Data::Histogram => self.histogram(&metric, point)?,
-                Data::Exponential => self.exponential(&metric, point)?,
-                Data::Summary => self.summary(&metric, point)?,
+                PointType::Number => self.number(&metric, point)?,
+                PointType::Histogram => self.histogram(&metric, point)?,
+                PointType::Exponential => self.exponential(&metric, point)?,
+                PointType::Summary => self.summary(&metric, point)?,
             }
         }
         Ok(())
@@ -92,12 +92,12 @@ impl<'a> Identity<'a> {
     fn number(&mut self, metric: &Metric<'_>, encoded: &[u8]) -> Result<(), WireError> {
         let mut point = Point::default();
         let (mut value, mut histogram) = (0.0, None);
-        self.lookup.begin(Kind::Single, metric.name);
+        self.series.begin(Kind::Single, metric.name);
         for field in Fields::new(encoded) {
             let field = field?;
             match field.number {
                 7 => match histogram_attribute(&field)? {
-                    None => self.lookup.attribute(&field),
+                    None => self.series.attribute(&field),
                     some => histogram = some,
                 },
                 2 => point.times.start_ms = field.time_ms()?,
@@ -115,7 +115,7 @@ impl<'a> Identity<'a> {
         }
         let value = point.value(value);
         let exemplars = self.exemplars(&point)?;
-        self.lookup.each(&[], |_, series| {
+        self.series.each(&[], |_, series| {
             self.sink
                 .float(series, point.times, value, &exemplars, true);
         })
@@ -124,14 +124,14 @@ impl<'a> Identity<'a> {
     fn summary(&mut self, metric: &Metric<'_>, encoded: &[u8]) -> Result<(), WireError> {
         let mut point = Point::default();
         let (mut count, mut sum) = (0, 0.0);
-        self.lookup.begin(Kind::Summary, metric.name);
+        self.series.begin(Kind::Summary, metric.name);
         self.bounds.clear();
-        // The values at the quantiles, as bits too.
+        // Holds the values at the quantiles, as bits too.
         self.counts.clear();
         for field in Fields::new(encoded) {
             let field = field?;
             match field.number {
-                7 => self.lookup.attribute(&field),
+                7 => self.series.attribute(&field),
                 2 => point.times.start_ms = field.time_ms()?,
                 3 => point.times.time_ms = field.time_ms()?,
                 4 => count = field.fixed64()?,
@@ -144,13 +144,13 @@ impl<'a> Identity<'a> {
         self.sink.count(self.bounds.len() as u64 + 2);
         self.counts
             .extend([sum.to_bits(), (count as f64).to_bits()]);
-        self.lookup.each(&self.bounds, |i, series| {
+        self.series.each(&self.bounds, |i, series| {
             let value = point.value(f64::from_bits(self.counts[i]));
             self.sink.float(series, point.times, value, &[], true);
         })
     }
 
-    /// Notes one `ValueAtQuantile`.
+    /// Reads one `ValueAtQuantile`.
     fn quantile(&mut self, encoded: &[u8]) -> Result<(), WireError> {
         let (mut quantile, mut value) = (0, 0);
         for field in Fields::new(encoded) {
@@ -167,7 +167,7 @@ impl<'a> Identity<'a> {
     }
 
     fn exemplars(&self, point: &Point<'_>) -> Result<Vec<v1::Exemplar>, WireError> {
-        if !self.sink.wants().exemplars {
+        if !self.sink.capabilities().exemplars {
             return Ok(Vec::new());
         }
         let translated = |encoded: &&[u8]| Ok(exemplar::translate(&Exemplar::decode(*encoded)?));
@@ -175,10 +175,10 @@ impl<'a> Identity<'a> {
     }
 }
 
-/// The native histogram that an attribute of a number data point carries.
+/// Decodes the native histogram if `field` is the attribute that carries one.
 fn histogram_attribute(field: &Field<'_>) -> Result<Option<v1::Histogram>, WireError> {
     let name = HISTOGRAM_ATTRIBUTE.as_bytes();
-    // Asked for every label of every sample: one comparison settles most.
+    // Runs for every label of every sample; the first comparison rejects most.
     let Some(rest) = field.bytes()?.strip_prefix(&[1 << 3 | 2, name.len() as u8]) else {
         return Ok(None);
     };

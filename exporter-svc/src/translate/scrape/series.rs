@@ -1,62 +1,60 @@
-//! The series of a data point, from its encoded attributes.
+//! Builds the series of a data point from its encoded attributes.
 
 use foldhash::HashMap;
-use mesh::{
-    labels::{BUCKET, LabelsBuilder, METRIC_NAME, QUANTILE},
-    wire::{Field, Fields, WireError},
-};
+use mesh_model::labels::{BUCKET, LabelsBuilder, METRIC_NAME, QUANTILE};
+use mesh_wire::protobuf::{Field, Fields, WireError};
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use prost::Message;
 
-use super::direct;
+use super::passthrough;
 use crate::{
-    ha::Stamp,
-    remote_write::piece::{Rendered, SeriesRef},
-    translate::{cache::RenderCache, labels},
+    ha::LabelRewriter,
+    remote_write::part::{EncodedLabels, SeriesRef},
+    translate::{cache::LabelCache, labels},
 };
 
-/// Makes the series of data points, one point after another.
+/// Builds the series of data points, one point after another.
 #[derive(Debug)]
-pub struct Lookup<'a> {
-    stamp: &'a Stamp,
-    cache: &'a RenderCache,
-    /// Stamp, kind, name, attributes, bounds: all that the labels depend on.
+pub struct SeriesBuilder<'a> {
+    rewriter: &'a LabelRewriter,
+    cache: &'a LabelCache,
+    /// Cache key: rewriter, kind, name, attributes and bounds, on which the labels
+    /// depend.
     key: Vec<u8>,
     kind: Kind,
-    /// Where in the key the name begins and where the attributes do.
+    /// Offsets of the name and of the attributes within the key.
     name: usize,
     attributes: usize,
-    /// Bounds as text, by their bits: the same few come again and again.
+    /// Formatted bounds by their bits, because the same few recur.
     texts: HashMap<u64, String>,
-    /// The encoded labels of the series under way.
+    /// Encoded labels of the current series.
     labels: Vec<u8>,
 }
 
-/// Which series a point becomes.
+/// Series of a point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// One, named as the metric.
+    /// One series with the name of the metric.
     Single = 1,
-    /// `_bucket` for each bound and `+Inf`, then `_sum`, then `_count`.
+    /// Series `_bucket` for each bound and `+Inf`, then `_sum` and `_count`.
     Histogram = 2,
-    /// One for each quantile, then `_sum`, then `_count`.
+    /// One series for each quantile, then `_sum` and `_count`.
     Summary = 3,
 }
 
-/// One series of a point: what is added to the metric's name, and the label that
-/// tells it from the others.
-type Part<'a> = (&'static str, Option<(&'static str, &'a str)>);
+/// One series of a point: the suffix of its name, and its additional label.
+type PointSeries<'a> = (&'static str, Option<(&'static str, &'a str)>);
 
-// === impl Lookup ===
+// === impl SeriesBuilder ===
 
-impl<'a> Lookup<'a> {
-    /// Makes series with this stamp. What cannot be written directly is looked up
-    /// in `cache`, where `stamp_id` tells this stamp from others.
-    pub fn new(stamp: &'a Stamp, stamp_id: u32, cache: &'a RenderCache) -> Self {
-        let key = stamp_id.to_le_bytes().to_vec();
+impl<'a> SeriesBuilder<'a> {
+    /// Creates a builder that rewrites labels with `rewriter`. The cache distinguishes
+    /// rewriters by `rewriter_id`.
+    pub fn new(rewriter: &'a LabelRewriter, rewriter_id: u32, cache: &'a LabelCache) -> Self {
+        let key = rewriter_id.to_le_bytes().to_vec();
         let name = key.len();
         Self {
-            stamp,
+            rewriter,
             cache,
             key,
             kind: Kind::Single,
@@ -84,22 +82,23 @@ impl<'a> Lookup<'a> {
         self.key.extend_from_slice(field.raw);
     }
 
-    /// Hands the point's series to `each` with their numbers, in the order [`Kind`]
-    /// tells. `bounds` are a histogram's bounds or a summary's quantiles, as bits.
+    /// Calls `each` with the index and labels of every series, in the order of
+    /// [`Kind`]. `bounds` are the bounds of a histogram or the quantiles of a summary,
+    /// as bits.
     ///
     /// # Errors
-    /// Where an attribute is malformed.
+    /// Returns an error if an attribute is malformed.
     pub fn each(
         &mut self,
         bounds: &[u64],
         mut each: impl FnMut(usize, SeriesRef<'_>),
     ) -> Result<(), WireError> {
         for bits in bounds {
-            let text = || mesh::float::openmetrics(f64::from_bits(*bits));
+            let text = || mesh_wire::float::openmetrics(f64::from_bits(*bits));
             self.texts.entry(*bits).or_insert_with(text);
         }
         let Self {
-            stamp,
+            rewriter,
             cache,
             key,
             texts,
@@ -107,22 +106,22 @@ impl<'a> Lookup<'a> {
             ..
         } = self;
         let end = key.len();
-        let parts = || parts(self.kind, bounds.iter().map(|bits| &*texts[bits]));
+        let point_series = || point_series(self.kind, bounds.iter().map(|bits| &*texts[bits]));
         let name = std::str::from_utf8(&key[self.name..self.attributes]);
         let name = name.map_err(|_| WireError::Utf8(1))?;
         let attributes = &key[self.attributes..end];
-        if let Some(stamped) = stamp.added() {
+        if let Some(static_labels) = rewriter.static_labels() {
             let mut simple = true;
-            for (i, (suffix, extra)) in parts().enumerate() {
+            for (i, (suffix, extra)) in point_series().enumerate() {
                 let name = (METRIC_NAME, [name, suffix]);
                 let extra = extra.map(|(name, value)| (name, [value, ""]));
                 let own = [name, extra.unwrap_or(name)];
                 let own = &own[..1 + usize::from(extra.is_some())];
-                match direct::series(labels, attributes, stamped, own)? {
+                match passthrough::series(labels, attributes, static_labels, own)? {
                     Some(series) => each(i, series),
                     None => {
-                        // It is the attributes that are not simple, so it is the
-                        // first series that tells.
+                        // The reason lies in the attributes, so it shows at the first
+                        // series already.
                         simple = false;
                         break;
                     }
@@ -134,15 +133,15 @@ impl<'a> Lookup<'a> {
         }
         let rendered = || {
             let own = read(attributes)?;
-            let rendered = parts().map(|part| render(stamp, name, &own, part));
+            let rendered = point_series().map(|one| render(rewriter, name, &own, one));
             Ok(rendered.collect())
         };
-        let mut whole = key.clone();
+        let mut cache_key = key.clone();
         for bound in bounds {
-            whole.extend_from_slice(&bound.to_le_bytes());
+            cache_key.extend_from_slice(&bound.to_le_bytes());
         }
-        whole.extend_from_slice(&(bounds.len() as u32).to_le_bytes());
-        cache.with(&whole, rendered, |series| {
+        cache_key.extend_from_slice(&(bounds.len() as u32).to_le_bytes());
+        cache.with(&cache_key, rendered, |series| {
             for (i, series) in series.iter().enumerate() {
                 each(i, series.as_ref());
             }
@@ -150,14 +149,17 @@ impl<'a> Lookup<'a> {
     }
 }
 
-/// The series of a point by their order.
-fn parts<'b>(kind: Kind, bounds: impl Iterator<Item = &'b str>) -> impl Iterator<Item = Part<'b>> {
+/// Iterates over the series of a point.
+fn point_series<'b>(
+    kind: Kind,
+    bounds: impl Iterator<Item = &'b str>,
+) -> impl Iterator<Item = PointSeries<'b>> {
     let (suffix, label, last) = match kind {
         Kind::Single => ("", "", None),
         Kind::Histogram => ("_bucket", BUCKET, Some("+Inf")),
         Kind::Summary => ("", QUANTILE, None),
     };
-    let rest: &[Part<'_>] = match kind {
+    let rest: &[PointSeries<'_>] = match kind {
         Kind::Single => &[("", None)],
         _ => &[("_sum", None), ("_count", None)],
     };
@@ -166,7 +168,7 @@ fn parts<'b>(kind: Kind, bounds: impl Iterator<Item = &'b str>) -> impl Iterator
     bounds.chain(rest.iter().copied())
 }
 
-/// Reads encoded attributes, each with its frame.
+/// Decodes framed attributes.
 fn read(attributes: &[u8]) -> Result<LabelsBuilder, WireError> {
     let mut builder = LabelsBuilder::default();
     for field in Fields::new(attributes) {
@@ -178,15 +180,15 @@ fn read(attributes: &[u8]) -> Result<LabelsBuilder, WireError> {
 }
 
 fn render(
-    stamp: &Stamp,
+    rewriter: &LabelRewriter,
     name: &str,
     labels: &LabelsBuilder,
-    (suffix, extra): Part<'_>,
-) -> Rendered {
+    (suffix, extra): PointSeries<'_>,
+) -> EncodedLabels {
     let mut labels = labels.clone();
     labels.set(METRIC_NAME, format!("{name}{suffix}"));
     if let Some((name, value)) = extra {
         labels.set(name, value);
     }
-    stamp.render(&mut labels)
+    rewriter.rewrite(&mut labels)
 }

@@ -1,15 +1,13 @@
-//! Histograms of the scraped path, classic and native.
+//! Translates scraped histograms, classic and native.
 
-use mesh::{
-    verdict::Reason,
-    wire::{Fields, WireError},
-};
+use mesh_contract::verdict::Reason;
+use mesh_wire::protobuf::{Fields, WireError};
 use opentelemetry_proto::tonic::metrics::v1::exponential_histogram_data_point::Buckets;
 use prost::Message;
 use proto::v1;
 
 use super::{
-    Identity,
+    ScrapeTranslator,
     metric::{Metric, Point},
     series::Kind,
 };
@@ -18,9 +16,9 @@ use crate::translate::{
     sink::NativeHistograms,
 };
 
-// === impl Identity ===
+// === impl ScrapeTranslator ===
 
-impl Identity<'_> {
+impl ScrapeTranslator<'_> {
     pub(super) fn histogram(
         &mut self,
         metric: &Metric<'_>,
@@ -28,20 +26,20 @@ impl Identity<'_> {
     ) -> Result<(), WireError> {
         let mut point = Point::default();
         let (mut count, mut sum) = (0, None);
-        let native =
-            metric.custom_buckets && self.sink.wants().native_histograms == NativeHistograms::All;
+        let native = metric.custom_buckets
+            && self.sink.capabilities().native_histograms == NativeHistograms::All;
         let kind = if native {
             Kind::Single
         } else {
             Kind::Histogram
         };
-        self.lookup.begin(kind, metric.name);
+        self.series.begin(kind, metric.name);
         self.counts.clear();
         self.bounds.clear();
         for field in Fields::new(encoded) {
             let field = field?;
             match field.number {
-                9 => self.lookup.attribute(&field),
+                9 => self.series.attribute(&field),
                 2 => point.times.start_ms = field.time_ms()?,
                 3 => point.times.time_ms = field.time_ms()?,
                 4 => count = field.fixed64()?,
@@ -60,8 +58,8 @@ impl Identity<'_> {
         self.classic(&point, count, sum, metric.custom_buckets)
     }
 
-    /// Writes `_bucket`, `_sum` and `_count`. A native histogram in this form is
-    /// still one sample of the sender's ledger.
+    /// Writes `_bucket`, `_sum` and `_count`. A native histogram in this form still
+    /// counts as one sample.
     fn classic(
         &mut self,
         point: &Point<'_>,
@@ -79,7 +77,7 @@ impl Identity<'_> {
                 .map_or(f64::INFINITY, |bits| f64::from_bits(*bits))
         };
         let mut cumulative = 0u64;
-        self.lookup.each(&self.bounds, |i, series| {
+        self.series.each(&self.bounds, |i, series| {
             let mut inside = Vec::new();
             let value = match i.checked_sub(buckets + 1) {
                 None => {
@@ -88,7 +86,8 @@ impl Identity<'_> {
                     inside.extend(exemplars.iter().filter(within).cloned());
                     cumulative =
                         cumulative.saturating_add(self.counts.get(i).copied().unwrap_or(0));
-                    // The last bucket holds all observations, whatever the others say.
+                    // The last bucket holds all observations, whatever the others add
+                    // up to.
                     (if i == buckets { count } else { cumulative }) as f64
                 }
                 Some(0) => match sum {
@@ -103,7 +102,7 @@ impl Identity<'_> {
         })
     }
 
-    /// Writes a native histogram with custom bounds.
+    /// Writes a native histogram with custom buckets.
     fn custom_buckets(
         &mut self,
         point: &Point<'_>,
@@ -126,11 +125,11 @@ impl Identity<'_> {
     ) -> Result<(), WireError> {
         let mut point = Point::default();
         let mut histogram = Exponential::default();
-        self.lookup.begin(Kind::Single, metric.name);
+        self.series.begin(Kind::Single, metric.name);
         for field in Fields::new(encoded) {
             let field = field?;
             match field.number {
-                1 => self.lookup.attribute(&field),
+                1 => self.series.attribute(&field),
                 2 => point.times.start_ms = field.time_ms()?,
                 3 => point.times.time_ms = field.time_ms()?,
                 4 => histogram.count = field.fixed64()?,
@@ -149,7 +148,7 @@ impl Identity<'_> {
         match histogram.to_native(0) {
             Ok(native) => self.native(&point, native),
             Err(error) => {
-                self.sink.refuse(Reason::InvalidHistogram, 1, || {
+                self.sink.reject(Reason::InvalidHistogram, 1, || {
                     format!("metric {}: {error}", metric.name)
                 });
                 Ok(())
@@ -157,23 +156,23 @@ impl Identity<'_> {
         }
     }
 
-    /// Writes a native histogram where the destination takes it.
+    /// Writes a native histogram, or rejects it if the destination does not support it.
     pub(super) fn native(
         &mut self,
         point: &Point<'_>,
         histogram: v1::Histogram,
     ) -> Result<(), WireError> {
-        let taken = match self.sink.wants().native_histograms {
+        let supported = match self.sink.capabilities().native_histograms {
             NativeHistograms::None => false,
             NativeHistograms::Exponential => histogram.schema != CUSTOM_BUCKETS,
             NativeHistograms::All => true,
         };
-        if taken {
+        if supported {
             return self.write_native(point, histogram);
         }
-        self.sink.refuse(Reason::Unsupported, 1, || {
+        self.sink.reject(Reason::Unsupported, 1, || {
             let schema = histogram.schema;
-            format!("the destination takes no native histogram of schema {schema}")
+            format!("the destination does not support native histograms of schema {schema}")
         });
         Ok(())
     }
@@ -190,7 +189,7 @@ impl Identity<'_> {
         };
         let exemplars = self.exemplars(point)?;
         let mut histogram = Some(histogram);
-        self.lookup.each(&[], |_, series| {
+        self.series.each(&[], |_, series| {
             if let Some(histogram) = histogram.take() {
                 self.sink
                     .histogram(series, point.times, histogram, &exemplars);

@@ -1,12 +1,9 @@
-//! The walker against its oracle, which reads the same bytes as prost's types
-//! and says the rules in as few words as possible.
+//! Compares the translator with an oracle, which decodes the same bytes with prost.
 
 use std::sync::Arc;
 
-use mesh::{
-    batch::{Facts, Ha},
-    config::relabel::{Action, RelabelConfig},
-};
+use mesh_contract::batch::{BatchContext, Ha};
+use mesh_model::config::relabel::{Action, RelabelConfig};
 use opentelemetry_proto::tonic::{
     common::v1::{AnyValue, KeyValue, any_value},
     metrics::v1::{
@@ -17,26 +14,26 @@ use opentelemetry_proto::tonic::{
 };
 use proptest::{collection::vec, option, prelude::*};
 
-use mesh::verdict::Reason;
+use mesh_contract::verdict::Reason;
 use opentelemetry_proto::tonic::metrics::v1::exponential_histogram_data_point::Buckets;
 
 use super::*;
 use crate::{
-    remote_write::piece::RequestLimits,
+    remote_write::part::RequestLimits,
     translate::{
         STALE_NAN,
         exponential::CUSTOM_BUCKETS,
-        sink::{NativeHistograms, Translated, Wants},
+        sink::{Capabilities, NativeHistograms, Translated},
     },
 };
 
 const TIME: u64 = 1_700_000_000_000;
 
-/// A series as the backend will see it: labels, milliseconds, bits of the value.
+/// Series as the backend receives it: labels, milliseconds, bits of the value.
 type Seen = (Vec<(String, String)>, i64, u64);
 
-fn wants(native_histograms: NativeHistograms) -> Wants {
-    Wants {
+fn capabilities(native_histograms: NativeHistograms) -> Capabilities {
+    Capabilities {
         native_histograms,
         exemplars: true,
         families: false,
@@ -48,7 +45,11 @@ fn wants(native_histograms: NativeHistograms) -> Wants {
     }
 }
 
-fn translate_with(metrics: Vec<Metric>, wants: Wants, cache: &RenderCache) -> Translated {
+fn translate_with(
+    metrics: Vec<Metric>,
+    capabilities: Capabilities,
+    cache: &LabelCache,
+) -> Translated {
     let resource = ResourceMetrics {
         scope_metrics: vec![ScopeMetrics {
             metrics,
@@ -56,35 +57,35 @@ fn translate_with(metrics: Vec<Metric>, wants: Wants, cache: &RenderCache) -> Tr
         }],
         ..Default::default()
     };
-    let stamp = Stamp::new(Arc::new(Facts::default()), Arc::new([]));
-    stamped(&resource, &stamp, wants, cache)
+    let rewriter = LabelRewriter::new(Arc::new(BatchContext::default()), Arc::new([]));
+    translate_resource(&resource, &rewriter, capabilities, cache)
 }
 
-fn stamped(
+fn translate_resource(
     resource: &ResourceMetrics,
-    stamp: &Stamp,
-    wants: Wants,
-    cache: &RenderCache,
+    rewriter: &LabelRewriter,
+    capabilities: Capabilities,
+    cache: &LabelCache,
 ) -> Translated {
-    let mut sink = Sink::new(wants);
-    let mut identity = Identity::new(stamp, 1, cache, &mut sink);
-    identity
+    let mut sink = Sink::new(capabilities);
+    let mut translator = ScrapeTranslator::new(rewriter, 1, cache, &mut sink);
+    translator
         .resource_metrics(&resource.encode_to_vec())
         .unwrap();
     sink.finish()
 }
 
 fn translate(metrics: Vec<Metric>) -> Translated {
-    let cache = RenderCache::new(1 << 20);
-    translate_with(metrics, wants(NativeHistograms::All), &cache)
+    let cache = LabelCache::new(1 << 20);
+    translate_with(metrics, capabilities(NativeHistograms::All), &cache)
 }
 
-/// All series of all pieces as prost reads them.
+/// Series of all parts, decoded with prost.
 fn decode(translated: &Translated) -> Vec<v1::TimeSeries> {
-    let requests = translated.pieces.iter();
+    let requests = translated.parts.iter();
     requests
-        .flat_map(|piece| {
-            v1::WriteRequest::decode(piece.bytes.as_slice())
+        .flat_map(|part| {
+            v1::WriteRequest::decode(part.bytes.as_slice())
                 .unwrap()
                 .timeseries
         })
@@ -143,7 +144,7 @@ fn oracle(metric: &Metric) -> Vec<Seen> {
                 let mut out = Vec::new();
                 for (bound, count) in p.explicit_bounds.iter().zip(&p.bucket_counts) {
                     total += count;
-                    let le = Some(("le", mesh::float::openmetrics(*bound)));
+                    let le = Some(("le", mesh_wire::float::openmetrics(*bound)));
                     out.push(seen(
                         &bucket,
                         &p.attributes,
@@ -165,7 +166,7 @@ fn oracle(metric: &Metric) -> Vec<Seen> {
             .iter()
             .flat_map(|p| {
                 let quantiles = p.quantile_values.iter().map(|q| {
-                    let label = ("quantile", mesh::float::openmetrics(q.quantile));
+                    let label = ("quantile", mesh_wire::float::openmetrics(q.quantile));
                     seen(name, &p.attributes, Some(label), value(p.flags, q.value))
                 });
                 let sum = value(p.flags, p.sum);
@@ -181,7 +182,7 @@ fn oracle(metric: &Metric) -> Vec<Seen> {
     }
 }
 
-// What the properties range over.
+// Strategies of the property tests.
 
 fn attribute(key: &str, value: &str) -> KeyValue {
     KeyValue {
@@ -194,7 +195,7 @@ fn attribute(key: &str, value: &str) -> KeyValue {
 }
 
 prop_compose! {
-    /// Attributes with one that no other point has, so that no series comes twice.
+    /// Attributes with a unique `id`, so that no series repeats.
     fn attributes()(values in vec(".{0,4}", 0..4), id: u64, sorted: bool) -> Vec<KeyValue> {
         let keys = ["job", "instance", "a", "é"];
         let named = keys.iter().zip(&values).map(|(key, value)| attribute(key, value));
@@ -206,7 +207,7 @@ prop_compose! {
     }
 }
 
-/// Any value but a negative zero, which prost does not write.
+/// Any value but negative zero, which prost does not encode.
 fn value() -> impl Strategy<Value = f64> {
     any::<f64>().prop_map(|value| value + 0.0)
 }
@@ -214,9 +215,10 @@ fn value() -> impl Strategy<Value = f64> {
 fn number_point() -> impl Strategy<Value = NumberDataPoint> {
     (attributes(), any::<u64>(), 0..2u32, any::<bool>()).prop_map(
         |(attributes, bits, flags, int)| {
-            let value = match int {
-                true => number_data_point::Value::AsInt(bits as i64),
-                false => number_data_point::Value::AsDouble(f64::from_bits(bits)),
+            let value = if int {
+                number_data_point::Value::AsInt(bits as i64)
+            } else {
+                number_data_point::Value::AsDouble(f64::from_bits(bits))
             };
             NumberDataPoint {
                 attributes,
@@ -265,7 +267,7 @@ fn summary_point() -> impl Strategy<Value = SummaryDataPoint> {
     })
 }
 
-/// Attributes among which are labels that get in the way of ours.
+/// Attributes that include conflicts with added labels.
 fn in_the_way() -> impl Strategy<Value = Vec<KeyValue>> {
     let names = [
         "A",
@@ -315,24 +317,24 @@ fn metric(data: Data) -> Metric {
 
 proptest! {
     #[test]
-    fn the_walker_agrees_with_its_oracle(names in vec("[a-z:_]{1,6}", 3), data in vec(data(), 0..4)) {
+    fn the_translator_agrees_with_the_oracle(names in vec("[a-z:_]{1,6}", 3), data in vec(data(), 0..4)) {
         let metrics: Vec<_> = data
             .into_iter()
             .zip(names.iter().cycle())
             .map(|(data, name)| Metric { name: name.clone(), ..metric(data) })
             .collect();
         let want: Vec<_> = metrics.iter().flat_map(oracle).collect();
-        let cache = RenderCache::new(1 << 20);
-        // The second time everything comes from the cache.
+        let cache = LabelCache::new(1 << 20);
+        // The second translation takes everything from the cache.
         for _ in 0..2 {
-            let got = translate_with(metrics.clone(), wants(NativeHistograms::All), &cache);
+            let got = translate_with(metrics.clone(), capabilities(NativeHistograms::All), &cache);
             prop_assert_eq!(got.units, want.len() as u64);
             prop_assert_eq!(floats(&got), want.clone());
         }
     }
 
     #[test]
-    fn both_ways_to_labels_agree(
+    fn passthrough_and_cache_agree(
         points in vec(in_the_way(), 0..4),
         data in prop_oneof![Just(0), Just(1), Just(2)],
         ha: bool,
@@ -340,8 +342,8 @@ proptest! {
     ) {
         let ha = ha.then(|| Ha { cluster: "c".to_owned(), replica: "a".to_owned() });
         let external_labels = external.into_iter().collect();
-        let facts = Arc::new(Facts { ha, external_labels, ..Default::default() });
-        // A rule that changes nothing has to see the labels all the same.
+        let context = Arc::new(BatchContext { ha, external_labels, ..Default::default() });
+        // The rule changes nothing, but it must see all labels.
         let rule = RelabelConfig {
             regex: "no such label".parse().unwrap(),
             action: Action::LabelDrop,
@@ -372,23 +374,23 @@ proptest! {
             scope_metrics: vec![ScopeMetrics { metrics: vec![metric(data)], ..Default::default() }],
             ..Default::default()
         };
-        let [direct, looked_up] = [vec![], vec![rule]].map(|rules| {
-            let stamp = Stamp::new(Arc::clone(&facts), rules.into());
-            floats(&stamped(&resource, &stamp, wants(NativeHistograms::All), &RenderCache::new(1 << 20)))
+        let [passthrough, cached] = [vec![], vec![rule]].map(|rules| {
+            let rewriter = LabelRewriter::new(Arc::clone(&context), rules.into());
+            floats(&translate_resource(&resource, &rewriter, capabilities(NativeHistograms::All), &LabelCache::new(1 << 20)))
         });
-        prop_assert_eq!(direct, looked_up);
+        prop_assert_eq!(passthrough, cached);
     }
 
     #[test]
-    fn no_bytes_panic(bytes: Vec<u8>) {
-        let stamp = Stamp::new(Arc::new(Facts::default()), Arc::new([]));
-        let mut sink = Sink::new(wants(NativeHistograms::All));
-        let cache = RenderCache::new(1 << 20);
-        let _ = Identity::new(&stamp, 1, &cache, &mut sink).resource_metrics(&bytes);
+    fn malformed_bytes_do_not_panic(bytes: Vec<u8>) {
+        let rewriter = LabelRewriter::new(Arc::new(BatchContext::default()), Arc::new([]));
+        let mut sink = Sink::new(capabilities(NativeHistograms::All));
+        let cache = LabelCache::new(1 << 20);
+        let _ = ScrapeTranslator::new(&rewriter, 1, &cache, &mut sink).resource_metrics(&bytes);
     }
 
     #[test]
-    fn exponential_histograms_are_native_ones(
+    fn exponential_histograms_become_native(
         counts in vec(0u64..3, 0..20),
         offset in -10..10i32,
         sum in option::of(value()),
@@ -413,7 +415,7 @@ proptest! {
     }
 }
 
-/// The populated positive buckets of a native histogram.
+/// Populated positive buckets of a native histogram.
 fn populated(histogram: &v1::Histogram) -> Vec<(i64, u64)> {
     let (mut index, mut count) = (0i64, 0i64);
     let mut deltas = histogram.positive_deltas.iter();
@@ -451,7 +453,7 @@ fn custom_buckets(flags: u32) -> Metric {
 }
 
 #[test]
-fn custom_buckets_stay_native_where_the_destination_takes_them() {
+fn custom_buckets_stay_native_if_supported() {
     let translated = translate(vec![custom_buckets(0)]);
     let native = &decode(&translated)[0].histograms[0];
     assert_eq!((native.schema, native.sum), (CUSTOM_BUCKETS, 2.5));
@@ -461,21 +463,21 @@ fn custom_buckets_stay_native_where_the_destination_takes_them() {
 }
 
 #[test]
-fn custom_buckets_become_classic_ones_where_it_does_not() {
-    let cache = RenderCache::new(1 << 20);
-    let wants = wants(NativeHistograms::Exponential);
-    let translated = translate_with(vec![custom_buckets(0)], wants, &cache);
+fn custom_buckets_become_classic_if_not_supported() {
+    let cache = LabelCache::new(1 << 20);
+    let capabilities = capabilities(NativeHistograms::Exponential);
+    let translated = translate_with(vec![custom_buckets(0)], capabilities, &cache);
     let values: Vec<_> = floats(&translated)
         .iter()
         .map(|s| f64::from_bits(s.2))
         .collect();
     assert_eq!(values, [1.0, 1.0, 6.0, 2.5, 6.0]);
-    // It was one sample where it was scraped.
-    assert_eq!((translated.units, translated.pieces[0].units), (1, 1));
+    // The receiver counted it as one sample.
+    assert_eq!((translated.units, translated.parts[0].units), (1, 1));
 }
 
 #[test]
-fn a_native_series_ends_with_a_native_marker() {
+fn a_stale_native_histogram_has_a_native_marker() {
     let translated = translate(vec![custom_buckets(NO_RECORDED)]);
     let native = &decode(&translated)[0].histograms[0];
     assert_eq!(native.sum.to_bits(), STALE_NAN.to_bits());
@@ -484,7 +486,7 @@ fn a_native_series_ends_with_a_native_marker() {
 const NO_RECORDED: u32 = crate::translate::NO_RECORDED_VALUE;
 
 #[test]
-fn a_histogram_that_otlp_cannot_express_comes_as_it_is() {
+fn decodes_a_native_histogram_from_its_attribute() {
     let histogram = v1::Histogram {
         count: Some(v1::histogram::Count::CountFloat(1.5)),
         sum: 3.0,
@@ -515,7 +517,7 @@ fn a_histogram_that_otlp_cannot_express_comes_as_it_is() {
 }
 
 #[test]
-fn exemplars_go_to_the_bucket_they_fall_in() {
+fn assigns_exemplars_to_their_buckets() {
     let exemplar = |value| Exemplar {
         value: Some(opentelemetry_proto::tonic::metrics::v1::exemplar::Value::AsDouble(value)),
         ..Default::default()
@@ -537,15 +539,15 @@ fn exemplars_go_to_the_bucket_they_fall_in() {
 }
 
 #[test]
-fn what_the_destination_cannot_take_is_refused_visibly() {
+fn rejects_native_histograms_that_are_not_supported() {
     let data_points = vec![ExponentialHistogramDataPoint::default()];
     let data = Data::ExponentialHistogram(ExponentialHistogram {
         data_points,
         ..Default::default()
     });
-    let cache = RenderCache::new(1 << 20);
-    let wants = wants(NativeHistograms::None);
-    let translated = translate_with(vec![metric(data)], wants, &cache);
-    assert_eq!(translated.refused.rejected, [(Reason::Unsupported, 1)]);
+    let cache = LabelCache::new(1 << 20);
+    let capabilities = capabilities(NativeHistograms::None);
+    let translated = translate_with(vec![metric(data)], capabilities, &cache);
+    assert_eq!(translated.rejections.rejected, [(Reason::Unsupported, 1)]);
     assert!(translated.problem.unwrap().contains("schema 0"));
 }

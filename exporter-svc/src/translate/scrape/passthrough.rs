@@ -1,49 +1,47 @@
-//! Labels straight from attributes.
+//! Copies encoded attributes to encoded labels.
 //!
-//! A receiver writes attributes sorted by name, all of them strings, so the labels
-//! of a series are these attributes with ours merged in between. That is less work
-//! than any lookup. Where it is not so simple (a label is in the way of ours, an
-//! attribute is not a string, another sender sorts otherwise) the point is left to
-//! the slower way.
+//! A receiver writes attributes sorted by name, all of them strings. So the labels of a
+//! series are these attributes with the added labels merged in, which is faster than a
+//! cache lookup. Points that do not fit this pattern take the path through the cache: a
+//! label conflicts with an added one, an attribute is not a string, or the attributes
+//! are not sorted.
 
 use std::cmp::Ordering;
 
-use mesh::{
-    ha::REPLICA,
-    wire::{self, Fields, WireError},
-};
+use mesh_contract::ha::REPLICA;
+use mesh_wire::protobuf::{self, Fields, WireError};
 
-use crate::remote_write::piece::SeriesRef;
+use crate::remote_write::part::SeriesRef;
 
-/// A label that is merged in: its name, and its value in two parts.
-pub(super) type Extra<'a> = (&'a str, [&'a str; 2]);
+/// Added label: its name, and its value in two pieces to concatenate.
+pub(super) type ExtraLabel<'a> = (&'a str, [&'a str; 2]);
 
-/// The keys of `TimeSeries.labels`, of a name and a value in both `KeyValue` and
-/// `Label`, and of `AnyValue.string_value`.
+/// Protobuf keys of `TimeSeries.labels`, of the name and the value in both `KeyValue`
+/// and `Label`, and of `AnyValue.string_value`.
 const LABEL: u8 = 1 << 3 | 2;
 const KEY: u8 = 1 << 3 | 2;
 const VALUE: u8 = 2 << 3 | 2;
 const STRING: u8 = 1 << 3 | 2;
 
-/// Writes the labels of a series into `out`: `attributes` (encoded, each with its
-/// frame) merged with two lists of ours, each sorted by name. `None` where it takes
-/// the slower way.
+/// Writes the labels of a series to `out`: the framed `attributes`, merged with two
+/// sorted lists of added labels. Returns `None` if the point needs the path through the
+/// cache.
 pub(super) fn series<'a>(
     out: &'a mut Vec<u8>,
     attributes: &[u8],
-    stamped: &[(String, String)],
-    own: &[Extra<'_>],
+    static_labels: &[(String, String)],
+    own: &[ExtraLabel<'_>],
 ) -> Result<Option<SeriesRef<'a>>, WireError> {
     out.clear();
-    let mut merge = Merge::new(out, stamped, own);
+    let mut merge = LabelMerge::new(out, static_labels, own);
     let mut last: &[u8] = b"";
     for field in Fields::new(attributes) {
         let Some(text) = string(field?.bytes()?)? else {
             return Ok(None);
         };
         let name = text.name();
-        // A replica that is not ours is renamed, which changes the order.
-        if name <= last || name == REPLICA.as_bytes() || !merge.extras_before(name) {
+        // A scraped replica label is renamed, which changes the order.
+        if name <= last || name == REPLICA.as_bytes() || !merge.write_before(name) {
             return Ok(None);
         }
         last = name;
@@ -55,31 +53,35 @@ pub(super) fn series<'a>(
     Ok(Some(SeriesRef::new(out)))
 }
 
-/// The lists of ours that are not yet written.
-struct Merge<'o, 'l> {
+/// Added labels that are not yet written.
+struct LabelMerge<'o, 'l> {
     out: &'o mut Vec<u8>,
-    stamped: &'l [(String, String)],
-    own: &'l [Extra<'l>],
-    /// The first of them by name, which is asked of every attribute.
-    next: Option<Extra<'l>>,
+    static_labels: &'l [(String, String)],
+    own: &'l [ExtraLabel<'l>],
+    /// First added label by name, cached because every attribute is compared with it.
+    next: Option<ExtraLabel<'l>>,
 }
 
-/// An attribute whose value is a string.
-enum Text<'a> {
-    /// An encoded `KeyValue` as nearly all are: a key of so many bytes, then a value, so
-    /// short that every length is one byte, in a label too.
+/// Attribute whose value is a string.
+enum StringAttribute<'a> {
+    /// Encoded `KeyValue` in its usual form: a key of the given length, then a value.
+    /// Every length fits into one byte, in a label too.
     Short(&'a [u8], usize),
-    /// Its name and value.
+    /// Name and value of any other attribute.
     Other(&'a str, &'a str),
 }
 
-// === impl Merge ===
+// === impl LabelMerge ===
 
-impl<'o, 'l> Merge<'o, 'l> {
-    fn new(out: &'o mut Vec<u8>, stamped: &'l [(String, String)], own: &'l [Extra<'l>]) -> Self {
+impl<'o, 'l> LabelMerge<'o, 'l> {
+    fn new(
+        out: &'o mut Vec<u8>,
+        static_labels: &'l [(String, String)],
+        own: &'l [ExtraLabel<'l>],
+    ) -> Self {
         let mut merge = Self {
             out,
-            stamped,
+            static_labels,
             own,
             next: None,
         };
@@ -87,8 +89,9 @@ impl<'o, 'l> Merge<'o, 'l> {
         merge
     }
 
-    /// Writes ours that come before `name`; false where one has this very name.
-    fn extras_before(&mut self, name: &[u8]) -> bool {
+    /// Writes the added labels that come before `name`. Returns false if one has the
+    /// same name.
+    fn write_before(&mut self, name: &[u8]) -> bool {
         while let Some((next, value)) = self.next {
             match next.as_bytes().cmp(name) {
                 Ordering::Greater => return true,
@@ -103,7 +106,7 @@ impl<'o, 'l> Merge<'o, 'l> {
         true
     }
 
-    /// Writes all that is left of ours.
+    /// Writes the remaining added labels. Returns false if two have the same name.
     fn rest(&mut self) -> bool {
         while let Some((name, value)) = self.next {
             put(self.out, name, value);
@@ -114,26 +117,29 @@ impl<'o, 'l> Merge<'o, 'l> {
         true
     }
 
-    /// The first of ours by name.
-    fn first(&self) -> Option<Extra<'l>> {
-        let stamped = self
-            .stamped
+    /// First remaining added label by name.
+    fn first(&self) -> Option<ExtraLabel<'l>> {
+        let static_labels = self
+            .static_labels
             .first()
             .map(|(name, value)| (&**name, [&**value, ""]));
-        match (stamped, self.own.first().copied()) {
-            (Some(stamped), Some(own)) if stamped.0 < own.0 => Some(stamped),
-            (stamped, own) => own.or(stamped),
+        match (static_labels, self.own.first().copied()) {
+            (Some(static_labels), Some(own)) if static_labels.0 < own.0 => Some(static_labels),
+            (static_labels, own) => own.or(static_labels),
         }
     }
 
-    /// Goes on to the next of ours; false where both lists have the name of this one.
+    /// Moves to the next added label. Returns false if both lists have the current
+    /// name.
     fn advance(&mut self) -> bool {
-        let stamped = self.stamped.first().map(|(name, _)| &**name);
+        let static_labels = self.static_labels.first().map(|(name, _)| &**name);
         let own = self.own.first().map(|(name, _)| *name);
-        match (stamped, own) {
-            (Some(stamped), Some(own)) if stamped == own => return false,
-            (Some(stamped), Some(own)) if stamped < own => self.stamped = &self.stamped[1..],
-            (Some(_), None) => self.stamped = &self.stamped[1..],
+        match (static_labels, own) {
+            (Some(static_labels), Some(own)) if static_labels == own => return false,
+            (Some(static_labels), Some(own)) if static_labels < own => {
+                self.static_labels = &self.static_labels[1..]
+            }
+            (Some(_), None) => self.static_labels = &self.static_labels[1..],
             _ => self.own = &self.own[1..],
         }
         self.next = self.first();
@@ -141,15 +147,15 @@ impl<'o, 'l> Merge<'o, 'l> {
     }
 }
 
-/// The bytes before a short attribute's name, and those of its value's frame, which a
-/// label has not.
+/// Number of bytes before a short attribute's name, and of the value's frame, which a
+/// label does not have.
 const BEFORE_NAME: usize = 2;
 const ANY_VALUE: usize = 2;
 
-// === impl Text ===
+// === impl StringAttribute ===
 
-impl<'a> Text<'a> {
-    /// An encoded `KeyValue` that is short, and valid UTF-8.
+impl<'a> StringAttribute<'a> {
+    /// Parses a short `KeyValue` of valid UTF-8.
     fn short(pair: &'a [u8]) -> Option<Self> {
         let (&[KEY, name_len], rest) = pair.split_first_chunk()? else {
             return None;
@@ -170,11 +176,12 @@ impl<'a> Text<'a> {
         }
     }
 
-    /// Appends it as a `Label`, unless it is empty, which is none.
+    /// Appends the attribute as a `Label`. An empty value is no label.
     fn put(&self, out: &mut Vec<u8>) {
         match *self {
             Self::Short(pair, name_len) => {
-                // The key of the value goes with the name, its length with the value.
+                // The key byte of the value stays with the name, its length byte with
+                // the value.
                 let (name, value) = pair.split_at(BEFORE_NAME + name_len + 1);
                 let value = &value[ANY_VALUE..];
                 if value != [0] {
@@ -194,9 +201,9 @@ fn is_utf8(bytes: &[u8]) -> bool {
     str::from_utf8(bytes).is_ok()
 }
 
-/// An encoded `KeyValue`, where the value is a string.
-fn string(pair: &[u8]) -> Result<Option<Text<'_>>, WireError> {
-    if let Some(text) = Text::short(pair) {
+/// Parses a `KeyValue`. Returns `None` if its value is not a string.
+fn string(pair: &[u8]) -> Result<Option<StringAttribute<'_>>, WireError> {
+    if let Some(text) = StringAttribute::short(pair) {
         return Ok(Some(text));
     }
     let (mut name, mut value) = ("", None);
@@ -217,23 +224,23 @@ fn string(pair: &[u8]) -> Result<Option<Text<'_>>, WireError> {
             _ => {}
         }
     }
-    Ok(Some(Text::Other(name, value.unwrap_or(""))))
+    Ok(Some(StringAttribute::Other(name, value.unwrap_or(""))))
 }
 
 /// Appends a `Label` as field 1.
 fn put(out: &mut Vec<u8>, name: &str, [head, tail]: [&str; 2]) {
     let value = head.len() + tail.len();
     if name.len() + value < 0x80 - 4 {
-        // Every length is one byte here too.
+        // Every length fits into one byte here too.
         let len = (name.len() + value + 4) as u8;
         out.extend_from_slice(&[LABEL, len, KEY, name.len() as u8]);
         out.extend_from_slice(name.as_bytes());
         out.extend_from_slice(&[VALUE, value as u8]);
     } else {
-        let len = wire::bytes_len(1, name.len()) + wire::bytes_len(2, value);
-        wire::put_header(1, len, out);
-        wire::put_bytes(1, name.as_bytes(), out);
-        wire::put_header(2, value, out);
+        let len = protobuf::bytes_len(1, name.len()) + protobuf::bytes_len(2, value);
+        protobuf::put_header(1, len, out);
+        protobuf::put_bytes(1, name.as_bytes(), out);
+        protobuf::put_header(2, value, out);
     }
     out.extend_from_slice(head.as_bytes());
     out.extend_from_slice(tail.as_bytes());
@@ -241,11 +248,11 @@ fn put(out: &mut Vec<u8>, name: &str, [head, tail]: [&str; 2]) {
 
 #[cfg(test)]
 mod tests {
-    use mesh::wire::put_bytes;
+    use mesh_wire::protobuf::put_bytes;
 
     use super::*;
 
-    /// An encoded attribute with its frame.
+    /// Encoded attribute with its frame.
     fn attribute(name: &[u8], value: &[u8]) -> Vec<u8> {
         let (mut any, mut pair, mut field) = (Vec::new(), Vec::new(), Vec::new());
         put_bytes(1, value, &mut any);
@@ -262,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn attributes_of_every_length_become_labels() {
+    fn copies_attributes_of_every_length() {
         for (name_len, value_len) in (1..4).flat_map(|n| (0..300).map(move |v| (n, v))) {
             let (name, value) = ("n".repeat(name_len), "v".repeat(value_len));
             let mut expected = Vec::new();
@@ -276,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn text_is_utf_8() {
+    fn accepts_valid_utf8_only() {
         let found = labels(&attribute("größe".as_bytes(), "ß".as_bytes()));
         let mut expected = Vec::new();
         put(&mut expected, "größe", ["ß", ""]);

@@ -1,0 +1,290 @@
+//! Outcome of an Export, merged from the outcomes of its request parts.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use mesh_contract::{
+    export::{SETTLED_KEY, SLOW_KEY, retry_info},
+    verdict::Verdict,
+};
+use opentelemetry_proto::tonic::collector::metrics::v1::{
+    ExportMetricsPartialSuccess, ExportMetricsServiceResponse,
+};
+use prost::Message;
+use tokio::sync::oneshot;
+use tonic::{
+    Code, Response, Status,
+    metadata::{MetadataMap, MetadataValue},
+};
+
+use super::progress::DestinationProgress;
+use crate::{
+    remote_write::{PartOutcome, Retry, RetryCause},
+    translate::sink::Translated,
+};
+
+/// Outcome of an Export at one destination, or at all of them.
+#[derive(Debug, Default)]
+pub struct ExportOutcome {
+    /// Number of samples in the Export, as the sender counts them.
+    pub units: u64,
+    /// Number of samples that write relabeling dropped.
+    pub dropped: u64,
+    /// Samples that the exporter rejected before sending.
+    pub rejections: Verdict,
+    /// Samples that were not stored: rejected or deduplicated, by the exporter or the
+    /// backend.
+    pub verdict: Verdict,
+    /// Message of the first rejection.
+    pub problem: Option<String>,
+    /// Set if the sender has to retry the Export.
+    pub retry: Option<Retry>,
+}
+
+// === impl ExportOutcome ===
+
+impl ExportOutcome {
+    /// Outcome of the destinations that completed the Export in an earlier attempt.
+    pub fn of_completed(progress: &DestinationProgress) -> Self {
+        Self {
+            verdict: progress.verdict().clone(),
+            ..Self::default()
+        }
+    }
+
+    /// Waits for the outcomes of all parts for one destination. Each receiver comes
+    /// with the number of samples in its part.
+    pub async fn collect(
+        translated: Translated,
+        replies: Vec<(u64, oneshot::Receiver<PartOutcome>)>,
+    ) -> Self {
+        let mut outcome = Self {
+            units: translated.units,
+            dropped: translated.dropped,
+            verdict: translated.rejections.clone(),
+            rejections: translated.rejections,
+            problem: translated.problem,
+            retry: None,
+        };
+        for (units, reply) in replies {
+            match reply.await {
+                Ok(part) => outcome.add(part, units),
+                Err(_) => outcome.add_retry(Retry {
+                    cause: RetryCause::Unavailable,
+                    after: Duration::ZERO,
+                    settled: false,
+                    slow: false,
+                    message: "the task that posts the request failed".to_owned(),
+                }),
+            }
+        }
+        outcome
+    }
+
+    /// Adds the outcome of a part that holds `units` samples.
+    fn add(&mut self, part: PartOutcome, units: u64) {
+        match part {
+            PartOutcome::Stored => {}
+            PartOutcome::Deduplicated => self.verdict.deduplicated += units,
+            PartOutcome::Rejected {
+                reason,
+                units,
+                message,
+            } => {
+                self.verdict.reject(reason, units);
+                self.problem.get_or_insert(message);
+            }
+            PartOutcome::Retry(retry) => self.add_retry(retry),
+        }
+    }
+
+    /// Merges a retry. The worst cause wins, the longest delay applies, and the result
+    /// is settled only if all retries are.
+    fn add_retry(&mut self, retry: Retry) {
+        self.retry = Some(match self.retry.take() {
+            None => retry,
+            Some(other) => {
+                let after = retry.after.max(other.after);
+                let settled = retry.settled && other.settled;
+                let slow = retry.slow || other.slow;
+                let worst_cause = if other.cause >= retry.cause {
+                    other
+                } else {
+                    retry
+                };
+                Retry {
+                    after,
+                    settled,
+                    slow,
+                    ..worst_cause
+                }
+            }
+        });
+    }
+
+    /// Merges the outcomes of all destinations. Takes the verdict of the destination
+    /// that stored least, and any retry.
+    pub fn merge(outcomes: Vec<Self>) -> Self {
+        let not_stored =
+            |outcome: &Self| outcome.verdict.rejected_total() + outcome.verdict.deduplicated;
+        let mut worst = Self::default();
+        for mut outcome in outcomes {
+            let retry = outcome.retry.take();
+            let mut merged = if not_stored(&outcome) >= not_stored(&worst) {
+                let retry = worst.retry.take();
+                Self { retry, ..outcome }
+            } else {
+                worst
+            };
+            if let Some(retry) = retry {
+                merged.add_retry(retry);
+            }
+            worst = merged;
+        }
+        worst
+    }
+
+    /// Converts the outcome to a gRPC response. A retry status carries `progress`.
+    ///
+    /// # Errors
+    /// Returns an error status if the sender has to retry the Export.
+    pub fn into_reply(self, progress: &DestinationProgress) -> Result<Response<Bytes>, Status> {
+        if let Some(retry) = self.retry {
+            let mut status = retry.status();
+            progress.encode().write(status.metadata_mut());
+            return Err(status);
+        }
+        let rejected = self.verdict.rejected_total();
+        let partial_success = (rejected > 0).then(|| ExportMetricsPartialSuccess {
+            rejected_data_points: i64::try_from(rejected).unwrap_or(i64::MAX),
+            error_message: self.problem.unwrap_or_default(),
+        });
+        let body = ExportMetricsServiceResponse { partial_success };
+        let mut reply = Response::new(Bytes::from(body.encode_to_vec()));
+        self.verdict.write(reply.metadata_mut());
+        Ok(reply)
+    }
+}
+
+// === impl Retry ===
+
+impl Retry {
+    /// Converts the retry to a gRPC status with `RetryInfo`.
+    pub fn status(self) -> Status {
+        let code = match self.cause {
+            RetryCause::Unavailable => Code::Unavailable,
+            RetryCause::Exhausted => Code::ResourceExhausted,
+            RetryCause::DeadlineExceeded => Code::DeadlineExceeded,
+        };
+        let mut metadata = MetadataMap::new();
+        if self.settled {
+            mark_settled(&mut metadata);
+        }
+        if self.slow {
+            metadata.insert(SLOW_KEY, MetadataValue::from_static("1"));
+        }
+        let details = retry_info(code, &self.message, self.after);
+        Status::with_details_and_metadata(code, self.message, details, metadata)
+    }
+}
+
+/// Marks a status as settled: no part of the Export is in flight any more.
+pub fn mark_settled(metadata: &mut MetadataMap) {
+    metadata.insert(SETTLED_KEY, MetadataValue::from_static("1"));
+}
+
+#[cfg(test)]
+mod tests {
+    use mesh_contract::verdict::Reason;
+
+    use super::*;
+
+    fn retry(cause: RetryCause, settled: bool, secs: u64) -> Retry {
+        let after = Duration::from_secs(secs);
+        Retry {
+            cause,
+            after,
+            settled,
+            slow: false,
+            message: format!("{cause:?}"),
+        }
+    }
+
+    fn rejected(reason: Reason, units: u64) -> ExportOutcome {
+        let mut outcome = ExportOutcome {
+            units: 10,
+            ..Default::default()
+        };
+        outcome.verdict.reject(reason, units);
+        outcome.problem = Some(reason.as_str().to_owned());
+        outcome
+    }
+
+    #[test]
+    fn merged_retries_have_the_worst_cause_and_longest_delay() {
+        let mut outcome = ExportOutcome::default();
+        outcome.add_retry(retry(RetryCause::Unavailable, true, 5));
+        outcome.add_retry(retry(RetryCause::DeadlineExceeded, false, 1));
+        outcome.add_retry(retry(RetryCause::Exhausted, true, 2));
+        let status = outcome
+            .into_reply(&DestinationProgress::default())
+            .unwrap_err();
+        assert_eq!(status.code(), Code::DeadlineExceeded);
+        assert!(!status.metadata().contains_key(SETTLED_KEY));
+        let after = mesh_contract::export::retry_delay(status.details());
+        assert_eq!(after, Some(Duration::from_secs(5)));
+    }
+
+    #[test]
+    fn a_settled_retry_has_the_settled_key() {
+        let status = retry(RetryCause::Exhausted, true, 1).status();
+        assert_eq!(status.code(), Code::ResourceExhausted);
+        assert!(status.metadata().contains_key(SETTLED_KEY));
+    }
+
+    #[test]
+    fn rejections_are_in_the_metadata_and_in_the_body() {
+        let reply = rejected(Reason::TooOld, 3)
+            .into_reply(&DestinationProgress::default())
+            .unwrap();
+        assert_eq!(
+            Verdict::read(reply.metadata()).rejected,
+            [(Reason::TooOld, 3)]
+        );
+        let body = ExportMetricsServiceResponse::decode(reply.into_inner()).unwrap();
+        let partial = body.partial_success.unwrap();
+        assert_eq!(
+            (partial.rejected_data_points, partial.error_message.as_str()),
+            (3, "too_old")
+        );
+    }
+
+    #[test]
+    fn merged_outcome_has_the_worst_verdict() {
+        let outcomes = vec![
+            rejected(Reason::TooOld, 3),
+            rejected(Reason::SeriesLimit, 5),
+            rejected(Reason::TooOld, 1),
+        ];
+        let all = ExportOutcome::merge(outcomes);
+        assert_eq!(all.verdict.rejected, [(Reason::SeriesLimit, 5)]);
+    }
+
+    #[test]
+    fn a_retry_of_one_destination_makes_the_export_retry() {
+        let failed = ExportOutcome {
+            retry: Some(retry(RetryCause::Unavailable, true, 1)),
+            ..Default::default()
+        };
+        let outcomes = vec![
+            rejected(Reason::TooOld, 3),
+            failed,
+            rejected(Reason::TooOld, 9),
+        ];
+        assert!(
+            ExportOutcome::merge(outcomes)
+                .into_reply(&DestinationProgress::default())
+                .is_err()
+        );
+    }
+}

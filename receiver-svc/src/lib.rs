@@ -1,23 +1,27 @@
-//! receiver-svc: discovers Prometheus targets, scrapes those that are its own,
-//! relabels as Prometheus does, and emits OTLP over gRPC.
+//! receiver-svc: discovers Prometheus targets, scrapes the targets that this receiver owns,
+//! relabels samples as Prometheus does, and sends OTLP over gRPC.
 //!
 //! ```text
-//! discovery ─▶ scrape ─▶ otlp ─▶ mesh::outbox ─▶ mesh::balance ─▶ exporters
+//! discovery ─▶ scrape ─▶ otlp ─▶ mesh_outbox ─▶ mesh_balance ─▶ exporters
 //!                ▲
-//!              shard: which targets are mine; handover: whether they are free
+//!            ownership ◀─ handover: grants targets that no other receiver scrapes
+//!                ▲
+//!              shard: assigns targets to receivers
 //! ```
 
 pub mod args;
 pub mod check;
 pub mod discovery;
 pub mod exposition;
-pub mod facts;
+pub mod batch_context;
 pub mod handover;
 pub mod heartbeat;
 pub mod otlp;
+pub mod ownership;
+mod samples;
 pub mod scrape;
 mod service;
 pub mod shard;
 
 pub use args::Args;
-pub use service::{Addresses, Bound, Error, Unusable, bind};
+pub use service::{Addresses, Bound, Error, ApplyError, bind};

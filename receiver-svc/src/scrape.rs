@@ -1,22 +1,21 @@
-//! Scraping: from a target to samples.
+//! Scrapes targets: from an HTTP response to batches in the outbox.
 //!
-//! A [`Manager`] has a pool of targets for each job and a loop for each target
-//! that is this receiver's. A loop asks its target in every slot of its schedule,
-//! makes a batch of the answer, and gives it to the outbox.
+//! A [`Manager`] has one scrape pool per job. A pool runs one scrape loop for each
+//! target that this receiver owns. The loop requests the metrics of its target once per
+//! slot of its [`Schedule`], encodes them, and pushes the batches to the outbox.
 //!
 //! ```text
-//! body ─▶ parser ─▶ cache ─▶ labels, limits ─▶ storage's verdict ─▶ samples
-//!                     ▲ a series that was there before: a lookup, no labels
+//! body ─▶ parser ─▶ cache ─▶ labels, limits ─▶ storage rules ─▶ samples
+//!                     ▲ a cached series needs one lookup and no labels
 //! ```
 
-pub(crate) mod append;
-pub(crate) mod cache;
+mod append;
+mod cache;
 mod client;
 mod failure;
 mod failure_log;
 mod family;
-pub(crate) mod histogram;
-mod interner;
+mod histogram;
 mod job;
 mod labels;
 mod limits;
@@ -25,9 +24,7 @@ mod metrics;
 mod options;
 mod pool;
 mod report;
-pub(crate) mod resolution;
 mod run;
-pub(crate) mod sample;
 mod schedule;
 mod scrape_loop;
 mod status;
@@ -35,23 +32,23 @@ mod storage;
 mod target;
 
 pub use self::{
-    append::{AppendError, Appended, Counts, SampleView, Scrape},
+    append::{AppendError, Counts, Scrape},
     cache::Cache,
-    failure::{Reason, ScrapeError},
+    failure::{FailureReason, ScrapeError},
     failure_log::FailureLogError,
     histogram::HistogramError,
-    job::{Shared, Unprepared},
+    job::{PrepareError, Shared},
     labels::LabelsError,
     limits::{LabelLimits, LimitError, max_schema},
     manager::{JobError, Manager, Prepared},
     metrics::ScrapeMetrics,
     options::Options,
-    sample::{Metadata, STALE_NAN, SampleValue},
     schedule::Schedule,
     status::{Health, JobStatus, LastScrape, Status, TargetStatus},
-    storage::{Accepted, InOrder, Refusal, Storage},
+    storage::{Accepted, InOrder, Rejection, Storage},
     target::{Populated, Target, TargetError, populate},
 };
+pub use crate::samples::{AppendedSamples, Metadata, STALE_NAN, SampleValue, SampleView};
 
 #[cfg(test)]
 mod tests;

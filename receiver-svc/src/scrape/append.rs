@@ -1,88 +1,89 @@
-//! From a body to the samples that are stored: the heart of a scrape.
+//! Turns an exposition body into samples.
 //!
-//! This is `scrapeLoopAppender.append` of Prometheus in its order of events,
-//! since the counts in the report series and the staleness markers of the next
-//! scrape depend on it.
+//! It follows `scrapeLoopAppender.append` of Prometheus step by step. The counts in
+//! the report series and the staleness markers of the next scrape depend on that order.
 
-use mesh::labels::Labels;
+use mesh_model::labels::Labels;
 
 use super::{
-    cache::{Cache, Found, Series},
+    cache::{Cache, CacheHit},
     histogram::HistogramError,
     labels::{self, LabelsError},
     limits::{self, LimitError},
     options::Options,
-    sample::{Metadata, Sample, SampleValue},
-    storage::{Accepted, Refusal, Storage},
+    storage::{Accepted, Rejection, Storage},
 };
-use crate::exposition::{self, ContentTypeError, Entry, Exemplar, ParseError, Parser};
+use crate::{
+    exposition::{self, ContentTypeError, Entry, Exemplar, ParseError, Parser},
+    samples::{AppendedSamples, Metadata, Sample, SampleValue, Series},
+};
 
 mod exemplars;
-mod view;
 
-pub use view::{Appended, SampleView};
-
-/// One scrape under way.
+/// Scrape in progress: collects samples until it is committed.
 #[derive(Debug)]
 pub struct Scrape<'a, S> {
     cache: &'a mut Cache,
     options: &'a Options,
-    /// The labels that the target gives its samples.
+    /// Labels that the target adds to each sample.
     target: &'a Labels,
     storage: S,
     time_ms: i64,
-    /// Tells appending again after a failure from what was appended before.
+    /// Number of this attempt to append. After a failed attempt, it tells the samples of
+    /// the next one from those that were rolled back.
     attempt: u64,
     samples: Vec<Sample>,
     exemplars: Vec<Exemplar>,
     counts: Counts,
-    /// Samples that count against `sample_limit`.
+    /// Number of samples that count against `sample_limit`.
     limited: u64,
-    /// The first limit that was exceeded without ending the parse.
+    /// Limit that was exceeded. The scrape fails after the whole body has been parsed.
     exceeded: Option<LimitError>,
-    /// The family whose metadata was read last.
+    /// ID of the family whose metadata was read last.
     family: Option<u32>,
+    /// Text of the current series, if the cache does not have it.
     text: Vec<u8>,
+    /// Labels of the current series, as exposed.
     exposed: Vec<(String, String)>,
 }
 
-/// What is counted of a scrape.
+/// Sample counts of one scrape.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Samples in the body: `scrape_samples_scraped`.
     pub scraped: u64,
-    /// Those that relabeling kept: `scrape_samples_post_metric_relabeling`.
+    /// Samples after relabeling: `scrape_samples_post_metric_relabeling`.
     pub added: u64,
-    /// Series that the scrape before did not have: `scrape_series_added`.
+    /// Series that the previous scrape did not have: `scrape_series_added`.
     pub series_added: u64,
-    /// Samples that were left out, in the order of [`Refusal::ALL`].
-    pub refused: [u64; 3],
+    /// Rejected samples, in the order of [`Rejection::ALL`].
+    pub rejected: [u64; 3],
 }
 
-/// A body that cannot be stored. Nothing of it is.
+/// Body that cannot be stored. No sample of it is stored.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum AppendError {
-    /// Its format is not known.
+    /// Unknown exposition format.
     #[error(transparent)]
     ContentType(#[from] ContentTypeError),
-    /// It is not of its format.
+    /// Syntax error in the body.
     #[error(transparent)]
     Parse(#[from] ParseError),
-    /// A series that cannot be stored.
+    /// Series with invalid labels.
     #[error(transparent)]
     Labels(#[from] LabelsError),
-    /// More than the configuration allows.
+    /// Limit of the scrape configuration exceeded.
     #[error(transparent)]
     Limit(#[from] LimitError),
-    /// A native histogram that is not consistent.
+    /// Inconsistent native histogram.
     #[error("native histogram: {0}")]
     Histogram(#[from] HistogramError),
 }
 
-/// A sample as it comes from the parser, its text in [`Scrape::text`] where it is
-/// new.
+/// Sample from the parser. If its series is not cached, the series' text is in
+/// [`Scrape::text`].
 struct Parsed {
-    found: Option<Found>,
+    found: Option<CacheHit>,
     timestamp: Option<i64>,
     value: SampleValue,
 }
@@ -90,8 +91,7 @@ struct Parsed {
 // === impl Scrape ===
 
 impl<'a, S: Storage> Scrape<'a, S> {
-    /// Begins a scrape at `time_ms`. `target` are the labels of the target that
-    /// its samples get.
+    /// Starts a scrape at `time_ms`. The labels in `target` are added to each sample.
     pub fn begin(
         cache: &'a mut Cache,
         options: &'a Options,
@@ -99,10 +99,10 @@ impl<'a, S: Storage> Scrape<'a, S> {
         storage: S,
         time_ms: i64,
     ) -> Self {
-        cache.tidy();
+        cache.maintain();
         Self {
             attempt: cache.next_attempt(),
-            // Most scrapes have the series of the one before.
+            // Most scrapes expose the series of the previous one.
             samples: Vec::with_capacity(cache.series.len()),
             cache,
             options,
@@ -119,16 +119,18 @@ impl<'a, S: Storage> Scrape<'a, S> {
         }
     }
 
-    /// What was counted so far, also of a body that failed.
+    /// Returns the counts so far, including those of a body that failed.
     pub fn counts(&self) -> Counts {
         self.counts
     }
 
-    /// Appends a body, and staleness markers for the series it no longer has. An
-    /// empty one is always fine.
+    /// Appends a body, and staleness markers for the series it no longer exposes.
+    ///
+    /// An empty body is valid in any format.
     ///
     /// # Errors
-    /// Where the body cannot be stored; [`Self::append_nothing`] is due then.
+    /// Returns an error if the body cannot be stored. The caller then has to call
+    /// [`Self::append_nothing`].
     pub fn append(&mut self, content_type: Option<&str>, body: &[u8]) -> Result<(), AppendError> {
         if body.is_empty() {
             self.append_nothing();
@@ -137,7 +139,7 @@ impl<'a, S: Storage> Scrape<'a, S> {
         let appended = self.append_body(content_type, body);
         match appended {
             Ok(()) => {
-                self.mark_ended();
+                self.append_markers();
                 self.cache.end_iteration(true);
             }
             Err(_) => self.roll_back(),
@@ -145,33 +147,40 @@ impl<'a, S: Storage> Scrape<'a, S> {
         appended
     }
 
-    /// Appends staleness markers only: the scrape failed, or the target is gone.
+    /// Appends staleness markers only, after a failed scrape or for a removed target.
     pub fn append_nothing(&mut self) {
-        self.mark_ended();
+        self.append_markers();
         self.cache.end_iteration(false);
     }
 
-    /// Appends a sample of a report series.
+    /// Appends one sample of a report series.
     pub fn report(&mut self, name: &str, metadata: Option<&Metadata>, value: SampleValue) {
         let labels = labels::of_report(name, self.target);
         let series = self.cache.intern(&labels);
         let iteration = self.cache.iteration();
         let families = &mut self.cache.families;
         let family = metadata.map(|metadata| families.set_report(metadata, iteration));
-        let stored = self.judge(Some(series), self.time_ms, &value);
-        // As in Prometheus: a target may expose a series of that name.
+        let stored = self.check_storage(Some(series), self.time_ms, &value);
+        // A target may expose a series of that name. As in Prometheus, its sample wins.
         if stored == Ok(Accepted::New) {
             self.push(Sample::new(series, family, self.time_ms, value));
         }
     }
 
-    /// Ends the scrape: from now on its samples count as delivered.
-    pub fn commit(self) -> Appended<'a> {
+    /// Ends the scrape. The next scrape treats its samples as stored.
+    pub fn commit(self) -> AppendedSamples<'a> {
         for sample in &self.samples {
             let last = (sample.time_ms, sample.value.clone());
             self.cache.series.get_mut(sample.series).last = Some(last);
         }
-        Appended::new(self.cache, self.time_ms, self.samples, self.exemplars)
+        let cache: &'a Cache = self.cache;
+        AppendedSamples::new(
+            &cache.series,
+            &cache.families,
+            self.time_ms,
+            self.samples,
+            self.exemplars,
+        )
     }
 
     fn append_body(&mut self, content_type: Option<&str>, body: &[u8]) -> Result<(), AppendError> {
@@ -188,7 +197,9 @@ impl<'a, S: Storage> Scrape<'a, S> {
         }
     }
 
-    /// Takes what is there to take from an entry while it borrows the parser.
+    /// Reads one entry of the body. Updates the metadata, or returns a sample.
+    ///
+    /// The entry borrows the parser, so this copies what the next steps need.
     fn read(&mut self, entry: Entry<'_>) -> Option<Parsed> {
         let iteration = self.cache.iteration();
         let families = &mut self.cache.families;
@@ -235,34 +246,35 @@ impl<'a, S: Storage> Scrape<'a, S> {
     fn sample(&mut self, parsed: Parsed, parser: &mut impl Parser) -> Result<(), AppendError> {
         self.counts.scraped += 1;
         match parsed.found {
-            Some(Found::Dropped) => return Ok(()),
-            Some(Found::Known {
+            Some(CacheHit::Dropped) => return Ok(()),
+            Some(CacheHit::Stored {
                 entry,
                 series,
-                again,
-            }) => self.known(entry, series, again, parsed, parser)?,
+                repeated,
+            }) => self.append_cached(entry, series, repeated, parsed, parser)?,
             None => {
-                if !self.unknown(parsed, parser)? {
+                if !self.append_new(parsed, parser)? {
                     return Ok(());
                 }
             }
         }
-        // Also those that were left out for their time or a limit: this is the
-        // number of samples that relabeling kept.
+        // This counts the samples after relabeling, so it includes samples that were
+        // rejected for their time or a limit.
         self.counts.added += 1;
         Ok(())
     }
 
-    fn known(
+    /// Appends a sample of a cached series.
+    fn append_cached(
         &mut self,
         entry: u32,
         series: u32,
-        again: bool,
+        repeated: bool,
         mut parsed: Parsed,
         parser: &mut impl Parser,
     ) -> Result<(), AppendError> {
-        if again && parsed.timestamp.is_none() {
-            self.refuse(Refusal::Duplicate);
+        if repeated && parsed.timestamp.is_none() {
+            self.reject(Rejection::Duplicate);
             return Ok(());
         }
         let time_ms = parsed.timestamp.unwrap_or(self.time_ms);
@@ -275,8 +287,9 @@ impl<'a, S: Storage> Scrape<'a, S> {
         Ok(())
     }
 
-    /// Appends the first sample of a series; false where relabeling drops it.
-    fn unknown(
+    /// Appends a sample whose series text is not cached. Returns false if relabeling
+    /// drops it.
+    fn append_new(
         &mut self,
         mut parsed: Parsed,
         parser: &mut impl Parser,
@@ -288,7 +301,7 @@ impl<'a, S: Storage> Scrape<'a, S> {
             return Ok(false);
         };
         let time_ms = parsed.timestamp.unwrap_or(self.time_ms);
-        // Where another text stands for it, the series itself is known.
+        // The series may be cached under another text.
         let series = self.cache.series_of(&labels);
         let Some(accepted) = self.admit(series, time_ms, &mut parsed.value)? else {
             return Ok(true);
@@ -302,8 +315,8 @@ impl<'a, S: Storage> Scrape<'a, S> {
         Ok(true)
     }
 
-    /// Fits a sample to the limits and asks whether it would be stored; `None`
-    /// where it is left out.
+    /// Applies the limits and the storage rules to a sample. Returns `None` if the sample
+    /// is skipped.
     fn admit(
         &mut self,
         series: Option<u32>,
@@ -312,31 +325,33 @@ impl<'a, S: Storage> Scrape<'a, S> {
     ) -> Result<Option<Accepted>, AppendError> {
         if let SampleValue::Histogram(histogram) = value {
             let (bucket_limit, max_schema) = (self.options.bucket_limit, self.options.max_schema);
-            if let Err(limit) = limits::fit(histogram, bucket_limit, max_schema) {
+            if let Err(limit) = limits::reduce_resolution(histogram, bucket_limit, max_schema) {
                 self.exceeded.get_or_insert(limit);
                 return Ok(None);
             }
         }
         if self.exceeds_sample_limit(series, value) {
             let limit = self.options.sample_limit;
-            // It takes precedence over other limits.
+            // This error takes precedence over that of another limit.
             self.exceeded = Some(LimitError::Samples { limit });
             return Ok(None);
         }
         if let SampleValue::Histogram(histogram) = value {
-            self.storage.check(histogram)?;
+            self.storage.check_histogram(histogram)?;
         }
-        match self.judge(series, time_ms, value) {
+        match self.check_storage(series, time_ms, value) {
             Ok(accepted) => Ok(Some(accepted)),
-            Err(refusal) => {
-                self.refuse(refusal);
+            Err(rejection) => {
+                self.reject(rejection);
                 Ok(None)
             }
         }
     }
 
-    /// A marker that a target passes on does not count, so that a series that is
-    /// known can always end.
+    /// Counts a sample and returns true if it exceeds `sample_limit`.
+    ///
+    /// A staleness marker in the body does not count, so that a known series can always
+    /// end.
     fn exceeds_sample_limit(&mut self, series: Option<u32>, value: &SampleValue) -> bool {
         let ends = series.is_some() && value.is_same(&SampleValue::Stale);
         self.limited += u64::from(!ends);
@@ -344,43 +359,47 @@ impl<'a, S: Storage> Scrape<'a, S> {
         limit > 0 && !ends && self.limited > limit
     }
 
-    /// Asks whether a sample would be stored after what was delivered before.
-    /// What this same scrape has of the series may refuse it too; Prometheus
-    /// finds that at the very end, where it changes nothing any more but that the
-    /// sample is not stored.
-    fn judge(
+    /// Checks a sample against the storage rules, given the last stored sample of its
+    /// series.
+    ///
+    /// A sample may also conflict with an earlier one of the same scrape. Prometheus finds
+    /// that at commit, when the counts are final: it only drops the sample. So this
+    /// records the rejection and returns [`Accepted::AlreadyStored`].
+    fn check_storage(
         &mut self,
         series: Option<u32>,
         time_ms: i64,
         value: &SampleValue,
-    ) -> Result<Accepted, Refusal> {
+    ) -> Result<Accepted, Rejection> {
         let known = series.map(|series| self.cache.series.get(series));
         let last = known.and_then(|known| known.last.as_ref());
         let last = last.map(|(time_ms, value)| (*time_ms, value));
-        let accepted = self.storage.judge(last, time_ms, value)?;
+        let accepted = self.storage.accept(last, time_ms, value)?;
         let Some(before) = known.and_then(|known| self.appended(known)) else {
             return Ok(accepted);
         };
         let before = Some((before.time_ms, &before.value));
-        let judged = self.storage.judge(before, time_ms, value);
-        Ok(judged.unwrap_or_else(|refusal| {
-            self.refuse(refusal);
-            Accepted::Again
+        let again = self.storage.accept(before, time_ms, value);
+        Ok(again.unwrap_or_else(|rejection| {
+            self.reject(rejection);
+            Accepted::AlreadyStored
         }))
     }
 
-    /// The last sample of a series in this scrape.
+    /// Returns the last sample of a series in this scrape.
     fn appended(&self, series: &Series) -> Option<&Sample> {
         let (attempt, sample) = series.appended?;
         (attempt == self.attempt).then(|| &self.samples[sample as usize])
     }
 
-    fn refuse(&mut self, refusal: Refusal) {
-        self.counts.refused[refusal as usize] += 1;
+    fn reject(&mut self, rejection: Rejection) {
+        self.counts.rejected[rejection as usize] += 1;
     }
 
-    /// Notes that the series is to end when it is no longer exposed. A series
-    /// with its own times is not expected to be there every time.
+    /// Marks a series for a staleness marker once the target no longer exposes it.
+    ///
+    /// By default this excludes series with explicit timestamps, which a target may omit
+    /// from some scrapes.
     fn track(&mut self, series: u32, timestamp: Option<i64>) {
         if timestamp.is_none() || self.options.track_timestamps_staleness {
             self.cache.track(series);
@@ -394,11 +413,11 @@ impl<'a, S: Storage> Scrape<'a, S> {
         mut sample: Sample,
         parser: &mut impl Parser,
     ) {
-        if accepted == Accepted::Again {
+        if accepted == Accepted::AlreadyStored {
             return;
         }
         let family = self.family;
-        sample.family = family.filter(|&family| self.cache.is_part_of(entry, family));
+        sample.family = family.filter(|&family| self.cache.belongs_to(entry, family));
         sample.start_ms = parser.start_timestamp();
         sample.exemplars = exemplars::read(parser, &sample, &mut self.exemplars);
         self.push(sample);
@@ -412,12 +431,12 @@ impl<'a, S: Storage> Scrape<'a, S> {
         self.samples.push(sample);
     }
 
-    /// Appends staleness markers for the series that are no longer there.
-    fn mark_ended(&mut self) {
+    /// Appends staleness markers for the series that the target no longer exposes.
+    fn append_markers(&mut self) {
         for series in self.cache.ended() {
-            let judged = self.judge(Some(series), self.time_ms, &SampleValue::Stale);
-            // A target that went away and came back may have a newer sample.
-            if judged == Ok(Accepted::New) {
+            let accepted = self.check_storage(Some(series), self.time_ms, &SampleValue::Stale);
+            // A series that ended and came back may have a newer sample.
+            if accepted == Ok(Accepted::New) {
                 self.push(Sample::new(series, None, self.time_ms, SampleValue::Stale));
             }
         }

@@ -1,82 +1,78 @@
-//! What a scrape remembers of the scrapes before it.
+//! Scrape cache: state that one scrape of a target leaves to the next.
 //!
-//! The cache spares a series that was there before its parsing, relabeling and
-//! encoding: it is found by its text as exposed, and its labels stand ready as
-//! encoded OTLP attributes. It also knows which series were there the last time,
-//! so that those that are gone can be marked stale, and what the target said of
-//! its metric families.
+//! A cached series is found by its exposed text, and its labels are stored as encoded
+//! OTLP attributes. So it needs no label parsing, relabeling or encoding again. The
+//! cache also records which series the last scrape exposed, for staleness markers, and
+//! the metadata of metric families.
 //!
-//! An iteration is one scrape, failed ones included. As in Prometheus an entry
-//! is forgotten where a successful scrape does not have it.
+//! An iteration is one scrape, successful or failed. As in Prometheus, a successful
+//! scrape evicts the entries that it does not expose.
 
-use mesh::labels::{Labels, METRIC_NAME};
+use mesh_model::labels::{Labels, METRIC_NAME};
 
 use super::family;
-use crate::exposition::MetricType;
+use crate::{
+    exposition::MetricType,
+    samples::{Families, Interner, SeriesTable},
+};
 
-mod families;
-mod series;
-
-use self::families::Families;
-pub(crate) use self::series::{Role, Series, SeriesTable};
-use super::interner::Interner;
-
-/// The scrape cache of one target.
+/// Scrape cache of one target.
 #[derive(Debug)]
 pub struct Cache {
     /// Number of the current scrape, from 1.
     iteration: u64,
+    /// Number of attempts to append a body.
     attempts: u64,
-    /// Entries that were not seen since this iteration are forgotten.
+    /// First iteration of the live entries. Entries last seen before it are evicted.
     live_since: u64,
-    /// How many entries are not.
+    /// Number of live entries.
     live: usize,
-    /// How many of them were seen in the current scrape.
+    /// Number of live entries that the current scrape has exposed so far.
     seen: usize,
-    /// There may be something to give back before the next scrape.
-    untidy: bool,
-    /// How many entries and families there were at the last success.
+    /// True if memory may have to be released before the next scrape.
+    needs_maintenance: bool,
+    /// Number of entries and families after the last successful scrape.
     successful: usize,
     texts: Interner,
     entries: Vec<Entry>,
-    /// The entry that is likely to be asked for next: targets keep their order.
+    /// Entry expected next, as targets expose series in a stable order.
     expected: u32,
     pub(crate) series: SeriesTable,
     pub(crate) families: Families,
 }
 
-/// What is known of a series as exposed.
+/// Cache entry of one series text.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
-    /// The iteration in which it was seen last.
+    /// Iteration that last exposed it.
     seen: u64,
-    /// Its number among the series; `None` where relabeling drops it.
+    /// ID of the series; `None` if relabeling drops it.
     series: Option<u32>,
-    /// The family that was compared last, and whether it is the series' own.
+    /// Family compared last, its type, and whether the series belongs to it.
     family: Option<(u32, MetricType, bool)>,
 }
 
-/// A series as exposed that was found in the cache.
+/// Result of a successful cache lookup.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Found {
-    /// Relabeling drops it.
+pub(crate) enum CacheHit {
+    /// Relabeling drops the series.
     Dropped,
-    /// It is stored.
-    Known {
+    /// Relabeling keeps the series, so its samples are stored.
+    Stored {
         entry: u32,
         series: u32,
-        /// It was seen before in this scrape.
-        again: bool,
+        /// True if this scrape has exposed the series before.
+        repeated: bool,
     },
 }
 
-/// Entries beyond those of a successful scrape that failing ones may leave.
+/// Number of entries that failed scrapes may add before eviction.
 const FAILED_ENTRIES: usize = 1000;
 
 // === impl Cache ===
 
 impl Cache {
-    /// A cache that knows nothing.
+    /// Creates an empty cache.
     pub fn new() -> Self {
         Self {
             iteration: 1,
@@ -84,7 +80,7 @@ impl Cache {
             live_since: 0,
             live: 0,
             seen: 0,
-            untidy: false,
+            needs_maintenance: false,
             successful: 0,
             texts: Interner::default(),
             entries: Vec::new(),
@@ -94,42 +90,43 @@ impl Cache {
         }
     }
 
-    /// The number of the current scrape.
+    /// Returns the number of the current scrape.
     pub(crate) fn iteration(&self) -> u64 {
         self.iteration
     }
 
-    /// A number for appending a body that no attempt before had.
+    /// Starts a new attempt to append a body and returns its number.
     pub(crate) fn next_attempt(&mut self) -> u64 {
         self.attempts += 1;
         self.attempts
     }
 
-    /// Looks a series up by its text and notes that it was seen.
-    pub(crate) fn find(&mut self, text: &[u8]) -> Option<Found> {
-        let entry = match self.texts.is(self.expected, text) {
-            true => self.expected,
-            false => self.texts.find(text)?,
+    /// Looks up a series by its text and marks it as exposed by this scrape.
+    pub(crate) fn find(&mut self, text: &[u8]) -> Option<CacheHit> {
+        let entry = if self.texts.is(self.expected, text) {
+            self.expected
+        } else {
+            self.texts.find(text)?
         };
         self.expected = entry + 1;
         let found = &mut self.entries[entry as usize];
         if found.seen < self.live_since {
             return None;
         }
-        let again = found.seen == self.iteration;
+        let repeated = found.seen == self.iteration;
         found.seen = self.iteration;
-        self.seen += usize::from(!again);
+        self.seen += usize::from(!repeated);
         Some(match found.series {
-            None => Found::Dropped,
-            Some(series) => Found::Known {
+            None => CacheHit::Dropped,
+            Some(series) => CacheHit::Stored {
                 entry,
                 series,
-                again,
+                repeated,
             },
         })
     }
 
-    /// Remembers what a text stands for and returns its entry.
+    /// Inserts the series of a text and returns its entry.
     pub(crate) fn insert(&mut self, text: &[u8], series: Option<u32>) -> u32 {
         let entry = self.texts.intern(text);
         let new = Entry {
@@ -138,7 +135,7 @@ impl Cache {
             family: None,
         };
         match self.entries.get_mut(entry as usize) {
-            Some(forgotten) => *forgotten = new,
+            Some(evicted) => *evicted = new,
             None => self.entries.push(new),
         }
         self.expected = entry + 1;
@@ -147,8 +144,8 @@ impl Cache {
         entry
     }
 
-    /// Whether the series of an entry is one of `family`.
-    pub(crate) fn is_part_of(&mut self, entry: u32, family: u32) -> bool {
+    /// Returns true if the series of an entry belongs to `family`.
+    pub(crate) fn belongs_to(&mut self, entry: u32, family: u32) -> bool {
         let metric_type = self.families.get(family).metadata.metric_type;
         let known = &mut self.entries[entry as usize];
         match (known.family, known.series) {
@@ -157,32 +154,35 @@ impl Cache {
             (_, Some(series)) => {
                 let name = self.series.name_of(series);
                 let metadata = &self.families.get(family).metadata;
-                let is = family::is_part_of(name, &metadata.family, metric_type);
+                let is = family::is_member(name, &metadata.family, metric_type);
                 known.family = Some((family, metric_type, is));
                 is
             }
         }
     }
 
-    /// The series that were there in the last scrape and are not in this one.
+    /// Returns the series that the last scrape exposed and this one has not.
     pub(crate) fn ended(&self) -> Vec<u32> {
         self.series.tracked_in(self.iteration - 1)
     }
 
-    /// Notes that a series will have ended once it is no longer exposed.
+    /// Marks a series for a staleness marker once the target no longer exposes it.
     pub(crate) fn track(&mut self, series: u32) {
         self.series.get_mut(series).tracked = self.iteration;
     }
 
-    /// Forgets what texts stand for, as they may stand for other series now. Series
-    /// that were there in the last scrape still end once they are not.
-    pub(crate) fn forget_texts(&mut self) {
+    /// Removes all texts, after a change that may map them to other series.
+    ///
+    /// Series that the last scrape exposed still get their staleness markers.
+    pub(crate) fn clear_texts(&mut self) {
         (self.texts, self.entries) = (Interner::default(), Vec::new());
         (self.live, self.expected) = (0, 0);
     }
 
-    /// Ends the current scrape. `successful` forgets what it did not have; so
-    /// does a failed one, once many of them have left too much.
+    /// Ends the current scrape.
+    ///
+    /// A successful scrape evicts entries that it did not expose. A failed one does so
+    /// only if failed scrapes have added too many entries.
     pub(crate) fn end_iteration(&mut self, successful: bool) {
         let count = self.live + self.families.len();
         if successful {
@@ -191,46 +191,46 @@ impl Cache {
         if successful || count > self.successful * 2 + FAILED_ENTRIES {
             self.live_since = self.iteration;
             self.live = self.seen;
-            self.untidy = true;
+            self.needs_maintenance = true;
         }
         self.iteration += 1;
         self.seen = 0;
         self.expected = 0;
     }
 
-    /// Gets ready for the next scrape. Numbers of series and families that were
-    /// given before may change.
-    pub(crate) fn tidy(&mut self) {
-        if !std::mem::take(&mut self.untidy) {
+    /// Releases memory before the next scrape. IDs of series and families may change.
+    pub(crate) fn maintain(&mut self) {
+        if !std::mem::take(&mut self.needs_maintenance) {
             return;
         }
-        if self.families.forget(self.iteration - 1) {
+        if self.families.evict(self.iteration - 1) {
             for entry in &mut self.entries {
                 entry.family = None;
             }
         }
-        // What is forgotten keeps its place until that is worth the work.
+        // Evicted entries stay in memory until there are enough to justify a copy.
         if self.entries.len() > self.live + self.live / 2 + FAILED_ENTRIES {
             self.compact();
         }
     }
 
-    /// Gives the memory of what is forgotten back. Histories of series go with
-    /// their last entry.
+    /// Releases the memory of evicted entries, and of series without a live entry.
     fn compact(&mut self) {
         let mut texts = Interner::default();
         let mut entries = Vec::with_capacity(self.live);
         let mut series = SeriesTable::default();
         for tracked in self.ended() {
-            series.adopt(tracked, &mut self.series);
+            series.move_from(tracked, &mut self.series);
         }
-        for (number, entry) in self.entries.iter().enumerate() {
+        for (id, entry) in self.entries.iter().enumerate() {
             if entry.seen < self.live_since {
                 continue;
             }
-            texts.intern(self.texts.get(number as u32));
+            texts.intern(self.texts.get(id as u32));
             entries.push(Entry {
-                series: entry.series.map(|old| series.adopt(old, &mut self.series)),
+                series: entry
+                    .series
+                    .map(|old| series.move_from(old, &mut self.series)),
                 family: None,
                 ..*entry
             });
@@ -238,13 +238,14 @@ impl Cache {
         (self.texts, self.entries, self.series) = (texts, entries, series);
     }
 
-    /// The number of the series with these labels, if it is known.
+    /// Returns the ID of the series with these labels, if there is one.
     pub(crate) fn series_of(&self, labels: &Labels) -> Option<u32> {
         let name = labels.get(METRIC_NAME).unwrap_or_default();
         self.series.find(name, labels)
     }
 
-    /// The number of the series with these labels, `__name__` included.
+    /// Returns the ID of the series with these labels, including `__name__`. Adds the
+    /// series if it is new.
     pub(crate) fn intern(&mut self, labels: &Labels) -> u32 {
         let name = labels.get(METRIC_NAME).unwrap_or_default();
         self.series.intern(name, labels)

@@ -1,4 +1,4 @@
-//! Asking a target for its metrics.
+//! HTTP client that requests the metrics of a target.
 
 use std::{fmt, io::Write as _, path::Path, time::Duration};
 
@@ -11,10 +11,8 @@ use http::{
 };
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use mesh::{
-    budget::{Budget, Share},
-    http_client::HttpClient,
-};
+use mesh_base::budget::{Budget, Reservation};
+use mesh_net::http_client::HttpClient;
 use tokio::time::{Instant, timeout_at};
 
 use super::failure::ScrapeError;
@@ -23,99 +21,101 @@ mod body;
 mod sockets;
 
 use body::Body;
-pub(crate) use sockets::Sockets;
+pub(crate) use sockets::UnixSocketClients;
 
-/// Asks targets.
-pub(crate) trait Ask: fmt::Debug + Send + Sync {
-    /// Gets the metrics of a target. `expected` is how many bytes it took before.
+/// Requests the metrics of a target.
+pub(crate) trait Fetch: fmt::Debug + Send + Sync {
+    /// Requests the metrics of a target. `expected` is the expected size of the body in
+    /// bytes.
     ///
     /// # Errors
-    /// Where there is no complete answer in time, or not the one hoped for.
-    fn get<'a>(
+    /// Returns an error unless a complete response with status 200 arrives within
+    /// `timeout`, and its body stays within all limits.
+    fn fetch<'a>(
         &'a self,
-        at: Place<'a>,
+        address: TargetAddress<'a>,
         timeout: Duration,
         expected: usize,
         budget: &'a Budget,
-    ) -> BoxFuture<'a, Result<Fetched, ScrapeError>>;
+    ) -> BoxFuture<'a, Result<FetchedBody, ScrapeError>>;
 }
 
-/// Where a target is.
+/// Address of a target.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Place<'a> {
-    /// What is asked.
+pub(crate) struct TargetAddress<'a> {
+    /// URL of the metrics.
     pub(crate) url: &'a str,
-    /// The Unix socket that it is asked over, if not TCP.
+    /// Unix socket to connect to; `None` for TCP.
     pub(crate) unix_socket: Option<&'a Path>,
 }
 
-/// Asks the targets of a job by HTTP.
+/// Requests the metrics of a job's targets over HTTP.
 #[derive(Clone, Debug)]
-pub(crate) struct Requests {
-    /// Connections and credentials.
+pub(crate) struct HttpFetcher {
+    /// HTTP client, with the connections and credentials of the job.
     pub(crate) client: HttpClient,
-    /// The same, for targets behind Unix sockets.
-    pub(crate) sockets: Sockets,
-    /// The `Accept` header.
+    /// Clients for targets behind Unix sockets.
+    pub(crate) sockets: UnixSocketClients,
+    /// Value of the `Accept` header.
     pub(crate) accept: String,
-    /// Whether gzip is asked for.
+    /// Requests gzip-compressed bodies if true.
     pub(crate) compression: bool,
-    /// Bytes that a decompressed body may not reach.
+    /// Limit of the decompressed body.
     pub(crate) limit: BodyLimit,
 }
 
-/// Bytes that a decompressed body may not reach.
+/// Limit of the size of a decompressed body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BodyLimit {
-    /// How many.
+    /// Limit in bytes; the body has to be smaller.
     pub(crate) bytes: u64,
-    /// Who says so.
-    pub(crate) what: &'static str,
+    /// Configuration key or flag that sets the limit.
+    pub(crate) setting: &'static str,
 }
 
-/// What a target answered.
+/// Metrics of a target, as fetched.
 #[derive(Debug)]
-pub(crate) struct Fetched {
-    /// The `Content-Type` header.
+pub(crate) struct FetchedBody {
+    /// Value of the `Content-Type` header.
     pub(crate) content_type: Option<String>,
-    /// The body, decompressed.
+    /// Decompressed body.
     pub(crate) body: Vec<u8>,
-    /// The memory it takes.
-    share: Share,
+    /// Part of the memory budget that the body uses.
+    reservation: Reservation,
 }
 
 const TIMEOUT_SECONDS: &str = "x-prometheus-scrape-timeout-seconds";
 const USER_AGENT_VALUE: &str = concat!("promesh/", env!("CARGO_PKG_VERSION"));
 
-// === impl Requests ===
+// === impl HttpFetcher ===
 
-impl Ask for Requests {
-    fn get<'a>(
+impl Fetch for HttpFetcher {
+    fn fetch<'a>(
         &'a self,
-        at: Place<'a>,
+        address: TargetAddress<'a>,
         timeout: Duration,
         expected: usize,
         budget: &'a Budget,
-    ) -> BoxFuture<'a, Result<Fetched, ScrapeError>> {
-        let asked = async move {
-            let request = self.request(at.url, timeout)?;
-            let share = budget.take(expected).await;
-            let client = match at.unix_socket {
+    ) -> BoxFuture<'a, Result<FetchedBody, ScrapeError>> {
+        let fetch = async move {
+            let request = self.request(address.url, timeout)?;
+            let reservation = budget.reserve(expected).await;
+            let client = match address.unix_socket {
                 Some(path) => self.sockets.client(&self.client, path)?,
                 None => self.client.clone(),
             };
             let response = client.request(request).await?;
-            self.read(response, expected, share).await
+            self.read(response, expected, reservation).await
         };
         async move {
-            let fetched = timeout_at(Instant::now() + timeout, asked).await;
+            let fetched = timeout_at(Instant::now() + timeout, fetch).await;
             fetched.map_err(|_| ScrapeError::Timeout(timeout))?
         }
         .boxed()
     }
 }
 
-impl Requests {
+impl HttpFetcher {
     fn request(&self, url: &str, timeout: Duration) -> Result<Request<Bytes>, ScrapeError> {
         let uri = Uri::try_from(url).map_err(|source| ScrapeError::Url {
             url: url.to_owned(),
@@ -124,7 +124,7 @@ impl Requests {
         let mut request = Request::new(Bytes::new());
         *request.uri_mut() = uri;
         let headers = request.headers_mut();
-        // Only text that was made here, which is legal in headers.
+        // These values contain only characters that are valid in headers.
         if let Ok(accept) = HeaderValue::from_str(&self.accept) {
             headers.insert(ACCEPT, accept);
         }
@@ -141,14 +141,14 @@ impl Requests {
         &self,
         response: Response<Incoming>,
         expected: usize,
-        share: Share,
-    ) -> Result<Fetched, ScrapeError> {
+        reservation: Reservation,
+    ) -> Result<FetchedBody, ScrapeError> {
         let (head, mut incoming) = response.into_parts();
         if head.status != StatusCode::OK {
             return Err(ScrapeError::Status(head.status));
         }
         let header = |name| head.headers.get(name).and_then(|value| value.to_str().ok());
-        let body = Body::new(self.limit, expected, share);
+        let body = Body::new(self.limit, expected, reservation);
         let mut sink = match header(&CONTENT_ENCODING) {
             Some("gzip") => Sink::Gzip(Box::new(MultiGzDecoder::new(body))),
             _ => Sink::Plain(body),
@@ -159,16 +159,16 @@ impl Requests {
                 sink.write(&data)?;
             }
         }
-        let (body, share) = sink.finish()?;
-        Ok(Fetched {
+        let (body, reservation) = sink.finish()?;
+        Ok(FetchedBody {
             content_type: header(&CONTENT_TYPE).map(str::to_owned),
             body,
-            share,
+            reservation,
         })
     }
 }
 
-/// Takes a body as it comes.
+/// Destination of body chunks, with or without decompression.
 enum Sink {
     Plain(Body),
     Gzip(Box<MultiGzDecoder<Body>>),
@@ -187,7 +187,7 @@ impl Sink {
         }
     }
 
-    fn finish(self) -> Result<(Vec<u8>, Share), ScrapeError> {
+    fn finish(self) -> Result<(Vec<u8>, Reservation), ScrapeError> {
         match self {
             Self::Plain(body) => Ok(body.into_parts()),
             Self::Gzip(mut decoder) => {
@@ -201,28 +201,30 @@ impl Sink {
     }
 }
 
-// === impl Fetched ===
+// === impl FetchedBody ===
 
-impl Fetched {
-    /// A body that was read otherwise.
+impl FetchedBody {
+    /// Creates a body without a request.
     #[cfg(test)]
-    pub(crate) fn new(content_type: &str, body: &str, share: Share) -> Self {
+    pub(crate) fn new(content_type: &str, body: &str, reservation: Reservation) -> Self {
         Self {
             content_type: Some(content_type.to_owned()),
             body: body.into(),
-            share,
+            reservation,
         }
     }
 
-    /// Takes the memory for what is made of the body, where it is to be had.
+    /// Reserves memory for processing: `factor` times the size of the body, which includes
+    /// the body itself.
     ///
     /// # Errors
-    /// Where it is not.
+    /// Returns an error if the memory budget is exhausted.
     pub(crate) fn reserve(&mut self, factor: usize) -> Result<(), ScrapeError> {
         let bytes = self.body.len();
-        match self.share.grow_to(bytes.saturating_mul(factor)) {
-            true => Ok(()),
-            false => Err(ScrapeError::Budget { bytes }),
+        if self.reservation.grow_to(bytes.saturating_mul(factor)) {
+            Ok(())
+        } else {
+            Err(ScrapeError::Budget { bytes })
         }
     }
 }

@@ -1,159 +1,159 @@
-//! Why a scrape failed.
+//! Scrape errors and their reasons.
 
 use std::{io, time::Duration};
 
 use http::{StatusCode, uri::InvalidUri};
-use mesh::http_client::HttpClientError;
+use mesh_net::http_client::HttpClientError;
 
 use super::{append::AppendError, labels::LabelsError, limits::LimitError};
 
-/// A scrape that failed. The target is down.
+/// Failed scrape. The target counts as down.
 #[derive(Debug, thiserror::Error)]
 pub enum ScrapeError {
-    /// The target's URL is none.
+    /// Invalid target URL.
     #[error("{url}: {source}")]
     Url {
-        /// The URL.
+        /// Target URL.
         url: String,
-        /// What is wrong with it.
+        /// Parse error.
         source: InvalidUri,
     },
-    /// There was no response.
+    /// Request without a response.
     #[error(transparent)]
     Request(#[from] HttpClientError),
-    /// It took too long.
-    #[error("no complete response within the scrape timeout of {}", mesh::config::duration::format(*.0))]
+    /// Response that was not complete within the scrape timeout.
+    #[error("no complete response within the scrape timeout of {}", mesh_model::config::duration::format(*.0))]
     Timeout(Duration),
-    /// The response is not what was asked for.
+    /// Response with a status other than 200.
     #[error("server returned HTTP status {0}, expected 200 OK")]
     Status(StatusCode),
-    /// The response broke off.
+    /// Response that ended early.
     #[error("reading the body: {0}")]
     Body(#[source] hyper::Error),
-    /// The response is not gzip, although it says so.
+    /// Response that claims to be gzip and cannot be decompressed.
     #[error("decompressing the body: {0}")]
     Compression(#[source] io::Error),
-    /// The body is too long.
-    #[error("body size limit exceeded: {limit} bytes or more once decompressed ({what})")]
+    /// Body beyond the size limit.
+    #[error("body size limit exceeded: {limit} bytes or more once decompressed ({setting})")]
     BodySize {
-        /// How many bytes it may not reach.
+        /// Limit in bytes; the body has to be smaller.
         limit: u64,
-        /// Who says so.
-        what: &'static str,
+        /// Configuration key or flag that sets the limit.
+        setting: &'static str,
     },
-    /// All running scrapes together have too much in memory.
+    /// Memory budget of all running scrapes exceeded.
     #[error(
         "memory budget of all scrapes exceeded at {bytes} bytes of this one (--scrape.memory-budget)"
     )]
     Budget {
-        /// What this scrape had already.
+        /// Bytes that this scrape had already received.
         bytes: usize,
     },
-    /// The job has too many targets.
+    /// Job with more targets than its `target_limit`.
     #[error("target_limit exceeded (number of targets: {targets}, limit: {limit})")]
     Targets {
-        /// How many it has.
+        /// Number of targets.
         targets: u64,
-        /// How many it may have.
+        /// Maximum number of targets.
         limit: u64,
     },
-    /// The body cannot be stored.
+    /// Body that cannot be stored.
     #[error(transparent)]
     Append(#[from] AppendError),
 }
 
-/// The kinds of failures: a bounded set, fit for a metric's label.
+/// Reason of a failed scrape, as a metric label value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Reason {
-    /// The target's URL is none.
+pub enum FailureReason {
+    /// Invalid target URL.
     Url,
-    /// No connection, or one that died.
+    /// Connection that could not be opened, or that broke.
     Connection,
-    /// A certificate or a key cannot be used.
+    /// Unusable certificate or key.
     Tls,
-    /// Secrets or tokens cannot be had.
+    /// Secret or token that could not be obtained.
     Credentials,
-    /// The target redirects for ever or to nowhere.
+    /// Too many redirects, or an invalid one.
     Redirect,
-    /// It took too long.
+    /// Scrape timeout.
     Timeout,
-    /// The response's status was not 200.
+    /// Response with a status other than 200.
     HttpStatus,
-    /// The response broke off.
+    /// Response that ended early.
     Body,
-    /// The response cannot be decompressed.
+    /// Response that could not be decompressed.
     Compression,
-    /// `body_size_limit`, or the limit of the process.
+    /// `body_size_limit` or `--scrape.max-body-bytes` exceeded.
     BodySizeLimit,
-    /// The memory budget of the process.
+    /// `--scrape.memory-budget` exceeded.
     MemoryBudget,
-    /// `target_limit`.
+    /// `target_limit` exceeded.
     TargetLimit,
-    /// No known exposition format.
+    /// Unknown exposition format.
     ContentType,
-    /// The body is not of its format.
+    /// Syntax error in the body.
     Parse,
-    /// A series whose labels cannot be stored.
+    /// Series with invalid labels.
     Labels,
-    /// `label_limit` and its relatives.
+    /// `label_limit`, `label_name_length_limit` or `label_value_length_limit` exceeded.
     LabelLimit,
-    /// `sample_limit`.
+    /// `sample_limit` exceeded.
     SampleLimit,
-    /// `native_histogram_bucket_limit`.
+    /// `native_histogram_bucket_limit` exceeded.
     BucketLimit,
-    /// A native histogram that is not consistent.
+    /// Inconsistent native histogram.
     Histogram,
 }
 
 // === impl ScrapeError ===
 
 impl ScrapeError {
-    /// The kind of failure.
-    pub fn reason(&self) -> Reason {
+    /// Returns the reason of this failure.
+    pub fn reason(&self) -> FailureReason {
         match self {
-            Self::Url { .. } => Reason::Url,
-            Self::Request(error) => of_request(error),
-            Self::Timeout(_) => Reason::Timeout,
-            Self::Status(_) => Reason::HttpStatus,
-            Self::Body(_) => Reason::Body,
-            Self::Compression(_) => Reason::Compression,
-            Self::BodySize { .. } => Reason::BodySizeLimit,
-            Self::Budget { .. } => Reason::MemoryBudget,
-            Self::Targets { .. } => Reason::TargetLimit,
-            Self::Append(error) => of_append(error),
+            Self::Url { .. } => FailureReason::Url,
+            Self::Request(error) => request_reason(error),
+            Self::Timeout(_) => FailureReason::Timeout,
+            Self::Status(_) => FailureReason::HttpStatus,
+            Self::Body(_) => FailureReason::Body,
+            Self::Compression(_) => FailureReason::Compression,
+            Self::BodySize { .. } => FailureReason::BodySizeLimit,
+            Self::Budget { .. } => FailureReason::MemoryBudget,
+            Self::Targets { .. } => FailureReason::TargetLimit,
+            Self::Append(error) => append_reason(error),
         }
     }
 }
 
-fn of_request(error: &HttpClientError) -> Reason {
+fn request_reason(error: &HttpClientError) -> FailureReason {
     match error {
-        HttpClientError::Tls(_) => Reason::Tls,
+        HttpClientError::Tls(_) => FailureReason::Tls,
         HttpClientError::Secret { .. }
         | HttpClientError::Header(_)
-        | HttpClientError::OAuth2(_) => Reason::Credentials,
-        HttpClientError::Connection(_) => Reason::Connection,
-        HttpClientError::Redirect(_) => Reason::Redirect,
+        | HttpClientError::OAuth2(_) => FailureReason::Credentials,
+        HttpClientError::Connection(_) => FailureReason::Connection,
+        HttpClientError::Redirect(_) => FailureReason::Redirect,
     }
 }
 
-fn of_append(error: &AppendError) -> Reason {
+fn append_reason(error: &AppendError) -> FailureReason {
     match error {
-        AppendError::ContentType(_) => Reason::ContentType,
-        AppendError::Parse(_) => Reason::Parse,
-        AppendError::Histogram(_) => Reason::Histogram,
+        AppendError::ContentType(_) => FailureReason::ContentType,
+        AppendError::Parse(_) => FailureReason::Parse,
+        AppendError::Histogram(_) => FailureReason::Histogram,
         AppendError::Labels(LabelsError::Limit(limit)) | AppendError::Limit(limit) => match limit {
-            LimitError::Samples { .. } => Reason::SampleLimit,
-            LimitError::Buckets { .. } => Reason::BucketLimit,
-            _ => Reason::LabelLimit,
+            LimitError::Samples { .. } => FailureReason::SampleLimit,
+            LimitError::Buckets { .. } => FailureReason::BucketLimit,
+            _ => FailureReason::LabelLimit,
         },
-        AppendError::Labels(_) => Reason::Labels,
+        AppendError::Labels(_) => FailureReason::Labels,
     }
 }
 
-// === impl Reason ===
+// === impl FailureReason ===
 
-impl Reason {
-    /// All kinds.
+impl FailureReason {
+    /// All reasons.
     pub const ALL: [Self; 19] = [
         Self::Url,
         Self::Connection,
@@ -176,7 +176,7 @@ impl Reason {
         Self::Histogram,
     ];
 
-    /// Its name in metrics and on the status page.
+    /// Name of the reason in metrics and on the status page.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Url => "url",

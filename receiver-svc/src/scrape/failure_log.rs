@@ -1,4 +1,4 @@
-//! `scrape_failure_log_file`: a line of JSON for each failed scrape.
+//! `scrape_failure_log_file`: one line of JSON per failed scrape.
 
 use std::{
     fs::{File, OpenOptions},
@@ -6,19 +6,18 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use mesh::telemetry::timestamp;
+use mesh_service::telemetry::timestamp;
 use serde_json::json;
 use tracing::warn;
 
-/// Appends failed scrapes to a file. A reload opens it anew, so that it can be
-/// rotated.
+/// Log file of failed scrapes. A reload reopens it, so that it can be rotated.
 #[derive(Debug)]
 pub(crate) struct FailureLog {
     file: File,
     path: PathBuf,
 }
 
-/// The file cannot be written to.
+/// Failure log that cannot be opened.
 #[derive(Debug, thiserror::Error)]
 #[error("scrape_failure_log_file {}: {source}", .path.display())]
 pub struct FailureLogError {
@@ -29,10 +28,10 @@ pub struct FailureLogError {
 // === impl FailureLog ===
 
 impl FailureLog {
-    /// Opens the file, which is created where it is not there.
+    /// Opens the file. Creates it if it does not exist.
     ///
     /// # Errors
-    /// Where it cannot be opened.
+    /// Returns an error if the file cannot be opened.
     pub(crate) fn open(path: &Path) -> Result<Self, FailureLogError> {
         let file = OpenOptions::new().append(true).create(true).open(path);
         let path = path.to_owned();
@@ -42,8 +41,9 @@ impl FailureLog {
         }
     }
 
-    /// Appends a line with the keys of Prometheus' log. One write: jobs may share
-    /// the file.
+    /// Appends a line with the keys of Prometheus' log.
+    ///
+    /// It uses a single write, as jobs may share the file.
     pub(crate) fn append(&self, job: &str, target: &str, error: &dyn std::error::Error) {
         let line = json!({
             "time": timestamp(),
@@ -53,7 +53,7 @@ impl FailureLog {
             "target": target,
         });
         if let Err(error) = (&self.file).write_all(format!("{line}\n").as_bytes()) {
-            warn!(path = %self.path.display(), %error, "Failed scrape not logged");
+            warn!(path = %self.path.display(), %error, "Failed to write to scrape failure log");
         }
     }
 }

@@ -1,15 +1,15 @@
-//! Whether a sample belongs to the family whose metadata was read last.
+//! Matches series to metric families by name.
 //!
-//! The text formats only say it by the names: `foo_bucket` belongs to the
-//! histogram `foo`. Metadata may be missing or stand in the wrong place, so the
-//! line before a sample is not enough.
+//! In the text formats only names connect them: `foo_bucket` belongs to the histogram
+//! `foo`. Metadata may be missing or misplaced, so a sample need not belong to the
+//! family whose metadata precedes it.
 
 use crate::exposition::MetricType;
 
-/// Whether a series named `name` is one of the family `family`.
-pub(crate) fn is_part_of(name: &str, family: &str, metric_type: MetricType) -> bool {
+/// Returns true if the series `name` belongs to the family `family`.
+pub(crate) fn is_member(name: &str, family: &str, metric_type: MetricType) -> bool {
     let (own_suffix, suffixes): (&str, &[&str]) = match metric_type {
-        // The Prometheus text format has these also in the family's name.
+        // In the Prometheus text format the family's name may have these suffixes too.
         MetricType::Counter => ("_total", &["_total"]),
         MetricType::Info => ("_info", &["_info"]),
         MetricType::Histogram => ("", &["_bucket", "_sum", "_count"]),
@@ -26,10 +26,10 @@ pub(crate) fn is_part_of(name: &str, family: &str, metric_type: MetricType) -> b
 
 #[cfg(test)]
 mod tests {
-    use super::{MetricType::*, is_part_of};
+    use super::{MetricType::*, is_member};
 
     #[test]
-    fn suffixes_are_those_of_the_type() {
+    fn accepts_only_the_suffixes_of_the_type() {
         for (name, family, metric_type, part) in [
             ("foo", "foo", Gauge, true),
             ("foo_total", "foo", Gauge, false),
@@ -50,7 +50,7 @@ mod tests {
             ("bar", "foo", Unknown, false),
         ] {
             assert_eq!(
-                is_part_of(name, family, metric_type),
+                is_member(name, family, metric_type),
                 part,
                 "{name} {family} {metric_type:?}"
             );

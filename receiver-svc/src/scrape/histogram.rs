@@ -1,63 +1,60 @@
-//! Whether a native histogram can be stored.
+//! Validates native histograms.
 //!
-//! Prometheus asks this of its storage; a histogram that fails it fails the
-//! scrape.
+//! Prometheus does this in its storage. An invalid histogram fails the whole scrape.
 
-use crate::exposition::{Counts, Histogram, Span};
+use crate::{
+    exposition::{Counts, Histogram, Span},
+    samples::resolution::{self, CUSTOM_BUCKETS},
+};
 
-use super::resolution;
-
-/// The schema of histograms with custom bounds.
-pub(crate) const CUSTOM_BUCKETS: i32 = -53;
-
-/// A native histogram that is not consistent.
+/// Inconsistent native histogram.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum HistogramError {
-    /// No such schema.
+    /// Unknown schema.
     #[error("schema {0}, expected -4 to 8, or -53 for custom bounds")]
     Schema(i32),
-    /// Spans and counts do not agree.
-    #[error("spans of {spans} buckets, but {counts} counts")]
+    /// Number of buckets differs between spans and counts.
+    #[error("spans cover {spans} buckets, but there are {counts} bucket counts")]
     Spans {
-        /// Buckets by the spans.
+        /// Number of buckets that the spans cover.
         spans: usize,
-        /// Counts there are.
+        /// Number of bucket counts.
         counts: usize,
     },
-    /// Spans overlap.
-    #[error("a span with offset {0}, expected one of 0 or more")]
+    /// Overlapping spans.
+    #[error("span with offset {0}, expected 0 or more")]
     Offset(i32),
-    /// A count below zero.
-    #[error("a negative count")]
+    /// Negative count.
+    #[error("negative count")]
     NegativeCount,
-    /// The buckets do not add up to the count.
+    /// Sum of the buckets differs from the count.
     #[error("{buckets} observations in the buckets, but a count of {count}")]
     Count {
-        /// Observations in the buckets.
+        /// Number of observations in all buckets.
         buckets: u64,
-        /// The count.
+        /// Count of the histogram.
         count: u64,
     },
-    /// Custom bounds that are not in order, or not numbers.
-    #[error("custom bounds that do not go up, from {0} on")]
+    /// Custom bounds that are not in ascending order, or not finite.
+    #[error("custom bounds not in ascending order or not finite, from {0} on")]
     Bounds(f64),
-    /// A bucket above the last custom bound.
-    #[error("buckets up to number {found}, but custom bounds for {expected}")]
+    /// Bucket above the last custom bound.
+    #[error("buckets up to number {found}, but custom bounds for only {expected}")]
     TooFewBounds {
-        /// The last bucket's number, from 1.
+        /// Number of the last bucket, from 1.
         found: i64,
-        /// How many there may be.
+        /// Number of buckets that the bounds define.
         expected: i64,
     },
-    /// What only exponential buckets have, beside custom bounds, or the reverse.
-    #[error("custom bounds beside exponential buckets")]
+    /// Custom bounds and exponential buckets in one histogram.
+    #[error("custom bounds and exponential buckets in one histogram")]
     Mixed,
 }
 
-/// Checks what a parser does not.
+/// Checks the properties of a histogram that the parser does not check.
 ///
 /// # Errors
-/// Where the histogram is not consistent.
+/// Returns an error if the histogram is inconsistent.
 pub(crate) fn check(histogram: &Histogram) -> Result<(), HistogramError> {
     match histogram.schema {
         CUSTOM_BUCKETS => check_custom(histogram)?,
@@ -80,7 +77,7 @@ pub(crate) fn check(histogram: &Histogram) -> Result<(), HistogramError> {
             check_spans(negative, negative_deltas.len())?;
             let sides = [sum(positive_deltas)?, sum(negative_deltas)?, *zero_count];
             let buckets = sides.into_iter().fold(0, u64::wrapping_add);
-            // Observations of NaN are in the count and in no bucket.
+            // Observations of NaN add to the count but to no bucket.
             let agrees = buckets == *count || (histogram.sum.is_nan() && buckets < *count);
             let count = *count;
             agrees
@@ -114,7 +111,7 @@ fn check_spans(spans: &[Span], counts: usize) -> Result<(), HistogramError> {
         .ok_or(HistogramError::Spans { spans, counts })
 }
 
-/// The sum of counts that are given as differences.
+/// Returns the sum of delta-encoded counts.
 fn sum(deltas: &[i64]) -> Result<u64, HistogramError> {
     let (mut count, mut sum) = (0_i64, 0_u64);
     for delta in deltas {

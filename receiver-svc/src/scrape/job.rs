@@ -1,102 +1,101 @@
-//! What all loops of a job share.
+//! State that the scrape loops share.
 
 use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering},
 };
 
-use mesh::{
-    balance::Connector,
-    batch::Facts,
-    budget::Budget,
-    clock::Clock,
-    config::scrape::ScrapeConfig,
-    http_client::{HttpClient, HttpClientError},
-    outbox::Outbox,
-};
+use mesh_base::{budget::Budget, clock::Clock};
+use mesh_contract::batch::BatchContext;
+use mesh_model::config::scrape::ScrapeConfig;
+use mesh_net::connector::Connector;
+use mesh_net::http_client::{HttpClient, HttpClientError};
+use mesh_outbox::Outbox;
 use tokio::sync::Semaphore;
 
 use super::{
-    client::{Ask, BodyLimit, Requests, Sockets},
+    client::{BodyLimit, Fetch, HttpFetcher, UnixSocketClients},
     failure::ScrapeError,
     failure_log::{FailureLog, FailureLogError},
     metrics::ScrapeMetrics,
     options::Options,
 };
-use crate::{exposition::negotiate::accept_header, handover::Handover};
+use crate::{exposition::negotiate::accept_header, ownership::Ownership};
 
-/// What all loops of the process share.
+/// State that all scrape loops of the process share.
 #[derive(Clone, Debug)]
 pub struct Shared {
-    /// What time it is.
+    /// Wall clock.
     pub clock: Clock,
-    /// Where batches go.
+    /// Outbox that receives the batches.
     pub outbox: Outbox,
-    /// Who takes targets over from others, and the others from here.
-    pub handover: Handover,
-    /// The memory of running scrapes.
+    /// Grants the targets that this receiver may scrape.
+    pub ownership: Arc<dyn Ownership>,
+    /// Memory budget of all running scrapes.
     pub budget: Budget,
-    /// How many scrapes may run.
-    pub running: Arc<Semaphore>,
-    /// What is counted.
+    /// Limits the number of concurrent scrapes.
+    pub concurrency: Arc<Semaphore>,
+    /// Metrics of scraping.
     pub metrics: ScrapeMetrics,
-    /// Bytes that a body may not reach, whatever its job allows.
+    /// Limit of a decompressed body in bytes, for all jobs. The body has to be smaller.
     pub max_body_bytes: u64,
-    /// `_created` samples are start times rather than series.
+    /// Reads `_created` samples as start timestamps instead of series if true.
     pub start_timestamps: bool,
-    /// How targets are reached; by TCP where nothing is given.
+    /// Opens connections to targets; `None` for TCP.
     pub connector: Option<Connector>,
 }
 
-/// What all loops of a job share. It does not change: a reload makes a new one.
+/// Settings that all scrape loops of a job share.
+///
+/// A reload replaces the whole value.
 #[derive(Debug)]
 pub(crate) struct Job {
     pub(crate) config: ScrapeConfig,
     pub(crate) options: Options,
-    pub(crate) ask: Arc<dyn Ask>,
+    pub(crate) fetcher: Arc<dyn Fetch>,
     client: HttpClient,
-    sockets: Sockets,
+    sockets: UnixSocketClients,
     pub(crate) failure_log: Option<FailureLog>,
-    pub(crate) facts: Arc<Facts>,
-    /// How many targets the job has where those are too many, and else 0.
+    pub(crate) context: Arc<BatchContext>,
+    /// Number of targets if it exceeds `target_limit`, else 0.
     excess_targets: AtomicU64,
 }
 
-/// Why a job cannot be scraped.
+/// Error in the settings of a job.
 #[derive(Debug, thiserror::Error)]
-pub enum Unprepared {
-    /// Its HTTP client cannot be made.
+pub enum PrepareError {
+    /// Invalid HTTP client settings.
     #[error(transparent)]
     Client(#[from] HttpClientError),
-    /// Its failures cannot be logged.
+    /// Unusable failure log.
     #[error(transparent)]
     FailureLog(#[from] FailureLogError),
 }
 
-/// Bytes of an encoded scrape that make a request of their own.
+/// Maximum size of one batch in bytes (4 MiB). A larger scrape is split.
 pub(crate) const MAX_BATCH_BYTES: usize = 4 << 20;
 
 // === impl Job ===
 
 impl Job {
-    /// The job of a scrape configuration; it goes on with the connections of
-    /// `before` where it has the same HTTP settings.
+    /// Creates the job of a scrape configuration. It reuses the connections of `previous` if
+    /// the HTTP settings are the same.
     ///
     /// # Errors
-    /// Where a certificate, a key or the log of failures cannot be used.
+    /// Returns an error if a certificate, a key or the failure log is unusable.
     pub(crate) fn new(
         config: ScrapeConfig,
-        facts: Arc<Facts>,
+        context: Arc<BatchContext>,
         shared: &Shared,
-        before: Option<&Self>,
-    ) -> Result<Self, Unprepared> {
-        let (client, sockets) = match before {
-            Some(before) if before.config.http == config.http => {
-                (before.client.clone(), before.sockets.clone())
+        previous: Option<&Self>,
+    ) -> Result<Self, PrepareError> {
+        let (client, sockets) = match previous {
+            Some(previous) if previous.config.http == config.http => {
+                (previous.client.clone(), previous.sockets.clone())
             }
             _ => (
                 HttpClient::with_connector(&config.http, shared.connector.clone())?,
-                Sockets::default(),
+                UnixSocketClients::default(),
             ),
         };
         let failure_log = config.scrape_failure_log_file.as_deref();
@@ -105,17 +104,17 @@ impl Job {
         let limit = match own {
             Some(bytes) if bytes <= shared.max_body_bytes => BodyLimit {
                 bytes,
-                what: "body_size_limit",
+                setting: "body_size_limit",
             },
             _ => BodyLimit {
                 bytes: shared.max_body_bytes,
-                what: "--scrape.max-body-bytes",
+                setting: "--scrape.max-body-bytes",
             },
         };
         let escaping = config.metric_name_escaping_scheme;
         Ok(Self {
             options: Options::new(&config, shared.start_timestamps),
-            ask: Arc::new(Requests {
+            fetcher: Arc::new(HttpFetcher {
                 client: client.clone(),
                 sockets: sockets.clone(),
                 accept: accept_header(&config.scrape_protocols, escaping),
@@ -126,18 +125,18 @@ impl Job {
             sockets,
             failure_log,
             config,
-            facts,
+            context,
             excess_targets: AtomicU64::new(0),
         })
     }
 
-    /// The replica group, for the phase of targets.
-    pub(crate) fn group(&self) -> &str {
-        self.facts.ha.as_ref().map_or("", |ha| &ha.replica)
+    /// Returns the name of the replica group, which determines the offset of each target.
+    pub(crate) fn replica_group(&self) -> &str {
+        self.context.ha.as_ref().map_or("", |ha| &ha.replica)
     }
 
-    /// Notes how many targets the job has.
-    pub(crate) fn count_targets(&self, targets: usize) {
+    /// Sets the number of targets of the job.
+    pub(crate) fn set_target_count(&self, targets: usize) {
         let limit = self.config.target_limit;
         let targets = targets as u64;
         let excess = if limit > 0 && targets > limit {
@@ -148,8 +147,11 @@ impl Job {
         self.excess_targets.store(excess, Ordering::Relaxed);
     }
 
-    /// The failure of all scrapes of a job with too many targets.
-    pub(crate) fn check_targets(&self) -> Result<(), ScrapeError> {
+    /// Checks `target_limit`. If it is exceeded, all scrapes of the job fail.
+    ///
+    /// # Errors
+    /// Returns an error if the job has too many targets.
+    pub(crate) fn check_target_limit(&self) -> Result<(), ScrapeError> {
         match self.excess_targets.load(Ordering::Relaxed) {
             0 => Ok(()),
             targets => Err(ScrapeError::Targets {

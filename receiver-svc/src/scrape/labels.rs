@@ -1,44 +1,43 @@
-//! From the labels that a target exposes to those that are stored.
+//! Computes the stored labels of a series from its exposed labels.
 
-use mesh::{
-    config::relabel::ValidationScheme,
+use mesh_model::validation::ValidationScheme;
+use mesh_model::{
     labels::{Labels, LabelsBuilder, METRIC_NAME},
     relabel::relabel,
 };
 
 use super::{limits::LimitError, options::Options};
 
-/// What is put before the name of an exposed label that the target's own label
-/// takes the place of.
+/// Prefix for an exposed label that conflicts with a label of the target.
 const EXPORTED: &str = "exported_";
 
-/// A series that cannot be stored. It fails the whole scrape.
+/// Series that cannot be stored. It fails the whole scrape.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LabelsError {
-    /// Relabeling took the name away.
-    #[error("missing metric name (__name__ label), expected {0} to keep one")]
+    /// Series without a name after relabeling.
+    #[error("missing metric name (__name__ label) in {0}; check metric_relabel_configs")]
     NoName(Labels),
-    /// The name of the metric or of a label is not legal.
+    /// Invalid metric name or label name.
     #[error("invalid metric name or label names: {0}")]
     InvalidName(Labels),
-    /// The target exposed a label twice.
+    /// Label that occurs twice in a sample.
     #[error("label name {name:?} is not unique in a sample of {metric:?}")]
     Duplicate {
-        /// The metric.
+        /// Metric name.
         metric: String,
-        /// The label.
+        /// Label name.
         name: String,
     },
-    /// More or longer labels than the configuration allows.
+    /// Label limit exceeded.
     #[error(transparent)]
     Limit(#[from] LimitError),
 }
 
-/// The labels under which an exposed series is stored; `None` where relabeling
+/// Returns the labels under which an exposed series is stored, or `None` if relabeling
 /// drops it.
 ///
 /// # Errors
-/// Where the series is not legal or beyond a limit.
+/// Returns an error if the labels are invalid or exceed a limit.
 pub(crate) fn of_sample(
     exposed: &[(String, String)],
     target: &Labels,
@@ -51,27 +50,28 @@ pub(crate) fn of_sample(
     if options.honor_labels {
         add_missing(&mut labels, exposed, target);
     } else {
-        take_precedence(&mut labels, target);
+        override_labels(&mut labels, target);
     }
     if !relabel(&options.metric_relabel_configs, &mut labels) || labels.is_empty() {
         return Ok(None);
     }
-    refuse_duplicates(exposed)?;
+    check_duplicates(exposed)?;
     let labels = labels.build();
     validate(&labels, options.validation_scheme)?;
     options.label_limits.check(&labels)?;
     Ok(Some(labels))
 }
 
-/// The labels of a report series.
+/// Returns the labels of a report series.
 pub(crate) fn of_report(name: &str, target: &Labels) -> Labels {
     let mut labels = target.to_builder();
     labels.set(METRIC_NAME, name);
     labels.build()
 }
 
-/// Adds the target's labels that the sample does not have. An exposed label that
-/// is empty says that there shall be none.
+/// Adds the target's labels that the sample does not have.
+///
+/// An exposed label with an empty value suppresses the target's label.
 fn add_missing(labels: &mut LabelsBuilder, exposed: &[(String, String)], target: &Labels) {
     for (name, value) in target.iter() {
         if !exposed.iter().any(|(exposed, _)| exposed == name) {
@@ -80,8 +80,8 @@ fn add_missing(labels: &mut LabelsBuilder, exposed: &[(String, String)], target:
     }
 }
 
-/// Sets the target's labels and renames those in their place.
-fn take_precedence(labels: &mut LabelsBuilder, target: &Labels) {
+/// Sets the target's labels. Renames exposed labels that conflict.
+fn override_labels(labels: &mut LabelsBuilder, target: &Labels) {
     let mut replaced = Vec::new();
     for (name, value) in target.iter() {
         if let Some(exposed) = labels.get(name) {
@@ -89,8 +89,7 @@ fn take_precedence(labels: &mut LabelsBuilder, target: &Labels) {
         }
         labels.set(name, value);
     }
-    // The shortest first, so that the outcome does not depend on the order of
-    // the labels.
+    // Shortest name first, so that the result does not depend on the label order.
     replaced.sort_by_key(|(name, _)| name.len());
     for (mut name, value) in replaced {
         loop {
@@ -103,7 +102,7 @@ fn take_precedence(labels: &mut LabelsBuilder, target: &Labels) {
     }
 }
 
-fn refuse_duplicates(exposed: &[(String, String)]) -> Result<(), LabelsError> {
+fn check_duplicates(exposed: &[(String, String)]) -> Result<(), LabelsError> {
     for (at, (name, _)) in exposed.iter().enumerate() {
         if exposed[..at].iter().any(|(before, _)| before == name) {
             let metric = exposed.iter().find(|(name, _)| name == METRIC_NAME);

@@ -1,86 +1,88 @@
-//! The limits of a scrape. Exceeding one of them fails it as a whole.
+//! Limits of a scrape. A scrape that exceeds one of them fails.
 
-use mesh::labels::{Labels, METRIC_NAME};
+use mesh_model::labels::{Labels, METRIC_NAME};
 
-use super::resolution::{self, MAX_SCHEMA, MIN_SCHEMA};
-use crate::exposition::Histogram;
+use crate::{
+    exposition::Histogram,
+    samples::resolution::{self, MAX_SCHEMA, MIN_SCHEMA},
+};
 
-/// What the labels of a series may be. A limit of 0 is none.
+/// Limits of the labels of a series; 0 means no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LabelLimits {
-    /// How many there may be, the name included.
+    /// Maximum number of labels, including the name.
     pub labels: u64,
-    /// Bytes of a name.
+    /// Maximum length of a label name in bytes.
     pub name_length: u64,
-    /// Bytes of a value.
+    /// Maximum length of a label value in bytes.
     pub value_length: u64,
 }
 
-/// A limit was exceeded.
+/// Exceeded limit.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LimitError {
-    /// `label_limit`.
+    /// `label_limit` exceeded.
     #[error("label_limit exceeded (metric: {metric}, number of labels: {found}, limit: {limit})")]
     Labels {
-        /// The metric, cut.
+        /// Metric name, truncated.
         metric: String,
-        /// How many there are.
+        /// Number of labels.
         found: u64,
-        /// How many there may be.
+        /// Maximum number of labels.
         limit: u64,
     },
-    /// `label_name_length_limit`.
+    /// `label_name_length_limit` exceeded.
     #[error(
         "label_name_length_limit exceeded (metric: {metric}, label name: {name}, length: {found}, limit: {limit})"
     )]
     NameLength {
-        /// The metric, cut.
+        /// Metric name, truncated.
         metric: String,
-        /// The label, cut.
+        /// Label name, truncated.
         name: String,
-        /// Its length.
+        /// Length in bytes.
         found: u64,
-        /// What it may be.
+        /// Maximum length in bytes.
         limit: u64,
     },
-    /// `label_value_length_limit`.
+    /// `label_value_length_limit` exceeded.
     #[error(
         "label_value_length_limit exceeded (metric: {metric}, label name: {name}, value: {value:?}, length: {found}, limit: {limit})"
     )]
     ValueLength {
-        /// The metric, cut.
+        /// Metric name, truncated.
         metric: String,
-        /// The label, cut.
+        /// Label name, truncated.
         name: String,
-        /// Its value, cut.
+        /// Label value, truncated.
         value: String,
-        /// Its length.
+        /// Length in bytes.
         found: u64,
-        /// What it may be.
+        /// Maximum length in bytes.
         limit: u64,
     },
-    /// `sample_limit`.
+    /// `sample_limit` exceeded.
     #[error("sample limit exceeded (limit: {limit})")]
     Samples {
-        /// How many samples there may be.
+        /// Maximum number of samples.
         limit: u64,
     },
-    /// `native_histogram_bucket_limit`, which no loss of resolution can meet.
+    /// `native_histogram_bucket_limit` exceeded even at the lowest resolution.
     #[error("histogram bucket limit exceeded (limit: {limit})")]
     Buckets {
-        /// How many buckets a histogram may have.
+        /// Maximum number of buckets of a histogram.
         limit: u64,
     },
 }
 
-/// How much of a name or a value a message shows, in characters.
-const SHOWN: usize = 50;
+/// Maximum length of a name or value in an error message, in characters.
+const MAX_SHOWN_CHARS: usize = 50;
 
-/// Fits a native histogram to the limits by making its buckets wider.
+/// Reduces the resolution of a native histogram until it meets the limits.
 ///
 /// # Errors
-/// Where it has too many buckets and they cannot be made wider.
-pub(crate) fn fit(
+/// Returns an error if it has too many buckets even at the lowest resolution.
+pub(crate) fn reduce_resolution(
     histogram: &mut Histogram,
     bucket_limit: u64,
     max_schema: i32,
@@ -102,10 +104,10 @@ pub(crate) fn fit(
     Ok(())
 }
 
-/// The finest schema whose buckets grow by at least `factor` each
+/// Returns the finest schema whose buckets grow by at least `factor`
 /// (`native_histogram_min_bucket_factor`).
 pub fn max_schema(factor: f64) -> i32 {
-    // As Prometheus has it: a factor that says nothing asks for the finest.
+    // As in Prometheus, a factor of 1 or less selects the finest schema.
     let factor = if factor <= 1.0 { 1.00271 } else { factor };
     let schema = (-factor.log2().log2()).floor();
     schema.clamp(f64::from(MIN_SCHEMA), f64::from(MAX_SCHEMA)) as i32
@@ -114,12 +116,12 @@ pub fn max_schema(factor: f64) -> i32 {
 // === impl LabelLimits ===
 
 impl LabelLimits {
-    /// Checks the final labels of a series, the target's included.
+    /// Checks the final labels of a series, including those of the target.
     ///
     /// # Errors
-    /// Where one of the limits is exceeded.
+    /// Returns an error if a limit is exceeded.
     pub(crate) fn check(&self, labels: &Labels) -> Result<(), LimitError> {
-        let metric = || cut(labels.get(METRIC_NAME).unwrap_or_default());
+        let metric = || truncate(labels.get(METRIC_NAME).unwrap_or_default());
         let count = labels.len() as u64;
         if exceeds(count, self.labels) {
             return Err(LimitError::Labels {
@@ -132,7 +134,7 @@ impl LabelLimits {
             if exceeds(name.len() as u64, self.name_length) {
                 return Err(LimitError::NameLength {
                     metric: metric(),
-                    name: cut(name),
+                    name: truncate(name),
                     found: name.len() as u64,
                     limit: self.name_length,
                 });
@@ -140,8 +142,8 @@ impl LabelLimits {
             if exceeds(value.len() as u64, self.value_length) {
                 return Err(LimitError::ValueLength {
                     metric: metric(),
-                    name: cut(name),
-                    value: cut(value),
+                    name: truncate(name),
+                    value: truncate(value),
                     found: value.len() as u64,
                     limit: self.value_length,
                 });
@@ -155,8 +157,8 @@ fn exceeds(found: u64, limit: u64) -> bool {
     limit > 0 && found > limit
 }
 
-fn cut(text: &str) -> String {
-    text.chars().take(SHOWN).collect()
+fn truncate(text: &str) -> String {
+    text.chars().take(MAX_SHOWN_CHARS).collect()
 }
 
 #[cfg(test)]
@@ -165,7 +167,7 @@ mod tests {
     use crate::exposition::{Counts, Span};
 
     #[test]
-    fn a_limit_names_the_label_and_cuts_what_is_long() {
+    fn error_names_the_label_and_truncates_long_text() {
         let labels: Labels = [(METRIC_NAME, "m".repeat(60)), ("a", "v".repeat(70))]
             .into_iter()
             .collect();
@@ -185,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_histogram_loses_resolution_before_it_is_refused() {
+    fn reduces_resolution_before_rejecting_a_histogram() {
         let wide = |spans: &[(i32, u32)]| Histogram {
             schema: 1,
             zero_threshold: 0.0,
@@ -205,13 +207,16 @@ mod tests {
             },
         };
         let mut near = wide(&[(1, 3)]);
-        assert_eq!(fit(&mut near, 2, 8), Ok(()));
+        assert_eq!(reduce_resolution(&mut near, 2, 8), Ok(()));
         assert_eq!((near.schema, resolution::buckets(&near)), (0, 2));
-        // From 2^-2^19 to 2^2^19: schema -4 still has a bucket for each.
+        // From 2^-2^19 to 2^2^19: at schema -4 each observation still has its own bucket.
         let mut far = wide(&[(-1 << 20, 1), (1 << 20, 1), (1 << 20, 1)]);
-        assert_eq!(fit(&mut far, 2, 8), Err(LimitError::Buckets { limit: 2 }));
+        assert_eq!(
+            reduce_resolution(&mut far, 2, 8),
+            Err(LimitError::Buckets { limit: 2 })
+        );
         let mut fine = wide(&[(1, 3)]);
-        assert_eq!(fit(&mut fine, 0, -4), Ok(()));
+        assert_eq!(reduce_resolution(&mut fine, 0, -4), Ok(()));
         assert_eq!((fine.schema, resolution::buckets(&fine)), (-4, 1));
     }
 }

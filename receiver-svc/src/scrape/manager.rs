@@ -1,63 +1,64 @@
-//! All scrape pools: what the configuration, discovery and the shard come to.
+//! Manages all scrape pools, from the configuration, discovery and the shard.
 //!
-//! Loops run as tasks of their own and end with the manager, without a word to
-//! anyone: a process that stops leaves no staleness markers behind.
+//! Each scrape loop is a task. It ends when the manager is dropped, and then writes no
+//! staleness markers: a shutdown does not end series.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
-use mesh::{batch::Facts, config::scrape::ScrapeConfig};
+use mesh_contract::batch::BatchContext;
+use mesh_model::config::scrape::ScrapeConfig;
 use tokio::sync::watch;
 use tracing::warn;
 
 use super::{
-    job::{Job, Shared, Unprepared},
+    job::{Job, PrepareError, Shared},
     pool::Pool,
     status::Status,
 };
 use crate::{
     discovery::Jobs,
-    handover::Standing,
+    ownership::Overrides,
     shard::{Assignment, Shard},
 };
 
-/// All scrape pools.
+/// Manages the scrape pools of all jobs.
 #[derive(Debug)]
 pub struct Manager {
     shared: Shared,
     pools: Vec<Pool>,
     /// `None` until the members of the replica group are known.
     shard: Option<Shard>,
-    /// What others have said of what is scraped here.
-    standing: watch::Receiver<Standing>,
-    /// Whose the targets are; `None` where these may have changed.
+    /// Overrides of the assignment, reported by other receivers.
+    overrides: watch::Receiver<Overrides>,
+    /// Current owner of each target; `None` if targets may have changed.
     assignment: Option<Arc<Assignment>>,
     status: watch::Sender<Arc<Status>>,
 }
 
-/// Jobs that can be scraped.
+/// Validated jobs, ready to be applied.
 #[derive(Debug)]
 pub struct Prepared(pub(super) Vec<Arc<Job>>);
 
-/// A job that cannot be scraped.
+/// Invalid job.
 #[derive(Debug, thiserror::Error)]
 #[error("job {job:?}: {source}")]
 pub struct JobError {
     job: String,
-    source: Unprepared,
+    source: PrepareError,
 }
 
 // === impl Manager ===
 
 impl Manager {
-    /// No pools yet.
+    /// Creates a manager without pools.
     pub fn new(shared: Shared) -> Self {
         let budget = shared.budget.bytes() as i64;
         shared.metrics.budget.set(budget);
         Self {
-            standing: shared.handover.standing(),
+            overrides: shared.ownership.overrides(),
             shared,
             pools: Vec::new(),
             shard: None,
@@ -66,30 +67,30 @@ impl Manager {
         }
     }
 
-    /// What is known of all targets, whenever they have changed.
+    /// Subscribes to the status of all targets.
     pub fn status(&self) -> watch::Receiver<Arc<Status>> {
         self.status.subscribe()
     }
 
-    /// Gets ready to scrape these jobs. Nothing changes yet.
+    /// Validates the jobs of a configuration without applying them.
     ///
     /// # Errors
-    /// Where one of them cannot be scraped.
+    /// Returns an error if the settings of a job are unusable.
     pub fn prepare(
         &self,
         configs: &[ScrapeConfig],
-        facts: &Arc<Facts>,
+        context: &Arc<BatchContext>,
     ) -> Result<Prepared, JobError> {
         let jobs = configs.iter().map(|config| {
-            let before = self.pools.iter().map(Pool::job);
-            let before = before
+            let previous = self.pools.iter().map(Pool::job);
+            let previous = previous
                 .into_iter()
                 .find(|job| job.config.job_name == config.job_name);
             let job = Job::new(
                 config.clone(),
-                facts.clone(),
+                context.clone(),
                 &self.shared,
-                before.map(|job| &**job),
+                previous.map(|job| &**job),
             );
             job.map(Arc::new).map_err(|source| JobError {
                 job: config.job_name.clone(),
@@ -99,78 +100,82 @@ impl Manager {
         jobs.collect::<Result<_, _>>().map(Prepared)
     }
 
-    /// Scrapes these jobs from now on, and no others. The targets of a job that is
-    /// no longer there get no markers, as in Prometheus.
+    /// Replaces the jobs. As in Prometheus, the targets of a removed job get no staleness
+    /// markers.
     pub fn apply(&mut self, prepared: Prepared) {
-        let mut before: BTreeMap<String, Pool> = std::mem::take(&mut self.pools)
+        let mut previous: BTreeMap<String, Pool> = std::mem::take(&mut self.pools)
             .into_iter()
             .map(|pool| (pool.job().config.job_name.clone(), pool))
             .collect();
         for job in prepared.0 {
-            let pool = match before.remove(&job.config.job_name) {
+            let pool = match previous.remove(&job.config.job_name) {
                 Some(mut pool) => {
-                    pool.follow(job);
+                    pool.reload(job);
                     pool
                 }
                 None => Pool::new(job, self.shared.clone()),
             };
             self.pools.push(pool);
         }
-        for job in before.keys() {
-            self.shared.metrics.forget(job);
+        for job in previous.keys() {
+            self.shared.metrics.remove_job(job);
         }
         self.assignment = None;
     }
 
-    /// Takes up what discovery knows now.
-    pub fn discovered(&mut self, jobs: &Jobs) {
+    /// Updates the target groups of all jobs.
+    pub fn update_targets(&mut self, jobs: &Jobs) {
         for pool in &mut self.pools {
             let groups = jobs.get(&pool.job().config.job_name);
-            // A job that discovery has not told of yet keeps what it has.
+            // A job that discovery has not reported yet keeps its targets.
             if let Some(groups) = groups {
-                pool.discovered(groups);
+                pool.update_groups(groups);
             }
         }
         self.assignment = None;
     }
 
-    /// Takes up who shares the targets now. What becomes this receiver's own is scraped
-    /// once no other does, what becomes another's until that one claims it.
-    pub fn share(&mut self, shard: Shard) {
+    /// Updates the members that share the targets.
+    ///
+    /// This receiver scrapes a target that it gains once no other receiver scrapes it. It
+    /// scrapes a target that it loses until the new owner claims it.
+    pub fn update_shard(&mut self, shard: Shard) {
         if self.shard.as_ref() == Some(&shard) {
             return;
         }
-        self.shared.handover.follow(shard.others());
+        let others = shard.others().map(|name| name.to_string());
+        self.shared.ownership.set_members(others.collect());
         if shard.me().is_none() {
-            warn!("Not among the members of the replica group, targets are left to others");
+            warn!("Not a member of the replica group, so this receiver owns no targets");
         }
         self.shard = Some(shard);
     }
 
-    /// Waits until others say something for which [`Manager::sync`] has to be called.
-    pub async fn told(&mut self) {
-        if self.standing.changed().await.is_err() {
+    /// Waits until the overrides change. [`Manager::sync`] has to be called then.
+    pub async fn overrides_changed(&mut self) {
+        if self.overrides.changed().await.is_err() {
             std::future::pending().await
         }
     }
 
-    /// Makes the loops those of the targets that are to be scraped here. To be called
-    /// after any of the changes above.
+    /// Starts and stops scrape loops to match the targets of this receiver.
+    ///
+    /// It has to be called after each of the updates above.
     pub fn sync(&mut self) {
         let Some(assignment) = self.assign() else {
             return;
         };
-        let kept = self.standing.borrow_and_update().kept.clone();
-        let is_here = |target| assignment.owns(target) || kept.contains(&target);
+        let retained = self.overrides.borrow_and_update().retained.clone();
+        let is_here = |target| assignment.owns(target) || retained.contains(&target);
         let pools = self.pools.iter_mut();
         let jobs = pools.map(|pool| pool.sync(is_here)).collect();
         self.status.send_replace(Arc::new(Status { jobs }));
     }
 
-    /// Whose the targets are now; `None` until the members are known.
+    /// Computes the owner of each target. Returns `None` until the members are known.
     fn assign(&mut self) -> Option<Arc<Assignment>> {
         let shard = self.shard.as_ref()?;
-        let shard = shard.without(&self.standing.borrow().parted);
+        let shard = shard.without(&self.overrides.borrow().leaving);
         match &self.assignment {
             Some(known) if *known.shard() == shard => return self.assignment.clone(),
             Some(_) => {}
@@ -178,8 +183,8 @@ impl Manager {
         }
         let targets: BTreeSet<u64> = self.pools.iter().flat_map(Pool::targets).collect();
         let assignment = Arc::new(Assignment::new(shard, &targets));
-        self.shared.metrics.shared(&assignment);
-        self.shared.handover.assign(assignment.clone());
+        self.shared.metrics.set_assignment(&assignment);
+        self.shared.ownership.set_assignment(assignment.clone());
         self.assignment = Some(assignment.clone());
         Some(assignment)
     }

@@ -1,4 +1,4 @@
-//! What scraping counts.
+//! Metrics of scraping.
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -6,55 +6,55 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use super::{append::Counts, failure::Reason, storage::Refusal};
+use super::{append::Counts, failure::FailureReason, storage::Rejection};
 use crate::shard::Assignment;
 
-/// What scraping counts. Cheap to clone.
+/// Metrics of scraping. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct ScrapeMetrics {
-    /// Scrapes that ended, also those that failed.
+    /// Completed scrapes, including failed ones.
     pub(crate) scrapes: Counter,
-    failures: Family<Because, Counter>,
-    skipped: Family<Because, Counter>,
-    refused: Family<Because, Counter>,
-    /// Samples that scrapes gave to the outbox.
+    failures: Family<ReasonLabel, Counter>,
+    skipped: Family<ReasonLabel, Counter>,
+    rejected: Family<ReasonLabel, Counter>,
+    /// Samples that scrapes pushed to the outbox.
     pub(crate) samples: Counter,
-    /// Slots in which a target was not scraped as the scrape before took too long.
+    /// Slots that were missed because the previous scrape was still running.
     pub(crate) missed: Counter,
-    /// How long scrapes took.
+    /// Duration of scrapes.
     pub(crate) seconds: Histogram,
-    targets: Family<TargetState, Gauge>,
-    target_errors: Family<Job, Counter>,
+    targets: Family<TargetStateLabels, Gauge>,
+    target_errors: Family<JobLabel, Counter>,
     owned: Gauge,
     displaced: Gauge,
-    /// Bytes taken of the memory budget.
+    /// Bytes of the memory budget in use.
     pub(crate) budget_taken: Gauge,
-    /// The most of it that was taken at once.
+    /// Maximum number of bytes in use at one time.
     pub(crate) budget_peak: Gauge,
-    /// The memory budget.
+    /// Memory budget in bytes.
     pub(crate) budget: Gauge,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Because {
+struct ReasonLabel {
     reason: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Job {
+struct JobLabel {
     job: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct TargetState {
+struct TargetStateLabels {
     job: String,
     state: &'static str,
 }
 
-/// Why a target was not scraped in its slot.
+/// Reason for skipping a scrape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Skip {
-    /// The outbox has no room for what would come of it.
+pub(crate) enum SkipReason {
+    /// Outbox without room for the expected samples.
     OutboxFull,
 }
 
@@ -67,11 +67,11 @@ const SECONDS: [f64; 12] = [
 impl ScrapeMetrics {
     /// Registers the metrics.
     pub fn register(registry: &mut Registry) -> Self {
-        let it = Self {
+        let metrics = Self {
             scrapes: Counter::default(),
             failures: Family::default(),
             skipped: Family::default(),
-            refused: Family::default(),
+            rejected: Family::default(),
             samples: Counter::default(),
             missed: Counter::default(),
             seconds: Histogram::new(SECONDS),
@@ -83,114 +83,116 @@ impl ScrapeMetrics {
             budget_peak: Gauge::default(),
             budget: Gauge::default(),
         };
-        // All reasons are there from the start, so that a rate sees the first.
-        for reason in Reason::ALL {
+        // Creates the series of all reasons, so that `rate` sees the first increment.
+        for reason in FailureReason::ALL {
             let reason = reason.as_str();
-            let _ = it.failures.get_or_create(&Because { reason });
+            let _ = metrics.failures.get_or_create(&ReasonLabel { reason });
         }
-        for refusal in Refusal::ALL {
-            let reason = refusal.as_str();
-            let _ = it.refused.get_or_create(&Because { reason });
+        for rejection in Rejection::ALL {
+            let reason = rejection.as_str();
+            let _ = metrics.rejected.get_or_create(&ReasonLabel { reason });
         }
-        let reason = Skip::OutboxFull.as_str();
-        let _ = it.skipped.get_or_create(&Because { reason });
-        it.describe(registry);
-        it
+        let reason = SkipReason::OutboxFull.as_str();
+        let _ = metrics.skipped.get_or_create(&ReasonLabel { reason });
+        metrics.describe(registry);
+        metrics
     }
 
     fn describe(&self, registry: &mut Registry) {
         registry.register(
             "scrapes",
-            "Scrapes, failed ones included",
+            "Number of scrapes, including failed ones",
             self.scrapes.clone(),
         );
         registry.register(
             "scrape_failures",
-            "Scrapes that failed",
+            "Number of failed scrapes by reason",
             self.failures.clone(),
         );
         registry.register(
             "scrapes_skipped",
-            "Slots in which a target was not scraped on purpose",
+            "Number of scrapes skipped by reason",
             self.skipped.clone(),
         );
         registry.register(
             "scrape_samples_refused",
-            "Exposed samples that a Prometheus server would not store",
-            self.refused.clone(),
+            "Number of exposed samples that the storage rules of Prometheus reject",
+            self.rejected.clone(),
         );
         registry.register(
             "samples_scraped",
-            "Samples of scrapes, report series and staleness markers included",
+            "Number of samples scraped, including report series and staleness markers",
             self.samples.clone(),
         );
         registry.register(
             "scrape_slots_missed",
-            "Slots that a scrape of the slot before was still in",
+            "Number of scrape slots missed because the previous scrape was still running",
             self.missed.clone(),
         );
         registry.register(
             "scrape_seconds",
-            "How long scrapes took",
+            "Duration of scrapes",
             self.seconds.clone(),
         );
         registry.register(
             "targets",
-            "Targets by what becomes of them",
+            "Number of targets by state: scraped by this receiver, scraped by others, or dropped",
             self.targets.clone(),
         );
         registry.register(
             "target_errors",
-            "Discovered targets that cannot be scraped, counted at each discovery",
+            "Number of invalid targets, counted at each discovery",
             self.target_errors.clone(),
         );
         registry.register(
             "shard_targets_owned",
-            "Targets of all jobs that are this receiver's",
+            "Number of targets of all jobs that this receiver owns",
             self.owned.clone(),
         );
         registry.register(
             "shard_targets_displaced",
-            "Targets of the replica group that are not their first receiver's by rendezvous, \
-             as that one has enough",
+            "Number of targets of the replica group that are not owned by their first \
+             receiver in rendezvous order, as that one has its share",
             self.displaced.clone(),
         );
         registry.register(
             "scrape_memory_bytes",
-            "Memory that running scrapes have taken of their budget",
+            "Memory budget in use by running scrapes",
             self.budget_taken.clone(),
         );
         registry.register(
             "scrape_memory_peak_bytes",
-            "Memory that scrapes have taken of their budget at once at most",
+            "Maximum of the memory budget in use at one time",
             self.budget_peak.clone(),
         );
         registry.register(
             "scrape_memory_budget_bytes",
-            "Memory that running scrapes may take",
+            "Memory budget of running scrapes",
             self.budget.clone(),
         );
     }
 
-    pub(crate) fn failed(&self, reason: Reason) {
+    pub(crate) fn failed(&self, reason: FailureReason) {
         let reason = reason.as_str();
-        self.failures.get_or_create(&Because { reason }).inc();
+        self.failures.get_or_create(&ReasonLabel { reason }).inc();
     }
 
-    pub(crate) fn skipped(&self, skip: Skip) {
+    pub(crate) fn skipped(&self, skip: SkipReason) {
         let reason = skip.as_str();
-        self.skipped.get_or_create(&Because { reason }).inc();
+        self.skipped.get_or_create(&ReasonLabel { reason }).inc();
     }
 
-    pub(crate) fn refused(&self, counts: &Counts) {
-        for (refusal, n) in Refusal::ALL.into_iter().zip(counts.refused) {
-            let reason = refusal.as_str();
-            self.refused.get_or_create(&Because { reason }).inc_by(n);
+    pub(crate) fn rejected(&self, counts: &Counts) {
+        for (rejection, n) in Rejection::ALL.into_iter().zip(counts.rejected) {
+            let reason = rejection.as_str();
+            self.rejected
+                .get_or_create(&ReasonLabel { reason })
+                .inc_by(n);
         }
     }
 
-    /// Notes how many targets of a job are scraped here, are another receiver's,
-    /// and were dropped by relabeling.
+    /// Sets the number of targets of a job that this receiver scrapes, that others scrape,
+    /// and that relabeling dropped.
     pub(crate) fn targets(&self, job: &str, own: usize, others: usize, dropped: usize) {
         for (state, n) in [
             ("scraped", own),
@@ -198,13 +200,13 @@ impl ScrapeMetrics {
             ("dropped", dropped),
         ] {
             let job = job.to_owned();
-            let state = TargetState { job, state };
+            let state = TargetStateLabels { job, state };
             self.targets.get_or_create(&state).set(n as i64);
         }
     }
 
-    /// Notes whose the targets are now.
-    pub(crate) fn shared(&self, assignment: &Assignment) {
+    /// Sets the numbers of owned and displaced targets.
+    pub(crate) fn set_assignment(&self, assignment: &Assignment) {
         self.owned.set(assignment.owned() as i64);
         self.displaced.set(assignment.displaced() as i64);
     }
@@ -212,24 +214,24 @@ impl ScrapeMetrics {
     pub(crate) fn target_errors(&self, job: &str, errors: usize) {
         let job = job.to_owned();
         self.target_errors
-            .get_or_create(&Job { job })
+            .get_or_create(&JobLabel { job })
             .inc_by(errors as u64);
     }
 
-    /// Forgets a job that is no longer configured.
-    pub(crate) fn forget(&self, job: &str) {
+    /// Removes the series of a job that is no longer configured.
+    pub(crate) fn remove_job(&self, job: &str) {
         for state in ["scraped", "of_others", "dropped"] {
             let job = job.to_owned();
-            self.targets.remove(&TargetState { job, state });
+            self.targets.remove(&TargetStateLabels { job, state });
         }
         let job = job.to_owned();
-        self.target_errors.remove(&Job { job });
+        self.target_errors.remove(&JobLabel { job });
     }
 }
 
-// === impl Skip ===
+// === impl SkipReason ===
 
-impl Skip {
+impl SkipReason {
     fn as_str(self) -> &'static str {
         match self {
             Self::OutboxFull => "outbox_full",

@@ -1,49 +1,50 @@
-//! What a scrape has to know of its configuration.
+//! Options of a scrape, from the scrape configuration.
 
+use mesh_model::validation::ValidationScheme;
 use std::sync::Arc;
 
-use mesh::config::{
-    relabel::{RelabelConfig, ValidationScheme},
+use mesh_model::config::{
+    relabel::RelabelConfig,
     scrape::{ScrapeConfig, ScrapeProtocol},
 };
 
 use super::limits::{LabelLimits, max_schema};
 use crate::exposition::ParserOptions;
 
-/// How the samples of a target become what is stored.
+/// Options that determine how exposed samples are stored.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// How a body is read.
+    /// Options of the parser.
     pub parser: ParserOptions,
-    /// The format of a body whose target does not name one.
+    /// Format of a body if the target sends no valid `Content-Type`.
     pub fallback: Option<ScrapeProtocol>,
-    /// An exposed label wins over one of the target's.
+    /// Prefers an exposed label over a conflicting label of the target if true.
     pub honor_labels: bool,
-    /// Exposed timestamps are taken.
+    /// Uses exposed timestamps if true.
     pub honor_timestamps: bool,
-    /// Series with exposed timestamps get staleness markers too.
+    /// Writes staleness markers for series with exposed timestamps too if true.
     pub track_timestamps_staleness: bool,
-    /// Rules over samples.
+    /// Relabeling rules for samples.
     pub metric_relabel_configs: Arc<[RelabelConfig]>,
-    /// Which names are legal.
+    /// Validation scheme of metric and label names.
     pub validation_scheme: ValidationScheme,
-    /// Samples a scrape may have after relabeling; 0 for any number.
+    /// Maximum number of samples after relabeling; 0 means no limit.
     pub sample_limit: u64,
-    /// What the labels of a series may be.
+    /// Limits of the labels of a series.
     pub label_limits: LabelLimits,
-    /// Buckets a native histogram may have; 0 for any number.
+    /// Maximum number of buckets of a native histogram; 0 means no limit.
     pub bucket_limit: u64,
-    /// The finest schema of a native histogram.
+    /// Finest schema of a native histogram.
     pub max_schema: i32,
-    /// Three more report series are written.
+    /// Writes three more report series if true.
     pub extra_scrape_metrics: bool,
 }
 
 // === impl Options ===
 
 impl Options {
-    /// Whether a sample becomes the same series under `other`.
-    pub(crate) fn maps_alike(&self, other: &Self) -> bool {
+    /// Returns true if each exposed series gets the same labels under `other`.
+    pub(crate) fn produces_same_series(&self, other: &Self) -> bool {
         self.parser == other.parser
             && self.honor_labels == other.honor_labels
             && self.metric_relabel_configs == other.metric_relabel_configs
@@ -51,10 +52,10 @@ impl Options {
             && self.label_limits == other.label_limits
     }
 
-    /// The options of a scrape configuration.
+    /// Creates the options of a scrape configuration.
     ///
-    /// `start_timestamps` takes `_created` samples of OpenMetrics as start times;
-    /// otherwise they are series, as in Prometheus unless it is told otherwise.
+    /// With `start_timestamps`, `_created` samples of OpenMetrics are start timestamps.
+    /// Otherwise they are series, which is the default of Prometheus.
     pub fn new(config: &ScrapeConfig, start_timestamps: bool) -> Self {
         Self {
             parser: ParserOptions {

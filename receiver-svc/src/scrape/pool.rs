@@ -1,4 +1,4 @@
-//! The scrape pool: the targets of one job and the loops that scrape them.
+//! Scrape pool: the targets of one job and their scrape loops.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,43 +8,43 @@ use std::{
     },
 };
 
-use mesh::{config::discovery::TargetGroup, labels::Labels};
+use mesh_model::{config::discovery::TargetGroup, labels::Labels};
 use tokio::sync::watch;
 use tracing::{Instrument, info_span, warn};
 
 use super::{
     job::{Job, Shared},
-    scrape_loop::{Order, ScrapeLoop},
+    scrape_loop::{LoopCommand, ScrapeLoop},
     status::{Health, JobStatus, TargetStatus},
     target::{Populated, Target, populate},
 };
 
-/// The targets of one job and the loops that scrape them.
+/// Targets of one job and their scrape loops.
 #[derive(Debug)]
 pub(crate) struct Pool {
     job: Arc<Job>,
     shared: Shared,
-    /// By identity, so that loops begin and end in an order that repeats.
-    loops: BTreeMap<u64, Running>,
+    /// Loops by target identity. The order is stable, so that simulations repeat.
+    loops: BTreeMap<u64, RunningLoop>,
     groups: Vec<Arc<TargetGroup>>,
-    population: Population,
+    discovered: DiscoveredTargets,
 }
 
-/// A loop that runs. Dropped, the loop ends without a marker.
+/// Handle of a running scrape loop. Dropping it ends the loop without staleness markers.
 #[derive(Debug)]
-struct Running {
-    orders: watch::Sender<Order>,
+struct RunningLoop {
+    commands: watch::Sender<LoopCommand>,
     health: Health,
-    /// The target is gone, and the loop waits whether it comes back.
+    /// True if the target left discovery. The loop waits for it to come back.
     gone: bool,
-    /// So long that its series have ended.
+    /// True once the loop has ended the series of a target that left discovery.
     ended: Arc<AtomicBool>,
 }
 
-/// What discovery's target groups come to.
+/// Targets that result from the target groups.
 #[derive(Debug, Default)]
-struct Population {
-    /// By identity, so that each is there once.
+struct DiscoveredTargets {
+    /// Active targets by identity, without duplicates.
     targets: BTreeMap<u64, Arc<Target>>,
     dropped: Vec<Labels>,
     dropped_count: usize,
@@ -60,7 +60,7 @@ impl Pool {
             shared,
             loops: BTreeMap::new(),
             groups: Vec::new(),
-            population: Population::default(),
+            discovered: DiscoveredTargets::default(),
         }
     }
 
@@ -68,82 +68,84 @@ impl Pool {
         &self.job
     }
 
-    /// Takes up the settings of a reload. The loops go on with their caches and in
-    /// their phases.
-    pub(crate) fn follow(&mut self, job: Arc<Job>) {
+    /// Applies the settings of a reload. The loops keep their caches and schedules.
+    pub(crate) fn reload(&mut self, job: Arc<Job>) {
         self.job = job;
         for running in self.loops.values().filter(|running| !running.gone) {
-            running.orders.send_replace(Order::Scrape(self.job.clone()));
+            running
+                .commands
+                .send_replace(LoopCommand::Scrape(self.job.clone()));
         }
     }
 
-    /// Takes up what discovery knows now.
-    pub(crate) fn discovered(&mut self, groups: &[Arc<TargetGroup>]) {
+    /// Updates the target groups.
+    pub(crate) fn update_groups(&mut self, groups: &[Arc<TargetGroup>]) {
         if self.groups != groups {
             self.groups = groups.to_vec();
         }
     }
 
-    /// Makes targets of what is discovered.
+    /// Computes the targets from the target groups.
     pub(crate) fn populate(&mut self) {
-        let population = self.population();
-        let errors = population.errors.len();
+        let discovered = self.compute_targets();
+        let errors = discovered.errors.len();
         let metrics = &self.shared.metrics;
         metrics.target_errors(&self.job.config.job_name, errors);
-        self.job.count_targets(population.targets.len());
-        self.population = population;
+        self.job.set_target_count(discovered.targets.len());
+        self.discovered = discovered;
     }
 
-    /// The identities of all targets of the job, this receiver's or not.
+    /// Returns the identities of all targets of the job, whichever receiver owns them.
     pub(crate) fn targets(&self) -> impl Iterator<Item = u64> {
-        self.population.targets.keys().copied()
+        self.discovered.targets.keys().copied()
     }
 
-    /// Makes the loops those of the targets that are to be scraped here.
+    /// Starts and stops loops to match the targets that this receiver has to scrape.
     pub(crate) fn sync(&mut self, is_here: impl Fn(u64) -> bool) -> JobStatus {
         let here: BTreeSet<u64> = self.targets().filter(|target| is_here(*target)).collect();
-        self.end_others(&here);
+        self.stop_loops(&here);
         for identity in &here {
-            let target = self.population.targets[identity].clone();
-            self.begin(&target);
+            let target = self.discovered.targets[identity].clone();
+            self.start_loop(&target);
         }
         self.status(&here)
     }
 
-    fn population(&self) -> Population {
-        let mut population = Population::default();
+    fn compute_targets(&self) -> DiscoveredTargets {
+        let mut discovered = DiscoveredTargets::default();
         let config = &self.job.config;
         let keep = usize::try_from(config.keep_dropped_targets).unwrap_or(usize::MAX);
         for group in &self.groups {
             for labels in &group.targets {
                 match populate(config, group, labels) {
-                    Ok(Populated::Kept(target)) => {
-                        population
+                    Ok(Populated::Active(target)) => {
+                        discovered
                             .targets
                             .insert(target.identity, Arc::from(target));
                     }
                     Ok(Populated::Dropped(labels)) => {
-                        population.dropped_count += 1;
-                        if keep == 0 || population.dropped.len() < keep {
-                            population.dropped.push(labels);
+                        discovered.dropped_count += 1;
+                        if keep == 0 || discovered.dropped.len() < keep {
+                            discovered.dropped.push(labels);
                         }
                     }
-                    Err(error) => population.errors.push(format!("{labels}: {error}")),
+                    Err(error) => discovered.errors.push(format!("{labels}: {error}")),
                 }
             }
         }
-        if let Some(error) = population.errors.first() {
-            let errors = population.errors.len();
-            warn!(job = config.job_name, errors, %error, "Targets that cannot be scraped");
+        if let Some(error) = discovered.errors.first() {
+            let errors = discovered.errors.len();
+            warn!(job = config.job_name, errors, %error, "Invalid targets");
         }
-        population
+        discovered
     }
 
-    /// Ends the loops of targets that are not to be scraped here. Those that are
-    /// gone from discovery get markers in the end; those that another receiver
-    /// scrapes from now on do not.
-    fn end_others(&mut self, here: &BTreeSet<u64>) {
-        let known = &self.population.targets;
+    /// Stops the loops of all targets but those in `here`.
+    ///
+    /// A target that left discovery gets staleness markers later. A target that moves to
+    /// another receiver gets none.
+    fn stop_loops(&mut self, here: &BTreeSet<u64>) {
+        let known = &self.discovered.targets;
         self.loops.retain(|identity, running| {
             if here.contains(identity) {
                 return true;
@@ -152,30 +154,32 @@ impl Pool {
                 return false;
             }
             if !running.gone {
-                running.orders.send_replace(Order::Gone);
+                running.commands.send_replace(LoopCommand::TargetGone);
                 running.gone = true;
             }
             true
         });
     }
 
-    fn begin(&mut self, target: &Arc<Target>) {
+    fn start_loop(&mut self, target: &Arc<Target>) {
         if let Some(running) = self.loops.get_mut(&target.identity) {
             if running.gone {
-                running.orders.send_replace(Order::Scrape(self.job.clone()));
+                running
+                    .commands
+                    .send_replace(LoopCommand::Scrape(self.job.clone()));
                 running.gone = false;
             }
             return;
         }
-        let (orders, told) = watch::channel(Order::Scrape(self.job.clone()));
+        let (commands, receiver) = watch::channel(LoopCommand::Scrape(self.job.clone()));
         let health = Health::default();
         let (job, shared) = (self.job.clone(), self.shared.clone());
-        let begun = ScrapeLoop::new(target.clone(), job, shared, told, health.clone());
-        let ended = begun.ended();
+        let scrape_loop = ScrapeLoop::new(target.clone(), job, shared, receiver, health.clone());
+        let ended = scrape_loop.ended();
         let span = info_span!("scrape", job = self.job.config.job_name, url = target.url);
-        tokio::spawn(begun.run().instrument(span));
-        let running = Running {
-            orders,
+        tokio::spawn(scrape_loop.run().instrument(span));
+        let running = RunningLoop {
+            commands,
             health,
             gone: false,
             ended,
@@ -184,21 +188,21 @@ impl Pool {
     }
 
     fn status(&self, here: &BTreeSet<u64>) -> JobStatus {
-        let population = &self.population;
+        let discovered = &self.discovered;
         let job = self.job.config.job_name.clone();
-        let others = population.targets.len() - here.len();
+        let others = discovered.targets.len() - here.len();
         let metrics = &self.shared.metrics;
-        metrics.targets(&job, here.len(), others, population.dropped_count);
-        let targets = population.targets.values().map(|target| TargetStatus {
+        metrics.targets(&job, here.len(), others, discovered.dropped_count);
+        let targets = discovered.targets.values().map(|target| TargetStatus {
             health: self.loops.get(&target.identity).map(|l| l.health.clone()),
             target: target.clone(),
         });
         JobStatus {
             job,
             targets: targets.collect(),
-            dropped: population.dropped.clone(),
-            dropped_count: population.dropped_count,
-            errors: population.errors.clone(),
+            dropped: discovered.dropped.clone(),
+            dropped_count: discovered.dropped_count,
+            errors: discovered.errors.clone(),
         }
     }
 }

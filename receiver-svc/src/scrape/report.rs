@@ -1,15 +1,17 @@
-//! The series that a scrape reports about itself.
+//! Report series, such as `up`: series about the scrape itself.
 
 use std::sync::LazyLock;
 
 use super::{
     append::{Counts, Scrape},
-    sample::{Metadata, SampleValue},
     storage::Storage,
 };
-use crate::exposition::MetricType;
+use crate::{
+    exposition::MetricType,
+    samples::{Metadata, SampleValue},
+};
 
-/// What a scrape reports.
+/// Values of the report series of one scrape.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Report {
     pub(crate) up: bool,
@@ -17,38 +19,37 @@ pub(crate) struct Report {
     pub(crate) counts: Counts,
     pub(crate) timeout_seconds: f64,
     pub(crate) sample_limit: u64,
-    /// Of the decompressed body; -1 where it was beyond its limit.
+    /// Size of the decompressed body; -1 if it exceeded its limit.
     pub(crate) body_bytes: i64,
 }
 
-/// How many of [`SERIES`] there are always; the others need
-/// `extra_scrape_metrics`.
+/// Number of [`SERIES`] that every scrape has; the others need `extra_scrape_metrics`.
 const ALWAYS: usize = 5;
 
 static SERIES: LazyLock<[Metadata; 8]> = LazyLock::new(|| {
     [
-        ("up", "1 where the target could be scraped, 0 where not.", "targets"),
-        ("scrape_duration_seconds", "How long the scrape took.", "seconds"),
-        ("scrape_samples_scraped", "Samples that the target exposed.", "samples"),
+        ("up", "1 if the scrape succeeded, 0 if it failed.", "targets"),
+        ("scrape_duration_seconds", "Duration of the scrape.", "seconds"),
+        ("scrape_samples_scraped", "Number of samples that the target exposed.", "samples"),
         (
             "scrape_samples_post_metric_relabeling",
-            "Samples that were left after relabeling.",
+            "Number of samples after metric relabeling.",
             "samples",
         ),
         (
             "scrape_series_added",
-            "Series that the scrape before did not have.",
+            "Number of series that the previous scrape did not have.",
             "series",
         ),
-        ("scrape_timeout_seconds", "How long a scrape may take.", "seconds"),
+        ("scrape_timeout_seconds", "Timeout of the scrape.", "seconds"),
         (
             "scrape_sample_limit",
-            "How many samples the target may expose, 0 for any number.",
+            "Maximum number of samples that the target may expose, 0 for no limit.",
             "samples",
         ),
         (
             "scrape_body_size_bytes",
-            "Size of the decompressed body, -1 where it was beyond body_size_limit, 0 where the scrape failed otherwise.",
+            "Size of the decompressed body, -1 if it exceeded body_size_limit, 0 if the scrape failed for another reason.",
             "bytes",
         ),
     ]
@@ -77,7 +78,7 @@ pub(crate) fn append<S: Storage>(scrape: &mut Scrape<'_, S>, report: &Report, ex
     }
 }
 
-/// Appends their staleness markers: the target is gone.
+/// Appends staleness markers for the report series of a removed target.
 pub(crate) fn append_stale<S: Storage>(scrape: &mut Scrape<'_, S>, extra: bool) {
     for metadata in series(extra) {
         scrape.report(&metadata.family, None, SampleValue::Stale);

@@ -1,16 +1,16 @@
-//! One scrape of one target, from the request to encoded batches.
+//! One scrape of one target, from the HTTP request to encoded batches.
 
 use std::sync::Arc;
 
-use mesh::blocking::{self, BLOCKING_BYTES};
+use mesh_base::blocking::{self, BLOCKING_BYTES};
 use tokio::time::Instant;
 use tracing::debug;
 
 use super::{
     append::{Counts, Scrape},
     cache::Cache,
-    client::{Fetched, Place},
-    failure::{Reason, ScrapeError},
+    client::{FetchedBody, TargetAddress},
+    failure::{FailureReason, ScrapeError},
     job::{Job, MAX_BATCH_BYTES, Shared},
     report::{self, Report},
     status::LastScrape,
@@ -19,9 +19,9 @@ use super::{
 };
 use crate::otlp::{self, Encoded, Resource};
 
-/// One scrape.
+/// One scrape of one target.
 #[derive(Clone, Debug)]
-pub(crate) struct Run {
+pub(crate) struct ScrapeRun {
     target: Arc<Target>,
     job: Arc<Job>,
     shared: Shared,
@@ -29,26 +29,28 @@ pub(crate) struct Run {
     started: Instant,
 }
 
-/// What a scrape led to.
+/// Result of one scrape.
 #[derive(Debug)]
-pub(crate) struct Done {
+pub(crate) struct ScrapeResult {
     pub(crate) cache: Cache,
-    /// Bytes of the body, where there was one.
+    /// Size of the body in bytes; `None` if the request failed.
     pub(crate) body_bytes: Option<usize>,
     pub(crate) parts: Vec<Encoded>,
     pub(crate) last: LastScrape,
 }
 
-/// Memory for a body and what is made of it, as multiples of the body.
+/// Memory for a body and its samples, as a multiple of the body.
 const MEMORY_FACTOR: usize = 2;
 
-/// Makes batches of what a target answered.
-pub(crate) async fn work(
-    run: Run,
-    fetched: Result<Fetched, ScrapeError>,
+/// Turns a fetched body into batches.
+///
+/// A large body is processed on a blocking thread.
+pub(crate) async fn process(
+    run: ScrapeRun,
+    fetched: Result<FetchedBody, ScrapeError>,
     cache: Cache,
     resource: Resource,
-) -> Done {
+) -> ScrapeResult {
     let large = matches!(&fetched, Ok(fetched) if fetched.body.len() >= BLOCKING_BYTES);
     if !large {
         return run.process(fetched, cache, &resource);
@@ -56,9 +58,9 @@ pub(crate) async fn work(
     blocking::run(move || run.process(fetched, cache, &resource)).await
 }
 
-// === impl Run ===
+// === impl ScrapeRun ===
 
-impl Run {
+impl ScrapeRun {
     pub(crate) fn new(target: &Arc<Target>, job: &Arc<Job>, shared: &Shared, time_ms: i64) -> Self {
         Self {
             target: target.clone(),
@@ -69,20 +71,25 @@ impl Run {
         }
     }
 
-    /// Asks the target. `expected` is how many bytes it sent the last time.
-    pub(crate) async fn fetch(&self, expected: usize) -> Result<Fetched, ScrapeError> {
-        self.job.check_targets()?;
-        let at = Place {
+    /// Requests the metrics. `expected` is the size of the previous body in bytes.
+    ///
+    /// # Errors
+    /// Returns an error if the request fails or a limit is exceeded.
+    pub(crate) async fn fetch(&self, expected: usize) -> Result<FetchedBody, ScrapeError> {
+        self.job.check_target_limit()?;
+        let address = TargetAddress {
             url: &self.target.url,
             unix_socket: self.target.unix_socket.as_deref(),
         };
-        let (ask, timeout) = (&self.job.ask, self.target.timeout);
-        let mut fetched = ask.get(at, timeout, expected, &self.shared.budget).await?;
+        let (fetcher, timeout) = (&self.job.fetcher, self.target.timeout);
+        let mut fetched = fetcher
+            .fetch(address, timeout, expected, &self.shared.budget)
+            .await?;
         fetched.reserve(MEMORY_FACTOR)?;
         Ok(fetched)
     }
 
-    /// Appends staleness markers for all series of a target that is gone.
+    /// Appends staleness markers for all series of a removed target.
     pub(crate) fn end_series(&self, cache: &mut Cache, resource: &Resource) -> Vec<Encoded> {
         let options = &self.job.options;
         let mut scrape = self.begin(cache);
@@ -99,10 +106,10 @@ impl Run {
 
     fn process(
         &self,
-        fetched: Result<Fetched, ScrapeError>,
+        fetched: Result<FetchedBody, ScrapeError>,
         mut cache: Cache,
         resource: &Resource,
-    ) -> Done {
+    ) -> ScrapeResult {
         let options = self.job.options.clone();
         let mut scrape = self.begin(&mut cache);
         let (outcome, body_bytes) = append(&mut scrape, fetched);
@@ -115,7 +122,7 @@ impl Run {
             timeout_seconds: self.target.timeout.as_secs_f64(),
             sample_limit: options.sample_limit,
             body_bytes: match &outcome {
-                Err(error) if error.reason() == Reason::BodySizeLimit => -1,
+                Err(error) if error.reason() == FailureReason::BodySizeLimit => -1,
                 _ => body_bytes.unwrap_or_default() as i64,
             },
         };
@@ -123,7 +130,7 @@ impl Run {
         let parts = otlp::encode(&scrape.commit(), resource, MAX_BATCH_BYTES);
         let failure = outcome.err();
         self.count(&counts, seconds, failure.as_ref());
-        Done {
+        ScrapeResult {
             cache,
             body_bytes,
             parts,
@@ -140,8 +147,8 @@ impl Run {
         let metrics = &self.shared.metrics;
         metrics.scrapes.inc();
         metrics.seconds.observe(seconds);
-        metrics.refused(counts);
-        metrics.budget_taken.set(self.shared.budget.taken() as i64);
+        metrics.rejected(counts);
+        metrics.budget_taken.set(self.shared.budget.reserved() as i64);
         metrics.budget_peak.set(self.shared.budget.peak() as i64);
         if let Some(error) = failure {
             metrics.failed(error.reason());
@@ -153,11 +160,12 @@ impl Run {
     }
 }
 
-/// Appends what a target answered, and where that fails markers for the series it
-/// had. Returns the size of the body too, where there was one.
+/// Appends a fetched body, or staleness markers if the scrape failed.
+///
+/// Also returns the size of the body, unless the request failed.
 fn append(
     scrape: &mut Scrape<'_, InOrder>,
-    fetched: Result<Fetched, ScrapeError>,
+    fetched: Result<FetchedBody, ScrapeError>,
 ) -> (Result<(), ScrapeError>, Option<usize>) {
     match fetched {
         Ok(fetched) => {

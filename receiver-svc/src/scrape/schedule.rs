@@ -1,27 +1,28 @@
-//! When a target is scraped.
+//! Scrape schedule of a target.
 //!
-//! Time is cut into slots of one interval. A target's offset within them comes
-//! from its identity and the replica group, so that it is the same in every
-//! process: whoever takes the target over goes on in its rhythm (law 9), and two
-//! groups ask a target at different times.
+//! Time is divided into slots of one scrape interval. A hash of the target's identity
+//! and its replica group determines the target's offset within them. So the offset is
+//! the same in every process: a receiver that takes a target over continues its schedule
+//! (law 9), and two replica groups scrape a target at different times.
 
 use std::time::Duration;
 
-/// The slots of a target.
+/// Scrape schedule of a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Schedule {
     interval_ms: i64,
     offset_ms: i64,
 }
 
-/// A scrape this close behind its slot has the slot's time, so that times of a
-/// series are evenly spaced and compress well.
+/// Maximum delay for which a sample gets the start time of its slot (2 ms).
+///
+/// Evenly spaced timestamps compress better.
 const TOLERANCE: Duration = Duration::from_millis(2);
 
 // === impl Schedule ===
 
 impl Schedule {
-    /// The schedule of a target in a replica group.
+    /// Creates the schedule of a target in a replica group.
     pub fn new(identity: u64, group: &str, interval: Duration) -> Self {
         let interval_ms = i64::try_from(interval.as_millis())
             .unwrap_or(i64::MAX)
@@ -33,27 +34,29 @@ impl Schedule {
         }
     }
 
-    /// The number of the slot that began last.
+    /// Returns the number of the slot that contains `now_ms`.
     pub fn slot_at(self, now_ms: i64) -> i64 {
         (now_ms - self.offset_ms).div_euclid(self.interval_ms)
     }
 
-    /// When a slot begins, in milliseconds since the Unix epoch.
+    /// Returns the start of a slot, in milliseconds since the Unix epoch.
     pub fn start_ms(self, slot: i64) -> i64 {
         slot * self.interval_ms + self.offset_ms
     }
 
-    /// The time that the samples of a scrape get which begins now, in `slot`.
+    /// Returns the timestamp for the samples of a scrape that starts at `now_ms` in
+    /// `slot`, in milliseconds since the Unix epoch.
     pub fn time_ms(self, slot: i64, now_ms: i64) -> i64 {
         let tolerance = (self.interval_ms / 100).min(TOLERANCE.as_millis() as i64);
         let start = self.start_ms(slot);
-        match (0..=tolerance).contains(&(now_ms - start)) {
-            true => start,
-            false => now_ms,
+        if (0..=tolerance).contains(&(now_ms - start)) {
+            start
+        } else {
+            now_ms
         }
     }
 
-    /// Time from one slot to the next.
+    /// Returns the scrape interval.
     pub fn interval(self) -> Duration {
         Duration::from_millis(self.interval_ms.unsigned_abs())
     }
@@ -69,7 +72,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn slots_follow_each_other_without_gaps(identity: u64, now_ms in 0_i64..1 << 50) {
+        fn slots_have_no_gaps(identity: u64, now_ms in 0_i64..1 << 50) {
             let schedule = Schedule::new(identity, "a", MINUTE);
             let slot = schedule.slot_at(now_ms);
             prop_assert!(schedule.start_ms(slot) <= now_ms);
@@ -79,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn the_phase_is_the_target_s_and_the_group_s() {
+    fn offset_depends_on_the_target_and_the_group() {
         let one = Schedule::new(7, "a", MINUTE);
         assert_eq!(one, Schedule::new(7, "a", MINUTE));
         assert_ne!(one, Schedule::new(7, "b", MINUTE));

@@ -1,10 +1,9 @@
-//! The loop that scrapes one target.
+//! Scrape loop: scrapes one target in each slot of its schedule.
 //!
-//! It owns the target's cache and is told what to do through a watch: to go on,
-//! perhaps with other settings, or that the target is gone. A loop that is no
-//! longer told anything ends at once and leaves no marker behind: its target may
-//! have moved to another receiver, or the process stops (law 8). While it scrapes it
-//! holds the [`Claim`] of its target.
+//! The loop owns the target's scrape cache and holds the [`Claim`] of its target while it
+//! scrapes. The pool sends it commands over a watch channel. When the channel closes, the
+//! loop ends at once and writes no staleness markers: the target has moved to another
+//! receiver, or the process shuts down (law 8).
 
 use std::{
     sync::{
@@ -14,125 +13,131 @@ use std::{
     time::Duration,
 };
 
-use mesh::batch::Batch;
+use mesh_contract::batch::Batch;
 use tokio::{sync::watch, time::sleep};
 use tracing::debug;
 
 use super::{
     cache::Cache,
     job::{Job, Shared},
-    metrics::Skip,
-    run::{self, Run},
+    metrics::SkipReason,
+    run::{self, ScrapeRun},
     schedule::Schedule,
     status::Health,
     target::Target,
 };
 use crate::{
-    handover::{Claim, Seen},
-    otlp::Resource,
+    otlp::{Encoded, Resource},
+    ownership::{Claim, ScrapeRecord},
 };
 
-/// What a loop is told.
+/// Command from the pool to a scrape loop.
 #[derive(Clone, Debug)]
-pub(crate) enum Order {
-    /// Scrape, as this job says.
+pub(crate) enum LoopCommand {
+    /// Scrape with the settings of this job.
     Scrape(Arc<Job>),
-    /// The target is gone from discovery; it may come back.
-    Gone,
+    /// The target left discovery. It may come back.
+    TargetGone,
 }
 
-/// Scrapes one target.
+/// Scrape loop of one target.
 #[derive(Debug)]
 pub(crate) struct ScrapeLoop {
     target: Arc<Target>,
     shared: Shared,
-    orders: watch::Receiver<Order>,
+    commands: watch::Receiver<LoopCommand>,
     job: Arc<Job>,
     schedule: Schedule,
     resource: Resource,
     health: Health,
-    /// `None` once the series of a target that is gone have ended.
+    /// Claim of the target; `None` after the series of a removed target have ended.
     claim: Option<Claim>,
-    /// The series of a target that is gone have ended, so that nothing is lost where
-    /// the loop is dismissed.
+    /// True once the series of a removed target have ended. The pool may then drop the loop.
     ended: Arc<AtomicBool>,
-    /// Taken while a scrape is worked on.
+    /// Scrape cache; `None` while a scrape runs.
     cache: Option<Cache>,
-    /// The slot of the last scrape.
-    last: Option<i64>,
-    /// Bytes of the last body, and of what was made of it.
-    last_body: usize,
-    last_batch: usize,
+    /// Slot of the last scrape.
+    last_slot: Option<i64>,
+    /// Size of the last body in bytes; the expected size of the next one.
+    last_body_bytes: usize,
+    /// Size of the last scrape's batches in bytes.
+    last_batch_bytes: usize,
 }
 
-/// Bytes that a target is expected to send the first time.
-const FIRST_BODY: usize = 64 << 10;
+/// Expected size of a target's first body in bytes.
+const INITIAL_BODY_BYTES: usize = 64 << 10;
 
-/// Why a wait ended.
-enum Woken {
-    Due,
-    Told(Order),
-    /// Nobody will tell anything any more.
-    Dismissed,
+/// Event that ends a wait.
+enum Wakeup {
+    /// The slot has started.
+    SlotDue,
+    /// The pool sent a command.
+    Command(LoopCommand),
+    /// The pool dropped the loop.
+    Cancelled,
 }
 
 // === impl ScrapeLoop ===
 
 impl ScrapeLoop {
-    /// A loop for `target`, in `group`'s phase of it.
+    /// Creates a loop for `target` and claims the target.
     pub(crate) fn new(
         target: Arc<Target>,
         job: Arc<Job>,
         shared: Shared,
-        orders: watch::Receiver<Order>,
+        commands: watch::Receiver<LoopCommand>,
         health: Health,
     ) -> Self {
         let label = |name| target.public.get(name).unwrap_or_default();
-        let claim = shared.handover.claim(target.identity, &job.config.job_name);
+        let ownership = shared.ownership.clone();
+        let claim = Claim::new(ownership, target.identity, &job.config.job_name);
         Self {
             claim: Some(claim),
-            schedule: Schedule::new(target.identity, job.group(), target.interval),
-            resource: Resource::new(label(mesh::labels::JOB), label(mesh::labels::INSTANCE)),
+            schedule: Schedule::new(target.identity, job.replica_group(), target.interval),
+            resource: Resource::new(
+                label(mesh_model::labels::JOB),
+                label(mesh_model::labels::INSTANCE),
+            ),
             target,
             shared,
-            orders,
+            commands,
             job,
             health,
             ended: Arc::default(),
             cache: Some(Cache::new()),
-            last: None,
-            last_body: FIRST_BODY,
-            last_batch: FIRST_BODY,
+            last_slot: None,
+            last_body_bytes: INITIAL_BODY_BYTES,
+            last_batch_bytes: INITIAL_BODY_BYTES,
         }
     }
 
-    /// Whether the series of a target that is gone have ended.
+    /// Returns the flag that is true once the series of a removed target have ended.
     pub(crate) fn ended(&self) -> Arc<AtomicBool> {
         self.ended.clone()
     }
 
-    /// Scrapes in every slot from when no other receiver does, until dismissed.
+    /// Scrapes in every slot after the claim is granted, until the pool drops the loop.
     pub(crate) async fn run(mut self) {
-        let Some(mut slot) = self.take_over().await else {
+        let Some(mut slot) = self.acquire_target().await else {
             return;
         };
         loop {
             match self.wait_for(&mut slot).await {
-                Woken::Dismissed => return,
-                Woken::Told(Order::Scrape(job)) => self.follow(job),
-                Woken::Told(Order::Gone) => {
-                    let Some(job) = self.end().await else {
+                Wakeup::Cancelled => return,
+                Wakeup::Command(LoopCommand::Scrape(job)) => self.reload(job),
+                Wakeup::Command(LoopCommand::TargetGone) => {
+                    let Some(job) = self.end_series_unless_back().await else {
                         return;
                     };
-                    self.follow(job);
+                    self.reload(job);
                     let next = match &self.claim {
                         Some(_) => Some(self.next_slot()),
-                        None => self.take_over().await,
+                        None => self.acquire_target().await,
                     };
                     let Some(next) = next else { return };
                     slot = next;
                 }
-                Woken::Due => {
+                Wakeup::SlotDue => {
                     slot = slot.max(self.schedule.slot_at(self.shared.clock.now_ms()));
                     self.scrape(slot).await;
                     slot = self.slot_after(slot);
@@ -141,33 +146,33 @@ impl ScrapeLoop {
         }
     }
 
-    /// Waits until no other receiver scrapes the target; returns the first slot, or
-    /// `None` where the loop was dismissed.
-    async fn take_over(&mut self) -> Option<i64> {
+    /// Waits until the claim is granted. Returns the first slot to scrape, or `None` if the
+    /// pool dropped the loop.
+    async fn acquire_target(&mut self) -> Option<i64> {
         loop {
             let claim = self.claim.take();
             let mut claim = claim.unwrap_or_else(|| self.claim());
             tokio::select! {
                 biased;
-                told = self.orders.changed() => {
-                    told.ok()?;
-                    let order = self.orders.borrow_and_update().clone();
-                    match order {
-                        Order::Scrape(job) => {
+                changed = self.commands.changed() => {
+                    changed.ok()?;
+                    let command = self.commands.borrow_and_update().clone();
+                    match command {
+                        LoopCommand::Scrape(job) => {
                             self.claim = Some(claim);
-                            self.follow(job);
+                            self.reload(job);
                         }
-                        Order::Gone => {
+                        LoopCommand::TargetGone => {
                             drop(claim);
-                            let job = self.until_back().await?;
-                            self.follow(job);
+                            let job = self.wait_until_back().await?;
+                            self.reload(job);
                         }
                     }
                 }
                 last = claim.granted() => {
                     self.claim = Some(claim);
                     if let Some(last) = last {
-                        self.health.take_over(last);
+                        self.health.inherit(last);
                     }
                     return Some(self.first_slot(last.map(|last| last.time_ms)));
                 }
@@ -177,31 +182,36 @@ impl ScrapeLoop {
 
     fn claim(&self) -> Claim {
         let job = &self.job.config.job_name;
-        self.shared.handover.claim(self.target.identity, job)
+        Claim::new(self.shared.ownership.clone(), self.target.identity, job)
     }
 
-    /// The first slot that begins from now on. Where another receiver has told when it
-    /// scraped the target last it is after that slot, and may be one that began just
-    /// now: a tenth of it late is still its rhythm.
+    /// Returns the first slot to scrape.
+    ///
+    /// This is the next slot to start. If the previous owner reported its last scrape, it
+    /// is the slot after that scrape. That slot may already have started, but not more
+    /// than a tenth of the interval ago.
     fn first_slot(&self, last_ms: Option<i64>) -> i64 {
         let now_ms = self.shared.clock.now_ms();
         let next = self.schedule.slot_at(now_ms - 1) + 1;
         let Some(last_ms) = last_ms else {
             return next;
         };
-        // Another one's clock may be ahead, but not by hours.
+        // The clock of the previous owner may be ahead, but not by more than a slot.
         (self.schedule.slot_at(last_ms) + 1).clamp(self.due_slot(), next + 1)
     }
 
-    /// The first slot that begins from now on or began just now.
+    /// Returns the first slot that starts from now on, or started at most a tenth of the
+    /// interval ago.
     fn due_slot(&self) -> i64 {
         let late_ms = self.schedule.interval().as_millis() as i64 / 10;
         let now_ms = self.shared.clock.now_ms();
         self.schedule.slot_at(now_ms - 1 - late_ms) + 1
     }
 
-    /// The slot after `slot`. One that began during the last scrape is made up
-    /// for; of several only the last.
+    /// Returns the slot to scrape after `slot`.
+    ///
+    /// If a slot started during the last scrape, the loop scrapes it late. If several did,
+    /// it scrapes only the last of them.
     fn slot_after(&self, slot: i64) -> i64 {
         let current = self.schedule.slot_at(self.shared.clock.now_ms());
         if current > slot + 1 {
@@ -217,108 +227,113 @@ impl ScrapeLoop {
         self.schedule.slot_at(self.shared.clock.now_ms()) + 1
     }
 
-    /// Waits for a slot. A clock that was set back makes it an earlier one: the target
-    /// is scraped also while the clock shows a time for the second time, as Prometheus
-    /// does, and what its series have newer samples of is refused here.
-    async fn wait_for(&mut self, slot: &mut i64) -> Woken {
+    /// Waits for a slot.
+    ///
+    /// If the clock is set back, this moves the slot back too. As in Prometheus, the loop
+    /// keeps scraping while the clock repeats a period. The storage rules reject samples
+    /// that are older than the last one of their series.
+    async fn wait_for(&mut self, slot: &mut i64) -> Wakeup {
         loop {
             if *slot > self.next_slot() + 1 {
                 *slot = self.due_slot();
             }
-            if let Some(woken) = self.step_towards(self.schedule.start_ms(*slot)).await {
-                return woken;
+            if let Some(wakeup) = self.sleep_towards(self.schedule.start_ms(*slot)).await {
+                return wakeup;
             }
         }
     }
 
-    async fn wait_until(&mut self, time_ms: i64) -> Woken {
+    async fn wait_until(&mut self, time_ms: i64) -> Wakeup {
         loop {
-            if let Some(woken) = self.step_towards(time_ms).await {
-                return woken;
+            if let Some(wakeup) = self.sleep_towards(time_ms).await {
+                return wakeup;
             }
         }
     }
 
-    /// Waits until a time, but not for longer than a slot, as the clock may be set.
-    async fn step_towards(&mut self, time_ms: i64) -> Option<Woken> {
+    /// Sleeps until a time, but at most one interval, as the clock may be set.
+    ///
+    /// Returns `None` if the sleep ended and the time may still be ahead.
+    async fn sleep_towards(&mut self, time_ms: i64) -> Option<Wakeup> {
         let wait = time_ms - self.shared.clock.now_ms();
         let wait = u64::try_from(wait).unwrap_or_default();
         if wait == 0 {
-            return Some(Woken::Due);
+            return Some(Wakeup::SlotDue);
         }
         let wait = Duration::from_millis(wait).min(self.schedule.interval());
         tokio::select! {
-            // An order counts before the slot that begins with it.
+            // A command takes precedence over a slot that starts at the same time.
             biased;
-            told = self.orders.changed() => Some(match told {
-                Ok(()) => Woken::Told(self.orders.borrow_and_update().clone()),
-                Err(_) => Woken::Dismissed,
+            changed = self.commands.changed() => Some(match changed {
+                Ok(()) => Wakeup::Command(self.commands.borrow_and_update().clone()),
+                Err(_) => Wakeup::Cancelled,
             }),
             () = sleep(wait) => None,
         }
     }
 
-    /// Takes up the settings of a reload. What is in the cache stays in use
-    /// unless texts would become other series now.
-    fn follow(&mut self, job: Arc<Job>) {
-        if !job.options.maps_alike(&self.job.options)
+    /// Applies the settings of a reload. Clears the cached texts if the new settings give
+    /// series other labels.
+    fn reload(&mut self, job: Arc<Job>) {
+        if !job.options.produces_same_series(&self.job.options)
             && let Some(cache) = &mut self.cache
         {
-            cache.forget_texts();
+            cache.clear_texts();
         }
         self.job = job;
     }
 
     async fn scrape(&mut self, slot: i64) {
-        if !self.shared.outbox.has_room(self.last_batch) {
-            self.shared.metrics.skipped(Skip::OutboxFull);
+        if !self.shared.outbox.has_room(self.last_batch_bytes) {
+            self.shared.metrics.skipped(SkipReason::OutboxFull);
             debug!(target = self.target.url, "Outbox full, scrape skipped");
             return;
         }
-        let running = self.shared.running.clone().acquire_owned().await;
+        let permit = self.shared.concurrency.clone().acquire_owned().await;
         let time_ms = self.schedule.time_ms(slot, self.shared.clock.now_ms());
-        self.last = Some(slot);
+        self.last_slot = Some(slot);
         let Some(cache) = self.cache.take() else {
             return;
         };
-        let run = Run::new(&self.target, &self.job, &self.shared, time_ms);
-        let fetched = run.fetch(self.last_body).await;
-        let done = run::work(run, fetched, cache, self.resource.clone()).await;
-        drop(running);
-        self.cache = Some(done.cache);
-        self.last_body = done.body_bytes.unwrap_or(self.last_body);
-        self.health.set(done.last);
-        self.push(time_ms, done.parts);
+        let run = ScrapeRun::new(&self.target, &self.job, &self.shared, time_ms);
+        let fetched = run.fetch(self.last_body_bytes).await;
+        let result = run::process(run, fetched, cache, self.resource.clone()).await;
+        drop(permit);
+        self.cache = Some(result.cache);
+        self.last_body_bytes = result.body_bytes.unwrap_or(self.last_body_bytes);
+        self.health.set(result.last);
+        self.push(time_ms, result.parts);
     }
 
-    fn push(&mut self, time_ms: i64, parts: Vec<crate::otlp::Encoded>) {
-        self.last_batch = parts.iter().map(|part| part.payload.len()).sum();
+    fn push(&mut self, time_ms: i64, parts: Vec<Encoded>) {
+        self.last_batch_bytes = parts.iter().map(|part| part.payload.len()).sum();
         for part in parts {
             let batch = Batch {
                 key: self.target.identity,
                 payload: part.payload,
                 samples: part.samples,
                 time_ms,
-                facts: self.job.facts.clone(),
+                context: self.job.context.clone(),
             };
-            // Closed only where the process stops, which ends this loop too.
+            // The outbox closes only when the process shuts down, which ends this loop too.
             if self.shared.outbox.push(batch).is_err() {
                 return;
             }
             self.shared.metrics.samples.inc_by(part.samples);
             if let Some(claim) = &self.claim {
-                let is_up = self.health.seen().is_some_and(|last| last.is_up);
-                claim.scraped(Seen { time_ms, is_up });
+                let is_up = self.health.record().is_some_and(|last| last.is_up);
+                claim.record_scrape(ScrapeRecord { time_ms, is_up });
             }
         }
     }
 
-    /// Waits for a target that is gone to come back, and ends its series where it
-    /// does not: two intervals and a little later, with the time of the first
-    /// scrape that was missed, as Prometheus does. Returns the job of a target
-    /// that came back; `None` where the loop was dismissed.
-    async fn end(&mut self) -> Option<Arc<Job>> {
-        if let Some(last) = self.last {
+    /// Waits for a removed target to come back, and ends its series if it does not.
+    ///
+    /// As in Prometheus, the staleness markers follow about two intervals after the last
+    /// scrape. Their timestamp is that of the first missed scrape. Returns the job of a
+    /// target that came back, or `None` if the pool dropped the loop.
+    async fn end_series_unless_back(&mut self) -> Option<Arc<Job>> {
+        if let Some(last) = self.last_slot {
             let missed_ms = self
                 .schedule
                 .start_ms(last + 1)
@@ -328,32 +343,32 @@ impl ScrapeLoop {
             let until_ms = missed_ms.saturating_add(wait.as_millis() as i64);
             loop {
                 match self.wait_until(until_ms).await {
-                    Woken::Dismissed => return None,
-                    Woken::Told(Order::Scrape(job)) => return Some(job),
-                    Woken::Told(Order::Gone) => {}
-                    Woken::Due => break,
+                    Wakeup::Cancelled => return None,
+                    Wakeup::Command(LoopCommand::Scrape(job)) => return Some(job),
+                    Wakeup::Command(LoopCommand::TargetGone) => {}
+                    Wakeup::SlotDue => break,
                 }
             }
             if let Some(cache) = &mut self.cache {
-                let run = Run::new(&self.target, &self.job, &self.shared, missed_ms);
+                let run = ScrapeRun::new(&self.target, &self.job, &self.shared, missed_ms);
                 let parts = run.end_series(cache, &self.resource);
                 self.push(missed_ms, parts);
             }
         }
         self.cache = Some(Cache::new());
-        self.last = None;
+        self.last_slot = None;
         if let Some(claim) = self.claim.take() {
-            claim.ended();
+            claim.end();
         }
-        self.until_back().await
+        self.wait_until_back().await
     }
 
-    /// Waits for a target that is gone, and has no series, to come back.
-    async fn until_back(&mut self) -> Option<Arc<Job>> {
+    /// Waits for a removed target to come back after its series have ended.
+    async fn wait_until_back(&mut self) -> Option<Arc<Job>> {
         self.ended.store(true, Relaxed);
         loop {
-            self.orders.changed().await.ok()?;
-            if let Order::Scrape(job) = self.orders.borrow_and_update().clone() {
+            self.commands.changed().await.ok()?;
+            if let LoopCommand::Scrape(job) = self.commands.borrow_and_update().clone() {
                 self.ended.store(false, Relaxed);
                 return Some(job);
             }

@@ -1,77 +1,77 @@
-//! What is known of targets, for those who look.
+//! Status of targets, for the status page and the heartbeat.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use mesh::labels::Labels;
+use mesh_model::labels::Labels;
 
-use super::{failure::Reason, target::Target};
-use crate::handover::Seen;
+use super::{failure::FailureReason, target::Target};
+use crate::ownership::ScrapeRecord;
 
-/// All jobs and their targets, as of the last discovery.
+/// All jobs and their targets, as of the last sync.
 #[derive(Clone, Debug, Default)]
 pub struct Status {
-    /// In the order of the configuration.
+    /// Jobs in the order of the configuration.
     pub jobs: Vec<JobStatus>,
 }
 
-/// The targets of a job.
+/// Targets of one job.
 #[derive(Clone, Debug)]
 pub struct JobStatus {
-    /// The job's name.
+    /// Name of the job.
     pub job: String,
-    /// Targets that relabeling kept.
+    /// Active targets.
     pub targets: Vec<TargetStatus>,
-    /// Labels, before relabeling, of targets that it dropped; as many as the
-    /// configuration wants remembered.
+    /// Labels of dropped targets before relabeling, at most `keep_dropped_targets`.
     pub dropped: Vec<Labels>,
-    /// How many were dropped.
+    /// Number of dropped targets.
     pub dropped_count: usize,
-    /// Targets that cannot be scraped, and why.
+    /// Errors of invalid targets.
     pub errors: Vec<String>,
 }
 
-/// A target and how its last scrape went.
+/// Target and the result of its last scrape.
 #[derive(Clone, Debug)]
 pub struct TargetStatus {
-    /// The target.
+    /// Target.
     pub target: Arc<Target>,
-    /// Its health; `None` where another receiver of the replica group scrapes it.
+    /// Health of the target; `None` if another receiver of the replica group scrapes it.
     pub health: Option<Health>,
 }
 
-/// How the last scrape of a target went. Cheap to clone.
+/// Health of a target: the result of its last scrape. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct Health(Arc<Mutex<Known>>);
+pub struct Health(Arc<Mutex<HealthState>>);
 
 #[derive(Clone, Debug, Default)]
-struct Known {
+struct HealthState {
     last: Option<LastScrape>,
-    /// The last scrape of the receiver that the target was taken over from.
-    before: Option<Seen>,
+    /// Last scrape by the previous owner of the target.
+    inherited: Option<ScrapeRecord>,
 }
 
-/// The last scrape of a target.
+/// Last scrape of a target.
 #[derive(Clone, Debug)]
 pub struct LastScrape {
-    /// When it was, in milliseconds since the Unix epoch.
+    /// Start of the scrape, in milliseconds since the Unix epoch.
     pub time_ms: i64,
-    /// How long it took, in seconds.
+    /// Duration in seconds.
     pub seconds: f64,
-    /// How many samples the target exposed.
+    /// Number of samples that the target exposed.
     pub samples: u64,
-    /// Why it failed, if it did.
-    pub failure: Option<(Reason, String)>,
+    /// Reason and message of the failure; `None` if the scrape succeeded.
+    pub failure: Option<(FailureReason, String)>,
 }
 
 // === impl Status ===
 
 impl Status {
-    /// Whether this receiver scrapes: whether any of its own targets answered in
-    /// one of its last two slots, it or the receiver that it has the target from. One
-    /// without targets, or none of whose targets answers, does not.
+    /// Returns true if at least one target of this receiver is up.
+    ///
+    /// A target is up if its last scrape succeeded and is at most two intervals old. A
+    /// scrape by the previous owner counts until this receiver has scraped the target.
     pub fn is_scraping(&self, now_ms: i64) -> bool {
         let targets = self.jobs.iter().flat_map(|job| &job.targets);
-        let mut own = targets.filter_map(|it| Some((&it.target, it.health.as_ref()?.seen()?)));
+        let mut own = targets.filter_map(|it| Some((&it.target, it.health.as_ref()?.record()?)));
         own.any(|(target, last)| {
             let slots_ms = 2 * i64::try_from(target.interval.as_millis()).unwrap_or(i64::MAX / 4);
             last.is_up && now_ms - last.time_ms <= slots_ms
@@ -82,7 +82,7 @@ impl Status {
 // === impl Health ===
 
 impl Health {
-    /// The last scrape, once there was one.
+    /// Returns the last scrape by this receiver.
     pub fn last(&self) -> Option<LastScrape> {
         self.lock().last.clone()
     }
@@ -91,23 +91,23 @@ impl Health {
         self.lock().last = Some(last);
     }
 
-    /// Takes the target over from a receiver whose last scrape went like this.
-    pub(crate) fn take_over(&self, before: Seen) {
-        self.lock().before = Some(before);
+    /// Sets the last scrape by the previous owner of the target.
+    pub(crate) fn inherit(&self, record: ScrapeRecord) {
+        self.lock().inherited = Some(record);
     }
 
-    /// The last scrape here, or of the receiver before where there was none yet.
-    pub(crate) fn seen(&self) -> Option<Seen> {
-        let known = self.lock();
-        let last = known.last.as_ref().map(|last| Seen {
+    /// Returns the last scrape by this receiver, or else by the previous owner.
+    pub(crate) fn record(&self) -> Option<ScrapeRecord> {
+        let state = self.lock();
+        let last = state.last.as_ref().map(|last| ScrapeRecord {
             time_ms: last.time_ms,
             is_up: last.failure.is_none(),
         });
-        last.or(known.before)
+        last.or(state.inherited)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Known> {
-        // Nobody leaves it half changed.
+    fn lock(&self) -> MutexGuard<'_, HealthState> {
+        // No code that holds the lock can panic halfway through a change.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

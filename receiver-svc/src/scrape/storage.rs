@@ -1,79 +1,75 @@
-//! What a Prometheus server's storage would say of a sample.
+//! Storage rules: which samples a Prometheus server would store.
 //!
-//! A scrape of Prometheus learns at once which samples its storage refuses, and
-//! both its staleness tracking and what reaches a remote write depend on it. So
-//! the same question is asked here, of the samples that this target delivered
-//! before.
+//! In Prometheus a scrape learns at once which samples the storage rejects. Staleness
+//! tracking and remote write depend on that. promesh has no local storage, so the scrape
+//! applies the same rules to the last sample of each series.
 
 use std::time::Duration;
 
-use super::{
-    histogram::{self, HistogramError},
-    sample::SampleValue,
-};
-use crate::exposition::Histogram;
+use super::histogram::{self, HistogramError};
+use crate::{exposition::Histogram, samples::SampleValue};
 
-/// What becomes of a sample that is not refused.
+/// Outcome for a sample that is not rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Accepted {
-    /// It is stored.
+    /// New sample, which is stored.
     New,
-    /// It is there already. Targets that give times, such as a federated server,
-    /// repeat samples until they have a newer one.
-    Again,
+    /// Sample that is stored already. Targets with explicit timestamps, such as a federated
+    /// server, repeat a sample until they have a newer one.
+    AlreadyStored,
 }
 
-/// Why a sample is left out. The scrape goes on without it.
+/// Reason for rejecting a sample. The scrape continues without the sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Refusal {
-    /// It is older than the last one of its series.
+pub enum Rejection {
+    /// Sample older than the last one of its series.
     OutOfOrder,
-    /// The series has another value at this time.
+    /// Sample with the same timestamp as the last one of its series and another value.
     Duplicate,
-    /// Its time is too far in the past or in the future.
+    /// Timestamp too far in the past or in the future.
     OutOfBounds,
 }
 
-/// Says whether a sample would be stored.
+/// Rules that decide whether a sample is stored.
 pub trait Storage {
-    /// Judges a sample of a series whose last one is `last`.
+    /// Checks a sample of a series whose last stored sample is `last`.
     ///
     /// # Errors
-    /// Where it would be refused.
-    fn judge(
+    /// Returns the reason if the sample is rejected.
+    fn accept(
         &self,
         last: Option<(i64, &SampleValue)>,
         time_ms: i64,
         value: &SampleValue,
-    ) -> Result<Accepted, Refusal>;
+    ) -> Result<Accepted, Rejection>;
 
-    /// Checks a native histogram, before it is judged.
+    /// Checks a native histogram. The scrape calls it before [`Storage::accept`].
     ///
     /// # Errors
-    /// Where it is not consistent, which fails the scrape.
-    fn check(&self, histogram: &Histogram) -> Result<(), HistogramError>;
+    /// Returns an error if the histogram is inconsistent, which fails the scrape.
+    fn check_histogram(&self, histogram: &Histogram) -> Result<(), HistogramError>;
 }
 
-/// The rules of Prometheus' storage without an out-of-order window.
+/// Rules of the Prometheus storage without an out-of-order window.
 #[derive(Clone, Copy, Debug)]
 pub struct InOrder {
     oldest_ms: i64,
     newest_ms: i64,
 }
 
-/// Half the range of a block: what is older than the newest sample by more than
-/// this is not taken. AMP's limit is the same.
+/// Maximum age of a sample (1 h): half the range of a Prometheus block. AMP has the same
+/// limit.
 const MAX_AGE: Duration = Duration::from_secs(60 * 60);
-/// How far ahead of the scraper's clock a target's may be.
+/// Maximum time by which a sample may be ahead of this receiver's clock (10 min).
 const MAX_AHEAD: Duration = Duration::from_secs(10 * 60);
 
-// === impl Refusal ===
+// === impl Rejection ===
 
-impl Refusal {
-    /// All refusals.
+impl Rejection {
+    /// All reasons.
     pub const ALL: [Self; 3] = [Self::OutOfOrder, Self::Duplicate, Self::OutOfBounds];
 
-    /// The refusal's name in metrics.
+    /// Name of the reason in metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::OutOfOrder => "out_of_order",
@@ -86,7 +82,7 @@ impl Refusal {
 // === impl InOrder ===
 
 impl InOrder {
-    /// The rules as they are at `now_ms`.
+    /// Creates the rules for a scrape at `now_ms`.
     pub fn at(now_ms: i64) -> Self {
         Self {
             oldest_ms: now_ms.saturating_sub(MAX_AGE.as_millis() as i64),
@@ -96,26 +92,29 @@ impl InOrder {
 }
 
 impl Storage for InOrder {
-    fn judge(
+    fn accept(
         &self,
         last: Option<(i64, &SampleValue)>,
         time_ms: i64,
         value: &SampleValue,
-    ) -> Result<Accepted, Refusal> {
+    ) -> Result<Accepted, Rejection> {
         if time_ms < self.oldest_ms || time_ms > self.newest_ms {
-            return Err(Refusal::OutOfBounds);
+            return Err(Rejection::OutOfBounds);
         }
         match last {
-            Some((last_ms, _)) if time_ms < last_ms => Err(Refusal::OutOfOrder),
-            Some((last_ms, last)) if time_ms == last_ms => match last.is_same(value) {
-                true => Ok(Accepted::Again),
-                false => Err(Refusal::Duplicate),
-            },
+            Some((last_ms, _)) if time_ms < last_ms => Err(Rejection::OutOfOrder),
+            Some((last_ms, last)) if time_ms == last_ms => {
+                if last.is_same(value) {
+                    Ok(Accepted::AlreadyStored)
+                } else {
+                    Err(Rejection::Duplicate)
+                }
+            }
             _ => Ok(Accepted::New),
         }
     }
 
-    fn check(&self, histogram: &Histogram) -> Result<(), HistogramError> {
+    fn check_histogram(&self, histogram: &Histogram) -> Result<(), HistogramError> {
         histogram::check(histogram)
     }
 }
@@ -123,25 +122,25 @@ impl Storage for InOrder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scrape::sample::STALE_NAN;
+    use crate::samples::STALE_NAN;
 
     const NOW_MS: i64 = 1_700_000_000_000;
 
     #[test]
-    fn a_series_goes_forward() {
+    fn rejects_older_and_conflicting_samples() {
         let last = SampleValue::Float(1.0);
-        let judge = |time_ms, value| {
+        let accept = |time_ms, value| {
             let value = SampleValue::Float(value);
-            InOrder::at(NOW_MS).judge(Some((NOW_MS, &last)), time_ms, &value)
+            InOrder::at(NOW_MS).accept(Some((NOW_MS, &last)), time_ms, &value)
         };
-        assert_eq!(judge(NOW_MS + 1, 1.0), Ok(Accepted::New));
-        assert_eq!(judge(NOW_MS, 1.0), Ok(Accepted::Again));
-        assert_eq!(judge(NOW_MS, 2.0), Err(Refusal::Duplicate));
-        assert_eq!(judge(NOW_MS - 1, 1.0), Err(Refusal::OutOfOrder));
+        assert_eq!(accept(NOW_MS + 1, 1.0), Ok(Accepted::New));
+        assert_eq!(accept(NOW_MS, 1.0), Ok(Accepted::AlreadyStored));
+        assert_eq!(accept(NOW_MS, 2.0), Err(Rejection::Duplicate));
+        assert_eq!(accept(NOW_MS - 1, 1.0), Err(Rejection::OutOfOrder));
     }
 
     #[test]
-    fn values_are_the_same_to_the_bit() {
+    fn compares_values_bit_by_bit() {
         let [nan, zero] = [f64::NAN, 0.0].map(SampleValue::Float);
         assert!(nan.is_same(&nan));
         assert!(!zero.is_same(&SampleValue::Float(-0.0)));
@@ -149,11 +148,11 @@ mod tests {
     }
 
     #[test]
-    fn times_are_bounded_also_for_a_new_series() {
-        let judge = |time_ms| InOrder::at(NOW_MS).judge(None, time_ms, &SampleValue::Stale);
-        assert_eq!(judge(NOW_MS + 600_000), Ok(Accepted::New));
-        assert_eq!(judge(NOW_MS + 600_001), Err(Refusal::OutOfBounds));
-        assert_eq!(judge(NOW_MS - 3_600_000), Ok(Accepted::New));
-        assert_eq!(judge(NOW_MS - 3_600_001), Err(Refusal::OutOfBounds));
+    fn rejects_out_of_bounds_timestamps_of_a_new_series() {
+        let accept = |time_ms| InOrder::at(NOW_MS).accept(None, time_ms, &SampleValue::Stale);
+        assert_eq!(accept(NOW_MS + 600_000), Ok(Accepted::New));
+        assert_eq!(accept(NOW_MS + 600_001), Err(Rejection::OutOfBounds));
+        assert_eq!(accept(NOW_MS - 3_600_000), Ok(Accepted::New));
+        assert_eq!(accept(NOW_MS - 3_600_001), Err(Rejection::OutOfBounds));
     }
 }

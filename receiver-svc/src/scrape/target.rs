@@ -1,8 +1,8 @@
-//! A target: from what discovery knows to what is scraped.
+//! Targets: from discovered labels to a URL to scrape.
 
 use std::{path::PathBuf, time::Duration};
 
-use mesh::{
+use mesh_model::{
     config::{
         discovery::TargetGroup,
         duration::{self, ParseDurationError},
@@ -16,9 +16,9 @@ use crate::exposition::ParserOptions;
 
 mod url;
 
-/// Labels that a target is described by; none of them reaches a sample.
+/// Prefix of labels that describe a target. Samples do not get them.
 const RESERVED: &str = "__";
-/// Labels from discovery, which end with relabeling.
+/// Prefix of discovery labels, which are removed after relabeling.
 const META: &str = "__meta_";
 const SCHEME: &str = "__scheme__";
 const METRICS_PATH: &str = "__metrics_path__";
@@ -30,85 +30,85 @@ const TO_NHCB: &str = "__convert_classic_histograms_to_nhcb__";
 const PARAM: &str = "__param_";
 const UNIX_SOCKET: &str = "__unix_socket__";
 
-/// Something to scrape.
+/// Target to scrape.
 #[derive(Clone, Debug)]
 pub struct Target {
-    /// As discovered, with the configuration's defaults, before relabeling.
+    /// Labels before relabeling, including the defaults of the configuration.
     pub discovered: Labels,
-    /// After relabeling.
+    /// Labels after relabeling.
     pub labels: Labels,
-    /// Those that its samples get.
+    /// Labels that the samples of the target get.
     pub public: Labels,
-    /// What is asked.
+    /// URL of the metrics.
     pub url: String,
-    /// The Unix socket that it is asked over, if not TCP.
+    /// Unix socket to connect to; `None` for TCP.
     pub unix_socket: Option<PathBuf>,
-    /// Time from one scrape to the next.
+    /// Scrape interval.
     pub interval: Duration,
-    /// Time that a scrape may take.
+    /// Scrape timeout.
     pub timeout: Duration,
-    /// The same for the same target in every process: it decides who scrapes it
-    /// and when.
+    /// Hash of the labels and the URL, equal in all processes. It determines the owner of
+    /// the target and its schedule.
     pub identity: u64,
 }
 
-/// What a discovered target turns out to be.
+/// Result of relabeling a discovered target.
 #[derive(Clone, Debug)]
 pub enum Populated {
-    /// To be scraped.
-    Kept(Box<Target>),
-    /// Relabeling dropped it; its labels before that.
+    /// Target to scrape.
+    Active(Box<Target>),
+    /// Target that relabeling dropped, with its labels before relabeling.
     Dropped(Labels),
 }
 
-/// A target that cannot be scraped.
+/// Invalid target.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TargetError {
-    /// It has no address.
+    /// Missing `__address__` label.
     #[error("no address")]
     NoAddress,
-    /// Its address is not only a host and a port.
+    /// Address that is not a host with an optional port.
     #[error("{0:?} is not a valid hostname, expected HOST or HOST:PORT")]
     Address(String),
-    /// Its interval or timeout is not a duration.
+    /// Interval or timeout that is not a duration.
     #[error("error parsing scrape {what}: {source}")]
     Duration {
         /// `interval` or `timeout`.
         what: &'static str,
-        /// What is wrong with it.
+        /// Parse error.
         source: ParseDurationError,
     },
-    /// Its interval or timeout is zero.
+    /// Interval or timeout of zero.
     #[error("scrape {0} cannot be 0")]
     Zero(&'static str),
-    /// It may take longer than the time to the next scrape.
+    /// Timeout longer than the interval.
     #[error("scrape timeout cannot be greater than scrape interval ({timeout:?} > {interval:?})")]
     TimeoutBeyondInterval {
-        /// The timeout.
+        /// Scrape timeout.
         timeout: String,
-        /// The interval.
+        /// Scrape interval.
         interval: String,
     },
-    /// A label that switches something is neither true nor false.
+    /// Label with a value other than true or false.
     #[error("error parsing {label}: {value:?}, expected true or false")]
     Bool {
-        /// The label.
+        /// Label name.
         label: &'static str,
-        /// Its value.
+        /// Label value.
         value: String,
     },
 }
 
-/// What a discovered target is, by its own labels and those of its group.
+/// Builds a target from its own labels and those of its group, and relabels it.
 ///
 /// # Errors
-/// Where it can not be scraped.
+/// Returns an error if the target is invalid.
 pub fn populate(
     config: &ScrapeConfig,
     group: &TargetGroup,
     target: &Labels,
 ) -> Result<Populated, TargetError> {
-    let mut builder = discovered(config, group, target);
+    let mut builder = labels_before_relabeling(config, group, target);
     let discovered = builder.clone().build();
     if !relabel(&config.relabel_configs, &mut builder) {
         return Ok(Populated::Dropped(discovered));
@@ -119,7 +119,7 @@ pub fn populate(
     }
     let (interval, timeout) = times(&builder)?;
     for label in [TO_NHCB, CLASSIC, NATIVE] {
-        switch(&builder, label)?;
+        parse_bool(&builder, label)?;
     }
     if builder.get(INSTANCE).is_none() {
         let address = address.to_owned();
@@ -135,7 +135,7 @@ pub fn populate(
         return Ok(Populated::Dropped(discovered));
     }
     let url = url::of(&labels, &config.params);
-    Ok(Populated::Kept(Box::new(Target {
+    Ok(Populated::Active(Box::new(Target {
         identity: identity(&labels, &url),
         unix_socket: labels.get(UNIX_SOCKET).map(PathBuf::from),
         discovered,
@@ -147,9 +147,13 @@ pub fn populate(
     })))
 }
 
-/// The labels of a target before relabeling: its own, its group's, and what the
-/// configuration says where they say nothing.
-fn discovered(config: &ScrapeConfig, group: &TargetGroup, target: &Labels) -> LabelsBuilder {
+/// Returns the labels of a target before relabeling: its own labels, then those of its
+/// group, then the defaults of the configuration.
+fn labels_before_relabeling(
+    config: &ScrapeConfig,
+    group: &TargetGroup,
+    target: &Labels,
+) -> LabelsBuilder {
     let mut labels = target.to_builder();
     for (name, value) in group
         .labels
@@ -203,9 +207,9 @@ fn times(labels: &LabelsBuilder) -> Result<(Duration, Duration), TargetError> {
     Ok((interval, timeout))
 }
 
-/// Whether a label is on, in the words that Go knows for it; `None` where it is
-/// not there.
-fn switch(labels: &LabelsBuilder, label: &'static str) -> Result<Option<bool>, TargetError> {
+/// Parses a boolean label as Go's `strconv.ParseBool` does. Returns `None` if the label
+/// is missing.
+fn parse_bool(labels: &LabelsBuilder, label: &'static str) -> Result<Option<bool>, TargetError> {
     match labels.get(label) {
         None => Ok(None),
         Some("1" | "t" | "T" | "true" | "TRUE" | "True") => Ok(Some(true)),
@@ -227,11 +231,15 @@ fn identity(labels: &Labels, url: &str) -> u64 {
 // === impl Target ===
 
 impl Target {
-    /// How its bodies are read: as its job says, unless its own labels say
-    /// otherwise.
+    /// Returns the parser options of the job, overridden by the labels of the target.
     pub fn parser(&self, job: ParserOptions) -> ParserOptions {
         let labels = self.labels.to_builder();
-        let or = |label, otherwise| switch(&labels, label).ok().flatten().unwrap_or(otherwise);
+        let or = |label, otherwise| {
+            parse_bool(&labels, label)
+                .ok()
+                .flatten()
+                .unwrap_or(otherwise)
+        };
         ParserOptions {
             native_histograms: or(NATIVE, job.native_histograms),
             classic_to_nhcb: or(TO_NHCB, job.classic_to_nhcb),

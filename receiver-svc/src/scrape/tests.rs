@@ -1,4 +1,4 @@
-//! Loops and pools under a clock that stands still unless all wait for it.
+//! Scrape loops and pools with paused time.
 
 use std::collections::BTreeSet;
 
@@ -7,12 +7,12 @@ use crate::{handover::GRACE, shard::Shard};
 
 mod bench;
 
-use bench::{Answer, Bench};
+use bench::{Bench, Reply};
 
 const TWO: &str = "a 1\nb 2\n";
 
 #[tokio::test(start_paused = true)]
-async fn a_target_is_scraped_in_its_slots() {
+async fn scrapes_a_target_once_per_slot() {
     let mut bench = Bench::scraping(TWO).await;
     bench.seconds(35).await;
     let times = bench.times("up");
@@ -36,27 +36,27 @@ async fn a_target_is_scraped_in_its_slots() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failure_is_told_and_ends_the_series() {
+async fn a_failed_scrape_is_reported_and_ends_the_series() {
     let mut bench = Bench::scraping(TWO).await;
     bench.seconds(10).await;
-    bench.answer(Answer::Body("\nc\n"));
+    bench.answer(Reply::Body("\nc\n"));
     bench.seconds(10).await;
     assert_eq!(bench.values("up"), [Some(1.0), Some(0.0)]);
     assert_eq!(bench.values("a"), [Some(1.0), None]);
     assert_eq!(bench.times("a"), bench.times("up"));
-    let (reason, words) = bench.last().failure.unwrap();
-    assert_eq!(reason, Reason::Parse);
-    assert!(words.starts_with("line 2: expected a value"), "{words}");
-    bench.answer(Answer::Body(TWO));
+    let (reason, message) = bench.last().failure.unwrap();
+    assert_eq!(reason, FailureReason::Parse);
+    assert!(message.starts_with("line 2: expected a value"), "{message}");
+    bench.answer(Reply::Body(TWO));
     bench.seconds(10).await;
     assert_eq!(bench.values("a")[2], Some(1.0));
     assert!(bench.last().failure.is_none());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_target_that_takes_too_long_is_down_and_keeps_its_rhythm() {
+async fn a_target_that_times_out_is_down_and_keeps_its_schedule() {
     let mut bench = Bench::scraping(TWO).await;
-    bench.answer(Answer::Never);
+    bench.answer(Reply::Never);
     bench.seconds(40).await;
     let times = bench.times("up");
     assert!(
@@ -64,19 +64,19 @@ async fn a_target_that_takes_too_long_is_down_and_keeps_its_rhythm() {
         "{times:?}"
     );
     assert!(bench.values("up").iter().all(|value| *value == Some(0.0)));
-    assert_eq!(bench.last().failure.unwrap().0, Reason::Timeout);
+    assert_eq!(bench.last().failure.unwrap().0, FailureReason::Timeout);
     assert_eq!(bench.values("scrape_duration_seconds")[0], Some(10.0));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_clock_that_is_set_stops_no_scrape_and_no_time_comes_twice() {
+async fn a_clock_step_skips_no_scrape_and_repeats_no_timestamp() {
     let mut bench = Bench::scraping(TWO).await;
     bench.seconds(30).await;
     for seconds in [60, 0, -60, 0] {
-        let asked = bench.asked();
+        let requests = bench.requests();
         bench.set_clock(seconds);
         bench.seconds(30).await;
-        assert_eq!(bench.asked(), asked + 3, "{seconds}");
+        assert_eq!(bench.requests(), requests + 3, "{seconds}");
     }
     let times = bench.times("a");
     assert!(
@@ -84,12 +84,12 @@ async fn a_clock_that_is_set_stops_no_scrape_and_no_time_comes_twice() {
         "{times:?}"
     );
     assert_eq!(times, bench.times("up"));
-    // Three each at first, with the clock ahead, and once it is right for good.
+    // Three before the steps, three with the clock ahead, three after the last step.
     assert_eq!(times.len(), 9, "{times:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_target_that_is_gone_ends_with_markers_in_time() {
+async fn a_removed_target_ends_with_staleness_markers() {
     let mut bench = Bench::scraping(TWO).await;
     bench.seconds(10).await;
     let last = bench.times("up")[0];
@@ -99,24 +99,24 @@ async fn a_target_that_is_gone_ends_with_markers_in_time() {
         assert_eq!(bench.times(name), [last, last + 10_000], "{name}");
         assert_eq!(bench.values(name)[1], None, "{name}");
     }
-    // Too late for more than a fresh start.
+    // The series have ended, so all of them are new.
     bench.discover(&["t:1"]);
     bench.seconds(10).await;
     assert_eq!(bench.values("scrape_series_added")[2], Some(2.0));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_target_that_comes_back_in_time_goes_on() {
+async fn a_target_that_comes_back_in_time_keeps_its_series() {
     let mut bench = Bench::scraping(TWO).await;
     bench.seconds(10).await;
     bench.discover(&[]);
     bench.seconds(15).await;
-    bench.answer(Answer::Body("a 1\n"));
+    bench.answer(Reply::Body("a 1\n"));
     bench.discover(&["t:1"]);
     bench.seconds(10).await;
     assert_eq!(bench.values("up"), [Some(1.0), Some(1.0)]);
     assert_eq!(bench.values("a"), [Some(1.0), Some(1.0)]);
-    // It is the target that no longer has it.
+    // The target itself no longer exposes it.
     assert_eq!(bench.values("b"), [Some(2.0), None]);
     bench.seconds(60).await;
     assert_eq!(
@@ -130,16 +130,16 @@ async fn a_target_that_comes_back_in_time_goes_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_target_that_moves_leaves_no_markers_and_keeps_its_rhythm() {
+async fn a_target_that_moves_gets_no_markers_and_keeps_its_schedule() {
     let mut bench = Bench::scraping(TWO).await;
     bench.seconds(10).await;
     let first = bench.times("up")[0];
     let members = BTreeSet::from(["other:1".to_owned()]);
-    bench.share(Shard::new("me:1", &members));
+    bench.update_shard(Shard::new("me:1", &members));
     bench.seconds(100).await;
     assert_eq!(bench.times("up"), [first]);
     assert_eq!(bench.times("a"), [first]);
-    bench.share(Shard::alone());
+    bench.update_shard(Shard::alone());
     bench.seconds(20).await;
     let times = bench.times("up");
     assert_eq!((times[1] - first) % 10_000, 0);
@@ -147,15 +147,15 @@ async fn a_target_that_moves_leaves_no_markers_and_keeps_its_rhythm() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_target_that_becomes_another_s_is_scraped_until_that_one_takes_it() {
+async fn scrapes_a_lost_target_until_the_new_owner_takes_it() {
     let mut bench = Bench::scraping(TWO).await;
     bench.seconds(10).await;
-    // Nobody is known who would take it.
-    bench.share(Shard::new("me:1", &BTreeSet::new()));
+    // No other member could take the target.
+    bench.update_shard(Shard::new("me:1", &BTreeSet::new()));
     bench.seconds(50).await;
     let times = bench.times("up");
     assert!(times.len() >= 4, "{times:?}");
-    bench.share(Shard::new("me:1", &BTreeSet::from(["other:1".to_owned()])));
+    bench.update_shard(Shard::new("me:1", &BTreeSet::from(["other:1".to_owned()])));
     bench.seconds(3).await;
     let times = bench.times("up");
     bench.seconds(50).await;
@@ -163,7 +163,7 @@ async fn a_target_that_becomes_another_s_is_scraped_until_that_one_takes_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn loops_of_targets_that_are_gone_end() {
+async fn loops_of_removed_targets_end() {
     let tasks = || {
         tokio::runtime::Handle::current()
             .metrics()
@@ -184,12 +184,12 @@ async fn loops_of_targets_that_are_gone_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_new_owner_waits_for_an_old_one_that_does_not_answer() {
+async fn a_new_owner_waits_for_an_unreachable_previous_owner() {
     let mut bench = Bench::scraping(TWO).await;
     let members = BTreeSet::from(["me:1".to_owned(), "other:1".to_owned()]);
     let names: Vec<_> = (0..20).map(|n| format!("t:{n}")).collect();
     let names: Vec<_> = names.iter().map(String::as_str).collect();
-    bench.share(Shard::new("me:1", &members));
+    bench.update_shard(Shard::new("me:1", &members));
     bench.discover(&names);
     let shared_ms = bench.now_ms();
     bench.seconds(20).await;
@@ -203,7 +203,7 @@ async fn a_new_owner_waits_for_an_old_one_that_does_not_answer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reload_keeps_the_cache_and_the_rhythm() {
+async fn a_reload_keeps_the_cache_and_the_schedule() {
     let mut bench = Bench::scraping(TWO).await;
     bench.seconds(10).await;
     bench.configure("  sample_limit: 100\n");
@@ -214,7 +214,7 @@ async fn a_reload_keeps_the_cache_and_the_rhythm() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn new_rules_over_samples_end_the_series_they_take_away() {
+async fn new_metric_relabeling_ends_the_series_it_drops() {
     let mut bench = Bench::scraping(TWO).await;
     bench.seconds(10).await;
     bench.configure(
@@ -226,25 +226,25 @@ async fn new_rules_over_samples_end_the_series_they_take_away() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_job_that_is_no_longer_configured_leaves_no_markers() {
+async fn a_removed_job_gets_no_markers() {
     let mut bench = Bench::scraping(TWO).await;
     bench.seconds(10).await;
-    bench.forget_jobs();
+    bench.remove_jobs();
     bench.seconds(60).await;
     assert_eq!(bench.values("up"), [Some(1.0)]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn too_many_targets_fail_all_of_them() {
+async fn exceeding_the_target_limit_fails_all_targets() {
     let mut bench = Bench::scraping(TWO).await;
     bench.configure("  target_limit: 1\n");
     bench.discover(&["t:1", "t:2", "t:1"]);
     bench.seconds(10).await;
     assert_eq!(bench.values("up"), [Some(0.0), Some(0.0)]);
-    let (reason, words) = bench.last().failure.unwrap();
-    assert_eq!(reason, Reason::TargetLimit);
+    let (reason, message) = bench.last().failure.unwrap();
+    assert_eq!(reason, FailureReason::TargetLimit);
     assert_eq!(
-        words,
+        message,
         "target_limit exceeded (number of targets: 2, limit: 1)"
     );
     bench.discover(&["t:1"]);
@@ -253,64 +253,64 @@ async fn too_many_targets_fail_all_of_them() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_room_in_the_outbox_nothing_is_acquired() {
+async fn skips_scrapes_while_the_outbox_is_full() {
     let mut bench = Bench::scraping(TWO).await;
     bench.seconds(10).await;
-    bench.hold_exports();
+    bench.block_exports();
     bench.fill_outbox();
     let pushed = bench.outbox.account().pushed;
     bench.seconds(30).await;
     assert_eq!(bench.outbox.account().pushed, pushed);
-    assert_eq!(bench.asked(), 1);
+    assert_eq!(bench.requests(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_receiver_scrapes_while_any_of_its_targets_answers() {
+async fn is_scraping_while_any_target_is_up() {
     let mut bench = Bench::scraping(TWO).await;
     assert!(!bench.is_scraping(), "before the first scrape");
     bench.seconds(10).await;
     assert!(bench.is_scraping());
-    bench.answer(Answer::Body("\nc\n"));
+    bench.answer(Reply::Body("\nc\n"));
     bench.seconds(10).await;
-    assert!(!bench.is_scraping(), "its only target fails");
-    bench.answer(Answer::Body(TWO));
+    assert!(!bench.is_scraping(), "its only target is down");
+    bench.answer(Reply::Body(TWO));
     bench.seconds(10).await;
     assert!(bench.is_scraping());
-    bench.hold_exports();
+    bench.block_exports();
     bench.fill_outbox();
     bench.seconds(30).await;
-    assert!(!bench.is_scraping(), "nothing is acquired");
+    assert!(!bench.is_scraping(), "all scrapes are skipped");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_receiver_without_targets_of_its_own_does_not_scrape() {
+async fn is_not_scraping_without_own_targets() {
     let mut bench = Bench::scraping(TWO).await;
     bench.seconds(10).await;
-    bench.share(Shard::new("me:1", &BTreeSet::from(["other:1".to_owned()])));
-    // That one does not answer, and takes them unasked.
+    bench.update_shard(Shard::new("me:1", &BTreeSet::from(["other:1".to_owned()])));
+    // The other receiver is unreachable; after the grace period it counts as the owner.
     bench.seconds(3).await;
     assert!(!bench.is_scraping());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_target_that_is_back_need_not_be_scraped_before_it_counts() {
+async fn is_scraping_counts_a_regained_target_before_its_first_scrape() {
     let mut bench = Bench::scraping(TWO).await;
     bench.seconds(10).await;
-    bench.share(Shard::new("me:1", &BTreeSet::from(["other:1".to_owned()])));
+    bench.update_shard(Shard::new("me:1", &BTreeSet::from(["other:1".to_owned()])));
     bench.seconds(3).await;
     assert!(!bench.is_scraping());
-    let asked = bench.asked();
-    bench.share(Shard::new("me:1", &BTreeSet::from(["me:1".to_owned()])));
+    let requests = bench.requests();
+    bench.update_shard(Shard::new("me:1", &BTreeSet::from(["me:1".to_owned()])));
     bench.seconds(1).await;
-    assert_eq!(bench.asked(), asked);
+    assert_eq!(bench.requests(), requests);
     assert!(bench.is_scraping());
-    bench.answer(Answer::Body("\nc\n"));
+    bench.answer(Reply::Body("\nc\n"));
     bench.seconds(10).await;
-    assert!(!bench.is_scraping(), "it fails here");
+    assert!(!bench.is_scraping(), "the target is down");
 }
 
 #[tokio::test(start_paused = true)]
-async fn dropped_and_broken_targets_are_shown() {
+async fn status_lists_dropped_and_invalid_targets() {
     let mut bench = Bench::scraping(TWO).await;
     bench.configure(
         "  keep_dropped_targets: 1\n  relabel_configs:\n  - {source_labels: [__address__], regex: 'd.*', action: drop}\n",
@@ -328,7 +328,7 @@ async fn dropped_and_broken_targets_are_shown() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failed_scrape_is_logged_where_the_configuration_says() {
+async fn writes_failed_scrapes_to_the_failure_log() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("failures.log");
     let keys = format!("  scrape_failure_log_file: {}", path.display());
@@ -336,7 +336,7 @@ async fn a_failed_scrape_is_logged_where_the_configuration_says() {
     bench.configure(&keys);
     bench.seconds(10).await;
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "");
-    bench.answer(Answer::Body("\nc\n"));
+    bench.answer(Reply::Body("\nc\n"));
     bench.seconds(20).await;
     let text = std::fs::read_to_string(&path).unwrap();
     let lines: Vec<serde_json::Value> = text
@@ -346,6 +346,6 @@ async fn a_failed_scrape_is_logged_where_the_configuration_says() {
     assert_eq!(lines.len(), 2, "{text}");
     assert_eq!(lines[0]["job_name"], "j");
     assert_eq!(lines[0]["target"], "http://t:1/metrics");
-    let words = lines[0]["msg"].as_str().unwrap();
-    assert!(words.starts_with("line 2: expected a value"), "{words}");
+    let message = lines[0]["msg"].as_str().unwrap();
+    assert!(message.starts_with("line 2: expected a value"), "{message}");
 }

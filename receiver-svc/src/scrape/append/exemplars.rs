@@ -1,14 +1,14 @@
-//! The exemplars of a sample.
+//! Reads the exemplars of a sample.
 
 use std::{cmp::Ordering, ops::Range};
 
 use crate::{
     exposition::{Exemplar, Parser},
-    scrape::sample::{Sample, SampleValue},
+    samples::{Sample, SampleValue},
 };
 
-/// Adds the exemplars of the sample that the parser returned last, the oldest
-/// first, each with a time.
+/// Appends the exemplars of the parser's current sample, sorted by time, and returns
+/// their range. An exemplar without a timestamp gets that of the sample.
 pub(super) fn read(
     parser: &mut impl Parser,
     sample: &Sample,
@@ -16,8 +16,7 @@ pub(super) fn read(
 ) -> Range<usize> {
     let start = exemplars.len();
     while let Some(mut exemplar) = parser.exemplar() {
-        // Exemplars of native histograms are told apart by their times, so that
-        // one without is of no use.
+        // Prometheus skips exemplars of native histograms that have no timestamp.
         let is_histogram = matches!(sample.value, SampleValue::Histogram(_));
         if exemplar.timestamp.is_none() && is_histogram {
             continue;

@@ -1,4 +1,4 @@
-use mesh::labels::Labels;
+use mesh_model::labels::Labels;
 
 use super::*;
 use crate::{
@@ -25,8 +25,8 @@ fn options() -> Options {
     }
 }
 
-/// Scrapes a body at the `n`-th second: how many samples came of it, how many of
-/// them were markers, how many series were new.
+/// Scrapes a body at second `n`. Returns the number of samples, of markers among them,
+/// and of new series.
 fn scrape(cache: &mut Cache, n: i64, body: &str) -> Result<(usize, usize, u64), AppendError> {
     let (options, target) = (options(), Labels::default());
     let time_ms = NOW_MS + n * 1000;
@@ -47,7 +47,7 @@ fn series(range: std::ops::Range<usize>) -> String {
 }
 
 #[test]
-fn a_series_that_stays_is_new_only_once() {
+fn counts_a_series_as_new_only_once() {
     let mut cache = Cache::new();
     assert_eq!(scrape(&mut cache, 0, "a 1\nb 1\n"), Ok((2, 0, 2)));
     assert_eq!(scrape(&mut cache, 1, "b 1\na 1\n"), Ok((2, 0, 0)));
@@ -57,7 +57,7 @@ fn a_series_that_stays_is_new_only_once() {
 }
 
 #[test]
-fn a_failed_scrape_forgets_nothing() {
+fn a_failed_scrape_evicts_nothing() {
     let mut cache = Cache::new();
     assert_eq!(scrape(&mut cache, 0, "a 1\nb 1\n"), Ok((2, 0, 2)));
     assert!(scrape(&mut cache, 1, "!").is_err());
@@ -65,7 +65,7 @@ fn a_failed_scrape_forgets_nothing() {
 }
 
 #[test]
-fn what_a_churning_target_leaves_behind_is_given_back() {
+fn releases_the_memory_of_evicted_series() {
     let mut cache = Cache::new();
     for n in 0..50 {
         let body = series(n * 2000..(n + 1) * 2000);
@@ -92,7 +92,7 @@ fn failing_scrapes_do_not_fill_the_cache() {
 }
 
 #[test]
-fn a_compacted_cache_still_knows_what_it_should() {
+fn compaction_keeps_live_series() {
     let mut cache = Cache::new();
     let stay = "# TYPE h histogram\nh_bucket{le=\"+Inf\"} 1\nh_sum 1\nh_count 1\n";
     for n in 0..10 {
@@ -100,13 +100,13 @@ fn a_compacted_cache_still_knows_what_it_should() {
         let (_, _, added) = scrape(&mut cache, n as i64, &body).unwrap();
         assert_eq!(added, if n == 0 { 2003 } else { 2000 }, "scrape {n}");
     }
-    // The order of time is still kept for it.
+    // The time of its last sample is still known, so an older sample is rejected.
     let old = format!("h_sum 1 {NOW_MS}\n");
     assert_eq!(scrape(&mut cache, 10, &old), Ok((2003, 2002 + 1, 0)));
 }
 
 #[test]
-fn metadata_stays_for_a_while() {
+fn evicts_metadata_after_ten_scrapes() {
     let mut cache = Cache::new();
     scrape(&mut cache, 0, "# TYPE a counter\na 1\n").unwrap();
     for n in 1..=10 {
@@ -114,6 +114,6 @@ fn metadata_stays_for_a_while() {
         assert_eq!(cache.families.len(), 1, "scrape {n}");
     }
     scrape(&mut cache, 11, "b 1\n").unwrap();
-    cache.tidy();
+    cache.maintain();
     assert_eq!(cache.families.len(), 0);
 }

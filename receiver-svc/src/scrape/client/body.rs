@@ -1,30 +1,30 @@
-//! A body within its limits.
+//! Response body that enforces the size limits.
 
 use std::io;
 
-use mesh::budget::Share;
+use mesh_base::budget::Reservation;
 
 use super::BodyLimit;
 use crate::scrape::failure::ScrapeError;
 
-/// Collects a body, and stops where it grows too large.
+/// Collects a body and fails if it exceeds a limit.
 #[derive(Debug)]
 pub(super) struct Body {
     bytes: Vec<u8>,
     limit: BodyLimit,
-    share: Share,
-    /// What went wrong, for a decompressor only knows I/O errors.
+    reservation: Reservation,
+    /// Error behind an I/O error of the decompressor, which cannot carry it.
     failure: Option<ScrapeError>,
 }
 
 // === impl Body ===
 
 impl Body {
-    pub(super) fn new(limit: BodyLimit, expected: usize, share: Share) -> Self {
+    pub(super) fn new(limit: BodyLimit, expected: usize, reservation: Reservation) -> Self {
         Self {
             bytes: Vec::with_capacity(expected),
             limit,
-            share,
+            reservation,
             failure: None,
         }
     }
@@ -34,12 +34,12 @@ impl Body {
         if bytes as u64 >= self.limit.bytes {
             return Err(ScrapeError::BodySize {
                 limit: self.limit.bytes,
-                what: self.limit.what,
+                setting: self.limit.setting,
             });
         }
         if bytes > self.bytes.capacity() {
             let capacity = bytes.max(self.bytes.capacity() * 2);
-            if !self.share.grow_to(capacity) {
+            if !self.reservation.grow_to(capacity) {
                 return Err(ScrapeError::Budget {
                     bytes: self.bytes.len(),
                 });
@@ -50,15 +50,15 @@ impl Body {
         Ok(())
     }
 
-    /// What went wrong here, or else in the decompressor.
+    /// Returns the stored error, or `error` of the decompressor if there is none.
     pub(super) fn failure(&mut self, error: io::Error) -> ScrapeError {
         self.failure
             .take()
             .unwrap_or(ScrapeError::Compression(error))
     }
 
-    pub(super) fn into_parts(self) -> (Vec<u8>, Share) {
-        (self.bytes, self.share)
+    pub(super) fn into_parts(self) -> (Vec<u8>, Reservation) {
+        (self.bytes, self.reservation)
     }
 }
 
@@ -68,7 +68,7 @@ impl io::Write for Body {
             Ok(()) => Ok(data.len()),
             Err(failure) => {
                 self.failure = Some(failure);
-                Err(io::Error::other("the body is beyond a limit"))
+                Err(io::Error::other("body exceeds a limit"))
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Clients of targets behind Unix sockets.
+//! HTTP clients for targets behind Unix sockets.
 
 use std::{
     collections::HashMap,
@@ -6,35 +6,36 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use mesh::http_client::{HttpClient, HttpClientError};
+use mesh_net::http_client::{HttpClient, HttpClientError};
 
-/// One client per socket, so that connections are kept. Cheap to clone.
+/// One HTTP client per Unix socket, so that connections are reused. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Sockets(Arc<Mutex<HashMap<PathBuf, HttpClient>>>);
+pub(crate) struct UnixSocketClients(Arc<Mutex<HashMap<PathBuf, HttpClient>>>);
 
-/// Sockets whose connections are kept; beyond them all are forgotten, those of
-/// targets that are gone among them.
-const KEPT: usize = 1024;
+/// Maximum number of clients. When it is reached, all are dropped, including those of
+/// removed targets.
+const MAX_CLIENTS: usize = 1024;
 
-// === impl Sockets ===
+// === impl UnixSocketClients ===
 
-impl Sockets {
-    /// The client that is like `client` but for its connections.
+impl UnixSocketClients {
+    /// Returns a client with the settings of `client` that connects to the socket at
+    /// `path`.
     ///
     /// # Errors
-    /// Where a certificate or key cannot be used.
+    /// Returns an error if a certificate or key is unusable.
     pub(super) fn client(
         &self,
         client: &HttpClient,
         path: &Path,
     ) -> Result<HttpClient, HttpClientError> {
-        // No code that holds the lock can leave the map half changed.
+        // No code that holds the lock can panic halfway through a change.
         let mut clients = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = clients.get(path) {
             return Ok(known.clone());
         }
         let fresh = client.over_unix_socket(path)?;
-        if clients.len() == KEPT {
+        if clients.len() == MAX_CLIENTS {
             clients.clear();
         }
         clients.insert(path.to_owned(), fresh.clone());

@@ -8,11 +8,11 @@ use axum::{
     response::IntoResponse,
     routing::get,
 };
-use mesh::config::http::HttpClientConfig;
+use mesh_model::config::http::HttpClientConfig;
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::scrape::failure::Reason;
+use crate::scrape::failure::FailureReason;
 
 const LONG: Duration = Duration::from_secs(30);
 
@@ -22,7 +22,7 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// A target with every vice.
+/// Starts a target that serves valid and invalid responses, and returns its URL.
 async fn target() -> String {
     let gzipped = [("content-encoding", "gzip"), ("content-type", "text/plain")];
     let stream = |chunk: Arc<[u8]>| {
@@ -70,31 +70,31 @@ async fn target() -> String {
     format!("http://{address}")
 }
 
-fn requests(limit: u64) -> Requests {
-    Requests {
+fn requests(limit: u64) -> HttpFetcher {
+    HttpFetcher {
         client: HttpClient::new(&HttpClientConfig::default()).unwrap(),
-        sockets: Sockets::default(),
+        sockets: UnixSocketClients::default(),
         accept: "text/plain;q=0.5".to_owned(),
         compression: true,
         limit: BodyLimit {
             bytes: limit,
-            what: "body_size_limit",
+            setting: "body_size_limit",
         },
     }
 }
 
-fn at(url: &str) -> Place<'_> {
+fn address_of(url: &str) -> TargetAddress<'_> {
     let unix_socket = None;
-    Place { url, unix_socket }
+    TargetAddress { url, unix_socket }
 }
 
 #[tokio::test]
-async fn a_target_is_asked_as_prometheus_asks() {
+async fn sends_the_headers_that_prometheus_sends() {
     let (url, budget) = (target().await, Budget::new(1 << 20));
     let url = format!("{url}/headers?a=1&a=2");
-    let ask = requests(1 << 20);
-    let fetched = ask
-        .get(at(&url), Duration::from_millis(1500), 0, &budget)
+    let fetcher = requests(1 << 20);
+    let fetched = fetcher
+        .fetch(address_of(&url), Duration::from_millis(1500), 0, &budget)
         .await
         .unwrap();
     let version = env!("CARGO_PKG_VERSION");
@@ -108,11 +108,14 @@ async fn a_target_is_asked_as_prometheus_asks() {
             .unwrap()
             .starts_with("text/plain")
     );
-    let plain = Requests {
+    let plain = HttpFetcher {
         compression: false,
-        ..ask
+        ..fetcher
     };
-    let fetched = plain.get(at(&url), LONG, 0, &budget).await.unwrap();
+    let fetched = plain
+        .fetch(address_of(&url), LONG, 0, &budget)
+        .await
+        .unwrap();
     assert!(
         String::from_utf8(fetched.body.clone())
             .unwrap()
@@ -121,90 +124,93 @@ async fn a_target_is_asked_as_prometheus_asks() {
 }
 
 #[tokio::test]
-async fn bodies_are_read_plain_and_compressed_and_their_memory_given_back() {
+async fn reads_plain_and_gzip_bodies_and_releases_their_memory() {
     let (url, budget) = (target().await, Budget::new(1 << 20));
-    let ask = requests(1 << 20);
+    let fetcher = requests(1 << 20);
     for (path, body) in [("plain", "up 1\n"), ("gzip", "up 1\ndown 1\n")] {
         let url = format!("{url}/{path}");
-        let mut fetched = ask.get(at(&url), LONG, 100, &budget).await.unwrap();
+        let mut fetched = fetcher
+            .fetch(address_of(&url), LONG, 100, &budget)
+            .await
+            .unwrap();
         assert_eq!(fetched.body, body.as_bytes());
         fetched.reserve(1000).unwrap();
-        assert!(budget.taken() >= 1000 * body.len());
+        assert!(budget.reserved() >= 1000 * body.len());
     }
-    assert_eq!(budget.taken(), 0);
+    assert_eq!(budget.reserved(), 0);
 }
 
 #[tokio::test]
-async fn what_goes_wrong_has_its_reason() {
+async fn failed_fetches_report_their_reason() {
     let (url, budget) = (target().await, Budget::new(1 << 20));
     let (limited, free) = (requests(100 << 10), requests(u64::MAX));
-    for (ask, path, reason, words) in [
+    for (fetcher, path, reason, words) in [
         (
             &free,
             "missing",
-            Reason::HttpStatus,
+            FailureReason::HttpStatus,
             "server returned HTTP status 404 Not Found",
         ),
         (
             &limited,
             "bomb",
-            Reason::BodySizeLimit,
+            FailureReason::BodySizeLimit,
             "body size limit exceeded: 102400 bytes",
         ),
         (
             &limited,
             "endless",
-            Reason::BodySizeLimit,
+            FailureReason::BodySizeLimit,
             "body size limit exceeded",
         ),
         (
             &free,
             "bomb",
-            Reason::MemoryBudget,
+            FailureReason::MemoryBudget,
             "memory budget of all scrapes exceeded",
         ),
         (
             &free,
             "endless",
-            Reason::MemoryBudget,
+            FailureReason::MemoryBudget,
             "memory budget of all scrapes exceeded",
         ),
         (
             &free,
             "garbage",
-            Reason::Compression,
+            FailureReason::Compression,
             "decompressing the body: ",
         ),
         (
             &free,
             "cut",
-            Reason::Compression,
+            FailureReason::Compression,
             "decompressing the body: ",
         ),
     ] {
-        let error = ask
-            .get(at(&format!("{url}/{path}")), LONG, 0, &budget)
+        let error = fetcher
+            .fetch(address_of(&format!("{url}/{path}")), LONG, 0, &budget)
             .await
             .unwrap_err();
         assert_eq!(error.reason(), reason, "{path}: {error}");
         assert!(error.to_string().starts_with(words), "{path}: {error}");
     }
-    assert_eq!(budget.taken(), 0);
+    assert_eq!(budget.reserved(), 0);
 }
 
 #[tokio::test]
-async fn who_does_not_answer_has_a_reason_too() {
+async fn missing_responses_report_their_reason() {
     let (url, budget) = (target().await, Budget::new(1 << 20));
-    let ask = requests(u64::MAX);
+    let fetcher = requests(u64::MAX);
     let silent = format!("{url}/silent");
-    let error = ask
-        .get(at(&silent), Duration::from_millis(100), 0, &budget)
+    let error = fetcher
+        .fetch(address_of(&silent), Duration::from_millis(100), 0, &budget)
         .await
         .unwrap_err();
     assert_eq!(
         (error.reason(), error.to_string().as_str()),
         (
-            Reason::Timeout,
+            FailureReason::Timeout,
             "no complete response within the scrape timeout of 100ms"
         )
     );
@@ -213,38 +219,38 @@ async fn who_does_not_answer_has_a_reason_too() {
         .unwrap()
         .local_addr()
         .unwrap();
-    let error = ask
-        .get(at(&format!("http://{nobody}/")), LONG, 0, &budget)
+    let error = fetcher
+        .fetch(address_of(&format!("http://{nobody}/")), LONG, 0, &budget)
         .await
         .unwrap_err();
-    assert_eq!(error.reason(), Reason::Connection, "{error}");
-    let error = ask
-        .get(at("http://[/"), LONG, 0, &budget)
+    assert_eq!(error.reason(), FailureReason::Connection, "{error}");
+    let error = fetcher
+        .fetch(address_of("http://[/"), LONG, 0, &budget)
         .await
         .unwrap_err();
-    assert_eq!(error.reason(), Reason::Url, "{error}");
+    assert_eq!(error.reason(), FailureReason::Url, "{error}");
 }
 
 #[tokio::test]
-async fn a_target_may_be_behind_a_unix_socket() {
+async fn fetches_over_a_unix_socket() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("metrics.sock");
     let listener = tokio::net::UnixListener::bind(&path).unwrap();
     let host = |headers: HeaderMap| async move { headers["host"].to_str().unwrap().to_owned() };
     let app = Router::new().route("/metrics", get(host));
     tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
-    let (ask, budget) = (requests(1 << 20), Budget::new(1 << 20));
-    // Nobody has this name.
-    let mut place = Place {
+    let (fetcher, budget) = (requests(1 << 20), Budget::new(1 << 20));
+    // This name does not resolve.
+    let mut address = TargetAddress {
         url: "http://app.invalid:8080/metrics",
         unix_socket: Some(&path),
     };
     for _ in 0..2 {
-        let fetched = ask.get(place, LONG, 0, &budget).await.unwrap();
+        let fetched = fetcher.fetch(address, LONG, 0, &budget).await.unwrap();
         assert_eq!(fetched.body, b"app.invalid:8080");
     }
     let nowhere = folder.path().join("none");
-    place.unix_socket = Some(&nowhere);
-    let error = ask.get(place, LONG, 0, &budget).await.unwrap_err();
-    assert_eq!(error.reason(), Reason::Connection, "{error}");
+    address.unix_socket = Some(&nowhere);
+    let error = fetcher.fetch(address, LONG, 0, &budget).await.unwrap_err();
+    assert_eq!(error.reason(), FailureReason::Connection, "{error}");
 }

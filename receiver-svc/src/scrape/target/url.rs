@@ -1,13 +1,14 @@
-//! The URL of a target, as Go's `net/url` writes it.
+//! Builds the URL of a target, formatted as Go's `net/url` does.
 
 use std::fmt::Write as _;
 
-use mesh::{config::Params, labels::Labels};
+use mesh_model::{config::Params, labels::Labels};
 
 use super::{ADDRESS, METRICS_PATH, PARAM, SCHEME};
 
-/// The URL that the labels of a target and its job's parameters make. The first
-/// value of a parameter is the label's.
+/// Returns the URL for the labels of a target and the parameters of its job.
+///
+/// A `__param_<name>` label replaces the first value of that parameter.
 pub(super) fn of(labels: &Labels, params: &Params) -> String {
     let label = |name| labels.get(name).unwrap_or_default();
     let mut params = params.clone();
@@ -35,7 +36,7 @@ pub(super) fn of(labels: &Labels, params: &Params) -> String {
     for (at, (name, value)) in pairs.enumerate() {
         let separator = if at == 0 { '?' } else { '&' };
         let (name, value) = (query(name), query(value));
-        // Writing to a string does not fail.
+        // Writing to a string cannot fail.
         let _ = write!(url, "{separator}{name}={value}");
     }
     url
@@ -80,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn parameters_come_from_the_job_and_from_labels() {
+    fn joins_parameters_of_the_job_and_of_labels() {
         assert_eq!(url(&[], &[]), "https://h:1/m");
         assert_eq!(
             url(
@@ -92,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_is_only_a_path() {
+    fn escapes_a_query_in_the_path() {
         assert_eq!(
             url(&[(METRICS_PATH, "a b?c=1;2")], &[]),
             "https://h:1/a%20b%3Fc=1;2"

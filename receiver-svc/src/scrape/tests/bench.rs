@@ -1,4 +1,4 @@
-//! One job whose targets answer as told, and what arrives of their scrapes.
+//! Test bench: one job with fake targets, and the samples that the exporter receives.
 
 use std::{
     io,
@@ -11,17 +11,18 @@ use std::{
 };
 
 use futures::{FutureExt, future::BoxFuture};
-use mesh::{
-    balance::Connector,
-    batch::{Batch, Facts},
-    budget::Budget,
-    clock::Clock,
-    config::{Config, discovery::TargetGroup, scrape::ScrapeConfig},
+use mesh_base::{budget::Budget, clock::Clock};
+use mesh_contract::{
+    batch::{Batch, BatchContext},
     export::{Export, ExportError},
-    labels::Labels,
-    outbox::{Outbox, OutboxArgs, Workers},
     verdict::Verdict,
 };
+use mesh_model::{
+    config::{Config, discovery::TargetGroup, scrape::ScrapeConfig},
+    labels::Labels,
+};
+use mesh_net::connector::Connector;
+use mesh_outbox::{Outbox, OutboxArgs, Workers};
 use opentelemetry_proto::tonic::{
     collector::metrics::v1::ExportMetricsServiceRequest,
     metrics::v1::{Metric, metric::Data, number_data_point::Value},
@@ -39,7 +40,7 @@ use crate::{
     handover::{self, Handover, HandoverMetrics},
     scrape::{
         LastScrape, Manager, Prepared, ScrapeError, ScrapeMetrics, Shared,
-        client::{Ask, Fetched, Place},
+        client::{Fetch, FetchedBody, TargetAddress},
         job::Job,
     },
     shard::Shard,
@@ -47,72 +48,72 @@ use crate::{
 
 const START_MS: i64 = 1_795_427_440_000;
 
-/// What a target answers.
+/// Response of the fake targets.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Answer {
+pub(super) enum Reply {
     Body(&'static str),
     Never,
 }
 
-/// Targets that all answer the same.
+/// Fake targets, which all respond alike.
 #[derive(Debug)]
 struct Targets {
-    answer: Mutex<Answer>,
-    asked: Mutex<usize>,
+    reply: Mutex<Reply>,
+    requests: Mutex<usize>,
 }
 
-/// One sample that arrived: name, time, value or the end of its series.
-type Arrived = (String, i64, Option<f64>);
+/// Exported sample: name, timestamp in milliseconds, and value; `None` for a marker.
+type Exported = (String, i64, Option<f64>);
 
 pub(super) struct Bench {
     pub(super) manager: Manager,
     pub(super) outbox: Outbox,
     shared: Shared,
-    /// By how much the clock is wrong.
+    /// Offset of the clock from the paused time, in milliseconds.
     skew_ms: Arc<AtomicI64>,
     targets: Arc<Targets>,
-    arrived: Arc<Mutex<Vec<Arrived>>>,
+    exported: Arc<Mutex<Vec<Exported>>>,
     exports: Arc<Semaphore>,
     config: ScrapeConfig,
     _workers: Workers,
 }
 
-impl Ask for Targets {
-    fn get<'a>(
+impl Fetch for Targets {
+    fn fetch<'a>(
         &'a self,
-        _: Place<'a>,
+        _: TargetAddress<'a>,
         timeout: Duration,
         expected: usize,
         budget: &'a Budget,
-    ) -> BoxFuture<'a, Result<Fetched, ScrapeError>> {
-        *self.asked.lock().unwrap() += 1;
-        let answer = *self.answer.lock().unwrap();
+    ) -> BoxFuture<'a, Result<FetchedBody, ScrapeError>> {
+        *self.requests.lock().unwrap() += 1;
+        let reply = *self.reply.lock().unwrap();
         async move {
-            let share = budget.take(expected).await;
-            let answered = async {
-                match answer {
-                    Answer::Body(body) => Fetched::new("text/plain", body, share),
-                    Answer::Never => std::future::pending().await,
+            let reservation = budget.reserve(expected).await;
+            let fetch = async {
+                match reply {
+                    Reply::Body(body) => FetchedBody::new("text/plain", body, reservation),
+                    Reply::Never => std::future::pending().await,
                 }
             };
-            let answered = timeout_at(Instant::now() + timeout, answered).await;
-            answered.map_err(|_| ScrapeError::Timeout(timeout))
+            let fetched = timeout_at(Instant::now() + timeout, fetch).await;
+            fetched.map_err(|_| ScrapeError::Timeout(timeout))
         }
         .boxed()
     }
 }
 
 impl Bench {
-    /// A manager that scrapes the target `t:1` every 10 s, which answers `body`.
+    /// Starts a manager that scrapes the target `t:1` every 10 s; the target exposes `body`.
     pub(super) async fn scraping(body: &'static str) -> Self {
-        let (right, skew_ms) = (Clock::of_runtime(START_MS), Arc::new(AtomicI64::new(0)));
+        let (right, skew_ms) = (Clock::tokio(START_MS), Arc::new(AtomicI64::new(0)));
         let skew = skew_ms.clone();
         let clock = Clock::new(move || right.now_ms() + skew.load(Ordering::Relaxed));
-        let (arrived, exports) = (Arc::default(), Arc::new(Semaphore::new(1)));
+        let (exported, exports) = (Arc::default(), Arc::new(Semaphore::new(1)));
         let service = {
-            let (arrived, exports) = (Arc::clone(&arrived), Arc::clone(&exports));
+            let (exported, exports) = (Arc::clone(&exported), Arc::clone(&exports));
             tower::service_fn(move |export| {
-                accept(export, Arc::clone(&arrived), Arc::clone(&exports)).boxed()
+                accept(export, Arc::clone(&exported), Arc::clone(&exports)).boxed()
             })
         };
         let args = OutboxArgs {
@@ -122,7 +123,7 @@ impl Bench {
         let (outbox, workers) = Outbox::sharing_keys(&args, clock.clone(), service);
         let options = handover::Options {
             name: "me:1".to_owned(),
-            // As a fixed list names them.
+            // As with a fixed member list.
             members_are_ready: false,
             unready: watch::channel(None).1,
             timeout: Duration::from_secs(10),
@@ -132,14 +133,14 @@ impl Bench {
             })),
         };
         let metrics = HandoverMetrics::default();
-        let (handover, asker) = Handover::new(options, clock.clone(), outbox.clone(), metrics);
-        tokio::spawn(asker.run());
+        let (handover, poller) = Handover::new(options, clock.clone(), outbox.clone(), metrics);
+        tokio::spawn(poller.run());
         let shared = Shared {
             clock,
             outbox: outbox.clone(),
-            handover,
+            ownership: Arc::new(handover),
             budget: Budget::new(1 << 20),
-            running: Arc::new(Semaphore::new(100)),
+            concurrency: Arc::new(Semaphore::new(100)),
             metrics: ScrapeMetrics::register(&mut Registry::default()),
             max_body_bytes: 1 << 20,
             start_timestamps: false,
@@ -151,32 +152,32 @@ impl Bench {
             shared,
             skew_ms,
             targets: Arc::new(Targets {
-                answer: Mutex::new(Answer::Body(body)),
-                asked: Mutex::default(),
+                reply: Mutex::new(Reply::Body(body)),
+                requests: Mutex::default(),
             }),
-            arrived,
+            exported,
             exports,
             config: parse(""),
             _workers: workers,
         };
-        bench.manager.share(Shard::alone());
+        bench.manager.update_shard(Shard::alone());
         bench.configure("");
         bench.discover(&["t:1"]);
         bench
     }
 
-    /// Reloads with these keys beside the job's name.
+    /// Reloads the job with additional configuration keys.
     pub(super) fn configure(&mut self, keys: &str) {
         self.config = parse(keys);
-        let facts = Arc::new(Facts::default());
-        let job = Job::new(self.config.clone(), facts, &self.shared, None);
+        let context = Arc::new(BatchContext::default());
+        let job = Job::new(self.config.clone(), context, &self.shared, None);
         let mut job = job.unwrap();
-        job.ask = self.targets.clone();
+        job.fetcher = self.targets.clone();
         self.manager.apply(Prepared(vec![Arc::new(job)]));
         self.manager.sync();
     }
 
-    pub(super) fn forget_jobs(&mut self) {
+    pub(super) fn remove_jobs(&mut self) {
         self.manager.apply(Prepared(Vec::new()));
         self.manager.sync();
     }
@@ -193,22 +194,22 @@ impl Bench {
         let jobs: Jobs = [("j".to_owned(), vec![Arc::new(group)])]
             .into_iter()
             .collect();
-        self.manager.discovered(&jobs);
+        self.manager.update_targets(&jobs);
         self.manager.sync();
     }
 
-    pub(super) fn share(&mut self, shard: Shard) {
-        self.manager.share(shard);
+    pub(super) fn update_shard(&mut self, shard: Shard) {
+        self.manager.update_shard(shard);
         self.manager.sync();
     }
 
-    pub(super) fn answer(&self, answer: Answer) {
-        *self.targets.answer.lock().unwrap() = answer;
+    pub(super) fn answer(&self, reply: Reply) {
+        *self.targets.reply.lock().unwrap() = reply;
     }
 
-    /// How often targets were asked.
-    pub(super) fn asked(&self) -> usize {
-        *self.targets.asked.lock().unwrap()
+    /// Returns the number of requests to all targets.
+    pub(super) fn requests(&self) -> usize {
+        *self.targets.requests.lock().unwrap()
     }
 
     pub(super) async fn seconds(&mut self, seconds: u64) {
@@ -217,12 +218,12 @@ impl Bench {
         loop {
             tokio::select! {
                 () = &mut over => return,
-                () = self.manager.told() => self.manager.sync(),
+                () = self.manager.overrides_changed() => self.manager.sync(),
             }
         }
     }
 
-    /// Lets the clock go wrong by so many seconds.
+    /// Sets the clock ahead, or back if `seconds` is negative.
     pub(super) fn set_clock(&self, seconds: i64) {
         self.skew_ms.store(seconds * 1000, Ordering::Relaxed);
     }
@@ -231,13 +232,12 @@ impl Bench {
         self.shared.clock.now_ms()
     }
 
-    /// Lets nothing more arrive.
-    pub(super) fn hold_exports(&self) {
+    /// Makes all further exports hang.
+    pub(super) fn block_exports(&self) {
         self.exports.close();
     }
 
-    /// Leaves less room in the outbox than a scrape needs, with what compression
-    /// does not make smaller.
+    /// Fills the outbox with incompressible data until a scrape has no room.
     pub(super) fn fill_outbox(&self) {
         let hashes = (0..1u64 << 17).flat_map(|n| xxh3_64(&n.to_le_bytes()).to_le_bytes());
         let batch = Batch {
@@ -245,7 +245,7 @@ impl Bench {
             payload: hashes.take((1 << 20) - 100).collect(),
             samples: 1,
             time_ms: self.now_ms(),
-            facts: Arc::default(),
+            context: Arc::default(),
         };
         self.outbox.push(batch).unwrap();
     }
@@ -255,26 +255,26 @@ impl Bench {
         status.borrow().is_scraping(self.now_ms())
     }
 
-    /// The last scrape of the first target.
+    /// Returns the last scrape of the first target.
     pub(super) fn last(&self) -> LastScrape {
         let status = self.manager.status().borrow().clone();
         let health = status.jobs[0].targets[0].health.clone().unwrap();
         health.last().unwrap()
     }
 
-    /// Times of all samples of a name, as they arrived.
+    /// Returns the timestamps of all exported samples of a name.
     pub(super) fn times(&self, name: &str) -> Vec<i64> {
         self.samples(name).map(|(_, time_ms, _)| time_ms).collect()
     }
 
-    /// Values likewise; `None` for a marker.
+    /// Returns the values of all exported samples of a name; `None` for a marker.
     pub(super) fn values(&self, name: &str) -> Vec<Option<f64>> {
         self.samples(name).map(|(_, _, value)| value).collect()
     }
 
-    fn samples(&self, name: &str) -> impl Iterator<Item = Arrived> {
-        let arrived = self.arrived.lock().unwrap().clone();
-        arrived.into_iter().filter(move |(n, _, _)| n == name)
+    fn samples(&self, name: &str) -> impl Iterator<Item = Exported> {
+        let exported = self.exported.lock().unwrap().clone();
+        exported.into_iter().filter(move |(n, _, _)| n == name)
     }
 }
 
@@ -288,7 +288,7 @@ fn parse(keys: &str) -> ScrapeConfig {
 
 async fn accept(
     export: Export,
-    arrived: Arc<Mutex<Vec<Arrived>>>,
+    exported: Arc<Mutex<Vec<Exported>>>,
     exports: Arc<Semaphore>,
 ) -> Result<Verdict, ExportError> {
     if exports.acquire().await.is_err() {
@@ -300,11 +300,11 @@ async fn accept(
         .into_iter()
         .flat_map(|r| r.scope_metrics);
     let samples = scopes.flat_map(|scope| scope.metrics).flat_map(samples);
-    arrived.lock().unwrap().extend(samples);
+    exported.lock().unwrap().extend(samples);
     Ok(Verdict::default())
 }
 
-fn samples(metric: Metric) -> Vec<Arrived> {
+fn samples(metric: Metric) -> Vec<Exported> {
     let Some(Data::Gauge(gauge)) = metric.data else {
         panic!("{metric:?}");
     };

@@ -1,56 +1,60 @@
-//! What a scrape appended.
+//! Samples that one scrape appended.
 
-use mesh::labels::METRIC_NAME;
+use mesh_model::labels::METRIC_NAME;
 
-use crate::{
-    exposition::{Exemplar, MetricType},
-    otlp::attributes,
-    scrape::{
-        cache::Cache,
-        sample::{Metadata, Sample, SampleValue},
-    },
+use super::{
+    attributes,
+    families::Families,
+    sample::{Metadata, Sample, SampleValue},
+    series::SeriesTable,
 };
+use crate::exposition::{Exemplar, MetricType};
 
-/// The samples of one scrape, in order.
+/// Samples of one scrape, in the order in which they were appended.
 #[derive(Debug)]
-pub struct Appended<'a> {
-    pub(crate) cache: &'a Cache,
-    /// When the scrape was, in milliseconds since the Unix epoch.
+pub struct AppendedSamples<'a> {
+    pub(crate) series: &'a SeriesTable,
+    families: &'a Families,
+    /// Time of the scrape, in milliseconds since the Unix epoch.
     pub time_ms: i64,
     pub(crate) samples: Vec<Sample>,
     pub(crate) exemplars: Vec<Exemplar>,
 }
 
-/// One sample of a scrape, to be looked at.
+/// Read-only view of one sample with its series and metadata.
 #[derive(Clone, Copy, Debug)]
 pub struct SampleView<'a> {
-    cache: &'a Cache,
+    series: &'a SeriesTable,
+    families: &'a Families,
     sample: &'a Sample,
-    /// Its exemplars, the oldest first.
+    /// Exemplars of the sample, oldest first.
     pub exemplars: &'a [Exemplar],
 }
 
-// === impl Appended ===
+// === impl AppendedSamples ===
 
-impl<'a> Appended<'a> {
-    pub(super) fn new(
-        cache: &'a Cache,
+impl<'a> AppendedSamples<'a> {
+    pub(crate) fn new(
+        series: &'a SeriesTable,
+        families: &'a Families,
         time_ms: i64,
         samples: Vec<Sample>,
         exemplars: Vec<Exemplar>,
     ) -> Self {
         Self {
-            cache,
+            series,
+            families,
             time_ms,
             samples,
             exemplars,
         }
     }
 
-    /// The samples, in the order in which they were appended.
+    /// Returns the samples in the order in which they were appended.
     pub fn samples(&self) -> impl ExactSizeIterator<Item = SampleView<'_>> {
         self.samples.iter().map(|sample| SampleView {
-            cache: self.cache,
+            series: self.series,
+            families: self.families,
             sample,
             exemplars: self.exemplars_of(sample),
         })
@@ -60,12 +64,12 @@ impl<'a> Appended<'a> {
         &self.exemplars[sample.exemplars.clone()]
     }
 
-    /// What the target says of a family.
+    /// Returns the metadata of a family.
     pub(crate) fn metadata(&self, family: Option<u32>) -> Option<&Metadata> {
-        Some(&self.cache.families.get(family?).metadata)
+        Some(&self.families.get(family?).metadata)
     }
 
-    /// The type of a sample's family.
+    /// Returns the metric type of a sample's family.
     pub(crate) fn metric_type(&self, sample: &Sample) -> Option<MetricType> {
         Some(self.metadata(sample.family)?.metric_type)
     }
@@ -74,9 +78,9 @@ impl<'a> Appended<'a> {
 // === impl SampleView ===
 
 impl<'a> SampleView<'a> {
-    /// The labels, sorted, the name among them.
+    /// Returns all labels, including the name, sorted by name.
     pub fn labels(&self) -> Vec<(&'a str, &'a str)> {
-        let series = &self.cache.series;
+        let series = self.series;
         let name = (METRIC_NAME, series.name_of(self.sample.series));
         let others = attributes::decode(series.attributes_of(self.sample.series));
         let mut labels: Vec<_> = others.chain([name]).collect();
@@ -84,24 +88,24 @@ impl<'a> SampleView<'a> {
         labels
     }
 
-    /// The time, in milliseconds since the Unix epoch.
+    /// Returns the timestamp, in milliseconds since the Unix epoch.
     pub fn time_ms(&self) -> i64 {
         self.sample.time_ms
     }
 
-    /// When the series started to count, likewise.
+    /// Returns the start timestamp of the series, in milliseconds since the Unix epoch.
     pub fn start_ms(&self) -> Option<i64> {
         self.sample.start_ms
     }
 
-    /// The value.
+    /// Returns the value.
     pub fn value(&self) -> &'a SampleValue {
         &self.sample.value
     }
 
-    /// What the target says of its family.
+    /// Returns the metadata of the sample's family.
     pub fn metadata(&self) -> Option<&'a Metadata> {
         let family = self.sample.family?;
-        Some(&self.cache.families.get(family).metadata)
+        Some(&self.families.get(family).metadata)
     }
 }

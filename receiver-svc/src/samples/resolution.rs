@@ -1,20 +1,22 @@
-//! Native histograms with fewer, wider buckets.
+//! Reduces the resolution of native histograms.
 
 use std::ops::AddAssign;
 
 use crate::exposition::{Counts, Histogram, Span};
 
-/// The coarsest schema: each bucket is 65536 times as wide as the one before.
+/// Schema of histograms with custom bounds.
+pub(crate) const CUSTOM_BUCKETS: i32 = -53;
+/// Coarsest schema: each bucket is 65536 times as wide as the previous one.
 pub(crate) const MIN_SCHEMA: i32 = -4;
-/// The finest schema.
+/// Finest schema.
 pub(crate) const MAX_SCHEMA: i32 = 8;
 
-/// Whether buckets of this schema can be merged into wider ones.
+/// Returns true if buckets of this schema can be merged into wider ones.
 pub(crate) fn is_exponential(schema: i32) -> bool {
     (MIN_SCHEMA..=MAX_SCHEMA).contains(&schema)
 }
 
-/// How many buckets a histogram has, the zero bucket aside.
+/// Returns the number of buckets of a histogram, without the zero bucket.
 pub(crate) fn buckets(histogram: &Histogram) -> usize {
     match &histogram.counts {
         Counts::Integer {
@@ -69,11 +71,11 @@ fn merge_deltas(spans: &mut Vec<Span>, deltas: &mut Vec<i64>, shift: u32) {
 fn merge<T: Copy + AddAssign>(spans: &mut Vec<Span>, counts: &mut Vec<T>, shift: u32) {
     let mut merged_spans: Vec<Span> = Vec::with_capacity(spans.len());
     let mut merged: Vec<T> = Vec::with_capacity(counts.len());
-    // The index of the last merged bucket.
+    // Index of the last merged bucket.
     let mut last = None;
     for (index, &count) in indexes(spans).zip(counts.iter()) {
-        // Bucket `i` ends at `base^i`, and the wider one ends at a multiple of
-        // `2^shift`: round up.
+        // Bucket `i` ends at `base^i`. A wide bucket ends where `i` is a multiple of
+        // `2^shift`, so the index is rounded up.
         let index = ((index - 1) >> shift) + 1;
         match (last, merged.last_mut(), merged_spans.last_mut()) {
             (Some(last), Some(total), _) if last == index => *total += count,
@@ -83,7 +85,7 @@ fn merge<T: Copy + AddAssign>(spans: &mut Vec<Span>, counts: &mut Vec<T>, shift:
             }
             (last, _, _) => {
                 let end = last.map_or(0, |last| last + 1);
-                // Smaller than the offsets before, which fit.
+                // It is smaller than the original offsets, which fit into an `i32`.
                 let offset = i32::try_from(index - end).unwrap_or(i32::MAX);
                 merged_spans.push(Span { offset, length: 1 });
                 merged.push(count);
@@ -94,7 +96,7 @@ fn merge<T: Copy + AddAssign>(spans: &mut Vec<Span>, counts: &mut Vec<T>, shift:
     (*spans, *counts) = (merged_spans, merged);
 }
 
-/// The index of each bucket.
+/// Returns the index of each bucket.
 pub(crate) fn indexes(spans: &[Span]) -> impl Iterator<Item = i64> {
     let runs = spans.iter().scan(0_i64, |end, span| {
         let start = *end + i64::from(span.offset);
@@ -120,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn two_neighbours_become_one_bucket() {
+    fn merges_adjacent_buckets() {
         // Indexes 1 and 2 end in 1, indexes 3 and 4 in 2.
         assert_eq!(
             merged(&[(1, 4)], &[1, 2, 4, 8], 1),
@@ -143,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn differences_stay_differences() {
+    fn merges_delta_encoded_counts() {
         let mut spans = vec![Span {
             offset: 1,
             length: 3,

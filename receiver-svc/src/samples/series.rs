@@ -1,64 +1,60 @@
-//! The series of a target, by their final labels.
+//! Series of a target, by their final labels.
 //!
-//! Several texts may stand for one series: a target may reorder labels, and
-//! relabeling may map two series to one. So what is known of a series stands
-//! here and not in the entries of the cache.
+//! Several texts may map to one series: a target may reorder labels, and relabeling may
+//! give two series the same labels. So the state of a series is here, and the scrape
+//! cache refers to it by ID.
 
-use mesh::{
-    float,
-    labels::{BUCKET, Labels, QUANTILE},
-};
+use mesh_model::labels::{BUCKET, Labels, QUANTILE};
+use mesh_wire::float;
 
-use crate::{
-    otlp::attributes,
-    scrape::{interner::Interner, sample::SampleValue},
-};
+use super::{attributes, interner::Interner, sample::SampleValue};
 
 /// All series of a target.
 #[derive(Debug, Default)]
 pub(crate) struct SeriesTable {
     names: Interner,
-    /// By the number of the name and the encoded attributes.
+    /// Series keys: the ID of the name, then the encoded attributes.
     keys: Interner,
     list: Vec<Series>,
-    /// Sets of series that may make one point, likewise.
+    /// Keys of groups: series that may form one histogram or summary data point. A key has
+    /// the ID of the base name, then the shared attributes.
     groups: Interner,
 }
 
-/// One series.
+/// State of one series.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Series {
-    /// What it is in a histogram or a summary.
+    /// Role of the series in a histogram or summary.
     pub(crate) role: Role,
-    /// The iteration in which it was tracked last, for staleness.
+    /// Last iteration that marked the series for a staleness marker.
     pub(crate) tracked: u64,
-    /// Time and value of its last sample that was delivered.
+    /// Time and value of the last committed sample.
     pub(crate) last: Option<(i64, SampleValue)>,
-    /// The attempt in which it was last appended to, and its sample there.
+    /// Last attempt that appended a sample, and the index of that sample.
     pub(crate) appended: Option<(u64, u32)>,
 }
 
-/// What a series is by its name and labels: a candidate for a part of a
-/// histogram or a summary.
+/// Possible role of a series in a histogram or summary, by its name and labels.
 ///
-/// Numbers of groups say which series have the same labels otherwise.
+/// Series of one group have the same base name, and the same labels except for the bound
+/// or quantile.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) enum Role {
-    /// It stands for itself.
+    /// No role.
     #[default]
     Single,
-    /// `_bucket` with a bound in its canonical form.
+    /// `_bucket` series with a bound in canonical form.
     Bucket { group: u32, bound: f64 },
-    /// A sample with a quantile in its canonical form.
+    /// Series with a quantile in canonical form.
     Quantile { group: u32, quantile: f64 },
-    /// `_sum`.
+    /// `_sum` series.
     Sum { group: u32 },
-    /// `_count`.
+    /// `_count` series.
     Count { group: u32 },
 }
 
-/// Bytes of the number of a name at the start of a key.
-const NAME: usize = size_of::<u32>();
+/// Length of the name's ID at the start of a key, in bytes.
+const NAME_ID_LEN: usize = size_of::<u32>();
 
 // === impl SeriesTable ===
 
@@ -75,52 +71,51 @@ impl SeriesTable {
         &mut self.list[series as usize]
     }
 
-    /// How many groups there are.
+    /// Returns the number of groups.
     pub(crate) fn groups(&self) -> usize {
         self.groups.len()
     }
 
-    /// The number of the name that the series of a group have before their
-    /// suffixes.
-    pub(crate) fn group_name(&self, group: u32) -> u32 {
-        name_in(self.groups.get(group))
+    /// Returns the ID of a group's base name: the name of its series without suffix.
+    pub(crate) fn group_name_id(&self, group: u32) -> u32 {
+        name_id_in(self.groups.get(group))
     }
 
-    /// The metric name of a series.
+    /// Returns the metric name of a series.
     pub(crate) fn name_of(&self, series: u32) -> &str {
-        self.name_text(self.name(series))
+        self.name_by_id(self.name_id(series))
     }
 
-    /// The number of that name: equal for series of equal names.
-    pub(crate) fn name(&self, series: u32) -> u32 {
-        name_in(self.keys.get(series))
+    /// Returns the ID of a series' metric name, equal for series with equal names.
+    pub(crate) fn name_id(&self, series: u32) -> u32 {
+        name_id_in(self.keys.get(series))
     }
 
-    /// The name of a number.
-    pub(crate) fn name_text(&self, name: u32) -> &str {
-        // Only names of metrics are interned, which are UTF-8.
+    /// Returns the name with an ID.
+    pub(crate) fn name_by_id(&self, name: u32) -> &str {
+        // Only metric names are interned, which are valid UTF-8.
         std::str::from_utf8(self.names.get(name)).unwrap_or_default()
     }
 
-    /// All labels but the name, as encoded attributes of a number data point.
+    /// Returns all labels except the name, as encoded attributes of a `NumberDataPoint`.
     pub(crate) fn attributes_of(&self, series: u32) -> &[u8] {
-        &self.keys.get(series)[NAME..]
+        &self.keys.get(series)[NAME_ID_LEN..]
     }
 
-    /// The number of the series with these labels, if there is one.
-    pub(super) fn find(&self, name: &str, labels: &Labels) -> Option<u32> {
+    /// Returns the ID of the series with these labels, if there is one.
+    pub(crate) fn find(&self, name: &str, labels: &Labels) -> Option<u32> {
         let mut key = self.names.find(name.as_bytes())?.to_le_bytes().to_vec();
         attributes::encode(labels, &mut key);
         self.keys.find(&key)
     }
 
-    /// The number of the series with these labels.
-    pub(super) fn intern(&mut self, name: &str, labels: &Labels) -> u32 {
+    /// Returns the ID of the series with these labels. Adds the series if it is new.
+    pub(crate) fn intern(&mut self, name: &str, labels: &Labels) -> u32 {
         let mut key = self.names.intern(name.as_bytes()).to_le_bytes().to_vec();
         attributes::encode(labels, &mut key);
         let series = self.keys.intern(&key);
         if series as usize == self.list.len() {
-            let role = self.role(name, labels, &key[NAME..]);
+            let role = self.role(name, labels, &key[NAME_ID_LEN..]);
             self.list.push(Series {
                 role,
                 ..Series::default()
@@ -129,31 +124,31 @@ impl SeriesTable {
         series
     }
 
-    /// The series that were tracked last in `iteration`.
-    pub(super) fn tracked_in(&self, iteration: u64) -> Vec<u32> {
-        // An iteration begins at 1, and 0 stands for never.
+    /// Returns the series last tracked in `iteration`.
+    pub(crate) fn tracked_in(&self, iteration: u64) -> Vec<u32> {
+        // The first iteration is 1; 0 means never tracked.
         let is = |&(_, series): &(u32, &Series)| iteration > 0 && series.tracked == iteration;
         (0..).zip(&self.list).filter(is).map(|(at, _)| at).collect()
     }
 
-    /// Takes a series over from a table that will be thrown away.
-    pub(super) fn adopt(&mut self, old: u32, from: &mut Self) -> u32 {
+    /// Moves a series from another table, which is dropped afterwards.
+    pub(crate) fn move_from(&mut self, old: u32, from: &mut Self) -> u32 {
         let name = from.name_of(old).to_owned();
         let mut key = self.names.intern(name.as_bytes()).to_le_bytes().to_vec();
         key.extend_from_slice(from.attributes_of(old));
         let series = self.keys.intern(&key);
         if series as usize == self.list.len() {
-            let mut adopted = std::mem::take(from.get_mut(old));
-            adopted.role = self.regroup(adopted.role, from);
-            self.list.push(adopted);
+            let mut moved = std::mem::take(from.get_mut(old));
+            moved.role = self.regroup(moved.role, from);
+            self.list.push(moved);
         }
         series
     }
 
     fn regroup(&mut self, role: Role, from: &Self) -> Role {
         let mut group = |old| {
-            let attributes = &from.groups.get(old)[NAME..];
-            self.group_of(from.names.get(from.group_name(old)), attributes)
+            let attributes = &from.groups.get(old)[NAME_ID_LEN..];
+            self.group_of(from.names.get(from.group_name_id(old)), attributes)
         };
         match role {
             Role::Single => Role::Single,
@@ -175,12 +170,12 @@ impl SeriesTable {
 
     fn role(&mut self, name: &str, labels: &Labels, attributes: &[u8]) -> Role {
         if let Some(base) = name.strip_suffix("_bucket")
-            && let Some(bound) = canonical(labels.get(BUCKET))
+            && let Some(bound) = parse_canonical(labels.get(BUCKET))
         {
             let group = self.group_without(base, labels, BUCKET);
             return Role::Bucket { group, bound };
         }
-        if let Some(quantile) = canonical(labels.get(QUANTILE)) {
+        if let Some(quantile) = parse_canonical(labels.get(QUANTILE)) {
             let group = self.group_without(name, labels, QUANTILE);
             return Role::Quantile { group, quantile };
         }
@@ -210,14 +205,15 @@ impl SeriesTable {
     }
 }
 
-/// The number of the name at the start of a key.
-fn name_in(key: &[u8]) -> u32 {
-    let (name, _) = key.split_at(NAME);
+/// Returns the name's ID at the start of a key.
+fn name_id_in(key: &[u8]) -> u32 {
+    let (name, _) = key.split_at(NAME_ID_LEN);
     name.try_into().map_or(0, u32::from_le_bytes)
 }
 
-/// The number that a label holds, where it is written as it would be again.
-fn canonical(text: Option<&str>) -> Option<f64> {
+/// Parses the number in a label value. Returns `None` unless formatting the number
+/// gives the same text.
+fn parse_canonical(text: Option<&str>) -> Option<f64> {
     let text = text?;
     let value = match text {
         "+Inf" => f64::INFINITY,

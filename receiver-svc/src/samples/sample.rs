@@ -1,58 +1,58 @@
-//! What a scrape appends: samples by the number of their series.
+//! Samples, which refer to their series and family by ID.
 
 use std::ops::Range;
 
 use crate::exposition::{Histogram, MetricType};
 
-/// The value of a staleness marker: one particular NaN.
+/// Value of a staleness marker: a NaN with a specific bit pattern.
 pub const STALE_NAN: f64 = f64::from_bits(0x7ff0_0000_0000_0002);
 
 /// One sample of a scrape.
 #[derive(Clone, Debug)]
 pub(crate) struct Sample {
-    /// Its series, by its place in the cache.
+    /// ID of the series.
     pub(crate) series: u32,
-    /// Its family, by its place in the cache, where one is known.
+    /// ID of the metric family, if it is known.
     pub(crate) family: Option<u32>,
-    /// How many samples of its series stand before it in this scrape.
+    /// Number of earlier samples of the same series in this scrape.
     pub(crate) round: u32,
-    /// Milliseconds since the Unix epoch.
+    /// Timestamp, in milliseconds since the Unix epoch.
     pub(crate) time_ms: i64,
-    /// When the series started to count, likewise.
+    /// Start timestamp of the series, in milliseconds since the Unix epoch.
     pub(crate) start_ms: Option<i64>,
     pub(crate) value: SampleValue,
-    /// Its exemplars among those of the scrape.
+    /// Range of the sample's exemplars within those of the scrape.
     pub(crate) exemplars: Range<usize>,
 }
 
-/// The value of a sample.
+/// Value of a sample.
 #[derive(Clone, Debug, PartialEq)]
 pub enum SampleValue {
-    /// A float.
+    /// Float.
     Float(f64),
-    /// A native histogram.
+    /// Native histogram.
     Histogram(Box<Histogram>),
-    /// The series has ended.
+    /// Staleness marker: the series has ended.
     Stale,
 }
 
-/// What a target says of a family of metrics.
+/// Metadata of a metric family, as the target exposes it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Metadata {
-    /// The family's name.
+    /// Name of the family.
     pub family: String,
-    /// `# TYPE`.
+    /// Metric type, from `# TYPE`.
     pub metric_type: MetricType,
-    /// `# HELP`.
+    /// Help text, from `# HELP`.
     pub help: String,
-    /// `# UNIT`.
+    /// Unit, from `# UNIT`.
     pub unit: String,
 }
 
 // === impl Sample ===
 
 impl Sample {
-    /// A sample without all that most samples do not have.
+    /// Creates a sample without start timestamp and exemplars.
     pub(crate) fn new(series: u32, family: Option<u32>, time_ms: i64, value: SampleValue) -> Self {
         Self {
             series,
@@ -69,7 +69,7 @@ impl Sample {
 // === impl SampleValue ===
 
 impl SampleValue {
-    /// Whether both are the same to the last bit.
+    /// Returns true if both values are equal. Floats are compared bit by bit.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         match (self.as_float(), other.as_float()) {
             (Some(one), Some(other)) => one.to_bits() == other.to_bits(),
@@ -77,7 +77,7 @@ impl SampleValue {
         }
     }
 
-    /// The float, the staleness marker included.
+    /// Returns the float value, including that of a staleness marker.
     pub fn as_float(&self) -> Option<f64> {
         match self {
             Self::Float(value) => Some(*value),

@@ -1,11 +1,11 @@
-//! Labels as encoded OTLP attributes.
+//! Encodes labels as OTLP attributes.
 //!
-//! They are encoded once for each series and copied from then on, so all encoded
-//! attributes are those of a `NumberDataPoint`; other kinds of points have them
-//! in fields of other numbers.
+//! The labels of a series are encoded once, as the attributes of a `NumberDataPoint`, and
+//! copied into each data point. Other kinds of data points use other field numbers, so
+//! [`put_as`] rewrites the keys.
 
-use mesh::labels::{Labels, METRIC_NAME};
-use mesh::wire::{self, Fields};
+use mesh_model::labels::{Labels, METRIC_NAME};
+use mesh_wire::protobuf::{self, Fields};
 
 /// `NumberDataPoint.attributes` and `SummaryDataPoint.attributes`.
 pub(crate) const NUMBER_ATTRIBUTES: u32 = 7;
@@ -20,38 +20,38 @@ const VALUE: u32 = 2;
 /// `AnyValue.string_value`.
 const STRING: u32 = 1;
 
-/// Adds all labels but the name.
+/// Appends all labels except the name.
 pub(crate) fn encode(labels: &Labels, out: &mut Vec<u8>) {
     for (name, value) in labels.iter().filter(|(name, _)| *name != METRIC_NAME) {
         put(NUMBER_ATTRIBUTES, name, value, out);
     }
 }
 
-/// Adds one `KeyValue` with a text as field `field`.
+/// Appends one `KeyValue` with a string value as field `field`.
 pub(crate) fn put(field: u32, name: &str, value: &str, out: &mut Vec<u8>) {
-    let any = wire::bytes_len(STRING, value.len());
-    let pair = wire::bytes_len(KEY, name.len()) + wire::bytes_len(VALUE, any);
-    wire::put_header(field, pair, out);
-    wire::put_bytes(KEY, name.as_bytes(), out);
-    wire::put_header(VALUE, any, out);
-    wire::put_bytes(STRING, value.as_bytes(), out);
+    let any = protobuf::bytes_len(STRING, value.len());
+    let pair = protobuf::bytes_len(KEY, name.len()) + protobuf::bytes_len(VALUE, any);
+    protobuf::put_header(field, pair, out);
+    protobuf::put_bytes(KEY, name.as_bytes(), out);
+    protobuf::put_header(VALUE, any, out);
+    protobuf::put_bytes(STRING, value.as_bytes(), out);
 }
 
-/// How many bytes [`put`] adds.
+/// Returns the number of bytes that [`put`] appends.
 pub(crate) fn put_len(field: u32, name: &str, value: &str) -> usize {
-    let any = wire::bytes_len(STRING, value.len());
-    let pair = wire::bytes_len(KEY, name.len()) + wire::bytes_len(VALUE, any);
-    wire::bytes_len(field, pair)
+    let any = protobuf::bytes_len(STRING, value.len());
+    let pair = protobuf::bytes_len(KEY, name.len()) + protobuf::bytes_len(VALUE, any);
+    protobuf::bytes_len(field, pair)
 }
 
-/// Copies encoded attributes, as fields of another number.
+/// Copies encoded attributes to fields with another number.
 pub(crate) fn put_as(field: u32, attributes: &[u8], out: &mut Vec<u8>) {
     for pair in pairs(attributes) {
-        wire::put_bytes(field, pair, out);
+        protobuf::put_bytes(field, pair, out);
     }
 }
 
-/// Names and values of encoded attributes.
+/// Decodes the names and values of attributes.
 pub(crate) fn decode(attributes: &[u8]) -> impl Iterator<Item = (&str, &str)> {
     pairs(attributes).map(|pair| {
         let mut fields = pairs(pair);
@@ -63,7 +63,7 @@ pub(crate) fn decode(attributes: &[u8]) -> impl Iterator<Item = (&str, &str)> {
     })
 }
 
-/// The fields of bytes in what [`put`] wrote, which has no others.
+/// Returns the length-delimited fields of a message; [`put`] writes no other type.
 fn pairs(encoded: &[u8]) -> impl Iterator<Item = &[u8]> {
     Fields::new(encoded).filter_map(|field| field.ok()?.bytes().ok())
 }
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn attributes_are_all_labels_but_the_name() {
+    fn encodes_all_labels_except_the_name() {
         let long = "v".repeat(300);
         let labels: Labels = [(METRIC_NAME, "up"), ("a", "1"), ("b", &long)]
             .into_iter()

@@ -1,68 +1,65 @@
-//! Byte strings by number.
+//! Interns byte strings: maps each one to an ID.
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use std::hash::BuildHasher;
 
-/// Gives each byte string a number, in the order they come, and finds it again.
+/// Maps byte strings to consecutive IDs, in the order of insertion.
 ///
-/// All strings stand one behind the other in one allocation: those of a scrape
-/// are read in the order in which they were first seen.
+/// All strings are in one allocation. A scrape mostly looks them up in the order of
+/// insertion, which is then sequential memory access.
 #[derive(Debug, Default)]
 pub(crate) struct Interner {
     bytes: Vec<u8>,
-    /// Where each string ends.
+    /// End offset of each string in `bytes`.
     ends: Vec<usize>,
-    numbers: HashTable<u32>,
+    ids: HashTable<u32>,
     state: RandomState,
 }
 
 // === impl Interner ===
 
 impl Interner {
-    /// How many strings there are.
+    /// Returns the number of strings.
     pub(crate) fn len(&self) -> usize {
         self.ends.len()
     }
 
-    /// The string of a number that was given before.
-    pub(crate) fn get(&self, number: u32) -> &[u8] {
-        slice(&self.bytes, &self.ends, number)
+    /// Returns the string of an ID.
+    pub(crate) fn get(&self, id: u32) -> &[u8] {
+        slice(&self.bytes, &self.ends, id)
     }
 
-    /// The number of a string.
+    /// Returns the ID of a string.
     pub(crate) fn find(&self, string: &[u8]) -> Option<u32> {
         let hash = self.state.hash_one(string);
-        let found = self
-            .numbers
-            .find(hash, |&number| self.get(number) == string);
+        let found = self.ids.find(hash, |&id| self.get(id) == string);
         found.copied()
     }
 
-    /// Whether `number` was given to `string`.
-    pub(crate) fn is(&self, number: u32, string: &[u8]) -> bool {
-        (number as usize) < self.len() && self.get(number) == string
+    /// Returns true if `id` is the ID of `string`.
+    pub(crate) fn is(&self, id: u32, string: &[u8]) -> bool {
+        (id as usize) < self.len() && self.get(id) == string
     }
 
-    /// The number of a string, which is a new one where the string is.
+    /// Returns the ID of a string. Adds the string if it is new.
     pub(crate) fn intern(&mut self, string: &[u8]) -> u32 {
-        if let Some(number) = self.find(string) {
-            return number;
+        if let Some(id) = self.find(string) {
+            return id;
         }
-        let number = self.len() as u32;
+        let id = self.len() as u32;
         self.bytes.extend_from_slice(string);
         self.ends.push(self.bytes.len());
         let (bytes, ends, state) = (&self.bytes, &self.ends, &self.state);
-        self.numbers
-            .insert_unique(state.hash_one(string), number, |&number| {
-                state.hash_one(slice(bytes, ends, number))
-            });
-        number
+        self.ids.insert_unique(state.hash_one(string), id, |&id| {
+            state.hash_one(slice(bytes, ends, id))
+        });
+        id
     }
 }
 
-fn slice<'a>(bytes: &'a [u8], ends: &[usize], number: u32) -> &'a [u8] {
-    let at = number as usize;
+fn slice<'a>(bytes: &'a [u8], ends: &[usize], id: u32) -> &'a [u8] {
+    let at = id as usize;
     let start = at.checked_sub(1).map_or(0, |before| ends[before]);
     &bytes[start..ends[at]]
 }
@@ -72,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_string_keeps_its_number() {
+    fn a_string_keeps_its_id() {
         let mut interner = Interner::default();
         for (at, string) in (0_u32..1000).map(|at| (at, at.to_string())) {
             assert_eq!(interner.find(string.as_bytes()), None);

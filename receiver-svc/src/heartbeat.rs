@@ -1,30 +1,27 @@
-//! The heartbeat of an HA pair (law 7).
+//! Heartbeat of an HA pair (law 7).
 //!
-//! The backend elects one replica of a cluster, notes when it wrote at most every
-//! twenty seconds, and takes the other one thirty seconds after that. A replica
-//! that is scraped once a minute would lose its election between two scrapes, to a
-//! replica that is no better, and each change costs samples. So while nothing else
-//! of a receiver is answered it writes one sample of a series of its own.
+//! The backend elects one replica of a cluster and records the time of its last write at most
+//! every 20 s. It elects the other replica 30 s after that. A replica with a scrape interval of
+//! one minute would lose the election between two scrapes, and each change costs samples.
+//! Therefore a healthy receiver writes one sample of a series of its own while the backend
+//! acknowledges nothing else from it.
 //!
-//! The heartbeat says "my scrapes reach their targets and arrive here", so a
-//! receiver that cannot say so is silent ([`Status::is_scraping`]): before its
-//! first scrape, without targets of its own, when none of them answers, when it
-//! acquires nothing because the outbox is full, and from the moment it stops.
-//! A target that it takes over counts by the last scrape of the receiver before, until
-//! it is scraped here: where all targets of a group move, as in a rolling update, the
-//! group would be silent until one has its next slot, though nothing is wrong with it.
-//! What was scraped is sent in any case, `up` 0 too: that is data, and where the
-//! targets themselves are down both replicas say the same.
+//! A heartbeat states that scrapes succeed and that samples arrive. A receiver sends none if
+//! that is not true, see `Status::is_scraping`: before its first scrape, without targets of its
+//! own, when no target answers, when the outbox is full, and once it stops.
 //!
-//! [`Status::is_scraping`]: crate::scrape::Status::is_scraping
+//! A target that was taken over counts by the last scrape of its previous owner until it is
+//! scraped here. Otherwise a rolling update, which moves all targets of a group, would silence a
+//! healthy group until the next slot of a target.
+//!
+//! Scraped samples are sent in any case, including `up` 0. If the targets are down, both replicas
+//! report the same.
 
 use std::{sync::Arc, time::Duration};
 
-use mesh::{
-    batch::{Batch, Facts, Ha},
-    clock::Clock,
-    outbox::{Outbox, Outcome},
-};
+use mesh_base::clock::Clock;
+use mesh_contract::batch::{Batch, BatchContext, Ha};
+use mesh_outbox::{Outbox, Outcome};
 use opentelemetry_proto::tonic::{
     common::v1::{AnyValue, KeyValue, any_value::Value},
     metrics::v1::{
@@ -46,18 +43,18 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-/// The series that a heartbeat is a sample of.
+/// Name of the heartbeat series.
 pub const SERIES: &str = "promesh_replica_heartbeat";
-/// Its `job`.
+/// Label `job` of the heartbeat series.
 pub const JOB: &str = "promesh";
 
-/// The heartbeat, as flags.
+/// Flags of the heartbeat.
 #[derive(Clone, Copy, Debug, clap::Args)]
 #[command(next_help_heading = "HA pair")]
 pub struct HeartbeatArgs {
-    /// Seconds without an answer of the backend after which a healthy receiver of
-    /// an HA pair writes a sample of promesh_replica_heartbeat, so that its group
-    /// stays elected; 0 for never. The backend needs a request every 10 s.
+    /// Seconds without a response of the backend after which a healthy receiver of an HA pair
+    /// writes a sample of promesh_replica_heartbeat, so that its group stays elected. 0 disables
+    /// the heartbeat. The backend needs a request every 10 s.
     #[arg(
         id = "heartbeat_interval",
         long = "ha.heartbeat-interval",
@@ -67,30 +64,31 @@ pub struct HeartbeatArgs {
     pub seconds: u64,
 }
 
-/// Keeps the replica group elected while it is healthy and otherwise silent.
+/// Task that keeps a healthy replica group elected while it has nothing else to send.
 #[derive(Debug)]
 pub struct Heartbeat {
     interval: Duration,
     outbox: Outbox,
     clock: Clock,
-    facts: watch::Receiver<Arc<Facts>>,
+    context: watch::Receiver<Arc<BatchContext>>,
     instance: String,
-    /// Series of their own, in lanes of their own: one lane may have to wait for
-    /// the deadline of an exporter that died.
-    beats: [Beat; 2],
+    /// Two series in two lanes, since one lane may have to wait for the deadline of a dead
+    /// exporter.
+    series: [HeartbeatSeries; 2],
     metrics: HeartbeatMetrics,
 }
 
-/// One series of heartbeats; at most one of them is under way.
+/// One heartbeat series. At most one of its samples is in flight.
 #[derive(Debug, Default)]
-struct Beat {
+struct HeartbeatSeries {
     key: u64,
-    told: Option<oneshot::Receiver<Outcome>>,
-    /// The time of the last one, in milliseconds since the Unix epoch.
+    /// Outcome of the sample in flight, if there is one.
+    outcome: Option<oneshot::Receiver<Outcome>>,
+    /// Time of the last sample, in milliseconds since the Unix epoch.
     last_ms: i64,
 }
 
-/// What heartbeats count.
+/// Metrics of the heartbeat.
 #[derive(Clone, Debug)]
 pub struct HeartbeatMetrics {
     sent: Family<OutcomeLabels, Counter>,
@@ -105,7 +103,7 @@ struct OutcomeLabels {
 // === impl HeartbeatArgs ===
 
 impl HeartbeatArgs {
-    /// How long nothing has to be answered.
+    /// Time without a response after which a heartbeat is sent.
     pub fn interval(self) -> Duration {
         Duration::from_secs(self.seconds)
     }
@@ -114,103 +112,105 @@ impl HeartbeatArgs {
 // === impl Heartbeat ===
 
 impl Heartbeat {
-    /// The heartbeat of the receiver `instance`, after every `interval` in which
-    /// the backend answered nothing else; never where that is zero, and never for
-    /// samples that are of no HA pair.
+    /// Creates the heartbeat of the receiver `instance`.
+    ///
+    /// It sends a sample after each `interval` in which the backend acknowledged nothing else.
+    /// It sends none if `interval` is zero or if the receiver belongs to no HA pair.
     pub fn new(
         interval: Duration,
         outbox: Outbox,
         clock: Clock,
-        facts: watch::Receiver<Arc<Facts>>,
+        context: watch::Receiver<Arc<BatchContext>>,
         instance: &str,
         metrics: HeartbeatMetrics,
     ) -> Self {
-        // Neighbours are in different lanes.
+        // Adjacent keys are in different lanes.
         let key = xxhash_rust::xxh3::xxh3_64(instance.as_bytes());
-        let beats = [0, 1].map(|n| Beat {
+        let series = [0, 1].map(|n| HeartbeatSeries {
             key: key.wrapping_add(n),
-            told: None,
+            outcome: None,
             last_ms: 0,
         });
         Self {
             interval,
             outbox,
             clock,
-            facts,
+            context,
             instance: instance.to_owned(),
-            beats,
+            series,
             metrics,
         }
     }
 
-    /// Beats while `is_healthy`, given the time in milliseconds since the Unix
-    /// epoch, says so. It never ends.
+    /// Sends heartbeats while `is_healthy` returns true for the current time, in milliseconds
+    /// since the Unix epoch. Never completes.
     pub async fn run(mut self, is_healthy: impl Fn(i64) -> bool) {
         if self.interval.is_zero() {
             return std::future::pending().await;
         }
-        let (mut answered, mut since) = (self.answered(), Instant::now());
+        let (mut acknowledged, mut since) = (self.acknowledged(), Instant::now());
         loop {
             sleep(self.interval / 8).await;
-            self.hear();
-            let now = self.answered();
-            if now != answered {
-                (answered, since) = (now, Instant::now());
+            self.collect_outcomes();
+            let now = self.acknowledged();
+            if now != acknowledged {
+                (acknowledged, since) = (now, Instant::now());
             }
             let healthy = is_healthy(self.clock.now_ms());
             self.metrics.healthy.set(healthy.into());
-            if healthy && since.elapsed() >= self.interval && self.beat() {
+            if healthy && since.elapsed() >= self.interval && self.send() {
                 since = Instant::now();
             }
         }
     }
 
-    /// How many samples the backend has answered for.
-    fn answered(&self) -> u64 {
+    /// Number of samples that the backend has acknowledged.
+    fn acknowledged(&self) -> u64 {
         let account = self.outbox.account();
         account.stored + account.deduplicated
     }
 
-    /// Notes what became of heartbeats.
-    fn hear(&mut self) {
-        for beat in &mut self.beats {
-            match beat.told.as_mut().map(oneshot::Receiver::try_recv) {
+    /// Counts the outcomes of the samples that were in flight.
+    fn collect_outcomes(&mut self) {
+        for series in &mut self.series {
+            match series.outcome.as_mut().map(oneshot::Receiver::try_recv) {
                 None | Some(Err(TryRecvError::Empty)) => continue,
                 Some(Ok(outcome)) => self.metrics.count(&outcome),
-                // Nobody will tell any more: the process stops.
+                // The outbox is closed: the process stops.
                 Some(Err(TryRecvError::Closed)) => {}
             }
-            beat.told = None;
+            series.outcome = None;
         }
     }
 
-    /// Sends one, unless as many as may be are under way.
-    fn beat(&mut self) -> bool {
-        let facts = self.facts.borrow().clone();
-        let Some(ha) = &facts.ha else {
+    /// Sends a sample of a series that has none in flight. Returns false if there is no such
+    /// series.
+    fn send(&mut self) -> bool {
+        let context = self.context.borrow().clone();
+        let Some(ha) = &context.ha else {
             return false;
         };
-        let free = (0..).zip(&mut self.beats).find(|(_, b)| b.told.is_none());
-        let Some((lane, beat)) = free else {
+        let mut series = (0..).zip(&mut self.series);
+        let Some((lane, series)) = series.find(|(_, it)| it.outcome.is_none()) else {
             return false;
         };
         // The clock may have been set back.
-        let time_ms = self.clock.now_ms().max(beat.last_ms + 1);
-        beat.last_ms = time_ms;
+        let time_ms = self.clock.now_ms().max(series.last_ms + 1);
+        series.last_ms = time_ms;
         let batch = Batch {
-            key: beat.key,
+            key: series.key,
             payload: payload(&self.instance, ha, lane, time_ms),
             samples: 1,
             time_ms,
-            facts: Arc::clone(&facts),
+            context: Arc::clone(&context),
         };
-        // Closed only where the process stops.
-        beat.told = self.outbox.push_and_tell(batch).ok();
-        beat.told.is_some()
+        // Fails only while the process stops.
+        series.outcome = self.outbox.push_with_outcome(batch).ok();
+        series.outcome.is_some()
     }
 }
 
-/// One sample, in the form that scraped samples have.
+/// Encodes one sample in the same form as scraped samples.
 fn payload(instance: &str, ha: &Ha, lane: u8, time_ms: i64) -> bytes::Bytes {
     let lane = lane.to_string();
     let attributes = [
@@ -268,12 +268,13 @@ impl HeartbeatMetrics {
         }
         registry.register(
             "heartbeats",
-            "Heartbeats of the replica group by what became of them",
+            "Heartbeats of the replica group by outcome",
             it.sent.clone(),
         );
         registry.register(
             "healthy",
-            "1 while any target of this receiver was scraped of late, which its heartbeat tells",
+            "1 if any target of this receiver was scraped successfully in its last two intervals, so that \
+             heartbeats are sent",
             it.healthy.clone(),
         );
         it

@@ -1,8 +1,8 @@
-//! The receiver's process.
+//! Binary of the receiver.
 
 use std::process::ExitCode;
 
-use mesh::shutdown::Shutdown;
+use mesh_base::shutdown::Shutdown;
 use receiver_svc::{
     Args,
     args::CommandLine,
@@ -29,7 +29,7 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Says whether a receiver can work with the file.
+/// Checks a configuration file. Returns true if a receiver can run with it.
 async fn run_check(args: CheckArgs) -> anyhow::Result<bool> {
     install_crypto();
     args.log.init()?;
@@ -41,7 +41,7 @@ async fn run_check(args: CheckArgs) -> anyhow::Result<bool> {
 
 fn install_crypto() {
     let provider = rustls::crypto::ring::default_provider();
-    // Fails only where one is installed already.
+    // Fails only if a provider is installed already.
     let _ = provider.install_default();
 }
 

@@ -1,22 +1,24 @@
-//! The receiver as a service: what runs, and in which order it stops.
+//! The receiver as a service: starts its parts, and stops them in order.
 
 mod pages;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use mesh::{
-    admin::{Admin, Readiness},
-    balance::{Balance, BalanceMetrics, plaintext},
-    batch::Facts,
-    budget::Budget,
-    clock::Clock,
-    config::{Config, ConfigError},
-    endpoints::{Addresses as Known, Discovered, Endpoints, StartError},
+use mesh_balance::{Balance, BalanceMetrics};
+use mesh_base::{budget::Budget, clock::Clock, shutdown::Shutdown};
+use mesh_contract::{
+    batch::BatchContext,
     ha::{self, HaError},
-    outbox::{Outbox, Workers},
+};
+use mesh_kubernetes::endpoints::{self, Discovered, StartError};
+use mesh_model::config::{Config, ConfigError};
+use mesh_net::connector::plaintext;
+use mesh_net::endpoints::{Addresses as Known, Endpoints};
+use mesh_net::tls::TlsError;
+use mesh_outbox::{Outbox, Workers};
+use mesh_service::{
+    admin::{Admin, Readiness},
     reload::{self, Reloader, Requests},
-    shutdown::Shutdown,
-    tls::TlsError,
 };
 use prometheus_client::registry::Registry;
 use tokio::{
@@ -28,18 +30,18 @@ use tracing::{error, info, warn};
 
 use crate::{
     args::Args,
+    batch_context::batch_context,
     discovery::{Discovery, DiscoveryError, DiscoveryMetrics},
-    facts::facts,
-    handover::{self, Asker, Handover, HandoverMetrics},
+    handover::{self, Handover, HandoverMetrics, Poller},
     heartbeat::{Heartbeat, HeartbeatMetrics},
     scrape::{JobError, Manager, ScrapeMetrics, Shared},
     shard::{self, Shards},
 };
 
-/// A receiver that listens but does not scrape yet.
+/// Receiver that listens and does not scrape yet.
 #[derive(Debug)]
 pub struct Bound {
-    /// Where it listens.
+    /// Listen addresses.
     pub addresses: Addresses,
     args: Args,
     web: TcpListener,
@@ -48,47 +50,47 @@ pub struct Bound {
     scraping: Scraping,
     heartbeat: Heartbeat,
     handover: Handover,
-    asker: Asker,
+    poller: Poller,
 }
 
-/// Where a receiver listens.
+/// Listen addresses of a receiver.
 #[derive(Clone, Copy, Debug)]
 pub struct Addresses {
-    /// The admin port.
+    /// Address of the admin port.
     pub web: SocketAddr,
 }
 
-/// A receiver that could not start, or had to stop.
+/// The receiver could not start, or had to stop.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The configuration file cannot be used.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The files of TLS towards exporters cannot be used.
+    /// The TLS files for exporters cannot be used.
     #[error("--exporter.tls.*: {0}")]
     ExporterTls(#[from] TlsError),
-    /// Its contents cannot be run.
+    /// The configuration is valid, and cannot be applied.
     #[error("{}: {source}", .file.display())]
-    Unusable {
-        /// The file.
+    Apply {
+        /// Path of the configuration file.
         file: PathBuf,
-        /// Why not.
-        source: Unusable,
+        /// Cause.
+        source: ApplyError,
     },
     /// The admin port cannot be listened on.
     #[error("--web.listen-address={address}: {source}")]
     Listen {
-        /// The address.
+        /// Configured address.
         address: SocketAddr,
-        /// Why not.
+        /// Cause.
         source: std::io::Error,
     },
     /// Exporters or members cannot be discovered.
     #[error("{flag}: {source}")]
     Endpoints {
-        /// The flag that names them.
+        /// Flag that names the exporters or members.
         flag: &'static str,
-        /// Why not.
+        /// Cause.
         source: StartError,
     },
     /// The admin port failed.
@@ -96,37 +98,37 @@ pub enum Error {
     Serve(std::io::Error),
 }
 
-/// Why a configuration that means something cannot be run.
+/// A valid configuration cannot be applied.
 #[derive(Debug, thiserror::Error)]
-pub enum Unusable {
-    /// Its external labels make no HA pair.
+pub enum ApplyError {
+    /// The external labels do not describe an HA replica.
     #[error(transparent)]
     Ha(#[from] HaError),
-    /// A job's client cannot be made.
+    /// A job cannot be prepared.
     #[error(transparent)]
     Job(#[from] JobError),
-    /// Targets of a job cannot be discovered.
+    /// A discovery mechanism cannot be started.
     #[error(transparent)]
     Discovery(#[from] DiscoveryError),
 }
 
-/// What scrapes, and what tells it what to scrape.
+/// Scrape manager and its inputs: configuration, discovery and members.
 #[derive(Debug)]
 struct Scraping {
     config_file: PathBuf,
     manager: Manager,
     discovery: Discovery,
     shards: Shards,
-    /// What this receiver is called and its replica group is not, where it shares
-    /// the targets with others.
+    /// Names of this receiver, if it shares its targets with others. The replica label must be
+    /// none of them.
     own_names: Vec<String>,
-    facts: watch::Sender<Arc<Facts>>,
+    context: watch::Sender<Arc<BatchContext>>,
 }
 
-/// Listens, reads the configuration, and starts to connect to exporters.
+/// Loads the configuration, opens the admin port and starts to connect to exporters.
 ///
 /// # Errors
-/// Where the configuration cannot be run, the port is taken, or exporters or
+/// Returns an error if the configuration cannot be applied, the port is in use, or exporters or
 /// members cannot be discovered.
 pub async fn bind(args: Args) -> Result<Bound, Error> {
     let config = Config::load(&args.config_file)?;
@@ -143,7 +145,7 @@ pub async fn bind(args: Args) -> Result<Bound, Error> {
     let (outbox, workers) = Outbox::sharing_keys(&args.outbox, clock.clone(), balance);
     registry.register_collector(Box::new(outbox.collector()));
     let (shards, unready) = shards(&args).await?;
-    let (handover, asker) = Handover::new(
+    let (handover, poller) = Handover::new(
         handover::Options {
             name: args.shard.self_address.clone().unwrap_or_default(),
             members_are_ready: args
@@ -163,15 +165,15 @@ pub async fn bind(args: Args) -> Result<Bound, Error> {
     let discovery_metrics = DiscoveryMetrics::default();
     discovery_metrics.register(&mut registry);
     let interval = Duration::from_secs(args.discovery_update_interval_seconds);
-    let beats = HeartbeatMetrics::register(&mut registry);
+    let heartbeat_metrics = HeartbeatMetrics::register(&mut registry);
     let mut scraping = Scraping {
         config_file: args.config_file.clone(),
         manager: Manager::new(Shared {
             clock: clock.clone(),
             outbox: outbox.clone(),
-            handover: handover.clone(),
+            ownership: Arc::new(handover.clone()),
             budget: Budget::new(args.memory_budget),
-            running: Arc::new(Semaphore::new(args.max_concurrent_scrapes)),
+            concurrency: Arc::new(Semaphore::new(args.max_concurrent_scrapes)),
             metrics: ScrapeMetrics::register(&mut registry),
             max_body_bytes: args.max_body_bytes,
             start_timestamps: args.start_timestamps,
@@ -180,10 +182,10 @@ pub async fn bind(args: Args) -> Result<Bound, Error> {
         discovery: Discovery::new(discovery_metrics, interval).on_node(args.node_local.clone()),
         shards,
         own_names: own_names(&args),
-        facts: watch::Sender::default(),
+        context: watch::Sender::default(),
     };
     let applied = scraping.apply(&config).await;
-    applied.map_err(|source| Error::Unusable {
+    applied.map_err(|source| Error::Apply {
         file: args.config_file.clone(),
         source,
     })?;
@@ -194,9 +196,9 @@ pub async fn bind(args: Args) -> Result<Bound, Error> {
         args.heartbeat.interval(),
         outbox,
         clock,
-        scraping.facts.subscribe(),
-        &name(&args, addresses),
-        beats,
+        scraping.context.subscribe(),
+        &instance(&args, addresses),
+        heartbeat_metrics,
     );
     Ok(Bound {
         addresses,
@@ -207,12 +209,12 @@ pub async fn bind(args: Args) -> Result<Bound, Error> {
         workers,
         scraping,
         handover,
-        asker,
+        poller,
     })
 }
 
-/// What this receiver is called in the series of its heartbeat.
-fn name(args: &Args, addresses: Addresses) -> String {
+/// Label `instance` of the heartbeat series.
+fn instance(args: &Args, addresses: Addresses) -> String {
     let host = || ha::own_names().into_iter().next();
     args.shard.self_address.clone().unwrap_or_else(|| {
         let host = host().unwrap_or_else(|| addresses.web.ip().to_string());
@@ -221,12 +223,14 @@ fn name(args: &Args, addresses: Addresses) -> String {
 }
 
 async fn discover(endpoints: &Endpoints, flag: &'static str) -> Result<Discovered, Error> {
-    let discovered = endpoints.discover().await;
+    let discovered = endpoints::discover(endpoints).await;
     discovered.map_err(|source| Error::Endpoints { flag, source })
 }
 
-/// Receivers that share targets are one replica, which none of them may be called.
-/// One that is alone may give the replica its own name.
+/// Names that the replica label must not have.
+///
+/// Receivers that share targets form one replica, and none of them may give it its own name. A
+/// receiver that shares its targets with no other may do so.
 fn own_names(args: &Args) -> Vec<String> {
     match &args.shard.self_address {
         Some(own) => [ha::own_names(), vec![own.clone()]].concat(),
@@ -234,7 +238,7 @@ fn own_names(args: &Args) -> Vec<String> {
     }
 }
 
-/// The replica group, and those of it that are not ready.
+/// Members of the replica group, and its receivers that are not ready.
 async fn shards(args: &Args) -> Result<(Shards, Known), Error> {
     match (&args.shard.members, &args.shard.self_address) {
         (Some(members), Some(own)) => {
@@ -249,11 +253,11 @@ async fn shards(args: &Args) -> Result<(Shards, Known), Error> {
 // === impl Bound ===
 
 impl Bound {
-    /// Scrapes until it is time to stop, then delivers what waits until the
-    /// shutdown timeout. Stopping writes no staleness markers (law 8).
+    /// Scrapes until `shutdown`, then delivers the pending batches until the shutdown timeout.
+    /// Writes no staleness markers when it stops (law 8).
     ///
     /// # Errors
-    /// Where the admin port fails.
+    /// Returns an error if the admin port fails.
     pub async fn run(self, shutdown: Shutdown) -> Result<(), Error> {
         let Self {
             args, mut scraping, ..
@@ -262,37 +266,37 @@ impl Bound {
         let readiness = Readiness::default();
         let (reloader, requests) = reload::channel();
         reload_on_hangup(&reloader);
-        // The admin port answers until everything else has ended.
-        let (admin_stop, admin_shutdown) = mesh::shutdown::channel();
+        // The admin port serves until everything else has ended.
+        let (admin_stop, admin_shutdown) = mesh_base::shutdown::channel();
         let status = scraping.manager.status();
         let routes = pages::router(status.clone()).merge(self.handover.router());
         let admin = Admin::new("receiver-svc", self.registry, readiness.clone())
             .with_reload(reloader)
             .with_routes(&["/targets"], routes);
         let mut admin = tokio::spawn(admin.serve(self.web, admin_shutdown));
-        let asker = tokio::spawn(self.asker.run());
+        let poller = tokio::spawn(self.poller.run());
         readiness.set(true);
         tokio::select! {
             () = scraping.run(requests) => {}
-            // It ends with the scraping, before what waits is delivered.
+            // Heartbeats end with the scraping, before the pending batches are delivered.
             () = self.heartbeat.run(|now_ms| status.borrow().is_scraping(now_ms)) => {}
             () = shutdown.signaled() => {}
             served = &mut admin => return served.unwrap_or(Ok(())).map_err(Error::Serve),
         }
         readiness.set(false);
         let members = scraping.shards.clone();
-        // Ends all loops, without a marker.
+        // Cancels all scrape loops. They write no staleness markers.
         drop(scraping);
         self.handover.stop();
         let deadline = Instant::now() + Duration::from_secs(args.shutdown_timeout_seconds);
         let account = tokio::select! {
             account = self.workers.drain(deadline) => account,
-            never = self.handover.follow_all(members) => match never {},
+            never = self.handover.follow_members(members) => match never {},
         };
         if account.waiting == 0 {
-            self.handover.drained().await;
+            self.handover.announce_drained().await;
         }
-        asker.abort();
+        poller.abort();
         info!(%account, "Receiver stopped");
         admin_stop.fire();
         let _ = admin.await;
@@ -302,17 +306,18 @@ impl Bound {
 
 fn reload_on_hangup(reloader: &Reloader) {
     if let Err(error) = reloader.on_hangup() {
-        warn!(%error, "SIGHUP does not reload; POST /-/reload does");
+        warn!(%error, "Cannot reload on SIGHUP, use POST /-/reload");
     }
 }
 
 // === impl Scraping ===
 
 impl Scraping {
-    /// Follows discovery, the members of the group, what they say and reloads, for ever.
+    /// Follows discovery, the members, their overrides and reload requests. Returns only if
+    /// discovery or the members end.
     async fn run(&mut self, mut requests: Requests) {
         let mut jobs = self.discovery.jobs();
-        // What was published before is news to this loop.
+        // Values that were published before this loop started count as changes.
         jobs.mark_changed();
         self.shards.mark_changed();
         loop {
@@ -322,7 +327,7 @@ impl Scraping {
                         return;
                     }
                     let known = jobs.borrow_and_update().clone();
-                    self.manager.discovered(&known);
+                    self.manager.update_targets(&known);
                 }
                 changed = self.shards.changed() => {
                     if changed.is_err() {
@@ -330,15 +335,15 @@ impl Scraping {
                     }
                     let known = self.shards.borrow_and_update().clone();
                     if let Some(shard) = known {
-                        self.manager.share(shard);
+                        self.manager.update_shard(shard);
                     }
                 }
-                () = self.manager.told() => {}
+                () = self.manager.overrides_changed() => {}
                 request = requests.next() => {
                     let outcome = self.reload().await;
                     match &outcome {
                         Ok(()) => info!("Configuration reloaded"),
-                        Err(error) => error!(%error, "Not reloaded, the old configuration stays"),
+                        Err(error) => error!(%error, "Reload failed, the previous configuration stays in use"),
                     }
                     request.answer(outcome);
                 }
@@ -349,21 +354,21 @@ impl Scraping {
 
     async fn reload(&mut self) -> Result<(), Error> {
         let config = Config::load(&self.config_file)?;
-        self.apply(&config).await.map_err(|source| Error::Unusable {
+        self.apply(&config).await.map_err(|source| Error::Apply {
             file: self.config_file.clone(),
             source,
         })
     }
 
-    /// Takes up a configuration, or changes nothing.
-    async fn apply(&mut self, config: &Config) -> Result<(), Unusable> {
-        let facts = Arc::new(facts(config, &self.own_names)?);
-        let prepared = self.manager.prepare(&config.scrape_configs, &facts)?;
+    /// Applies a configuration. Changes nothing if it fails.
+    async fn apply(&mut self, config: &Config) -> Result<(), ApplyError> {
+        let context = Arc::new(batch_context(config, &self.own_names)?);
+        let prepared = self.manager.prepare(&config.scrape_configs, &context)?;
         self.discovery.apply(&config.scrape_configs).await?;
         self.manager.apply(prepared);
-        self.facts.send_replace(facts);
+        self.context.send_replace(context);
         for section in &config.ignored_sections {
-            info!(section, "Section left to others");
+            info!(section, "Configuration section ignored");
         }
         Ok(())
     }

@@ -1,25 +1,25 @@
-//! Which targets are this receiver's: by rendezvous ([`mesh::shard`]), evened out by
-//! [`Assignment`].
+//! Assignment of targets to the receivers of a replica group: rendezvous hashing
+//! ([`mesh_kubernetes::shard`]), evened out by [`Assignment`].
 //!
-//! When it changes, a new owner takes the target over as [`handover`](crate::handover)
-//! says.
+//! When the assignment changes, the new owner takes the target over through the
+//! [`handover`](crate::handover).
 
 mod assignment;
 
 use std::time::Duration;
 
-use mesh::endpoints::Endpoints;
+use mesh_net::endpoints::Endpoints;
 
 pub use self::assignment::Assignment;
-pub use mesh::shard::{Shard, Shards, alone, follow};
+pub use mesh_kubernetes::shard::{Shard, Shards, alone, follow};
 
-/// Members of a replica group, as flags.
+/// Flags of the replica group.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Sharing targets")]
 pub struct ShardArgs {
-    /// The receivers of this replica group, this one among them:
-    /// HOST:PORT[,HOST:PORT…], dns:///HOST:PORT or k8s:///NAMESPACE/SERVICE:PORT.
-    /// Without it this receiver scrapes all targets.
+    /// Receivers of this replica group, including this one: HOST:PORT[,HOST:PORT…],
+    /// dns:///HOST:PORT or k8s:///NAMESPACE/SERVICE:PORT. If unset, this receiver scrapes all
+    /// targets.
     #[arg(
         long = "shard.members",
         env = "PROMESH_SHARD_MEMBERS",
@@ -27,13 +27,12 @@ pub struct ShardArgs {
     )]
     pub members: Option<Endpoints>,
 
-    /// What this receiver is called among the members.
+    /// Name of this receiver among the members.
     #[arg(id = "self_address", long = "shard.self", env = "PROMESH_SHARD_SELF")]
     pub self_address: Option<String>,
 
-    /// Seconds for which the samples of a target that another receiver has scraped are
-    /// held back where that one does not answer: what it has sent may be under way. It
-    /// is to be longer than --outbox.deadline.
+    /// Seconds for which the samples of a target are held back if its previous owner does not
+    /// answer, since older samples may be in flight. Must be longer than --outbox.deadline.
     #[arg(
         long = "shard.handover-timeout",
         env = "PROMESH_SHARD_HANDOVER_TIMEOUT",
@@ -41,11 +40,11 @@ pub struct ShardArgs {
     )]
     pub handover_timeout_seconds: u64,
 
-    /// Seconds for which they are held back for a receiver that does not answer and may be
-    /// back with older ones: it had batches on its disk (--outbox.spill-dir), or was about
-    /// to, or it is among the members that were found ready still, and may be cut off from
-    /// this receiver alone. What it scrapes it is then presumed to scrape as long. Nothing
-    /// is on the disk of one whose pod Kubernetes lists no more (k8s:///…).
+    /// Seconds for which the samples of a target are held back if its previous owner does not
+    /// answer and may return with older samples. That is the case if it had batches on its disk
+    /// (--outbox.spill-dir), or if it is still a ready member and may be partitioned from this
+    /// receiver alone. A ready member is presumed to go on scraping for the same time. The disk
+    /// of a deleted pod is not waited for (k8s:///… only).
     #[arg(
         long = "shard.away-timeout",
         env = "PROMESH_SHARD_AWAY_TIMEOUT",
@@ -57,12 +56,12 @@ pub struct ShardArgs {
 // === impl ShardArgs ===
 
 impl ShardArgs {
-    /// How long a receiver that does not answer may have Exports under way.
+    /// Time for which a receiver that does not answer may have exports in flight.
     pub fn handover_timeout(&self) -> Duration {
         Duration::from_secs(self.handover_timeout_seconds)
     }
 
-    /// How long a receiver may be away that has something to deliver once it is back.
+    /// Time within which a receiver may return with batches to deliver.
     pub fn away_timeout(&self) -> Duration {
         Duration::from_secs(self.away_timeout_seconds)
     }

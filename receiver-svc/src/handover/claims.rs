@@ -1,4 +1,4 @@
-//! The targets that are scraped here, and those that are to be.
+//! Targets that this receiver scrapes, and targets that it has requested.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,194 +8,183 @@ use std::{
 
 use tokio::{sync::oneshot, time::Instant};
 
-/// The identity of a target and its job. Others are asked about the target; within
-/// a receiver two jobs may scrape one.
-pub(super) type Name = (u64, Arc<str>);
+use crate::ownership::{ClaimKey, Request, ScrapeRecord};
 
-/// Targets claimed here.
+/// Claims of this receiver.
 #[derive(Debug, Default)]
 pub(super) struct Claims {
     next_id: u64,
-    /// What scrapes, by the number of its claim.
-    scraped: BTreeMap<Name, u64>,
-    pending: BTreeMap<Name, Pending>,
-    /// The last scrape of each target and when it was noted, also of those that have
-    /// moved on.
-    last: BTreeMap<u64, (Seen, Instant)>,
-    /// When each target's series were ended as it is gone from discovery.
+    /// Request that was granted, by target and job.
+    granted: BTreeMap<ClaimKey, u64>,
+    pending: BTreeMap<ClaimKey, Pending>,
+    /// Last scrape of each target and the time it was recorded. Includes targets that have
+    /// moved to another receiver.
+    scrapes: BTreeMap<u64, (ScrapeRecord, Instant)>,
+    /// Time at which the series of each target ended because discovery had dropped it.
     ended: BTreeMap<u64, Instant>,
-    stopped: bool,
+    is_stopped: bool,
 }
 
-/// The last scrape of a target, whichever receiver's it was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Seen {
-    /// When it was, in milliseconds since the Unix epoch.
-    pub time_ms: i64,
-    /// Whether the target answered.
-    pub is_up: bool,
-}
-
-/// What a loop that may begin is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Grant {
-    /// The target's last scrape, where one is known.
-    pub(super) last: Option<Seen>,
-}
-
-/// A claim that is not granted yet.
+/// Claim that is not granted yet.
 #[derive(Debug)]
 pub(super) struct Pending {
-    pub(super) id: u64,
-    pub(super) began_ms: i64,
-    /// The others have been asked since it began, and since one with precedence has
-    /// claimed it too.
-    asked: bool,
-    grant: oneshot::Sender<Grant>,
+    id: u64,
+    /// Time of the request, in milliseconds since the Unix epoch.
+    pub(super) requested_ms: i64,
+    /// `true` once the peers have been asked. Reset when a peer with precedence claims the
+    /// target, since earlier responses no longer count.
+    is_asked: bool,
+    grant: oneshot::Sender<Option<ScrapeRecord>>,
 }
 
-/// How long the last scrape of a target that has moved on is remembered, and that one
-/// has ended.
-const MEMORY: Duration = Duration::from_secs(300);
+/// Time for which the last scrape of a target that has moved, or its end, is remembered.
+const RECORD_TTL: Duration = Duration::from_secs(300);
 
 // === impl Claims ===
 
 impl Claims {
-    /// Claims a target; the claim's number, and where it is granted. An earlier claim
-    /// that was not granted is void.
-    pub(super) fn claim(&mut self, name: &Name, began_ms: i64) -> (u64, oneshot::Receiver<Grant>) {
+    /// Adds a request. It replaces an earlier one with the same key that is still pending.
+    pub(super) fn request(&mut self, key: &ClaimKey, now_ms: i64) -> Request {
         let (grant, granted) = oneshot::channel();
         let id = self.next_id;
         self.next_id += 1;
-        if !self.stopped {
+        if !self.is_stopped {
             let pending = Pending {
                 id,
-                began_ms,
-                asked: false,
+                requested_ms: now_ms,
+                is_asked: false,
                 grant,
             };
-            self.pending.insert(name.clone(), pending);
+            self.pending.insert(key.clone(), pending);
         }
-        (id, granted)
+        Request { id, granted }
     }
 
-    /// The claim with this number is no more.
-    pub(super) fn give_up(&mut self, name: &Name, id: u64) {
-        if self.scraped.get(name) == Some(&id) {
-            self.scraped.remove(name);
+    /// Removes the claim with this number, whether it was granted or not.
+    pub(super) fn release(&mut self, key: &ClaimKey, id: u64) {
+        if self.granted.get(key) == Some(&id) {
+            self.granted.remove(key);
         }
-        if self
-            .pending
-            .get(name)
-            .is_some_and(|pending| pending.id == id)
-        {
-            self.pending.remove(name);
+        if self.pending.get(key).is_some_and(|it| it.id == id) {
+            self.pending.remove(key);
         }
     }
 
+    /// Removes all claims and accepts no further ones.
     pub(super) fn stop(&mut self) {
-        self.stopped = true;
-        self.scraped.clear();
+        self.is_stopped = true;
+        self.granted.clear();
         self.pending.clear();
     }
 
-    /// Notes a target's last scrape.
-    pub(super) fn scraped(&mut self, target: u64, last: Seen) {
-        self.last.insert(target, (last, Instant::now()));
+    /// Records the last scrape of a target.
+    pub(super) fn record_scrape(&mut self, target: u64, scrape: ScrapeRecord) {
+        self.scrapes.insert(target, (scrape, Instant::now()));
     }
 
-    /// Notes that a target is gone, and its series have ended.
-    pub(super) fn ended(&mut self, target: u64) {
+    /// Records that discovery has dropped a target and that its series have ended.
+    pub(super) fn record_end(&mut self, target: u64) {
         self.ended.insert(target, Instant::now());
     }
 
+    /// Returns true if the series of a target have ended recently.
     pub(super) fn has_ended(&self, target: u64) -> bool {
         let since = self.ended.get(&target);
-        since.is_some_and(|since| since.elapsed() < MEMORY)
+        since.is_some_and(|since| since.elapsed() < RECORD_TTL)
     }
 
-    /// Targets that discovery knows have not ended, or are back.
-    pub(super) fn discovered(&mut self, is_known: impl Fn(u64) -> bool) {
+    /// Forgets the ends of targets that discovery knows.
+    pub(super) fn retain_ended(&mut self, is_known: impl Fn(u64) -> bool) {
         self.ended.retain(|target, _| !is_known(*target));
     }
 
+    /// Targets that this receiver scrapes.
     pub(super) fn scraped_targets(&self) -> impl Iterator<Item = u64> {
-        self.scraped.keys().map(|(target, _)| *target)
+        self.granted.keys().map(|key| key.target)
     }
 
-    /// Whether a target is scraped or claimed.
-    pub(super) fn is_here(&self, target: u64) -> bool {
-        self.is_scraped(target) || self.is_claimed(target)
+    /// Returns true if this receiver scrapes a target or has requested it.
+    pub(super) fn contains(&self, target: u64) -> bool {
+        self.is_scraped(target) || self.is_pending(target)
     }
 
+    /// Returns true if this receiver scrapes a target.
     pub(super) fn is_scraped(&self, target: u64) -> bool {
-        of_target(&self.scraped, target)
+        contains_target(&self.granted, target)
     }
 
-    pub(super) fn is_claimed(&self, target: u64) -> bool {
-        of_target(&self.pending, target)
+    /// Returns true if this receiver has requested a target.
+    pub(super) fn is_pending(&self, target: u64) -> bool {
+        contains_target(&self.pending, target)
     }
 
-    pub(super) fn last(&self, target: u64) -> Option<Seen> {
-        self.last.get(&target).map(|(last, _)| *last)
+    /// Last scrape of a target, if it is known.
+    pub(super) fn last_scrape(&self, target: u64) -> Option<ScrapeRecord> {
+        self.scrapes.get(&target).map(|(scrape, _)| *scrape)
     }
 
-    /// Notes that one with precedence claims this target: what others said before does
-    /// not count any more.
-    pub(super) fn disturb(&mut self, target: u64) {
-        for (name, pending) in &mut self.pending {
-            pending.asked &= name.0 != target;
+    /// Discards what peers have answered about a target, because a peer with precedence
+    /// claims it.
+    pub(super) fn discard_responses(&mut self, target: u64) {
+        for (key, pending) in &mut self.pending {
+            pending.is_asked &= key.target != target;
         }
     }
 
-    pub(super) fn pending(&self) -> &BTreeMap<Name, Pending> {
+    /// Claims that are not granted yet.
+    pub(super) fn pending(&self) -> &BTreeMap<ClaimKey, Pending> {
         &self.pending
     }
 
-    /// The targets of claims that are not granted, about which the others are asked now.
-    pub(super) fn ask_about(&mut self) -> BTreeSet<u64> {
+    /// Marks all pending claims as asked about and returns their targets.
+    pub(super) fn mark_asked(&mut self) -> BTreeSet<u64> {
         for pending in self.pending.values_mut() {
-            pending.asked = true;
+            pending.is_asked = true;
         }
-        self.pending.keys().map(|(target, _)| *target).collect()
+        self.pending.keys().map(|key| key.target).collect()
     }
 
-    /// Claims of targets that no loop of the same job here scrapes any more.
-    pub(super) fn free(&self) -> impl Iterator<Item = (&Name, &Pending)> {
+    /// Pending claims whose target no other scrape loop of the same job scrapes here.
+    pub(super) fn grantable(&self) -> impl Iterator<Item = (&ClaimKey, &Pending)> {
         let pending = self.pending.iter();
-        pending.filter(|(name, _)| !self.scraped.contains_key(*name))
+        pending.filter(|(key, _)| !self.granted.contains_key(*key))
     }
 
-    /// Those of them about which the others have been asked.
-    pub(super) fn asked(&self) -> impl Iterator<Item = (&Name, &Pending)> {
-        self.free().filter(|(_, pending)| pending.asked)
+    /// Grantable claims that the peers have been asked about.
+    pub(super) fn asked(&self) -> impl Iterator<Item = (&ClaimKey, &Pending)> {
+        self.grantable().filter(|(_, pending)| pending.is_asked)
     }
 
-    /// Lets a claimed target be scraped, of whose last scrape others have told.
-    pub(super) fn grant(&mut self, name: &Name, last: Option<Seen>) {
-        let Some(pending) = self.pending.remove(name) else {
+    /// Grants a claim. `last` is the last scrape of the target that peers know.
+    pub(super) fn grant(&mut self, key: &ClaimKey, last: Option<ScrapeRecord>) {
+        let Some(pending) = self.pending.remove(key) else {
             return;
         };
-        self.scraped.insert(name.clone(), pending.id);
-        let last = last.max(self.last(name.0));
+        self.granted.insert(key.clone(), pending.id);
+        let last = last.max(self.last_scrape(key.target));
         if let Some(last) = last {
-            // Whoever takes it over before it is scraped here is to know too.
-            self.scraped(name.0, last);
+            // A later owner needs it even if this receiver has not scraped the target by then.
+            self.record_scrape(key.target, last);
         }
-        // Where nobody listens the claim is about to be given up.
-        let _ = pending.grant.send(Grant { last });
+        // Fails only if the claim is about to be released.
+        let _ = pending.grant.send(last);
     }
 
-    /// Forgets the scrapes of targets that have moved on long ago, and old ends.
-    pub(super) fn forget(&mut self) {
-        self.ended.retain(|_, since| since.elapsed() < MEMORY);
-        let scraped = &self.scraped;
-        self.last
-            .retain(|target, (_, noted)| noted.elapsed() < MEMORY || of_target(scraped, *target));
+    /// Removes records that are older than [`RECORD_TTL`].
+    pub(super) fn evict(&mut self) {
+        self.ended.retain(|_, since| since.elapsed() < RECORD_TTL);
+        let granted = &self.granted;
+        self.scrapes.retain(|target, (_, recorded)| {
+            recorded.elapsed() < RECORD_TTL || contains_target(granted, *target)
+        });
     }
 }
 
-fn of_target<T>(of: &BTreeMap<Name, T>, target: u64) -> bool {
-    let mut from = of.range((target, Arc::from(""))..);
-    from.next().is_some_and(|((first, _), _)| *first == target)
+fn contains_target<T>(claims: &BTreeMap<ClaimKey, T>, target: u64) -> bool {
+    let first = ClaimKey {
+        target,
+        job: Arc::from(""),
+    };
+    let next = claims.range(first..).next();
+    next.is_some_and(|(key, _)| key.target == target)
 }

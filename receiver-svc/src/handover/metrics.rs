@@ -1,4 +1,4 @@
-//! What is shown of handovers.
+//! Metrics of the handover.
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -6,71 +6,83 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use super::state::State;
-
-/// What is shown of handovers. Cheap to clone.
+/// Metrics of the handover. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct HandoverMetrics {
     pending: Gauge,
-    held: Gauge,
-    kept: Gauge,
+    held_back: Gauge,
+    retained: Gauge,
     orphans: Counter,
-    ended: Family<Ended, Counter>,
+    released: Family<ReleaseLabels, Counter>,
+}
+
+/// Number of targets in each state.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TargetCounts {
+    pub(super) pending: usize,
+    pub(super) held_back: usize,
+    pub(super) retained: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Ended {
+struct ReleaseLabels {
     reason: &'static str,
 }
 
 // === impl HandoverMetrics ===
 
 impl HandoverMetrics {
-    /// Registers them.
+    /// Registers the metrics.
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
         registry.register(
             "handover_targets_pending",
-            "Targets that are not scraped yet as another receiver does, or may do so",
+            "Targets that this receiver has claimed and does not scrape yet, because another \
+             receiver scrapes them or may scrape them",
             metrics.pending.clone(),
         );
         registry.register(
             "handover_targets_held_back",
-            "Targets whose samples wait until another receiver has delivered what is older",
-            metrics.held.clone(),
+            "Targets whose samples are held back until another receiver has delivered older ones",
+            metrics.held_back.clone(),
         );
         registry.register(
-            "handover_targets_kept",
-            "Targets of other receivers that are scraped here until those claim them",
-            metrics.kept.clone(),
+            "handover_targets_retained",
+            "Targets of other receivers that this receiver scrapes until their owner claims them",
+            metrics.retained.clone(),
         );
         registry.register(
             "handover_orphans",
-            "Targets of other receivers that are scraped here as nobody did",
+            "Targets of other receivers that this receiver took over because nobody scraped them",
             metrics.orphans.clone(),
         );
         registry.register(
-            "handover_ended",
-            "Targets whose samples need not wait any more, by whether all others answered",
-            metrics.ended.clone(),
+            "handover_releases",
+            "Targets whose samples are no longer held back, by reason: settled (all receivers \
+             answered) or unreachable (at least one did not)",
+            metrics.released.clone(),
         );
         metrics
     }
 
-    pub(super) fn show(&self, state: &State) {
-        self.pending.set(state.claims.pending().len() as i64);
-        self.held.set(state.held() as i64);
-        self.kept.set(state.wards.kept().len() as i64);
+    pub(super) fn set_targets(&self, targets: TargetCounts) {
+        self.pending.set(targets.pending as i64);
+        self.held_back.set(targets.held_back as i64);
+        self.retained.set(targets.retained as i64);
     }
 
-    /// Nobody scraped so many targets of others.
-    pub(super) fn orphans(&self, targets: usize) {
+    /// Counts targets that nobody scraped and that this receiver took over.
+    pub(super) fn count_orphans(&self, targets: usize) {
         self.orphans.inc_by(targets as u64);
     }
 
-    /// A target's samples need not wait any more, though some may not have answered.
-    pub(super) fn ended(&self, is_silent: bool) {
-        let reason = if is_silent { "unreachable" } else { "settled" };
-        self.ended.get_or_create(&Ended { reason }).inc();
+    /// Counts a target whose samples are no longer held back.
+    pub(super) fn count_release(&self, has_silent_peers: bool) {
+        let reason = if has_silent_peers {
+            "unreachable"
+        } else {
+            "settled"
+        };
+        self.released.get_or_create(&ReleaseLabels { reason }).inc();
     }
 }

@@ -1,4 +1,4 @@
-//! The other receivers of the group: members, and those that have left.
+//! Other receivers of the group: the members, and those that have left.
 
 mod peer;
 
@@ -7,80 +7,81 @@ use std::{
     time::Duration,
 };
 
-use mesh::endpoints::Addresses;
+use mesh_net::endpoints::Addresses;
 use tokio::time::Instant;
 
+pub(super) use self::peer::RESPONSE_TIMEOUT;
 use self::peer::{Peer, Pod};
-use super::{
-    GRACE,
-    news::{Legacy, Life, Parting, Rumour},
-};
+use super::gossip::{PeerReport, Process, ShutdownPhase, WaitTimes};
 
-/// The other receivers that are known.
+/// Time for which a receiver that does not answer is presumed to go on scraping.
+pub const GRACE: Duration = Duration::from_secs(3);
+
+/// Other receivers that this one knows.
 #[derive(Debug)]
 pub(super) struct Peers {
     me: String,
-    /// Until when Exports of an earlier process of this receiver may be under way.
-    own_until: Option<Instant>,
+    /// Time until which exports of an earlier process of this receiver may be in flight.
+    own_exports_until: Option<Instant>,
     peers: BTreeMap<String, Peer>,
-    /// Those of the group that are there and not ready, where such are known.
+    /// Receivers of the group that exist and are not ready. `None` if the platform does not
+    /// list them.
     unready: Addresses,
-    /// Counts those that became known.
-    pub(super) arrivals: u64,
-    pub(super) patience: Patience,
+    /// Number of peers that were added so far.
+    pub(super) added: u64,
+    pub(super) policy: WaitPolicy,
 }
 
-/// How long others are waited for that do not answer.
+/// Limits of the wait for peers that do not answer.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Patience {
-    /// Where it is only that they may have Exports under way.
-    pub(super) timeout: Duration,
-    /// Where they may be back with more.
-    pub(super) away: Duration,
-    /// The members are those that were found ready a moment ago.
-    pub(super) are_ready: bool,
-    /// This receiver has a directory for what waits, and so may those of which nothing is
-    /// known.
+pub(super) struct WaitPolicy {
+    /// Time for which a peer may have exports in flight.
+    pub(super) export_timeout: Duration,
+    /// Time within which a peer may return with more batches.
+    pub(super) away_timeout: Duration,
+    /// `true` if the members are those that were found ready a moment ago; `false` for a fixed
+    /// list.
+    pub(super) members_are_ready: bool,
+    /// `true` if this receiver spills to a directory. A peer that nothing is known of is
+    /// assumed to do so too.
     pub(super) spills: bool,
 }
 
-/// As many are remembered: names come over the network.
-const MOST: usize = 1000;
-/// How long a deadline may be on its way to an exporter, which counts it from its arrival.
-const SLACK: Duration = Duration::from_secs(2);
-/// One that has left is forgotten after this time in any case.
-const MEMORY: Duration = Duration::from_secs(600);
-/// What is kept for one that does not answer is let go before that one, which may be
-/// cut off, takes it unasked after [`GRACE`].
-const SILENCE: Duration = Duration::from_secs(2);
-/// How long one has for an answer.
-pub(super) const ANSWER_TIME: Duration = Duration::from_secs(1);
-/// How long one has that does not answer, or of which nothing waits any more: its process
-/// ends, and only a new one of its name would answer. It must not slow down what is asked
-/// of others.
-const BRIEF: Duration = Duration::from_millis(250);
+/// Maximum number of known peers. Names arrive over the network.
+const MAX_PEERS: usize = 1000;
+/// Time for which a request may be on its way to an exporter. The exporter counts the deadline
+/// from the arrival.
+const EXPORT_SLACK: Duration = Duration::from_secs(2);
+/// Time after which a peer that has left is forgotten in any case.
+const PEER_TTL: Duration = Duration::from_secs(600);
+/// Silence of an owner after which its retained targets are released. It is shorter than
+/// [`GRACE`]: the owner may be partitioned, and takes the targets unasked after that.
+const RETAIN_TIMEOUT: Duration = Duration::from_secs(2);
+/// Response timeout for a peer that is silent or drained. The process is ending, and only a new
+/// process of the same name would answer. Such a peer must not delay the others.
+const SHORT_RESPONSE_TIMEOUT: Duration = Duration::from_millis(250);
 
-// === impl Patience ===
+// === impl WaitPolicy ===
 
-impl Patience {
-    /// What is left by one that has nothing on its disk.
-    pub(super) fn least(&self) -> Legacy {
-        Legacy {
-            span_ms: self.timeout.as_millis() as u64,
+impl WaitPolicy {
+    /// Wait times for a peer whose disk holds no batches.
+    pub(super) fn minimum(&self) -> WaitTimes {
+        WaitTimes {
+            export_ms: self.export_timeout.as_millis() as u64,
             away_ms: 0,
         }
     }
 
-    /// What is left by one of which nothing is known.
-    fn unknown(&self) -> Legacy {
+    /// Wait times for a peer that nothing is known of.
+    fn unknown(&self) -> WaitTimes {
         let away = if self.spills {
-            self.away
+            self.away_timeout
         } else {
             Duration::ZERO
         };
-        Legacy {
+        WaitTimes {
             away_ms: away.as_millis() as u64,
-            ..self.least()
+            ..self.minimum()
         }
     }
 }
@@ -88,265 +89,276 @@ impl Patience {
 // === impl Peers ===
 
 impl Peers {
-    pub(super) fn new(me: String, patience: Patience, unready: Addresses) -> Self {
+    pub(super) fn new(me: String, policy: WaitPolicy, unready: Addresses) -> Self {
         Self {
             me,
-            own_until: None,
+            own_exports_until: None,
             peers: BTreeMap::new(),
             unready,
-            arrivals: 0,
-            patience,
+            added: 0,
+            policy,
         }
     }
 
+    /// Name of this receiver.
     pub(super) fn me(&self) -> &str {
         &self.me
     }
 
-    /// Takes up who the members are.
-    pub(super) fn follow(&mut self, members: &BTreeSet<String>) {
+    /// Replaces the members.
+    pub(super) fn set_members(&mut self, members: &BTreeSet<String>) {
         for (name, peer) in &mut self.peers {
             if peer.is_member && !members.contains(name) {
-                peer.left = Instant::now();
+                peer.left_at = Instant::now();
             }
             if !peer.is_member && members.contains(name) {
-                // It is back, which it may not be able to say itself.
-                peer.parting = None;
-                peer.drained = None;
+                // The peer is back. It may be unable to tell this receiver itself.
+                peer.shutdown = None;
+                peer.drained_process = None;
             }
             peer.is_member = members.contains(name);
-            peer.part_as_told();
+            peer.apply_drain_report();
         }
         for name in members {
-            self.learn(name);
+            self.add(name);
             if let Some(peer) = self.peers.get_mut(name) {
                 peer.is_member = true;
             }
         }
-        self.look_up();
+        self.update_pods();
     }
 
-    /// Takes up whose pods Kubernetes lists, where it does.
-    pub(super) fn look_up(&mut self) {
+    /// Updates which pods Kubernetes lists. Does nothing on other platforms.
+    pub(super) fn update_pods(&mut self) {
         if let Some(unready) = &*self.unready.borrow() {
             for (name, peer) in &mut self.peers {
-                peer.look_up(peer.is_member || unready.contains(name));
+                peer.update_pod(peer.is_member || unready.contains(name));
             }
         }
     }
 
-    /// Notes that there is a receiver of this name.
-    pub(super) fn learn(&mut self, name: &str) {
+    /// Adds a peer unless it is known.
+    pub(super) fn add(&mut self, name: &str) {
         let is_known = self.peers.contains_key(name) || name == self.me;
-        if !is_known && self.peers.len() < MOST {
+        if !is_known && self.peers.len() < MAX_PEERS {
             self.peers
-                .insert(name.to_owned(), Peer::new(self.patience.unknown()));
-            self.arrivals += 1;
+                .insert(name.to_owned(), Peer::new(self.policy.unknown()));
+            self.added += 1;
         }
     }
 
-    /// Takes up what others knew at `asked` of one that has not answered itself, or of
-    /// this receiver. One that is gone is not learned of again.
-    pub(super) fn learn_of(&mut self, name: &str, rumour: &Rumour, asked: Instant) {
-        let legacy = rumour.legacy.max(&self.patience.least());
-        let lasts = legacy.remains(rumour.deleted).lasts();
-        let is_gone = Duration::from_millis(rumour.silent_ms) >= lasts;
-        if rumour.drained.is_none() && !is_gone {
-            self.learn(name);
+    /// Merges a report that another receiver made after `asked`, about a peer that has not
+    /// answered or about this receiver. Does not add a peer that is gone.
+    pub(super) fn merge_report(&mut self, name: &str, report: &PeerReport, asked: Instant) {
+        let wait = report.wait.max(&self.policy.minimum());
+        let wait_time = wait.after_deletion(report.is_pod_deleted).total();
+        let is_gone = Duration::from_millis(report.silent_ms) >= wait_time;
+        if report.drained_process.is_none() && !is_gone {
+            self.add(name);
         }
-        let left = Duration::from_millis(rumour.left_behind_ms);
-        let until = (!left.is_zero()).then_some(asked + left);
+        let earlier_exports = Duration::from_millis(report.earlier_exports_ms);
+        let until = (!earlier_exports.is_zero()).then_some(asked + earlier_exports);
         if name == self.me {
-            self.own_until = self.own_until.max(until);
+            self.own_exports_until = self.own_exports_until.max(until);
         } else if let Some(peer) = self.peers.get_mut(name) {
-            if let Some(ago_ms) = rumour.said_ms {
-                let said = asked.checked_sub(Duration::from_millis(ago_ms));
-                peer.has_said(said.unwrap_or(asked), legacy, rumour.drained);
+            if let Some(ago_ms) = report.stated_ms {
+                let stated_at = asked.checked_sub(Duration::from_millis(ago_ms));
+                peer.record_statement(stated_at.unwrap_or(asked), wait, report.drained_process);
             }
-            if rumour.deleted && peer.pod == Pod::Unknown {
+            if report.is_pod_deleted && peer.pod == Pod::Unknown {
                 peer.pod = Pod::Deleted;
             }
-            peer.left_until = peer.left_until.max(until);
-            peer.part_as_told();
+            peer.earlier_exports_until = peer.earlier_exports_until.max(until);
+            peer.apply_drain_report();
         }
     }
 
-    /// Notes those of the group that are not ready as this receiver begins: they end, or
-    /// may be back. Who appears later has nothing.
-    pub(super) fn learn_of_unready(&mut self) {
+    /// Adds the receivers of the group that are not ready when this one starts. They may be
+    /// shutting down, or may come back. A receiver that appears later has no backlog.
+    pub(super) fn add_unready(&mut self) {
         let unready = self.unready.borrow().clone();
         for name in unready.unwrap_or_default() {
-            self.learn(&name);
+            self.add(&name);
         }
     }
 
-    /// Whether one that is no member may be there all the same.
+    /// Returns true if a receiver that is no member may exist nevertheless.
     pub(super) fn may_be_unready(&self, name: &str) -> bool {
         may_be_unready(&self.unready.borrow(), name)
     }
 
-    /// Forgets those that are presumed to be there and have never been heard of, unless
-    /// they are listed still and `is_known` says so.
-    pub(super) fn dispel(&mut self, is_known: impl Fn(&str) -> bool) {
+    /// Forgets presumed peers: those that are no members and that nobody has heard from. Keeps
+    /// one that is still listed and for which `is_known` returns true.
+    pub(super) fn evict_presumed(&mut self, is_known: impl Fn(&str) -> bool) {
         let unready = self.unready.borrow();
         self.peers.retain(|name, peer| {
-            let may_be_there = || is_known(name) && may_be_unready(&unready, name);
-            peer.is_member || peer.said.is_some() || may_be_there()
+            let may_exist = || is_known(name) && may_be_unready(&unready, name);
+            peer.is_member || peer.stated_at.is_some() || may_exist()
         });
     }
 
-    /// Notes that a process of this name lives. Where it is another than before, that
-    /// one was gone when this one began.
-    pub(super) fn heard(&mut self, name: &str, life: Life) {
-        self.learn(name);
+    /// Records a message from a process of a peer. If the process is new, the earlier one had
+    /// ended when it began.
+    pub(super) fn record_contact(&mut self, name: &str, process: Process) {
+        self.add(name);
         let Some(peer) = self.peers.get_mut(name) else {
             return;
         };
-        (peer.heard, peer.silent) = (Some(Instant::now()), None);
-        let before = peer.life.replace(life.number);
+        (peer.last_contact, peer.silent_since) = (Some(Instant::now()), None);
+        let before = peer.process_id.replace(process.id);
         if before.is_none() {
-            // Others have said so of a process before.
-            peer.parting = None;
+            // What other receivers reported concerns an earlier process.
+            peer.shutdown = None;
         }
-        if before.is_some_and(|before| before != life.number) {
-            let was_drained = peer.parting.take() == Some(Parting::Drained);
-            let age = Duration::from_millis(life.age_ms);
-            peer.left_until = match was_drained {
-                true => None,
-                false => Some(Instant::now() + peer.legacy.exports().saturating_sub(age)),
+        if before.is_some_and(|before| before != process.id) {
+            let was_drained = peer.shutdown.take() == Some(ShutdownPhase::Drained);
+            let age = Duration::from_millis(process.age_ms);
+            peer.earlier_exports_until = if was_drained {
+                None
+            } else {
+                Some(Instant::now() + peer.wait.exports().saturating_sub(age))
             };
         }
-        let legacy = Legacy {
-            span_ms: life.legacy.span_ms + SLACK.as_millis() as u64,
-            ..life.legacy
+        let wait = WaitTimes {
+            export_ms: process.wait.export_ms + EXPORT_SLACK.as_millis() as u64,
+            ..process.wait
         };
-        peer.legacy = legacy.max(&self.patience.least());
-        peer.said = Some(Instant::now());
-        peer.drained = None;
+        peer.wait = wait.max(&self.policy.minimum());
+        peer.stated_at = Some(Instant::now());
+        peer.drained_process = None;
     }
 
-    /// Notes that the process that was heard of last stops. An answer may be older than
-    /// what was heard meanwhile.
-    pub(super) fn parts(&mut self, name: &str, parting: Parting) {
+    /// Records that the process heard from last is shutting down. Never goes back to an earlier
+    /// phase, since a response may be older than a request that arrived meanwhile.
+    pub(super) fn record_shutdown(&mut self, name: &str, phase: ShutdownPhase) {
         if let Some(peer) = self.peers.get_mut(name) {
-            peer.parting = peer.parting.max(Some(parting));
+            peer.shutdown = peer.shutdown.max(Some(phase));
             if !peer.is_member {
-                peer.left = Instant::now();
+                peer.left_at = Instant::now();
             }
         }
     }
 
-    /// Notes that one does not answer what it was asked at `asked`, and had not for
-    /// `before_ms` then as others say. Where it was heard of meanwhile it may be slow only.
-    pub(super) fn silent(&mut self, name: &str, asked: Instant, before_ms: u64) {
+    /// Records that a peer has not answered a request that was sent at `asked`. Other receivers
+    /// report that it had been silent for `before_ms` then. A peer that was heard from
+    /// meanwhile may only be slow.
+    pub(super) fn record_silence(&mut self, name: &str, asked: Instant, before_ms: u64) {
         let Some(peer) = self.peers.get_mut(name) else {
             return;
         };
-        peer.is_slow = peer.heard.is_some_and(|heard| heard > asked);
+        peer.is_slow = peer.last_contact.is_some_and(|contact| contact > asked);
         let before = Duration::from_millis(before_ms);
         let since = asked.checked_sub(before).unwrap_or(asked);
-        peer.silent = Some(peer.silent.map_or(since, |known| known.min(since)));
-        peer.part_as_told();
+        peer.silent_since = Some(peer.silent_since.map_or(since, |known| known.min(since)));
+        peer.apply_drain_report();
     }
 
-    /// Forgets those that have left and are gone.
-    pub(super) fn forget(&mut self) {
+    /// Forgets the peers that have left and are gone.
+    pub(super) fn evict(&mut self) {
         self.peers.retain(|_, peer| {
-            let is_gone = peer.is_gone(self.patience.away) || peer.left.elapsed() >= MEMORY;
+            let is_gone =
+                peer.is_evictable(self.policy.away_timeout) || peer.left_at.elapsed() >= PEER_TTL;
             peer.is_member || !is_gone
         });
     }
 
-    /// Those that are to be asked, and how long each has for an answer.
-    pub(super) fn to_ask(&self) -> impl Iterator<Item = (&String, Duration)> {
-        let here = self.peers.iter().filter(|(_, peer)| !peer.is_over());
-        here.map(|(name, peer)| {
-            let is_silent = peer.silent.is_some() && !peer.is_slow;
-            match is_silent || peer.is_drained() {
-                true => (name, BRIEF),
-                false => (name, ANSWER_TIME),
+    /// Peers to poll, with the response timeout of each.
+    pub(super) fn to_poll(&self) -> impl Iterator<Item = (&String, Duration)> {
+        let polled = self.peers.iter().filter(|(_, peer)| !peer.is_finished());
+        polled.map(|(name, peer)| {
+            let is_silent = peer.silent_since.is_some() && !peer.is_slow;
+            if is_silent || peer.is_drained() {
+                (name, SHORT_RESPONSE_TIMEOUT)
+            } else {
+                (name, RESPONSE_TIMEOUT)
             }
         })
     }
 
-    /// Whether there is nobody to ask.
+    /// Returns true if there is no peer to poll.
     pub(super) fn is_empty(&self) -> bool {
-        self.peers.values().all(Peer::is_over)
+        self.peers.values().all(Peer::is_finished)
     }
 
-    /// Whether some are to be asked even where nothing is claimed: those that have left
-    /// until they are gone, and those that do not answer until they do, so that their
-    /// silence is no older than it is said to be.
-    pub(super) fn are_watched(&self) -> bool {
-        let mut peers = self.peers.values().filter(|peer| !peer.is_over());
-        peers.any(|peer| !peer.is_member || peer.silent.is_some())
+    /// Returns true if some peers must be polled even if no target is claimed. Those are peers
+    /// that have left, until they are gone, and silent peers, so that the reported silence is
+    /// accurate.
+    pub(super) fn need_polling(&self) -> bool {
+        let mut peers = self.peers.values().filter(|peer| !peer.is_finished());
+        peers.any(|peer| !peer.is_member || peer.silent_since.is_some())
     }
 
-    /// What others need to know of each.
-    pub(super) fn rumours(&self) -> BTreeMap<String, Rumour> {
+    /// Reports about all peers.
+    pub(super) fn reports(&self) -> BTreeMap<String, PeerReport> {
         let peers = self.peers.iter();
         peers
-            .map(|(name, peer)| (name.clone(), peer.rumour()))
+            .map(|(name, peer)| (name.clone(), peer.report()))
             .collect()
     }
 
-    /// The members that have said that they stop.
-    pub(super) fn parted(&self) -> BTreeSet<String> {
+    /// Members that have announced a shutdown.
+    pub(super) fn leaving(&self) -> BTreeSet<String> {
         let peers = self.peers.iter();
-        let parted = peers.filter(|(_, peer)| peer.is_member && peer.parting.is_some());
-        parted.map(|(name, _)| name.clone()).collect()
+        let leaving = peers.filter(|(_, peer)| peer.is_member && peer.shutdown.is_some());
+        leaving.map(|(name, _)| name.clone()).collect()
     }
 
-    /// Whether one of this name is a member that has not said that it stops.
-    pub(super) fn is_member(&self, name: &str) -> bool {
+    /// Returns true if the peer is a member and has not announced a shutdown.
+    pub(super) fn is_active_member(&self, name: &str) -> bool {
         let peer = self.peers.get(name);
-        peer.is_some_and(|peer| peer.is_member && peer.parting.is_none())
+        peer.is_some_and(|peer| peer.is_member && peer.shutdown.is_none())
     }
 
-    /// Whether one that did not answer is presumed to scrape.
+    /// Returns true if a peer that did not answer is presumed to go on scraping.
     pub(super) fn may_scrape(&self, name: &str) -> bool {
         self.peers.get(name).is_some_and(|peer| {
-            let grace = match self.may_be_cut_off(peer) {
-                true => self.patience.away,
-                false => GRACE,
+            let grace = if self.may_be_partitioned(peer) {
+                self.policy.away_timeout
+            } else {
+                GRACE
             };
-            peer.parting.is_none() && !peer.is_silent_for(grace)
+            peer.shutdown.is_none() && !peer.is_silent_for(grace)
         })
     }
 
-    /// Whether one has not answered for so long that what is kept for it is to be let go,
-    /// before it takes that unasked as [`Self::may_scrape`] says.
+    /// Returns true if an owner has been silent for so long that its retained targets must be
+    /// released. That is before the owner takes them unasked, see [`Self::may_scrape`].
     pub(super) fn may_take_unasked(&self, name: &str) -> bool {
         self.peers.get(name).is_some_and(|peer| {
-            let silence = match self.may_be_cut_off(peer) {
-                true => self.patience.away.mul_f64(0.75),
-                false => SILENCE,
+            let silence = if self.may_be_partitioned(peer) {
+                self.policy.away_timeout.mul_f64(0.75)
+            } else {
+                RETAIN_TIMEOUT
             };
             peer.is_silent_for(silence)
         })
     }
 
-    /// Whether an earlier process of this receiver may have Exports under way.
-    pub(super) fn i_have_left_exports(&self) -> bool {
-        self.own_until.is_some_and(|until| Instant::now() < until)
+    /// Returns true if an earlier process of this receiver may have exports in flight.
+    pub(super) fn has_own_earlier_exports(&self) -> bool {
+        self.own_exports_until
+            .is_some_and(|until| Instant::now() < until)
     }
 
-    /// Whether one that did not answer, or lives anew, may have Exports under way that
-    /// nobody tells of, or may come back with what is on its disk. As long as it is among
-    /// the members it may be cut off from this receiver alone, and what it has may wait.
-    pub(super) fn may_export(&self, name: &str) -> bool {
-        let peer = self.peers.get(name);
-        peer.is_some_and(|peer| peer.may_export(self.patience.away, self.may_be_cut_off(peer)))
+    /// Returns true if a peer may deliver batches that no response mentions.
+    ///
+    /// A peer that is silent, or that has restarted, may have exports in flight or may come back
+    /// with batches on its disk. A silent peer that is still a member may be partitioned from
+    /// this receiver alone, and may have a backlog.
+    pub(super) fn may_deliver(&self, name: &str) -> bool {
+        self.peers.get(name).is_some_and(|peer| {
+            peer.may_deliver(self.policy.away_timeout, self.may_be_partitioned(peer))
+        })
     }
 
-    /// Whether the silence of one is rather that it is not reached from here than its end:
-    /// those who watch the members count it among them. A fixed list names the dead too.
-    fn may_be_cut_off(&self, peer: &Peer) -> bool {
-        self.patience.are_ready && peer.is_member && peer.parting.is_none()
+    /// Returns true if the peer may be unreachable from here rather than dead: it is still
+    /// among the members, which were found ready. A fixed list names dead members too.
+    fn may_be_partitioned(&self, peer: &Peer) -> bool {
+        self.policy.members_are_ready && peer.is_member && peer.shutdown.is_none()
     }
 }
 
-/// Where nothing is known of those that are not ready, anybody may be.
+/// Returns true if the receiver is not ready, or if unready receivers are not listed.
 fn may_be_unready(unready: &Option<BTreeSet<String>>, name: &str) -> bool {
     unready.as_ref().is_none_or(|known| known.contains(name))
 }

@@ -1,4 +1,4 @@
-//! The status page of targets: for people as HTML, for programs as JSON.
+//! Status page of the targets, as HTML or as JSON.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use axum::{
     response::{Html, IntoResponse, Response},
     routing::get,
 };
-use mesh::labels::Labels;
+use mesh_model::labels::Labels;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
@@ -39,7 +39,7 @@ fn job(job: &JobStatus) -> Value {
         "job": job.job,
         "targets": job.targets.iter().map(target).collect::<Vec<_>>(),
         "dropped": job.dropped_count,
-        // As many as `keep_dropped_targets` says.
+        // At most `keep_dropped_targets`.
         "dropped_targets": job.dropped.iter().map(labels).collect::<Vec<_>>(),
         "errors": job.errors,
     })
@@ -63,7 +63,7 @@ fn target(status: &TargetStatus) -> Value {
             "time_ms": last.time_ms,
             "seconds": last.seconds,
             "samples": last.samples,
-            "failure": last.failure.map(|(reason, words)| json!({"reason": reason.as_str(), "message": words})),
+            "failure": last.failure.map(|(reason, message)| json!({"reason": reason.as_str(), "message": message})),
         })),
     })
 }
@@ -94,7 +94,7 @@ fn row(status: &TargetStatus) -> String {
     let last = status.health.as_ref().map(|health| health.last());
     let (state, seconds, samples) = match last {
         None => (
-            "of another receiver".to_owned(),
+            "owned by another receiver".to_owned(),
             String::new(),
             String::new(),
         ),
@@ -102,7 +102,7 @@ fn row(status: &TargetStatus) -> String {
         Some(Some(last)) => {
             let state = last
                 .failure
-                .map_or("up".to_owned(), |(_, words)| format!("down: {words}"));
+                .map_or("up".to_owned(), |(_, message)| format!("down: {message}"));
             (
                 state,
                 format!("{:.3}", last.seconds),
@@ -119,7 +119,7 @@ fn row(status: &TargetStatus) -> String {
     )
 }
 
-/// Labels and errors come from targets: nothing of them is markup.
+/// Escapes text for HTML. Labels and errors come from targets and must not become markup.
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")

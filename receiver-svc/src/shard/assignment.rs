@@ -1,102 +1,100 @@
-//! Whose each target is: a function of the members and of all targets, so that
-//! receivers who know the same say the same.
+//! Owner of each target, as a function of the members and of all targets. Receivers that know
+//! the same members and targets compute the same owners.
 //!
-//! By rendezvous alone (a target is its best placed member's) of 1000 targets and ten
-//! members some member has a quarter more than the mean. So what is beyond
-//! [`TOLERANCE`] is displaced: members that have too many give away the targets in
-//! which they are placed worst, to those that have too few. Nothing else moves, and as
-//! the bounds follow the mean one by one, few targets move where one comes or goes.
+//! Rendezvous hashing gives each target to the member with the highest score. With 1000 targets
+//! and ten members, some member then gets a quarter more than the mean. Therefore targets beyond
+//! [`TOLERANCE`] are displaced: members with too many targets give those with their lowest
+//! scores to members with too few. No other target moves. The bounds follow the mean, so that
+//! few targets move when a member or a target is added or removed.
 //!
-//! Receivers that know different targets may say different things. So the two members
-//! best placed in a target, who depend on the members alone, *guard* it where it is
-//! another's.
+//! Receivers that know different targets may compute different owners, so that nobody claims a
+//! target. Therefore the two members with the highest scores are *backup owners* of a target
+//! that another member owns. They depend on the members alone.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
-use super::Shard;
+use mesh_kubernetes::shard::Shard;
 
-/// Whose each target is, as one receiver sees it.
+/// Owner of each target, as one receiver computes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Assignment {
     shard: Shard,
-    /// By the target's identity, where each owner is among the members; `None` where
-    /// there are none.
+    /// Index of the owner among the members, by target; `None` if there are no members.
     owners: BTreeMap<u64, Option<usize>>,
-    /// Others' targets that this receiver guards, and how many members are placed
-    /// better in them: none or one.
-    guarded: BTreeMap<u64, u32>,
+    /// Targets for which this receiver is a backup owner, with its rank: the number of members
+    /// with a higher score, 0 or 1.
+    backups: BTreeMap<u64, u32>,
     displaced: usize,
 }
 
-/// A target in a member's list: how well it is placed there, and its identity.
-type Placed = (u64, u64);
+/// Score and identity of a target in the list of a member.
+type Scored = (u64, u64);
 
-/// What a member's number of targets may differ from the mean by, as a part of the
-/// mean; one target in any case.
+/// Maximum deviation of a member's number of targets from the mean, as a fraction of the mean.
+/// One target is always allowed.
 const TOLERANCE: f64 = 0.08;
 
 // === impl Assignment ===
 
 impl Assignment {
-    /// The assignment of the targets with these identities.
+    /// Assigns the targets with these identities.
     pub fn new(shard: Shard, targets: &BTreeSet<u64>) -> Self {
         let mut it = Self {
             shard,
             owners: targets.iter().map(|target| (*target, None)).collect(),
-            guarded: BTreeMap::new(),
+            backups: BTreeMap::new(),
             displaced: 0,
         };
         if !it.shard.members().is_empty() {
             it.assign(targets);
-            it.guarded = it.guarded_by_me();
+            it.backups = it.compute_backups();
         }
         it
     }
 
-    /// Whether the target is this receiver's.
+    /// Returns true if this receiver owns the target.
     pub fn owns(&self, target: u64) -> bool {
         let owner = self.owners.get(&target).copied().flatten();
         owner.is_some() && owner == self.shard.me()
     }
 
-    /// Whether this is one of the targets that were assigned.
-    pub fn knows(&self, target: u64) -> bool {
+    /// Returns true if the target was assigned.
+    pub fn contains(&self, target: u64) -> bool {
         self.owners.contains_key(&target)
     }
 
-    /// What the receiver is called whose the target is; `None` where nobody's it is.
+    /// Name of the owner; `None` if the target has none.
     pub fn owner(&self, target: u64) -> Option<&Arc<str>> {
         let owner = self.owners.get(&target).copied().flatten()?;
         Some(self.shard.members()[owner].name())
     }
 
-    /// Targets of others that this receiver guards, and how many others go before it.
-    pub fn guarded(&self) -> &BTreeMap<u64, u32> {
-        &self.guarded
+    /// Targets for which this receiver is a backup owner, with its rank among those: 0 or 1.
+    pub fn backups(&self) -> &BTreeMap<u64, u32> {
+        &self.backups
     }
 
-    /// How many targets are this receiver's.
+    /// Number of targets that this receiver owns.
     pub fn owned(&self) -> usize {
         let targets = self.owners.keys();
         targets.filter(|target| self.owns(**target)).count()
     }
 
-    /// How many targets another is placed better in, for each of which this receiver
-    /// or any other has one less.
+    /// Number of targets whose owner is not the member with the highest score.
     pub fn displaced(&self) -> usize {
         self.displaced
     }
 
-    /// Who shares the targets.
+    /// Members that share the targets.
     pub fn shard(&self) -> &Shard {
         &self.shard
     }
 
     fn assign(&mut self, targets: &BTreeSet<u64>) {
-        let mut lists = self.by_place(targets);
+        let mut lists = self.lists_by_score(targets);
         let counts: Vec<_> = lists.iter().map(Vec::len).collect();
         let quotas = quotas(&counts, targets.len());
         let mut displaced = BTreeSet::new();
@@ -112,31 +110,31 @@ impl Assignment {
         self.displaced = displaced.len();
         let room = quotas.iter().zip(&counts);
         let room = room.map(|(quota, count)| quota.saturating_sub(*count));
-        self.house(displaced, room.collect());
+        self.place_displaced(displaced, room.collect());
     }
 
-    fn guarded_by_me(&self) -> BTreeMap<u64, u32> {
+    fn compute_backups(&self) -> BTreeMap<u64, u32> {
         let Some(me) = self.shard.me() else {
             return BTreeMap::new();
         };
         let others = self.owners.keys().filter(|target| !self.owns(**target));
-        let ranked = others.map(|target| (*target, self.before(me, *target)));
-        ranked.filter(|(_, before)| *before < 2).collect()
+        let ranked = others.map(|target| (*target, self.rank(me, *target)));
+        ranked.filter(|(_, rank)| *rank < 2).collect()
     }
 
-    /// How many members, two at most, are placed better in a target than this one.
-    fn before(&self, me: usize, target: u64) -> u32 {
+    /// Number of members with a higher score than this one, at most two.
+    fn rank(&self, me: usize, target: u64) -> u32 {
         let members = self.shard.members();
         let mine = (members[me].score(target), me);
         let scores = members.iter().map(|member| member.score(target));
-        let before = scores
+        let better = scores
             .enumerate()
             .filter(|(at, score)| (*score, *at) > mine);
-        before.take(2).count() as u32
+        better.take(2).count() as u32
     }
 
-    /// The targets of each member by rendezvous.
-    fn by_place(&self, targets: &BTreeSet<u64>) -> Vec<Vec<Placed>> {
+    /// Targets of each member by rendezvous hashing.
+    fn lists_by_score(&self, targets: &BTreeSet<u64>) -> Vec<Vec<Scored>> {
         let members = self.shard.members();
         let mut lists = vec![Vec::new(); members.len()];
         for target in targets {
@@ -147,9 +145,8 @@ impl Assignment {
         lists
     }
 
-    /// Gives displaced targets to the members that have room, the best placed pairs
-    /// first.
-    fn house(&mut self, displaced: BTreeSet<u64>, mut room: Vec<usize>) {
+    /// Gives displaced targets to members that have room, pairs with the highest score first.
+    fn place_displaced(&mut self, displaced: BTreeSet<u64>, mut room: Vec<usize>) {
         let members = self.shard.members().iter().enumerate();
         let members: Vec<_> = members.filter(|(at, _)| room[*at] > 0).collect();
         let pairs = displaced.iter().flat_map(|target| {
@@ -168,9 +165,9 @@ impl Assignment {
     }
 }
 
-/// How many targets each member is to have, where rendezvous gives it so many: as
-/// many, unless that is too far from the mean. What is missing then is made up for by
-/// those that have the fewest, what is over by those that have the most.
+/// Number of targets that each member gets, from the counts of rendezvous hashing. Each count is
+/// clamped to the tolerance. The members with the fewest targets then get what is left over, and
+/// the members with the most lose what is missing.
 fn quotas(counts: &[usize], targets: usize) -> Vec<usize> {
     let mean = targets as f64 / counts.len() as f64;
     let slack = (mean * TOLERANCE).max(1.0);

@@ -1,79 +1,82 @@
-//! Another receiver, as far as it is known.
+//! State of one peer, as this receiver knows it.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{
-    super::news::{Legacy, Parting, Rumour},
-    ANSWER_TIME,
-};
+use super::super::gossip::{PeerReport, ShutdownPhase, WaitTimes};
 
-/// Another receiver.
+/// Another receiver of the group.
 #[derive(Debug)]
 pub(super) struct Peer {
     pub(super) is_member: bool,
-    /// When it left, was heard of without being a member, or had drained then.
-    pub(super) left: Instant,
-    /// When this receiver has heard of it last.
-    pub(super) heard: Option<Instant>,
-    /// It was, since it was asked what it has not answered.
+    /// Time at which the peer left the members, was found while it was no member, or had
+    /// drained while it was no member.
+    pub(super) left_at: Instant,
+    /// Time of the last message from the peer to this receiver.
+    pub(super) last_contact: Option<Instant>,
+    /// `true` if that message came after a request that the peer has not answered.
     pub(super) is_slow: bool,
-    /// Since when it has not answered.
-    pub(super) silent: Option<Instant>,
-    /// The number of its process.
-    pub(super) life: Option<u64>,
-    /// What its process leaves once it does not answer.
-    pub(super) legacy: Legacy,
-    /// When it has said so, to this receiver or to others.
-    pub(super) said: Option<Instant>,
-    /// The number of its process that has drained, as others say.
-    pub(super) drained: Option<u64>,
-    /// Until when those of a process before may be, that was gone when this one began.
-    pub(super) left_until: Option<Instant>,
-    /// It has said that it stops.
-    pub(super) parting: Option<Parting>,
+    /// Time of the first request that the peer has not answered.
+    pub(super) silent_since: Option<Instant>,
+    /// Process that was heard from last.
+    pub(super) process_id: Option<u64>,
+    /// Wait times of that process.
+    pub(super) wait: WaitTimes,
+    /// Time at which the peer stated them, to this receiver or to another one. `None` if they
+    /// are assumed.
+    pub(super) stated_at: Option<Instant>,
+    /// Process of the peer that has drained, as other receivers report.
+    pub(super) drained_process: Option<u64>,
+    /// Time until which exports of an earlier process may be in flight. That process had ended
+    /// when the present one began.
+    pub(super) earlier_exports_until: Option<Instant>,
+    /// Shutdown phase that the peer has announced.
+    pub(super) shutdown: Option<ShutdownPhase>,
     pub(super) pod: Pod,
 }
 
-/// What is known of its pod.
+/// State of the pod of a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pod {
-    /// It was never found listed here, and nobody says that it is gone.
+    /// Never found listed by this receiver, and not reported as deleted.
     Unknown,
-    /// Kubernetes lists it, ready or not.
+    /// Listed by Kubernetes, ready or not.
     Listed,
-    /// It was listed, and is not any more since.
+    /// Listed until this time.
     Unlisted(Instant),
-    /// Others have found that, and this receiver has never found it listed.
+    /// Reported as deleted by other receivers, and never found listed by this one.
     Deleted,
 }
 
-/// As long a pod that has become ready, or is not any more, may be in neither list.
-const BETWEEN: Duration = Duration::from_secs(2);
+/// Maximum time for which one receiver may take to answer.
+pub(in super::super) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Time for which a pod that changes its readiness may be in neither list.
+const LIST_DELAY: Duration = Duration::from_secs(2);
 
 // === impl Peer ===
 
 impl Peer {
-    pub(super) fn new(legacy: Legacy) -> Self {
+    /// Peer that nothing is known of. Its wait times are assumed.
+    pub(super) fn new(assumed: WaitTimes) -> Self {
         Self {
             is_member: false,
-            left: Instant::now(),
-            heard: None,
+            left_at: Instant::now(),
+            last_contact: None,
             is_slow: false,
-            silent: None,
-            life: None,
-            legacy,
-            said: None,
-            drained: None,
-            left_until: None,
-            parting: None,
+            silent_since: None,
+            process_id: None,
+            wait: assumed,
+            stated_at: None,
+            drained_process: None,
+            earlier_exports_until: None,
+            shutdown: None,
             pod: Pod::Unknown,
         }
     }
 
-    /// Takes up whether Kubernetes lists its pod.
-    pub(super) fn look_up(&mut self, is_listed: bool) {
+    /// Updates the state of the pod.
+    pub(super) fn update_pod(&mut self, is_listed: bool) {
         self.pod = match self.pod {
             _ if is_listed => Pod::Listed,
             Pod::Listed => Pod::Unlisted(Instant::now()),
@@ -81,104 +84,124 @@ impl Peer {
         };
     }
 
-    /// Whether its pod has been deleted, and its disk with it.
-    fn is_deleted(&self) -> bool {
+    /// Returns true if the pod has been deleted together with its disk.
+    fn is_pod_deleted(&self) -> bool {
         match self.pod {
             Pod::Unknown | Pod::Listed => false,
-            Pod::Unlisted(since) => since.elapsed() >= BETWEEN,
+            Pod::Unlisted(since) => since.elapsed() >= LIST_DELAY,
             Pod::Deleted => true,
         }
     }
 
-    /// For how long what it leaves is waited for.
-    fn lasts(&self) -> Duration {
-        self.legacy.remains(self.is_deleted()).lasts()
+    /// Time to wait for the peer once it does not answer.
+    fn wait_time(&self) -> Duration {
+        self.wait.after_deletion(self.is_pod_deleted()).total()
     }
 
-    /// Takes up what it said of what it leaves, as others tell. The latest word counts,
-    /// and of two of about the same time the one that is worse.
-    pub(super) fn has_said(&mut self, said: Instant, legacy: Legacy, drained: Option<u64>) {
-        let known = self.said;
-        if known.is_none_or(|known| said > known + ANSWER_TIME) {
-            (self.said, self.legacy, self.drained) = (Some(said), legacy, drained);
-        } else if known.is_some_and(|known| said + ANSWER_TIME >= known) {
-            self.legacy = self.legacy.max(&legacy);
-            self.drained = self.drained.or(drained);
+    /// Records wait times that the peer stated to another receiver. The latest statement
+    /// counts. Of two statements of about the same time the longer wait counts.
+    pub(super) fn record_statement(
+        &mut self,
+        stated_at: Instant,
+        wait: WaitTimes,
+        drained_process: Option<u64>,
+    ) {
+        let known = self.stated_at;
+        if known.is_none_or(|known| stated_at > known + RESPONSE_TIMEOUT) {
+            self.stated_at = Some(stated_at);
+            self.wait = wait;
+            self.drained_process = drained_process;
+        } else if known.is_some_and(|known| stated_at + RESPONSE_TIMEOUT >= known) {
+            self.wait = self.wait.max(&wait);
+            self.drained_process = self.drained_process.or(drained_process);
         }
     }
 
-    /// Where it does not answer any more, and others know that its process has drained:
-    /// that of which it was last heard, or where it was never heard of and is no member,
-    /// one that was there as this receiver began.
-    pub(super) fn part_as_told(&mut self) {
-        let is_it = |drained| self.life.map_or(!self.is_member, |life| life == drained);
-        if self.silent.is_some() && self.drained.is_some_and(is_it) {
-            self.parting = Some(Parting::Drained);
+    /// Marks a silent peer as drained if other receivers report that its process has drained.
+    /// That is the process heard from last. If this receiver never heard from the peer, it is
+    /// one that was no member when this receiver began.
+    pub(super) fn apply_drain_report(&mut self) {
+        let is_process = |drained| self.process_id.map_or(!self.is_member, |id| id == drained);
+        if self.silent_since.is_some() && self.drained_process.is_some_and(is_process) {
+            self.shutdown = Some(ShutdownPhase::Drained);
         }
     }
 
-    /// Since when nobody has heard of it, as far as this receiver knows.
-    pub(super) fn unheard(&self) -> Option<Instant> {
-        self.silent
-            .map(|since| self.said.map_or(since, |said| said.max(since)))
+    /// Time since which no receiver has heard from the peer, as far as this one knows.
+    pub(super) fn unheard_since(&self) -> Option<Instant> {
+        self.silent_since
+            .map(|since| self.stated_at.map_or(since, |stated| stated.max(since)))
     }
 
+    /// Returns true if the peer has not answered for at least this time.
     pub(super) fn is_silent_for(&self, time: Duration) -> bool {
-        self.silent.is_some_and(|since| since.elapsed() >= time)
+        self.silent_since
+            .is_some_and(|since| since.elapsed() >= time)
     }
 
-    /// Whether it may have Exports under way, or deliver more; for no longer than `away`
-    /// where it is only not reached from here, as others hear it or it is a member.
-    pub(super) fn may_export(&self, away: Duration, is_cut_off: bool) -> bool {
-        let lasts = self.lasts();
-        let is_heard = self.said.is_some_and(|said| said.elapsed() < lasts);
-        let is_silent = self.silent.is_some_and(|since| {
+    /// Returns true if the peer may have exports in flight or deliver more batches.
+    ///
+    /// `away_timeout` bounds the wait for a peer that is only unreachable from here: other
+    /// receivers hear from it, or `may_be_partitioned`.
+    pub(super) fn may_deliver(&self, away_timeout: Duration, may_be_partitioned: bool) -> bool {
+        let wait = self.wait_time();
+        let is_heard = self.stated_at.is_some_and(|at| at.elapsed() < wait);
+        let is_awaited = self.silent_since.is_some_and(|since| {
             let silent = since.elapsed();
-            silent < lasts || silent < away && (is_cut_off || is_heard)
+            silent < wait || silent < away_timeout && (may_be_partitioned || is_heard)
         });
-        let has_left_some = self.left_until.is_some_and(|until| Instant::now() < until);
-        !self.is_drained() && is_silent || has_left_some
+        let has_earlier_exports = self
+            .earlier_exports_until
+            .is_some_and(|until| Instant::now() < until);
+        !self.is_drained() && is_awaited || has_earlier_exports
     }
 
-    pub(super) fn rumour(&self) -> Rumour {
-        let silent = self.unheard().map(|since| since.elapsed());
-        let left = self
-            .left_until
+    /// Report about the peer for other receivers.
+    pub(super) fn report(&self) -> PeerReport {
+        let silent = self.unheard_since().map(|since| since.elapsed());
+        let earlier_exports = self
+            .earlier_exports_until
             .map(|until| until.saturating_duration_since(Instant::now()));
         let ms = |time: Duration| time.as_millis() as u64;
-        Rumour {
+        let process = self.process_id.or(self.drained_process);
+        PeerReport {
             silent_ms: ms(silent.unwrap_or_default()),
-            legacy: self.legacy,
-            said_ms: self.said.map(|said| ms(said.elapsed())),
-            left_behind_ms: ms(left.unwrap_or_default()),
-            drained: self.life.or(self.drained).filter(|_| self.is_drained()),
-            deleted: self.is_deleted(),
+            wait: self.wait,
+            stated_ms: self.stated_at.map(|at| ms(at.elapsed())),
+            earlier_exports_ms: ms(earlier_exports.unwrap_or_default()),
+            drained_process: process.filter(|_| self.is_drained()),
+            is_pod_deleted: self.is_pod_deleted(),
         }
     }
 
+    /// Returns true if the peer has announced that its outbox is empty.
     pub(super) fn is_drained(&self) -> bool {
-        self.parting == Some(Parting::Drained)
+        self.shutdown == Some(ShutdownPhase::Drained)
     }
 
-    /// Whether its pod has been deleted, and nothing of it is under way any more.
+    /// Returns true if the pod has been deleted and none of its exports is in flight any more.
     fn has_vanished(&self) -> bool {
-        let is_past = |since: Instant| since.elapsed() >= self.lasts();
-        self.is_deleted() && self.unheard().is_some_and(is_past)
+        let is_past = |since: Instant| since.elapsed() >= self.wait_time();
+        self.is_pod_deleted() && self.unheard_since().is_some_and(is_past)
     }
 
-    /// Whether it has left, and nothing of it waits.
-    pub(super) fn is_over(&self) -> bool {
+    /// Returns true if the peer has left and will deliver no more batches.
+    pub(super) fn is_finished(&self) -> bool {
         !self.is_member && (self.is_drained() || self.has_vanished())
     }
 
-    /// Whether it need not be remembered. That it is over is, as long as others may say that
-    /// it is there: they find that it is not, or have not heard yet that its pod is gone.
-    pub(super) fn is_gone(&self, away: Duration) -> bool {
-        let is_past = |since: Instant| since.elapsed() >= self.legacy.lasts() * 2;
-        match () {
-            () if self.is_drained() => self.left.elapsed() >= self.legacy.exports() * 2,
-            () if self.has_vanished() => self.unheard().is_some_and(is_past),
-            () => self.silent.is_some() && !self.may_export(away, false),
+    /// Returns true if the peer can be forgotten.
+    ///
+    /// A finished peer is remembered for as long as other receivers may still report it. They
+    /// may not have found out yet that it is gone, or that its pod was deleted.
+    pub(super) fn is_evictable(&self, away_timeout: Duration) -> bool {
+        let is_past = |since: Instant| since.elapsed() >= self.wait.total() * 2;
+        if self.is_drained() {
+            self.left_at.elapsed() >= self.wait.exports() * 2
+        } else if self.has_vanished() {
+            self.unheard_since().is_some_and(is_past)
+        } else {
+            self.silent_since.is_some() && !self.may_deliver(away_timeout, false)
         }
     }
 }

@@ -1,305 +1,309 @@
-//! What is known of others as they come, go and fall silent.
+//! Peers that join, leave, and stop answering.
 
 use tokio::sync::watch;
 
 use super::*;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
-const PATIENT: super::Patience = super::Patience {
-    are_ready: true,
-    timeout: TIMEOUT,
-    away: Duration::from_secs(60),
+const POLICY: WaitPolicy = WaitPolicy {
+    members_are_ready: true,
+    export_timeout: TIMEOUT,
+    away_timeout: Duration::from_secs(60),
     spills: false,
 };
 
-/// Those of a receiver that is told of nobody who is not ready.
+/// Peers of a receiver on a platform that does not list unready receivers.
 fn peers() -> Peers {
     let (_, unready) = watch::channel(None);
-    Peers::new("a:1".to_owned(), PATIENT, unready)
+    Peers::new("a:1".to_owned(), POLICY, unready)
 }
 
-fn asked(peers: &Peers) -> Vec<(&str, u64)> {
-    let asked = peers.to_ask();
-    asked
-        .map(|(name, has)| (name.as_str(), has.as_millis() as u64))
+fn polled(peers: &Peers) -> Vec<(&str, u64)> {
+    peers
+        .to_poll()
+        .map(|(name, limit)| (name.as_str(), limit.as_millis() as u64))
         .collect()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_rumour_does_not_bring_back_one_that_has_drained() {
+async fn a_report_does_not_revive_a_drained_peer() {
     let mut peers = peers();
     let members = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-    peers.follow(&members(&["b:1", "c:1"]));
-    assert_eq!(asked(&peers), [("b:1", 1_000), ("c:1", 1_000)]);
-    // Its name may be another's by now, who would answer at once.
-    peers.parts("b:1", Parting::Drained);
-    assert_eq!(asked(&peers), [("b:1", 250), ("c:1", 1_000)]);
-    peers.follow(&members(&["c:1"]));
-    peers.forget();
-    peers.learn_of("b:1", &Rumour::default(), Instant::now());
-    assert_eq!(asked(&peers), [("c:1", 1_000)]);
-    assert!(!peers.are_watched());
-    // Whoever asks is there.
-    peers.heard(
+    peers.set_members(&members(&["b:1", "c:1"]));
+    assert_eq!(polled(&peers), [("b:1", 1_000), ("c:1", 1_000)]);
+    // Another process may have the name by now, and would answer at once.
+    peers.record_shutdown("b:1", ShutdownPhase::Drained);
+    assert_eq!(polled(&peers), [("b:1", 250), ("c:1", 1_000)]);
+    peers.set_members(&members(&["c:1"]));
+    peers.evict();
+    peers.merge_report("b:1", &PeerReport::default(), Instant::now());
+    assert_eq!(polled(&peers), [("c:1", 1_000)]);
+    assert!(!peers.need_polling());
+    // A peer that sends a request exists.
+    peers.record_contact(
         "b:1",
-        Life {
-            number: 1,
-            ..Life::default()
+        Process {
+            id: 1,
+            ..Process::default()
         },
     );
-    peers.parts("b:1", Parting::Drained);
-    peers.heard(
+    peers.record_shutdown("b:1", ShutdownPhase::Drained);
+    peers.record_contact(
         "b:1",
-        Life {
-            number: 2,
-            ..Life::default()
+        Process {
+            id: 2,
+            ..Process::default()
         },
     );
-    assert_eq!(asked(&peers), [("b:1", 1_000), ("c:1", 1_000)]);
-    peers.parts("b:1", Parting::Drained);
-    assert_eq!(peers.rumours()["b:1"].drained, Some(2));
+    assert_eq!(polled(&peers), [("b:1", 1_000), ("c:1", 1_000)]);
+    peers.record_shutdown("b:1", ShutdownPhase::Drained);
+    assert_eq!(peers.reports()["b:1"].drained_process, Some(2));
     tokio::time::advance(TIMEOUT * 2).await;
-    peers.forget();
-    peers.follow(&members(&[]));
-    peers.learn_of("b:1", &Rumour::default(), Instant::now());
-    assert_eq!(asked(&peers), [("b:1", 1_000), ("c:1", 1_000)]);
+    peers.evict();
+    peers.set_members(&members(&[]));
+    peers.merge_report("b:1", &PeerReport::default(), Instant::now());
+    assert_eq!(polled(&peers), [("b:1", 1_000), ("c:1", 1_000)]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_member_that_is_back_has_not_parted() {
+async fn a_member_that_returns_is_not_leaving() {
     let mut peers = peers();
     let members = BTreeSet::from(["b:1".to_owned()]);
-    peers.follow(&members);
-    peers.parts("b:1", Parting::Stopped);
-    // News of the members are older than what it says.
-    peers.follow(&members);
-    assert_eq!(peers.parted(), members);
-    peers.follow(&BTreeSet::new());
-    peers.follow(&members);
-    assert!(peers.parted().is_empty());
+    peers.set_members(&members);
+    peers.record_shutdown("b:1", ShutdownPhase::Stopped);
+    // The list of members lags behind the announcement of the peer.
+    peers.set_members(&members);
+    assert_eq!(peers.leaving(), members);
+    peers.set_members(&BTreeSet::new());
+    peers.set_members(&members);
+    assert!(peers.leaving().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_has_drained_and_left_is_nobody_to_ask() {
+async fn does_not_poll_a_drained_peer_that_has_left() {
     let mut peers = peers();
-    peers.learn("b:1");
+    peers.add("b:1");
     assert!(!peers.is_empty());
-    peers.parts("b:1", Parting::Drained);
+    peers.record_shutdown("b:1", ShutdownPhase::Drained);
     assert!(peers.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_older_answer_does_not_undo_that_one_has_drained() {
+async fn an_older_response_does_not_undo_a_drain() {
     let mut peers = peers();
-    peers.follow(&BTreeSet::from(["b:1".to_owned(), "c:1".to_owned()]));
-    peers.parts("b:1", Parting::Stopped);
-    peers.parts("b:1", Parting::Drained);
-    peers.parts("b:1", Parting::Stopped);
-    assert_eq!(asked(&peers), [("b:1", 250), ("c:1", 1_000)]);
+    peers.set_members(&BTreeSet::from(["b:1".to_owned(), "c:1".to_owned()]));
+    peers.record_shutdown("b:1", ShutdownPhase::Stopped);
+    peers.record_shutdown("b:1", ShutdownPhase::Drained);
+    peers.record_shutdown("b:1", ShutdownPhase::Stopped);
+    assert_eq!(polled(&peers), [("b:1", 250), ("c:1", 1_000)]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_was_gone_before_is_taken_for_drained_by_what_others_say() {
-    let drained = Rumour {
-        said_ms: Some(0),
-        drained: Some(1),
-        ..Rumour::default()
+async fn a_report_marks_an_unknown_silent_peer_as_drained() {
+    let drained = PeerReport {
+        stated_ms: Some(0),
+        drained_process: Some(1),
+        ..PeerReport::default()
     };
     let mut peers = peers();
-    // News of the members may be older than this process.
-    peers.follow(&BTreeSet::from(["b:1".to_owned(), "c:1".to_owned()]));
-    peers.follow(&BTreeSet::from(["c:1".to_owned()]));
-    peers.learn_of("b:1", &drained, Instant::now());
-    assert_eq!(asked(&peers), [("b:1", 1_000), ("c:1", 1_000)]);
-    // It may be a new process of the name that is there.
-    peers.silent("b:1", Instant::now(), 0);
-    assert!(!peers.may_scrape("b:1") && !peers.may_export("b:1"));
-    assert_eq!(asked(&peers), [("c:1", 1_000)]);
-    // A new process of the name says itself that it is there.
-    let process = |number| Life {
-        number,
-        ..Life::default()
+    // The list of members may be older than this process.
+    peers.set_members(&BTreeSet::from(["b:1".to_owned(), "c:1".to_owned()]));
+    peers.set_members(&BTreeSet::from(["c:1".to_owned()]));
+    peers.merge_report("b:1", &drained, Instant::now());
+    assert_eq!(polled(&peers), [("b:1", 1_000), ("c:1", 1_000)]);
+    // A new process may have the name.
+    peers.record_silence("b:1", Instant::now(), 0);
+    assert!(!peers.may_scrape("b:1") && !peers.may_deliver("b:1"));
+    assert_eq!(polled(&peers), [("c:1", 1_000)]);
+    // A new process announces itself.
+    let process = |id| Process {
+        id,
+        ..Process::default()
     };
-    peers.heard("b:1", process(2));
-    assert_eq!(asked(&peers), [("b:1", 1_000), ("c:1", 1_000)]);
-    peers.silent("b:1", Instant::now(), 0);
-    peers.learn_of("b:1", &drained, Instant::now());
+    peers.record_contact("b:1", process(2));
+    assert_eq!(polled(&peers), [("b:1", 1_000), ("c:1", 1_000)]);
+    peers.record_silence("b:1", Instant::now(), 0);
+    peers.merge_report("b:1", &drained, Instant::now());
     assert!(peers.may_scrape("b:1"));
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_what_others_tell_the_latest_word_counts() {
-    let word = |said_ms, away_ms| Rumour {
-        said_ms,
-        legacy: Legacy {
+async fn the_latest_statement_counts() {
+    let report_of = |stated_ms, away_ms| PeerReport {
+        stated_ms,
+        wait: WaitTimes {
             away_ms,
-            ..Legacy::default()
+            ..WaitTimes::default()
         },
-        ..Rumour::default()
+        ..PeerReport::default()
     };
     let mut peers = peers();
-    peers.follow(&BTreeSet::from(["b:1".to_owned()]));
-    let mut away_ms = |rumour| {
-        peers.learn_of("b:1", &rumour, Instant::now());
-        peers.rumours()["b:1"].legacy.away_ms
+    peers.set_members(&BTreeSet::from(["b:1".to_owned()]));
+    let mut away_ms = |report| {
+        peers.merge_report("b:1", &report, Instant::now());
+        peers.reports()["b:1"].wait.away_ms
     };
     tokio::time::advance(Duration::from_secs(60)).await;
-    assert_eq!(away_ms(word(None, 60_000)), 0, "it is presumed only");
-    assert_eq!(away_ms(word(Some(20_000), 60_000)), 60_000);
-    assert_eq!(away_ms(word(Some(19_500), 0)), 60_000);
-    assert_eq!(away_ms(word(Some(10_000), 0)), 0);
-    assert_eq!(away_ms(word(Some(15_000), 60_000)), 0);
+    assert_eq!(
+        away_ms(report_of(None, 60_000)),
+        0,
+        "the report only assumes it"
+    );
+    assert_eq!(away_ms(report_of(Some(20_000), 60_000)), 60_000);
+    assert_eq!(away_ms(report_of(Some(19_500), 0)), 60_000);
+    assert_eq!(away_ms(report_of(Some(10_000), 0)), 0);
+    assert_eq!(away_ms(report_of(Some(15_000), 60_000)), 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_does_not_answer_slows_nothing_down() {
+async fn a_silent_peer_gets_a_short_timeout() {
     let mut peers = peers();
-    peers.follow(&BTreeSet::from(["b:1".to_owned(), "c:1".to_owned()]));
-    peers.silent("b:1", Instant::now(), 0);
-    assert_eq!(asked(&peers), [("b:1", 250), ("c:1", 1_000)]);
-    peers.heard("b:1", Life::default());
-    assert_eq!(asked(&peers), [("b:1", 1_000), ("c:1", 1_000)]);
+    peers.set_members(&BTreeSet::from(["b:1".to_owned(), "c:1".to_owned()]));
+    peers.record_silence("b:1", Instant::now(), 0);
+    assert_eq!(polled(&peers), [("b:1", 250), ("c:1", 1_000)]);
+    peers.record_contact("b:1", Process::default());
+    assert_eq!(polled(&peers), [("b:1", 1_000), ("c:1", 1_000)]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_others_still_hear_may_deliver() {
+async fn a_peer_that_others_hear_may_deliver() {
     let mut peers = peers();
-    peers.learn("b:1");
-    peers.silent("b:1", Instant::now(), 0);
-    let heard = Rumour {
-        said_ms: Some(0),
-        ..Rumour::default()
+    peers.add("b:1");
+    peers.record_silence("b:1", Instant::now(), 0);
+    let heard = PeerReport {
+        stated_ms: Some(0),
+        ..PeerReport::default()
     };
     for _ in 0..3 {
         tokio::time::advance(TIMEOUT * 2 / 3).await;
-        peers.learn_of("b:1", &heard, Instant::now());
-        assert!(peers.may_export("b:1"));
+        peers.merge_report("b:1", &heard, Instant::now());
+        assert!(peers.may_deliver("b:1"));
     }
-    // What it scrapes may be taken nevertheless.
+    // Its targets may be taken over nevertheless.
     assert!(!peers.may_scrape("b:1"));
     tokio::time::advance(TIMEOUT).await;
-    assert!(!peers.may_export("b:1"));
-    peers.learn_of("b:1", &heard, Instant::now());
-    assert!(peers.may_export("b:1"));
-    // Some are cut off for days.
-    tokio::time::advance(PATIENT.away).await;
-    peers.learn_of("b:1", &heard, Instant::now());
-    assert!(!peers.may_export("b:1"));
+    assert!(!peers.may_deliver("b:1"));
+    peers.merge_report("b:1", &heard, Instant::now());
+    assert!(peers.may_deliver("b:1"));
+    // The away timeout bounds the wait: a partition may last for days.
+    tokio::time::advance(POLICY.away_timeout).await;
+    peers.merge_report("b:1", &heard, Instant::now());
+    assert!(!peers.may_deliver("b:1"));
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_was_not_ready_and_is_gone_is_not_waited_for() {
+async fn forgets_an_unready_peer_that_is_no_longer_listed() {
     let names = |names: &[&str]| Some(names.iter().map(|name| (*name).to_owned()).collect());
     let (sender, unready) = watch::channel(names(&["b:1", "c:1"]));
-    let mut peers = Peers::new("a:1".to_owned(), PATIENT, unready);
-    peers.learn_of_unready();
-    peers.heard("c:1", Life::default());
-    peers.dispel(|_| true);
-    assert_eq!(asked(&peers), [("b:1", 1_000), ("c:1", 1_000)]);
+    let mut peers = Peers::new("a:1".to_owned(), POLICY, unready);
+    peers.add_unready();
+    peers.record_contact("c:1", Process::default());
+    peers.evict_presumed(|_| true);
+    assert_eq!(polled(&peers), [("b:1", 1_000), ("c:1", 1_000)]);
     sender.send_replace(names(&[]));
-    peers.dispel(|_| true);
-    assert_eq!(asked(&peers), [("c:1", 1_000)]);
+    peers.evict_presumed(|_| true);
+    assert_eq!(polled(&peers), [("c:1", 1_000)]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_is_not_reached_has_drained_where_others_heard_it_say_so() {
+async fn a_report_marks_a_silent_peer_as_drained() {
     let mut peers = peers();
-    peers.follow(&BTreeSet::from(["b:1".to_owned()]));
-    let process = |number| Life {
-        number,
-        ..Life::default()
+    peers.set_members(&BTreeSet::from(["b:1".to_owned()]));
+    let process = |id| Process {
+        id,
+        ..Process::default()
     };
-    peers.heard("b:1", process(1));
-    peers.silent("b:1", Instant::now(), 0);
-    let drained = Rumour {
-        said_ms: Some(0),
-        drained: Some(1),
-        ..Rumour::default()
+    peers.record_contact("b:1", process(1));
+    peers.record_silence("b:1", Instant::now(), 0);
+    let drained = PeerReport {
+        stated_ms: Some(0),
+        drained_process: Some(1),
+        ..PeerReport::default()
     };
-    peers.learn_of("b:1", &drained, Instant::now());
-    assert!(!peers.may_export("b:1"));
-    // It has left nothing for which a new process of its name is waited for.
-    peers.heard("b:1", process(2));
-    assert!(!peers.may_export("b:1"));
+    peers.merge_report("b:1", &drained, Instant::now());
+    assert!(!peers.may_deliver("b:1"));
+    // The drained process has no exports in flight, so a restart need not wait.
+    peers.record_contact("b:1", process(2));
+    assert!(!peers.may_deliver("b:1"));
 }
 
-/// Another that has left a backlog on its disk, and is listed in this way.
+/// Peers with `b:1`, which was killed with a backlog on its disk and is no member any more.
 fn killed(unready: Addresses) -> Peers {
-    let mut peers = Peers::new("a:1".to_owned(), PATIENT, unready);
-    peers.follow(&BTreeSet::from(["b:1".to_owned()]));
-    let legacy = Legacy {
+    let mut peers = Peers::new("a:1".to_owned(), POLICY, unready);
+    peers.set_members(&BTreeSet::from(["b:1".to_owned()]));
+    let wait = WaitTimes {
         away_ms: 60_000,
-        ..Legacy::default()
+        ..WaitTimes::default()
     };
-    peers.heard(
+    peers.record_contact(
         "b:1",
-        Life {
-            legacy,
-            ..Life::default()
+        Process {
+            wait,
+            ..Process::default()
         },
     );
-    peers.silent("b:1", Instant::now(), 0);
-    peers.follow(&BTreeSet::new());
+    peers.record_silence("b:1", Instant::now(), 0);
+    peers.set_members(&BTreeSet::new());
     peers
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_whose_pod_is_gone_is_not_waited_for_as_if_it_would_be_back() {
+async fn does_not_wait_for_the_disk_of_a_deleted_pod() {
     let listed = BTreeSet::from(["b:1".to_owned()]);
     let (sender, unready) = watch::channel(Some(listed.clone()));
     let mut peers = killed(unready.clone());
     tokio::time::advance(TIMEOUT * 2).await;
-    peers.look_up();
-    assert!(peers.may_export("b:1"));
+    peers.update_pods();
+    assert!(peers.may_deliver("b:1"));
     sender.send_replace(Some(BTreeSet::new()));
-    peers.look_up();
-    // As one that becomes ready it may be in neither list for a moment.
-    assert!(peers.may_export("b:1") && !peers.rumours()["b:1"].deleted);
+    peers.update_pods();
+    // A pod that becomes ready may be in neither list for a moment.
+    assert!(peers.may_deliver("b:1") && !peers.reports()["b:1"].is_pod_deleted);
     tokio::time::advance(Duration::from_secs(2)).await;
-    assert!(!peers.may_export("b:1"));
-    let told = peers.rumours()["b:1"];
-    assert!(told.deleted);
-    // Others may tell of it that have not heard yet that it is gone.
-    let late = Rumour {
-        deleted: false,
-        ..told
+    assert!(!peers.may_deliver("b:1"));
+    let reported = peers.reports()["b:1"];
+    assert!(reported.is_pod_deleted);
+    // Receivers that do not know of the deletion yet may still report the peer.
+    let late = PeerReport {
+        is_pod_deleted: false,
+        ..reported
     };
-    peers.forget();
-    peers.learn_of("b:1", &late, Instant::now());
-    assert!(asked(&peers).is_empty() && !peers.are_watched());
-    tokio::time::advance(PATIENT.away * 2).await;
-    peers.forget();
-    assert!(peers.rumours().is_empty());
-    // An address may be another pod's by now.
+    peers.evict();
+    peers.merge_report("b:1", &late, Instant::now());
+    assert!(polled(&peers).is_empty() && !peers.need_polling());
+    tokio::time::advance(POLICY.away_timeout * 2).await;
+    peers.evict();
+    assert!(peers.reports().is_empty());
+    // Another pod may have the address by now.
     let mut peers = killed(unready.clone());
-    peers.look_up();
+    peers.update_pods();
     tokio::time::advance(TIMEOUT * 2).await;
     sender.send_replace(Some(listed.clone()));
-    peers.look_up();
-    assert!(peers.may_export("b:1"));
+    peers.update_pods();
+    assert!(peers.may_deliver("b:1"));
 
-    // One that begins hears that from others, unless it sees a pod there itself.
+    // A receiver that starts learns it from the others, unless it finds a pod listed itself.
     for (unready, waits) in [(BTreeSet::new(), false), (listed, true)] {
         let (_, unready) = watch::channel(Some(unready));
-        let mut newborn = Peers::new("c:1".to_owned(), PATIENT, unready);
-        let word = Rumour {
+        let mut starting = Peers::new("c:1".to_owned(), POLICY, unready);
+        let report = PeerReport {
             silent_ms: 0,
-            said_ms: Some(22_000),
-            ..told
+            stated_ms: Some(22_000),
+            ..reported
         };
-        newborn.learn_of("b:1", &word, Instant::now());
-        newborn.silent("b:1", Instant::now(), 22_000);
-        newborn.look_up();
-        assert_eq!(newborn.may_export("b:1"), waits);
-        assert_ne!(newborn.rumours()["b:1"].deleted, waits);
+        starting.merge_report("b:1", &report, Instant::now());
+        starting.record_silence("b:1", Instant::now(), 22_000);
+        starting.update_pods();
+        assert_eq!(starting.may_deliver("b:1"), waits);
+        assert_ne!(starting.reports()["b:1"].is_pod_deleted, waits);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn that_a_name_resolves_no_more_says_nothing_of_the_disk() {
+async fn a_name_that_no_longer_resolves_says_nothing_about_the_disk() {
     let (_, unready) = watch::channel(None);
     let mut peers = killed(unready);
     tokio::time::advance(TIMEOUT * 2).await;
-    peers.look_up();
-    assert!(peers.may_export("b:1"));
+    peers.update_pods();
+    assert!(peers.may_deliver("b:1"));
 }

@@ -21,7 +21,7 @@ pub(super) fn pick(endpoints: &[Arc<Endpoint>]) -> Option<(Arc<Endpoint>, Connec
     } else {
         well
     };
-    let (one, other) = random::two_below(candidates.len())?;
+    let (one, other) = random::two_indices(candidates.len())?;
     let (endpoint, connection) = [candidates[one], candidates[other]]
         .into_iter()
         .min_by(|(a, _), (b, _)| a.load().total_cmp(&b.load()))?;

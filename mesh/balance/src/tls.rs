@@ -76,7 +76,7 @@ impl ExporterTlsArgs {
         };
         let paths = files(&settings).map(Into::into).collect();
         let read = move || h2_client_config(&settings);
-        let config = WatchedFile::follow("Exporters' TLS", paths, read)?;
+        let config = WatchedFile::watch("Exporters' TLS", paths, read)?;
         let name = self.exporter_server_name.clone();
         Ok(Connector::new(move |address| {
             let (inner, config, name) = (inner.clone(), config.load(), name.clone());

@@ -1,48 +1,52 @@
-//! How long to wait before the next attempt, of a request or a connection.
+//! Delays between the attempts of a request or a connection.
 
 use std::time::Duration;
 
 use crate::random;
 
-const FIRST: Duration = Duration::from_millis(100);
-const LONGEST: Duration = Duration::from_secs(5);
+const MIN: Duration = Duration::from_millis(100);
+const MAX: Duration = Duration::from_secs(5);
 
-/// Exponential back-off with full jitter, so that lanes which failed together do
-/// not come back together.
+/// Exponential backoff with jitter.
+///
+/// The jitter keeps clients that failed together from retrying together.
 #[derive(Clone, Debug)]
 pub struct Backoff {
+    /// Upper bound of the next delay.
     ceiling: Duration,
-    first: Duration,
-    longest: Duration,
+    min: Duration,
+    max: Duration,
 }
 
 // === impl Backoff ===
 
 impl Backoff {
-    /// For a request or a connection of the mesh: 100 ms to 5 s.
+    /// Returns the backoff of requests and connections inside the mesh: 100 ms to 5 s.
     pub fn new() -> Self {
-        Self::within(FIRST, LONGEST)
+        Self::with_bounds(MIN, MAX)
     }
 
-    /// Delays of up to `first`, doubled up to `longest`.
-    pub fn within(first: Duration, longest: Duration) -> Self {
+    /// Returns a backoff whose first delay is at most `min`. The bound doubles with each
+    /// delay, up to `max`.
+    pub fn with_bounds(min: Duration, max: Duration) -> Self {
         Self {
-            ceiling: first,
-            first,
-            longest,
+            ceiling: min,
+            min,
+            max,
         }
     }
 
-    /// The next delay: between half of the ceiling and all of it.
+    /// Returns the next delay: a random time between half of the current bound and the
+    /// whole bound.
     pub fn delay(&mut self) -> Duration {
         let delay = self.ceiling.mul_f64(random::range(0.5..1.0));
-        self.ceiling = (self.ceiling * 2).min(self.longest);
+        self.ceiling = (self.ceiling * 2).min(self.max);
         delay
     }
 
-    /// Begins anew, after a success.
+    /// Starts over with the shortest delay. Call it after a success.
     pub fn reset(&mut self) {
-        self.ceiling = self.first;
+        self.ceiling = self.min;
     }
 }
 
@@ -51,13 +55,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn delays_grow_to_a_bound() {
+    fn doubles_the_delay_up_to_the_maximum() {
         let mut backoff = Backoff::new();
         let delays: Vec<_> = (0..20).map(|_| backoff.delay()).collect();
-        assert!(delays[0] <= FIRST && delays[0] >= FIRST / 2);
-        assert!(delays.iter().all(|d| *d <= LONGEST));
-        assert!(delays[19] >= LONGEST / 2);
+        assert!(delays[0] <= MIN && delays[0] >= MIN / 2);
+        assert!(delays.iter().all(|d| *d <= MAX));
+        assert!(delays[19] >= MAX / 2);
         backoff.reset();
-        assert!(backoff.delay() <= FIRST);
+        assert!(backoff.delay() <= MIN);
     }
 }

@@ -1,30 +1,31 @@
-//! Work that may take long without waiting: files, compression. A thread of its own
-//! does it, so that nothing else is late.
+//! Runs blocking work (file access, compression) on tokio's blocking threads, so that it
+//! does not delay other tasks.
 //!
-//! How long that thread takes is the machine's affair. A simulation, which runs a
-//! whole mesh in one thread and is to be repeated, has such work done on the spot.
+//! The duration of such work differs from run to run. A simulation must be repeatable, so
+//! it runs the work inline, on its only thread.
 
 use std::cell::Cell;
 
-/// Work over as many bytes, such as compressing them, is worth a thread of its own; over
-/// fewer it is done sooner than handed over.
+/// Input size from which work such as compression is moved to a blocking thread: 256 KiB.
+///
+/// Below this size the work takes less time than the move.
 pub const BLOCKING_BYTES: usize = 256 << 10;
 
 thread_local! {
-    static ON_THE_SPOT: Cell<bool> = const { Cell::new(false) };
+    static INLINE: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Lets work that is begun in this thread be done in it at once.
-pub fn on_the_spot() {
-    ON_THE_SPOT.set(true);
+/// Makes [`run`] execute all later work of this thread inline.
+pub fn run_inline() {
+    INLINE.set(true);
 }
 
-/// Does work that may block, and returns what it comes to.
+/// Runs work that may block and returns its result.
 ///
 /// # Panics
-/// Where the work does.
+/// Panics if `work` panics.
 pub async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    if ON_THE_SPOT.get() {
+    if INLINE.get() {
         return work();
     }
     match tokio::task::spawn_blocking(work).await {
@@ -40,16 +41,16 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn another_thread_works_unless_told_otherwise() {
+    async fn uses_another_thread_unless_inline() {
         let here = thread::current().id();
         assert_ne!(run(|| thread::current().id()).await, here);
-        on_the_spot();
+        run_inline();
         assert_eq!(run(|| thread::current().id()).await, here);
     }
 
     #[tokio::test]
     #[should_panic(expected = "no such file")]
-    async fn a_panic_is_passed_on() {
+    async fn propagates_a_panic() {
         run(|| panic!("no such file")).await
     }
 }

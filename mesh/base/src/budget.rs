@@ -1,8 +1,8 @@
-//! The memory that what is under way may take together.
+//! A memory budget that concurrent tasks share.
 //!
-//! Who begins takes what it will need at least, and waits for it or is refused.
-//! What it needs beyond that is given where there is some; it never waits for more
-//! while it holds some, as all of them might.
+//! A task reserves the bytes that it needs at least, and waits until they are free. If it
+//! needs more later, it tries to grow its reservation, which succeeds at once or fails. A
+//! task never waits while it holds a reservation, since that could deadlock.
 
 use std::sync::{
     Arc,
@@ -11,29 +11,29 @@ use std::sync::{
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Bytes that may be taken. Cheap to clone.
+/// A number of bytes that tasks can reserve. Cheap to clone; clones share the bytes.
 #[derive(Clone, Debug)]
 pub struct Budget {
     free: Arc<Semaphore>,
     units: usize,
-    /// The most units that were taken at once.
+    /// Largest number of units that were reserved at the same time.
     peak: Arc<AtomicUsize>,
 }
 
-/// Bytes that were taken; given back when dropped.
+/// Reserved bytes of a [`Budget`]. Dropping it releases them.
 #[derive(Debug)]
-pub struct Share {
+pub struct Reservation {
     budget: Budget,
     permits: OwnedSemaphorePermit,
 }
 
-/// The unit in which bytes are counted.
+/// Bytes per semaphore permit.
 const UNIT: usize = 1024;
 
 // === impl Budget ===
 
 impl Budget {
-    /// A budget of this many bytes.
+    /// Creates a budget of `bytes`, rounded up to whole KiB.
     pub fn new(bytes: usize) -> Self {
         let units = bytes.div_ceil(UNIT).clamp(1, Semaphore::MAX_PERMITS);
         Self {
@@ -43,43 +43,44 @@ impl Budget {
         }
     }
 
-    /// Waits until this many bytes are free, at most all there are, and takes them.
-    pub async fn take(&self, bytes: usize) -> Share {
+    /// Waits until `bytes` are free and reserves them. A request for more than the whole
+    /// budget reserves the whole budget.
+    pub async fn reserve(&self, bytes: usize) -> Reservation {
         let units = self.units_of(bytes).min(self.units) as u32;
         let permits = self.free.clone().acquire_many_owned(units).await;
-        self.note_peak();
-        Share {
+        self.record_peak();
+        Reservation {
             budget: self.clone(),
             permits: permits.expect("the semaphore is never closed"),
         }
     }
 
-    /// Takes nothing yet, to grow.
-    pub fn begin(&self) -> Share {
+    /// Returns a reservation of 0 bytes, which can grow.
+    pub fn empty_reservation(&self) -> Reservation {
         let permits = self.free.clone().try_acquire_many_owned(0);
-        Share {
+        Reservation {
             budget: self.clone(),
-            permits: permits.expect("nothing is always free"),
+            permits: permits.expect("zero permits are always available"),
         }
     }
 
-    /// Bytes taken.
-    pub fn taken(&self) -> usize {
+    /// Returns the number of bytes that are reserved now.
+    pub fn reserved(&self) -> usize {
         (self.units - self.free.available_permits()) * UNIT
     }
 
-    /// Bytes that were taken at once at most, since the beginning.
+    /// Returns the largest number of bytes that were reserved at the same time.
     pub fn peak(&self) -> usize {
         self.peak.load(Ordering::Relaxed) * UNIT
     }
 
-    fn note_peak(&self) {
-        let taken = self.units - self.free.available_permits();
-        self.peak.fetch_max(taken, Ordering::Relaxed);
+    fn record_peak(&self) {
+        let reserved = self.units - self.free.available_permits();
+        self.peak.fetch_max(reserved, Ordering::Relaxed);
     }
 
-    /// Bytes there are.
-    pub fn bytes(&self) -> usize {
+    /// Returns the size of the whole budget in bytes.
+    pub fn capacity(&self) -> usize {
         self.units * UNIT
     }
 
@@ -88,10 +89,11 @@ impl Budget {
     }
 }
 
-// === impl Share ===
+// === impl Reservation ===
 
-impl Share {
-    /// Makes it at least `bytes`; false where that is not to be had.
+impl Reservation {
+    /// Grows the reservation to at least `bytes`. Returns false and changes nothing if
+    /// the budget does not have that many free bytes.
     pub fn grow_to(&mut self, bytes: usize) -> bool {
         let more = self
             .budget
@@ -103,7 +105,7 @@ impl Share {
         match self.budget.free.clone().try_acquire_many_owned(more as u32) {
             Ok(permits) => {
                 self.permits.merge(permits);
-                self.budget.note_peak();
+                self.budget.record_peak();
                 true
             }
             Err(_) => false,
@@ -118,27 +120,27 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_share_is_given_back() {
+    async fn releases_a_dropped_reservation() {
         let budget = Budget::new(10 * UNIT);
-        let mut one = budget.take(4 * UNIT).await;
+        let mut one = budget.reserve(4 * UNIT).await;
         assert!(one.grow_to(6 * UNIT));
-        assert_eq!(budget.taken(), 6 * UNIT);
+        assert_eq!(budget.reserved(), 6 * UNIT);
         assert_eq!(budget.peak(), 6 * UNIT);
-        assert!(budget.take(5 * UNIT).now_or_never().is_none());
-        let mut two = budget.take(4 * UNIT).await;
+        assert!(budget.reserve(5 * UNIT).now_or_never().is_none());
+        let mut two = budget.reserve(4 * UNIT).await;
         assert!(!two.grow_to(5 * UNIT));
         assert!(two.grow_to(3 * UNIT));
         drop(one);
         assert!(two.grow_to(10 * UNIT));
         drop(two);
-        assert_eq!(budget.taken(), 0);
+        assert_eq!(budget.reserved(), 0);
     }
 
     #[tokio::test]
-    async fn nobody_waits_for_more_than_there_is() {
+    async fn reserves_the_whole_budget_at_most() {
         let budget = Budget::new(UNIT);
-        let share = budget.take(usize::MAX).await;
-        assert_eq!(budget.taken(), budget.bytes());
-        drop(share);
+        let whole = budget.reserve(usize::MAX).await;
+        assert_eq!(budget.reserved(), budget.capacity());
+        drop(whole);
     }
 }

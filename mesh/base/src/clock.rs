@@ -1,4 +1,4 @@
-//! What time it is, for those who judge the age of a sample.
+//! The wall clock, which tests and simulations can replace.
 
 use std::{
     fmt,
@@ -6,14 +6,14 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-/// Tells the time in milliseconds since the Unix epoch.
+/// A source of the current time, in milliseconds since the Unix epoch. Cheap to clone.
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> i64 + Send + Sync>);
 
 // === impl Clock ===
 
 impl Clock {
-    /// The machine's clock.
+    /// Returns the system clock.
     pub fn system() -> Self {
         Self(Arc::new(|| {
             let since = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -21,21 +21,22 @@ impl Clock {
         }))
     }
 
-    /// A clock that reads as `read` says, in milliseconds since the Unix epoch.
+    /// Returns a clock whose time is the result of `read`, in milliseconds since the Unix
+    /// epoch.
     pub fn new(read: impl Fn() -> i64 + Send + Sync + 'static) -> Self {
         Self(Arc::new(read))
     }
 
-    /// A clock that reads `start_ms` now and goes with the runtime's time, so that
-    /// it stands still where a test has paused it.
-    pub fn of_runtime(start_ms: i64) -> Self {
+    /// Returns a clock that shows `start_ms` now and advances with tokio's time. It stops
+    /// when a test pauses tokio's time.
+    pub fn tokio(start_ms: i64) -> Self {
         let started = tokio::time::Instant::now();
         Self(Arc::new(move || {
             start_ms + started.elapsed().as_millis() as i64
         }))
     }
 
-    /// Milliseconds since the Unix epoch.
+    /// Returns the current time in milliseconds since the Unix epoch.
     pub fn now_ms(&self) -> i64 {
         (self.0)()
     }

@@ -1,8 +1,7 @@
-//! Random numbers that spread load: jitter and the choice of a peer. Never for
-//! secrets.
+//! Random numbers for jitter and load balancing. Not suitable for secrets.
 //!
-//! Each thread has a generator of its own. A simulation, which runs a whole mesh
-//! in one thread, seeds it, and can so be repeated.
+//! Each thread has its own generator. A simulation runs a whole mesh on one thread and
+//! seeds that thread's generator, which makes the run repeatable.
 
 use std::{cell::RefCell, ops::Range};
 
@@ -12,19 +11,19 @@ thread_local! {
     static GENERATOR: RefCell<SmallRng> = RefCell::new(SmallRng::from_os_rng());
 }
 
-/// Lets this thread's numbers follow from `seed`.
+/// Seeds the generator of this thread.
 pub fn seed(seed: u64) {
     GENERATOR.set(SmallRng::seed_from_u64(seed));
 }
 
-/// A number of `range`.
+/// Returns a uniformly distributed number from `range`.
 pub fn range(range: Range<f64>) -> f64 {
     GENERATOR.with_borrow_mut(|generator| generator.random_range(range))
 }
 
-/// Two different numbers below `n`, or one twice where there is no other; `None`
-/// where there is none at all.
-pub fn two_below(n: usize) -> Option<(usize, usize)> {
+/// Returns two different random indices below `n`. Returns `(0, 0)` if `n` is 1, and
+/// `None` if `n` is 0.
+pub fn two_indices(n: usize) -> Option<(usize, usize)> {
     match n {
         0 => None,
         1 => Some((0, 0)),
@@ -40,9 +39,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_seed_repeats_the_numbers() {
-        let numbers = |of| {
-            seed(of);
+    fn repeats_the_numbers_of_a_seed() {
+        let numbers = |value| {
+            seed(value);
             [range(0.0..1.0), range(0.0..1.0)]
         };
         assert_eq!(numbers(7), numbers(7));
@@ -50,10 +49,10 @@ mod tests {
     }
 
     #[test]
-    fn two_are_different_where_there_are_two() {
-        assert_eq!((two_below(0), two_below(1)), (None, Some((0, 0))));
+    fn picks_two_different_indices() {
+        assert_eq!((two_indices(0), two_indices(1)), (None, Some((0, 0))));
         for _ in 0..100 {
-            let (one, other) = two_below(3).unwrap();
+            let (one, other) = two_indices(3).unwrap();
             assert!(one != other && one < 3 && other < 3);
         }
     }

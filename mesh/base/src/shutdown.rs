@@ -1,20 +1,20 @@
-//! How a service learns that it is time to stop.
+//! The signal that starts a graceful shutdown.
 //!
-//! A [`Trigger`] fires once; every [`Shutdown`] cloned from its pair sees it. A
-//! service then stops taking, delivers what it has, and ends, all within the
-//! drain timeout that its flags give.
+//! A [`Trigger`] fires once, and every clone of its [`Shutdown`] observes it. The service
+//! then accepts no new work, delivers its pending data and exits, all within its drain
+//! timeout.
 
 use tokio_util::sync::CancellationToken;
 
-/// Sees that it is time to stop.
+/// Observes the shutdown signal. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Shutdown(CancellationToken);
 
-/// Says that it is time to stop; dropping it says so too.
+/// Triggers the shutdown when fired or dropped.
 #[derive(Debug)]
 pub struct Trigger(tokio_util::sync::DropGuard);
 
-/// A trigger and what it triggers.
+/// Creates a trigger and the shutdown signal that it controls.
 pub fn channel() -> (Trigger, Shutdown) {
     let token = CancellationToken::new();
     (Trigger(token.clone().drop_guard()), Shutdown(token))
@@ -23,11 +23,11 @@ pub fn channel() -> (Trigger, Shutdown) {
 // === impl Shutdown ===
 
 impl Shutdown {
-    /// Fires on the first SIGTERM or SIGINT. A second one ends the process at
-    /// once, for the operator who does not want to wait for the drain.
+    /// Returns a shutdown signal that the first SIGTERM or SIGINT fires. A second signal
+    /// exits the process at once with code 130, so an operator can skip the drain.
     ///
     /// # Errors
-    /// Where the handlers cannot be installed.
+    /// Returns an error if the signal handlers cannot be installed.
     pub fn on_signals() -> std::io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
         let (mut term, mut int) = (
@@ -41,23 +41,24 @@ impl Shutdown {
             tracing::info!("Signal received, draining");
             drop(trigger);
             next().await;
-            tracing::warn!("Second signal received, leaving without draining");
+            tracing::warn!("Second signal received, exiting without draining");
             std::process::exit(130);
         });
         Ok(shutdown)
     }
 
-    /// Waits until it is time to stop.
+    /// Waits for the shutdown signal.
     pub async fn signaled(&self) {
         self.0.cancelled().await;
     }
 
-    /// Whether it is time to stop.
+    /// Returns true if the shutdown signal has fired.
     pub fn is_signaled(&self) -> bool {
         self.0.is_cancelled()
     }
 
-    /// Runs `work` until it ends or it is time to stop, whichever is first.
+    /// Runs `work` until it completes or the shutdown signal fires. Returns `None` in the
+    /// second case.
     pub async fn unless_signaled<F: Future>(&self, work: F) -> Option<F::Output> {
         self.0.run_until_cancelled(work).await
     }
@@ -66,7 +67,7 @@ impl Shutdown {
 // === impl Trigger ===
 
 impl Trigger {
-    /// Says that it is time to stop.
+    /// Fires the shutdown signal.
     pub fn fire(self) {
         drop(self.0);
     }
@@ -75,7 +76,7 @@ impl Trigger {
 #[cfg(test)]
 mod tests {
     #[tokio::test]
-    async fn firing_is_seen_by_all_clones() {
+    async fn signals_all_clones() {
         let (trigger, shutdown) = super::channel();
         let other = shutdown.clone();
         assert!(!other.is_signaled());

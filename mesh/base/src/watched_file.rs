@@ -1,9 +1,8 @@
-//! Values made of files, made again when a file has changed.
+//! Values that are built from files and rebuilt when a file changes.
 //!
-//! Secrets and certificates are replaced on disk while a service runs: a mounted
-//! Kubernetes secret swaps a symbolic link, other tools write in place. What
-//! counts is the contents, so they are compared, every few seconds; a change that
-//! cannot be used is logged and leaves the value that was there.
+//! Secrets and certificates are replaced on disk while a service runs. Kubernetes swaps a
+//! symbolic link, other tools write in place. So the contents are compared, every 5 s. If
+//! the new contents are invalid, the previous value remains and a warning is logged.
 
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
@@ -12,10 +11,10 @@ use tokio::task::AbortHandle;
 use tracing::{info, warn};
 use xxhash_rust::xxh3::Xxh3;
 
-/// How often the files are looked at.
+/// Interval at which the files are compared: 5 s.
 pub const INTERVAL: Duration = Duration::from_secs(5);
 
-/// A value made of files. Cheap to clone; the files are followed until the last
+/// A value that is built from files. Cheap to clone. The files are watched until the last
 /// clone is dropped.
 pub struct WatchedFile<T> {
     current: Arc<ArcSwap<T>>,
@@ -28,17 +27,17 @@ struct Task(AbortHandle);
 // === impl WatchedFile ===
 
 impl<T: Send + Sync + 'static> WatchedFile<T> {
-    /// Makes a value with `read`, and again each time one of `files` has changed.
-    /// `what` names it in the log.
+    /// Builds a value with `read`, and rebuilds it each time one of `files` changes.
+    /// `what` is the name of the value in log lines. Must be called in a tokio runtime.
     ///
     /// # Errors
-    /// Where the first reading fails.
-    pub fn follow<E, F>(what: &'static str, files: Vec<PathBuf>, read: F) -> Result<Self, E>
+    /// Returns the error of `read` if the first call fails.
+    pub fn watch<E, F>(what: &'static str, files: Vec<PathBuf>, read: F) -> Result<Self, E>
     where
         E: fmt::Display + Send,
         F: Fn() -> Result<T, E> + Send + 'static,
     {
-        // Taken first: a change between the two is seen as one.
+        // Before `read`, so that a change in between is noticed.
         let mut seen = fingerprint(&files);
         let current = Arc::new(ArcSwap::from_pointee(read()?));
         let slot = current.clone();
@@ -52,9 +51,11 @@ impl<T: Send + Sync + 'static> WatchedFile<T> {
                 match read() {
                     Ok(value) => {
                         slot.store(Arc::new(value));
-                        info!(what, "File reread");
+                        info!(what, "File reloaded");
                     }
-                    Err(error) => warn!(what, %error, "File not usable, the old contents stay"),
+                    Err(error) => {
+                        warn!(what, %error, "File invalid, keeping the previous contents")
+                    }
                 }
                 seen = now;
             }
@@ -65,7 +66,7 @@ impl<T: Send + Sync + 'static> WatchedFile<T> {
         })
     }
 
-    /// The value by now.
+    /// Returns the current value.
     pub fn load(&self) -> Arc<T> {
         self.current.load_full()
     }
@@ -81,7 +82,7 @@ impl<T> Clone for WatchedFile<T> {
 }
 
 impl<T> fmt::Debug for WatchedFile<T> {
-    /// Says nothing of the value, which may be a secret.
+    /// Omits the value, which may be a secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("WatchedFile")
     }
@@ -95,8 +96,8 @@ impl Drop for Task {
     }
 }
 
-/// What the files hold, in a number. They are small and hot in the cache, so that
-/// reading them blocks for microseconds.
+/// Returns a hash of the files' contents. The files are small and in the page cache, so
+/// reading them blocks for microseconds only.
 fn fingerprint(files: &[PathBuf]) -> u128 {
     let mut hasher = Xxh3::new();
     for file in files {
@@ -121,7 +122,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_changed_file_is_read_and_a_bad_one_changes_nothing() {
+    async fn reloads_a_changed_file_and_ignores_an_invalid_one() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("number");
         std::fs::write(&path, "1").unwrap();
@@ -129,10 +130,10 @@ mod tests {
             let path = path.clone();
             move || number(&path)
         };
-        let value = WatchedFile::follow("number", vec![path.clone()], read).unwrap();
+        let value = WatchedFile::watch("number", vec![path.clone()], read).unwrap();
         assert_eq!(*value.load(), 1);
         for (text, expected) in [("2", 2), ("nonsense", 2), ("3", 3)] {
-            // As Kubernetes does it: another file takes the name.
+            // Replaced by a rename, as Kubernetes does.
             let aside = folder.path().join("aside");
             std::fs::write(&aside, text).unwrap();
             std::fs::rename(&aside, &path).unwrap();
@@ -142,10 +143,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_first_reading_that_fails_is_told() {
+    async fn returns_the_error_of_the_first_read() {
         let missing = PathBuf::from("/nowhere/number");
         let path = missing.clone();
-        let value = WatchedFile::follow("number", vec![missing], move || number(&path));
+        let value = WatchedFile::watch("number", vec![missing], move || number(&path));
         assert!(value.is_err());
     }
 }

@@ -48,7 +48,7 @@ where
         events: watcher(api.clone(), config.clone()).boxed(),
         api,
         config,
-        backoff: Backoff::within(FIRST_RETRY, LONGEST_RETRY),
+        backoff: Backoff::with_bounds(FIRST_RETRY, LONGEST_RETRY),
         delay: None,
         gone: false,
     };

@@ -128,7 +128,7 @@ fn batch(key: u64, text: &str) -> Batch {
 }
 
 fn outbox(args: OutboxArgs, exporter: &Exporter) -> (Outbox, Workers) {
-    Outbox::new(&args, Clock::of_runtime(START_MS), exporter.service())
+    Outbox::new(&args, Clock::tokio(START_MS), exporter.service())
 }
 
 async fn drained(workers: Workers) -> Account {
@@ -189,7 +189,7 @@ async fn what_an_exporter_says_of_its_destinations_comes_back_with_the_retry() {
             async { answer }
         })
     };
-    let clock = Clock::of_runtime(START_MS);
+    let clock = Clock::tokio(START_MS);
     let (outbox, workers) = Outbox::new(&OutboxArgs::default(), clock, service);
     outbox.push(batch(1, "x")).unwrap();
     drained(workers).await;

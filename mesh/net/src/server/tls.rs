@@ -75,7 +75,7 @@ impl TlsArgs {
         let (cert, key) = (PemSource::File(cert.clone()), PemSource::File(key.clone()));
         let client_ca = self.client_ca_file.clone().map(PemSource::File);
         let read = move || server_config(&cert, &key, client_ca.as_ref(), &alpn);
-        WatchedFile::follow("TLS", files, read).map(|config| Some(ServerTls(config)))
+        WatchedFile::watch("TLS", files, read).map(|config| Some(ServerTls(config)))
     }
 }
 

@@ -37,7 +37,7 @@ async fn lanes_back_off_and_spread_their_retries() {
     const SECOND: Duration = Duration::from_secs(1);
     let exporter = Refusing::default();
     let args = OutboxArgs::default();
-    let clock = Clock::of_runtime(START_MS);
+    let clock = Clock::tokio(START_MS);
     let (outbox, workers) = Outbox::new(&args, clock, exporter.service());
     for key in 0..u64::from(args.lanes) {
         outbox.push(batch(key, "payload")).unwrap();

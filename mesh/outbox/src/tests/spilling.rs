@@ -98,7 +98,7 @@ async fn what_waits_is_compressed_and_sent_as_it_was() {
 #[tokio::test(start_paused = true)]
 async fn what_is_spilled_at_once_does_not_wait_for_the_clock() {
     let dir = tempfile::tempdir().unwrap();
-    let (mut args, clock) = (spilling(dir.path()), Clock::of_runtime(START_MS));
+    let (mut args, clock) = (spilling(dir.path()), Clock::tokio(START_MS));
     args.spill.spill_after_seconds = 0;
     let process = Process::start(&args, &clock, DOWN);
     process
@@ -115,7 +115,7 @@ async fn what_is_spilled_at_once_does_not_wait_for_the_clock() {
 #[tokio::test(start_paused = true)]
 async fn what_a_kill_may_leave_is_known_before_it_is_there() {
     let dir = tempfile::tempdir().unwrap();
-    let (args, clock) = (spilling(dir.path()), Clock::of_runtime(START_MS));
+    let (args, clock) = (spilling(dir.path()), Clock::tokio(START_MS));
     let ahead = Duration::from_secs(1);
     let process = Process::start(&args, &clock, DOWN);
     assert!(process.outbox.may_leave_some(ahead), "it is not known yet");
@@ -139,7 +139,7 @@ async fn what_a_kill_may_leave_is_known_before_it_is_there() {
 #[tokio::test(start_paused = true)]
 async fn what_others_may_have_older_ones_of_is_held_back_when_it_is_found() {
     let dir = tempfile::tempdir().unwrap();
-    let (args, clock) = (spilling(dir.path()), Clock::of_runtime(START_MS));
+    let (args, clock) = (spilling(dir.path()), Clock::tokio(START_MS));
     let before = Process::start(&args, &clock, DOWN);
     push(&before.outbox, &clock, 0..3);
     before.until(|account| account.spilled == 30).await;
@@ -169,7 +169,7 @@ async fn what_others_may_have_older_ones_of_is_held_back_when_it_is_found() {
 #[tokio::test(start_paused = true)]
 async fn what_waits_for_long_survives_the_process() {
     let dir = tempfile::tempdir().unwrap();
-    let (args, clock) = (spilling(dir.path()), Clock::of_runtime(START_MS));
+    let (args, clock) = (spilling(dir.path()), Clock::tokio(START_MS));
     let before = Process::start(&args, &clock, DOWN);
     push(&before.outbox, &clock, 0..30);
     assert_eq!(before.outbox.account().spilled, 0);
@@ -193,7 +193,7 @@ async fn what_waits_for_long_survives_the_process() {
 #[tokio::test(start_paused = true)]
 async fn a_process_that_stops_spills_what_it_could_not_deliver() {
     let dir = tempfile::tempdir().unwrap();
-    let (args, clock) = (spilling(dir.path()), Clock::of_runtime(START_MS));
+    let (args, clock) = (spilling(dir.path()), Clock::tokio(START_MS));
     let before = Process::start(&args, &clock, DOWN);
     push(&before.outbox, &clock, 0..30);
     let Process {
@@ -211,7 +211,7 @@ async fn a_process_that_stops_spills_what_it_could_not_deliver() {
 #[tokio::test(start_paused = true)]
 async fn exports_of_the_process_before_are_waited_for() {
     let dir = tempfile::tempdir().unwrap();
-    let (args, clock) = (spilling(dir.path()), Clock::of_runtime(START_MS));
+    let (args, clock) = (spilling(dir.path()), Clock::tokio(START_MS));
     let before = Process::start(&args, &clock, [Answer::Silence; 100]);
     push(&before.outbox, &clock, 0..1);
     before.until(|account| account.spilled == 10).await;
@@ -239,7 +239,7 @@ async fn exports_of_the_process_before_are_waited_for() {
 #[tokio::test(start_paused = true)]
 async fn with_the_disk_full_batches_wait_in_memory_and_none_is_lost() {
     let dir = tempfile::tempdir().unwrap();
-    let (mut args, clock) = (spilling(dir.path()), Clock::of_runtime(START_MS));
+    let (mut args, clock) = (spilling(dir.path()), Clock::tokio(START_MS));
     args.spill.spill_max_bytes = 1000;
     let process = Process::start(&args, &clock, vec![Answer::Unsent; 200]);
     push(&process.outbox, &clock, 0..60);
@@ -253,7 +253,7 @@ async fn with_the_disk_full_batches_wait_in_memory_and_none_is_lost() {
 #[tokio::test(start_paused = true)]
 async fn what_somebody_waits_for_is_never_spilled() {
     let dir = tempfile::tempdir().unwrap();
-    let (args, clock) = (spilling(dir.path()), Clock::of_runtime(START_MS));
+    let (args, clock) = (spilling(dir.path()), Clock::tokio(START_MS));
     let process = Process::start(&args, &clock, vec![Answer::Unsent; 30]);
     let told = process
         .outbox
@@ -269,7 +269,7 @@ async fn what_somebody_waits_for_is_never_spilled() {
 #[tokio::test(start_paused = true)]
 async fn what_the_disk_does_not_give_back_is_given_up_and_counted() {
     let dir = tempfile::tempdir().unwrap();
-    let (args, clock) = (spilling(dir.path()), Clock::of_runtime(START_MS));
+    let (args, clock) = (spilling(dir.path()), Clock::tokio(START_MS));
     let process = Process::start(&args, &clock, vec![Answer::Unsent; 30]);
     push(&process.outbox, &clock, 0..9);
     process.until(|account| account.spilled == 90).await;
@@ -285,7 +285,7 @@ async fn what_the_disk_does_not_give_back_is_given_up_and_counted() {
 #[tokio::test(start_paused = true)]
 async fn a_directory_that_cannot_be_used_is_no_reason_not_to_start() {
     let file = tempfile::NamedTempFile::new().unwrap();
-    let (args, clock) = (spilling(file.path()), Clock::of_runtime(START_MS));
+    let (args, clock) = (spilling(file.path()), Clock::tokio(START_MS));
     let process = Process::start(&args, &clock, []);
     push(&process.outbox, &clock, 0..9);
     process.until(|account| account.stored == 90).await;
@@ -307,7 +307,7 @@ proptest! {
             .unwrap();
         runtime.block_on(async {
             let dir = tempfile::tempdir().unwrap();
-            let (args, clock) = (spilling(dir.path()), Clock::of_runtime(START_MS));
+            let (args, clock) = (spilling(dir.path()), Clock::tokio(START_MS));
             let (mut pushed, mut stored, mut must) = (0, Vec::new(), Vec::new());
             for (batches, failures, millis) in lives {
                 let answers = vec![Answer::Unsent; failures as usize];
@@ -370,7 +370,7 @@ fn found(dir: &Path) -> Vec<String> {
 #[tokio::test(start_paused = true)]
 async fn what_was_delivered_is_noted_before_what_is_next_leaves() {
     let dir = tempfile::tempdir().unwrap();
-    let (args, clock) = (spilling(dir.path()), Clock::of_runtime(START_MS));
+    let (args, clock) = (spilling(dir.path()), Clock::tokio(START_MS));
     let before = Process::start(&args, &clock, DOWN);
     push(&before.outbox, &clock, 0..30);
     before.until(|account| account.spilled == 300).await;

@@ -52,7 +52,7 @@ async fn what_is_under_way_stays() {
             }
         })
     };
-    let (outbox, workers) = Outbox::new(&one_lane(), Clock::of_runtime(START_MS), slow);
+    let (outbox, workers) = Outbox::new(&one_lane(), Clock::tokio(START_MS), slow);
     let (told, waiter) = outbox.push_for(batch(1, "x")).unwrap();
     second().await;
     drop(waiter);

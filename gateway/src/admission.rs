@@ -1,57 +1,55 @@
-//! What a push has to pass before a byte of it is read, whichever protocol it came
-//! by: who sends it, how many it has under way, and the memory there is.
+//! Admits pushes before their body is read: authentication, limits on pushes in flight,
+//! and the memory budget.
 
-mod clients;
+mod client_limiter;
 mod metrics;
 
 use std::{net::IpAddr, sync::Arc};
 
 use http::{HeaderMap, request::Parts};
-use mesh::{
-    budget::{Budget, Share},
-    serve::Peer,
-};
+use mesh_base::budget::{Budget, Reservation};
+use mesh_net::server::Peer;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
-    args::LimitArgs,
-    auth::Auth,
-    refusal::{Busy, Cause, Refusal},
+    auth::Authenticator,
+    limits::LimitArgs,
+    push_error::{PushError, RetryCause, RetryLater},
 };
-use clients::{Clients, Turn};
+use client_limiter::{ClientLimiter, ClientPermit};
 pub(crate) use metrics::AdmissionMetrics;
 
-/// Lets pushes in. Cheap to clone.
+/// Admits pushes. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Admission {
-    auth: Auth,
+    auth: Authenticator,
     pushes: Arc<Semaphore>,
-    clients: Clients,
+    clients: ClientLimiter,
     budget: Budget,
     trust_forwarded_for: bool,
     metrics: AdmissionMetrics,
 }
 
-/// A push that was let in; its places are given back when this is dropped.
+/// Permit of an admitted push. Dropping it releases its memory and its place in the limits.
 #[derive(Debug)]
-pub(crate) struct Admitted {
-    /// Where it comes from, where that is known.
+pub(crate) struct Permit {
+    /// Address of the client, if known.
     pub(crate) client: Option<IpAddr>,
-    /// The memory it has taken so far.
-    memory: Share,
+    /// Memory reserved so far.
+    memory: Reservation,
     budget: Budget,
     _push: OwnedSemaphorePermit,
-    _turn: Turn,
+    _client_permit: ClientPermit,
 }
 
-/// Header in which a proxy says for whom it sends.
+/// Header in which a proxy reports the address of its client.
 const FORWARDED_FOR: &str = "x-forwarded-for";
 
 // === impl Admission ===
 
 impl Admission {
     pub(crate) fn new(
-        auth: Auth,
+        auth: Authenticator,
         limits: &LimitArgs,
         trust_forwarded_for: bool,
         metrics: AdmissionMetrics,
@@ -61,29 +59,32 @@ impl Admission {
         Self {
             auth,
             pushes: Arc::new(Semaphore::new(limits.max_concurrent_pushes)),
-            clients: Clients::new(limits.max_concurrent_pushes_per_client),
+            clients: ClientLimiter::new(limits.max_concurrent_pushes_per_client),
             budget,
             trust_forwarded_for,
             metrics,
         }
     }
 
-    /// Lets a push in, or says why not.
-    pub(crate) fn admit(&self, request: &Parts) -> Result<Admitted, Refusal> {
+    /// Admits a push.
+    ///
+    /// # Errors
+    /// Returns an error if authentication fails or a limit on pushes in flight is reached.
+    pub(crate) fn admit(&self, request: &Parts) -> Result<Permit, PushError> {
         self.auth.check(&request.headers)?;
         let client = self.client(request);
         let pushes = self.pushes.clone();
         let push = pushes
             .try_acquire_owned()
-            .map_err(|_| Busy::new(Cause::PushLimit))?;
-        let turn = self.clients.turn(client);
-        let turn = turn.ok_or(Busy::new(Cause::ClientLimit))?;
-        Ok(Admitted {
+            .map_err(|_| RetryLater::new(RetryCause::PushLimit))?;
+        let client_permit = self.clients.try_acquire(client);
+        let client_permit = client_permit.ok_or(RetryLater::new(RetryCause::ClientLimit))?;
+        Ok(Permit {
             client,
-            memory: self.budget.begin(),
+            memory: self.budget.empty_reservation(),
             budget: self.budget.clone(),
             _push: push,
-            _turn: turn,
+            _client_permit: client_permit,
         })
     }
 
@@ -91,55 +92,63 @@ impl Admission {
         &self.metrics
     }
 
-    /// Shows what is taken by now.
-    pub(crate) fn show(&self) {
+    /// Updates the gauges of pushes in flight and of their memory.
+    pub(crate) fn update_gauges(&self) {
         self.metrics
-            .in_use(self.pushes.available_permits(), self.budget.taken());
+            .in_use(self.pushes.available_permits(), self.budget.reserved());
     }
 
-    /// Who sends the request: the peer, or who the last proxy says it is.
+    /// Address of the client: the peer, or the address in a trusted `X-Forwarded-For`.
     fn client(&self, request: &Parts) -> Option<IpAddr> {
-        let forwarded = match self.trust_forwarded_for {
-            true => forwarded_for(&request.headers),
-            false => None,
+        let forwarded = if self.trust_forwarded_for {
+            forwarded_for(&request.headers)
+        } else {
+            None
         };
         let peer = request.extensions.get::<Peer>();
         forwarded.or(peer.map(|peer| peer.0.ip().to_canonical()))
     }
 }
 
-// === impl Admitted ===
+// === impl Permit ===
 
-impl Admitted {
-    /// Takes the memory that something will need on top of what it holds, or says
-    /// that it never can.
-    pub(crate) fn afford(&mut self, bytes: usize) -> Result<(), Refusal> {
-        let limit = self.budget.bytes();
-        match bytes > limit {
-            true => Err(Refusal::TooLarge {
+impl Permit {
+    /// Reserves memory for the decoded request: `bytes` in total.
+    ///
+    /// # Errors
+    /// Returns [`PushError::TooLarge`] if the whole budget is smaller, and
+    /// [`RetryCause::Memory`] if too little of it is free now.
+    pub(crate) fn reserve_decoded(&mut self, bytes: usize) -> Result<(), PushError> {
+        let limit = self.budget.capacity();
+        if bytes > limit {
+            return Err(PushError::TooLarge {
                 limit,
-                what: " once decoded",
-            }),
-            false => self.grow_to(bytes),
+                stage: " once decoded",
+            });
         }
+        self.grow_to(bytes)
     }
 
-    /// Gives the memory back: what is left of the push is in the outbox' account.
+    /// Releases the memory. The outbox accounts for the data from now on.
     pub(crate) fn release_memory(&mut self) {
-        self.memory = self.budget.begin();
+        self.memory = self.budget.empty_reservation();
     }
 
-    /// Takes as much memory, or says that it is not there.
-    pub(crate) fn grow_to(&mut self, bytes: usize) -> Result<(), Refusal> {
-        match self.memory.grow_to(bytes) {
-            true => Ok(()),
-            false => Err(Busy::new(Cause::Memory).into()),
+    /// Raises the reserved memory to `bytes`.
+    ///
+    /// # Errors
+    /// Returns [`RetryCause::Memory`] if too little memory is free.
+    pub(crate) fn grow_to(&mut self, bytes: usize) -> Result<(), PushError> {
+        if self.memory.grow_to(bytes) {
+            Ok(())
+        } else {
+            Err(RetryLater::new(RetryCause::Memory).into())
         }
     }
 }
 
-/// The address that the nearest proxy has added: what stands before it was written
-/// by who knows whom.
+/// Last address of `X-Forwarded-For`, which the nearest proxy added. Earlier addresses can
+/// be forged.
 fn forwarded_for(headers: &HeaderMap) -> Option<IpAddr> {
     let last = headers.get_all(FORWARDED_FOR).iter().next_back()?;
     let last = last.to_str().ok()?.rsplit(',').next()?.trim();

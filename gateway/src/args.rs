@@ -1,25 +1,28 @@
-//! The command line.
-
-mod limits;
+//! Command line of the gateway. Each module owns the flags of its part.
 
 use std::net::SocketAddr;
 
-use clap::{Parser, ValueEnum};
-use mesh::{balance::ExporterArgs, outbox::OutboxArgs, serve::TlsArgs, telemetry::LogArgs};
+use clap::Parser;
+use mesh_balance::ExporterArgs;
+use mesh_net::server::TlsArgs;
+use mesh_outbox::OutboxArgs;
+use mesh_service::telemetry::LogArgs;
 
-use crate::{auth::AuthArgs, delta::DeltaArgs, http::CorsArgs, identity::IdentityArgs};
-pub use limits::LimitArgs;
+use crate::{
+    auth::AuthArgs, delta::DeltaArgs, http::CorsArgs, identity::IdentityArgs, intake::Ack,
+    limits::LimitArgs,
+};
 
-/// Takes OTLP metrics from OpenTelemetry SDKs and collectors into the mesh.
+/// Receives OTLP metrics from OpenTelemetry SDKs and collectors.
 ///
-/// Speaks OTLP/gRPC and OTLP/HTTP (protobuf and JSON) and passes what it takes on
-/// to exporters. A push is answered once the backend has answered for it, so that
-/// an SDK knows what became of its data; any number of gateways can run behind a
-/// load balancer.
+/// Accepts OTLP/gRPC and OTLP/HTTP (protobuf and JSON) and sends the data to exporters.
+/// By default it answers a push only after the backend has acknowledged or rejected the
+/// data, so that an SDK knows the result. Any number of gateways can run behind a load
+/// balancer.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "gateway", version)]
 pub struct Args {
-    /// Where OTLP/gRPC is taken.
+    /// Listen address for OTLP/gRPC.
     #[arg(
         long = "otlp.grpc.listen-address",
         env = "PROMESH_OTLP_GRPC_LISTEN_ADDRESS",
@@ -27,7 +30,7 @@ pub struct Args {
     )]
     pub grpc_listen_address: SocketAddr,
 
-    /// Where OTLP/HTTP is taken, at /v1/metrics.
+    /// Listen address for OTLP/HTTP, at /v1/metrics.
     #[arg(
         long = "otlp.http.listen-address",
         env = "PROMESH_OTLP_HTTP_LISTEN_ADDRESS",
@@ -35,7 +38,7 @@ pub struct Args {
     )]
     pub http_listen_address: SocketAddr,
 
-    /// Where /metrics, /-/healthy and /-/ready are served.
+    /// Listen address for /metrics, /-/healthy and /-/ready.
     #[arg(
         long = "web.listen-address",
         env = "PROMESH_WEB_LISTEN_ADDRESS",
@@ -43,11 +46,11 @@ pub struct Args {
     )]
     pub web_listen_address: SocketAddr,
 
-    /// When a push is answered: when the backend has it, or when it waits here.
+    /// Event after which a push is answered: the backend's answer, or entry into the outbox.
     #[arg(long, env = "PROMESH_ACK", default_value = "stored")]
     pub ack: Ack,
 
-    /// Seconds that a stopping gateway goes on delivering what it has taken.
+    /// Seconds that a stopping gateway has to finish pushes and to deliver the outbox.
     #[arg(
         long = "shutdown.timeout",
         env = "PROMESH_SHUTDOWN_TIMEOUT",
@@ -117,14 +120,4 @@ pub struct Args {
         reason = "clap would show the text as the program's description"
     )]
     pub log: LogArgs,
-}
-
-/// When a push is answered.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Ack {
-    /// When the backend has answered for it.
-    #[default]
-    Stored,
-    /// When it waits in the outbox.
-    Accepted,
 }

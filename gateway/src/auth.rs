@@ -1,20 +1,20 @@
-//! Who may push: bearer tokens, read from a file.
+//! Authenticates clients by bearer tokens from a file.
 
 use std::{fmt, path::PathBuf};
 
 use http::{HeaderMap, header::AUTHORIZATION};
-use mesh::reread::Reread;
+use mesh_base::watched_file::WatchedFile;
 use subtle::{Choice, ConstantTimeEq};
 
-use crate::refusal::Refusal;
+use crate::push_error::PushError;
 
-/// Who may push, as flags.
+/// Flags for authentication.
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(next_help_heading = "Authentication")]
 pub struct AuthArgs {
-    /// File with the bearer tokens that clients may show, one a line; it is read
-    /// again when it has changed, so that a token can be replaced by having both in
-    /// it for a while. Without it anybody may push who reaches the port.
+    /// File with the bearer tokens of clients, one per line. The gateway re-reads it after
+    /// a change. To rotate a token, list the old and the new one for a while. Without this
+    /// flag the gateway accepts every client.
     #[arg(
         long = "auth.bearer-token-file",
         env = "PROMESH_AUTH_BEARER_TOKEN_FILE"
@@ -22,72 +22,76 @@ pub struct AuthArgs {
     pub bearer_token_file: Option<PathBuf>,
 }
 
-/// Tells who may push. Cheap to clone.
+/// Checks the bearer token of requests. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Auth(Option<Reread<Tokens>>);
+pub(crate) struct Authenticator(Option<WatchedFile<Tokens>>);
 
-/// The tokens of a file, none of which may be shown.
+/// Tokens of a file. Their `Debug` output shows only how many there are.
 pub(crate) struct Tokens(Vec<String>);
 
-/// A file of tokens that cannot be used.
+/// Error in the file of tokens.
 #[derive(Debug, thiserror::Error)]
 pub enum TokensError {
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("--auth.bearer-token-file={path}: {source}")]
     Unreadable {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why not.
+        /// Error of the read.
         source: std::io::Error,
     },
-    /// It has none, which would lock everybody out.
-    #[error("--auth.bearer-token-file={0}: no token, expected one a line")]
+    /// The file has no token. The gateway would reject every client.
+    #[error("--auth.bearer-token-file={0}: no token, expected one per line")]
     Empty(PathBuf),
 }
 
 // === impl AuthArgs ===
 
 impl AuthArgs {
-    /// Authentication as the flags say.
+    /// Builds the authenticator and starts to watch the file.
     ///
     /// # Errors
-    /// Where the file cannot be used.
-    pub(crate) fn build(&self) -> Result<Auth, TokensError> {
+    /// Returns an error if the file cannot be read or has no token.
+    pub(crate) fn build(&self) -> Result<Authenticator, TokensError> {
         let Some(path) = self.bearer_token_file.clone() else {
-            return Ok(Auth(None));
+            return Ok(Authenticator(None));
         };
         let files = vec![path.clone()];
-        let tokens = Reread::follow("bearer tokens", files, move || Tokens::read(&path))?;
-        Ok(Auth(Some(tokens)))
+        let tokens = WatchedFile::watch("bearer tokens", files, move || Tokens::read(&path))?;
+        Ok(Authenticator(Some(tokens)))
     }
 }
 
-// === impl Auth ===
+// === impl Authenticator ===
 
-impl Auth {
-    /// Whether a request with these headers may push.
-    pub(crate) fn check(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+impl Authenticator {
+    /// Checks the `Authorization` header of a request.
+    ///
+    /// # Errors
+    /// Returns [`PushError::Unauthenticated`] if the header has no known token.
+    pub(crate) fn check(&self, headers: &HeaderMap) -> Result<(), PushError> {
         let Some(tokens) = &self.0 else {
             return Ok(());
         };
         let header = headers.get(AUTHORIZATION).map(|value| value.as_bytes());
-        let header = header.ok_or(Refusal::Unauthenticated(
-            "no Authorization header, expected a bearer token",
+        let header = header.ok_or(PushError::Unauthenticated(
+            "no Authorization header; send a bearer token",
         ))?;
         match header.split_at_checked(7) {
             Some((scheme, token)) if scheme.eq_ignore_ascii_case(b"bearer ") => {
-                match tokens.load().has(token.trim_ascii()) {
-                    true => Ok(()),
-                    false => Err(Refusal::Unauthenticated("the bearer token is not known")),
+                if tokens.load().contains(token.trim_ascii()) {
+                    Ok(())
+                } else {
+                    Err(PushError::Unauthenticated("unknown bearer token"))
                 }
             }
-            _ => Err(Refusal::Unauthenticated(
-                "the Authorization header has no bearer token",
+            _ => Err(PushError::Unauthenticated(
+                "Authorization header without a bearer token",
             )),
         }
     }
 
-    /// The token this gateway shows to other gateways, which know the same ones.
+    /// Token that this gateway sends to other gateways, which share the file's tokens.
     pub(crate) fn own_token(&self) -> Option<String> {
         let tokens = self.0.as_ref()?.load();
         tokens.0.first().cloned()
@@ -104,16 +108,16 @@ impl Tokens {
         })?;
         let tokens = text.lines().map(str::trim).filter(|line| !line.is_empty());
         let tokens: Vec<_> = tokens.map(str::to_owned).collect();
-        match tokens.is_empty() {
-            true => Err(TokensError::Empty(path.clone())),
-            false => Ok(Self(tokens)),
+        if tokens.is_empty() {
+            Err(TokensError::Empty(path.clone()))
+        } else {
+            Ok(Self(tokens))
         }
     }
 
-    /// Compares with every token to its end, so that how long it takes says nothing
-    /// of any.
-    fn has(&self, shown: &[u8]) -> bool {
-        let equal = |token: &String| token.as_bytes().ct_eq(shown);
+    /// Compares with every token in constant time, so that timing reveals no token.
+    fn contains(&self, candidate: &[u8]) -> bool {
+        let equal = |token: &String| token.as_bytes().ct_eq(candidate);
         let any = self.0.iter().map(equal).fold(Choice::from(0), |a, b| a | b);
         any.into()
     }
@@ -131,7 +135,7 @@ mod tests {
 
     use super::*;
 
-    fn auth(text: &str) -> (Result<Auth, TokensError>, tempfile::TempDir) {
+    fn auth(text: &str) -> (Result<Authenticator, TokensError>, tempfile::TempDir) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("tokens");
         std::fs::write(&path, text).unwrap();
@@ -142,7 +146,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_token_is_known_or_refused() {
+    async fn accepts_only_known_tokens() {
         let (auth, _folder) = auth("first\n\n  second  \n");
         let auth = auth.unwrap();
         let check = |value: Option<&str>| {
@@ -167,13 +171,13 @@ mod tests {
             assert!(!check(Some(wrong)), "{wrong}");
         }
         assert!(!check(None));
-        assert!(Auth::default().check(&HeaderMap::new()).is_ok());
+        assert!(Authenticator::default().check(&HeaderMap::new()).is_ok());
     }
 
     #[tokio::test]
-    async fn a_file_without_tokens_locks_nobody_out() {
+    async fn rejects_a_file_without_tokens() {
         let (auth, _folder) = auth(" \n\n");
         let error = auth.unwrap_err().to_string();
-        assert!(error.contains("no token, expected one a line"), "{error}");
+        assert!(error.contains("no token, expected one per line"), "{error}");
     }
 }

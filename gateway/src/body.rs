@@ -1,5 +1,4 @@
-//! The body of a push: read, decompressed and decoded within its limits, whichever
-//! protocol it came by.
+//! Reads, decompresses and decodes the body of a push within its limits.
 
 mod cost;
 mod decompress;
@@ -14,11 +13,11 @@ use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequ
 use prost::Message;
 use tokio::time::timeout;
 
-use crate::{admission::Admitted, args::LimitArgs, json, refusal::Refusal};
+use crate::{admission::Permit, json, limits::LimitArgs, push_error::PushError};
 
 pub(crate) use decompress::Compression;
 
-/// How a body spells its message.
+/// Encoding of the message in a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Encoding {
     /// Protobuf.
@@ -27,26 +26,26 @@ pub(crate) enum Encoding {
     Json,
 }
 
-/// What a body may cost.
+/// Limits on the size and the duration of a body.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
-    /// Bytes on the wire.
+pub(crate) struct BodyLimits {
+    /// Maximum bytes on the wire.
     pub(crate) compressed: usize,
-    /// Bytes once decompressed.
+    /// Maximum bytes after decompression.
     pub(crate) decompressed: usize,
-    /// How long it may take to come.
+    /// Time in which the whole body must arrive.
     pub(crate) timeout: Duration,
 }
 
-/// A body of more bytes is decoded beside the runtime's threads, which have others
-/// to serve.
+/// Size in bytes above which a body is decoded on a blocking thread, so that it does not
+/// delay other requests.
 const LARGE: usize = 128 << 10;
 
 // === impl Encoding ===
 
 impl Encoding {
-    /// The encoding that the content type names.
-    pub(crate) fn of(headers: &HeaderMap) -> Option<Self> {
+    /// Encoding that the content type names; `None` if it is not one of OTLP.
+    pub(crate) fn from_headers(headers: &HeaderMap) -> Option<Self> {
         let content_type = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
         let media_type = content_type.split(';').next()?.trim();
         match media_type.to_ascii_lowercase().as_str() {
@@ -64,9 +63,9 @@ impl Encoding {
     }
 }
 
-// === impl Limits ===
+// === impl BodyLimits ===
 
-impl Limits {
+impl BodyLimits {
     pub(crate) fn new(args: &LimitArgs) -> Self {
         Self {
             compressed: args.max_compressed_bytes,
@@ -76,37 +75,40 @@ impl Limits {
     }
 }
 
-/// Reads all of a body.
+/// Reads a whole body.
+///
+/// # Errors
+/// Returns an error if the body exceeds its limits or the connection fails.
 pub(crate) async fn collect<B>(
     body: B,
-    limits: Limits,
-    admitted: &mut Admitted,
-) -> Result<Bytes, Refusal>
+    limits: BodyLimits,
+    permit: &mut Permit,
+) -> Result<Bytes, PushError>
 where
     B: Body<Data = Bytes, Error: std::fmt::Display> + Unpin,
 {
-    let collecting = collect_within(body, limits.compressed, admitted);
+    let collecting = collect_within(body, limits.compressed, permit);
     match timeout(limits.timeout, collecting).await {
         Ok(collected) => collected,
-        Err(_) => Err(Refusal::Slow(limits.timeout)),
+        Err(_) => Err(PushError::Slow(limits.timeout)),
     }
 }
 
 async fn collect_within<B>(
     mut body: B,
     limit: usize,
-    admitted: &mut Admitted,
-) -> Result<Bytes, Refusal>
+    permit: &mut Permit,
+) -> Result<Bytes, PushError>
 where
     B: Body<Data = Bytes, Error: std::fmt::Display> + Unpin,
 {
-    let too_large = || Refusal::TooLarge { limit, what: "" };
+    let too_large = || PushError::TooLarge { limit, stage: "" };
     if body.size_hint().lower() > limit as u64 {
         return Err(too_large());
     }
     let mut collected = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| Refusal::Interrupted(error.to_string()))?;
+        let frame = frame.map_err(|error| PushError::Interrupted(error.to_string()))?;
         let Ok(data) = frame.into_data() else {
             continue;
         };
@@ -114,51 +116,54 @@ where
         if len > limit {
             return Err(too_large());
         }
-        admitted.grow_to(len)?;
+        permit.grow_to(len)?;
         collected.extend_from_slice(&data);
     }
     Ok(collected.freeze())
 }
 
 /// Decompresses and decodes a body.
+///
+/// # Errors
+/// Returns an error if the body is malformed, or larger than its limit or the memory budget.
 pub(crate) async fn decode(
     bytes: Bytes,
     compression: Compression,
     encoding: Encoding,
-    limits: Limits,
-    mut admitted: Admitted,
-) -> Result<(ExportMetricsServiceRequest, Admitted), Refusal> {
+    limits: BodyLimits,
+    mut permit: Permit,
+) -> Result<(ExportMetricsServiceRequest, Permit), PushError> {
     let large = bytes.len() > LARGE || compression != Compression::Identity;
     let decoding = move || {
-        let bytes = decompress::decompress(bytes, compression, limits.decompressed, &mut admitted)?;
-        let request = decode_message(&bytes, encoding, &mut admitted)?;
-        Ok((request, admitted))
+        let bytes = decompress::decompress(bytes, compression, limits.decompressed, &mut permit)?;
+        let request = decode_message(&bytes, encoding, &mut permit)?;
+        Ok((request, permit))
     };
     if !large {
         return decoding();
     }
     match tokio::task::spawn_blocking(decoding).await {
         Ok(decoded) => decoded,
-        Err(error) => Err(Refusal::Interrupted(error.to_string())),
+        Err(error) => Err(PushError::Interrupted(error.to_string())),
     }
 }
 
 fn decode_message(
     bytes: &Bytes,
     encoding: Encoding,
-    admitted: &mut Admitted,
-) -> Result<ExportMetricsServiceRequest, Refusal> {
+    permit: &mut Permit,
+) -> Result<ExportMetricsServiceRequest, PushError> {
     let cost = match encoding {
-        Encoding::Protobuf => cost::of_protobuf(bytes),
-        Encoding::Json => cost::of_json(bytes),
+        Encoding::Protobuf => cost::estimate_protobuf(bytes),
+        Encoding::Json => cost::estimate_json(bytes),
     };
-    admitted.afford(cost)?;
+    permit.reserve_decoded(cost)?;
     match encoding {
         Encoding::Protobuf => ExportMetricsServiceRequest::decode(bytes.clone()).map_err(|error| {
-            Refusal::Malformed(format!("not an ExportMetricsServiceRequest: {error}"))
+            PushError::Malformed(format!("not an ExportMetricsServiceRequest: {error}"))
         }),
         Encoding::Json => {
-            json::decode(bytes).map_err(|error| Refusal::Malformed(error.to_string()))
+            json::decode(bytes).map_err(|error| PushError::Malformed(error.to_string()))
         }
     }
 }

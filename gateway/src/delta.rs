@@ -1,28 +1,27 @@
-//! Delta temporality becomes cumulative.
+//! Converts delta temporality to cumulative.
 //!
-//! A stream's deltas are summed up by one gateway, found by rendezvous over all of
-//! them; another one that gets a point passes it on, once. The total has the start
-//! time of the first delta it holds, so that a new total, after a restart or a move,
-//! is a counter that began anew and never a false one.
+//! One gateway owns each stream and adds up its deltas. Rendezvous hashing over the
+//! members selects the owner. A gateway that receives a point of another owner forwards
+//! it, once. A total starts at the start time of its first delta. A new total after a
+//! restart or a change of owner therefore looks like a counter reset.
 //!
-//! **A delta is counted once**, whatever a client sends again: it is known by its
-//! stream, start and time. Once it is counted, each later point of the stream holds
-//! it, so that a point that is lost on its way costs resolution, not data. What is
-//! refused was not counted. The total is lost with the gateway; a delta that was
-//! counted and not answered for is then sent again to a new total.
+//! **A delta is counted once**, even if the client retries it: stream, start time and
+//! end time identify it. Every later point of the stream includes a counted delta, so
+//! that a lost point costs resolution, not data. A rejected delta was not counted. The
+//! total is lost with the gateway. The client then retries each delta without an
+//! acknowledgement, and a new total counts it.
 //!
 //! ```text
-//! point ─▶ stream ─▶ owner ─▶ me: total ─▶ cumulative point
-//!                          ─▶ other: Export with a hop marker ─▶ its total
-//!                          ─▶ moving: come back
+//! point ─▶ stream ─▶ owner ─▶ this gateway: total ─▶ cumulative point
+//!                          ─▶ a peer: Export with a hop marker ─▶ its total
+//!                          ─▶ unsettled: the client retries
 //! ```
 
 mod args;
 mod metrics;
 mod owners;
 mod peers;
-pub(crate) mod skeleton;
-pub(crate) mod stream;
+mod point;
 mod streams;
 mod total;
 
@@ -31,32 +30,32 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use mesh::verdict::Reason;
+use mesh_contract::verdict::Reason;
 use opentelemetry_proto::tonic::metrics::v1::{
     AggregationTemporality, Metric, ResourceMetrics, metric::Data,
 };
 
 use crate::{
-    intake::Taken,
-    points,
-    refusal::{Busy, Cause},
+    export_result::ExportResult,
+    points::{self, is_delta},
+    push_error::{RetryCause, RetryLater},
+    resource_splitter::ResourceSplitter,
+    stream::Prefix,
 };
 pub use args::{DeltaArgs, Mode};
 pub(crate) use metrics::DeltaMetrics;
 use owners::Owner;
 pub(crate) use owners::Owners;
 pub(crate) use peers::{HOP_KEY, Peers};
-use skeleton::Skeleton;
-use stream::Prefix;
+use point::DeltaPoint;
 use streams::{Added, Streams};
-use total::Delta;
 
 const DELTA: i32 = AggregationTemporality::Delta as i32;
 const CUMULATIVE: i32 = AggregationTemporality::Cumulative as i32;
 
-/// Sums up deltas. Cheap to clone.
+/// Adds up deltas into the totals of this gateway's streams. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(crate) struct Summing {
+pub(crate) struct DeltaAccumulator {
     mode: Mode,
     state: Arc<Mutex<State>>,
     metrics: DeltaMetrics,
@@ -68,23 +67,25 @@ struct State {
     owners: Owners,
 }
 
-/// The totals, held while a push is summed up and put into the outbox: the points of
-/// a stream get there in the order of its totals.
-pub(crate) struct Open<'a> {
-    summing: &'a Summing,
+/// Lock on the totals for one push.
+///
+/// The intake holds it until the batches are in the outbox, so that the points of a
+/// stream enter the outbox in the order of its totals.
+pub(crate) struct AccumulatorGuard<'a> {
+    accumulator: &'a DeltaAccumulator,
     state: MutexGuard<'a, State>,
-    /// A push that was passed on goes no further.
-    passed_on: bool,
-    /// What others sum, by their names.
-    others: HashMap<Arc<str>, Vec<ResourceMetrics>>,
+    /// Set if a peer forwarded the push, which then must not be forwarded again.
+    from_peer: bool,
+    /// Metrics to forward, by the address of the peer.
+    forwarded: HashMap<Arc<str>, Vec<ResourceMetrics>>,
 }
 
-/// Points of one metric that others sum, by their names.
-type Others<P> = HashMap<Arc<str>, Vec<P>>;
+/// Points of one metric to forward, by the address of the peer.
+type PeerPoints<P> = HashMap<Arc<str>, Vec<P>>;
 
-// === impl Summing ===
+// === impl DeltaAccumulator ===
 
-impl Summing {
+impl DeltaAccumulator {
     pub(crate) fn new(args: &DeltaArgs, owners: Owners, metrics: DeltaMetrics) -> Self {
         let streams = Streams::new(args, metrics.clone());
         Self {
@@ -94,8 +95,12 @@ impl Summing {
         }
     }
 
-    /// Begins with a push; `None` where it has no deltas.
-    pub(crate) fn open(&self, resources: &[ResourceMetrics], passed_on: bool) -> Option<Open<'_>> {
+    /// Locks the totals for a push. Returns `None` if the push has no deltas.
+    pub(crate) fn lock(
+        &self,
+        resources: &[ResourceMetrics],
+        from_peer: bool,
+    ) -> Option<AccumulatorGuard<'_>> {
         let scopes = resources.iter().flat_map(|r| &r.scope_metrics);
         if !scopes.flat_map(|scope| &scope.metrics).any(is_delta) {
             return None;
@@ -104,82 +109,85 @@ impl Summing {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let State { streams, owners } = &mut *state;
         if owners.update() {
-            streams.keep_own(|stream| owners.owns(stream));
+            streams.retain_owned(|stream| owners.owns(stream));
         }
         streams.sweep();
-        Some(Open {
-            summing: self,
+        Some(AccumulatorGuard {
+            accumulator: self,
             state,
-            passed_on,
-            others: HashMap::new(),
+            from_peer,
+            forwarded: HashMap::new(),
         })
     }
 }
 
-// === impl Open ===
+// === impl AccumulatorGuard ===
 
-impl Open<'_> {
-    /// Makes the deltas of a resource cumulative and takes out what others sum.
-    pub(crate) fn resource(
+impl AccumulatorGuard<'_> {
+    /// Converts the deltas of a resource to cumulative, and removes those to forward.
+    ///
+    /// # Errors
+    /// Returns an error if a stream has no settled owner.
+    pub(crate) fn convert(
         &mut self,
         resource: &mut ResourceMetrics,
-        taken: &mut Taken,
-    ) -> Result<(), Busy> {
+        result: &mut ExportResult,
+    ) -> Result<(), RetryLater> {
         let prefix = Prefix::of_resource(resource.resource.as_ref());
-        let mut skeleton = Skeleton::new(resource);
+        let mut splitter = ResourceSplitter::new(resource);
         for (i, scope) in resource.scope_metrics.iter_mut().enumerate() {
             let prefix = prefix.scope(scope.scope.as_ref());
             for metric in scope.metrics.iter_mut().filter(|metric| is_delta(metric)) {
-                match self.summing.mode {
+                match self.accumulator.mode {
                     Mode::Cumulative => {
                         let prefix = prefix.metric(metric);
-                        self.metric(metric, prefix, taken, |peer, metric| {
-                            skeleton.add(peer, i, metric);
+                        self.metric(metric, prefix, result, |peer, metric| {
+                            splitter.add(peer, i, metric);
                         })?;
                     }
-                    Mode::Refuse => refuse(metric, taken),
+                    Mode::Refuse => reject(metric, result),
                 }
             }
         }
-        for (peer, resource) in skeleton.finish() {
-            self.others.entry(peer).or_default().push(resource);
+        for (peer, resource) in splitter.finish() {
+            self.forwarded.entry(peer).or_default().push(resource);
         }
         Ok(())
     }
 
-    /// What others sum, by their names.
+    /// Returns the resources to forward, by the address of the peer.
     pub(crate) fn finish(self) -> HashMap<Arc<str>, Vec<ResourceMetrics>> {
-        self.state.streams.show();
-        self.others
+        self.state.streams.update_gauges();
+        self.forwarded
     }
 
     fn metric(
         &mut self,
         metric: &mut Metric,
         prefix: Prefix,
-        taken: &mut Taken,
-        mut pass_on: impl FnMut(Arc<str>, Metric),
-    ) -> Result<(), Busy> {
+        result: &mut ExportResult,
+        mut forward: impl FnMut(Arc<str>, Metric),
+    ) -> Result<(), RetryLater> {
         let mut data = metric.data.take();
         let name = &metric.name;
-        let others: Vec<(Arc<str>, Data)> = match &mut data {
+        let forwarded: Vec<(Arc<str>, Data)> = match &mut data {
             Some(Data::Sum(sum)) => {
                 sum.aggregation_temporality = CUMULATIVE;
                 let monotonic = sum.is_monotonic;
                 let points = &mut sum.data_points;
-                let others = self.points(points, monotonic, prefix, name, taken)?;
+                let forwarded = self.points(points, monotonic, prefix, name, result)?;
                 let rebuilt = |points| {
                     let mut other = sum.clone();
                     other.data_points = points;
                     other.aggregation_temporality = DELTA;
                     Data::Sum(other)
                 };
-                rebuild(others, rebuilt)
+                rebuild(forwarded, rebuilt)
             }
             Some(Data::Histogram(data)) => {
                 data.aggregation_temporality = CUMULATIVE;
-                let others = self.points(&mut data.data_points, true, prefix, name, taken)?;
-                rebuild(others, |data_points| {
+                let forwarded = self.points(&mut data.data_points, true, prefix, name, result)?;
+                rebuild(forwarded, |data_points| {
                     Data::Histogram(opentelemetry_proto::tonic::metrics::v1::Histogram {
                         data_points,
                         aggregation_temporality: DELTA,
@@ -188,8 +196,8 @@ impl Open<'_> {
             }
             Some(Data::ExponentialHistogram(data)) => {
                 data.aggregation_temporality = CUMULATIVE;
-                let others = self.points(&mut data.data_points, true, prefix, name, taken)?;
-                rebuild(others, |data_points| {
+                let forwarded = self.points(&mut data.data_points, true, prefix, name, result)?;
+                rebuild(forwarded, |data_points| {
                     let data = opentelemetry_proto::tonic::metrics::v1::ExponentialHistogram {
                         data_points,
                         aggregation_temporality: DELTA,
@@ -200,7 +208,7 @@ impl Open<'_> {
             Some(Data::Gauge(_) | Data::Summary(_)) | None => Vec::new(),
         };
         metric.data = data;
-        for (peer, data) in others {
+        for (peer, data) in forwarded {
             let other = Metric {
                 data: Some(data),
                 name: metric.name.clone(),
@@ -208,43 +216,45 @@ impl Open<'_> {
                 unit: metric.unit.clone(),
                 metadata: metric.metadata.clone(),
             };
-            pass_on(peer, other);
+            forward(peer, other);
         }
         Ok(())
     }
 
-    fn points<P: Delta>(
+    fn points<P: DeltaPoint>(
         &mut self,
         points: &mut Vec<P>,
         monotonic: bool,
         prefix: Prefix,
         name: &str,
-        taken: &mut Taken,
-    ) -> Result<Others<P>, Busy> {
-        let mut others = Others::new();
+        result: &mut ExportResult,
+    ) -> Result<PeerPoints<P>, RetryLater> {
+        let mut forwarded = PeerPoints::new();
         let mut deltas = std::mem::take(points);
         deltas.sort_by_key(P::time);
         for delta in deltas {
             let stream = prefix.point(delta.attributes());
             match self.state.owners.of(stream) {
-                Owner::Me => {
+                Owner::This => {
                     let added = self.state.streams.add(stream, delta, monotonic);
-                    points.extend(self.added(added, name, taken));
+                    points.extend(self.record(added, name, result));
                 }
-                Owner::Other(peer) if !self.passed_on => {
-                    self.summing.metrics.points("passed_on", 1);
-                    others.entry(peer).or_default().push(delta);
+                Owner::Peer(peer) if !self.from_peer => {
+                    self.accumulator.metrics.points("passed_on", 1);
+                    forwarded.entry(peer).or_default().push(delta);
                 }
-                // The gateways do not agree yet on whose it is.
-                Owner::Other(_) | Owner::Nobody => return Err(Busy::new(Cause::Moving)),
+                // The gateways do not agree on the owner yet.
+                Owner::Peer(_) | Owner::Unsettled => {
+                    return Err(RetryLater::new(RetryCause::Moving));
+                }
             }
         }
-        Ok(others)
+        Ok(forwarded)
     }
 
-    /// The point that goes out for a delta, if one does.
-    fn added<P>(&self, added: Added<P>, name: &str, taken: &mut Taken) -> Option<P> {
-        let metrics = &self.summing.metrics;
+    /// Counts the outcome. Returns the cumulative point to send, if any.
+    fn record<P>(&self, added: Added<P>, name: &str, result: &mut ExportResult) -> Option<P> {
+        let metrics = &self.accumulator.metrics;
         match added {
             Added::Counted(point) => {
                 metrics.points("counted", 1);
@@ -254,35 +264,27 @@ impl Open<'_> {
                 metrics.points("repeated", 1);
                 point
             }
-            Added::Refused(reason, problem) => {
+            Added::Rejected(reason, problem) => {
                 metrics.points("refused", 1);
-                taken.reject(reason, 1, || format!("metric {name:?}: {problem}"));
+                result.reject(reason, 1, || format!("metric {name:?}: {problem}"));
                 None
             }
         }
     }
 }
 
-pub(crate) fn is_delta(metric: &Metric) -> bool {
-    let temporality = match &metric.data {
-        Some(Data::Sum(data)) => data.aggregation_temporality,
-        Some(Data::Histogram(data)) => data.aggregation_temporality,
-        Some(Data::ExponentialHistogram(data)) => data.aggregation_temporality,
-        Some(Data::Gauge(_) | Data::Summary(_)) | None => return false,
-    };
-    temporality == DELTA
-}
-
-fn refuse(metric: &mut Metric, taken: &mut Taken) {
+fn reject(metric: &mut Metric, result: &mut ExportResult) {
     let points = points::count_of(metric) as u64;
     metric.data = None;
     let name = &metric.name;
-    taken.reject(Reason::Unsupported, points, || {
-        format!("metric {name:?}: delta temporality, which --delta.mode refuses")
+    result.reject(Reason::Unsupported, points, || {
+        format!("metric {name:?}: delta temporality, which --delta.mode=refuse rejects")
     });
 }
 
-fn rebuild<P>(others: Others<P>, data: impl Fn(Vec<P>) -> Data) -> Vec<(Arc<str>, Data)> {
-    let others = others.into_iter();
-    others.map(|(peer, points)| (peer, data(points))).collect()
+fn rebuild<P>(forwarded: PeerPoints<P>, data: impl Fn(Vec<P>) -> Data) -> Vec<(Arc<str>, Data)> {
+    let forwarded = forwarded.into_iter();
+    forwarded
+        .map(|(peer, points)| (peer, data(points)))
+        .collect()
 }

@@ -1,80 +1,83 @@
 //! OTLP/gRPC: `MetricsService/Export`.
 //!
-//! A unary call is one framed message each way, which is little enough to read
-//! here: a generated server would read a body before it knows whose it is, and
-//! answer one that is too large with OUT_OF_RANGE, which OTLP clients send again
-//! and again.
+//! A unary call is one framed message each way, simple enough to handle here. A generated
+//! server reads the body before authentication. It also rejects large bodies with
+//! OUT_OF_RANGE, which OTLP clients retry forever.
 
 use std::time::Duration;
 
 use http::{HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
 use hyper::body::Incoming;
-use mesh::{
-    export::parse_timeout,
-    otlp::{EXPORT_PATH, frame},
-};
+use mesh_contract::export::parse_timeout;
+use mesh_wire::otlp::{EXPORT_PATH, frame};
 use prost::Message;
 use tonic::{Code, Status, body::Body, metadata::MetadataMap};
 
 use crate::{
     body::{Compression, Encoding},
     delta::HOP_KEY,
-    intake::Taken,
-    pushes::{Hints, Pushes},
-    refusal::Refusal,
+    export_result::ExportResult,
+    handler::{PushHandler, PushOptions},
+    push_error::PushError,
 };
 
-/// Compressions that are spoken, as gRPC tells them.
+/// Supported compressions, for the `grpc-accept-encoding` header.
 const ACCEPTED: HeaderValue = HeaderValue::from_static("identity,gzip,zstd,deflate");
 const ACCEPT_ENCODING: &str = "grpc-accept-encoding";
-/// An answer is on its way this long before the client gives up: a twentieth of
-/// its time, within these bounds.
+/// Minimum time between the gateway's response and the client's timeout. The margin is a
+/// twentieth of the timeout, within the minimum and the maximum.
 const MIN_MARGIN: Duration = Duration::from_millis(20);
+/// Maximum time between the gateway's response and the client's timeout.
 const MAX_MARGIN: Duration = Duration::from_millis(500);
 
-/// Answers one request.
-pub(crate) async fn answer(pushes: Pushes, request: Request<Incoming>) -> Response<Body> {
+/// Handles one request.
+pub(crate) async fn handle(handler: PushHandler, request: Request<Incoming>) -> Response<Body> {
     let (parts, body) = request.into_parts();
     if !is_grpc(&parts) {
-        let mut refused = Response::new(Body::empty());
-        *refused.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
-        pushes.metrics().answered("grpc", 415);
-        return refused;
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+        handler.metrics().record_response("grpc", 415);
+        return response;
     }
     if parts.uri.path() != EXPORT_PATH {
-        pushes.metrics().answered("grpc", "Unimplemented");
-        let why = format!("{}: promesh takes metrics only", parts.uri.path());
-        return Status::unimplemented(why).into_http();
+        handler.metrics().record_response("grpc", "Unimplemented");
+        let message = format!("{}: promesh supports metrics only", parts.uri.path());
+        return Status::unimplemented(message).into_http();
     }
-    let answer = export(&pushes, &parts, body).await;
-    let code = answer.as_ref().map_or_else(Refusal::code, |_| Code::Ok);
-    pushes.answered("grpc", format!("{code:?}"), &answer);
-    match answer {
-        Ok(taken) => success(&taken),
-        Err(refusal) => failure(&refusal),
+    let result = export(&handler, &parts, body).await;
+    let code = result.as_ref().map_or_else(PushError::code, |_| Code::Ok);
+    handler.record_response("grpc", format!("{code:?}"), &result);
+    match result {
+        Ok(result) => success(&result),
+        Err(error) => failure(&error),
     }
 }
 
-async fn export(pushes: &Pushes, parts: &Parts, body: Incoming) -> Result<Taken, Refusal> {
-    let named = parts.headers.get("grpc-encoding");
-    let (framed, admitted) = pushes.receive(parts, body).await?;
-    let malformed = |error: frame::MalformedFrame| Refusal::Malformed(error.to_string());
-    let (compressed, message) = frame::unwrap(framed).map_err(malformed)?;
-    let compression = match compressed {
-        true => Compression::named(named.map(HeaderValue::as_bytes))?,
-        false => Compression::Identity,
+async fn export(
+    handler: &PushHandler,
+    parts: &Parts,
+    body: Incoming,
+) -> Result<ExportResult, PushError> {
+    let encoding = parts.headers.get("grpc-encoding");
+    let (framed, permit) = handler.receive(parts, body).await?;
+    let malformed = |error: frame::MalformedFrame| PushError::Malformed(error.to_string());
+    let (compressed, message) = frame::decode(framed).map_err(malformed)?;
+    let compression = if compressed {
+        Compression::from_header(encoding.map(HeaderValue::as_bytes))?
+    } else {
+        Compression::Identity
     };
     let timeout = parts.headers.get("grpc-timeout");
     let timeout = timeout.and_then(|value| parse_timeout(value.to_str().ok()?));
     let timeout =
         timeout.map(|timeout| timeout.saturating_sub((timeout / 20).clamp(MIN_MARGIN, MAX_MARGIN)));
-    let passed_on = parts.headers.contains_key(HOP_KEY);
-    pushes
-        .take(
-            (message, admitted),
+    let from_peer = parts.headers.contains_key(HOP_KEY);
+    handler
+        .process(
+            (message, permit),
             compression,
             Encoding::Protobuf,
-            Hints { timeout, passed_on },
+            PushOptions { timeout, from_peer },
         )
         .await
 }
@@ -90,17 +93,17 @@ fn is_grpc(parts: &Parts) -> bool {
         })
 }
 
-/// One message, and what our own senders want to know in metadata.
-fn success(taken: &Taken) -> Response<Body> {
+/// Builds the response: one message, with the verdict for our own senders in metadata.
+fn success(result: &ExportResult) -> Response<Body> {
     let mut metadata = MetadataMap::new();
-    taken.verdict.write(&mut metadata);
-    frame::answer(&taken.response().encode_to_vec(), metadata)
+    result.verdict.write(&mut metadata);
+    frame::response(&result.response().encode_to_vec(), metadata)
 }
 
-fn failure(refusal: &Refusal) -> Response<Body> {
-    let mut answer = refusal.status().into_http();
-    if matches!(refusal, Refusal::Encoding(_)) {
-        answer.headers_mut().insert(ACCEPT_ENCODING, ACCEPTED);
+fn failure(error: &PushError) -> Response<Body> {
+    let mut response = error.status().into_http();
+    if matches!(error, PushError::Encoding(_)) {
+        response.headers_mut().insert(ACCEPT_ENCODING, ACCEPTED);
     }
-    answer
+    response
 }

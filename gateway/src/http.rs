@@ -12,89 +12,99 @@ use serde_json::json;
 
 use crate::{
     body::{Compression, Encoding},
-    intake::Taken,
-    pushes::{Hints, Pushes},
-    refusal::Refusal,
+    export_result::ExportResult,
+    handler::{PushHandler, PushOptions},
+    push_error::PushError,
 };
 
 pub use cors::{CorsArgs, Origin};
 
-type Answer = Response<Full<Bytes>>;
+type HttpResponse = Response<Full<Bytes>>;
 
 const PATH: &str = "/v1/metrics";
 
-/// Answers one request.
-pub(crate) async fn answer(pushes: Pushes, cors: CorsArgs, request: Request<Incoming>) -> Answer {
+/// Handles one request.
+pub(crate) async fn handle(
+    handler: PushHandler,
+    cors: CorsArgs,
+    request: Request<Incoming>,
+) -> HttpResponse {
     let (parts, body) = request.into_parts();
-    let mut answer = match (&parts.method, parts.uri.path()) {
-        (&Method::POST, PATH) => export(&pushes, &parts, body).await,
+    let mut response = match (&parts.method, parts.uri.path()) {
+        (&Method::POST, PATH) => export(&handler, &parts, body).await,
         (&Method::OPTIONS, PATH) => preflight(&cors, &parts),
         (_, PATH) => {
-            let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "expected POST");
+            let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "expected POST");
             let allow = HeaderValue::from_static("POST, OPTIONS");
-            answer.headers_mut().insert(header::ALLOW, allow);
-            answer
+            response.headers_mut().insert(header::ALLOW, allow);
+            response
         }
         (_, "/v1/traces" | "/v1/logs") => {
-            text(StatusCode::NOT_FOUND, "promesh carries metrics only")
+            text(StatusCode::NOT_FOUND, "promesh supports metrics only")
         }
-        _ => text(StatusCode::NOT_FOUND, "metrics are taken at /v1/metrics"),
+        _ => text(
+            StatusCode::NOT_FOUND,
+            "not found; send metrics to /v1/metrics",
+        ),
     };
-    cors.allow(&parts.headers, answer.headers_mut());
-    answer
+    cors.allow(&parts.headers, response.headers_mut());
+    response
 }
 
-async fn export(pushes: &Pushes, parts: &Parts, body: Incoming) -> Answer {
-    let encoding = Encoding::of(&parts.headers);
-    let taken = match encoding {
-        Some(encoding) => take(pushes, parts, body, encoding).await,
-        None => Err(Refusal::ContentType(
-            "Content-Type: expected application/x-protobuf or application/json".to_owned(),
+async fn export(handler: &PushHandler, parts: &Parts, body: Incoming) -> HttpResponse {
+    let encoding = Encoding::from_headers(&parts.headers);
+    let result = match encoding {
+        Some(encoding) => process(handler, parts, body, encoding).await,
+        None => Err(PushError::ContentType(
+            "unsupported Content-Type, expected application/x-protobuf or application/json"
+                .to_owned(),
         )),
     };
-    let status = taken
+    let status = result
         .as_ref()
-        .map_or_else(Refusal::http_status, |_| StatusCode::OK);
-    pushes.answered("http", status.as_u16(), &taken);
-    match (taken, encoding) {
-        (Ok(taken), Some(encoding)) => success(encoding, &taken),
+        .map_or_else(PushError::http_status, |_| StatusCode::OK);
+    handler.record_response("http", status.as_u16(), &result);
+    match (result, encoding) {
+        (Ok(result), Some(encoding)) => success(encoding, &result),
         (Ok(_), None) => text(StatusCode::OK, ""),
-        (Err(refusal), Some(encoding)) => failure(encoding, &refusal),
-        (Err(refusal), None) => text(status, &refusal.to_string()),
+        (Err(error), Some(encoding)) => failure(encoding, &error),
+        (Err(error), None) => text(status, &error.to_string()),
     }
 }
 
-async fn take(
-    pushes: &Pushes,
+async fn process(
+    handler: &PushHandler,
     parts: &Parts,
     body: Incoming,
     encoding: Encoding,
-) -> Result<Taken, Refusal> {
-    let named = parts.headers.get(header::CONTENT_ENCODING);
-    let compression = Compression::named(named.map(HeaderValue::as_bytes))?;
-    let received = pushes.receive(parts, body).await?;
-    pushes
-        .take(received, compression, encoding, Hints::default())
+) -> Result<ExportResult, PushError> {
+    let content_encoding = parts.headers.get(header::CONTENT_ENCODING);
+    let compression = Compression::from_header(content_encoding.map(HeaderValue::as_bytes))?;
+    let received = handler.receive(parts, body).await?;
+    handler
+        .process(received, compression, encoding, PushOptions::default())
         .await
 }
 
-/// Browsers ask before they push to another origin.
-fn preflight(cors: &CorsArgs, parts: &Parts) -> Answer {
-    let mut answer = Response::new(Full::default());
-    *answer.status_mut() = match cors.preflight(&parts.headers, answer.headers_mut()) {
-        true => StatusCode::NO_CONTENT,
-        false => StatusCode::FORBIDDEN,
+/// Handles the preflight request that a browser sends before a push to another origin.
+fn preflight(cors: &CorsArgs, parts: &Parts) -> HttpResponse {
+    let mut response = Response::new(Full::default());
+    let allowed = cors.preflight(&parts.headers, response.headers_mut());
+    *response.status_mut() = if allowed {
+        StatusCode::NO_CONTENT
+    } else {
+        StatusCode::FORBIDDEN
     };
-    answer
+    response
 }
 
-fn success(encoding: Encoding, taken: &Taken) -> Answer {
-    let response = taken.response();
+fn success(encoding: Encoding, result: &ExportResult) -> HttpResponse {
+    let response = result.response();
     let body = match encoding {
         Encoding::Protobuf => response.encode_to_vec(),
         Encoding::Json => json_response(&response),
     };
-    of_type(StatusCode::OK, encoding.content_type(), body)
+    with_body(StatusCode::OK, encoding.content_type(), body)
 }
 
 fn json_response(response: &ExportMetricsServiceResponse) -> Vec<u8> {
@@ -109,34 +119,34 @@ fn json_response(response: &ExportMetricsServiceResponse) -> Vec<u8> {
     partial.to_string().into_bytes()
 }
 
-/// A `google.rpc.Status`, spelled as the request was.
-fn failure(encoding: Encoding, refusal: &Refusal) -> Answer {
+/// Builds a `google.rpc.Status` response in the encoding of the request.
+fn failure(encoding: Encoding, error: &PushError) -> HttpResponse {
     let body = match encoding {
-        Encoding::Protobuf => refusal.details().to_vec(),
-        Encoding::Json => json_status(refusal),
+        Encoding::Protobuf => error.details().to_vec(),
+        Encoding::Json => json_status(error),
     };
-    let mut answer = of_type(refusal.http_status(), encoding.content_type(), body);
-    let headers = answer.headers_mut();
-    if let Some(after) = refusal.retry_after() {
+    let mut response = with_body(error.http_status(), encoding.content_type(), body);
+    let headers = response.headers_mut();
+    if let Some(after) = error.retry_after() {
         headers.insert(header::RETRY_AFTER, after.as_secs().max(1).into());
     }
-    match refusal {
-        Refusal::Unauthenticated(_) => {
+    match error {
+        PushError::Unauthenticated(_) => {
             let bearer = HeaderValue::from_static("Bearer");
             headers.insert(header::WWW_AUTHENTICATE, bearer);
         }
-        Refusal::Encoding(_) => {
+        PushError::Encoding(_) => {
             let accepted = HeaderValue::from_static("gzip, zstd, deflate");
             headers.insert(header::ACCEPT_ENCODING, accepted);
         }
         _ => {}
     }
-    answer
+    response
 }
 
-fn json_status(refusal: &Refusal) -> Vec<u8> {
-    let mut status = json!({"code": refusal.code() as i32, "message": refusal.to_string()});
-    if let Some(after) = refusal.retry_after() {
+fn json_status(error: &PushError) -> Vec<u8> {
+    let mut status = json!({"code": error.code() as i32, "message": error.to_string()});
+    if let Some(after) = error.retry_after() {
         status["details"] = json!([{
             "@type": "type.googleapis.com/google.rpc.RetryInfo",
             "retryDelay": format!("{}s", after.as_secs_f64()),
@@ -145,20 +155,20 @@ fn json_status(refusal: &Refusal) -> Vec<u8> {
     status.to_string().into_bytes()
 }
 
-fn text(status: StatusCode, why: &str) -> Answer {
-    of_type(
+fn text(status: StatusCode, message: &str) -> HttpResponse {
+    with_body(
         status,
         "text/plain; charset=utf-8",
-        format!("{why}\n").into_bytes(),
+        format!("{message}\n").into_bytes(),
     )
 }
 
-fn of_type(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> Answer {
-    let mut answer = Response::new(Full::from(body));
-    *answer.status_mut() = status;
+fn with_body(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> HttpResponse {
+    let mut response = Response::new(Full::from(body));
+    *response.status_mut() = status;
     let content_type = HeaderValue::from_static(content_type);
-    answer
+    response
         .headers_mut()
         .insert(header::CONTENT_TYPE, content_type);
-    answer
+    response
 }

@@ -1,9 +1,10 @@
-//! Who a resource is: one that does not say gets the address it came from.
+//! Identity of resources: adds a missing `service.instance.id`, and detects two processes
+//! with the same identity.
 //!
-//! Replicas of an application whose SDK sets no `service.instance.id` would all
-//! write the same series, each overwriting the others' counters.
+//! Without a `service.instance.id`, all replicas of an application write the same series
+//! and overwrite each other's counters.
 
-mod writers;
+mod conflicts;
 
 use std::net::IpAddr;
 
@@ -13,12 +14,11 @@ use opentelemetry_proto::tonic::{
     metrics::v1::ResourceMetrics,
 };
 
-/// Who a resource is, as flags.
+/// Flags for the identity of resources.
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(next_help_heading = "Identity")]
 pub struct IdentityArgs {
-    /// Where the service.instance.id of a resource comes from that has none: the
-    /// address its push came from, or nowhere.
+    /// Source of a missing service.instance.id: the address that sent the push, or none.
     #[arg(
         long = "identity.source",
         env = "PROMESH_IDENTITY_SOURCE",
@@ -26,16 +26,16 @@ pub struct IdentityArgs {
     )]
     pub source: Source,
 
-    /// Take the last address of X-Forwarded-For for the client's. Only behind a
-    /// proxy that sets it, as any client can write one.
+    /// Use the last address of X-Forwarded-For as the client's address. Enable this only
+    /// behind a proxy that sets the header, since any client can forge it.
     #[arg(
         long = "identity.trust-forwarded-for",
         env = "PROMESH_IDENTITY_TRUST_FORWARDED_FOR"
     )]
     pub trust_forwarded_for: bool,
 
-    /// Streams whose writers are watched, so that two processes which say they are
-    /// the same one are found out. 0 watches none.
+    /// Maximum number of streams to check for two processes with the same identity. 0
+    /// disables the check.
     #[arg(
         long = "identity.max-streams",
         env = "PROMESH_IDENTITY_MAX_STREAMS",
@@ -44,42 +44,42 @@ pub struct IdentityArgs {
     pub max_streams: usize,
 }
 
-/// Where a missing `service.instance.id` comes from.
+/// Source of a missing `service.instance.id`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Source {
-    /// The address that the push came from.
+    /// Address that sent the push.
     #[default]
     Peer,
-    /// Nowhere: the resource stays as it is.
+    /// No source: the resource stays unchanged.
     None,
 }
 
-pub(crate) use writers::{WriterMetrics, Writers};
+pub(crate) use conflicts::{ConflictDetector, WriterMetrics};
 
-/// Completes resources.
+/// Fills in missing attributes of resources.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Identity {
+pub(crate) struct ResourceDefaults {
     source: Source,
 }
 
 const SERVICE_INSTANCE_ID: &str = "service.instance.id";
 
-// === impl Identity ===
+// === impl ResourceDefaults ===
 
-impl Identity {
+impl ResourceDefaults {
     pub(crate) fn new(args: &IdentityArgs) -> Self {
         let source = args.source;
         Self { source }
     }
 
-    /// Gives the resource a `service.instance.id` where it has none.
-    pub(crate) fn complete(&self, metrics: &mut ResourceMetrics, client: Option<IpAddr>) {
+    /// Adds a `service.instance.id` if the resource has none.
+    pub(crate) fn fill(&self, metrics: &mut ResourceMetrics, client: Option<IpAddr>) {
         let (Source::Peer, Some(client)) = (self.source, client) else {
             return;
         };
         let resource = metrics.resource.get_or_insert_default();
-        let says = |pair: &KeyValue| pair.key == SERVICE_INSTANCE_ID && !is_empty(pair);
-        if resource.attributes.iter().any(says) {
+        let has_id = |pair: &KeyValue| pair.key == SERVICE_INSTANCE_ID && !is_empty(pair);
+        if resource.attributes.iter().any(has_id) {
             return;
         }
         resource
@@ -92,16 +92,6 @@ impl Identity {
             }),
             ..Default::default()
         });
-    }
-}
-
-/// The text of a resource's attribute.
-fn text_of<'a>(metrics: &'a ResourceMetrics, key: &str) -> Option<&'a str> {
-    let attributes = &metrics.resource.as_ref()?.attributes;
-    let pair = attributes.iter().find(|pair| pair.key == key)?;
-    match pair.value.as_ref()?.value.as_ref()? {
-        Value::StringValue(text) => Some(text),
-        _ => None,
     }
 }
 
@@ -135,7 +125,7 @@ mod tests {
             ..Default::default()
         };
         let client = Some([10, 1, 2, 3].into());
-        Identity { source }.complete(&mut metrics, client);
+        ResourceDefaults { source }.fill(&mut metrics, client);
         let attributes = metrics.resource.unwrap_or_default().attributes.into_iter();
         attributes
             .map(|pair| (pair.key, pair.value.and_then(|value| value.value)))
@@ -143,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn only_who_does_not_say_is_named_after_its_address() {
+    fn fills_in_only_a_missing_instance_id() {
         let named = |name: &str| {
             let value = Some(Value::StringValue(name.to_owned()));
             vec![(SERVICE_INSTANCE_ID.to_owned(), value)]

@@ -1,27 +1,27 @@
-//! What happens to a push, whichever protocol it came by.
+//! Validates a push, converts it and puts it into the outbox, for both protocols.
 //!
 //! ```text
-//! screen ─▶ identity ─▶ sum up deltas ─▶ batches ─▶ outbox ─▶ verdict ─▶ answer
-//!                              └─▶ other gateways ─▶ verdict ─────────────┘
+//! validate ─▶ identity ─▶ delta to cumulative ─▶ batches ─▶ outbox ─▶ verdict ─▶ result
+//!                                  └─▶ other gateways ─▶ verdict ──────────────────┘
 //! ```
 //!
-//! Each resource is a batch, or several where its streams have more than one point.
+//! Each resource becomes a batch, or several if its streams have more than one point.
 
+mod ack;
 mod metrics;
-mod retries;
-mod rounds;
-mod screen;
-mod taken;
+mod retry_cache;
+mod sequence;
+mod validator;
 
 use std::{net::IpAddr, sync::Arc};
 
 use futures::future::{join, join_all};
-use mesh::{
-    batch::{Batch, Facts},
-    clock::Clock,
-    outbox::{Expiry, Outbox, Outcome},
+use mesh_base::clock::Clock;
+use mesh_contract::{
+    batch::{Batch, BatchContext},
     verdict::Reason,
 };
+use mesh_outbox::{Expiry, Outbox, Outcome};
 use opentelemetry_proto::tonic::{
     collector::metrics::v1::ExportMetricsServiceRequest, metrics::v1::ResourceMetrics,
 };
@@ -30,65 +30,65 @@ use tokio::time::Instant;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
-    args::Ack,
-    delta::{Open, Peers, Summing},
-    identity::{Identity, Writers},
+    delta::{AccumulatorGuard, DeltaAccumulator, Peers},
+    export_result::ExportResult,
+    identity::{ConflictDetector, ResourceDefaults},
     points,
-    refusal::{Busy, Cause},
+    push_error::{RetryCause, RetryLater},
 };
+pub use ack::Ack;
 pub(crate) use metrics::IntakeMetrics;
-use retries::{Retries, Waiting};
-use rounds::rounds;
-pub(crate) use screen::Screen;
-pub(crate) use taken::Taken;
+use retry_cache::{PendingBatch, RetryCache};
+use sequence::into_sequence;
+pub(crate) use validator::Validator;
 
-/// Takes pushes into the outbox. Cheap to clone.
+/// Puts pushes into the outbox. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Intake {
     outbox: Outbox,
     ack: Ack,
     stages: Stages,
-    retries: Retries,
-    facts: Arc<Facts>,
+    retries: RetryCache,
+    context: Arc<BatchContext>,
     clock: Clock,
     metrics: IntakeMetrics,
 }
 
-/// What a push goes through on its way to the outbox.
+/// Stages that a push passes before the outbox.
 #[derive(Clone, Debug)]
 pub(crate) struct Stages {
-    pub(crate) screen: Screen,
-    pub(crate) identity: Identity,
-    pub(crate) writers: Writers,
-    pub(crate) summing: Summing,
-    /// The other gateways.
+    pub(crate) validator: Validator,
+    pub(crate) defaults: ResourceDefaults,
+    pub(crate) conflicts: ConflictDetector,
+    pub(crate) deltas: DeltaAccumulator,
+    /// Clients of the other gateways.
     pub(crate) peers: Peers,
 }
 
-/// What a push has beside its data.
+/// Sender of a push.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Push {
-    /// Where it comes from, where that is known.
+pub(crate) struct PushSource {
+    /// Address of the client, if known.
     pub(crate) client: Option<IpAddr>,
-    /// Another gateway has passed it on, and has completed it.
-    pub(crate) passed_on: bool,
+    /// Set if the sender is another gateway, which has filled in the defaults already.
+    pub(crate) from_peer: bool,
 }
 
 /// A push in the outbox.
 #[derive(Debug)]
-pub(crate) struct Accepted {
-    /// What is known of it already.
-    taken: Taken,
-    /// Its batches: samples, and what will become of them.
-    waiting: Vec<(u64, Waiting)>,
-    /// What other gateways sum.
-    others: Vec<Other>,
+pub(crate) struct AcceptedPush {
+    /// Result so far.
+    result: ExportResult,
+    /// Batches in the outbox, each with its number of samples.
+    pending: Vec<(u64, PendingBatch)>,
+    /// Requests for other gateways.
+    forwarded: Vec<ForwardedRequest>,
 }
 
-/// Points that another gateway sums.
+/// Points to forward to the gateway that owns their streams.
 #[derive(Debug)]
-struct Other {
-    name: Arc<str>,
+struct ForwardedRequest {
+    peer: Arc<str>,
     request: ExportMetricsServiceRequest,
     points: u64,
 }
@@ -101,123 +101,129 @@ impl Intake {
             outbox,
             ack,
             stages,
-            retries: Retries::default(),
-            facts: Arc::default(),
+            retries: RetryCache::default(),
+            context: Arc::default(),
             clock: Clock::system(),
             metrics,
         }
     }
 
-    /// Takes a push into the outbox: all of it or nothing.
+    /// Puts a push into the outbox, either all of it or nothing.
+    ///
+    /// # Errors
+    /// Returns an error if the outbox is full or closed, or a stream has no settled owner.
     pub(crate) fn accept(
         &self,
         mut request: ExportMetricsServiceRequest,
-        push: &Push,
-    ) -> Result<Accepted, Busy> {
+        source: &PushSource,
+    ) -> Result<AcceptedPush, RetryLater> {
         let now_ms = self.clock.now_ms();
         let stages = &self.stages;
         let resources = &mut request.resource_metrics;
         let points = resources.iter().map(points::count).sum();
-        let mut taken = Taken::default();
-        // Held until all is in the outbox.
-        let mut open = stages.summing.open(resources, push.passed_on);
+        let mut result = ExportResult::default();
+        // Locked until all batches are in the outbox, to preserve the order of totals.
+        let mut deltas = stages.deltas.lock(resources, source.from_peer);
         for resource in resources.iter_mut() {
-            stages.screen.screen(resource, now_ms, &mut taken);
-            if !push.passed_on {
-                stages.identity.complete(resource, push.client);
-                stages.writers.watch(resource, push.client);
+            let validator = stages.validator;
+            validator.remove_invalid(resource, now_ms, &mut result);
+            if !source.from_peer {
+                stages.defaults.fill(resource, source.client);
+                stages.conflicts.check(resource, source.client);
             }
-            if let Some(open) = &mut open {
-                open.resource(resource, &mut taken)?;
+            if let Some(deltas) = &mut deltas {
+                deltas.convert(resource, &mut result)?;
             }
         }
         let batches: Vec<_> = resources
             .iter_mut()
-            .flat_map(rounds)
+            .flat_map(into_sequence)
             .map(|resource| self.batch(&resource, now_ms))
             .filter(|batch| batch.samples > 0)
             .collect();
         drop(request);
         let bytes = batches.iter().map(|batch| batch.payload.len()).sum();
         if !self.outbox.has_room(bytes) {
-            return Err(Busy::new(Cause::Outbox));
+            return Err(RetryLater::new(RetryCause::Outbox));
         }
-        self.metrics.taken(points);
-        let waiting = batches.into_iter().map(|batch| self.push(batch));
-        let waiting = waiting.collect::<Result<Vec<_>, Busy>>()?;
-        let others = open.map(Open::finish).into_iter().flatten();
-        Ok(Accepted {
-            taken,
-            waiting: waiting.into_iter().flatten().collect(),
-            others: others.map(Other::new).collect(),
+        self.metrics.accepted(points);
+        let pending = batches.into_iter().map(|batch| self.push(batch));
+        let pending = pending.collect::<Result<Vec<_>, RetryLater>>()?;
+        let forwarded = deltas.map(AccumulatorGuard::finish).into_iter().flatten();
+        Ok(AcceptedPush {
+            result,
+            pending: pending.into_iter().flatten().collect(),
+            forwarded: forwarded.map(ForwardedRequest::new).collect(),
         })
     }
 
-    /// Waits for what becomes of a push.
-    pub(crate) async fn answer(
+    /// Forwards what belongs to other gateways, and waits for the result of a push.
+    ///
+    /// # Errors
+    /// Returns an error if the client must retry the push.
+    pub(crate) async fn result(
         &self,
-        accepted: Accepted,
+        accepted: AcceptedPush,
         deadline: Instant,
-    ) -> Result<Taken, Busy> {
-        let Accepted {
-            mut taken,
-            waiting,
-            others,
+    ) -> Result<ExportResult, RetryLater> {
+        let AcceptedPush {
+            mut result,
+            pending,
+            forwarded,
         } = accepted;
         let peers = &self.stages.peers;
-        let others = others.into_iter().map(|other| async move {
-            let Other {
-                name,
+        let forwarded = forwarded.into_iter().map(|forwarded| async move {
+            let ForwardedRequest {
+                peer,
                 request,
                 points,
-            } = other;
-            peers.pass_on(name, request, points, deadline).await
+            } = forwarded;
+            peers.forward(peer, request, points, deadline).await
         });
-        let waiting = waiting
+        let pending = pending
             .into_iter()
-            .map(|(samples, waiting)| async move { (samples, waiting.told().await) });
-        let (own, others) = join(join_all(waiting), join_all(others)).await;
-        for other in others {
-            let (verdict, words) = other?;
-            taken.merge(&verdict, words);
+            .map(|(samples, pending)| async move { (samples, pending.outcome().await) });
+        let (own, forwarded) = join(join_all(pending), join_all(forwarded)).await;
+        for response in forwarded {
+            let (verdict, message) = response?;
+            result.merge(&verdict, message);
         }
         for (samples, outcome) in own {
             match outcome {
-                Some(Outcome::Judged(judged)) => taken.verdict.merge(&judged),
+                Some(Outcome::Judged(verdict)) => result.verdict.merge(&verdict),
                 Some(Outcome::Expired(Expiry::TooOld)) => {
-                    taken.verdict.reject(Reason::TooOld, samples);
+                    result.verdict.reject(Reason::TooOld, samples);
                 }
                 Some(Outcome::Expired(Expiry::OutboxFull | Expiry::Unreadable)) => {
-                    return Err(Busy::new(Cause::Outbox));
+                    return Err(RetryLater::new(RetryCause::Outbox));
                 }
-                // It was withdrawn for another push of the same, as this one came.
+                // This push joined an earlier one just as that one was withdrawn.
                 Some(Outcome::Expired(Expiry::Withdrawn)) => {
-                    return Err(Busy::new(Cause::Unanswered));
+                    return Err(RetryLater::new(RetryCause::Unanswered));
                 }
-                None => return Err(Busy::new(Cause::Stopping)),
+                None => return Err(RetryLater::new(RetryCause::Stopping)),
             }
         }
-        self.metrics.rejected(&taken.verdict);
-        Ok(taken)
+        self.metrics.rejected(&result.verdict);
+        Ok(result)
     }
 
-    /// Pushes a batch, unless it is there already: a client that did not wait for
-    /// the answer sends the same again. `None` where nobody waits for what becomes
-    /// of it.
-    fn push(&self, batch: Batch) -> Result<Option<(u64, Waiting)>, Busy> {
-        let stopping = |_| Busy::new(Cause::Stopping);
+    /// Pushes a batch into the outbox, unless a retry finds it there already. Returns
+    /// `None` if `--ack=accepted` makes its outcome irrelevant.
+    fn push(&self, batch: Batch) -> Result<Option<(u64, PendingBatch)>, RetryLater> {
+        let stopping = |_| RetryLater::new(RetryCause::Stopping);
         if self.ack == Ack::Accepted {
             return self.outbox.push(batch).map(|()| None).map_err(stopping);
         }
         let samples = batch.samples;
         let payload = batch.payload.clone();
-        if let Some(waiting) = self.retries.find(&payload) {
+        if let Some(pending) = self.retries.find(&payload) {
             self.metrics.retried();
-            return Ok(Some((samples, waiting)));
+            return Ok(Some((samples, pending)));
         }
-        let (told, waiter) = self.outbox.push_for(batch).map_err(stopping)?;
-        let waiting = self.retries.remember(&payload, told, waiter);
-        Ok(Some((samples, waiting)))
+        let (outcome, waiter) = self.outbox.push_for(batch).map_err(stopping)?;
+        let pending = self.retries.insert(&payload, outcome, waiter);
+        Ok(Some((samples, pending)))
     }
 
     fn batch(&self, resource_metrics: &ResourceMetrics, now_ms: i64) -> Batch {
@@ -229,17 +235,17 @@ impl Intake {
             payload: Batch::frame(&encoded),
             samples: points::count(resource_metrics),
             time_ms: now_ms,
-            facts: Arc::clone(&self.facts),
+            context: Arc::clone(&self.context),
         }
     }
 }
 
-// === impl Other ===
+// === impl ForwardedRequest ===
 
-impl Other {
-    fn new((name, resource_metrics): (Arc<str>, Vec<ResourceMetrics>)) -> Self {
+impl ForwardedRequest {
+    fn new((peer, resource_metrics): (Arc<str>, Vec<ResourceMetrics>)) -> Self {
         Self {
-            name,
+            peer,
             points: resource_metrics.iter().map(points::count).sum(),
             request: ExportMetricsServiceRequest { resource_metrics },
         }

@@ -1,13 +1,15 @@
-//! OTLP/JSON, decoded strictly.
+//! Strict decoder for OTLP/JSON.
 //!
-//! The rules are protobuf's JSON mapping with OTLP's exceptions (identifiers in
-//! hex): names in lowerCamelCase, unknown names ignored, `null` a default,
-//! 64-bit integers as strings or numbers, doubles as numbers or strings (`"NaN"`,
-//! `"Infinity"`, `"1.5"`), enumerations by number or by name.
+//! Follows protobuf's JSON mapping, with OTLP's exception that identifiers are in hex:
 //!
-//! What is neither is refused with its place. The obvious decoder, the `serde`
-//! feature of `opentelemetry-proto`, turns it into an empty value instead, and the
-//! point is lost without a word.
+//! - Names are in lowerCamelCase. Unknown names are ignored.
+//! - `null` stands for the default.
+//! - 64-bit integers are strings or numbers.
+//! - Doubles are numbers or strings (`"NaN"`, `"Infinity"`, `"1.5"`).
+//! - Enumerations are numbers or names.
+//!
+//! Every other value is an error that names its path. The decoder of `opentelemetry-proto`
+//! (feature `serde`) turns such values into empty ones instead, and loses points silently.
 
 mod message;
 mod object;
@@ -15,7 +17,7 @@ mod scalar;
 
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 
-/// A body that is not an OTLP/JSON metrics request.
+/// Error in the body of an OTLP/JSON metrics request.
 #[derive(Debug, thiserror::Error)]
 #[error("{path}: {source}")]
 pub struct JsonError {
@@ -26,8 +28,8 @@ pub struct JsonError {
 /// Decodes the body of a `POST /v1/metrics` with `Content-Type: application/json`.
 ///
 /// # Errors
-/// Where the body is not JSON or a value is not of its field's type; the message
-/// names the field's path, line and column.
+/// Returns an error if the body is not JSON, or a value has the wrong type for its field.
+/// The message names the path, line and column of the field.
 pub fn decode(body: &[u8]) -> Result<ExportMetricsServiceRequest, JsonError> {
     let mut json = serde_json::Deserializer::from_slice(body);
     let request: message::ExportRequest =

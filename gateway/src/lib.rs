@@ -1,4 +1,4 @@
-//! gateway: takes OTLP metrics from any OpenTelemetry SDK into the mesh.
+//! gateway: receives OTLP metrics from OpenTelemetry SDKs and sends them to exporters.
 //!
 //! ```text
 //! OTLP/gRPC ─▶ grpc ─┐
@@ -7,57 +7,66 @@
 //!                           └───────────────── verdict ◀───────────────┘
 //! ```
 //!
-//! Each resource of a push becomes a batch; the push is answered when the backend
-//! has answered for all of them, or as soon as they wait in the outbox where
-//! `--ack=accepted` asks for that.
+//! A push is one OTLP Export request of a client. Each of its resources becomes a batch.
+//! The gateway responds after the backend has acknowledged or rejected all batches. With
+//! `--ack=accepted` it responds as soon as they are in the outbox.
 
 mod admission;
 mod args;
 mod auth;
 mod body;
 mod delta;
+mod export_result;
 mod grpc;
+mod handler;
 mod http;
 mod identity;
 mod intake;
 pub mod json;
+mod limits;
 mod points;
-mod pushes;
-mod refusal;
+mod push_error;
+mod resource_splitter;
+mod stream;
 
 use std::{net::SocketAddr, time::Duration};
 
-use mesh::{
-    admin::{Admin, Readiness},
-    balance::{Balance, BalanceMetrics, plaintext},
-    clock::Clock,
-    endpoints::{Addresses as Known, Endpoints, StartError},
-    outbox::{Outbox, Workers},
-    serve::{Protocol, ServeMetrics, Server, ServerTlsError},
+use mesh_balance::{Balance, BalanceMetrics};
+use mesh_base::{clock::Clock, shutdown::Shutdown};
+use mesh_kubernetes::{
+    endpoints::{self, StartError},
     shard,
-    shutdown::Shutdown,
+};
+use mesh_net::{
+    connector::plaintext,
+    endpoints::{Addresses as DiscoveredAddresses, Endpoints},
+    server::{Protocol, ServeMetrics, Server, ServerTlsError},
     tls::TlsError,
 };
+use mesh_outbox::{Outbox, Workers};
+use mesh_service::admin::{Admin, Readiness};
 use prometheus_client::registry::Registry;
 use tokio::{net::TcpListener, time::Instant};
 use tracing::{info, warn};
 
 use admission::{Admission, AdmissionMetrics};
-pub use args::{Ack, Args, LimitArgs};
-use auth::Auth;
+pub use args::Args;
+use auth::Authenticator;
 pub use auth::{AuthArgs, TokensError};
+use delta::{DeltaAccumulator, DeltaMetrics, Owners, Peers};
 pub use delta::{DeltaArgs, Mode};
-use delta::{DeltaMetrics, Owners, Peers, Summing};
+use handler::PushHandler;
 pub use http::{CorsArgs, Origin};
-use identity::{Identity, WriterMetrics, Writers};
+use identity::{ConflictDetector, ResourceDefaults, WriterMetrics};
 pub use identity::{IdentityArgs, Source};
-use intake::{Intake, IntakeMetrics, Screen, Stages};
-use pushes::Pushes;
+pub use intake::Ack;
+use intake::{Intake, IntakeMetrics, Stages, Validator};
+pub use limits::LimitArgs;
 
 /// A gateway that listens but does not serve yet.
 #[derive(Debug)]
 pub struct Bound {
-    /// Where it listens.
+    /// Addresses that the gateway listens on.
     pub addresses: Addresses,
     args: Args,
     grpc: Server,
@@ -65,49 +74,49 @@ pub struct Bound {
     web: TcpListener,
     registry: Registry,
     readiness: Readiness,
-    pushes: Pushes,
+    handler: PushHandler,
     workers: Workers,
 }
 
-/// Where a gateway listens.
+/// Addresses that a gateway listens on.
 #[derive(Clone, Copy, Debug)]
 pub struct Addresses {
-    /// OTLP/gRPC.
+    /// Address for OTLP/gRPC.
     pub grpc: SocketAddr,
-    /// OTLP/HTTP.
+    /// Address for OTLP/HTTP.
     pub http: SocketAddr,
-    /// The admin port.
+    /// Address of the admin port.
     pub web: SocketAddr,
 }
 
-/// A gateway that could not start, or had to stop.
+/// Error that prevents the gateway from starting, or stops it.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A port cannot be listened on.
+    /// The gateway cannot listen on a port.
     #[error("{flag}={address}: {source}")]
     Listen {
-        /// The flag that names the port.
+        /// Flag that names the port.
         flag: &'static str,
-        /// The address.
+        /// Address of the port.
         address: SocketAddr,
-        /// Why not.
+        /// Error of the operating system.
         source: std::io::Error,
     },
     /// Exporters or other gateways cannot be discovered.
     #[error("{flag}: {source}")]
     Discovery {
-        /// The flag that names them.
+        /// Flag that names the endpoints.
         flag: &'static str,
-        /// Why not.
+        /// Error of the discovery.
         source: StartError,
     },
-    /// The files of TLS cannot be used.
+    /// A TLS file of the server cannot be used.
     #[error(transparent)]
     Tls(#[from] ServerTlsError),
-    /// The files of TLS towards exporters cannot be used.
+    /// A TLS file for connections to exporters cannot be used.
     #[error("--exporter.tls.*: {0}")]
     ExporterTls(#[from] TlsError),
-    /// The file of tokens cannot be used.
+    /// The file of bearer tokens cannot be used.
     #[error(transparent)]
     Tokens(#[from] TokensError),
     /// The admin port failed.
@@ -118,8 +127,8 @@ pub enum Error {
 /// Listens on all ports and starts to connect to exporters.
 ///
 /// # Errors
-/// Where a port is taken, a file cannot be used or the exporters cannot be
-/// discovered.
+/// Returns an error if a port is in use, a file cannot be read, or the discovery of
+/// exporters or other gateways fails.
 pub async fn bind(args: Args) -> Result<Bound, Error> {
     let auth = args.auth.build()?;
     let grpc = listen("--otlp.grpc.listen-address", args.grpc_listen_address).await?;
@@ -133,7 +142,7 @@ pub async fn bind(args: Args) -> Result<Bound, Error> {
     let mut registry = Registry::with_prefix("promesh_gateway");
     let serve_metrics = ServeMetrics::register(&mut registry);
     let server = |listener, protocol, alpn: &[&str], name| {
-        let limits = args.limits.serve();
+        let limits = args.limits.server();
         Ok::<_, ServerTlsError>(Server {
             listener,
             protocol,
@@ -158,7 +167,7 @@ pub async fn bind(args: Args) -> Result<Bound, Error> {
     let trust = args.identity.trust_forwarded_for;
     let metrics = AdmissionMetrics::register(&mut registry);
     let admission = Admission::new(auth, &args.limits, trust, metrics);
-    let pushes = Pushes::new(admission, intake, &args.limits);
+    let handler = PushHandler::new(admission, intake, &args.limits);
     Ok(Bound {
         addresses,
         args,
@@ -167,13 +176,17 @@ pub async fn bind(args: Args) -> Result<Bound, Error> {
         web,
         registry,
         readiness: Readiness::default(),
-        pushes,
+        handler,
         workers,
     })
 }
 
-/// What a push goes through on its way to the outbox.
-async fn stages(args: &Args, auth: &Auth, registry: &mut Registry) -> Result<Stages, Error> {
+/// Builds the stages that a push passes before the outbox.
+async fn stages(
+    args: &Args,
+    auth: &Authenticator,
+    registry: &mut Registry,
+) -> Result<Stages, Error> {
     let shards = match (&args.delta.members, &args.delta.self_address) {
         (Some(members), Some(own)) => {
             let members = discover("--gateway.members", members).await?;
@@ -185,18 +198,19 @@ async fn stages(args: &Args, auth: &Auth, registry: &mut Registry) -> Result<Sta
     let metrics = DeltaMetrics::register(registry, &args.delta);
     let writers = WriterMetrics::register(registry);
     Ok(Stages {
-        screen: Screen {
+        validator: Validator {
             max_future: Duration::from_secs(args.limits.max_future_seconds),
         },
-        identity: Identity::new(&args.identity),
-        writers: Writers::new(args.identity.max_streams, writers),
-        summing: Summing::new(&args.delta, Owners::new(shards), metrics),
+        defaults: ResourceDefaults::new(&args.identity),
+        conflicts: ConflictDetector::new(args.identity.max_streams, writers),
+        deltas: DeltaAccumulator::new(&args.delta, Owners::new(shards), metrics),
         peers: Peers::new(&args.delta, own, auth.clone()),
     })
 }
 
-async fn discover(flag: &'static str, endpoints: &Endpoints) -> Result<Known, Error> {
-    let discovered = endpoints.discover().await;
+/// Discovers the addresses behind `endpoints`. `flag` names them in errors.
+async fn discover(flag: &'static str, endpoints: &Endpoints) -> Result<DiscoveredAddresses, Error> {
+    let discovered = endpoints::discover(endpoints).await;
     let discovered = discovered.map_err(|source| Error::Discovery { flag, source })?;
     Ok(discovered.ready)
 }
@@ -204,25 +218,25 @@ async fn discover(flag: &'static str, endpoints: &Endpoints) -> Result<Known, Er
 // === impl Bound ===
 
 impl Bound {
-    /// Serves until it is time to stop, then finishes the pushes under way and
-    /// delivers what waits, until the shutdown timeout.
+    /// Serves until shutdown. Then finishes the pushes in flight and delivers the outbox,
+    /// each within the shutdown timeout.
     ///
     /// # Errors
-    /// Where a server fails.
+    /// Returns an error if the admin server fails.
     pub async fn run(self, shutdown: Shutdown) -> Result<(), Error> {
         let Addresses { grpc, http, web } = self.addresses;
         info!(%grpc, %http, %web, "Gateway started");
         // The admin port answers until everything else has ended.
-        let (admin_stop, admin_shutdown) = mesh::shutdown::channel();
+        let (admin_stop, admin_shutdown) = mesh_base::shutdown::channel();
         let admin = Admin::new("gateway", self.registry, self.readiness.clone());
         let admin = tokio::spawn(admin.serve(self.web, admin_shutdown));
         self.readiness.set(true);
-        let (pushes, cors) = (self.pushes, self.args.cors);
+        let (handler, cors) = (self.handler, self.args.cors);
         let grpc = {
-            let pushes = pushes.clone();
-            move |request| grpc::answer(pushes.clone(), request)
+            let handler = handler.clone();
+            move |request| grpc::handle(handler.clone(), request)
         };
-        let http = move |request| http::answer(pushes.clone(), cors.clone(), request);
+        let http = move |request| http::handle(handler.clone(), cors.clone(), request);
         let serving = async {
             tokio::join!(
                 self.grpc.serve(grpc, shutdown.clone()),
@@ -238,7 +252,7 @@ impl Bound {
         };
         tokio::select! {
             () = serving => {}
-            () = stopping => warn!("Pushes under way were cut off by the shutdown timeout"),
+            () = stopping => warn!("Shutdown timeout reached with pushes in flight"),
         }
         let account = self.workers.drain(Instant::now() + timeout).await;
         info!(%account, "Gateway stopped");
@@ -259,6 +273,7 @@ async fn listen(flag: &'static str, address: SocketAddr) -> Result<TcpListener, 
     })
 }
 
-fn address(listener: &TcpListener, asked: SocketAddr) -> SocketAddr {
-    listener.local_addr().unwrap_or(asked)
+/// Address that a listener is bound to, with the port that the system chose for port 0.
+fn address(listener: &TcpListener, requested: SocketAddr) -> SocketAddr {
+    listener.local_addr().unwrap_or(requested)
 }

@@ -1,10 +1,10 @@
-//! The gateway's process.
+//! Process of the gateway.
 
 use std::process::ExitCode;
 
 use clap::Parser;
 use gateway::{Args, bind};
-use mesh::shutdown::Shutdown;
+use mesh_base::shutdown::Shutdown;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -22,7 +22,7 @@ async fn main() -> ExitCode {
 
 async fn run(args: Args) -> anyhow::Result<()> {
     let provider = rustls::crypto::ring::default_provider();
-    // Fails only where one is installed already.
+    // Fails only if a provider is installed already.
     let _ = provider.install_default();
     args.log.init()?;
     let shutdown = Shutdown::on_signals()?;

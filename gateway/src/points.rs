@@ -1,21 +1,20 @@
-//! What data points of all types have in common.
+//! Fields and operations that data points of all types share.
 
 use opentelemetry_proto::tonic::{
     common::v1::KeyValue,
     metrics::v1::{
-        ExponentialHistogramDataPoint, HistogramDataPoint, Metric, NumberDataPoint,
-        ResourceMetrics, SummaryDataPoint, metric::Data,
+        AggregationTemporality, ExponentialHistogramDataPoint, HistogramDataPoint, Metric,
+        NumberDataPoint, ResourceMetrics, SummaryDataPoint, metric::Data,
     },
 };
 
 /// A data point of any type.
 pub(crate) trait Point {
-    /// When it was measured, nanoseconds since the Unix epoch; 0 where it does not
-    /// say.
+    /// Timestamp in nanoseconds since the Unix epoch; 0 if the point has none.
     fn time(&self) -> u64;
-    /// Since when it counts, likewise.
+    /// Start time in nanoseconds since the Unix epoch; 0 if the point has none.
     fn start(&self) -> u64;
-    /// What tells it from others of its metric.
+    /// Attributes that distinguish the point from others of its metric.
     fn attributes(&self) -> &[KeyValue];
 }
 
@@ -39,14 +38,14 @@ macro_rules! points {
 
 points!(NumberDataPoint HistogramDataPoint ExponentialHistogramDataPoint SummaryDataPoint);
 
-/// How many data points there are.
+/// Counts the data points of a resource.
 pub(crate) fn count(resource_metrics: &ResourceMetrics) -> u64 {
     let scopes = resource_metrics.scope_metrics.iter();
     let metrics = scopes.flat_map(|scope| &scope.metrics);
     metrics.map(|metric| count_of(metric) as u64).sum()
 }
 
-/// How many data points a metric has.
+/// Counts the data points of a metric.
 pub(crate) fn count_of(metric: &Metric) -> usize {
     match &metric.data {
         Some(Data::Gauge(data)) => data.data_points.len(),
@@ -58,16 +57,27 @@ pub(crate) fn count_of(metric: &Metric) -> usize {
     }
 }
 
-/// Shows each data point of a metric.
-pub(crate) fn for_each(metric: &Metric, mut see: impl FnMut(&dyn Point)) {
+/// Calls `visit` for each data point of a metric, in order.
+pub(crate) fn for_each(metric: &Metric, mut visit: impl FnMut(&dyn Point)) {
     match &metric.data {
-        Some(Data::Gauge(data)) => data.data_points.iter().for_each(|point| see(point)),
-        Some(Data::Sum(data)) => data.data_points.iter().for_each(|point| see(point)),
-        Some(Data::Histogram(data)) => data.data_points.iter().for_each(|point| see(point)),
+        Some(Data::Gauge(data)) => data.data_points.iter().for_each(|point| visit(point)),
+        Some(Data::Sum(data)) => data.data_points.iter().for_each(|point| visit(point)),
+        Some(Data::Histogram(data)) => data.data_points.iter().for_each(|point| visit(point)),
         Some(Data::ExponentialHistogram(data)) => {
-            data.data_points.iter().for_each(|point| see(point));
+            data.data_points.iter().for_each(|point| visit(point));
         }
-        Some(Data::Summary(data)) => data.data_points.iter().for_each(|point| see(point)),
+        Some(Data::Summary(data)) => data.data_points.iter().for_each(|point| visit(point)),
         None => {}
     }
+}
+
+/// Returns true if the metric is a sum or histogram of delta temporality.
+pub(crate) fn is_delta(metric: &Metric) -> bool {
+    let temporality = match &metric.data {
+        Some(Data::Sum(data)) => data.aggregation_temporality,
+        Some(Data::Histogram(data)) => data.aggregation_temporality,
+        Some(Data::ExponentialHistogram(data)) => data.aggregation_temporality,
+        Some(Data::Gauge(_) | Data::Summary(_)) | None => return false,
+    };
+    temporality == AggregationTemporality::Delta as i32
 }

@@ -1,4 +1,4 @@
-//! What admission counts.
+//! Metrics of admission, and of the responses of both protocols.
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -6,9 +6,9 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::{args::LimitArgs, refusal::Refusal};
+use crate::{limits::LimitArgs, push_error::PushError};
 
-/// What admission counts, and the answers of both protocols.
+/// Metrics of admission, and of the responses of both protocols.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct AdmissionMetrics {
     requests: Family<Request, Counter>,
@@ -40,43 +40,47 @@ impl AdmissionMetrics {
         let own = metrics.clone();
         registry.register(
             "requests",
-            "Pushes by protocol and the status that was answered",
+            "Pushes by protocol and response status",
             own.requests,
         );
         registry.register(
             "requests_refused",
-            "Pushes that were not taken, by protocol and reason",
+            "Pushes that ended with an error, by protocol and reason",
             own.refused,
         );
-        registry.register("pushes", "Pushes that are under way", own.pushes);
-        registry.register("pushes_limit", "Pushes there may be", own.pushes_limit);
+        registry.register("pushes", "Pushes in flight", own.pushes);
+        registry.register(
+            "pushes_limit",
+            "Maximum number of pushes in flight",
+            own.pushes_limit,
+        );
         registry.register(
             "client_pushes_limit",
-            "Pushes that one client may have under way",
+            "Maximum number of pushes in flight per client",
             own.client_limit,
         );
         registry.register(
             "push_memory_bytes",
-            "Memory that the pushes under way have taken",
+            "Memory in use by pushes in flight",
             own.memory,
         );
         registry.register(
             "push_memory_limit_bytes",
-            "Memory there is for them",
+            "Memory budget of pushes in flight",
             own.memory_limit,
         );
         metrics
     }
 
-    /// Counts an answer: a gRPC code's name or an HTTP status.
-    pub(crate) fn answered(&self, protocol: &'static str, answer: impl ToString) {
+    /// Counts a response by gRPC code name or HTTP status.
+    pub(crate) fn record_response(&self, protocol: &'static str, answer: impl ToString) {
         let answer = answer.to_string();
         let request = Request { protocol, answer };
         self.requests.get_or_create(&request).inc();
     }
 
-    pub(crate) fn refused(&self, protocol: &'static str, refusal: &Refusal) {
-        let reason = refusal.reason();
+    pub(crate) fn record_error(&self, protocol: &'static str, error: &PushError) {
+        let reason = error.reason();
         let refused = Refused { protocol, reason };
         self.refused.get_or_create(&refused).inc();
     }

@@ -15,11 +15,16 @@ fn request(peer: [u8; 4], headers: &[(&str, &str)]) -> Parts {
 
 fn admission(trust_forwarded_for: bool, limits: LimitArgs) -> Admission {
     let metrics = AdmissionMetrics::default();
-    Admission::new(Auth::default(), &limits, trust_forwarded_for, metrics)
+    Admission::new(
+        Authenticator::default(),
+        &limits,
+        trust_forwarded_for,
+        metrics,
+    )
 }
 
 #[test]
-fn a_client_is_its_peer_unless_a_proxy_is_trusted() {
+fn trusts_forwarded_for_only_if_enabled() {
     let forwarded = |value| request([10, 0, 0, 1], &[(FORWARDED_FOR, value)]);
     let client = |trust, request: &Parts| {
         let admission = admission(trust, LimitArgs::default());
@@ -37,7 +42,7 @@ fn a_client_is_its_peer_unless_a_proxy_is_trusted() {
 }
 
 #[test]
-fn places_are_taken_and_given_back() {
+fn dropping_a_permit_frees_its_place_and_memory() {
     let limits = LimitArgs {
         max_concurrent_pushes: 3,
         max_concurrent_pushes_per_client: 2,

@@ -1,19 +1,19 @@
-//! What a body will take once it is decoded, before it is.
+//! Estimates the memory of a decoded request before it is decoded.
 //!
-//! An empty data point is two bytes on the wire and more than a hundred in memory,
-//! so that a limit on bytes alone lets fifty times as much in. Counting the
-//! messages costs a walk over their headers.
+//! An empty data point is two bytes on the wire and more than a hundred in memory. A limit
+//! on the bytes alone would admit fifty times as much memory. The estimate counts the
+//! messages, which takes one pass over their headers.
 
 use std::mem::size_of;
 
-use mesh::wire::{Fields, Value};
+use mesh_wire::protobuf::{Fields, Value};
 use opentelemetry_proto::tonic::{
     common::v1 as common,
     metrics::v1::{self as metrics, exponential_histogram_data_point::Buckets, summary_data_point},
     resource::v1::Resource,
 };
 
-/// The messages of a metrics request.
+/// Message types of a metrics request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Request,
@@ -22,7 +22,7 @@ enum Kind {
     ScopeMetrics,
     Scope,
     Metric,
-    /// Gauge, Sum, Histogram, ExponentialHistogram, Summary: a list of points.
+    /// Gauge, Sum, Histogram, ExponentialHistogram or Summary: a list of points.
     Points(Point),
     Point(Point),
     Buckets,
@@ -45,14 +45,14 @@ enum Point {
     Summary,
 }
 
-/// What one message, or one number of a list, takes as JSON spells it: the
-/// largest of those that come in numbers, and once more for its conversion.
+/// Bytes per JSON object: the largest frequent message, plus its copy during conversion.
 const JSON_MESSAGE: usize = 400;
+/// Bytes per element of a JSON list.
 const JSON_ELEMENT: usize = 32;
 
-/// Bytes that a protobuf request takes, decoded and encoded again. What is
-/// malformed is for the decoder to find.
-pub(super) fn of_protobuf(bytes: &[u8]) -> usize {
+/// Estimates the bytes of a protobuf request, once decoded and once re-encoded. Ignores
+/// malformed fields, which the decoder rejects later.
+pub(super) fn estimate_protobuf(bytes: &[u8]) -> usize {
     let mut cost = 2 * bytes.len();
     let mut rest = vec![(Kind::Request, bytes)];
     while let Some((kind, message)) = rest.pop() {
@@ -65,7 +65,7 @@ pub(super) fn of_protobuf(bytes: &[u8]) -> usize {
                     cost += child.size();
                     rest.push((child, bytes));
                 }
-                // Packed counts: a byte each on the wire, eight in memory.
+                // Packed counts take at least one byte each on the wire and eight in memory.
                 None if kind == Kind::Buckets => cost += 8 * bytes.len(),
                 None => {}
             }
@@ -74,8 +74,8 @@ pub(super) fn of_protobuf(bytes: &[u8]) -> usize {
     cost
 }
 
-/// Bytes that a JSON request takes at most.
-pub(super) fn of_json(bytes: &[u8]) -> usize {
+/// Estimates the maximum bytes of a JSON request.
+pub(super) fn estimate_json(bytes: &[u8]) -> usize {
     let (mut messages, mut elements) = (0, 0);
     for byte in bytes {
         match byte {
@@ -90,7 +90,7 @@ pub(super) fn of_json(bytes: &[u8]) -> usize {
 // === impl Kind ===
 
 impl Kind {
-    /// The message in a field of this one.
+    /// Type of the message in field number `field`; `None` for other fields.
     fn child(self, field: u32) -> Option<Self> {
         Some(match (self, field) {
             (Self::Request, 1) => Self::ResourceMetrics,
@@ -122,6 +122,7 @@ impl Kind {
         })
     }
 
+    /// Bytes of the decoded message, without what it has on the heap.
     fn size(self) -> usize {
         match self {
             Self::Request => 0,
@@ -130,7 +131,7 @@ impl Kind {
             Self::ScopeMetrics => size_of::<metrics::ScopeMetrics>(),
             Self::Scope => size_of::<common::InstrumentationScope>(),
             Self::Metric => size_of::<metrics::Metric>(),
-            // Part of the metric.
+            // Included in the size of the metric.
             Self::Points(_) => 0,
             Self::Point(Point::Number) => size_of::<metrics::NumberDataPoint>(),
             Self::Point(Point::Histogram) => size_of::<metrics::HistogramDataPoint>(),
@@ -156,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn empty_points_cost_what_they_take() {
+    fn estimates_the_memory_of_empty_points() {
         let point = metrics::NumberDataPoint::default();
         let gauge = metrics::Gauge {
             data_points: vec![point; 1000],
@@ -177,16 +178,16 @@ mod tests {
         prost::encoding::encode_varint(resource.encoded_len() as u64, &mut request);
         request.extend(resource.encode_to_vec());
         let tree = 1000 * size_of::<metrics::NumberDataPoint>();
-        let cost = of_protobuf(&request);
+        let cost = estimate_protobuf(&request);
         assert!(cost > tree && cost < tree * 11 / 10 + 5000, "{cost}");
         assert!(tree > 20 * request.len());
     }
 
     proptest! {
         #[test]
-        fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            prop_assert!(of_protobuf(&bytes) >= bytes.len());
-            prop_assert!(of_json(&bytes) >= bytes.len());
+        fn never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            prop_assert!(estimate_protobuf(&bytes) >= bytes.len());
+            prop_assert!(estimate_json(&bytes) >= bytes.len());
         }
     }
 }

@@ -1,16 +1,16 @@
-//! What becomes of delta temporality, as flags.
+//! Flags for delta temporality.
 
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use mesh::endpoints::Endpoints;
+use mesh_net::endpoints::Endpoints;
 
-/// What becomes of delta temporality, as flags.
+/// Flags for delta temporality.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Delta temporality")]
 pub struct DeltaArgs {
-    /// What becomes of sums and histograms of delta temporality: they are summed up
-    /// to cumulative ones, or refused.
+    /// Handling of sums and histograms of delta temporality: convert them to cumulative,
+    /// or reject them.
     #[arg(
         long = "delta.mode",
         env = "PROMESH_DELTA_MODE",
@@ -18,7 +18,8 @@ pub struct DeltaArgs {
     )]
     pub mode: Mode,
 
-    /// Streams whose totals are kept; a point of one more is refused.
+    /// Maximum number of streams with a total. The gateway rejects points of further
+    /// streams.
     #[arg(
         id = "delta_max_streams",
         long = "delta.max-streams",
@@ -27,7 +28,8 @@ pub struct DeltaArgs {
     )]
     pub max_streams: usize,
 
-    /// Bytes that the totals may take; a point of a new stream is refused beyond.
+    /// Maximum memory of all totals, in bytes. Beyond it the gateway rejects points of
+    /// new streams.
     #[arg(
         id = "delta_max_bytes",
         long = "delta.max-bytes",
@@ -36,8 +38,8 @@ pub struct DeltaArgs {
     )]
     pub max_bytes: usize,
 
-    /// Seconds after which the total of a stream is forgotten that had no point; the
-    /// next one starts a new total.
+    /// Seconds without a point after which the gateway evicts a stream's total. The next
+    /// point starts a new total.
     #[arg(
         id = "delta_max_age",
         long = "delta.max-age",
@@ -46,10 +48,9 @@ pub struct DeltaArgs {
     )]
     pub max_age_seconds: u64,
 
-    /// The gateways' OTLP/gRPC addresses, this one's among them, which share the
-    /// streams: HOST:PORT[,HOST:PORT…], dns:///HOST:PORT or
-    /// k8s:///NAMESPACE/SERVICE:PORT. Without it this gateway sums all streams it
-    /// gets, which is right only where there is no other.
+    /// OTLP/gRPC addresses of all gateways that share the streams, including this one:
+    /// HOST:PORT[,HOST:PORT…], dns:///HOST:PORT or k8s:///NAMESPACE/SERVICE:PORT. Without
+    /// it the gateway owns every stream, which is correct only for a single gateway.
     #[arg(
         long = "gateway.members",
         env = "PROMESH_GATEWAY_MEMBERS",
@@ -57,7 +58,7 @@ pub struct DeltaArgs {
     )]
     pub members: Option<Endpoints>,
 
-    /// What this gateway is called among the members.
+    /// Address of this gateway in the list of members.
     #[arg(
         id = "gateway_self",
         long = "gateway.self",
@@ -65,12 +66,13 @@ pub struct DeltaArgs {
     )]
     pub self_address: Option<String>,
 
-    /// PEM file with the authorities of the other gateways' certificates. With it
-    /// they are reached by TLS, and shown this gateway's own certificate.
+    /// PEM file with the CA certificates of the other gateways. With it this gateway
+    /// connects to them by TLS and presents its own certificate.
     #[arg(long = "gateway.tls-ca-file", env = "PROMESH_GATEWAY_TLS_CA_FILE")]
     pub tls_ca_file: Option<PathBuf>,
 
-    /// Name that their certificates are verified against instead of their address.
+    /// Server name expected in the certificates of the other gateways. The default is
+    /// the host of their address.
     #[arg(
         long = "gateway.tls-server-name",
         env = "PROMESH_GATEWAY_TLS_SERVER_NAME",
@@ -79,12 +81,12 @@ pub struct DeltaArgs {
     pub tls_server_name: Option<String>,
 }
 
-/// What becomes of delta temporality.
+/// Handling of delta temporality.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Mode {
-    /// It is summed up.
+    /// Convert to cumulative.
     #[default]
     Cumulative,
-    /// It is refused.
+    /// Reject.
     Refuse,
 }

@@ -1,4 +1,4 @@
-//! What the totals count.
+//! Metrics of delta conversion.
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -6,9 +6,9 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use super::DeltaArgs;
+use super::args::DeltaArgs;
 
-/// What the totals count.
+/// Metrics of delta conversion.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct DeltaMetrics {
     streams: Gauge,
@@ -35,34 +35,35 @@ impl DeltaMetrics {
         own.streams_limit.set(gauge(args.max_streams));
         own.bytes_limit.set(gauge(args.max_bytes));
         for (name, help, gauge) in [
-            (
-                "delta_streams",
-                "Streams whose totals are kept",
-                own.streams,
-            ),
+            ("delta_streams", "Streams with a total", own.streams),
             (
                 "delta_streams_limit",
-                "Streams there may be",
+                "Maximum number of streams with a total",
                 own.streams_limit,
             ),
-            ("delta_bytes", "Bytes of the totals", own.bytes),
-            ("delta_bytes_limit", "Bytes there may be", own.bytes_limit),
+            ("delta_bytes", "Memory of all totals", own.bytes),
+            (
+                "delta_bytes_limit",
+                "Maximum memory of all totals",
+                own.bytes_limit,
+            ),
         ] {
             registry.register(name, help, gauge);
         }
         registry.register(
             "delta_streams_started",
-            "Totals that began, with a start time of their own",
+            "Totals started, each with its own start time",
             own.started,
         );
         registry.register(
             "delta_streams_forgotten",
-            "Totals forgotten, for their age or as another gateway has them",
+            "Totals evicted because of their age or because another gateway owns them",
             own.forgotten,
         );
         registry.register(
             "delta_points",
-            "Data points of delta temporality: counted, repeated, passed_on or refused",
+            "Data points of delta temporality by outcome: counted, repeated, passed_on \
+             (forwarded to another gateway) or refused (rejected)",
             own.points,
         );
         metrics
@@ -72,11 +73,11 @@ impl DeltaMetrics {
         self.started.inc();
     }
 
-    pub(super) fn forgotten(&self, streams: usize) {
+    pub(super) fn evicted(&self, streams: usize) {
         self.forgotten.inc_by(streams as u64);
     }
 
-    pub(super) fn kept(&self, streams: usize, bytes: usize) {
+    pub(super) fn set_size(&self, streams: usize, bytes: usize) {
         self.streams.set(streams as i64);
         self.bytes.set(bytes as i64);
     }

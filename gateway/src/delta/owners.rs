@@ -1,85 +1,86 @@
-//! Which gateway sums a stream.
+//! Selects the gateway that owns a stream and keeps its total.
 
 use std::{sync::Arc, time::Duration};
 
-use mesh::shard::{Shard, Shards};
+use mesh_kubernetes::shard::{Shard, Shards};
 use tokio::time::Instant;
 
-use super::stream::StreamId;
+use crate::stream::StreamId;
 
-/// Follows who sums which stream.
+/// Tracks the members and selects each stream's owner.
 #[derive(Debug)]
 pub(crate) struct Owners {
     shards: Shards,
-    now: Option<Shard>,
-    before: Option<Shard>,
+    current: Option<Shard>,
+    previous: Option<Shard>,
     changed: Instant,
 }
 
-/// Who sums a stream.
+/// Owner of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Owner {
-    /// This gateway.
-    Me,
-    /// The one of this name.
-    Other(Arc<str>),
-    /// It is moving, or nobody is known: the client has to come back.
-    Nobody,
+    /// The gateway itself.
+    This,
+    /// The peer with this address.
+    Peer(Arc<str>),
+    /// No owner yet: the stream is moving, or no members are known. The client retries.
+    Unsettled,
 }
 
-/// A gateway that comes to own a stream waits this long before it sums it, so that
-/// the old owner, which may learn of it later, does not any more.
+/// Time that a new owner waits before it accepts a stream. The old owner may learn about the
+/// change later, and must have stopped by then.
 const GRACE: Duration = Duration::from_secs(3);
 
 // === impl Owners ===
 
 impl Owners {
     pub(crate) fn new(mut shards: Shards) -> Self {
-        let now = shards.borrow_and_update().clone();
+        let current = shards.borrow_and_update().clone();
         Self {
             shards,
-            now,
-            before: None,
+            current,
+            previous: None,
             changed: Instant::now(),
         }
     }
 
-    /// Takes up a change of the members; whether there was one.
+    /// Applies a change of the members. Returns false if there was none.
     pub(crate) fn update(&mut self) -> bool {
         if !self.shards.has_changed().unwrap_or(false) {
             return false;
         }
         let now = self.shards.borrow_and_update().clone();
-        self.before = std::mem::replace(&mut self.now, now);
+        self.previous = std::mem::replace(&mut self.current, now);
         self.changed = Instant::now();
         true
     }
 
-    /// Who sums a stream.
+    /// Selects the owner of a stream.
     pub(crate) fn of(&self, stream: StreamId) -> Owner {
-        let Some(shard) = &self.now else {
-            return Owner::Nobody;
+        let Some(shard) = &self.current else {
+            return Owner::Unsettled;
         };
-        if let Some(other) = shard.other_owner(stream.key()) {
-            return Owner::Other(other.clone());
+        if let Some(peer) = shard.other_owner(stream.key()) {
+            return Owner::Peer(peer.clone());
         }
         if !shard.owns(stream.key()) {
-            return Owner::Nobody;
+            return Owner::Unsettled;
         }
         let settled = !shard.has_others() || self.changed.elapsed() >= GRACE;
-        let kept = || {
-            let before = self.before.as_ref();
+        let owned_before = || {
+            let before = self.previous.as_ref();
             before.is_some_and(|before| before.owns(stream.key()))
         };
-        match settled || kept() {
-            true => Owner::Me,
-            false => Owner::Nobody,
+        if settled || owned_before() {
+            Owner::This
+        } else {
+            Owner::Unsettled
         }
     }
 
-    /// Whether a stream's total may be kept here.
+    /// Returns true if this gateway owns the stream, even if it has not settled yet.
     pub(crate) fn owns(&self, stream: StreamId) -> bool {
-        self.now
+        self.current
             .as_ref()
             .is_some_and(|shard| shard.owns(stream.key()))
     }
@@ -93,7 +94,7 @@ mod tests {
     use tokio::sync::watch;
 
     use super::*;
-    use crate::delta::stream::Prefix;
+    use crate::stream::Prefix;
 
     fn shard(members: &[&str]) -> Option<Shard> {
         let members: BTreeSet<_> = members.iter().map(|m| (*m).to_owned()).collect();
@@ -109,36 +110,36 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_stream_that_moves_waits_for_its_old_owner() {
+    async fn a_gained_stream_waits_for_the_grace_period() {
         let (sender, shards) = watch::channel(None);
         let mut owners = Owners::new(shards);
-        assert_eq!(owners.of(stream(0)), Owner::Nobody);
+        assert_eq!(owners.of(stream(0)), Owner::Unsettled);
         sender.send_replace(shard(&["a", "b"]));
         assert!(owners.update() && !owners.update());
-        let mine = |owners: &Owners, owner: &Owner| {
+        let count = |owners: &Owners, owner: &Owner| {
             (0..100).filter(|i| owners.of(stream(*i)) == *owner).count()
         };
-        let others = mine(&owners, &Owner::Other("b".into()));
+        let others = count(&owners, &Owner::Peer("b".into()));
         assert!((30..70).contains(&others));
-        assert_eq!(mine(&owners, &Owner::Nobody), 100 - others);
+        assert_eq!(count(&owners, &Owner::Unsettled), 100 - others);
         tokio::time::advance(GRACE).await;
-        assert_eq!(mine(&owners, &Owner::Me), 100 - others);
-        // What is kept is summed on, what is gained waits.
+        assert_eq!(count(&owners, &Owner::This), 100 - others);
+        // Streams owned before continue; gained streams wait.
         sender.send_replace(shard(&["a", "c"]));
         owners.update();
-        let kept = mine(&owners, &Owner::Me);
-        let gained = mine(&owners, &Owner::Nobody);
-        assert!(kept > 10 && gained > 10, "{kept} {gained}");
+        let retained = count(&owners, &Owner::This);
+        let gained = count(&owners, &Owner::Unsettled);
+        assert!(retained > 10 && gained > 10, "{retained} {gained}");
         tokio::time::advance(GRACE).await;
-        assert_eq!(mine(&owners, &Owner::Me), kept + gained);
-        // Alone, nobody has to be waited for.
+        assert_eq!(count(&owners, &Owner::This), retained + gained);
+        // A gateway without peers does not wait.
         sender.send_replace(shard(&["a"]));
         owners.update();
-        assert_eq!(mine(&owners, &Owner::Me), 100);
-        // One that the others do not know sums nothing.
+        assert_eq!(count(&owners, &Owner::This), 100);
+        // A gateway that is not a member owns nothing.
         sender.send_replace(shard(&["b"]));
         owners.update();
-        assert_eq!(mine(&owners, &Owner::Other("b".into())), 100);
+        assert_eq!(count(&owners, &Owner::Peer("b".into())), 100);
         assert!(!owners.owns(stream(0)));
     }
 }

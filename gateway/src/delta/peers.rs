@@ -1,5 +1,5 @@
-//! The other gateways, to which the points of their streams are passed on by an
-//! ordinary Export.
+//! Clients of the other gateways. Points of their streams are forwarded to them by an
+//! ordinary OTLP Export.
 
 use std::{
     collections::HashMap,
@@ -11,10 +11,8 @@ use std::{
 
 use http::{Uri, uri::Authority};
 use hyper_util::rt::TokioIo;
-use mesh::{
-    config::http::{PemSource, TlsConfig},
-    verdict::Verdict,
-};
+use mesh_contract::verdict::Verdict;
+use mesh_model::config::http::{PemSource, TlsConfig};
 use opentelemetry_proto::tonic::collector::metrics::v1::{
     ExportMetricsServiceRequest, metrics_service_client::MetricsServiceClient,
 };
@@ -30,24 +28,24 @@ use tonic::{
 };
 use tracing::warn;
 
-use super::DeltaArgs;
+use super::args::DeltaArgs;
 use crate::{
-    auth::Auth,
-    refusal::{Busy, Cause},
+    auth::Authenticator,
+    push_error::{RetryCause, RetryLater},
 };
 
-/// Marks a push that another gateway has passed on, so that it goes no further.
+/// Metadata key of a push that a gateway forwarded. The receiver does not forward it again.
 pub(crate) const HOP_KEY: &str = "promesh-hop";
 
-/// The other gateways. Cheap to clone.
+/// Clients of the other gateways. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Peers {
     clients: Arc<Mutex<HashMap<Arc<str>, MetricsServiceClient<Channel>>>>,
     tls: Option<Arc<PeerTls>>,
-    auth: Auth,
+    auth: Authenticator,
 }
 
-/// TLS towards the other gateways: files, which are read for each connection.
+/// TLS settings for the other gateways. The files are read for each connection.
 #[derive(Debug)]
 struct PeerTls {
     config: TlsConfig,
@@ -56,7 +54,7 @@ struct PeerTls {
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const KEEPALIVE: Duration = Duration::from_secs(10);
-/// Gateways come and go; clients of those that have gone are dropped beyond this.
+/// Maximum number of clients. Beyond it all are dropped, to remove those of former members.
 const MAX_CLIENTS: usize = 256;
 
 // === impl Peers ===
@@ -65,7 +63,7 @@ impl Peers {
     pub(crate) fn new(
         args: &DeltaArgs,
         own: (Option<PathBuf>, Option<PathBuf>),
-        auth: Auth,
+        auth: Authenticator,
     ) -> Self {
         let tls = args.tls_ca_file.clone().map(|ca| {
             let config = TlsConfig {
@@ -87,15 +85,18 @@ impl Peers {
         }
     }
 
-    /// Passes points on, and says what became of them and, where some were refused,
-    /// the other's words.
-    pub(crate) async fn pass_on(
+    /// Forwards points to a peer. Returns its verdict and its error message, which is
+    /// empty if it rejected nothing.
+    ///
+    /// # Errors
+    /// Returns an error if the peer cannot be reached or asks for a retry.
+    pub(crate) async fn forward(
         &self,
         peer: Arc<str>,
         request: ExportMetricsServiceRequest,
         points: u64,
         deadline: Instant,
-    ) -> Result<(Verdict, String), Busy> {
+    ) -> Result<(Verdict, String), RetryLater> {
         let mut request = Request::new(request);
         request.set_timeout(deadline.saturating_duration_since(Instant::now()));
         let metadata = request.metadata_mut();
@@ -105,22 +106,25 @@ impl Peers {
         if let Some(token) = token {
             metadata.insert("authorization", token);
         }
-        let mut client = self.client(&peer).ok_or(Busy::new(Cause::Peer))?;
+        let mut client = self
+            .client(&peer)
+            .ok_or(RetryLater::new(RetryCause::Peer))?;
         match client.export(request).await {
             Ok(response) => {
                 let (metadata, response, _) = response.into_parts();
-                let verdict = mesh::export::verdict(&metadata, response.encode_to_vec().into());
+                let verdict =
+                    mesh_contract::export::verdict(&metadata, response.encode_to_vec().into());
                 let partial = response.partial_success.unwrap_or_default();
                 Ok((verdict, partial.error_message))
             }
             Err(status) if status.code() == Code::InvalidArgument => {
                 let mut verdict = Verdict::default();
-                verdict.reject(mesh::verdict::Reason::Refused, points);
+                verdict.reject(mesh_contract::verdict::Reason::Refused, points);
                 Ok((verdict, status.message().to_owned()))
             }
             Err(status) => {
-                warn!(peer = &*peer, %status, "Streams not passed on");
-                Err(Busy::new(Cause::Peer))
+                warn!(peer = &*peer, %status, "Forwarding to another gateway failed");
+                Err(RetryLater::new(RetryCause::Peer))
             }
         }
     }
@@ -166,10 +170,10 @@ impl PeerTls {
         &self,
         address: &str,
     ) -> io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
-        let config = mesh::tls::h2_client_config(&self.config).map_err(io::Error::other)?;
+        let config = mesh_net::tls::h2_client_config(&self.config).map_err(io::Error::other)?;
         let name = match &self.server_name {
             Some(name) => ServerName::try_from(name.clone()).map_err(io::Error::other)?,
-            None => mesh::tls::host_name(address)?,
+            None => mesh_net::tls::host_name(address)?,
         };
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;

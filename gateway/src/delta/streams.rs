@@ -1,4 +1,4 @@
-//! The totals of all streams, bounded in number, bytes and age.
+//! Totals of all streams, limited in number, bytes and age.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -6,22 +6,19 @@ use std::{
     time::Duration,
 };
 
-use mesh::verdict::Reason;
+use mesh_contract::verdict::Reason;
 use tokio::time::Instant;
 
-use super::{
-    DeltaArgs, DeltaMetrics,
-    stream::StreamId,
-    total::{Delta, Total},
-};
+use super::{args::DeltaArgs, metrics::DeltaMetrics, point::DeltaPoint, total::Total};
+use crate::stream::StreamId;
 
-/// The totals of all streams.
+/// Totals of the streams that this gateway owns.
 #[derive(Debug)]
 pub(crate) struct Streams {
     by_id: HashMap<StreamId, Stream>,
     bytes: usize,
     limits: Limits,
-    swept: Instant,
+    last_sweep: Instant,
     metrics: DeltaMetrics,
 }
 
@@ -29,34 +26,35 @@ pub(crate) struct Streams {
 struct Limits {
     streams: usize,
     bytes: usize,
-    age: Duration,
+    max_age: Duration,
 }
 
 #[derive(Debug)]
 struct Stream {
-    /// Since when the total counts, nanoseconds since the Unix epoch.
+    /// Start time of the total, in nanoseconds since the Unix epoch.
     start: u64,
     total: Total,
-    /// The deltas that were added last, oldest first: start and time.
+    /// Start and end time of the latest deltas, oldest first.
     recent: VecDeque<(u64, u64)>,
-    seen: Instant,
+    last_seen: Instant,
 }
 
-/// What became of a delta.
+/// Outcome of adding a delta to its stream.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Added<P> {
-    /// It is in the total, which goes out in its place.
+    /// The delta was added. The cumulative point replaces it.
     Counted(P),
-    /// It was in the total already, as the client sends it again.
+    /// The total includes the delta already: the client sent it again. The cumulative
+    /// point is `None` if later deltas were added since.
     Repeated(Option<P>),
-    /// It is refused for good.
-    Refused(Reason, &'static str),
+    /// The delta is rejected; the client must not retry it.
+    Rejected(Reason, &'static str),
 }
 
-/// Deltas by which a retry is known.
-const RECENT: usize = 4;
-/// How often old streams are looked for.
-const SWEEP: Duration = Duration::from_secs(10);
+/// Number of deltas per stream that a retry is recognised by.
+const RECENT_INTERVALS: usize = 4;
+/// Minimum time between two searches for expired streams.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
 
 // === impl Streams ===
 
@@ -65,31 +63,38 @@ impl Streams {
         let limits = Limits {
             streams: args.max_streams,
             bytes: args.max_bytes,
-            age: Duration::from_secs(args.max_age_seconds),
+            max_age: Duration::from_secs(args.max_age_seconds),
         };
         Self {
             by_id: HashMap::new(),
             bytes: 0,
             limits,
-            swept: Instant::now(),
+            last_sweep: Instant::now(),
             metrics,
         }
     }
 
-    /// Adds a delta to its stream. The rules are those of the Collector's
-    /// deltatocumulative processor: what starts before the stream or does not end
-    /// after its last point is refused, what overlaps it or leaves a gap is added.
-    pub(crate) fn add<P: Delta>(&mut self, id: StreamId, delta: P, monotonic: bool) -> Added<P> {
+    /// Adds a delta to its stream.
+    ///
+    /// Follows the OpenTelemetry Collector's deltatocumulative processor. A delta is
+    /// rejected if it starts before its stream or does not end after the last delta. A
+    /// delta that overlaps the last one or leaves a gap is added.
+    pub(crate) fn add<P: DeltaPoint>(
+        &mut self,
+        id: StreamId,
+        delta: P,
+        monotonic: bool,
+    ) -> Added<P> {
         if let Some((reason, problem)) = delta.problem(monotonic) {
-            return Added::Refused(reason, problem);
+            return Added::Rejected(reason, problem);
         }
         let now = Instant::now();
         let interval = (delta.start(), delta.time());
         let Some(stream) = self.by_id.get_mut(&id) else {
             if self.by_id.len() >= self.limits.streams || self.bytes >= self.limits.bytes {
-                return Added::Refused(
+                return Added::Rejected(
                     Reason::DeltaStreamLimit,
-                    "a new stream, and the gateway keeps as many totals as it may",
+                    "new delta stream beyond --delta.max-streams or --delta.max-bytes",
                 );
             }
             let stream = Stream::new(&delta, now);
@@ -99,19 +104,19 @@ impl Streams {
             self.metrics.started();
             return Added::Counted(point);
         };
-        stream.seen = now;
+        stream.last_seen = now;
         if stream.recent.contains(&interval) {
             let latest = stream.recent.back() == Some(&interval);
             return Added::Repeated(latest.then(|| stream.point(delta)));
         }
         let last = stream.recent.back().map_or(0, |(_, time)| *time);
         if interval.0 != 0 && interval.0 < stream.start {
-            let problem = "a delta that starts before its stream";
-            return Added::Refused(Reason::OutOfOrder, problem);
+            let problem = "delta that starts before its stream";
+            return Added::Rejected(Reason::OutOfOrder, problem);
         }
         if interval.1 <= last {
-            let problem = "a delta that does not end after the last one";
-            return Added::Refused(Reason::OutOfOrder, problem);
+            let problem = "delta that does not end after the last one";
+            return Added::Rejected(Reason::OutOfOrder, problem);
         }
         let before = stream.bytes();
         if delta.add_to(&mut stream.total) {
@@ -124,30 +129,30 @@ impl Streams {
         Added::Counted(stream.point(delta))
     }
 
-    /// Forgets the streams that had no point for too long.
+    /// Evicts streams that had no point for `--delta.max-age`.
     pub(crate) fn sweep(&mut self) {
         let now = Instant::now();
-        if now - self.swept >= SWEEP {
-            self.swept = now;
-            let age = self.limits.age;
-            self.keep(|_, stream| now - stream.seen <= age);
+        if now - self.last_sweep >= SWEEP_INTERVAL {
+            self.last_sweep = now;
+            let max_age = self.limits.max_age;
+            self.retain(|_, stream| now - stream.last_seen <= max_age);
         }
     }
 
-    /// Forgets the streams that belong to others by now: what they will have added
-    /// would be missing, should the streams come back.
-    pub(crate) fn keep_own(&mut self, owns: impl Fn(StreamId) -> bool) {
-        self.keep(|id, _| owns(id));
+    /// Evicts streams that other gateways own now. If such a stream returned, its total
+    /// would lack the deltas that the other owner added.
+    pub(crate) fn retain_owned(&mut self, owns: impl Fn(StreamId) -> bool) {
+        self.retain(|id, _| owns(id));
     }
 
-    pub(crate) fn show(&self) {
-        self.metrics.kept(self.by_id.len(), self.bytes);
+    pub(crate) fn update_gauges(&self) {
+        self.metrics.set_size(self.by_id.len(), self.bytes);
     }
 
-    fn keep(&mut self, keep: impl Fn(StreamId, &Stream) -> bool) {
+    fn retain(&mut self, retain: impl Fn(StreamId, &Stream) -> bool) {
         let before = self.by_id.len();
-        self.by_id.retain(|id, stream| keep(*id, stream));
-        self.metrics.forgotten(before - self.by_id.len());
+        self.by_id.retain(|id, stream| retain(*id, stream));
+        self.metrics.evicted(before - self.by_id.len());
         self.bytes = self.by_id.values().map(Stream::bytes).sum();
     }
 }
@@ -155,33 +160,34 @@ impl Streams {
 // === impl Stream ===
 
 impl Stream {
-    fn new<P: Delta>(delta: &P, now: Instant) -> Self {
+    fn new<P: DeltaPoint>(delta: &P, now: Instant) -> Self {
         let start = match delta.start() {
-            // Nothing is known of the time before the point.
+            // Without a start time the total starts at the point itself.
             0 => delta.time(),
             start => start,
         };
         Self {
             start,
-            total: delta.begin(),
+            total: delta.to_total(),
             recent: VecDeque::from([(delta.start(), delta.time())]),
-            seen: now,
+            last_seen: now,
         }
     }
 
     fn remember(&mut self, interval: (u64, u64)) {
-        if self.recent.len() == RECENT {
+        if self.recent.len() == RECENT_INTERVALS {
             self.recent.pop_front();
         }
         self.recent.push_back(interval);
     }
 
-    fn point<P: Delta>(&self, delta: P) -> P {
-        delta.cumulative(self.start, &self.total)
+    fn point<P: DeltaPoint>(&self, delta: P) -> P {
+        delta.into_cumulative(self.start, &self.total)
     }
 
     fn bytes(&self) -> usize {
-        let entry = size_of::<StreamId>() + size_of::<Self>() + RECENT * size_of::<(u64, u64)>();
+        let entry =
+            size_of::<StreamId>() + size_of::<Self>() + RECENT_INTERVALS * size_of::<(u64, u64)>();
         entry + self.total.heap_bytes()
     }
 }

@@ -1,16 +1,16 @@
-//! CORS: which web pages may push from a browser (Fetch, "CORS protocol").
+//! CORS: lets web pages push from a browser (Fetch standard, "CORS protocol").
 
 use std::{convert::Infallible, str::FromStr};
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-/// Which web pages may push, as flags.
+/// Flags for pushes from web pages.
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(next_help_heading = "Browsers")]
 pub struct CorsArgs {
     /// Origins of the web pages that may push to OTLP/HTTP, such as
-    /// `https://shop.example` or `https://*.shop.example`; * allows all. Without it a
-    /// browser lets none.
+    /// `https://shop.example` or `https://*.shop.example`; * allows all. Without this flag
+    /// browsers block all of them.
     #[arg(
         long = "cors.allowed-origins",
         env = "PROMESH_CORS_ALLOWED_ORIGINS",
@@ -18,7 +18,7 @@ pub struct CorsArgs {
     )]
     pub allowed_origins: Vec<Origin>,
 
-    /// Headers that they may send.
+    /// Headers that these web pages may send.
     #[arg(
         long = "cors.allowed-headers",
         env = "PROMESH_CORS_ALLOWED_HEADERS",
@@ -27,7 +27,7 @@ pub struct CorsArgs {
     )]
     pub allowed_headers: Vec<HeaderName>,
 
-    /// Seconds for which a browser remembers that.
+    /// Seconds for which a browser may cache the permission.
     #[arg(
         long = "cors.max-age",
         env = "PROMESH_CORS_MAX_AGE",
@@ -36,47 +36,47 @@ pub struct CorsArgs {
     pub preflight_max_age_seconds: u32,
 }
 
-/// An origin, or several with a `*` for any text within.
+/// Pattern of allowed origins. A `*` stands for any text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin(String);
 
 // === impl CorsArgs ===
 
 impl CorsArgs {
-    /// Adds what lets a browser show an answer to the page that asked.
-    pub(super) fn allow(&self, request: &HeaderMap, answer: &mut HeaderMap) {
+    /// Adds the response headers that let the web page read the response.
+    pub(super) fn allow(&self, request: &HeaderMap, response: &mut HeaderMap) {
         let Some(origin) = self.allowed(request) else {
             return;
         };
-        answer.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
-        answer.insert(header::VARY, HeaderValue::from_static("origin"));
-        let shown = HeaderValue::from_static("retry-after");
-        answer.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, shown);
+        response.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+        response.insert(header::VARY, HeaderValue::from_static("origin"));
+        let exposed = HeaderValue::from_static("retry-after");
+        response.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
     }
 
-    /// Adds what a browser wants to know before it pushes; false where it must not.
-    pub(super) fn preflight(&self, request: &HeaderMap, answer: &mut HeaderMap) -> bool {
+    /// Adds the headers of a preflight response. Returns false if the origin is not allowed.
+    pub(super) fn preflight(&self, request: &HeaderMap, response: &mut HeaderMap) -> bool {
         if self.allowed(request).is_none() {
             return false;
         }
         let methods = HeaderValue::from_static("POST");
-        answer.insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods);
+        response.insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods);
         let headers: Vec<_> = self
             .allowed_headers
             .iter()
             .map(HeaderName::as_str)
             .collect();
         if let Ok(headers) = HeaderValue::from_str(&headers.join(", ")) {
-            answer.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, headers);
+            response.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, headers);
         }
-        answer.insert(
+        response.insert(
             header::ACCESS_CONTROL_MAX_AGE,
             self.preflight_max_age_seconds.into(),
         );
         true
     }
 
-    /// The request's origin, where its pages may push.
+    /// Origin of the request, if its web pages may push.
     fn allowed<'a>(&self, request: &'a HeaderMap) -> Option<&'a HeaderValue> {
         let origin = request.get(header::ORIGIN)?;
         let text = origin.to_str().ok()?;
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn origins_are_matched() {
+    fn matches_allowed_origins() {
         for (allowed, origin, expected) in [
             ("*", "https://anything.example", true),
             ("https://a.example", "https://a.example", true),
@@ -144,16 +144,19 @@ mod tests {
     }
 
     #[test]
-    fn a_browser_is_told_what_it_may() {
+    fn preflight_lists_what_an_allowed_origin_may_send() {
         let cors = cors("https://a.example");
-        let mut answer = HeaderMap::new();
-        assert!(cors.preflight(&from("https://a.example"), &mut answer));
-        cors.allow(&from("https://a.example"), &mut answer);
-        let told = |name: HeaderName| answer.get(name).unwrap().to_str().unwrap().to_owned();
-        assert_eq!(told(header::ACCESS_CONTROL_ALLOW_METHODS), "POST");
-        assert_eq!(told(header::ACCESS_CONTROL_ALLOW_HEADERS), "content-type");
-        assert_eq!(told(header::ACCESS_CONTROL_MAX_AGE), "60");
-        let origin = told(header::ACCESS_CONTROL_ALLOW_ORIGIN);
+        let mut response = HeaderMap::new();
+        assert!(cors.preflight(&from("https://a.example"), &mut response));
+        cors.allow(&from("https://a.example"), &mut response);
+        let header_of = |name: HeaderName| response.get(name).unwrap().to_str().unwrap().to_owned();
+        assert_eq!(header_of(header::ACCESS_CONTROL_ALLOW_METHODS), "POST");
+        assert_eq!(
+            header_of(header::ACCESS_CONTROL_ALLOW_HEADERS),
+            "content-type"
+        );
+        assert_eq!(header_of(header::ACCESS_CONTROL_MAX_AGE), "60");
+        let origin = header_of(header::ACCESS_CONTROL_ALLOW_ORIGIN);
         assert_eq!(origin, "https://a.example");
         let mut nothing = HeaderMap::new();
         assert!(!cors.preflight(&from("https://evil.example"), &mut nothing));

@@ -1,13 +1,13 @@
-//! What the intake counts.
+//! Metrics of the intake.
 
-use mesh::verdict::Verdict;
+use mesh_contract::verdict::Verdict;
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family},
     registry::Registry,
 };
 
-/// What the intake counts.
+/// Metrics of the intake.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct IntakeMetrics {
     points: Counter,
@@ -24,20 +24,24 @@ struct ByReason {
 
 impl IntakeMetrics {
     pub(crate) fn register(&self, registry: &mut Registry) {
-        registry.register("data_points", "Data points taken in", self.points.clone());
+        registry.register(
+            "data_points",
+            "Data points of accepted pushes, including rejected points",
+            self.points.clone(),
+        );
         registry.register(
             "data_points_rejected",
-            "Data points that clients were told are rejected for good",
+            "Data points rejected permanently, as reported to clients",
             self.rejected.clone(),
         );
         registry.register(
             "retries_joined",
-            "Resources pushed again while or after the first ones were delivered",
+            "Retried resources that joined a pending or delivered batch",
             self.retried.clone(),
         );
     }
 
-    pub(super) fn taken(&self, points: u64) {
+    pub(super) fn accepted(&self, points: u64) {
         self.points.inc_by(points);
     }
 

@@ -1,10 +1,10 @@
 use std::{sync::Mutex, time::Duration};
 
-use mesh::{
+use mesh_contract::{
     export::{Export, ExportError},
-    outbox::{OutboxArgs, Workers},
     verdict::Verdict,
 };
+use mesh_outbox::{OutboxArgs, Workers};
 use opentelemetry_proto::tonic::metrics::v1::{
     Gauge, HistogramDataPoint, Metric, NumberDataPoint, ScopeMetrics, metric::Data,
 };
@@ -12,7 +12,7 @@ use opentelemetry_proto::tonic::metrics::v1::{
 use super::*;
 use crate::delta::{DeltaArgs, Owners};
 
-/// What exporters were sent, and what they answer.
+/// Fake exporters: record the exports and answer with `verdict` after `takes`.
 #[derive(Clone, Default)]
 struct Exporters {
     exports: Arc<Mutex<Vec<Export>>>,
@@ -33,14 +33,14 @@ impl Exporters {
         });
         let (outbox, workers) = Outbox::new(args, Clock::system(), service);
         let delta = delta_args();
-        let owners = Owners::new(mesh::shard::alone());
+        let owners = Owners::new(mesh_kubernetes::shard::alone());
         let stages = Stages {
-            screen: Screen {
+            validator: Validator {
                 max_future: Duration::from_secs(600),
             },
-            identity: Identity::new(&Default::default()),
-            writers: Writers::new(0, Default::default()),
-            summing: Summing::new(&delta, owners, Default::default()),
+            defaults: ResourceDefaults::new(&Default::default()),
+            conflicts: ConflictDetector::new(0, Default::default()),
+            deltas: DeltaAccumulator::new(&delta, owners, Default::default()),
             peers: Peers::new(&delta, (None, None), Default::default()),
         };
         let intake = Intake::new(outbox, ack, stages, IntakeMetrics::default());
@@ -57,15 +57,18 @@ fn delta_args() -> DeltaArgs {
     <Only as clap::Parser>::parse_from(["test"]).args
 }
 
-const PUSH: Push = Push {
+const SOURCE: PushSource = PushSource {
     client: None,
-    passed_on: false,
+    from_peer: false,
 };
 
-async fn take(intake: &Intake, request: ExportMetricsServiceRequest) -> Result<Taken, Busy> {
-    let accepted = intake.accept(request, &PUSH)?;
+async fn take(
+    intake: &Intake,
+    request: ExportMetricsServiceRequest,
+) -> Result<ExportResult, RetryLater> {
+    let accepted = intake.accept(request, &SOURCE)?;
     let deadline = Instant::now() + Duration::from_secs(60);
-    intake.answer(accepted, deadline).await
+    intake.result(accepted, deadline).await
 }
 
 fn push(schema_url: &str, points: usize) -> ExportMetricsServiceRequest {
@@ -95,7 +98,7 @@ fn push(schema_url: &str, points: usize) -> ExportMetricsServiceRequest {
 }
 
 #[tokio::test]
-async fn a_push_arrives_whole_and_without_ha_labels() {
+async fn sends_a_push_unchanged_and_without_ha_labels() {
     let exporters = Exporters::default();
     let (intake, _workers) = exporters.intake(Ack::Stored, &OutboxArgs::default());
     let taken = take(&intake, push("x", 3)).await.unwrap();
@@ -104,13 +107,13 @@ async fn a_push_arrives_whole_and_without_ha_labels() {
     let sent = ExportMetricsServiceRequest::decode(exports[0].payload.clone()).unwrap();
     assert_eq!(sent.resource_metrics[0].schema_url, "x");
     assert_eq!(
-        (exports[0].samples, exports[0].facts.ha.as_ref()),
+        (exports[0].samples, exports[0].context.ha.as_ref()),
         (3, None)
     );
 }
 
 #[tokio::test]
-async fn points_of_one_stream_are_sent_one_after_another() {
+async fn sends_points_of_one_stream_one_after_another() {
     let exporters = Exporters::default();
     let (intake, _workers) = exporters.intake(Ack::Stored, &OutboxArgs::default());
     let mut request = push("x", 3);
@@ -135,7 +138,7 @@ async fn points_of_one_stream_are_sent_one_after_another() {
 }
 
 #[tokio::test]
-async fn what_the_backend_refuses_is_told() {
+async fn reports_points_that_the_backend_rejects() {
     let mut verdict = Verdict::default();
     verdict.reject(Reason::OutOfOrder, 2);
     let exporters = Exporters {
@@ -148,23 +151,23 @@ async fn what_the_backend_refuses_is_told() {
     assert_eq!(partial.rejected_data_points, 2);
     assert_eq!(
         partial.error_message,
-        "data points rejected for good: 2 out_of_order"
+        "data points rejected: 2 out_of_order"
     );
 }
 
 #[tokio::test]
-async fn a_full_outbox_asks_to_come_back() {
+async fn a_full_outbox_asks_for_a_retry() {
     let args = OutboxArgs {
         max_bytes: 10,
         ..Default::default()
     };
     let (intake, _workers) = Exporters::default().intake(Ack::Stored, &args);
-    let busy = take(&intake, push("a resource that does not fit", 3)).await;
-    assert_eq!(busy.unwrap_err(), Busy::new(Cause::Outbox));
+    let error = take(&intake, push("a resource that does not fit", 3)).await;
+    assert_eq!(error.unwrap_err(), RetryLater::new(RetryCause::Outbox));
 }
 
 #[tokio::test]
-async fn a_push_without_points_is_answered() {
+async fn accepts_a_push_without_points() {
     let exporters = Exporters::default();
     let (intake, _workers) = exporters.intake(Ack::Stored, &OutboxArgs::default());
     take(&intake, push("x", 0)).await.unwrap();
@@ -175,7 +178,7 @@ async fn a_push_without_points_is_answered() {
 }
 
 #[tokio::test]
-async fn a_push_that_comes_again_is_sent_once() {
+async fn sends_a_retried_push_once() {
     let exporters = Exporters::default();
     let (intake, _workers) = exporters.intake(Ack::Stored, &OutboxArgs::default());
     let request = push("x", 3);
@@ -184,9 +187,9 @@ async fn a_push_that_comes_again_is_sent_once() {
     assert_eq!(exporters.exports.lock().unwrap().len(), 1);
 }
 
-/// Two pushes of one resource, the second of whose client leaves while the first is
-/// under way. Returns how many data points exporters got, and what is given up.
-async fn one_leaves(ack: Ack) -> (u64, u64) {
+/// Sends two pushes of one resource. The client of the second one disconnects while the
+/// first is in flight. Returns the number of exported and of withdrawn data points.
+async fn one_disconnects(ack: Ack) -> (u64, u64) {
     let exporters = Exporters {
         takes: Duration::from_secs(5),
         ..Default::default()
@@ -208,27 +211,27 @@ async fn one_leaves(ack: Ack) -> (u64, u64) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_push_whose_client_has_left_is_the_clients_again() {
-    assert_eq!(one_leaves(Ack::Stored).await, (1, 2));
-    // It was taken.
-    assert_eq!(one_leaves(Ack::Accepted).await, (3, 0));
+async fn withdraws_a_push_whose_client_disconnects() {
+    assert_eq!(one_disconnects(Ack::Stored).await, (1, 2));
+    // The push was acknowledged already.
+    assert_eq!(one_disconnects(Ack::Accepted).await, (3, 0));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_push_that_was_given_up_may_come_again() {
+async fn accepts_a_retry_of_a_withdrawn_push() {
     let exporters = Exporters {
         takes: Duration::from_secs(5),
         ..Default::default()
     };
     let (intake, _workers) = exporters.intake(Ack::Stored, &OutboxArgs::default());
-    let (under_way, queued) = (push("first", 1), push("second", 2));
-    for request in [&under_way, &queued] {
-        let given_up = take(&intake, request.clone());
-        let given_up = tokio::time::timeout(Duration::from_secs(1), given_up).await;
-        assert!(given_up.is_err());
+    let (in_flight, queued) = (push("first", 1), push("second", 2));
+    for request in [&in_flight, &queued] {
+        let timed_out = take(&intake, request.clone());
+        let timed_out = tokio::time::timeout(Duration::from_secs(1), timed_out).await;
+        assert!(timed_out.is_err());
     }
-    // The one that stayed is sent once, the other one now.
-    for request in [under_way, queued] {
+    // The push in flight is not sent again; the withdrawn one is sent now.
+    for request in [in_flight, queued] {
         take(&intake, request).await.unwrap();
     }
     let exports = exporters.exports.lock().unwrap();
@@ -236,9 +239,9 @@ async fn a_push_that_was_given_up_may_come_again() {
     assert_eq!(sent, [1, 2]);
 }
 
-/// Each metric has one good point and one that nobody can take.
+/// Each metric has one valid and one invalid point.
 #[tokio::test]
-async fn bad_points_are_refused_alone_and_named() {
+async fn rejects_only_invalid_points_and_names_their_metric() {
     let now = Clock::system().now_ms() as u64 * 1_000_000;
     let numbers = |name: &str, time: u64| {
         let point = |time_unix_nano| NumberDataPoint {
@@ -277,27 +280,27 @@ async fn bad_points_are_refused_alone_and_named() {
         (
             numbers("no_time", 0),
             Reason::Malformed,
-            "a point without a time",
+            "data point without a timestamp",
         ),
         (
             numbers("late", now + hour),
             Reason::TooFarInFuture,
-            "a point further in the future than is allowed",
+            "data point further in the future than --otlp.max-future",
         ),
         (
             histograms("short", &[1.0], &[1]),
             Reason::InvalidHistogram,
-            "a histogram whose counts are not one more than its bounds",
+            "histogram whose bucket counts are not one more than its bounds",
         ),
         (
             histograms("down", &[2.0, 1.0], &[1, 1, 1]),
             Reason::InvalidHistogram,
-            "a histogram whose bounds do not go up",
+            "histogram whose bounds do not ascend",
         ),
         (
             histograms("nan", &[f64::NAN], &[1, 1]),
             Reason::InvalidHistogram,
-            "a histogram whose bounds do not go up",
+            "histogram whose bounds do not ascend",
         ),
     ];
     for (metric, reason, problem) in cases {

@@ -1,7 +1,7 @@
-//! The messages of an OTLP metrics request as JSON spells them.
+//! Messages of an OTLP metrics request in JSON.
 //!
-//! One struct per message, field for field; each turns into its protobuf type.
-//! A `oneof` is a set of options of which at most one may be given.
+//! Each message has one struct with the same fields, which converts to its protobuf type.
+//! A `oneof` is a set of optional fields of which at most one may be present.
 
 use opentelemetry_proto::tonic::{
     collector::metrics::v1 as collector,
@@ -17,8 +17,8 @@ use serde::{
 use super::object::only_objects;
 use super::scalar::{Base64, Double, Hex, Integer, Temporality, or_default};
 
-/// Declares messages: a struct with protobuf's JSON names, in which every field
-/// may be absent or `null`, and its conversion.
+/// Declares messages: for each a struct with protobuf's JSON names, and its conversion.
+/// Every field may be absent or `null`.
 macro_rules! messages {
     ($($name:ident => $target:path { $($field:ident: $type:ty => $convert:expr,)* })*) => {$(
         #[derive(Debug, Default, Deserialize)]
@@ -71,7 +71,7 @@ messages! {
     KeyValue => common::KeyValue {
         key: String => same,
         value: Option<AnyValue> => maybe,
-        // Only profiles have a table of strings to refer to.
+        // Refers to a string table, which only profiles have.
         key_strindex: IgnoredAny => unset,
     }
     ArrayValue => common::ArrayValue {
@@ -337,7 +337,10 @@ impl From<AnyValue> for common::AnyValue {
     }
 }
 
-/// The one option that is given, if any.
+/// Returns the option that is present, if any.
+///
+/// # Errors
+/// Returns an error if more than one is present.
 fn one_of<T, E: Error, const N: usize>(
     options: [Option<T>; N],
     names: &str,

@@ -1,7 +1,7 @@
-//! Messages are JSON objects and nothing else.
+//! Accepts messages as JSON objects only.
 //!
-//! A derived `Deserialize` also takes an array for a struct, field by field:
-//! `"gauge": []` would be an empty gauge. [`only_objects`] takes that away.
+//! A derived `Deserialize` also accepts an array for a struct, field by field:
+//! `"gauge": []` would be an empty gauge. [`only_objects`] prevents that.
 
 use std::{fmt, marker::PhantomData};
 
@@ -10,13 +10,13 @@ use serde::{
     de::{MapAccess, Visitor, value::MapAccessDeserializer},
 };
 
-/// A message whose fields can be read.
+/// A message that can be read from the fields of an object.
 pub(super) trait Fields: Sized {
     /// Reads the fields of an object.
     fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error>;
 }
 
-/// Reads a message, from an object only.
+/// Deserializes a message from a JSON object. Any other value is an error.
 pub(super) fn deserialize<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
@@ -25,8 +25,8 @@ where
     deserializer.deserialize_map(ObjectVisitor(PhantomData))
 }
 
-/// Makes `Deserialize` of types that derive it with `#[serde(remote = "Self")]`
-/// take objects only.
+/// Implements `Deserialize` for types that derive it with `#[serde(remote = "Self")]`, so
+/// that they accept objects only.
 macro_rules! only_objects {
     ($($name:ident)*) => {$(
         impl crate::json::object::Fields for $name {

@@ -1,4 +1,4 @@
-//! The scalars of protobuf's JSON mapping.
+//! Scalar types of protobuf's JSON mapping.
 
 use std::{fmt, marker::PhantomData, str::FromStr};
 
@@ -73,9 +73,9 @@ where
         Ok(Integer(fits))
     }
 
-    /// `1e3` and `5.0` are integers too where they have no fraction.
+    /// Accepts doubles without a fraction, such as `1e3` and `5.0`.
     fn visit_f64<E: Error>(self, n: f64) -> Result<Self::Value, E> {
-        // 2^53: beyond it a double no longer tells neighbouring integers apart.
+        // 2^53: a larger double cannot represent every integer.
         const EXACT: f64 = 9_007_199_254_740_992.0;
         if n.fract() != 0.0 || n.abs() > EXACT {
             return Err(E::invalid_value(Unexpected::Float(n), &self));
@@ -119,7 +119,7 @@ impl Visitor<'_> for DoubleVisitor {
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
-        // Rust also reads "inf" and "nan" in any case, which protobuf does not.
+        // Rust also parses "inf" and "nan" in any case; protobuf does not allow them.
         let number = match text {
             "NaN" => Some(f64::NAN),
             "Infinity" => Some(f64::INFINITY),

@@ -16,7 +16,7 @@ fn one_metric(metric: &str) -> Metric {
     decoded.resource_metrics[0].scope_metrics[0].metrics[0].clone()
 }
 
-fn refusal(metric: &str) -> String {
+fn error_of(metric: &str) -> String {
     decode(request(metric).as_bytes()).unwrap_err().to_string()
 }
 
@@ -29,7 +29,7 @@ fn gauge_value(json: &str) -> Option<number_data_point::Value> {
 }
 
 #[test]
-fn doubles_come_as_numbers_and_as_strings() {
+fn reads_doubles_from_numbers_and_strings() {
     let double = |json: &str| match gauge_value(json) {
         Some(number_data_point::Value::AsDouble(v)) => v,
         other => panic!("{other:?} is no double"),
@@ -44,7 +44,7 @@ fn doubles_come_as_numbers_and_as_strings() {
 }
 
 #[test]
-fn integers_come_as_numbers_and_as_strings() {
+fn reads_integers_from_numbers_and_strings() {
     let int = number_data_point::Value::AsInt;
     assert_eq!(gauge_value(r#""asInt": 7"#), Some(int(7)));
     assert_eq!(gauge_value(r#""asInt": "-7""#), Some(int(-7)));
@@ -54,13 +54,13 @@ fn integers_come_as_numbers_and_as_strings() {
 }
 
 #[test]
-fn null_and_unknown_fields_are_no_values() {
+fn ignores_null_and_unknown_fields() {
     assert_eq!(gauge_value(r#""asDouble": null, "attributes": null"#), None);
     assert_eq!(gauge_value(r#""color": {"of": ["the", "moon"]}"#), None);
 }
 
 #[test]
-fn temporality_comes_by_number_and_by_name() {
+fn reads_temporality_from_numbers_and_names() {
     for spelling in ["2", r#""AGGREGATION_TEMPORALITY_CUMULATIVE""#] {
         let metric = one_metric(&format!(
             r#"{{"sum":{{"aggregationTemporality":{spelling},"isMonotonic":true}}}}"#
@@ -73,7 +73,7 @@ fn temporality_comes_by_number_and_by_name() {
 }
 
 #[test]
-fn attributes_of_every_type_are_read() {
+fn reads_attributes_of_every_type() {
     let body = r#"{"resourceMetrics":[{"resource":{"attributes":[
         {"key":"s","value":{"stringValue":"é"}},
         {"key":"b","value":{"boolValue":true}},
@@ -96,7 +96,7 @@ fn attributes_of_every_type_are_read() {
 }
 
 #[test]
-fn exemplars_carry_their_ids_in_hex() {
+fn reads_exemplar_ids_in_hex() {
     let metric = one_metric(
         r#"{"gauge":{"dataPoints":[{"asInt":1,"exemplars":[
             {"traceId":"5B8EFFF798038103D269B633813FC60C","spanId":"eee19b7ec3c1b174","asDouble":2}]}]}}"#,
@@ -109,7 +109,7 @@ fn exemplars_carry_their_ids_in_hex() {
 }
 
 #[test]
-fn what_is_wrong_is_named_with_its_place() {
+fn errors_name_the_path_and_the_expected_value() {
     let point = |json: &str| format!(r#"{{"gauge":{{"dataPoints":[{{{json}}}]}}}}"#);
     let path = "resourceMetrics[0].scopeMetrics[0].metrics[0]";
     let cases = [
@@ -146,7 +146,7 @@ fn what_is_wrong_is_named_with_its_place() {
         ),
     ];
     for (metric, expected) in cases {
-        let error = refusal(&metric);
+        let error = error_of(&metric);
         assert!(error.starts_with(path), "{metric}: {error}");
         assert!(error.contains(expected), "{metric}: {error}");
         assert!(error.contains("line 1 column"), "{metric}: {error}");
@@ -154,7 +154,7 @@ fn what_is_wrong_is_named_with_its_place() {
 }
 
 #[test]
-fn a_body_is_one_json_object() {
+fn rejects_bodies_that_are_not_one_object() {
     for body in ["", "[]", "{} {}", "{\"resourceMetrics\":", "\u{1f}"] {
         assert!(decode(body.as_bytes()).is_err(), "{body:?}");
     }
@@ -166,13 +166,13 @@ fn a_body_is_one_json_object() {
 
 proptest! {
     #[test]
-    fn no_body_panics(body in proptest::collection::vec(any::<u8>(), 0..200)) {
+    fn never_panics(body in proptest::collection::vec(any::<u8>(), 0..200)) {
         let _ = decode(&body);
     }
 
-    /// What `opentelemetry-proto` writes, we read: an independent writer.
+    /// Round trip with `opentelemetry-proto` as an independent encoder.
     #[test]
-    fn what_others_write_is_read(value in any::<f64>().prop_filter("JSON has no such numbers", |v| v.is_finite()), count in any::<u64>(), name in ".{0,8}") {
+    fn decodes_the_output_of_opentelemetry_proto(value in any::<f64>().prop_filter("JSON has no such numbers", |v| v.is_finite()), count in any::<u64>(), name in ".{0,8}") {
         use opentelemetry_proto::tonic::metrics::v1::*;
         let point = HistogramDataPoint {
             count,

@@ -1,4 +1,4 @@
-//! Bodies that are not what they should be.
+//! Malformed, oversized and compressed bodies.
 
 use std::io::Write;
 
@@ -24,7 +24,7 @@ fn zstd(bytes: &[u8]) -> Vec<u8> {
     zstd::encode_all(bytes, 1).unwrap()
 }
 
-/// A frame that asks for a window of 128 MiB.
+/// A zstd frame that requires a window of 128 MiB.
 fn wide_zstd() -> Vec<u8> {
     let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
     encoder.window_log(27).unwrap();
@@ -32,7 +32,7 @@ fn wide_zstd() -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// Field 1 with an `AnyValue` of arrays in arrays.
+/// A resource attribute with `depth` nested arrays.
 fn nested(depth: usize) -> Vec<u8> {
     let wrap = |tag: u8, bytes: Vec<u8>| {
         let mut wrapped = vec![tag << 3 | 2];
@@ -54,7 +54,7 @@ fn nested(depth: usize) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_bad_body_is_refused_for_good_and_counted() {
+async fn rejects_bad_bodies_permanently_and_counts_them() {
     let flags = [
         "--otlp.max-compressed-bytes=100000",
         "--otlp.max-bytes=1000000",
@@ -72,7 +72,7 @@ async fn a_bad_body_is_refused_for_good_and_counted() {
             400,
             "malformed",
         ),
-        // A length beyond the end, an unknown wire type, a name that is no UTF-8.
+        // A length beyond the end, an unknown wire type, a name that is not UTF-8.
         (
             protobuf("", b"\x0a\xff\xff\xff\xff\x0f".to_vec()),
             400,
@@ -140,7 +140,7 @@ async fn a_bad_body_is_refused_for_good_and_counted() {
         assert_eq!(gateway.metric(&counter).await, before + 1.0, "{case}");
     }
     assert!(gateway.exporter.stored().is_empty());
-    // Nobody else has noticed, and nothing is left behind.
+    // Valid bodies are still accepted, and no memory stays reserved.
     for (encoding, body) in [
         ("identity", good.clone()),
         ("gzip", gzip(&good)),
@@ -159,7 +159,7 @@ async fn a_bad_body_is_refused_for_good_and_counted() {
 }
 
 #[tokio::test]
-async fn grpc_refuses_the_same_and_is_not_asked_again() {
+async fn grpc_rejects_large_bodies_permanently() {
     let flags = [
         "--otlp.max-compressed-bytes=100000",
         "--otlp.max-bytes=1000000",
@@ -168,7 +168,7 @@ async fn grpc_refuses_the_same_and_is_not_asked_again() {
     let large = push(vec![gauge(&"m".repeat(200_000), vec![number(1.0)])]);
     let bomb = push(vec![gauge(&"m".repeat(10_000_000), vec![number(1.0)])]);
     let client = gateway.grpc().await;
-    for (compression, request, words) in [
+    for (compression, request, message) in [
         (None, &large, "the body is larger than 100000 bytes"),
         (
             Some(CompressionEncoding::Gzip),
@@ -187,7 +187,7 @@ async fn grpc_refuses_the_same_and_is_not_asked_again() {
         };
         let status = client.export(request.clone()).await.unwrap_err();
         assert_eq!(status.code(), Code::InvalidArgument, "{status}");
-        assert_eq!(status.message(), words);
+        assert_eq!(status.message(), message);
     }
     for compression in [CompressionEncoding::Gzip, CompressionEncoding::Zstd] {
         let mut client = client.clone().send_compressed(compression);
@@ -197,9 +197,9 @@ async fn grpc_refuses_the_same_and_is_not_asked_again() {
     assert_eq!(gateway.exporter.stored().len(), 2);
 }
 
-/// A thousand empty points are 2 KiB on the wire and 100 KiB in memory.
+/// An empty point takes 2 bytes on the wire and about 100 bytes in memory.
 #[tokio::test]
-async fn what_would_grow_beyond_the_memory_is_refused() {
+async fn rejects_a_body_that_decodes_beyond_the_memory_budget() {
     let gateway = Gateway::start(&["--otlp.memory-budget=1000000"]).await;
     let points = vec![Default::default(); 100_000];
     let body = push(vec![gauge("a", points)]).encode_to_vec();
@@ -208,26 +208,26 @@ async fn what_would_grow_beyond_the_memory_is_refused() {
     for (kind, body) in [(PROTOBUF, Bytes::from(body)), (JSON, Bytes::from(json))] {
         let answer = gateway.post(&[kind], body).await;
         assert_eq!(answer.status, 413, "{}", answer.text());
-        let words = "the body is larger than 1000448 bytes once decoded";
-        assert!(answer.text().contains(words), "{}", answer.text());
+        let message = "the body is larger than 1000448 bytes once decoded";
+        assert!(answer.text().contains(message), "{}", answer.text());
     }
 }
 
 #[tokio::test]
-async fn a_request_that_is_none_is_told_so() {
+async fn rejects_unknown_methods_and_paths() {
     let gateway = Gateway::start(&[]).await;
     let answer = gateway.request("GET", &[], "").await;
     assert_eq!(
         (answer.status.as_u16(), answer.header("allow")),
         (405, "POST, OPTIONS")
     );
-    for (path, words) in [
-        ("/v1/traces", "promesh carries metrics only"),
-        ("/", "metrics are taken at /v1/metrics"),
+    for (path, message) in [
+        ("/v1/traces", "promesh supports metrics only"),
+        ("/", "not found; send metrics to /v1/metrics"),
     ] {
         let url = format!("http://{}{path}", gateway.addresses.http);
         let answer = crate::harness::request(&url, "POST", &[PROTOBUF], Bytes::new()).await;
         assert_eq!(answer.status, 404);
-        assert_eq!(answer.text().trim(), words);
+        assert_eq!(answer.text().trim(), message);
     }
 }

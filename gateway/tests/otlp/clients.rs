@@ -1,4 +1,4 @@
-//! Clients that are not who they should be, or not as quick.
+//! Authentication, slow clients, limits per client, and browsers.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::harness::{Gateway, JSON, PROTOBUF, one};
 const LONG: Duration = Duration::from_secs(60);
 
 #[tokio::test]
-async fn only_who_shows_a_token_may_push() {
+async fn only_a_client_with_a_token_may_push() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("tokens");
     std::fs::write(&file, "old\n").unwrap();
@@ -56,12 +56,12 @@ async fn only_who_shows_a_token_may_push() {
     };
     timeout(LONG, replaced)
         .await
-        .expect("the new token is known");
+        .expect("the gateway accepts the new token");
     assert_eq!(push("Bearer old").await.status, 401);
 }
 
 #[tokio::test]
-async fn a_strangers_body_is_not_read() {
+async fn rejects_an_unauthenticated_push_before_its_body() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("tokens");
     std::fs::write(&file, "token\n").unwrap();
@@ -80,7 +80,7 @@ async fn a_strangers_body_is_not_read() {
 }
 
 #[tokio::test]
-async fn slow_and_vanishing_clients_are_cut_off() {
+async fn disconnects_slow_and_vanishing_clients() {
     let gateway = Gateway::start(&["--otlp.body-timeout=1"]).await;
     let head = "POST /v1/metrics HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n\
                 Content-Length: 100\r\n\r\n{";
@@ -92,7 +92,7 @@ async fn slow_and_vanishing_clients_are_cut_off() {
     half.write_all(head.as_bytes()).await.unwrap();
     half.shutdown().await.unwrap();
     drop(gone);
-    // Others are served meanwhile.
+    // Other clients are served meanwhile.
     let answer = gateway.post(&[PROTOBUF], one("a").encode_to_vec()).await;
     assert_eq!(answer.status, 200);
     let mut start = [0; 12];
@@ -115,7 +115,7 @@ async fn slow_and_vanishing_clients_are_cut_off() {
 }
 
 #[tokio::test]
-async fn a_client_has_its_share_of_pushes() {
+async fn limits_the_pushes_of_each_client() {
     let flags = [
         "--otlp.max-concurrent-pushes-per-client=1",
         "--identity.trust-forwarded-for",
@@ -145,7 +145,7 @@ async fn a_client_has_its_share_of_pushes() {
 }
 
 #[tokio::test]
-async fn a_browser_may_push_from_allowed_pages() {
+async fn a_browser_may_push_from_allowed_origins() {
     let gateway = Gateway::start(&["--cors.allowed-origins=https://shop.example"]).await;
     let preflight = [
         ("origin", "https://shop.example"),

@@ -1,16 +1,14 @@
-//! Delta temporality becomes cumulative, whichever gateway it comes to.
+//! Conversion of delta temporality to cumulative, with one gateway and with two.
 
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
 use http::Request;
-use mesh::{
-    config::{
-        Secret,
-        http::{HttpClientConfig, PemSource, TlsConfig},
-    },
-    http_client::HttpClient,
+use mesh_model::config::{
+    Secret,
+    http::{HttpClientConfig, PemSource, TlsConfig},
 };
+use mesh_net::http_client::HttpClient;
 use opentelemetry_proto::tonic::{
     collector::metrics::v1::ExportMetricsServiceRequest,
     common::v1::any_value::Value,
@@ -27,7 +25,7 @@ use crate::harness::{Exporter, Gateway, PROTOBUF, attribute, now_nanos, push};
 
 const STREAMS: usize = 20;
 
-/// A delta of 1 for each of the streams, in the `round`-th second.
+/// A delta of 1 for each stream, in second number `round` after `begin`.
 fn deltas(streams: usize, begin: u64, round: u64) -> ExportMetricsServiceRequest {
     let second = 1_000_000_000;
     let point = |stream: usize| NumberDataPoint {
@@ -49,7 +47,7 @@ fn deltas(streams: usize, begin: u64, round: u64) -> ExportMetricsServiceRequest
     }])
 }
 
-/// The totals of each stream by time, all cumulative and since `begin`.
+/// Totals by stream and time. Asserts that all are cumulative and start at `begin`.
 fn totals(exporter: &Exporter, begin: u64) -> BTreeMap<(i64, u64), i64> {
     let mut totals = BTreeMap::new();
     for (_, metric) in exporter.stored() {
@@ -84,12 +82,12 @@ fn expected(streams: usize, begin: u64, rounds: u64) -> BTreeMap<(i64, u64), i64
 }
 
 #[tokio::test]
-async fn deltas_are_summed_up_and_counted_once() {
+async fn counts_each_delta_once() {
     let gateway = Gateway::start(&[]).await;
     let begin = now_nanos() - 100_000_000_000;
     for round in 0..3 {
         let body = deltas(2, begin, round).encode_to_vec();
-        // An SDK that has not heard sends the same again.
+        // An SDK sends the same data again after a timeout.
         for _ in 0..2 {
             let answer = gateway.post(&[PROTOBUF], body.clone()).await;
             assert_eq!(
@@ -104,22 +102,22 @@ async fn deltas_are_summed_up_and_counted_once() {
         assert_eq!(gateway.metric(&name).await, points);
     }
     assert_eq!(gateway.metric("promesh_gateway_delta_streams").await, 2.0);
-    // What is late is refused, and told.
+    // A late delta is rejected and reported.
     let late = deltas(2, begin - 1, 0).encode_to_vec();
-    let (points, words) = gateway
+    let (points, message) = gateway
         .post(&[PROTOBUF], late)
         .await
         .partial_success()
         .unwrap();
     assert_eq!(points, 2);
     assert!(
-        words.contains("2 out_of_order; metric \"requests\": a delta"),
-        "{words}"
+        message.contains("2 out_of_order; metric \"requests\": delta"),
+        "{message}"
     );
 }
 
 #[tokio::test]
-async fn a_delta_whose_fate_was_unknown_is_counted_once() {
+async fn counts_a_delta_once_after_an_ack_timeout() {
     let gateway = Gateway::start(&["--otlp.ack-timeout=1"]).await;
     gateway.exporter.let_answer(false);
     let begin = now_nanos() - 100_000_000_000;
@@ -133,25 +131,25 @@ async fn a_delta_whose_fate_was_unknown_is_counted_once() {
 }
 
 #[tokio::test]
-async fn what_is_not_summed_is_told() {
+async fn reports_rejected_deltas() {
     let begin = now_nanos() - 100_000_000_000;
-    for (flag, refused, words) in [
+    for (flag, refused, message) in [
         (
             "--delta.mode=refuse",
             3,
-            "3 unsupported; metric \"requests\": delta temporality, which --delta.mode refuses",
+            "3 unsupported; metric \"requests\": delta temporality, which --delta.mode=refuse rejects",
         ),
         (
             "--delta.max-streams=1",
             2,
-            "2 delta_stream_limit; metric \"requests\": a new stream, \
-             and the gateway keeps as many totals as it may",
+            "2 delta_stream_limit; metric \"requests\": new delta stream \
+             beyond --delta.max-streams or --delta.max-bytes",
         ),
     ] {
         let gateway = Gateway::start(&[flag]).await;
         let body = deltas(3, begin, 0).encode_to_vec();
         let answer = gateway.post(&[PROTOBUF], body).await;
-        let expected = format!("data points rejected for good: {words}");
+        let expected = format!("data points rejected: {message}");
         assert_eq!(
             answer.partial_success(),
             Some((refused, expected)),
@@ -161,8 +159,8 @@ async fn what_is_not_summed_is_told() {
     }
 }
 
-/// An address that only who names it gets: it is bound for as long as this is
-/// kept, and free to those that listen on it.
+/// Reserves an address while the returned socket lives. A listener that names the address
+/// explicitly can still bind it.
 fn reserve() -> (TcpSocket, SocketAddr) {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_reuseaddr(true).unwrap();
@@ -171,7 +169,7 @@ fn reserve() -> (TcpSocket, SocketAddr) {
     (socket, address)
 }
 
-/// Two gateways that know each other, before one exporter.
+/// Starts two gateways that are peers, with one exporter.
 async fn pair(flags: &[String]) -> (Gateway, Gateway) {
     let exporter = Exporter::start().await;
     let ((_a, a), (_b, b)) = (reserve(), reserve());
@@ -182,13 +180,13 @@ async fn pair(flags: &[String]) -> (Gateway, Gateway) {
             format!("--gateway.members={a},{b}"),
         ];
         all.extend_from_slice(flags);
-        Gateway::before(exporter.clone(), &all).await
+        Gateway::with_exporter(exporter.clone(), &all).await
     };
     (start(a).await, start(b).await)
 }
 
-/// Sends as an SDK does: again, as long as it is told to come back.
-async fn insist<E: std::fmt::Debug>(mut push: impl AsyncFnMut() -> Result<u16, E>) {
+/// Retries a push as an SDK does, until it succeeds.
+async fn push_with_retries<E: std::fmt::Debug>(mut push: impl AsyncFnMut() -> Result<u16, E>) {
     let accepted = async {
         loop {
             match push().await.unwrap() {
@@ -199,30 +197,30 @@ async fn insist<E: std::fmt::Debug>(mut push: impl AsyncFnMut() -> Result<u16, E
         }
     };
     let waited = tokio::time::timeout(Duration::from_secs(60), accepted).await;
-    waited.expect("the gateways never took it");
+    waited.expect("the gateways never accepted the push");
 }
 
 #[tokio::test]
-async fn a_stream_has_one_total_whichever_gateway_it_comes_to() {
+async fn two_gateways_keep_one_total_per_stream() {
     let (a, b) = pair(&[]).await;
     let begin = now_nanos() - 100_000_000_000;
     for round in 0..4 {
         let gateway = [&a, &b][round as usize % 2];
         let body = deltas(STREAMS, begin, round).encode_to_vec();
-        insist(async || {
+        push_with_retries(async || {
             let answer = gateway.post(&[PROTOBUF], body.clone()).await;
             Ok::<_, ()>(answer.status.as_u16())
         })
         .await;
     }
     assert_eq!(totals(&a.exporter, begin), expected(STREAMS, begin, 4));
-    let kept = "promesh_gateway_delta_streams";
-    let (of_a, of_b) = (a.metric(kept).await, b.metric(kept).await);
+    let streams = "promesh_gateway_delta_streams";
+    let (of_a, of_b) = (a.metric(streams).await, b.metric(streams).await);
     assert!(
         of_a > 0.0 && of_b > 0.0 && of_a + of_b == STREAMS as f64,
         "{of_a} {of_b}"
     );
-    // What was passed on goes no further.
+    // A forwarded push is not forwarded again.
     let mut request = tonic::Request::new(deltas(STREAMS, begin, 4));
     let hop = MetadataValue::from_static("1");
     request.metadata_mut().insert("promesh-hop", hop);
@@ -232,7 +230,7 @@ async fn a_stream_has_one_total_whichever_gateway_it_comes_to() {
         status.message(),
         "these streams are moving to another gateway"
     );
-    // Without the other one its streams have to wait.
+    // Without the other gateway its streams must wait.
     b.stop().await;
     let body = deltas(STREAMS, begin, 5).encode_to_vec();
     let answer = a.post(&[PROTOBUF], body).await;
@@ -243,7 +241,7 @@ async fn a_stream_has_one_total_whichever_gateway_it_comes_to() {
 }
 
 #[tokio::test]
-async fn gateways_know_each_other_by_certificate_and_token() {
+async fn gateways_authenticate_to_each_other_by_certificate_and_token() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| {
         let path = folder.path().join(name);
@@ -283,7 +281,7 @@ async fn gateways_know_each_other_by_certificate_and_token() {
     for round in 0..2 {
         let address = [&a, &b][round as usize].addresses.http;
         let body = Bytes::from(deltas(STREAMS, begin, round).encode_to_vec());
-        insist(async || {
+        push_with_retries(async || {
             let request = Request::post(format!("https://{address}/v1/metrics"))
                 .header(PROTOBUF.0, PROTOBUF.1)
                 .header("authorization", "Bearer secret")

@@ -1,4 +1,4 @@
-//! A gateway in this process before an exporter that remembers, and clients.
+//! A gateway in this process, a fake exporter that records, and clients.
 
 use std::{
     net::SocketAddr,
@@ -11,7 +11,7 @@ use clap::Parser;
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
-use mesh::shutdown::Trigger;
+use mesh_base::shutdown::Trigger;
 use opentelemetry_proto::tonic::{
     collector::metrics::v1::{
         ExportMetricsServiceRequest, ExportMetricsServiceResponse,
@@ -32,14 +32,14 @@ use tonic::{
     transport::{Channel, Server, server::TcpIncoming},
 };
 
-/// An exporter that stores everything, once it is let.
+/// A fake exporter that stores everything. It can be told to delay its responses.
 #[derive(Clone)]
 pub(crate) struct Exporter {
     stored: Arc<Mutex<Vec<ExportMetricsServiceRequest>>>,
     open: watch::Sender<bool>,
 }
 
-/// A gateway before an exporter.
+/// A running gateway and its exporter.
 pub(crate) struct Gateway {
     pub(crate) addresses: gateway::Addresses,
     pub(crate) exporter: Exporter,
@@ -47,7 +47,7 @@ pub(crate) struct Gateway {
     task: JoinHandle<()>,
 }
 
-/// An HTTP answer.
+/// An HTTP response.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
@@ -84,12 +84,12 @@ impl Exporter {
         (exporter, address)
     }
 
-    /// Lets it answer, or makes it wait.
+    /// Lets the exporter answer, or makes it wait.
     pub(crate) fn let_answer(&self, open: bool) {
         self.open.send_replace(open);
     }
 
-    /// All metrics that were stored, with their resources.
+    /// Stored metrics, each with its resource.
     pub(crate) fn stored(&self) -> Vec<(Resource, Metric)> {
         let stored = self.stored.lock().unwrap().clone();
         let resources = stored.into_iter().flat_map(|s| s.resource_metrics);
@@ -106,11 +106,11 @@ impl Exporter {
 impl Gateway {
     pub(crate) async fn start(flags: &[&str]) -> Self {
         let flags: Vec<_> = flags.iter().map(|flag| (*flag).to_owned()).collect();
-        Self::before(Exporter::start().await, &flags).await
+        Self::with_exporter(Exporter::start().await, &flags).await
     }
 
-    /// A gateway before an exporter that others may have too.
-    pub(crate) async fn before(
+    /// Starts a gateway with an exporter that other gateways may share.
+    pub(crate) async fn with_exporter(
         (exporter, address): (Exporter, SocketAddr),
         flags: &[String],
     ) -> Self {
@@ -127,7 +127,7 @@ impl Gateway {
         all.extend(flags.iter().cloned());
         let args = gateway::Args::try_parse_from(all).unwrap();
         let bound = gateway::bind(args).await.unwrap();
-        let (trigger, shutdown) = mesh::shutdown::channel();
+        let (trigger, shutdown) = mesh_base::shutdown::channel();
         Self {
             addresses: bound.addresses,
             exporter,
@@ -160,7 +160,7 @@ impl Gateway {
         MetricsServiceClient::connect(url).await.unwrap()
     }
 
-    /// The value of a metric with its labels, as the admin port shows it.
+    /// Value of a metric, given with its labels, on the admin port.
     pub(crate) async fn metric(&self, name: &str) -> f64 {
         let url = format!("http://{}/metrics", self.addresses.web);
         let page = request(&url, "GET", &[], Bytes::new()).await.body;
@@ -169,7 +169,7 @@ impl Gateway {
         line.map_or(0.0, |value| value.trim().parse().unwrap_or(f64::NAN))
     }
 
-    /// Waits until a metric has a value.
+    /// Waits until a metric has the given value.
     pub(crate) async fn until(&self, name: &str, value: f64) {
         let reached = async {
             while self.metric(name).await != value {
@@ -211,7 +211,7 @@ impl Answer {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// The partial success of a protobuf answer: how many, and why.
+    /// Partial success of a protobuf response: number of rejected points, and message.
     pub(crate) fn partial_success(&self) -> Option<(i64, String)> {
         let response = ExportMetricsServiceResponse::decode(self.body.clone()).unwrap();
         let partial = response.partial_success?;
@@ -223,7 +223,7 @@ pub(crate) const PROTOBUF: (&str, &str) = ("content-type", "application/x-protob
 pub(crate) const JSON: (&str, &str) = ("content-type", "application/json");
 
 pub(crate) fn now_nanos() -> u64 {
-    mesh::clock::Clock::system().now_ms() as u64 * 1_000_000
+    mesh_base::clock::Clock::system().now_ms() as u64 * 1_000_000
 }
 
 pub(crate) fn attribute(key: &str, value: Value) -> KeyValue {

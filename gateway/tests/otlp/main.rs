@@ -1,4 +1,4 @@
-//! The gateway as its clients see it.
+//! End-to-end tests of the gateway through its ports.
 
 mod bodies;
 mod clients;

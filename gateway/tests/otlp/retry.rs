@@ -1,4 +1,4 @@
-//! When a client is answered, and what it is told to send again.
+//! Acknowledgements and retries of pushes.
 
 use std::{pin::pin, time::Duration};
 
@@ -9,7 +9,7 @@ use tonic::Code;
 
 use crate::harness::{Gateway, JSON, PROTOBUF, gauge, now_nanos, number, one, push};
 
-/// The same push in JSON.
+/// A push of one point in JSON.
 fn json(name: &str) -> String {
     let time = now_nanos();
     format!(
@@ -19,7 +19,7 @@ fn json(name: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_push_whose_fate_is_unknown_may_come_again_and_is_sent_once() {
+async fn sends_a_push_once_after_an_ack_timeout_and_a_retry() {
     let gateway = Gateway::start(&["--otlp.ack-timeout=1"]).await;
     gateway.exporter.let_answer(false);
     let (body, text) = (one("a").encode_to_vec(), json("b"));
@@ -27,7 +27,7 @@ async fn a_push_whose_fate_is_unknown_may_come_again_and_is_sent_once() {
     assert_eq!(answer.status, 504);
     assert_eq!(answer.header("retry-after"), "5");
     assert_eq!(answer.header("content-type"), PROTOBUF.1);
-    let delay = mesh::export::retry_delay(&answer.body);
+    let delay = mesh_contract::export::retry_delay(&answer.body);
     assert_eq!(delay, Some(Duration::from_secs(5)));
     let answer = gateway.post(&[JSON], text.clone()).await;
     assert_eq!(
@@ -36,17 +36,20 @@ async fn a_push_whose_fate_is_unknown_may_come_again_and_is_sent_once() {
     );
     let status: Value = serde_json::from_slice(&answer.body).unwrap();
     assert_eq!(status["code"], Code::Unavailable as i32);
-    assert_eq!(status["message"], "the backend has not answered yet");
+    assert_eq!(
+        status["message"],
+        "the backend has not acknowledged the data in time"
+    );
     assert_eq!(status["details"][0]["retryDelay"], "5s");
     let mut client = gateway.grpc().await;
     let mut request = tonic::Request::new(one("c"));
     request.set_timeout(Duration::from_secs(2));
-    // Our own word, before the client's own timer.
+    // The gateway responds before the client's own timeout.
     let status = client.export(request).await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
-    let delay = mesh::export::retry_delay(status.details());
+    let delay = mesh_contract::export::retry_delay(status.details());
     assert_eq!(delay, Some(Duration::from_secs(5)));
-    // The first is on its way. The others waited behind it and are their clients' again.
+    // The first push is in flight. The others were queued behind it and are withdrawn.
     let withdrawn = "promesh_gateway_outbox_samples_expired_total{reason=\"withdrawn\"}";
     gateway.until(withdrawn, 2.0).await;
     gateway.exporter.let_answer(true);
@@ -62,7 +65,7 @@ async fn a_push_whose_fate_is_unknown_may_come_again_and_is_sent_once() {
 }
 
 #[tokio::test]
-async fn what_a_client_gives_up_is_not_delivered_later() {
+async fn withdraws_pushes_of_disconnected_clients() {
     let withdrawn = "promesh_gateway_outbox_samples_expired_total{reason=\"withdrawn\"}";
     let waiting = "promesh_gateway_outbox_samples_waiting";
     let gateway = Gateway::start(&["--outbox.lanes=1"]).await;
@@ -70,7 +73,7 @@ async fn what_a_client_gives_up_is_not_delivered_later() {
     let first = gateway.post(&[PROTOBUF], one("first").encode_to_vec());
     let giving_up = async {
         gateway.until(waiting, 1.0).await;
-        // HTTP/1.1 and gRPC: a client that has hung up, and one that has reset.
+        // One client closes its HTTP/1.1 connection, another resets its gRPC stream.
         {
             let hung_up = pin!(gateway.post(&[PROTOBUF], one("second").encode_to_vec()));
             select(hung_up, pin!(gateway.until(waiting, 2.0))).await;
@@ -93,7 +96,7 @@ async fn what_a_client_gives_up_is_not_delivered_later() {
 }
 
 #[tokio::test]
-async fn a_full_outbox_asks_to_come_back() {
+async fn a_full_outbox_asks_for_a_retry() {
     let gateway = Gateway::start(&["--outbox.max-bytes=100"]).await;
     let large = push(vec![gauge(&"m".repeat(200), vec![number(1.0)])]);
     let answer = gateway.post(&[PROTOBUF], large.encode_to_vec()).await;
@@ -103,12 +106,12 @@ async fn a_full_outbox_asks_to_come_back() {
     );
     let status = gateway.grpc().await.export(large).await.unwrap_err();
     assert_eq!(status.code(), Code::ResourceExhausted);
-    let delay = mesh::export::retry_delay(status.details());
+    let delay = mesh_contract::export::retry_delay(status.details());
     assert_eq!(delay, Some(Duration::from_secs(5)));
 }
 
 #[tokio::test]
-async fn accepted_is_enough_where_it_is_asked_for() {
+async fn acknowledges_from_the_outbox_with_ack_accepted() {
     let gateway = Gateway::start(&["--ack=accepted"]).await;
     gateway.exporter.let_answer(false);
     let answer = gateway.post(&[PROTOBUF], one("a").encode_to_vec()).await;
@@ -126,28 +129,28 @@ async fn accepted_is_enough_where_it_is_asked_for() {
 }
 
 #[tokio::test]
-async fn what_is_refused_in_part_is_told_in_every_encoding() {
+async fn reports_rejected_points_in_every_encoding() {
     let gateway = Gateway::start(&[]).await;
     let bad = || {
         let mut point = number(1.0);
         point.time_unix_nano = 0;
         push(vec![gauge("a", vec![number(2.0), point])])
     };
-    let words = "data points rejected for good: 1 malformed; metric \"a\": a point without a time";
+    let message = "data points rejected: 1 malformed; metric \"a\": data point without a timestamp";
     let answer = gateway.post(&[PROTOBUF], bad().encode_to_vec()).await;
     assert_eq!(answer.status, 200);
-    assert_eq!(answer.partial_success(), Some((1, words.to_owned())));
+    assert_eq!(answer.partial_success(), Some((1, message.to_owned())));
     let answer = gateway.grpc().await.export(bad()).await.unwrap();
     let partial = answer.into_inner().partial_success.unwrap();
     assert_eq!(
         (partial.rejected_data_points, partial.error_message.as_str()),
-        (1, words)
+        (1, message)
     );
     let text = json("a").replace("timeUnixNano", "someOtherTime");
     let answer = gateway.post(&[JSON], text).await;
     let partial: Value = serde_json::from_slice(&answer.body).unwrap();
     assert_eq!(partial["partialSuccess"]["rejectedDataPoints"], "1");
-    assert_eq!(partial["partialSuccess"]["errorMessage"], words);
+    assert_eq!(partial["partialSuccess"]["errorMessage"], message);
     let rejected = "promesh_gateway_data_points_rejected_total{reason=\"malformed\"}";
     assert_eq!(gateway.metric(rejected).await, 3.0);
     assert_eq!(gateway.exporter.stored().len(), 2);

@@ -1,4 +1,4 @@
-//! Values and attributes of every kind pass as they are; resources are completed.
+//! Unusual values and attributes, and the identity of resources.
 
 use opentelemetry_proto::tonic::common::v1::{ArrayValue, KeyValueList, any_value::Value};
 use prost::Message;
@@ -6,7 +6,7 @@ use prost::Message;
 use crate::harness::{Gateway, PROTOBUF, attribute, gauge, now_nanos, number, one, push};
 
 #[tokio::test]
-async fn odd_values_and_attributes_are_carried_as_they_are() {
+async fn sends_unusual_values_and_attributes_unchanged() {
     let gateway = Gateway::start(&[]).await;
     let text = |text: &str| Value::StringValue(text.to_owned());
     let array = Value::ArrayValue(ArrayValue {
@@ -42,7 +42,7 @@ async fn odd_values_and_attributes_are_carried_as_they_are() {
     ];
     let mut points: Vec<_> = points.into_iter().map(number).collect();
     points.push(point);
-    // Points of one stream that have several times become several batches.
+    // Points with different times would become several batches.
     let time = now_nanos();
     points
         .iter_mut()
@@ -55,12 +55,12 @@ async fn odd_values_and_attributes_are_carried_as_they_are() {
     );
     let (_, metric) = gateway.exporter.stored().remove(0);
     let before = &sent.resource_metrics[0].scope_metrics[0].metrics[0];
-    // NaN is not equal to itself, its bytes are.
+    // NaN is not equal to itself, so compare the encoded bytes.
     assert_eq!(metric.encode_to_vec(), before.encode_to_vec());
 }
 
 #[tokio::test]
-async fn a_resource_without_an_instance_gets_its_peers_address() {
+async fn fills_in_a_missing_instance_id_from_the_client_address() {
     let instance = async |flags: &[&str]| {
         let gateway = Gateway::start(flags).await;
         let headers = [PROTOBUF, ("x-forwarded-for", "10.0.0.1")];
@@ -85,7 +85,7 @@ async fn a_resource_without_an_instance_gets_its_peers_address() {
 }
 
 #[tokio::test]
-async fn two_writers_of_one_series_are_found_out() {
+async fn detects_two_writers_of_one_series() {
     let gateway = Gateway::start(&[]).await;
     for start in [1, 2, 1, 2] {
         let mut point = number(1.0);

@@ -1,19 +1,17 @@
-//! Exponential histograms: brought to one resolution, then added.
+//! Totals of exponential histograms: merged at the coarser scale of the two.
 
-mod side;
+mod buckets;
 
-use mesh::verdict::Reason;
 use opentelemetry_proto::tonic::metrics::v1::ExponentialHistogramDataPoint;
 
-use super::{Delta, Total, both};
-use side::Side;
+use buckets::DenseBuckets;
 
-/// Observations by bucket, at a resolution that holds them all.
+/// Observations by bucket, at the finest scale with at most [`MAX_BUCKETS`] per sign.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Exponential {
     scale: i32,
-    positive: Side,
-    negative: Side,
+    positive: DenseBuckets,
+    negative: DenseBuckets,
     zero_count: u64,
     zero_threshold: f64,
     count: u64,
@@ -22,42 +20,57 @@ pub(crate) struct Exponential {
     max: Option<f64>,
 }
 
-/// The scales that OTLP's SDKs use.
+/// Scales that OTLP SDKs use.
 const SCALES: std::ops::RangeInclusive<i32> = -10..=20;
-/// Buckets of a side, as an SDK has them by default; a total with more loses
-/// resolution.
+/// Maximum number of buckets per sign, the default of SDKs. A total that needs more is
+/// downscaled.
 const MAX_BUCKETS: usize = 160;
 
 // === impl Exponential ===
 
 impl Exponential {
-    fn of(delta: &ExponentialHistogramDataPoint) -> Self {
+    pub(crate) fn from_point(point: &ExponentialHistogramDataPoint) -> Self {
         let mut histogram = Self {
-            scale: delta.scale,
-            positive: Side::of(delta.positive.as_ref()),
-            negative: Side::of(delta.negative.as_ref()),
-            zero_count: delta.zero_count,
-            zero_threshold: delta.zero_threshold,
-            count: delta.count,
-            sum: delta.sum,
-            min: delta.min,
-            max: delta.max,
+            scale: point.scale,
+            positive: DenseBuckets::new(point.positive.as_ref()),
+            negative: DenseBuckets::new(point.negative.as_ref()),
+            zero_count: point.zero_count,
+            zero_threshold: point.zero_threshold,
+            count: point.count,
+            sum: point.sum,
+            min: point.min,
+            max: point.max,
         };
-        histogram.fit();
+        histogram.limit_buckets();
         histogram
+    }
+
+    /// Checks the buckets of a point. Returns a description of the problem, if any.
+    pub(crate) fn problem(point: &ExponentialHistogramDataPoint) -> Option<&'static str> {
+        if !SCALES.contains(&point.scale) {
+            return Some("exponential histogram whose scale is not within -10 and 20");
+        }
+        if !(point.zero_threshold.is_finite() && point.zero_threshold >= 0.0) {
+            return Some("exponential histogram whose zero threshold is negative or not finite");
+        }
+        let valid = |buckets: &Option<_>| DenseBuckets::is_valid(buckets.as_ref());
+        if !(valid(&point.positive) && valid(&point.negative)) {
+            return Some("exponential histogram with buckets beyond the range of a double");
+        }
+        None
     }
 
     pub(super) fn heap_bytes(&self) -> usize {
         self.positive.heap_bytes() + self.negative.heap_bytes()
     }
 
-    /// `None` where a count grows too large.
-    fn plus(mut self, mut other: Self) -> Option<Self> {
+    /// Adds another histogram. Returns `None` if a count overflows.
+    pub(crate) fn plus(mut self, mut other: Self) -> Option<Self> {
         let threshold = self.zero_threshold.max(other.zero_threshold);
         self.widen_zero(threshold)?;
         other.widen_zero(threshold)?;
         let scale = self.scale.min(other.scale);
-        let scale = Side::common_scale(
+        let scale = DenseBuckets::common_scale(
             scale,
             [
                 (&self.positive, self.scale, &other.positive, other.scale),
@@ -65,95 +78,59 @@ impl Exponential {
             ],
             MAX_BUCKETS,
         );
-        self.rescale(scale);
-        other.rescale(scale);
+        self.downscale_to(scale);
+        other.downscale_to(scale);
         Some(Self {
             scale,
             positive: self.positive.plus(&other.positive)?,
             negative: self.negative.plus(&other.negative)?,
             zero_count: self.zero_count.checked_add(other.zero_count)?,
-            // Widening may have taken it to a bucket's end.
+            // `widen_zero` may have raised either threshold to a bucket's upper bound.
             zero_threshold: self.zero_threshold.max(other.zero_threshold),
             count: self.count.checked_add(other.count)?,
-            sum: both(self.sum, other.sum, |a, b| a + b),
-            min: both(self.min, other.min, f64::min),
-            max: both(self.max, other.max, f64::max),
+            sum: self.sum.zip(other.sum).map(|(a, b)| a + b),
+            min: self.min.zip(other.min).map(|(a, b)| a.min(b)),
+            max: self.max.zip(other.max).map(|(a, b)| a.max(b)),
         })
     }
 
-    /// Counts the buckets that reach below `threshold` as zero.
+    /// Replaces the values of a data point by the total.
+    pub(crate) fn write_to(&self, point: &mut ExponentialHistogramDataPoint) {
+        point.scale = self.scale;
+        point.positive = Some(self.positive.to_proto());
+        point.negative = Some(self.negative.to_proto());
+        (point.zero_count, point.zero_threshold) = (self.zero_count, self.zero_threshold);
+        point.count = self.count;
+        (point.sum, point.min, point.max) = (self.sum, self.min, self.max);
+    }
+
+    /// Raises the zero threshold. Moves the counts of buckets that start below it into
+    /// the zero bucket. Returns `None` if the zero count overflows.
     fn widen_zero(&mut self, threshold: f64) -> Option<()> {
         if threshold <= self.zero_threshold {
             return Some(());
         }
         self.zero_threshold = threshold;
-        for side in [&mut self.positive, &mut self.negative] {
-            let (moved, end) = side.take_below(threshold, self.scale);
+        for buckets in [&mut self.positive, &mut self.negative] {
+            let (moved, end) = buckets.take_below(threshold, self.scale);
             self.zero_count = self.zero_count.checked_add(moved)?;
             self.zero_threshold = self.zero_threshold.max(end);
         }
         Some(())
     }
 
-    /// Lowers the resolution until each side has no more buckets than it may.
-    fn fit(&mut self) {
+    /// Downscales until each sign has at most [`MAX_BUCKETS`] buckets.
+    fn limit_buckets(&mut self) {
         while self.positive.len().max(self.negative.len()) > MAX_BUCKETS {
-            self.rescale(self.scale - 1);
+            self.downscale_to(self.scale - 1);
         }
     }
 
-    fn rescale(&mut self, scale: i32) {
+    fn downscale_to(&mut self, scale: i32) {
         let steps = self.scale.saturating_sub(scale).max(0) as u32;
-        self.positive.halve(steps);
-        self.negative.halve(steps);
+        self.positive.downscale(steps);
+        self.negative.downscale(steps);
         self.scale = scale.min(self.scale);
-    }
-}
-
-// === impl ExponentialHistogramDataPoint ===
-
-impl Delta for ExponentialHistogramDataPoint {
-    fn problem(&self, _: bool) -> Option<(Reason, &'static str)> {
-        if !SCALES.contains(&self.scale) {
-            return Some((Reason::InvalidHistogram, "a scale outside -10 to 20"));
-        }
-        if !(self.zero_threshold.is_finite() && self.zero_threshold >= 0.0) {
-            let problem = "a zero threshold that is negative or not finite";
-            return Some((Reason::InvalidHistogram, problem));
-        }
-        if !(Side::is_valid(self.positive.as_ref()) && Side::is_valid(self.negative.as_ref())) {
-            return Some((Reason::InvalidHistogram, "buckets beyond any double"));
-        }
-        let infinite = self.sum.is_some_and(|sum| !sum.is_finite());
-        infinite.then_some((Reason::Malformed, "a delta whose sum is not finite"))
-    }
-
-    fn begin(&self) -> Total {
-        Total::Exponential(Exponential::of(self))
-    }
-
-    fn add_to(&self, total: &mut Total) -> bool {
-        let Total::Exponential(total) = total else {
-            return false;
-        };
-        let Some(sum) = total.clone().plus(Exponential::of(self)) else {
-            return false;
-        };
-        *total = sum;
-        true
-    }
-
-    fn cumulative(mut self, start: u64, total: &Total) -> Self {
-        self.start_time_unix_nano = start;
-        if let Total::Exponential(total) = total {
-            self.scale = total.scale;
-            self.positive = Some(total.positive.buckets());
-            self.negative = Some(total.negative.buckets());
-            (self.zero_count, self.zero_threshold) = (total.zero_count, total.zero_threshold);
-            self.count = total.count;
-            (self.sum, self.min, self.max) = (total.sum, total.min, total.max);
-        }
-        self
     }
 }
 

@@ -1,11 +1,8 @@
-//! Histograms with explicit bounds.
+//! Totals of histograms with explicit bounds.
 
 use std::mem::size_of_val;
 
-use mesh::verdict::Reason;
 use opentelemetry_proto::tonic::metrics::v1::HistogramDataPoint;
-
-use super::{Delta, Total, both};
 
 /// Observations by bucket.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,12 +18,30 @@ pub(crate) struct Histogram {
 // === impl Histogram ===
 
 impl Histogram {
+    pub(crate) fn from_point(point: &HistogramDataPoint) -> Self {
+        Self {
+            bounds: point.explicit_bounds.clone(),
+            counts: point.bucket_counts.clone(),
+            count: point.count,
+            sum: point.sum,
+            min: point.min,
+            max: point.max,
+        }
+    }
+
     pub(super) fn heap_bytes(&self) -> usize {
         size_of_val(&*self.bounds) + size_of_val(&*self.counts)
     }
 
-    /// `None` where a count grows too large.
-    fn plus(&self, delta: &HistogramDataPoint) -> Option<Self> {
+    /// Adds a delta. Returns `None` if its buckets differ or a count overflows.
+    ///
+    /// The sum, minimum and maximum stay known only while every delta has them.
+    pub(crate) fn plus(&self, delta: &HistogramDataPoint) -> Option<Self> {
+        let same_buckets =
+            self.bounds == delta.explicit_bounds && self.counts.len() == delta.bucket_counts.len();
+        if !same_buckets {
+            return None;
+        }
         let counts = self.counts.iter().zip(&delta.bucket_counts);
         Some(Self {
             bounds: self.bounds.clone(),
@@ -34,53 +49,17 @@ impl Histogram {
                 .map(|(a, b)| a.checked_add(*b))
                 .collect::<Option<_>>()?,
             count: self.count.checked_add(delta.count)?,
-            sum: both(self.sum, delta.sum, |a, b| a + b),
-            min: both(self.min, delta.min, f64::min),
-            max: both(self.max, delta.max, f64::max),
-        })
-    }
-}
-
-// === impl HistogramDataPoint ===
-
-impl Delta for HistogramDataPoint {
-    fn problem(&self, _: bool) -> Option<(Reason, &'static str)> {
-        let infinite = self.sum.is_some_and(|sum| !sum.is_finite());
-        infinite.then_some((Reason::Malformed, "a delta whose sum is not finite"))
-    }
-
-    fn begin(&self) -> Total {
-        Total::Histogram(Histogram {
-            bounds: self.explicit_bounds.clone(),
-            counts: self.bucket_counts.clone(),
-            count: self.count,
-            sum: self.sum,
-            min: self.min,
-            max: self.max,
+            sum: self.sum.zip(delta.sum).map(|(a, b)| a + b),
+            min: self.min.zip(delta.min).map(|(a, b)| a.min(b)),
+            max: self.max.zip(delta.max).map(|(a, b)| a.max(b)),
         })
     }
 
-    fn add_to(&self, total: &mut Total) -> bool {
-        let Total::Histogram(total) = total else {
-            return false;
-        };
-        // Counts of other buckets cannot be added.
-        let alike =
-            total.bounds == self.explicit_bounds && total.counts.len() == self.bucket_counts.len();
-        let sum = alike.then(|| total.plus(self)).flatten();
-        let Some(sum) = sum else { return false };
-        *total = sum;
-        true
-    }
-
-    fn cumulative(mut self, start: u64, total: &Total) -> Self {
-        self.start_time_unix_nano = start;
-        if let Total::Histogram(total) = total {
-            self.explicit_bounds.clone_from(&total.bounds);
-            self.bucket_counts.clone_from(&total.counts);
-            self.count = total.count;
-            (self.sum, self.min, self.max) = (total.sum, total.min, total.max);
-        }
-        self
+    /// Replaces the values of a data point by the total.
+    pub(crate) fn write_to(&self, point: &mut HistogramDataPoint) {
+        point.explicit_bounds.clone_from(&self.bounds);
+        point.bucket_counts.clone_from(&self.counts);
+        point.count = self.count;
+        (point.sum, point.min, point.max) = (self.sum, self.min, self.max);
     }
 }

@@ -1,9 +1,11 @@
+use mesh_contract::verdict::Reason;
 use opentelemetry_proto::tonic::metrics::v1::exponential_histogram_data_point::Buckets;
 use proptest::prelude::*;
 
 use super::*;
+use crate::delta::{point::DeltaPoint, total::Total};
 
-/// A histogram of these values at a scale, counted one by one.
+/// Histogram of `values` at `scale`, counted one by one.
 fn observed(scale: i32, values: &[f64]) -> ExponentialHistogramDataPoint {
     let mut point = ExponentialHistogramDataPoint {
         scale,
@@ -34,7 +36,7 @@ fn observed(scale: i32, values: &[f64]) -> ExponentialHistogramDataPoint {
 }
 
 fn total(points: &[ExponentialHistogramDataPoint]) -> Exponential {
-    let mut total = points[0].begin();
+    let mut total = points[0].to_total();
     for point in &points[1..] {
         assert!(point.add_to(&mut total));
     }
@@ -45,7 +47,7 @@ fn total(points: &[ExponentialHistogramDataPoint]) -> Exponential {
 }
 
 fn values() -> impl Strategy<Value = Vec<f64>> {
-    // Exact powers of two fall on bounds, where the index is a matter of rounding.
+    // Avoids exact powers of two: they fall on bounds, where rounding decides the index.
     let value = prop_oneof![
         (1u32..1_000_000).prop_map(|n| f64::from(n) * 0.7),
         (1u32..1_000_000).prop_map(|n| f64::from(n) * -0.0013),
@@ -55,9 +57,9 @@ fn values() -> impl Strategy<Value = Vec<f64>> {
 }
 
 proptest! {
-    /// Added histograms are the histogram of all values, at the scale they share.
+    /// The sum of histograms equals one histogram of all values at the resulting scale.
     #[test]
-    fn a_total_is_the_histogram_of_all(
+    fn the_total_equals_the_histogram_of_all_values(
         deltas in proptest::collection::vec((values(), -2i32..6), 1..5),
     ) {
         let points: Vec<_> = deltas.iter().map(|(values, scale)| observed(*scale, values)).collect();
@@ -65,7 +67,7 @@ proptest! {
         let all: Vec<_> = deltas.iter().flat_map(|(values, _)| values.clone()).collect();
         let scale = total.scale;
         prop_assert!(scale <= deltas.iter().map(|(_, scale)| *scale).min().unwrap());
-        let expected = Exponential::of(&observed(scale, &all));
+        let expected = Exponential::from_point(&observed(scale, &all));
         prop_assert_eq!(expected.scale, scale, "no coarser than it has to be");
         prop_assert_eq!(&total.positive, &expected.positive);
         prop_assert_eq!(&total.negative, &expected.negative);
@@ -75,26 +77,26 @@ proptest! {
 }
 
 #[test]
-fn a_wide_total_loses_resolution_not_observations() {
+fn a_wide_total_loses_resolution_but_no_observations() {
     let total = total(&[observed(5, &[1e-9]), observed(5, &[1e9])]);
     assert!(total.scale < 5 && total.positive.len() <= MAX_BUCKETS);
-    let counted: u64 = total.positive.buckets().bucket_counts.iter().sum();
+    let counted: u64 = total.positive.to_proto().bucket_counts.iter().sum();
     assert_eq!(counted, 2);
 }
 
 #[test]
-fn buckets_below_a_wider_zero_are_zero() {
+fn buckets_below_a_wider_zero_threshold_count_as_zero() {
     let mut wide = observed(0, &[0.0, 100.0]);
     wide.zero_threshold = 3.0;
     let total = total(&[observed(0, &[1.5, 3.5, 30.0, -1.5]), wide]);
-    // (1, 2] and (2, 4] reach below 3, so that zero goes up to 4.
+    // (1, 2] and (2, 4] start below 3, so the zero threshold becomes 4.
     assert_eq!((total.zero_count, total.zero_threshold), (4, 4.0));
-    let positive: u64 = total.positive.buckets().bucket_counts.iter().sum();
+    let positive: u64 = total.positive.to_proto().bucket_counts.iter().sum();
     assert_eq!((positive, total.count), (2, 6));
 }
 
 #[test]
-fn what_no_double_can_be_is_refused() {
+fn rejects_buckets_beyond_the_range_of_a_double() {
     let with = |scale: i32, threshold: f64, offset: i32| {
         let point = ExponentialHistogramDataPoint {
             scale,

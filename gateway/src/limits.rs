@@ -1,14 +1,14 @@
-//! What clients are allowed.
+//! Limits on clients and their pushes.
 
 use std::time::Duration;
 
-use mesh::serve;
+use mesh_net::server;
 
-/// What clients are allowed, as flags.
+/// Flags for the limits on clients and their pushes.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Limits")]
 pub struct LimitArgs {
-    /// Largest push as it comes over the wire, in bytes.
+    /// Maximum size of a push on the wire, in bytes.
     #[arg(
         long = "otlp.max-compressed-bytes",
         env = "PROMESH_OTLP_MAX_COMPRESSED_BYTES",
@@ -16,7 +16,7 @@ pub struct LimitArgs {
     )]
     pub max_compressed_bytes: usize,
 
-    /// Largest push once decompressed, in bytes.
+    /// Maximum size of a push after decompression, in bytes.
     #[arg(
         long = "otlp.max-bytes",
         env = "PROMESH_OTLP_MAX_BYTES",
@@ -24,8 +24,8 @@ pub struct LimitArgs {
     )]
     pub max_push_bytes: usize,
 
-    /// Bytes of memory that all pushes may take while they are read and decoded;
-    /// one that finds none is told to come back.
+    /// Memory for reading and decoding all pushes, in bytes. If it is used up, the client
+    /// must retry.
     #[arg(
         long = "otlp.memory-budget",
         env = "PROMESH_OTLP_MEMORY_BUDGET",
@@ -33,7 +33,7 @@ pub struct LimitArgs {
     )]
     pub memory_budget: usize,
 
-    /// How far a point may be ahead of the clock, in seconds.
+    /// Maximum time that a data point may be ahead of the clock, in seconds.
     #[arg(
         long = "otlp.max-future",
         env = "PROMESH_OTLP_MAX_FUTURE",
@@ -41,7 +41,7 @@ pub struct LimitArgs {
     )]
     pub max_future_seconds: u64,
 
-    /// Connections to each port; one more waits.
+    /// Maximum number of connections per port. Further connections wait.
     #[arg(
         long = "otlp.max-connections",
         env = "PROMESH_OTLP_MAX_CONNECTIONS",
@@ -49,7 +49,7 @@ pub struct LimitArgs {
     )]
     pub max_connections: usize,
 
-    /// Pushes that one HTTP/2 connection may have under way.
+    /// Maximum number of pushes in flight on one HTTP/2 connection.
     #[arg(
         long = "otlp.max-concurrent-streams",
         env = "PROMESH_OTLP_MAX_CONCURRENT_STREAMS",
@@ -57,8 +57,7 @@ pub struct LimitArgs {
     )]
     pub max_concurrent_streams: u32,
 
-    /// Pushes that the whole gateway may have under way; one more is told to come
-    /// back.
+    /// Maximum number of pushes in flight in the gateway. Beyond it the client must retry.
     #[arg(
         long = "otlp.max-concurrent-pushes",
         env = "PROMESH_OTLP_MAX_CONCURRENT_PUSHES",
@@ -66,8 +65,8 @@ pub struct LimitArgs {
     )]
     pub max_concurrent_pushes: usize,
 
-    /// Pushes that one client, which is an address, may have under way; one more is
-    /// told to come back.
+    /// Maximum number of pushes in flight per client address. Beyond it the client must
+    /// retry.
     #[arg(
         long = "otlp.max-concurrent-pushes-per-client",
         env = "PROMESH_OTLP_MAX_CONCURRENT_PUSHES_PER_CLIENT",
@@ -75,8 +74,8 @@ pub struct LimitArgs {
     )]
     pub max_concurrent_pushes_per_client: usize,
 
-    /// Seconds after which a connection is closed once its pushes are answered, so
-    /// that new gateways get their share.
+    /// Seconds after which a connection accepts no further pushes and closes, so that
+    /// clients spread over new gateways.
     #[arg(
         long = "otlp.max-connection-age",
         env = "PROMESH_OTLP_MAX_CONNECTION_AGE",
@@ -84,7 +83,7 @@ pub struct LimitArgs {
     )]
     pub max_connection_age_seconds: u64,
 
-    /// Seconds that it is then given for them.
+    /// Seconds that a closing connection has to finish its pushes in flight.
     #[arg(
         long = "otlp.max-connection-age-grace",
         env = "PROMESH_OTLP_MAX_CONNECTION_AGE_GRACE",
@@ -92,8 +91,8 @@ pub struct LimitArgs {
     )]
     pub max_connection_age_grace_seconds: u64,
 
-    /// Seconds that a client has for its first request, and that an HTTP/1.1
-    /// connection may be idle or take over a request's head. SDKs push every 60.
+    /// Timeout in seconds for the first request, for an idle HTTP/1.1 connection, and for
+    /// the headers of a request. SDKs push every 60 seconds.
     #[arg(
         long = "otlp.header-timeout",
         env = "PROMESH_OTLP_HEADER_TIMEOUT",
@@ -101,7 +100,7 @@ pub struct LimitArgs {
     )]
     pub header_timeout_seconds: u64,
 
-    /// Seconds that a client has for a push's body.
+    /// Timeout in seconds for the body of a push.
     #[arg(
         long = "otlp.body-timeout",
         env = "PROMESH_OTLP_BODY_TIMEOUT",
@@ -109,8 +108,8 @@ pub struct LimitArgs {
     )]
     pub body_timeout_seconds: u64,
 
-    /// Seconds after which a push whose fate is not known yet is told to come back;
-    /// it is not delivered twice for that. A client's own timeout may be shorter.
+    /// Seconds to wait for the backend's acknowledgement. Then the client must retry; the
+    /// data is not delivered twice. A client's own timeout may be shorter.
     #[arg(
         long = "otlp.ack-timeout",
         env = "PROMESH_OTLP_ACK_TIMEOUT",
@@ -119,9 +118,9 @@ pub struct LimitArgs {
     pub ack_timeout_seconds: u64,
 }
 
-/// A silent HTTP/2 client is asked this often whether it is still there, and has
-/// this long to answer.
+/// Interval of HTTP/2 keepalive pings to a silent client.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(60);
+/// Timeout for the acknowledgement of a keepalive ping.
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
 // === impl LimitArgs ===
@@ -138,9 +137,9 @@ impl Default for LimitArgs {
 }
 
 impl LimitArgs {
-    /// What each port allows.
-    pub(crate) fn serve(&self) -> serve::Limits {
-        serve::Limits {
+    /// Limits of the server on each port.
+    pub(crate) fn server(&self) -> server::Limits {
+        server::Limits {
             max_connections: self.max_connections,
             max_concurrent_streams: self.max_concurrent_streams,
             max_connection_age: Duration::from_secs(self.max_connection_age_seconds),

@@ -1,21 +1,22 @@
-//! A resource's metrics in several parts, each in the scope it came in.
+//! Splits a resource's metrics into parts, each with the resource and its scopes.
 
 use std::collections::BTreeMap;
 
 use opentelemetry_proto::tonic::metrics::v1::{Metric, ResourceMetrics, ScopeMetrics};
 
-/// What of a resource belongs to which part: to which gateway, for instance.
+/// Splits a resource into parts by a key, such as the owning gateway.
 #[derive(Debug)]
-pub(crate) struct Skeleton<K> {
+pub(crate) struct ResourceSplitter<K> {
     /// The resource and its scopes, without metrics.
     bare: ResourceMetrics,
-    /// Metrics by part and scope.
+    /// Metrics by part and by scope index.
     metrics: BTreeMap<K, BTreeMap<usize, Vec<Metric>>>,
 }
 
-// === impl Skeleton ===
+// === impl ResourceSplitter ===
 
-impl<K: Ord> Skeleton<K> {
+impl<K: Ord> ResourceSplitter<K> {
+    /// Copies the resource and its scopes, without the metrics.
     pub(crate) fn new(resource: &ResourceMetrics) -> Self {
         let scopes = resource.scope_metrics.iter().map(|scope| ScopeMetrics {
             scope: scope.scope.clone(),
@@ -31,13 +32,14 @@ impl<K: Ord> Skeleton<K> {
         Self { bare, metrics }
     }
 
-    /// Adds a metric of the scope of this number.
+    /// Adds a metric of scope number `scope` to a part.
     pub(crate) fn add(&mut self, part: K, scope: usize, metric: Metric) {
-        let of_part = self.metrics.entry(part).or_default();
-        of_part.entry(scope).or_default().push(metric);
+        let by_scope = self.metrics.entry(part).or_default();
+        by_scope.entry(scope).or_default().push(metric);
     }
 
-    /// The resource with the scopes and metrics of each part, in the order of these.
+    /// Returns the parts in the order of their keys. Each part has only the scopes
+    /// that it has metrics of.
     pub(crate) fn finish(self) -> impl Iterator<Item = (K, ResourceMetrics)> {
         let bare = self.bare;
         self.metrics.into_iter().map(move |(part, by_scope)| {

@@ -1,28 +1,28 @@
-//! What became of a push, and how OTLP tells it.
+//! Result of a push, and the OTLP response that reports it.
 
-use mesh::verdict::{Reason, Verdict};
+use mesh_contract::verdict::{Reason, Verdict};
 use opentelemetry_proto::tonic::collector::metrics::v1::{
     ExportMetricsPartialSuccess, ExportMetricsServiceResponse,
 };
 
-/// What became of a push.
+/// Verdict on a push's data points, with details for the client.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Taken {
-    /// How many of its data points were refused, and why.
+pub(crate) struct ExportResult {
+    /// Number of rejected data points by reason.
     pub(crate) verdict: Verdict,
-    /// Some of the refusals, in words.
+    /// Descriptions of the first rejections, at most [`MAX_PROBLEMS`].
     problems: Vec<String>,
 }
 
-/// A client gets as many words as a developer reads.
+/// Maximum number of rejections that the response describes.
 const MAX_PROBLEMS: usize = 3;
-/// A metric's name may be long.
+/// Maximum bytes of one description, since metric names can be long.
 const MAX_PROBLEM: usize = 300;
 
-// === impl Taken ===
+// === impl ExportResult ===
 
-impl Taken {
-    /// Counts points as refused; `problem` says of which metric and why.
+impl ExportResult {
+    /// Counts points as rejected. `problem` names the metric and describes the reason.
     pub(crate) fn reject(&mut self, reason: Reason, points: u64, problem: impl FnOnce() -> String) {
         self.verdict.reject(reason, points);
         if points > 0 && self.problems.len() < MAX_PROBLEMS {
@@ -40,15 +40,15 @@ impl Taken {
         }
     }
 
-    /// Adds what another gateway says of its part.
-    pub(crate) fn merge(&mut self, verdict: &Verdict, words: String) {
+    /// Merges the verdict and the error message of another gateway.
+    pub(crate) fn merge(&mut self, verdict: &Verdict, message: String) {
         self.verdict.merge(verdict);
-        if !words.is_empty() && self.problems.len() < MAX_PROBLEMS {
-            self.problems.push(words);
+        if !message.is_empty() && self.problems.len() < MAX_PROBLEMS {
+            self.problems.push(message);
         }
     }
 
-    /// Nothing where all was taken, else a partial success.
+    /// Builds the OTLP response: a partial success if points were rejected.
     pub(crate) fn response(&self) -> ExportMetricsServiceResponse {
         let rejected = self.verdict.rejected_total();
         let partial_success = (rejected > 0).then(|| ExportMetricsPartialSuccess {
@@ -63,7 +63,7 @@ impl Taken {
         let reasons: Vec<_> = reasons
             .map(|(reason, n)| format!("{n} {}", reason.as_str()))
             .collect();
-        let mut message = format!("data points rejected for good: {}", reasons.join(", "));
+        let mut message = format!("data points rejected: {}", reasons.join(", "));
         for problem in &self.problems {
             message.push_str("; ");
             message.push_str(problem);

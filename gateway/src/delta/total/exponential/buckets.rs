@@ -1,24 +1,25 @@
-//! The buckets of one sign: bucket `i` counts what is above `2^(i / 2^scale)` and
-//! not above the next such bound.
+//! Buckets of one sign of an exponential histogram.
+//!
+//! Bucket `i` counts values in `(2^(i / 2^scale), 2^((i + 1) / 2^scale)]`.
 
 use std::mem::size_of_val;
 
 use opentelemetry_proto::tonic::metrics::v1::exponential_histogram_data_point::Buckets;
 
-/// Buckets from the first one that is not empty to the last.
+/// Counts of adjacent buckets, from the first to the last bucket that is not empty.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Side {
+pub(super) struct DenseBuckets {
     offset: i32,
     counts: Vec<u64>,
 }
 
-/// Beyond the index of the largest and the smallest double at the finest scale.
+/// Upper limit of the index of any finite double at the finest scale.
 const MAX_INDEX: i32 = 1075 << 20;
 
-// === impl Side ===
+// === impl DenseBuckets ===
 
-impl Side {
-    pub(super) fn of(buckets: Option<&Buckets>) -> Self {
+impl DenseBuckets {
+    pub(super) fn new(buckets: Option<&Buckets>) -> Self {
         let Some(buckets) = buckets else {
             return Self::default();
         };
@@ -36,7 +37,7 @@ impl Side {
         }
     }
 
-    /// Whether all indices are of buckets that a double can fall in.
+    /// Returns true if a double can fall in every bucket.
     pub(super) fn is_valid(buckets: Option<&Buckets>) -> bool {
         buckets.is_none_or(|buckets| {
             let len = i32::try_from(buckets.bucket_counts.len()).ok();
@@ -53,15 +54,15 @@ impl Side {
         size_of_val(&*self.counts)
     }
 
-    pub(super) fn buckets(&self) -> Buckets {
+    pub(super) fn to_proto(&self) -> Buckets {
         Buckets {
             offset: self.offset,
             bucket_counts: self.counts.clone(),
         }
     }
 
-    /// Joins neighbours, `steps` times.
-    pub(super) fn halve(&mut self, steps: u32) {
+    /// Lowers the scale by `steps`. Each step merges pairs of adjacent buckets.
+    pub(super) fn downscale(&mut self, steps: u32) {
         if steps == 0 || self.counts.is_empty() {
             return;
         }
@@ -76,17 +77,20 @@ impl Side {
         *self = Self { offset, counts };
     }
 
-    /// The finest scale, at most `scale`, at which the pairs, each of its own scale,
-    /// have no more than `max` buckets together.
+    /// Finds the finest scale, at most `scale`, at which each pair of buckets merges into
+    /// at most `max` buckets. A pair is `(a, scale of a, b, scale of b)`.
     pub(super) fn common_scale(
         mut scale: i32,
         pairs: [(&Self, i32, &Self, i32); 2],
         max: usize,
     ) -> i32 {
         let span = |scale: i32, (a, a_scale, b, b_scale): (&Self, i32, &Self, i32)| {
-            let ends = [a.ends(a_scale - scale), b.ends(b_scale - scale)];
-            let first = ends.iter().flatten().map(|(first, _)| *first).min();
-            let last = ends.iter().flatten().map(|(_, last)| *last).max();
+            let index_range = [
+                a.index_range(a_scale - scale),
+                b.index_range(b_scale - scale),
+            ];
+            let first = index_range.iter().flatten().map(|(first, _)| *first).min();
+            let last = index_range.iter().flatten().map(|(_, last)| *last).max();
             last.zip(first)
                 .map_or(0, |(last, first)| i64::from(last) - i64::from(first) + 1)
         };
@@ -96,7 +100,7 @@ impl Side {
         scale
     }
 
-    /// Adds buckets of the same scale; `None` where a count grows too large.
+    /// Adds buckets of the same scale. Returns `None` if a count overflows.
     pub(super) fn plus(mut self, other: &Self) -> Option<Self> {
         if self.counts.is_empty() {
             return Some(other.clone());
@@ -119,8 +123,8 @@ impl Side {
         Some(self)
     }
 
-    /// Takes out the buckets that reach below `threshold`: how much they counted, and
-    /// where the last of them ends.
+    /// Removes the buckets that start below `threshold`. Returns their total count and
+    /// the upper bound of the last one.
     pub(super) fn take_below(&mut self, threshold: f64, scale: i32) -> (u64, f64) {
         let width = f64::from(-scale).exp2();
         let bound = |index: i32| (f64::from(index) * width).exp2();
@@ -137,8 +141,8 @@ impl Side {
         (moved, end)
     }
 
-    /// Its first and last index after `steps` halvings.
-    fn ends(&self, steps: i32) -> Option<(i32, i32)> {
+    /// First and last index after downscaling by `steps`; `None` if all are empty.
+    fn index_range(&self, steps: i32) -> Option<(i32, i32)> {
         let last = self.counts.len().checked_sub(1)?;
         let shift = steps.clamp(0, 31);
         let last = self.offset + last as i32;

@@ -1,5 +1,6 @@
-//! Which stream a data point belongs to: OTLP's identity of a time series, as a
-//! number.
+//! Hashes the identity of an OTLP stream (time series) into a number.
+//!
+//! A stream is identified by its resource, scope, metric and attributes.
 
 use opentelemetry_proto::tonic::{
     common::v1::{AnyValue, InstrumentationScope, KeyValue},
@@ -9,11 +10,11 @@ use opentelemetry_proto::tonic::{
 use prost::Message;
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
-/// The identity of a stream. Two streams share one by chance once in 10^28 pairs.
+/// Hash of a stream's identity. Two streams collide about once in 10^28 pairs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct StreamId(u128);
 
-/// The identity of a resource, a scope or a metric: what its streams have in common.
+/// Hash of the part of the identity that all streams of a resource, scope or metric share.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Prefix(u128);
 
@@ -61,13 +62,13 @@ impl Prefix {
 // === impl StreamId ===
 
 impl StreamId {
-    /// By which its owner is found.
+    /// Key for the rendezvous hashing that selects the stream's owner.
     pub(crate) fn key(self) -> u64 {
         self.0 as u64
     }
 }
 
-/// The same in whichever order they come.
+/// Hashes attributes independently of their order.
 fn attributes(attributes: &[KeyValue]) -> u128 {
     let hashes = attributes.iter().map(|pair| {
         let mut bytes = Vec::with_capacity(64);
@@ -97,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_a_stream_tells_it_from_others() {
+    fn every_part_of_the_identity_distinguishes_streams() {
         let id = |resource: &str, scope: &str, name: &str, monotonic, point: &[KeyValue]| {
             let resource = Resource {
                 attributes: vec![pair("service.name", resource)],

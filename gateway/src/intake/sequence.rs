@@ -1,8 +1,8 @@
-//! A push with several points of one stream becomes several batches.
+//! Splits a resource into a sequence of batches with at most one point per stream each.
 //!
-//! A backend that takes samples in order only has the first point of a stream for out
-//! of order once it has the second. Were both in one batch it could not be sent again
-//! (law 2); as batches of their own, one after another, each can.
+//! A backend that requires order rejects the first point of a stream once it has the
+//! second. A batch with both points could therefore not be retried after it was stored in
+//! part (law 2). Separate batches, sent one after another, can.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -13,40 +13,39 @@ use opentelemetry_proto::tonic::metrics::v1::{
     ExponentialHistogram, Gauge, Histogram, Metric, ResourceMetrics, Sum, Summary, metric::Data,
 };
 
-use crate::{
-    delta::{skeleton::Skeleton, stream::Prefix},
-    points,
-};
+use crate::{points, resource_splitter::ResourceSplitter, stream::Prefix};
 
-/// Batches of one resource at most; the rest is in the last one, of which an exporter
-/// takes as much as it may.
-const MAX_ROUNDS: usize = 100;
+/// Maximum number of batches per resource. The last batch has all remaining points, even
+/// several of one stream.
+const MAX_STEPS: usize = 100;
 
-/// The resource in parts, in the order of time: each stream has one point in each.
-pub(super) fn rounds(resource: &mut ResourceMetrics) -> Vec<ResourceMetrics> {
-    if !has_several(resource) {
+/// Splits a resource by time into parts with at most one point per stream.
+pub(super) fn into_sequence(resource: &mut ResourceMetrics) -> Vec<ResourceMetrics> {
+    if !may_repeat_a_stream(resource) {
         return vec![mem::take(resource)];
     }
-    let rounds = assign(resource);
-    if rounds.iter().all(|round| *round == 0) {
+    let steps = assign(resource);
+    if steps.iter().all(|step| *step == 0) {
         return vec![mem::take(resource)];
     }
-    let (mut skeleton, mut rounds) = (Skeleton::new(resource), rounds.into_iter());
+    let (mut splitter, mut steps) = (ResourceSplitter::new(resource), steps.into_iter());
     for (i, scope) in resource.scope_metrics.iter_mut().enumerate() {
         for mut metric in mem::take(&mut scope.metrics) {
             let data = metric.data.take();
-            for (round, data) in data.map_or_else(Vec::new, |data| split(data, &mut rounds)) {
+            for (step, data) in data.map_or_else(Vec::new, |data| split(data, &mut steps)) {
                 let metric = metric.clone();
                 let data = Some(data);
-                skeleton.add(round, i, Metric { data, ..metric });
+                splitter.add(step, i, Metric { data, ..metric });
             }
         }
     }
-    skeleton.finish().map(|(_, resource)| resource).collect()
+    splitter.finish().map(|(_, resource)| resource).collect()
 }
 
-/// The round of each point. One begins where a stream comes up for the second time, so
-/// that each is later than the one before, as its `target_info` has to be.
+/// Assigns each point to a step of the sequence, in order of time.
+///
+/// A step ends before the second point of any stream. Each step is thus later than the one
+/// before, which the order of its `target_info` samples requires too.
 fn assign(resource: &ResourceMetrics) -> Vec<usize> {
     let mut points = Vec::new();
     let prefix = Prefix::of_resource(resource.resource.as_ref());
@@ -61,21 +60,21 @@ fn assign(resource: &ResourceMetrics) -> Vec<usize> {
         }
     }
     points.sort_by_key(|(time, place, _)| (*time, *place));
-    let (mut rounds, mut round) = (vec![0; points.len()], 0);
+    let (mut steps, mut step) = (vec![0; points.len()], 0);
     let mut seen = HashSet::new();
     for (_, place, stream) in points {
-        if !seen.insert(stream) && round + 1 < MAX_ROUNDS {
-            round += 1;
+        if !seen.insert(stream) && step + 1 < MAX_STEPS {
+            step += 1;
             seen = HashSet::from([stream]);
         }
-        rounds[place] = round;
+        steps[place] = step;
     }
-    rounds
+    steps
 }
 
-/// Whether a stream may have several points: a metric has some of several times, or
-/// comes up again.
-fn has_several(resource: &ResourceMetrics) -> bool {
+/// Returns false if every stream certainly has one point. Returns true if a metric has
+/// points of different times or occurs twice.
+fn may_repeat_a_stream(resource: &ResourceMetrics) -> bool {
     let mut names = HashSet::new();
     let scopes = resource.scope_metrics.iter();
     let mut metrics = scopes.flat_map(|scope| &scope.metrics);
@@ -88,46 +87,44 @@ fn has_several(resource: &ResourceMetrics) -> bool {
     })
 }
 
-/// The points of a metric by their rounds, which are the next of `next`.
+/// Groups the points of a metric by step. `next` yields the step of each point.
 fn split(data: Data, next: &mut impl Iterator<Item = usize>) -> Vec<(usize, Data)> {
     match data {
-        Data::Gauge(gauge) => by_round(gauge.data_points, next, |data_points| {
+        Data::Gauge(gauge) => by_step(gauge.data_points, next, |data_points| {
             Data::Gauge(Gauge { data_points })
         }),
-        Data::Sum(sum) => by_round(sum.data_points, next, |data_points| {
+        Data::Sum(sum) => by_step(sum.data_points, next, |data_points| {
             Data::Sum(Sum { data_points, ..sum })
         }),
-        Data::Histogram(data) => by_round(data.data_points, next, |data_points| {
+        Data::Histogram(data) => by_step(data.data_points, next, |data_points| {
             Data::Histogram(Histogram {
                 data_points,
                 ..data
             })
         }),
-        Data::ExponentialHistogram(data) => by_round(data.data_points, next, |data_points| {
+        Data::ExponentialHistogram(data) => by_step(data.data_points, next, |data_points| {
             Data::ExponentialHistogram(ExponentialHistogram {
                 data_points,
                 ..data
             })
         }),
-        Data::Summary(data) => by_round(data.data_points, next, |data_points| {
+        Data::Summary(data) => by_step(data.data_points, next, |data_points| {
             Data::Summary(Summary { data_points })
         }),
     }
 }
 
-fn by_round<P>(
+fn by_step<P>(
     points: Vec<P>,
     next: &mut impl Iterator<Item = usize>,
     data: impl Fn(Vec<P>) -> Data,
 ) -> Vec<(usize, Data)> {
-    let mut rounds: BTreeMap<usize, Vec<P>> = BTreeMap::new();
-    for (point, round) in points.into_iter().zip(next) {
-        rounds.entry(round).or_default().push(point);
+    let mut steps: BTreeMap<usize, Vec<P>> = BTreeMap::new();
+    for (point, step) in points.into_iter().zip(next) {
+        steps.entry(step).or_default().push(point);
     }
-    let rounds = rounds.into_iter();
-    rounds
-        .map(|(round, points)| (round, data(points)))
-        .collect()
+    let steps = steps.into_iter();
+    steps.map(|(step, points)| (step, data(points))).collect()
 }
 
 #[cfg(test)]
@@ -163,7 +160,7 @@ mod tests {
         }
     }
 
-    /// The names and times in each round.
+    /// Names and times of the metrics in each step.
     fn split_all(metrics: Vec<Metric>) -> Vec<Vec<(String, Vec<u64>)>> {
         let scope = ScopeMetrics {
             metrics,
@@ -179,15 +176,15 @@ mod tests {
             points::for_each(metric, |point| times.push(point.time()));
             (metric.name.clone(), times)
         };
-        let rounds = rounds(&mut resource).into_iter().map(|round| {
-            assert_eq!(round.schema_url, "url");
-            round.scope_metrics[0].metrics.iter().map(times).collect()
+        let steps = into_sequence(&mut resource).into_iter().map(|step| {
+            assert_eq!(step.schema_url, "url");
+            step.scope_metrics[0].metrics.iter().map(times).collect()
         });
-        rounds.collect()
+        steps.collect()
     }
 
     #[test]
-    fn one_point_a_stream_is_one_batch() {
+    fn one_point_per_stream_makes_one_batch() {
         let m = metric("m", &[("x", 1), ("y", 1)]);
         let n = metric("n", &[("x", 2)]);
         let expected = vec![("m".to_owned(), vec![1, 1]), ("n".to_owned(), vec![2])];
@@ -197,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn points_of_one_stream_follow_each_other() {
+    fn splits_points_of_one_stream_in_order_of_time() {
         let m = metric("m", &[("x", 3), ("x", 1), ("y", 1)]);
         let (n, again) = (metric("n", &[("x", 2)]), metric("n", &[("x", 4)]));
         let first = vec![("m".to_owned(), vec![1, 1]), ("n".to_owned(), vec![2])];
@@ -206,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_round_is_not_earlier_than_the_one_before() {
+    fn a_step_is_never_earlier_than_the_one_before() {
         let m = metric("m", &[("x", 1), ("x", 2)]);
         let n = metric("n", &[("y", 5)]);
         let first = vec![("m".to_owned(), vec![1])];
@@ -215,10 +212,10 @@ mod tests {
     }
 
     #[test]
-    fn rounds_are_bounded_and_nothing_is_lost() {
+    fn limits_the_number_of_batches_without_loss() {
         let points: Vec<_> = (1..=250).map(|time| ("x", time)).collect();
-        let rounds = split_all(vec![metric("m", &points)]);
-        assert_eq!(rounds.len(), MAX_ROUNDS);
-        assert_eq!(rounds[MAX_ROUNDS - 1][0].1.len(), 250 - MAX_ROUNDS + 1);
+        let steps = split_all(vec![metric("m", &points)]);
+        assert_eq!(steps.len(), MAX_STEPS);
+        assert_eq!(steps[MAX_STEPS - 1][0].1.len(), 250 - MAX_STEPS + 1);
     }
 }

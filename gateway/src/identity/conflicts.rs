@@ -1,9 +1,8 @@
-//! Two writers of one stream: two processes that say they are the same one.
+//! Detects two writers of one stream: two processes with the same identity.
 //!
-//! A process that restarts, or moves, takes a stream over and keeps it. Where a
-//! writer comes back that had been taken over from, both are alive, and whoever
-//! reads the series sees one counter jump between two. A writer is known by the
-//! start time of its points, and where they have none by its address.
+//! A process that restarts or moves takes over its streams for good. If the previous writer
+//! returns, both are alive, and the series jumps between two counters. The start time of
+//! the points identifies a writer, or its address if the points have none.
 
 use std::{
     collections::HashMap,
@@ -12,7 +11,10 @@ use std::{
     time::Duration,
 };
 
-use opentelemetry_proto::tonic::metrics::v1::{Metric, ResourceMetrics};
+use opentelemetry_proto::tonic::{
+    common::v1::any_value::Value,
+    metrics::v1::{Metric, ResourceMetrics},
+};
 use prometheus_client::{
     metrics::{counter::Counter, gauge::Gauge},
     registry::Registry,
@@ -21,18 +23,14 @@ use tokio::time::Instant;
 use tracing::warn;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::text_of;
 use crate::{
-    delta::{
-        is_delta,
-        stream::{Prefix, StreamId},
-    },
-    points,
+    points::{self, is_delta},
+    stream::{Prefix, StreamId},
 };
 
-/// Watches who writes which stream. Cheap to clone.
+/// Tracks the writers of streams. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(crate) struct Writers {
+pub(crate) struct ConflictDetector {
     state: Arc<Mutex<State>>,
     max_streams: usize,
     metrics: WriterMetrics,
@@ -40,45 +38,45 @@ pub(crate) struct Writers {
 
 #[derive(Debug)]
 struct State {
-    by_stream: HashMap<StreamId, Last>,
-    swept: Instant,
-    told: Option<Instant>,
+    by_stream: HashMap<StreamId, LastWriters>,
+    last_sweep: Instant,
+    last_warning: Option<Instant>,
 }
 
-/// Who wrote a stream last, and who before.
+/// Last two writers of a stream.
 #[derive(Clone, Copy, Debug)]
-struct Last {
+struct LastWriters {
     writer: u64,
-    before: Option<u64>,
-    seen: Instant,
+    previous: Option<u64>,
+    last_seen: Instant,
 }
 
-/// What is counted of writers.
+/// Metrics of the conflict detection.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct WriterMetrics {
     conflicts: Counter,
     streams: Gauge,
     streams_limit: Gauge,
-    unwatched: Counter,
+    untracked: Counter,
 }
 
-/// A stream without points is forgotten after this long.
+/// Time without points after which a stream is evicted.
 const MAX_AGE: Duration = Duration::from_secs(10 * 60);
-const SWEEP: Duration = Duration::from_secs(30);
-/// At most one line in this time.
-const TELL_INTERVAL: Duration = Duration::from_secs(10);
+const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
+/// Minimum time between two warnings.
+const WARN_INTERVAL: Duration = Duration::from_secs(10);
 
-// === impl Writers ===
+// === impl ConflictDetector ===
 
-impl Writers {
-    /// Watches as many streams.
+impl ConflictDetector {
+    /// Creates a detector that tracks at most `max_streams` streams.
     pub(crate) fn new(max_streams: usize, metrics: WriterMetrics) -> Self {
         let limit = i64::try_from(max_streams).unwrap_or(i64::MAX);
         metrics.streams_limit.set(limit);
         let state = State {
             by_stream: HashMap::new(),
-            swept: Instant::now(),
-            told: None,
+            last_sweep: Instant::now(),
+            last_warning: None,
         };
         Self {
             state: Arc::new(Mutex::new(state)),
@@ -87,8 +85,8 @@ impl Writers {
         }
     }
 
-    /// Looks at a resource that came from `client`.
-    pub(crate) fn watch(&self, resource: &ResourceMetrics, client: Option<IpAddr>) {
+    /// Checks the points of a resource that `client` sent.
+    pub(crate) fn check(&self, resource: &ResourceMetrics, client: Option<IpAddr>) {
         if self.max_streams == 0 {
             return;
         }
@@ -105,44 +103,44 @@ impl Writers {
                 let mut conflict = false;
                 points::for_each(metric, |point| {
                     let writer = match point.start() {
-                        // A delta starts where the last one ended.
                         0 => address,
+                        // The start time of a delta changes with every point.
                         _ if delta => address,
                         start => start,
                     };
                     conflict |=
-                        self.write(&mut state, prefix.point(point.attributes()), writer, now);
+                        self.record(&mut state, prefix.point(point.attributes()), writer, now);
                 });
                 if conflict {
-                    state.tell(resource, metric, client, now);
+                    state.warn(resource, metric, client, now);
                 }
             }
         }
         self.metrics.streams.set(state.by_stream.len() as i64);
     }
 
-    /// Notes a point; whether it shows a second writer.
-    fn write(&self, state: &mut State, stream: StreamId, writer: u64, now: Instant) -> bool {
-        let there = state.by_stream.len();
+    /// Records the writer of a point. Returns true if a previous writer has returned.
+    fn record(&self, state: &mut State, stream: StreamId, writer: u64, now: Instant) -> bool {
+        let tracked = state.by_stream.len();
         let Some(last) = state.by_stream.get_mut(&stream) else {
-            if there >= self.max_streams {
-                self.metrics.unwatched.inc();
+            if tracked >= self.max_streams {
+                self.metrics.untracked.inc();
                 return false;
             }
-            let last = Last {
+            let last = LastWriters {
                 writer,
-                before: None,
-                seen: now,
+                previous: None,
+                last_seen: now,
             };
             state.by_stream.insert(stream, last);
             return false;
         };
-        last.seen = now;
+        last.last_seen = now;
         if last.writer == writer {
             return false;
         }
-        let conflict = last.before == Some(writer);
-        last.before = Some(std::mem::replace(&mut last.writer, writer));
+        let conflict = last.previous == Some(writer);
+        last.previous = Some(std::mem::replace(&mut last.writer, writer));
         if conflict {
             self.metrics.conflicts.inc();
         }
@@ -159,23 +157,27 @@ impl Writers {
 
 impl State {
     fn sweep(&mut self, now: Instant) {
-        if now - self.swept >= SWEEP {
-            self.swept = now;
-            self.by_stream.retain(|_, last| now - last.seen <= MAX_AGE);
+        if now - self.last_sweep >= SWEEP_INTERVAL {
+            self.last_sweep = now;
+            self.by_stream
+                .retain(|_, last| now - last.last_seen <= MAX_AGE);
         }
     }
 
-    fn tell(
+    fn warn(
         &mut self,
         resource: &ResourceMetrics,
         metric: &Metric,
         client: Option<IpAddr>,
         now: Instant,
     ) {
-        if self.told.is_some_and(|told| now - told < TELL_INTERVAL) {
+        if self
+            .last_warning
+            .is_some_and(|last| now - last < WARN_INTERVAL)
+        {
             return;
         }
-        self.told = Some(now);
+        self.last_warning = Some(now);
         let text = |key| text_of(resource, key).unwrap_or_default();
         warn!(
             metric = metric.name,
@@ -195,25 +197,35 @@ impl WriterMetrics {
         let own = metrics.clone();
         registry.register(
             "writer_conflicts",
-            "Data points of a stream that another writer had taken over",
+            "Data points from a previous writer of a stream that another writer took over",
             own.conflicts,
         );
         registry.register(
             "writer_streams",
-            "Streams whose writers are watched",
+            "Streams whose writers are tracked",
             own.streams,
         );
         registry.register(
             "writer_streams_limit",
-            "Streams whose writers may be watched",
+            "Maximum number of streams whose writers are tracked",
             own.streams_limit,
         );
         registry.register(
             "writer_unwatched_points",
-            "Data points of streams beyond that limit",
-            own.unwatched,
+            "Data points of streams beyond the limit on tracked streams",
+            own.untracked,
         );
         metrics
+    }
+}
+
+/// Returns the value of a resource attribute if it is a string.
+fn text_of<'a>(metrics: &'a ResourceMetrics, key: &str) -> Option<&'a str> {
+    let attributes = &metrics.resource.as_ref()?.attributes;
+    let pair = attributes.iter().find(|pair| pair.key == key)?;
+    match pair.value.as_ref()?.value.as_ref()? {
+        Value::StringValue(text) => Some(text),
+        _ => None,
     }
 }
 
@@ -246,25 +258,25 @@ mod tests {
     }
 
     fn conflicts(pushes: &[(u8, u64)]) -> u64 {
-        let writers = Writers::new(10, WriterMetrics::default());
+        let detector = ConflictDetector::new(10, WriterMetrics::default());
         for (client, start) in pushes {
-            writers.watch(&push(*start), Some([10, 0, 0, *client].into()));
+            detector.check(&push(*start), Some([10, 0, 0, *client].into()));
         }
-        writers.metrics.conflicts.get()
+        detector.metrics.conflicts.get()
     }
 
     #[tokio::test]
-    async fn only_who_comes_back_is_a_second_writer() {
+    async fn only_a_returning_writer_is_a_conflict() {
         for (pushes, expected) in [
             (&[(1, 5), (1, 5), (1, 5)][..], 0),
             // A restart, also one at another address.
             (&[(1, 5), (1, 6), (1, 6)], 0),
             (&[(1, 5), (2, 6), (2, 6)], 0),
-            // One process by way of two proxies.
+            // One process behind two proxies.
             (&[(1, 5), (2, 5), (1, 5), (2, 5)], 0),
             // Start times that change with every point.
             (&[(1, 5), (1, 6), (1, 7), (1, 8)], 0),
-            // Two of them, behind one address or two, with start times or without.
+            // Two processes, with one address or two, with start times or without.
             (&[(1, 5), (1, 6), (1, 5), (1, 6)], 2),
             (&[(1, 5), (2, 6), (1, 5)], 1),
             (&[(1, 0), (2, 0), (1, 0)], 1),
@@ -274,15 +286,15 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn no_more_streams_are_watched_than_may_be() {
-        let writers = Writers::new(1, WriterMetrics::default());
+    async fn tracks_no_more_streams_than_the_limit() {
+        let detector = ConflictDetector::new(1, WriterMetrics::default());
         let mut other = push(1);
         other.scope_metrics[0].metrics[0].name = "other".to_owned();
-        writers.watch(&push(1), None);
-        writers.watch(&other, None);
-        assert_eq!(writers.metrics.unwatched.get(), 1);
+        detector.check(&push(1), None);
+        detector.check(&other, None);
+        assert_eq!(detector.metrics.untracked.get(), 1);
         tokio::time::advance(MAX_AGE * 2).await;
-        writers.watch(&other, None);
-        assert_eq!(writers.metrics.unwatched.get(), 1);
+        detector.check(&other, None);
+        assert_eq!(detector.metrics.untracked.get(), 1);
     }
 }

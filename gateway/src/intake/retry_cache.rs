@@ -1,0 +1,201 @@
+//! Recognises batches that a client retries.
+//!
+//! After a timeout a client sends the same bytes again, while the first batch is pending
+//! or was just stored. The retry joins the first batch and gets its outcome. The outbox
+//! therefore does not fill with copies while the backend is down. Equal bytes are the same
+//! data, since points have timestamps.
+//!
+//! When no client waits for a batch, the outbox withdraws it, unless an export is already
+//! in flight. The client may retry at another gateway, and its next push must not arrive
+//! before a batch that is left here.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use futures::{
+    FutureExt,
+    future::{BoxFuture, Shared},
+};
+use mesh_outbox::{Interest, Outcome, Waiter};
+use tokio::{sync::oneshot, time::Instant};
+use xxhash_rust::xxh3::xxh3_128;
+
+/// Handle of a push that waits for the outcome of a batch.
+#[derive(Debug)]
+pub(super) struct PendingBatch {
+    outcome: SharedOutcome,
+    _waiter: Waiter,
+}
+
+/// Outcome of a batch; `None` if the gateway stops first.
+type SharedOutcome = Shared<BoxFuture<'static, Option<Outcome>>>;
+
+/// A batch that was pushed into the outbox.
+#[derive(Debug)]
+struct Entry {
+    outcome: SharedOutcome,
+    interest: Interest,
+}
+
+/// Batches of the last minutes, by the hash of their payload. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub(super) struct RetryCache(Arc<Mutex<Entries>>);
+
+#[derive(Debug, Default)]
+struct Entries {
+    by_payload: HashMap<u128, Entry>,
+    oldest_first: VecDeque<(u128, Instant)>,
+}
+
+/// Maximum number of batches.
+const CAPACITY: usize = 10_000;
+/// Time after which a batch is evicted.
+const MAX_AGE: Duration = Duration::from_secs(5 * 60);
+
+// === impl RetryCache ===
+
+impl RetryCache {
+    /// Finds an earlier batch with the same payload, unless it has expired.
+    pub(super) fn find(&self, payload: &[u8]) -> Option<PendingBatch> {
+        let hash = xxh3_128(payload);
+        let mut entries = self.lock();
+        entries.evict_old(Instant::now());
+        let Entry { outcome, interest } = entries.by_payload.get(&hash)?;
+        let pending = PendingBatch {
+            _waiter: interest.wait(),
+            outcome: outcome.clone(),
+        };
+        // A batch that expired without a verdict must be sent again.
+        match outcome.clone().now_or_never() {
+            Some(None | Some(Outcome::Expired(_))) => None,
+            Some(Some(Outcome::Judged(_))) | None => Some(pending),
+        }
+    }
+
+    /// Adds a batch that was just pushed, with its first waiter.
+    pub(super) fn insert(
+        &self,
+        payload: &[u8],
+        outcome: oneshot::Receiver<Outcome>,
+        waiter: Waiter,
+    ) -> PendingBatch {
+        let outcome = outcome.map(Result::ok).boxed().shared();
+        let entry = Entry {
+            outcome: outcome.clone(),
+            interest: waiter.interest(),
+        };
+        let hash = xxh3_128(payload);
+        let mut entries = self.lock();
+        entries.by_payload.insert(hash, entry);
+        entries.oldest_first.push_back((hash, Instant::now()));
+        PendingBatch {
+            outcome,
+            _waiter: waiter,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Entries> {
+        // No code that holds the lock can leave its state half changed.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl PendingBatch ===
+
+impl PendingBatch {
+    /// Waits for the outcome of the batch. Returns `None` if the gateway stops first.
+    pub(super) async fn outcome(self) -> Option<Outcome> {
+        self.outcome.clone().await
+    }
+}
+
+// === impl Entries ===
+
+impl Entries {
+    fn evict_old(&mut self, now: Instant) {
+        while let Some((hash, since)) = self.oldest_first.front() {
+            if now - *since <= MAX_AGE && self.oldest_first.len() <= CAPACITY {
+                return;
+            }
+            self.by_payload.remove(hash);
+            self.oldest_first.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mesh_base::clock::Clock;
+    use mesh_contract::{
+        batch::Batch,
+        export::{Export, ExportError},
+        verdict::Verdict,
+    };
+    use mesh_outbox::{Expiry, Outbox, OutboxArgs};
+
+    use super::*;
+
+    /// Waiter of a batch that no exporter ever answers.
+    fn waiter() -> Waiter {
+        let service =
+            tower::service_fn(|_: Export| std::future::pending::<Result<_, ExportError>>());
+        let (outbox, _workers) = Outbox::new(&OutboxArgs::default(), Clock::system(), service);
+        let batch = Batch {
+            key: 0,
+            payload: Default::default(),
+            samples: 1,
+            time_ms: 0,
+            context: Default::default(),
+        };
+        outbox.push_for(batch).unwrap().1
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_retry_joins_a_pending_or_judged_batch() {
+        let retries = RetryCache::default();
+        let (sender, outcome) = oneshot::channel();
+        assert!(retries.find(b"a").is_none());
+        let first = retries.insert(b"a", outcome, waiter());
+        let second = retries.find(b"a").unwrap();
+        assert!(retries.find(b"b").is_none());
+        let judged = Outcome::Judged(Verdict::default());
+        sender.send(judged.clone()).unwrap();
+        assert_eq!(
+            (first.outcome().await, second.outcome().await),
+            (Some(judged.clone()), Some(judged.clone()))
+        );
+        assert_eq!(retries.find(b"a").unwrap().outcome().await, Some(judged));
+        tokio::time::advance(MAX_AGE * 2).await;
+        assert!(retries.find(b"a").is_none());
+    }
+
+    #[tokio::test]
+    async fn a_retry_of_an_expired_batch_is_sent_again() {
+        let retries = RetryCache::default();
+        let (sender, outcome) = oneshot::channel();
+        let _waiting = retries.insert(b"a", outcome, waiter());
+        sender.send(Outcome::Expired(Expiry::OutboxFull)).unwrap();
+        assert!(retries.find(b"a").is_none());
+        let (sender, outcome) = oneshot::channel();
+        let _waiting = retries.insert(b"a", outcome, waiter());
+        drop(sender);
+        assert!(retries.find(b"a").is_none());
+    }
+
+    #[tokio::test]
+    async fn evicts_the_oldest_batch_first() {
+        let retries = RetryCache::default();
+        let mut senders = Vec::new();
+        let interest = waiter().interest();
+        for i in 0..=CAPACITY {
+            let (sender, outcome) = oneshot::channel();
+            let _waiting = retries.insert(&i.to_le_bytes(), outcome, interest.wait());
+            senders.push(sender);
+        }
+        assert!(retries.find(&0usize.to_le_bytes()).is_none());
+        assert!(retries.find(&1usize.to_le_bytes()).is_some());
+    }
+}

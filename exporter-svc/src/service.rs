@@ -79,7 +79,7 @@ where
             Ok(match answer {
                 Ok(response) => {
                     let (metadata, message, _) = response.into_parts();
-                    frame::answer(&message, metadata)
+                    frame::response(&message, metadata)
                 }
                 Err(status) => status.into_http(),
             })
@@ -109,7 +109,7 @@ where
                 Some(_) => too_large(max_bytes),
                 None => Status::from_error(error),
             })?;
-    let unwrapped = frame::unwrap(body.to_bytes());
+    let unwrapped = frame::decode(body.to_bytes());
     let (is_compressed, message) =
         unwrapped.map_err(|error| Status::internal(error.to_string()))?;
     let message = match (is_compressed, compression) {
@@ -130,7 +130,7 @@ fn compression(metadata: &MetadataMap) -> Result<Compression, Status> {
     let Some(named) = metadata.get("grpc-encoding") else {
         return Ok(Compression::None);
     };
-    Compression::named(named.as_encoded_bytes()).ok_or_else(|| {
+    Compression::from_name(named.as_encoded_bytes()).ok_or_else(|| {
         let mut status = Status::unimplemented(format!(
             "grpc-encoding {named:?} is not supported; use one of {ACCEPTED_ENCODINGS}"
         ));
@@ -210,7 +210,7 @@ mod tests {
     #[tokio::test]
     async fn honours_the_deadline_of_the_sender() {
         let backend = Backend::default();
-        backend.script(Scripted::Held);
+        backend.script(Scripted::Delayed);
         let mut client = client(&backend, 1 << 20).await;
         let mut request = Request::new(request(&[("up", 1)]));
         // The reply margin is a twentieth of the timeout; it allows for a busy machine.

@@ -48,7 +48,7 @@ async fn framed(payload: Bytes, compression: Compression) -> io::Result<Bytes> {
     let is_long = payload.len() >= BLOCKING_BYTES && compression != Compression::None;
     let frame = move || {
         let message = compression.compress(payload)?;
-        Ok(frame::wrap(compression != Compression::None, &message))
+        Ok(frame::encode(compression != Compression::None, &message))
     };
     match is_long {
         true => blocking::run(frame).await,

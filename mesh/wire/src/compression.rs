@@ -1,8 +1,8 @@
-//! Compression of what pods send each other.
+//! Compression of the messages between services: zstd, gzip or none.
 //!
-//! A zstd context is some hundred KiB of memory to take and to clear, more than most
-//! messages have. So each thread keeps one for either way, and the room that the worst
-//! case needs; a message takes only what it came to.
+//! A zstd context is several hundred KiB of memory, more than most messages have. So each
+//! thread reuses one compression context, one decompression context and one output buffer.
+//! The compressed message is copied out of the buffer into an allocation of its exact size.
 
 use std::{
     cell::RefCell,
@@ -19,83 +19,86 @@ use zstd::{
     },
 };
 
-/// How a message is compressed.
+/// Compression algorithm of a message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Compression {
     /// zstd.
     #[default]
     Zstd,
-    /// gzip, which every OTLP receiver takes.
+    /// gzip, which every OTLP receiver supports.
     Gzip,
-    /// None.
+    /// No compression.
     None,
 }
 
-/// A message that cannot be decompressed.
+/// Error of decompressing a message.
 #[derive(Debug, thiserror::Error)]
 pub enum DecompressError {
-    /// It has more bytes than this many.
+    /// The decompressed message is larger than this limit in bytes.
     #[error("more than {0} bytes once decompressed")]
     TooLarge(usize),
-    /// It is not what it is said to be.
+    /// The message is not valid in its compression format.
     #[error("{0}")]
     Malformed(#[from] io::Error),
 }
 
-/// What a thread compresses with.
-struct Kept {
-    compressor: Compressor<'static>,
-    room: Vec<u8>,
+/// A zstd compression context and its output buffer, reused by one thread.
+struct ZstdCompressor {
+    context: Compressor<'static>,
+    buffer: Vec<u8>,
 }
 
-/// zstd's default: four times the speed of what a network brings, a tenth of the
-/// bytes for what targets say.
+/// zstd's default level. It compresses exposition data to about a tenth, at about four
+/// times the speed of the network.
 const LEVEL: i32 = 3;
 const GZIP_LEVEL: u32 = 6;
-/// Longer messages get a context of their own: for them it is no cost that shows, and
-/// kept it would be megabytes a thread.
-const KEPT_BYTES: usize = 256 << 10;
-/// The largest window that a frame may ask for, as the power of two: 8 MiB, which
-/// RFC 8878 wants every decoder to have.
+/// Largest message that uses the thread's shared context: 256 KiB.
+///
+/// A larger message gets its own context. The cost is small relative to the message, and
+/// a context of that size would occupy megabytes per thread.
+const MAX_SHARED_BYTES: usize = 256 << 10;
+/// Base-2 logarithm of the largest zstd window that a frame may use: 8 MiB, the size that
+/// RFC 8878 recommends every decoder to support.
 pub const WINDOW_LOG: u32 = 23;
-/// How many times its compressed bytes a message probably has.
+/// Estimated ratio of decompressed to compressed bytes, for a frame without its size.
 const EXPANSION: usize = 8;
 
 thread_local! {
-    static KEPT: RefCell<Option<Kept>> = const { RefCell::new(None) };
+    static COMPRESSOR: RefCell<Option<ZstdCompressor>> = const { RefCell::new(None) };
     static DECOMPRESSOR: RefCell<Option<DCtx<'static>>> = const { RefCell::new(None) };
 }
 
-/// `bytes` as one zstd frame.
+/// Compresses `bytes` into one zstd frame.
 ///
 /// # Errors
-/// Where there is no memory.
+/// Returns an error if zstd cannot allocate memory.
 pub fn zstd(bytes: &[u8]) -> io::Result<Bytes> {
-    if bytes.len() > KEPT_BYTES {
+    if bytes.len() > MAX_SHARED_BYTES {
         return Ok(zstd::bulk::compress(bytes, LEVEL)?.into());
     }
-    KEPT.with_borrow_mut(|kept| {
-        let kept = match kept {
-            Some(kept) => kept,
-            None => kept.insert(Kept::new()?),
+    COMPRESSOR.with_borrow_mut(|slot| {
+        let compressor = match slot {
+            Some(compressor) => compressor,
+            None => slot.insert(ZstdCompressor::new()?),
         };
-        kept.compress(bytes)
+        compressor.compress(bytes)
     })
 }
 
-/// What zstd frames hold, of `limit` bytes at most.
+/// Decompresses one or more zstd frames to at most `limit` bytes.
 ///
 /// # Errors
-/// Where they hold more, or are none.
+/// Returns an error if the result would exceed `limit`, or if `bytes` are not complete
+/// zstd frames.
 pub fn unzstd(bytes: &[u8], limit: usize) -> Result<Bytes, DecompressError> {
-    DECOMPRESSOR.with_borrow_mut(|kept| {
-        let context = match kept {
+    DECOMPRESSOR.with_borrow_mut(|slot| {
+        let context = match slot {
             Some(context) => context,
-            None => kept.insert(decompressor()?),
+            None => slot.insert(decompressor()?),
         };
-        // One that failed is not where a frame begins.
+        // After a failure the context is still in the middle of a frame.
         let reset = context.reset(ResetDirective::SessionOnly);
-        reset.map_err(failed)?;
+        reset.map_err(zstd_error)?;
         decompress(context, bytes, limit)
     })
 }
@@ -114,8 +117,16 @@ impl From<DecompressError> for io::Error {
 // === impl Compression ===
 
 impl Compression {
-    /// The compression of this name in HTTP.
-    pub fn named(name: &[u8]) -> Option<Self> {
+    /// Returns the compression with this HTTP content-coding name, or `None` if the name
+    /// is unknown.
+    ///
+    /// ```
+    /// use mesh_wire::compression::Compression;
+    ///
+    /// assert_eq!(Compression::from_name(b"gzip"), Some(Compression::Gzip));
+    /// assert_eq!(Compression::from_name(b"br"), None);
+    /// ```
+    pub fn from_name(name: &[u8]) -> Option<Self> {
         match name {
             b"zstd" => Some(Self::Zstd),
             b"gzip" => Some(Self::Gzip),
@@ -124,7 +135,7 @@ impl Compression {
         }
     }
 
-    /// Its name in HTTP.
+    /// Returns the HTTP content-coding name: `zstd`, `gzip` or `identity`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Zstd => "zstd",
@@ -136,7 +147,7 @@ impl Compression {
     /// Compresses a message.
     ///
     /// # Errors
-    /// Where there is no memory.
+    /// Returns an error if the compressor cannot allocate memory.
     pub fn compress(self, bytes: Bytes) -> io::Result<Bytes> {
         match self {
             Self::Zstd => zstd(&bytes),
@@ -150,48 +161,50 @@ impl Compression {
         }
     }
 
-    /// Decompresses a message of `limit` bytes at most.
+    /// Decompresses a message to at most `limit` bytes.
     ///
     /// # Errors
-    /// Where it has more, or is not compressed so.
+    /// Returns an error if the result would exceed `limit`, or if the message is not valid
+    /// in this format.
     pub fn decompress(self, bytes: Bytes, limit: usize) -> Result<Bytes, DecompressError> {
         match self {
             Self::Zstd => unzstd(&bytes, limit),
             Self::Gzip => {
                 let mut raw = Vec::new();
-                let most = (limit as u64).saturating_add(1);
+                let max = (limit as u64).saturating_add(1);
                 MultiGzDecoder::new(&*bytes)
-                    .take(most)
+                    .take(max)
                     .read_to_end(&mut raw)?;
-                within(raw.into(), limit)
+                check_limit(raw.into(), limit)
             }
-            Self::None => within(bytes, limit),
+            Self::None => check_limit(bytes, limit),
         }
     }
 }
 
-// === impl Kept ===
+// === impl ZstdCompressor ===
 
-impl Kept {
+impl ZstdCompressor {
     fn new() -> io::Result<Self> {
         Ok(Self {
-            compressor: Compressor::new(LEVEL)?,
-            room: Vec::new(),
+            context: Compressor::new(LEVEL)?,
+            buffer: Vec::new(),
         })
     }
 
     fn compress(&mut self, bytes: &[u8]) -> io::Result<Bytes> {
-        self.room.clear();
-        self.room.reserve(compress_bound(bytes.len()));
-        self.compressor.compress_to_buffer(bytes, &mut self.room)?;
-        Ok(Bytes::copy_from_slice(&self.room))
+        self.buffer.clear();
+        self.buffer.reserve(compress_bound(bytes.len()));
+        self.context.compress_to_buffer(bytes, &mut self.buffer)?;
+        Ok(Bytes::copy_from_slice(&self.buffer))
     }
 }
 
 fn decompressor() -> io::Result<DCtx<'static>> {
     let mut context = DCtx::create();
-    let limited = context.set_parameter(DParameter::WindowLogMax(WINDOW_LOG));
-    limited.map_err(failed)?;
+    context
+        .set_parameter(DParameter::WindowLogMax(WINDOW_LOG))
+        .map_err(zstd_error)?;
     Ok(context)
 }
 
@@ -200,43 +213,43 @@ fn decompress(
     bytes: &[u8],
     limit: usize,
 ) -> Result<Bytes, DecompressError> {
-    let says = get_frame_content_size(bytes).ok().flatten();
-    let says = says.map_or(bytes.len().saturating_mul(EXPANSION), |says| {
-        usize::try_from(says).unwrap_or(usize::MAX)
+    let declared = get_frame_content_size(bytes).ok().flatten();
+    let expected = declared.map_or(bytes.len().saturating_mul(EXPANSION), |size| {
+        usize::try_from(size).unwrap_or(usize::MAX)
     });
-    // More than is allowed by one, so that what is allowed never fills it.
-    let most = limit.saturating_add(1);
-    let mut raw = Vec::with_capacity(says.clamp(1, most));
+    // One byte more than the limit, so that a full buffer always means "too large".
+    let max_capacity = limit.saturating_add(1);
+    let mut raw = Vec::with_capacity(expected.clamp(1, max_capacity));
     let mut input = InBuffer::around(bytes);
     loop {
-        let (at, from) = (raw.len(), input.pos);
-        let mut output = OutBuffer::around_pos(&mut raw, at);
-        let wanted = context.decompress_stream(&mut output, &mut input);
-        let wanted = wanted.map_err(failed)?;
+        let (written, read) = (raw.len(), input.pos);
+        let mut output = OutBuffer::around_pos(&mut raw, written);
+        let remaining = context.decompress_stream(&mut output, &mut input);
+        let remaining = remaining.map_err(zstd_error)?;
         let is_all_read = input.pos == bytes.len();
         if raw.len() > limit {
             return Err(DecompressError::TooLarge(limit));
         }
-        if wanted == 0 && is_all_read {
+        if remaining == 0 && is_all_read {
             return Ok(raw.into());
         }
         if raw.len() == raw.capacity() {
-            let more = raw.len().min(most - raw.len());
+            let more = raw.len().min(max_capacity - raw.len());
             raw.reserve_exact(more);
-        } else if is_all_read || (input.pos, raw.len()) == (from, at) {
+        } else if is_all_read || (input.pos, raw.len()) == (read, written) {
             return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
         }
     }
 }
 
-fn within(raw: Bytes, limit: usize) -> Result<Bytes, DecompressError> {
-    match raw.len() <= limit {
-        true => Ok(raw),
-        false => Err(DecompressError::TooLarge(limit)),
+fn check_limit(raw: Bytes, limit: usize) -> Result<Bytes, DecompressError> {
+    if raw.len() > limit {
+        return Err(DecompressError::TooLarge(limit));
     }
+    Ok(raw)
 }
 
-fn failed(code: zstd_safe::ErrorCode) -> io::Error {
+fn zstd_error(code: zstd_safe::ErrorCode) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, get_error_name(code))
 }
 
@@ -250,7 +263,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_message_comes_out_as_it_was(
+        fn round_trips_a_message(
             raw in proptest::collection::vec(any::<u8>(), 0..2000),
             times in 1usize..300,
         ) {
@@ -267,7 +280,7 @@ mod tests {
         }
 
         #[test]
-        fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+        fn never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
             for compression in ALL {
                 let _ = compression.decompress(bytes.clone().into(), 1000);
             }
@@ -275,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_of_others_do_not_say_how_long_they_are() {
+    fn decompresses_frames_without_a_content_size() {
         let raw = b"http_requests_total{code=\"200\"}".repeat(10_000);
         let streamed = zstd::encode_all(&raw[..], 1).unwrap();
         assert_eq!(get_frame_content_size(&streamed).ok().flatten(), None);
@@ -285,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_that_is_cut_off_is_an_error_and_no_more_than_that() {
+    fn rejects_a_truncated_message_and_recovers() {
         let raw = b"http_requests_total{code=\"200\"}".repeat(100);
         for whole in [
             zstd(&raw).unwrap(),
@@ -300,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bomb_is_stopped() {
+    fn stops_at_the_limit() {
         let bomb = zstd(&vec![0; 1 << 20]).unwrap();
         assert!(bomb.len() < 200);
         let error = unzstd(&bomb, 1000).unwrap_err();

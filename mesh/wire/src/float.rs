@@ -1,11 +1,12 @@
-//! Floats as label values.
+//! Formats floats as label values, in the same form as Prometheus.
 
-/// The form in which Prometheus stores the `le` and `quantile` labels of scraped
-/// series: the shortest text that reads back the same, always recognisable as a
-/// float.
+/// Formats the value of an `le` or `quantile` label of a scraped series.
+///
+/// The text is the shortest one that parses to the same value. It always contains a
+/// fraction or an exponent.
 ///
 /// ```
-/// use mesh::float::openmetrics;
+/// use mesh_wire::float::openmetrics;
 ///
 /// assert_eq!(openmetrics(1.0), "1.0");
 /// assert_eq!(openmetrics(0.25), "0.25");
@@ -16,12 +17,12 @@ pub fn openmetrics(value: f64) -> String {
     if let Some(text) = special(value) {
         return text.to_owned();
     }
-    // Prometheus writes no sign before a zero.
+    // Prometheus does not write the sign of a negative zero.
     let value = value + 0.0;
     let scientific = format!("{value:e}");
     let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
     let exponent: i32 = exponent.parse().unwrap_or(0);
-    // Where Go's shortest %g turns to an exponent.
+    // Go's shortest %g uses an exponent outside this range.
     if (-4..6).contains(&exponent) {
         let plain = format!("{value}");
         return if plain.contains('.') {
@@ -34,11 +35,11 @@ pub fn openmetrics(value: f64) -> String {
     format!("{mantissa}e{sign}{:02}", exponent.unsigned_abs())
 }
 
-/// The form in which Prometheus writes them for OTLP data: no exponent, and no
-/// fraction where there is none.
+/// Formats the value of an `le` or `quantile` label of OTLP data: without an exponent, and
+/// with a fraction only if the value has one.
 ///
 /// ```
-/// use mesh::float::plain;
+/// use mesh_wire::float::plain;
 ///
 /// assert_eq!(plain(1.0), "1");
 /// assert_eq!(plain(1e6), "1000000");
@@ -64,7 +65,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn texts_read_back_the_same(value: f64) {
+        fn parses_to_the_same_value(value: f64) {
             prop_assert_eq!(openmetrics(value).parse::<f64>().unwrap(), value);
             prop_assert_eq!(plain(value).parse::<f64>().unwrap(), value);
         }
@@ -75,10 +76,10 @@ mod tests {
         assert_eq!(openmetrics(-0.0), "0.0");
     }
 
-    /// What Go's `strconv.FormatFloat(f, 'g', -1, 64)` gives, with `.0` added
-    /// where it looks like an integer.
+    /// The expected texts are those of Go's `strconv.FormatFloat(f, 'g', -1, 64)`, with
+    /// `.0` added to integers.
     #[test]
-    fn scraped_label_values_are_go_s_shortest() {
+    fn formats_scraped_label_values_as_go_does() {
         for (value, want) in [
             (0.0, "0.0"),
             (-1.0, "-1.0"),

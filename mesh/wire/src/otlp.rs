@@ -1,8 +1,8 @@
-//! OTLP over gRPC as bytes.
+//! OTLP requests as encoded bytes, for gRPC.
 //!
-//! Inside the mesh a request is carried, not read: [`RawCodec`] hands a message's
-//! bytes through tonic as they are. On the wire it is stock OTLP
-//! (`MetricsService/Export`), so any OTLP tool can stand on either side.
+//! The mesh forwards requests without decoding them. [`RawCodec`] passes the encoded bytes
+//! through tonic unchanged. On the wire this is standard OTLP (`MetricsService/Export`), so
+//! any OTLP client or server can be the peer.
 
 pub mod frame;
 
@@ -12,86 +12,36 @@ use tonic::{
     codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
 };
 
-/// Path of the Export method.
+use crate::protobuf::{Fields, Value, WireError};
+
+/// HTTP path of the Export method.
 pub const EXPORT_PATH: &str = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
 
-/// Name of the service, as gRPC names it.
+/// Full name of the gRPC service.
 pub const SERVICE_NAME: &str = "opentelemetry.proto.collector.metrics.v1.MetricsService";
 
-/// A codec that passes encoded messages on.
+/// Field number of `resource_metrics` in `ExportMetricsServiceRequest`.
+const RESOURCE_METRICS: u32 = 1;
+
+/// A tonic codec whose messages are already encoded.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RawCodec;
 
-/// A request whose outermost message is not one of repeated field 1.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("byte {at}: {problem}")]
-pub struct MalformedRequest {
-    at: usize,
-    problem: &'static str,
-}
-
-/// Splits an encoded `ExportMetricsServiceRequest` into its encoded
-/// `ResourceMetrics`, without copying; unknown fields are passed over.
+/// Splits an encoded `ExportMetricsServiceRequest` into its encoded `ResourceMetrics`.
+///
+/// The parts share the memory of `request`. Unknown fields are skipped.
 ///
 /// # Errors
-/// Where the bytes are not protobuf.
-pub fn split_resource_metrics(request: &Bytes) -> Result<Vec<Bytes>, MalformedRequest> {
+/// Returns an error if `request` is not valid protobuf.
+pub fn split_resource_metrics(request: &Bytes) -> Result<Vec<Bytes>, WireError> {
     let mut resources = Vec::new();
-    let mut at = 0;
-    while at < request.len() {
-        let key = varint(request, &mut at)?;
-        let (field, wire_type) = (key >> 3, key & 7);
-        let len = match wire_type {
-            0 => {
-                varint(request, &mut at)?;
-                continue;
-            }
-            1 => 8,
-            2 => varint(request, &mut at)?,
-            5 => 4,
-            _ => return Err(MalformedRequest::new(at, "an unknown wire type")),
-        };
-        let end = usize::try_from(len)
-            .ok()
-            .and_then(|len| at.checked_add(len));
-        let end = end.filter(|end| *end <= request.len());
-        let end = end.ok_or(MalformedRequest::new(
-            at,
-            "a length beyond the message's end",
-        ))?;
-        if field == 1 && wire_type == 2 {
-            resources.push(request.slice(at..end));
+    for field in Fields::new(request) {
+        let field = field?;
+        if let (RESOURCE_METRICS, Value::Bytes(resource)) = (field.number, field.value) {
+            resources.push(request.slice_ref(resource));
         }
-        at = end;
     }
     Ok(resources)
-}
-
-fn varint(bytes: &[u8], at: &mut usize) -> Result<u64, MalformedRequest> {
-    let mut value = 0;
-    for shift in (0..64).step_by(7) {
-        let byte = *bytes.get(*at).ok_or(MalformedRequest::new(
-            *at,
-            "the message ends within a number",
-        ))?;
-        *at += 1;
-        value |= u64::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return Ok(value);
-        }
-    }
-    Err(MalformedRequest::new(
-        *at,
-        "a number of more than ten bytes",
-    ))
-}
-
-// === impl MalformedRequest ===
-
-impl MalformedRequest {
-    fn new(at: usize, problem: &'static str) -> Self {
-        Self { at, problem }
-    }
 }
 
 // === impl RawCodec ===
@@ -127,7 +77,7 @@ impl Decoder for RawCodec {
     type Error = Status;
 
     fn decode(&mut self, buf: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
-        // Splits the buffer tonic collected the message in; nothing is copied.
+        // Splits tonic's buffer without a copy.
         Ok(Some(buf.copy_to_bytes(buf.remaining())))
     }
 }
@@ -144,7 +94,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn resources_come_out_as_they_went_in(sizes in proptest::collection::vec(0usize..400, 0..5)) {
+        fn returns_each_encoded_resource(sizes in proptest::collection::vec(0usize..400, 0..5)) {
             let resource_metrics: Vec<_> = sizes
                 .into_iter()
                 .map(|n| ResourceMetrics { schema_url: "x".repeat(n), ..Default::default() })
@@ -156,13 +106,13 @@ mod tests {
         }
 
         #[test]
-        fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+        fn never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
             let _ = split_resource_metrics(&bytes.into());
         }
     }
 
     #[test]
-    fn unknown_fields_are_passed_over() {
+    fn skips_unknown_fields() {
         // Field 2 as varint, field 3 as fixed64, field 4 as fixed32, field 1 empty.
         let bytes = b"\x10\x96\x01\x1912345678\x2d1234\x0a\x00";
         let split = split_resource_metrics(&Bytes::from_static(bytes)).unwrap();
@@ -170,11 +120,8 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_message_is_refused_with_its_place() {
+    fn rejects_a_truncated_message() {
         let error = split_resource_metrics(&Bytes::from_static(b"\x0a\x05ab")).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "byte 2: a length beyond the message's end"
-        );
+        assert_eq!(error.to_string(), "the message ends inside field 1");
     }
 }

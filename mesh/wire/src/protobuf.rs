@@ -1,11 +1,22 @@
-//! Protobuf by hand: reading field by field, writing field by field.
+//! Reads and writes protobuf field by field, without intermediate structs.
 //!
-//! What a sample costs is decided where exposition becomes OTLP and where OTLP
-//! becomes remote write, and building a tree of small strings for every sample
-//! would be most of it. [`Fields`] walks a message and hands out slices of it; the
-//! `put_*` functions append fields to a buffer. Messages within messages are
-//! preceded by their length, so the `*_len` functions tell it before they are
-//! written.
+//! The conversions from exposition to OTLP and from OTLP to remote write dominate the cost
+//! of a sample. Decoding each message into a tree of small strings would be most of that
+//! cost. So [`Fields`] iterates over a message and returns slices of it, and the `put_*`
+//! functions append fields to a buffer. A nested message is preceded by its length, which
+//! the `*_len` functions compute in advance.
+//!
+//! ```
+//! use mesh_wire::protobuf::{Fields, put_bytes, put_double};
+//!
+//! let mut message = Vec::new();
+//! put_bytes(1, b"up", &mut message);
+//! put_double(2, 1.0, &mut message);
+//! let mut fields = Fields::new(&message);
+//! assert_eq!(fields.next().expect("field 1")?.text()?, "up");
+//! assert_eq!(fields.next().expect("field 2")?.double()?, 1.0);
+//! # Ok::<(), mesh_wire::protobuf::WireError>(())
+//! ```
 
 mod fields;
 mod put;

@@ -137,7 +137,7 @@ impl<'a> ProtobufParser<'a> {
     }
 
     fn next_metric(&mut self) -> Result<Option<Event>, MessageError> {
-        let Some(field) = self.family.metrics.next_of(Family::METRIC)? else {
+        let Some(field) = self.family.metrics.next_with_number(Family::METRIC)? else {
             self.step = Step::Family;
             return Ok(None);
         };
@@ -164,7 +164,7 @@ impl<'a> ProtobufParser<'a> {
     }
 
     fn quantile(&mut self, mut rest: Fields<'a>) -> Result<Option<Event>, MessageError> {
-        let Some(field) = rest.next_of(Summary::QUANTILE)? else {
+        let Some(field) = rest.next_with_number(Summary::QUANTILE)? else {
             self.step = Step::Metric;
             return Ok(None);
         };

@@ -1,52 +1,52 @@
-//! Reading: a message as its fields, one after the other, without a copy.
+//! Reads a message as a sequence of fields, without copies or allocations.
 //!
-//! Decoded into structs, a message of a few bytes could ask for many times its
-//! size in memory; walked like this it asks for none.
+//! A decoder that builds structs can allocate many times the size of a hostile message.
+//! This reader allocates nothing.
 
-/// Bytes that are not a protobuf message, or not the one expected.
+/// Error for bytes that are not a valid message of the expected type.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WireError {
     /// The message ends inside a field.
     #[error("the message ends inside field {0}")]
     Truncated(u32),
-    /// A varint of more than ten bytes, or one that is cut off.
-    #[error("a varint that does not end")]
+    /// A varint is truncated or longer than ten bytes.
+    #[error("a varint is truncated or longer than ten bytes")]
     Varint,
-    /// A message that is shorter than its length says.
+    /// The stream ends before a message of this length in bytes.
     #[error("expected a message of {0} bytes, found the end")]
     Length(u64),
-    /// A field number of 0, or one above the largest.
+    /// A field number is 0 or above 2^29 - 1.
     #[error("field number {0} is out of range")]
     FieldNumber(u64),
-    /// A wire type that proto3 does not have.
+    /// A field has a wire type that proto3 does not define.
     #[error("field {number} has wire type {wire_type}, expected 0, 1, 2 or 5")]
     WireType {
-        /// The field.
+        /// The field number.
         number: u32,
-        /// What was found.
+        /// The wire type found.
         wire_type: u8,
     },
-    /// A field without which the message means nothing is not there.
+    /// A required field is missing or empty.
     #[error("field {0} is missing or empty")]
     Missing(u32),
-    /// A field with a wire type other than its own.
+    /// A field has a wire type other than that of its definition.
     #[error("field {number} is not {expected}")]
     Mismatch {
-        /// The field.
+        /// The field number.
         number: u32,
-        /// What it should be.
+        /// Description of the expected type.
         expected: &'static str,
     },
-    /// A string that is not UTF-8.
+    /// A string field is not UTF-8.
     #[error("expected UTF-8 in field {0}")]
     Utf8(u32),
-    /// A nested message that is broken.
+    /// A nested message cannot be decoded.
     #[error(transparent)]
     Message(#[from] prost::DecodeError),
 }
 
-/// The fields of one message, in the order they were written. A copy of it walks
-/// them again.
+/// Iterator over the fields of one message, in wire order. A copy iterates again from the
+/// same position. After an error it ends.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Fields<'a> {
     rest: &'a [u8],
@@ -55,15 +55,15 @@ pub struct Fields<'a> {
 /// One field of a message.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Field<'a> {
-    /// Its number.
+    /// Field number.
     pub number: u32,
-    /// Its value.
+    /// Decoded value.
     pub value: Value<'a>,
-    /// The whole field as written, key included.
+    /// Encoded bytes of the whole field, including its key.
     pub raw: &'a [u8],
 }
 
-/// A field's value by wire type.
+/// Value of a field, by wire type.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Value<'a> {
     /// Wire type 0.
@@ -76,28 +76,28 @@ pub enum Value<'a> {
     Fixed32(u32),
 }
 
-/// The largest field number there is.
+/// Largest valid field number.
 const MAX_FIELD_NUMBER: u64 = (1 << 29) - 1;
 
 // === impl Fields ===
 
 impl<'a> Fields<'a> {
-    /// Walks `message`.
+    /// Iterates over the fields of `message`.
     pub fn new(message: &'a [u8]) -> Self {
         Self { rest: message }
     }
 
-    /// The next field of this number, or `None` where there are no more.
+    /// Returns the next field with this number, or `None` if there are no more.
     ///
     /// # Errors
-    /// Where the message is broken before it.
-    pub fn next_of(&mut self, number: u32) -> Result<Option<Field<'a>>, WireError> {
+    /// Returns an error if the message is invalid before that field.
+    pub fn next_with_number(&mut self, number: u32) -> Result<Option<Field<'a>>, WireError> {
         self.find(|field| !matches!(field, Ok(field) if field.number != number))
             .transpose()
     }
 
-    /// The next field where it is as nearly all are: length-delimited, with a key and a
-    /// length of one byte each.
+    /// Fast path for the most common fields: length-delimited, with a key and a length of
+    /// one byte each. Returns `None` for all others.
     #[inline]
     fn short(&mut self) -> Option<Field<'a>> {
         let start = self.rest;
@@ -167,7 +167,7 @@ impl<'a> Iterator for Fields<'a> {
         }
         let field = self.read();
         if field.is_err() {
-            // What follows a broken field cannot be told apart.
+            // The next field's start is unknown after an invalid field.
             self.rest = &[];
         }
         Some(field)
@@ -177,10 +177,10 @@ impl<'a> Iterator for Fields<'a> {
 // === impl Field ===
 
 impl<'a> Field<'a> {
-    /// The bytes of a message, string or packed field.
+    /// Returns the bytes of a message, string or packed field.
     ///
     /// # Errors
-    /// Where the field has another wire type.
+    /// Returns an error if the field has another wire type.
     pub fn bytes(&self) -> Result<&'a [u8], WireError> {
         match self.value {
             Value::Bytes(bytes) => Ok(bytes),
@@ -188,18 +188,18 @@ impl<'a> Field<'a> {
         }
     }
 
-    /// A string.
+    /// Returns the value of a `string`.
     ///
     /// # Errors
-    /// Where the field has another wire type or is not UTF-8.
+    /// Returns an error if the field has another wire type, or is not UTF-8.
     pub fn text(&self) -> Result<&'a str, WireError> {
         std::str::from_utf8(self.bytes()?).map_err(|_| WireError::Utf8(self.number))
     }
 
-    /// A `fixed64`.
+    /// Returns the value of a `fixed64`.
     ///
     /// # Errors
-    /// Where the field has another wire type.
+    /// Returns an error if the field has another wire type.
     pub fn fixed64(&self) -> Result<u64, WireError> {
         match self.value {
             Value::Fixed64(value) => Ok(value),
@@ -207,18 +207,18 @@ impl<'a> Field<'a> {
         }
     }
 
-    /// A `double`.
+    /// Returns the value of a `double`.
     ///
     /// # Errors
-    /// Where the field has another wire type.
+    /// Returns an error if the field has another wire type.
     pub fn double(&self) -> Result<f64, WireError> {
         self.fixed64().map(f64::from_bits)
     }
 
-    /// A varint.
+    /// Returns the value of a varint field, such as `uint64`, `int64` or `bool`.
     ///
     /// # Errors
-    /// Where the field has another wire type.
+    /// Returns an error if the field has another wire type.
     pub fn varint(&self) -> Result<u64, WireError> {
         match self.value {
             Value::Varint(value) => Ok(value),
@@ -226,61 +226,61 @@ impl<'a> Field<'a> {
         }
     }
 
-    /// A `sint32`. More bits are cut off, as every decoder does.
+    /// Returns the value of a `sint32`. Ignores the upper 32 bits, as every decoder does.
     ///
     /// # Errors
-    /// Where the field has another wire type.
+    /// Returns an error if the field has another wire type.
     pub fn sint32(&self) -> Result<i32, WireError> {
         self.varint()
             .map(|value| unzigzag(u64::from(value as u32)) as i32)
     }
 
-    /// A Unix time in nanoseconds as milliseconds.
+    /// Returns a Unix time in milliseconds, from a `fixed64` in nanoseconds.
     ///
     /// # Errors
-    /// Where the field has another wire type.
+    /// Returns an error if the field has another wire type.
     pub fn time_ms(&self) -> Result<i64, WireError> {
-        // The largest u64 divided by a million fits an i64.
+        // u64::MAX / 1_000_000 fits into an i64.
         self.fixed64().map(|nanos| (nanos / 1_000_000) as i64)
     }
 
-    /// A nested message.
+    /// Returns the fields of a nested message.
     ///
     /// # Errors
-    /// Where the field has another wire type.
+    /// Returns an error if the field has another wire type.
     pub fn fields(&self) -> Result<Fields<'a>, WireError> {
         self.bytes().map(Fields::new)
     }
 
-    /// Adds the values of a repeated `fixed64`, packed or not.
+    /// Appends the values of a repeated `fixed64`, packed or not.
     ///
     /// # Errors
-    /// Where the field has another wire type or its length is no multiple of
-    /// eight.
+    /// Returns an error if the field has another wire type, or if a packed field's
+    /// length is not a multiple of eight.
     pub fn fixed64s(&self, out: &mut Vec<u64>) -> Result<(), WireError> {
         self.each_fixed64(|value| out.push(value))
     }
 
-    /// Adds the values of a repeated `double`, packed or not.
+    /// Appends the values of a repeated `double`, packed or not.
     ///
     /// # Errors
-    /// As [`Self::fixed64s`].
+    /// Returns the same errors as [`Self::fixed64s`].
     pub fn doubles(&self, out: &mut Vec<f64>) -> Result<(), WireError> {
         self.each_fixed64(|value| out.push(f64::from_bits(value)))
     }
 
-    /// Adds the values of a repeated varint field, packed or not.
+    /// Appends the values of a repeated varint field, packed or not.
     ///
     /// # Errors
-    /// Where the field has another wire type or ends inside a varint.
+    /// Returns an error if the field has another wire type, or ends inside a varint.
     pub fn varints(&self, out: &mut Vec<u64>) -> Result<(), WireError> {
         self.each_varint(|value| out.push(value))
     }
 
-    /// Adds the values of a repeated `sint64`, packed or not.
+    /// Appends the values of a repeated `sint64`, packed or not.
     ///
     /// # Errors
-    /// As [`Self::varints`].
+    /// Returns the same errors as [`Self::varints`].
     pub fn sint64s(&self, out: &mut Vec<i64>) -> Result<(), WireError> {
         self.each_varint(|value| out.push(unzigzag(value)))
     }
@@ -322,10 +322,10 @@ impl<'a> Field<'a> {
     }
 }
 
-/// Splits a length and as many bytes off, as messages in a stream are written.
+/// Splits one length-prefixed message off the start of `stream`.
 ///
 /// # Errors
-/// Where `stream` ends before.
+/// Returns an error if `stream` ends before the end of the message.
 pub fn take_delimited<'a>(stream: &mut &'a [u8]) -> Result<&'a [u8], WireError> {
     let len = take_varint(stream).ok_or(WireError::Varint)?;
     let taken = usize::try_from(len)
@@ -362,7 +362,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_prost_writes_is_read(value: f64, timestamp: i64, name in ".*") {
+        fn reads_messages_that_prost_encodes(value: f64, timestamp: i64, name in ".*") {
             let sample = v1::Sample { value, timestamp };
             let bytes = sample.encode_to_vec();
             for field in Fields::new(&bytes) {
@@ -383,14 +383,14 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_end(bytes: Vec<u8>) {
+        fn ends_on_any_input(bytes: Vec<u8>) {
             let fields = Fields::new(&bytes);
             prop_assert!(fields.count() <= bytes.len());
         }
     }
 
     #[test]
-    fn unknown_fields_can_be_passed_over() {
+    fn skips_unknown_fields() {
         let message = [
             0x08, 0x96, 0x01, // 1: varint 150
             0x12, 0x02, b'h', b'i', // 2: bytes
@@ -399,16 +399,19 @@ mod tests {
         ];
         let mut fields = Fields::new(&message);
         assert_eq!(fields.next().unwrap().unwrap().varint(), Ok(150));
-        assert_eq!(fields.next_of(4).unwrap().unwrap().double(), Ok(1.0));
-        assert_eq!(fields.next_of(4), Ok(None));
-        let text = Fields::new(&message).next_of(2).unwrap().unwrap();
+        assert_eq!(
+            fields.next_with_number(4).unwrap().unwrap().double(),
+            Ok(1.0)
+        );
+        assert_eq!(fields.next_with_number(4), Ok(None));
+        let text = Fields::new(&message).next_with_number(2).unwrap().unwrap();
         assert_eq!(text.text(), Ok("hi"));
         let error = text.double().unwrap_err();
         assert_eq!(error.to_string(), "field 2 is not eight bytes wide");
     }
 
     #[test]
-    fn packed_and_single_numbers_are_the_same() {
+    fn reads_packed_and_unpacked_fields_alike() {
         let read = |message: &[u8]| {
             let mut out = Vec::new();
             for field in Fields::new(message) {
@@ -421,7 +424,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_messages_say_where() {
+    fn names_the_invalid_field() {
         let fails = |bytes: &[u8]| Fields::new(bytes).find_map(Result::err).unwrap();
         assert_eq!(fails(&[0x0a, 5, 1]), WireError::Truncated(1));
         assert_eq!(fails(&[0x11, 1, 2]), WireError::Truncated(2));

@@ -1,27 +1,28 @@
-//! Writing: how long a field will be, and the field.
+//! Writes protobuf fields and computes their lengths.
 
-/// What a field's key says of how its value is written.
+/// Wire type of a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum FieldType {
-    /// A number of variable length.
+    /// An integer of 1 to 10 bytes.
     Varint = 0,
-    /// Eight bytes.
+    /// Eight bytes, little-endian.
     Fixed64 = 1,
-    /// A length and that many bytes.
+    /// A length followed by that many bytes.
     Delimited = 2,
 }
 
-/// How many bytes a fixed64 or double field of a number below 16 has.
+/// Length in bytes of a `fixed64` or `double` field, if the field number is below 16.
 pub const FIXED64_LEN: usize = 9;
 
-/// How many bytes [`put_varint`] appends.
+/// Returns the number of bytes that [`put_varint`] appends for `value`.
 pub fn varint_len(value: u64) -> usize {
-    // One byte for every seven bits, and one for zero.
+    // One byte per seven bits, and one byte for zero.
     (70 - (value | 1).leading_zeros() as usize) / 7
 }
 
-/// How long a field of `len` bytes is, with its key and its length.
+/// Returns the length of a delimited field with `len` bytes of content, including its key
+/// and its length prefix.
 pub fn bytes_len(number: u32, len: usize) -> usize {
     varint_len(u64::from(number) << 3) + varint_len(len as u64) + len
 }
@@ -35,18 +36,18 @@ pub fn put_varint(mut value: u64, out: &mut Vec<u8>) {
     out.push(value as u8);
 }
 
-/// A `sint32` as it is written as a varint.
+/// Encodes a `sint32` with zigzag encoding, for [`put_varint`].
 pub fn zigzag(value: i32) -> u64 {
     u64::from((value << 1 ^ value >> 31) as u32)
 }
 
-/// Appends a field's key; its value follows.
+/// Appends the key of a field. The caller appends the value.
 pub fn put_key(number: u32, field_type: FieldType, out: &mut Vec<u8>) {
     put_varint(u64::from(number << 3 | field_type as u32), out);
 }
 
-/// Appends the key and length of a message, string or packed field; its bytes
-/// follow.
+/// Appends the key and the length prefix of a message, string or packed field. The caller
+/// appends the content.
 pub fn put_header(number: u32, len: usize, out: &mut Vec<u8>) {
     put_key(number, FieldType::Delimited, out);
     put_varint(len as u64, out);
@@ -69,16 +70,15 @@ pub fn put_double(number: u32, value: f64, out: &mut Vec<u8>) {
     put_fixed64(number, value.to_bits(), out);
 }
 
-/// Appends a `double` field of implicit presence: not where it is its default,
-/// positive zero.
+/// Appends a `double` field with implicit presence: omitted if the value is positive zero.
 pub fn put_implicit_double(number: u32, value: f64, out: &mut Vec<u8>) {
-    // By bits: a negative zero is not the default.
+    // Compared by bits: a negative zero is not the default value.
     if value.to_bits() != 0 {
         put_double(number, value, out);
     }
 }
 
-/// Appends an `int64` field of implicit presence: not where it is zero.
+/// Appends an `int64` field with implicit presence: omitted if the value is zero.
 pub fn put_implicit_int64(number: u32, value: i64, out: &mut Vec<u8>) {
     if value != 0 {
         put_key(number, FieldType::Varint, out);
@@ -96,7 +96,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn lengths_are_those_of_what_is_written(value: u64, number in 1_u32..3000, len in 0_usize..500) {
+        fn computes_the_written_length(value: u64, number in 1_u32..3000, len in 0_usize..500) {
             let mut out = Vec::new();
             put_varint(value, &mut out);
             prop_assert_eq!(out.len(), varint_len(value));
@@ -107,7 +107,7 @@ mod tests {
         }
 
         #[test]
-        fn prost_reads_what_is_written(value: f64, timestamp: i64, text in ".*", offset: i32) {
+        fn writes_fields_that_prost_decodes(value: f64, timestamp: i64, text in ".*", offset: i32) {
             let mut sample = Vec::new();
             put_implicit_double(1, value, &mut sample);
             put_implicit_int64(2, timestamp, &mut sample);
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_positive_zero_is_left_out() {
+    fn omits_only_a_positive_zero() {
         let mut out = Vec::new();
         put_implicit_double(1, -0.0, &mut out);
         assert_eq!(out.len(), FIXED64_LEN);

@@ -183,7 +183,7 @@ impl<'a> HistogramMessage<'a> {
 impl<'a> Bucket<'a> {
     /// Reads the next classic bucket from the fields of a histogram.
     pub(super) fn next(buckets: &mut Fields<'a>) -> Result<Option<Self>, WireError> {
-        let Some(field) = buckets.next_of(BUCKET)? else {
+        let Some(field) = buckets.next_with_number(BUCKET)? else {
             return Ok(None);
         };
         let (mut bucket, mut integer, mut float) = (Self::default(), 0, 0.0);
@@ -218,7 +218,7 @@ impl Exemplars<'_> {
                     *self = Self::None;
                     return message::exemplar(fields).map(Some);
                 }
-                Self::Native(fields) => match fields.next_of(EXEMPLAR)? {
+                Self::Native(fields) => match fields.next_with_number(EXEMPLAR)? {
                     None => return Ok(None),
                     Some(field) => field.fields()?,
                 },

@@ -231,7 +231,7 @@ fn milliseconds(mut fields: Fields<'_>) -> Result<i64, WireError> {
 fn labels<'a>(
     mut fields: Fields<'a>,
 ) -> impl Iterator<Item = Result<(&'a str, &'a str), WireError>> {
-    std::iter::from_fn(move || match fields.next_of(1) {
+    std::iter::from_fn(move || match fields.next_with_number(1) {
         Ok(field) => field.map(|field| label(field.fields()?)),
         Err(error) => Some(Err(error)),
     })

@@ -39,7 +39,7 @@ struct CloudState {
     /// Access key ID and signing time of each remote-write request.
     writes: Vec<(String, String)>,
     /// Requests for credentials: method, path with query, form and token.
-    asked: Vec<String>,
+    requests: Vec<String>,
     /// Status codes of the next remote-write responses; 200 if empty.
     script: VecDeque<StatusCode>,
     /// Lead of the `Date` header over the local clock.
@@ -77,8 +77,8 @@ impl Cloud {
             .collect()
     }
 
-    fn asked(&self) -> String {
-        self.0.lock().unwrap().asked.join("\n")
+    fn requests(&self) -> String {
+        self.0.lock().unwrap().requests.join("\n")
     }
 }
 
@@ -105,9 +105,9 @@ async fn aws(State(cloud): State<Cloud>, request: Request) -> Response {
         .and_then(|v| v.to_str().ok())
         .unwrap_or("");
     cloud
-        .asked
+        .requests
         .push(format!("{} {} {form} {token}", head.method, head.uri));
-    let key = format!("KEY{}", cloud.asked.len());
+    let key = format!("KEY{}", cloud.requests.len());
     match head.uri.path() {
         "/latest/api/token" => {
             ([("x-aws-ec2-metadata-token-ttl-seconds", "21600")], "token").into_response()
@@ -240,7 +240,7 @@ async fn key(sigv4: &str, variables: &[(&str, &str)]) -> (String, String) {
     let cloud = Cloud::default();
     let exporter = Exporter::start(cloud.serve().await, sigv4, variables).await;
     exporter.export().await.unwrap();
-    (cloud.keys().remove(0), cloud.asked())
+    (cloud.keys().remove(0), cloud.requests())
 }
 
 const NO_IMDS: (&str, &str) = ("AWS_EC2_METADATA_DISABLED", "true");
@@ -281,8 +281,8 @@ async fn reloads_rotated_keys_of_a_profile() {
         profile("NEW"),
     )
     .unwrap();
-    let refused = [StatusCode::FORBIDDEN];
-    cloud.0.lock().unwrap().script.extend(refused);
+    let rejection = [StatusCode::FORBIDDEN];
+    cloud.0.lock().unwrap().script.extend(rejection);
     exporter.export().await.unwrap();
     assert_eq!(cloud.keys(), ["PROFILE", "PROFILE", "NEW"]);
 }
@@ -294,15 +294,15 @@ async fn assumes_a_role_with_web_identity() {
         ("AWS_ROLE_ARN", "arn:aws:iam::1:role/irsa"),
         NO_IMDS,
     ];
-    let (key, asked) = key("{region: us-east-1}", &variables).await;
+    let (key, requests) = key("{region: us-east-1}", &variables).await;
     assert_eq!(key, "KEY1");
     assert!(
-        asked.contains("Action=AssumeRoleWithWebIdentity"),
-        "{asked}"
+        requests.contains("Action=AssumeRoleWithWebIdentity"),
+        "{requests}"
     );
     assert!(
-        asked.contains("WebIdentityToken=a-web-identity-token"),
-        "{asked}"
+        requests.contains("WebIdentityToken=a-web-identity-token"),
+        "{requests}"
     );
 }
 
@@ -318,12 +318,12 @@ async fn reloads_a_rotated_web_identity_token() {
     let exporter = Exporter::start(cloud.serve().await, sigv4, &variables).await;
     // Kubernetes rotates the token before the session expires.
     std::fs::write(exporter.directory.path().join("token"), "rotated").unwrap();
-    let refused = [StatusCode::FORBIDDEN];
-    cloud.0.lock().unwrap().script.extend(refused);
+    let rejection = [StatusCode::FORBIDDEN];
+    cloud.0.lock().unwrap().script.extend(rejection);
     exporter.export().await.unwrap();
     assert_eq!(cloud.keys(), ["KEY1", "KEY2"]);
-    let asked = cloud.asked();
-    assert!(asked.contains("WebIdentityToken=rotated"), "{asked}");
+    let requests = cloud.requests();
+    assert!(requests.contains("WebIdentityToken=rotated"), "{requests}");
 }
 
 #[tokio::test]
@@ -336,29 +336,29 @@ async fn uses_pod_identity() {
         ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "DIR/token"),
         NO_IMDS,
     ];
-    let (key, asked) = key("{region: us-east-1}", &variables).await;
+    let (key, requests) = key("{region: us-east-1}", &variables).await;
     assert_eq!(key, "KEY1");
-    assert!(asked.contains("GET /v1/credentials"), "{asked}");
-    assert!(asked.contains("a-web-identity-token"), "{asked}");
+    assert!(requests.contains("GET /v1/credentials"), "{requests}");
+    assert!(requests.contains("a-web-identity-token"), "{requests}");
 }
 
 #[tokio::test]
 async fn uses_the_instance_role() {
     let variables = [("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://CLOUD")];
-    let (key, asked) = key("{region: us-east-1}", &variables).await;
+    let (key, requests) = key("{region: us-east-1}", &variables).await;
     assert!(key.starts_with("KEY"), "{key}");
-    assert!(asked.contains("PUT /latest/api/token"), "{asked}");
+    assert!(requests.contains("PUT /latest/api/token"), "{requests}");
 }
 
 #[tokio::test]
 async fn assumes_a_role() {
     let sigv4 = "{region: us-east-1, access_key: STATIC, secret_key: secret, \
                  role_arn: 'arn:aws:iam::2:role/writer', external_id: shared}";
-    let (key, asked) = key(sigv4, &[NO_IMDS]).await;
+    let (key, requests) = key(sigv4, &[NO_IMDS]).await;
     assert_eq!(key, "KEY1");
-    assert!(asked.contains("Action=AssumeRole&"), "{asked}");
-    assert!(asked.contains("ExternalId=shared"), "{asked}");
-    assert!(asked.contains("Credential=STATIC/"), "{asked}");
+    assert!(requests.contains("Action=AssumeRole&"), "{requests}");
+    assert!(requests.contains("ExternalId=shared"), "{requests}");
+    assert!(requests.contains("Credential=STATIC/"), "{requests}");
 }
 
 #[tokio::test]

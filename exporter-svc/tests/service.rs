@@ -29,7 +29,7 @@ struct Backend(Arc<BackendState>);
 #[derive(Default)]
 struct BackendState {
     requests: Mutex<usize>,
-    holds: Mutex<bool>,
+    delays: Mutex<bool>,
     arrived: Notify,
     release: Notify,
 }
@@ -64,8 +64,8 @@ impl Backend {
 async fn write(State(backend): State<Backend>) {
     *backend.0.requests.lock().unwrap() += 1;
     backend.0.arrived.notify_one();
-    let holds = *backend.0.holds.lock().unwrap();
-    if holds {
+    let delays = *backend.0.delays.lock().unwrap();
+    if delays {
         backend.0.release.notified().await;
     }
 }
@@ -92,7 +92,7 @@ impl Exporter {
     }
 
     /// Sends a request to the admin port and returns the response.
-    async fn ask(&self, method: &str, path: &str) -> String {
+    async fn request(&self, method: &str, path: &str) -> String {
         let mut stream = tokio::net::TcpStream::connect(self.addresses.web)
             .await
             .unwrap();
@@ -157,7 +157,7 @@ async fn a_reload_replaces_destinations_and_a_failed_one_does_not() {
     assert_eq!((one.requests(), two.requests()), (1, 0));
 
     std::fs::write(&exporter.file, remote_write(&two.serve().await)).unwrap();
-    let answer = exporter.ask("POST", "/-/reload").await;
+    let answer = exporter.request("POST", "/-/reload").await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     export(exporter.addresses.grpc).await.unwrap();
     assert_eq!((one.requests(), two.requests()), (1, 1));
@@ -171,7 +171,7 @@ async fn a_reload_replaces_destinations_and_a_failed_one_does_not() {
         ),
     ] {
         std::fs::write(&exporter.file, broken).unwrap();
-        let answer = exporter.ask("POST", "/-/reload").await;
+        let answer = exporter.request("POST", "/-/reload").await;
         assert!(
             answer.starts_with("HTTP/1.1 500") && answer.contains(why),
             "{answer}"
@@ -179,7 +179,7 @@ async fn a_reload_replaces_destinations_and_a_failed_one_does_not() {
     }
     export(exporter.addresses.grpc).await.unwrap();
     assert_eq!((one.requests(), two.requests()), (1, 2));
-    let metrics = exporter.ask("GET", "/metrics").await;
+    let metrics = exporter.request("GET", "/metrics").await;
     assert!(
         metrics.contains("promesh_exporter_samples_received_total{origin=\"otlp\"} 3"),
         "{metrics}"
@@ -191,11 +191,11 @@ async fn a_reload_replaces_destinations_and_a_failed_one_does_not() {
 #[tokio::test]
 async fn shutdown_completes_exports_in_flight() {
     let backend = Backend::default();
-    *backend.0.holds.lock().unwrap() = true;
+    *backend.0.delays.lock().unwrap() = true;
     let exporter = Exporter::start(&backend.serve().await).await;
     assert!(
         exporter
-            .ask("GET", "/-/ready")
+            .request("GET", "/-/ready")
             .await
             .starts_with("HTTP/1.1 200")
     );

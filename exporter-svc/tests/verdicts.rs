@@ -135,7 +135,7 @@ async fn answer(State(script): State<Script>) -> Response {
 }
 
 /// Rejections with messages from the documentation of AMP and from Cortex, by reason.
-const REFUSALS: &[(u16, &str, &str)] = &[
+const REJECTIONS: &[(u16, &str, &str)] = &[
     (
         400,
         "per-user series limit of 10 exceeded, please contact administrator",
@@ -210,7 +210,7 @@ const REFUSALS: &[(u16, &str, &str)] = &[
 ];
 
 /// Responses that lead to a retry, and the status code of each.
-const AGAIN: &[(u16, &str, Code)] = &[
+const RETRYABLE: &[(u16, &str, Code)] = &[
     (
         429,
         "ingestion rate limit (100) exceeded while adding 3 samples",
@@ -232,7 +232,7 @@ const AGAIN: &[(u16, &str, Code)] = &[
 
 #[tokio::test]
 async fn rejections_are_reported_and_counted_by_reason() {
-    for (status, body, reason) in REFUSALS {
+    for (status, body, reason) in REJECTIONS {
         let mut exporter = Exporter::start().await;
         exporter.answers(*status, body, None);
         let (verdict, response) = exporter.export().await.unwrap();
@@ -279,7 +279,7 @@ async fn a_permanent_series_limit_does_not_delay_exports() {
 
 #[tokio::test]
 async fn retryable_responses_carry_a_delay() {
-    for (status, body, code) in AGAIN {
+    for (status, body, code) in RETRYABLE {
         let mut exporter = Exporter::start().await;
         exporter.answers(*status, body, None);
         let status = exporter.export().await.unwrap_err();

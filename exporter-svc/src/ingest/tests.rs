@@ -46,9 +46,9 @@ struct BackendState {
 
 /// One scripted response.
 pub(crate) enum Scripted {
-    WriteResponse(u16, &'static str, Option<&'static str>),
+    Respond(u16, &'static str, Option<&'static str>),
     /// Responds with 200 after `release` is notified.
-    Held,
+    Delayed,
 }
 
 // === impl Backend ===
@@ -106,7 +106,7 @@ async fn write(
     backend.0.arrived.notify_one();
     match scripted {
         None => ().into_response(),
-        Some(Scripted::WriteResponse(status, body, retry_after)) => {
+        Some(Scripted::Respond(status, body, retry_after)) => {
             let status = axum::http::StatusCode::from_u16(status).unwrap();
             let mut response = (status, body).into_response();
             if let Some(after) = retry_after {
@@ -116,7 +116,7 @@ async fn write(
             }
             response
         }
-        Some(Scripted::Held) => {
+        Some(Scripted::Delayed) => {
             backend.0.release.notified().await;
             ().into_response()
         }
@@ -268,7 +268,7 @@ async fn send_again(
 #[tokio::test]
 async fn replies_after_the_backend_has_responded() {
     let backend = Backend::default();
-    backend.script(Scripted::Held);
+    backend.script(Scripted::Delayed);
     let ingest = ingest(&[&backend.serve().await]).await;
     let context = scrape(Some("a"));
     let export = send(&ingest, &context, batch(&[("up", 1), ("down", 1)]));
@@ -316,7 +316,7 @@ async fn concurrent_exports_share_a_request_per_ha_pair() {
 #[tokio::test]
 async fn samples_of_one_series_go_in_successive_requests() {
     let backend = Backend::default();
-    backend.script(Scripted::Held);
+    backend.script(Scripted::Delayed);
     let ingest = ingest(&[&backend.serve().await]).await;
     let context = scrape(None);
     // The third sample waits for the second, which waits for the first. The other
@@ -344,7 +344,7 @@ async fn samples_of_one_series_go_in_successive_requests() {
 #[tokio::test]
 async fn a_failure_returns_later_samples_of_its_series() {
     let backend = Backend::default();
-    backend.script(Scripted::WriteResponse(500, "unwell", None));
+    backend.script(Scripted::Respond(500, "unwell", None));
     let ingest = ingest(&[&backend.serve().await]).await;
     let answer = send(&ingest, &scrape(None), batch(&[("m", 1), ("m", 2)])).await;
     match answer {
@@ -362,7 +362,7 @@ async fn a_failure_returns_later_samples_of_its_series() {
 async fn replies_with_the_verdict() {
     let backend = Backend::default();
     let ingest = ingest(&[&backend.serve().await]).await;
-    backend.script(Scripted::WriteResponse(202, "not the elected one", None));
+    backend.script(Scripted::Respond(202, "not the elected one", None));
     let verdict = send(&ingest, &scrape(Some("b")), batch(&[("a", 1), ("b", 1)]))
         .await
         .unwrap();
@@ -374,7 +374,7 @@ async fn replies_with_the_verdict() {
         }
     );
     let body = "err: out of order sample. timestamp=x, series={__name__=\"a\", job=\"x\"}";
-    backend.script(Scripted::WriteResponse(400, body, None));
+    backend.script(Scripted::Respond(400, body, None));
     let verdict = send(&ingest, &scrape(None), batch(&[("a", 1), ("b", 2)]))
         .await
         .unwrap();
@@ -385,7 +385,7 @@ async fn replies_with_the_verdict() {
 #[tokio::test]
 async fn rejects_exports_while_a_destination_is_throttled() {
     let backend = Backend::default();
-    backend.script(Scripted::WriteResponse(429, "Rate exceeded", Some("30")));
+    backend.script(Scripted::Respond(429, "Rate exceeded", Some("30")));
     let ingest = ingest(&[&backend.serve().await]).await;
     for name in ["first", "second"] {
         match send(&ingest, &scrape(None), batch(&[(name, 1)])).await {
@@ -402,7 +402,7 @@ async fn rejects_exports_while_a_destination_is_throttled() {
 #[tokio::test]
 async fn cancels_a_post_before_its_deadline_and_probes_the_backend() {
     let backend = Backend::default();
-    backend.script(Scripted::Held);
+    backend.script(Scripted::Delayed);
     let ingest = ingest(&[&backend.serve().await]).await;
     let started = Instant::now();
     let answer = send_within(&ingest, &scrape(None), batch(&[("m", 1)]), "400m").await;
@@ -445,7 +445,7 @@ async fn an_unreachable_backend_leads_to_a_settled_retry() {
 #[tokio::test]
 async fn replies_after_all_destinations_have_responded() {
     let (one, two) = (Backend::default(), Backend::default());
-    two.script(Scripted::WriteResponse(503, "", None));
+    two.script(Scripted::Respond(503, "", None));
     let ingest = ingest(&[&one.serve().await, &two.serve().await]).await;
     let context = scrape(None);
     let error = send(&ingest, &context, batch(&[("m", 1)]))
@@ -460,9 +460,9 @@ async fn replies_after_all_destinations_have_responded() {
 #[tokio::test]
 async fn a_retry_skips_completed_destinations() {
     let (one, two) = (Backend::default(), Backend::default());
-    one.script(Scripted::WriteResponse(400, "sample too old", None));
-    two.script(Scripted::WriteResponse(503, "", None));
-    two.script(Scripted::Held);
+    one.script(Scripted::Respond(400, "sample too old", None));
+    two.script(Scripted::Respond(503, "", None));
+    two.script(Scripted::Delayed);
     let ingest = ingest(&[&one.serve().await, &two.serve().await]).await;
     let context = scrape(None);
     let error = send(&ingest, &context, batch(&[("m", 1)]))
@@ -496,7 +496,7 @@ async fn rejects_malformed_otlp_without_retry() {
 #[tokio::test]
 async fn rejects_exports_beyond_the_memory_budget() {
     let backend = Backend::default();
-    backend.script(Scripted::Held);
+    backend.script(Scripted::Delayed);
     let ingest = ingest(&[&backend.serve().await]).await;
     let series: Vec<_> = (0..10_000).map(|i| format!("m{i}")).collect();
     let series: Vec<_> = series.iter().map(|name| (name.as_str(), 1)).collect();

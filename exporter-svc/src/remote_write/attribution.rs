@@ -8,7 +8,7 @@
 //! - A metric: the samples of this metric.
 //! - A series, for a reason in its labels or because it is new: this series.
 //! - A series, for a reason in the timestamp: all samples of the same part that the
-//!   same timestamp rules out. A sample that is out of order is so together with its
+//!   same timestamp rules is_affected. A sample that is is_affected of order is so together with its
 //!   whole scrape. Samples of other targets in the part may still be in order.
 //!
 //! Responses of remote write 2.0 have the number of stored samples, but do not say
@@ -37,10 +37,10 @@ pub fn rejected_units<'a>(
     };
     // Assigns the count to the samples that were probably rejected, then to the rest in
     // order.
-    let mut left = count;
+    let mut remaining = count;
     let mut take = |at_most: u64| {
-        let taken = at_most.min(left);
-        left -= taken;
+        let taken = at_most.min(remaining);
+        remaining -= taken;
         taken
     };
     let probable: Vec<_> = estimated.into_iter().map(&mut take).collect();
@@ -118,17 +118,17 @@ fn affected_samples(
     reason: Reason,
     SamplePosition { resource, time }: SamplePosition,
 ) -> u64 {
-    let out = |sample: i64| match reason {
+    let is_affected = |sample: i64| match reason {
         Reason::OutOfOrder | Reason::TooOld => sample <= time,
         Reason::NewValueForTimestamp => sample == time,
         Reason::TooFarInFuture => sample >= time,
         _ => false,
     };
-    let of_series = matches!(reason, Reason::OutOfOrder | Reason::NewValueForTimestamp);
+    let one_resource = matches!(reason, Reason::OutOfOrder | Reason::NewValueForTimestamp);
     let series = part.series();
-    let ruled = series.filter(|(_, meta)| !of_series || meta.resource == resource);
-    let times = ruled.filter_map(|(encoded, _)| read_time(encoded));
-    let count = times.filter(|sample| out(*sample)).count() as u64;
+    let candidates = series.filter(|(_, meta)| !one_resource || meta.resource == resource);
+    let times = candidates.filter_map(|(encoded, _)| read_time(encoded));
+    let count = times.filter(|sample| is_affected(*sample)).count() as u64;
     // Series that the sender does not count, such as target_info, do not count here.
     count.clamp(1, part.units.max(1))
 }
@@ -302,7 +302,7 @@ mod tests {
             parts.iter(),
             Reason::OutOfOrder,
             None,
-            "out of order sample",
+            "is_affected of order sample",
         );
         assert_eq!(counts, [2, 1]);
     }
@@ -367,7 +367,7 @@ mod tests {
     #[test]
     fn an_unknown_series_rejects_the_whole_request() {
         let parts = [part(&[1, 1], 0)];
-        let message = "out of order sample, series={__name__=\"other\"}";
+        let message = "is_affected of order sample, series={__name__=\"other\"}";
         assert_eq!(
             rejected_units(parts.iter(), Reason::OutOfOrder, None, message),
             [2]

@@ -177,7 +177,7 @@ impl PartBuilder {
             self.current.push(RequestPart::default());
         }
         let len = series.labels.len() + sample.fields.len();
-        if !self.current[occurrence].has_room_for(len, self.limits) {
+        if !self.current[occurrence].fits(len, self.limits) {
             // The next part will probably be as large.
             let next = RequestPart {
                 bytes: Vec::with_capacity(self.limits.bytes),
@@ -207,7 +207,7 @@ impl PartBuilder {
 
 impl RequestPart {
     /// Returns true if another series of `len` bytes fits.
-    fn has_room_for(&self, len: usize, limits: RequestLimits) -> bool {
+    fn fits(&self, len: usize, limits: RequestLimits) -> bool {
         self.series_meta.is_empty()
             || (self.series_meta.len() < limits.series && self.bytes.len() + len <= limits.bytes)
     }
@@ -332,7 +332,7 @@ mod tests {
         }
     }
 
-    fn cut(names: &[&str], limits: RequestLimits) -> Vec<Vec<u64>> {
+    fn split(names: &[&str], limits: RequestLimits) -> Vec<Vec<u64>> {
         let mut builder = PartBuilder::new(limits);
         for name in names {
             builder.push(series(name).as_ref(), sample(b"")).unwrap();
@@ -345,7 +345,7 @@ mod tests {
     fn samples_of_one_series_go_in_successive_parts() {
         let [a, b] = ["a", "b"].map(|name| series(name).hash);
         assert_eq!(
-            cut(&["a", "a", "b", "a"], LIMITS),
+            split(&["a", "a", "b", "a"], LIMITS),
             [vec![a, b], vec![a], vec![a]]
         );
     }
@@ -357,22 +357,22 @@ mod tests {
             bytes: 1000,
         };
         let [a, b] = ["a", "b"].map(|name| series(name).hash);
-        assert_eq!(cut(&["a", "a", "b", "b"], limits), [[a], [b], [a], [b]]);
+        assert_eq!(split(&["a", "a", "b", "b"], limits), [[a], [b], [a], [b]]);
     }
 
     #[test]
     fn parts_respect_both_limits() {
-        assert_eq!(cut(&["a", "b", "c", "d"], LIMITS).len(), 2);
+        assert_eq!(split(&["a", "b", "c", "d"], LIMITS).len(), 2);
         let tight = RequestLimits {
             series: 9,
             bytes: 40,
         };
-        assert_eq!(cut(&["a", "b", "c", "d"], tight).len(), 2);
+        assert_eq!(split(&["a", "b", "c", "d"], tight).len(), 2);
         let tiny = RequestLimits {
             series: 9,
             bytes: 1,
         };
-        assert_eq!(cut(&["a", "b"], tiny).len(), 2);
+        assert_eq!(split(&["a", "b"], tiny).len(), 2);
     }
 
     #[test]

@@ -189,8 +189,8 @@ fn before_series(body: &str) -> &str {
 }
 
 fn is_of_exemplar(body: &str) -> bool {
-    let words = before_series(body).to_lowercase();
-    EXEMPLARS.iter().any(|phrase| words.contains(phrase))
+    let text = before_series(body).to_lowercase();
+    EXEMPLARS.iter().any(|phrase| text.contains(phrase))
 }
 
 fn phrase(text: &str) -> Option<Reason> {
@@ -218,24 +218,24 @@ fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
 mod tests {
     use super::*;
 
-    fn read(status: u16, body: &str) -> WriteResponse {
+    fn parse(status: u16, body: &str) -> WriteResponse {
         let status = StatusCode::from_u16(status).unwrap();
         WriteResponse::parse(status, &HeaderMap::new(), body, SystemTime::UNIX_EPOCH)
     }
 
     #[test]
     fn parses_successes() {
-        assert_eq!(read(200, ""), WriteResponse::Stored);
-        assert_eq!(read(204, ""), WriteResponse::Stored);
+        assert_eq!(parse(200, ""), WriteResponse::Stored);
+        assert_eq!(parse(204, ""), WriteResponse::Stored);
         assert_eq!(
-            read(202, "replicas did not match"),
+            parse(202, "replicas did not match"),
             WriteResponse::Deduplicated
         );
     }
 
     #[test]
     fn parses_the_reason_of_rejections() {
-        let is = |status, body, want| match read(status, body) {
+        let is = |status, body, want| match parse(status, body) {
             WriteResponse::Rejected { reason, .. } => assert_eq!(reason, want, "{body}"),
             other => panic!("{body}: {other:?}"),
         };
@@ -297,7 +297,7 @@ mod tests {
 
     #[test]
     fn parses_the_reason_in_messages_of_cortex() {
-        let is = |body, want| match read(400, body) {
+        let is = |body, want| match parse(400, body) {
             WriteResponse::Rejected { reason, count, .. } => {
                 assert_eq!((reason, count), (want, None), "{body}");
             }
@@ -338,12 +338,12 @@ mod tests {
     #[test]
     fn ignores_labels_of_the_named_series() {
         let body = "user=t: err: out of bounds. timestamp=1, series={why=\"series limit\"}";
-        let WriteResponse::Rejected { reason, .. } = read(400, body) else {
+        let WriteResponse::Rejected { reason, .. } = parse(400, body) else {
             panic!("a rejection")
         };
         assert_eq!(reason, Reason::TooOld);
         let json = r#"{"message": "per-user series limit of 10 exceeded"}"#;
-        let WriteResponse::Rejected { reason, .. } = read(400, json) else {
+        let WriteResponse::Rejected { reason, .. } = parse(400, json) else {
             panic!("a rejection")
         };
         assert_eq!(reason, Reason::SeriesLimit);
@@ -351,28 +351,31 @@ mod tests {
 
     #[test]
     fn a_rejected_exemplar_rejects_no_samples() {
-        let refused = |body| match read(400, body) {
+        let rejected_count = |body| match parse(400, body) {
             WriteResponse::Rejected { count, .. } => count,
             other => panic!("{other:?}"),
         };
         let body = "user=t: err: out of order exemplar. timestamp=1, series={a=\"b\"}, exemplar={}";
-        assert_eq!(refused(body), Some(0));
-        assert_eq!(refused("exemplar missing labels, timestamp: 1"), Some(0));
+        assert_eq!(rejected_count(body), Some(0));
+        assert_eq!(
+            rejected_count("exemplar missing labels, timestamp: 1"),
+            Some(0)
+        );
         let sample = "err: out of order sample. timestamp=1, series={a=\"out of order exemplar\"}";
-        assert_eq!(refused(sample), None);
+        assert_eq!(rejected_count(sample), None);
     }
 
     #[test]
     fn parses_retryable_responses() {
         assert!(matches!(
-            read(429, "Rate exceeded"),
+            parse(429, "Rate exceeded"),
             WriteResponse::Throttled { .. }
         ));
-        assert!(matches!(read(500, ""), WriteResponse::Failed { .. }));
-        assert!(matches!(read(503, ""), WriteResponse::Failed { .. }));
-        assert!(matches!(read(307, ""), WriteResponse::Failed { .. }));
-        assert!(matches!(read(408, ""), WriteResponse::Failed { .. }));
-        assert!(matches!(read(403, ""), WriteResponse::Forbidden { .. }));
+        assert!(matches!(parse(500, ""), WriteResponse::Failed { .. }));
+        assert!(matches!(parse(503, ""), WriteResponse::Failed { .. }));
+        assert!(matches!(parse(307, ""), WriteResponse::Failed { .. }));
+        assert!(matches!(parse(408, ""), WriteResponse::Failed { .. }));
+        assert!(matches!(parse(403, ""), WriteResponse::Forbidden { .. }));
     }
 
     #[test]
@@ -383,14 +386,14 @@ mod tests {
                 WriteResponse::Stored => Some(0),
                 other => panic!("{other:?}"),
             };
-        assert_eq!(with_written_count(read(200, ""), Some(10)), Some(0));
-        assert_eq!(with_written_count(read(200, ""), Some(7)), Some(3));
-        assert_eq!(with_written_count(read(200, ""), None), Some(10));
+        assert_eq!(with_written_count(parse(200, ""), Some(10)), Some(0));
+        assert_eq!(with_written_count(parse(200, ""), Some(7)), Some(3));
+        assert_eq!(with_written_count(parse(200, ""), None), Some(10));
         assert_eq!(
-            with_written_count(read(400, "out of order"), Some(7)),
+            with_written_count(parse(400, "out of order"), Some(7)),
             Some(3)
         );
-        assert_eq!(with_written_count(read(400, "out of order"), None), None);
+        assert_eq!(with_written_count(parse(400, "out of order"), None), None);
     }
 
     #[test]
@@ -410,11 +413,11 @@ mod tests {
 
     #[test]
     fn truncates_messages_of_the_backend() {
-        let WriteResponse::Failed { message, .. } = read(500, &"é".repeat(5000)) else {
+        let WriteResponse::Failed { message, .. } = parse(500, &"é".repeat(5000)) else {
             panic!("a failure")
         };
         assert!(message.starts_with("500 Internal Server Error: é") && message.len() < 2200);
-        let WriteResponse::Rejected { message, .. } = read(400, &"é".repeat(50_000)) else {
+        let WriteResponse::Rejected { message, .. } = parse(400, &"é".repeat(50_000)) else {
             panic!("a rejection")
         };
         assert!((16_000..17_000).contains(&message.len()));

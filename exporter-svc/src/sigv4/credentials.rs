@@ -120,7 +120,7 @@ impl CredentialsCache {
     /// If the credentials lack a permission, every request is rejected, and the source
     /// must not be queried for each.
     pub async fn refresh(&self, key: &str) {
-        let (done, renewed) = oneshot::channel();
+        let (done, refreshed) = oneshot::channel();
         let key = key.to_owned();
         if self
             .refreshes
@@ -129,7 +129,7 @@ impl CredentialsCache {
             .is_ok()
         {
             // The task may have ended.
-            let _ = renewed.await;
+            let _ = refreshed.await;
         }
     }
 }
@@ -157,17 +157,17 @@ impl RefreshTask {
 
     fn is_needed(&self, request: &RefreshRequest) -> bool {
         let current = self.current.borrow();
-        let is_current = |known: &Credentials| known.access_key_id() == request.key;
-        let again = self
+        let is_current = |current: &Credentials| current.access_key_id() == request.key;
+        let too_soon = self
             .last_requested
             .is_some_and(|at| at.elapsed() < MIN_REFRESH_INTERVAL);
-        current.as_ref().is_ok_and(is_current) && !again
+        current.as_ref().is_ok_and(is_current) && !too_soon
     }
 
     /// Queries the provider and returns the time until the next refresh.
     async fn refresh(&mut self) -> Duration {
-        let asked = self.provider.provide_credentials();
-        let problem = match tokio::time::timeout(PROVIDER_TIMEOUT, asked).await {
+        let fetch = self.provider.provide_credentials();
+        let problem = match tokio::time::timeout(PROVIDER_TIMEOUT, fetch).await {
             Ok(Ok(credentials)) => return self.store(credentials),
             // The provider's own message lacks the cause; its sources have it.
             Ok(Err(error)) => chain(&error),
@@ -176,7 +176,7 @@ impl RefreshTask {
         self.metrics.failures.inc();
         self.metrics.failing.set(1);
         warn!(error = %problem, "Refresh of AWS credentials failed");
-        self.current.send_if_modified(|known| match known {
+        self.current.send_if_modified(|current| match current {
             // The existing credentials may still be valid for a while.
             Ok(_) => false,
             Err(old) => {
@@ -196,16 +196,18 @@ impl RefreshTask {
         let since_epoch = expiry.and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
         let at = since_epoch.map_or(f64::INFINITY, |since| since.as_secs_f64());
         self.metrics.expiry.set(at);
-        let left = expiry.map(|at| at.duration_since(SystemTime::now()).unwrap_or_default());
+        let remaining = expiry.map(|at| at.duration_since(SystemTime::now()).unwrap_or_default());
         info!(
             key = credentials.access_key_id(),
-            ?left,
+            ?remaining,
             "AWS credentials refreshed"
         );
-        self.current.send_modify(|known| *known = Ok(credentials));
-        left.map_or(STATIC_REFRESH_INTERVAL, |left| {
-            left.saturating_sub(REFRESH_BEFORE_EXPIRY)
-                .max(left / 2)
+        self.current
+            .send_modify(|current| *current = Ok(credentials));
+        remaining.map_or(STATIC_REFRESH_INTERVAL, |remaining| {
+            remaining
+                .saturating_sub(REFRESH_BEFORE_EXPIRY)
+                .max(remaining / 2)
                 .max(MIN_BACKOFF)
         })
     }
@@ -277,7 +279,7 @@ mod tests {
     /// Provider that returns KEY1, KEY2, … with a lifetime, or fails on demand.
     #[derive(Clone, Debug, Default)]
     struct Source {
-        asked: Arc<AtomicUsize>,
+        fetches: Arc<AtomicUsize>,
         life: Option<Duration>,
         fails: Arc<Mutex<bool>>,
     }
@@ -287,7 +289,7 @@ mod tests {
         where
             Self: 'a,
         {
-            let n = self.asked.fetch_add(1, Ordering::Relaxed) + 1;
+            let n = self.fetches.fetch_add(1, Ordering::Relaxed) + 1;
             if *self.fails.lock().unwrap() {
                 let error = CredentialsError::provider_error("the source is down");
                 return ProvideCredentialsFuture::ready(Err(error));
@@ -304,8 +306,8 @@ mod tests {
             CredentialsCache::start(SharedCredentialsProvider::new(self.clone()), metrics).await
         }
 
-        fn asked(&self) -> usize {
-            self.asked.load(Ordering::Relaxed)
+        fn fetches(&self) -> usize {
+            self.fetches.load(Ordering::Relaxed)
         }
     }
 
@@ -323,7 +325,7 @@ mod tests {
         let cache = source.cache().await;
         assert_eq!(key(&cache), "KEY1");
         tokio::time::sleep(Duration::from_secs(3600 - 310)).await;
-        assert_eq!(source.asked(), 1);
+        assert_eq!(source.fetches(), 1);
         tokio::time::sleep(Duration::from_secs(20)).await;
         assert_eq!(key(&cache), "KEY2");
     }
@@ -337,7 +339,7 @@ mod tests {
         };
         let _cache = source.cache().await;
         tokio::time::sleep(Duration::from_secs(1000)).await;
-        assert!((8..=12).contains(&source.asked()), "{}", source.asked());
+        assert!((8..=12).contains(&source.fetches()), "{}", source.fetches());
     }
 
     #[tokio::test(start_paused = true)]
@@ -346,7 +348,7 @@ mod tests {
         let cache = source.cache().await;
         *source.fails.lock().unwrap() = true;
         cache.refresh("KEY1").await;
-        assert_eq!((key(&cache).as_str(), source.asked()), ("KEY1", 2));
+        assert_eq!((key(&cache).as_str(), source.fetches()), ("KEY1", 2));
         *source.fails.lock().unwrap() = false;
         tokio::time::sleep(Duration::from_secs(2)).await;
         assert_eq!(key(&cache), "KEY3");
@@ -362,7 +364,7 @@ mod tests {
         cache.refresh("KEY1").await;
         // The credentials were not the reason.
         cache.refresh("KEY2").await;
-        assert_eq!((key(&cache).as_str(), source.asked()), ("KEY2", 2));
+        assert_eq!((key(&cache).as_str(), source.fetches()), ("KEY2", 2));
         tokio::time::sleep(MIN_REFRESH_INTERVAL).await;
         cache.refresh("KEY2").await;
         assert_eq!(key(&cache), "KEY3");
@@ -377,7 +379,11 @@ mod tests {
         assert!(error.contains("the source is down"), "{error}");
         tokio::time::sleep(Duration::from_secs(600)).await;
         // The first retry comes after a second, later ones every half minute at most.
-        assert!((20..=26).contains(&source.asked()), "{}", source.asked());
+        assert!(
+            (20..=26).contains(&source.fetches()),
+            "{}",
+            source.fetches()
+        );
         *source.fails.lock().unwrap() = false;
         tokio::time::sleep(MAX_BACKOFF).await;
         assert!(cache.current().is_ok());

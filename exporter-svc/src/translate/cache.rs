@@ -67,7 +67,7 @@ impl LabelCache {
         }
     }
 
-    /// Calls `use_them` with the series of `key`, and encodes them with `render` on a
+    /// Calls `use_series` with the series of `key`, and encodes them with `render` on a
     /// miss.
     ///
     /// # Errors
@@ -76,14 +76,14 @@ impl LabelCache {
         &self,
         key: &[u8],
         render: impl FnOnce() -> Result<Box<[EncodedLabels]>, E>,
-        use_them: impl FnOnce(&[EncodedLabels]),
+        use_series: impl FnOnce(&[EncodedLabels]),
     ) -> Result<(), E> {
         let hash = self.hasher.hash_one(key);
         // Uses the high bits of the hash because the tables use the low ones.
         let shard = &self.shards[(hash >> 32) as usize % SHARDS];
         // A panic cannot leave a shard half changed.
         let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
-        use_them(shard.series(&self.hasher, hash, key, render)?);
+        use_series(shard.series(&self.hasher, hash, key, render)?);
         Ok(())
     }
 }

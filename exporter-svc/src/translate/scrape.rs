@@ -15,7 +15,7 @@ use proto::v1;
 
 use self::{
     metric::{Metric, Point, PointType, messages},
-    series::{Kind, SeriesBuilder},
+    series::{SeriesBuilder, SeriesLayout},
 };
 use super::{cache::LabelCache, exemplar, sink::Sink};
 use crate::ha::LabelRewriter;
@@ -92,7 +92,7 @@ impl<'a> ScrapeTranslator<'a> {
     fn number(&mut self, metric: &Metric<'_>, encoded: &[u8]) -> Result<(), WireError> {
         let mut point = Point::default();
         let (mut value, mut histogram) = (0.0, None);
-        self.series.begin(Kind::Single, metric.name);
+        self.series.begin(SeriesLayout::Single, metric.name);
         for field in Fields::new(encoded) {
             let field = field?;
             match field.number {
@@ -124,7 +124,7 @@ impl<'a> ScrapeTranslator<'a> {
     fn summary(&mut self, metric: &Metric<'_>, encoded: &[u8]) -> Result<(), WireError> {
         let mut point = Point::default();
         let (mut count, mut sum) = (0, 0.0);
-        self.series.begin(Kind::Summary, metric.name);
+        self.series.begin(SeriesLayout::Summary, metric.name);
         self.bounds.clear();
         // Holds the values at the quantiles, as bits too.
         self.counts.clear();

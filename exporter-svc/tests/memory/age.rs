@@ -7,10 +7,10 @@ use crate::wire::Wire;
 async fn deliver(flags: &[&str], latency: Duration) -> (usize, Backend) {
     let flags: Vec<_> = flags.iter().map(|flag| (*flag).to_owned()).collect();
     let wire = Wire::start(&flags, &Default::default()).await;
-    wire.backend.becomes(Mood::Takes(latency));
+    wire.backend.set_behavior(Behavior::Slow(latency));
     scrape(&wire.outbox, Instant::now(), 0, 60).await;
     let (connections, backend) = (wire.connections(), wire.backend.clone());
-    delivered(wire.workers, 60, &backend).await;
+    assert_delivered(wire.workers, 60, &backend).await;
     (connections, backend)
 }
 

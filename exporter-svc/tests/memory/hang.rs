@@ -5,7 +5,7 @@ use tonic::Code;
 use super::*;
 
 /// Maximum time until lanes deliver again after a fault.
-const SOON: Duration = Duration::from_secs(10);
+const MAX_RECOVERY: Duration = Duration::from_secs(10);
 
 #[tokio::test(start_paused = true)]
 async fn lanes_recover_soon_after_a_hang_of_any_length() {
@@ -16,14 +16,14 @@ async fn lanes_recover_soon_after_a_hang_of_any_length() {
         let end = start + Duration::from_secs(10 + hang);
         let fault = async {
             sleep_until(start + Duration::from_millis(9_995)).await;
-            backend.becomes(Mood::Hangs);
+            backend.set_behavior(Behavior::Hanging);
             sleep_until(end).await;
-            backend.becomes(Mood::Well);
+            backend.set_behavior(Behavior::Healthy);
         };
         tokio::join!(scrape(&outbox, start, 0, hang + 40), fault);
-        let recovery = backend.all_flow_after(end);
-        assert!(recovery <= SOON, "{hang} s: {recovery:?}");
-        delivered(workers, hang + 40, &backend).await;
+        let recovery = backend.recovery_after(end);
+        assert!(recovery <= MAX_RECOVERY, "{hang} s: {recovery:?}");
+        assert_delivered(workers, hang + 40, &backend).await;
     }
 }
 
@@ -32,7 +32,7 @@ async fn lanes_progress_with_a_backend_slower_than_the_timeout() {
     for latency in [10, 25] {
         let folder = tempfile::tempdir().unwrap();
         let (backend, outbox, workers) = mesh(folder.path()).await;
-        backend.becomes(Mood::Takes(Duration::from_secs(latency)));
+        backend.set_behavior(Behavior::Slow(Duration::from_secs(latency)));
         let start = Instant::now();
         scrape(&outbox, start, 0, 600).await;
         // A request has one sample per series, so this is the maximum if every lane has
@@ -45,8 +45,8 @@ async fn lanes_progress_with_a_backend_slower_than_the_timeout() {
             "{latency} s: {arrived} of {most}"
         );
         assert_eq!(backend.stored().len(), TARGETS as usize);
-        backend.becomes(Mood::Well);
-        delivered(workers, 600, &backend).await;
+        backend.set_behavior(Behavior::Healthy);
+        assert_delivered(workers, 600, &backend).await;
     }
 }
 
@@ -57,18 +57,18 @@ async fn lanes_recover_soon_from_a_hang_after_a_slow_phase() {
     let start = Instant::now();
     let end = start + Duration::from_secs(180);
     let fault = async {
-        backend.becomes(Mood::Takes(Duration::from_secs(10)));
+        backend.set_behavior(Behavior::Slow(Duration::from_secs(10)));
         sleep_until(start + Duration::from_secs(60)).await;
-        backend.becomes(Mood::Well);
+        backend.set_behavior(Behavior::Healthy);
         sleep_until(start + Duration::from_secs(90)).await;
-        backend.becomes(Mood::Hangs);
+        backend.set_behavior(Behavior::Hanging);
         sleep_until(end).await;
-        backend.becomes(Mood::Well);
+        backend.set_behavior(Behavior::Healthy);
     };
     tokio::join!(scrape(&outbox, start, 0, 220), fault);
-    let recovery = backend.all_flow_after(end);
-    assert!(recovery <= SOON, "{recovery:?}");
-    delivered(workers, 220, &backend).await;
+    let recovery = backend.recovery_after(end);
+    assert!(recovery <= MAX_RECOVERY, "{recovery:?}");
+    assert_delivered(workers, 220, &backend).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -92,10 +92,10 @@ async fn lanes_recover_soon_after_an_exporter_is_killed() {
             }
         }
     });
-    backend.becomes(Mood::Takes(Duration::from_millis(500)));
-    let (outbox, workers) = Outbox::new(&args_of_outbox(), Clock::of_runtime(START_MS), exports);
+    backend.set_behavior(Behavior::Slow(Duration::from_millis(500)));
+    let (outbox, workers) = Outbox::new(&args_of_outbox(), Clock::tokio(START_MS), exports);
     scrape(&outbox, start, 0, 40).await;
-    let recovery = backend.all_flow_after(killed + Duration::from_millis(500));
-    assert!(recovery <= SOON, "{recovery:?}");
-    delivered(workers, 40, &backend).await;
+    let recovery = backend.recovery_after(killed + Duration::from_millis(500));
+    assert!(recovery <= MAX_RECOVERY, "{recovery:?}");
+    assert_delivered(workers, 40, &backend).await;
 }

@@ -54,18 +54,18 @@ type Stored = BTreeMap<String, Vec<(i64, Instant)>>;
 
 /// Behaviour of the backend.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Mood {
-    Well,
+enum Behavior {
+    Healthy,
     /// Never responds to requests that arrive meanwhile.
-    Hangs,
+    Hanging,
     /// Stores and responds after this delay.
-    Takes(Duration),
+    Slow(Duration),
 }
 
 /// Backend that records samples and their arrival times.
 #[derive(Clone)]
 struct Backend {
-    mood: watch::Sender<Mood>,
+    behavior: watch::Sender<Behavior>,
     stored: Arc<Mutex<Stored>>,
     /// Number of samples that arrived again.
     repeated: Arc<AtomicUsize>,
@@ -127,7 +127,7 @@ impl Backend {
     /// Starts a backend and returns a connector to it.
     fn serve() -> (Self, Connector) {
         let backend = Self {
-            mood: watch::Sender::new(Mood::Well),
+            behavior: watch::Sender::new(Behavior::Healthy),
             stored: Arc::default(),
             repeated: Arc::default(),
         };
@@ -139,8 +139,8 @@ impl Backend {
         (backend, connector)
     }
 
-    fn becomes(&self, mood: Mood) {
-        self.mood.send_replace(mood);
+    fn set_behavior(&self, behavior: Behavior) {
+        self.behavior.send_replace(behavior);
     }
 
     fn stored(&self) -> Stored {
@@ -148,7 +148,7 @@ impl Backend {
     }
 
     /// Time from `then` until every series has stored another sample.
-    fn all_flow_after(&self, then: Instant) -> Duration {
+    fn recovery_after(&self, then: Instant) -> Duration {
         let stored = self.stored();
         assert_eq!(stored.len(), TARGETS as usize);
         let first = |samples: &Vec<(i64, Instant)>| {
@@ -160,11 +160,11 @@ impl Backend {
 }
 
 async fn write(State(backend): State<Backend>, body: Bytes) -> StatusCode {
-    let mood = *backend.mood.borrow();
-    match mood {
-        Mood::Well => {}
-        Mood::Hangs => std::future::pending().await,
-        Mood::Takes(latency) => sleep(latency).await,
+    let behavior = *backend.behavior.borrow();
+    match behavior {
+        Behavior::Healthy => {}
+        Behavior::Hanging => std::future::pending().await,
+        Behavior::Slow(latency) => sleep(latency).await,
     }
     let plain = snap::raw::Decoder::new().decompress_vec(&body).unwrap();
     let request = v1::WriteRequest::decode(plain.as_slice()).unwrap();
@@ -236,7 +236,7 @@ async fn mesh(folder: &Path) -> (Backend, Outbox, Workers) {
     let (backend, connector) = Backend::serve();
     let ingest = exporter(connector, folder).await;
     let exports = tower::service_fn(move |export| send(ingest.clone(), export));
-    let (outbox, workers) = Outbox::new(&args_of_outbox(), Clock::of_runtime(START_MS), exports);
+    let (outbox, workers) = Outbox::new(&args_of_outbox(), Clock::tokio(START_MS), exports);
     (backend, outbox, workers)
 }
 
@@ -283,7 +283,7 @@ async fn scrape(outbox: &Outbox, start: Instant, from: u64, seconds: u64) {
     }
 }
 
-async fn delivered(workers: Workers, seconds: u64, backend: &Backend) {
+async fn assert_delivered(workers: Workers, seconds: u64, backend: &Backend) {
     let account = workers
         .drain(Instant::now() + Duration::from_secs(3600))
         .await;

@@ -120,7 +120,7 @@ async fn rotates_certificates_and_authorities_under_load() {
     assert_eq!(count(&sender, "exports_total{outcome=\"unknown\"}"), 0);
     assert!(count(&exporter, "connections_accepted_total{listener=\"grpc\"}") > 15);
     let backend = wire.backend.clone();
-    delivered(wire.workers, 90, &backend).await;
+    assert_delivered(wire.workers, 90, &backend).await;
     assert_eq!(backend.repeated.load(Ordering::Relaxed), 0);
 }
 
@@ -143,7 +143,7 @@ async fn rejects_untrusted_peers_and_counts_the_reason() {
     assert!(count(&wire.exporter(), refused) > 0);
     // Samples flow after the exporter presents a trusted certificate.
     files.certify("server", &authority);
-    delivered(wire.workers, 10, &wire.backend).await;
+    assert_delivered(wire.workers, 10, &wire.backend).await;
 
     // The exporter does not trust one sender, and the other has no certificate.
     for (has_certificate, reason) in [(true, "unknown_issuer"), (false, "no_certificate")] {

@@ -9,7 +9,7 @@ use proto::v1;
 use super::{
     ScrapeTranslator,
     metric::{Metric, Point},
-    series::Kind,
+    series::SeriesLayout,
 };
 use crate::translate::{
     exponential::{self, CUSTOM_BUCKETS, Exponential},
@@ -29,9 +29,9 @@ impl ScrapeTranslator<'_> {
         let native = metric.custom_buckets
             && self.sink.capabilities().native_histograms == NativeHistograms::All;
         let kind = if native {
-            Kind::Single
+            SeriesLayout::Single
         } else {
-            Kind::Histogram
+            SeriesLayout::Histogram
         };
         self.series.begin(kind, metric.name);
         self.counts.clear();
@@ -125,7 +125,7 @@ impl ScrapeTranslator<'_> {
     ) -> Result<(), WireError> {
         let mut point = Point::default();
         let mut histogram = Exponential::default();
-        self.series.begin(Kind::Single, metric.name);
+        self.series.begin(SeriesLayout::Single, metric.name);
         for field in Fields::new(encoded) {
             let field = field?;
             match field.number {

@@ -3,7 +3,7 @@
 //! A receiver writes attributes sorted by name, all of them strings. So the labels of a
 //! series are these attributes with the added labels merged in, which is faster than a
 //! cache lookup. Points that do not fit this pattern take the path through the cache: a
-//! label conflicts with an added one, an attribute is not a string, or the attributes
+//! label conflicts with an added one, an attribute is not a parse_string, or the attributes
 //! are not sorted.
 
 use std::cmp::Ordering;
@@ -36,7 +36,7 @@ pub(super) fn series<'a>(
     let mut merge = LabelMerge::new(out, static_labels, own);
     let mut last: &[u8] = b"";
     for field in Fields::new(attributes) {
-        let Some(text) = string(field?.bytes()?)? else {
+        let Some(text) = parse_string(field?.bytes()?)? else {
             return Ok(None);
         };
         let name = text.name();
@@ -47,7 +47,7 @@ pub(super) fn series<'a>(
         last = name;
         text.put(merge.out);
     }
-    if !merge.rest() {
+    if !merge.write_rest() {
         return Ok(None);
     }
     Ok(Some(SeriesRef::new(out)))
@@ -62,7 +62,7 @@ struct LabelMerge<'o, 'l> {
     next: Option<ExtraLabel<'l>>,
 }
 
-/// Attribute whose value is a string.
+/// Attribute whose value is a parse_string.
 enum StringAttribute<'a> {
     /// Encoded `KeyValue` in its usual form: a key of the given length, then a value.
     /// Every length fits into one byte, in a label too.
@@ -85,7 +85,7 @@ impl<'o, 'l> LabelMerge<'o, 'l> {
             own,
             next: None,
         };
-        merge.next = merge.first();
+        merge.next = merge.smallest();
         merge
     }
 
@@ -107,7 +107,7 @@ impl<'o, 'l> LabelMerge<'o, 'l> {
     }
 
     /// Writes the remaining added labels. Returns false if two have the same name.
-    fn rest(&mut self) -> bool {
+    fn write_rest(&mut self) -> bool {
         while let Some((name, value)) = self.next {
             put(self.out, name, value);
             if !self.advance() {
@@ -118,14 +118,14 @@ impl<'o, 'l> LabelMerge<'o, 'l> {
     }
 
     /// First remaining added label by name.
-    fn first(&self) -> Option<ExtraLabel<'l>> {
-        let static_labels = self
+    fn smallest(&self) -> Option<ExtraLabel<'l>> {
+        let static_label = self
             .static_labels
             .first()
             .map(|(name, value)| (&**name, [&**value, ""]));
-        match (static_labels, self.own.first().copied()) {
-            (Some(static_labels), Some(own)) if static_labels.0 < own.0 => Some(static_labels),
-            (static_labels, own) => own.or(static_labels),
+        match (static_label, self.own.first().copied()) {
+            (Some(static_label), Some(own)) if static_label.0 < own.0 => Some(static_label),
+            (static_label, own) => own.or(static_label),
         }
     }
 
@@ -142,7 +142,7 @@ impl<'o, 'l> LabelMerge<'o, 'l> {
             (Some(_), None) => self.static_labels = &self.static_labels[1..],
             _ => self.own = &self.own[1..],
         }
-        self.next = self.first();
+        self.next = self.smallest();
         true
     }
 }
@@ -201,8 +201,8 @@ fn is_utf8(bytes: &[u8]) -> bool {
     str::from_utf8(bytes).is_ok()
 }
 
-/// Parses a `KeyValue`. Returns `None` if its value is not a string.
-fn string(pair: &[u8]) -> Result<Option<StringAttribute<'_>>, WireError> {
+/// Parses a `KeyValue`. Returns `None` if its value is not a parse_string.
+fn parse_string(pair: &[u8]) -> Result<Option<StringAttribute<'_>>, WireError> {
     if let Some(text) = StringAttribute::short(pair) {
         return Ok(Some(text));
     }

@@ -21,7 +21,7 @@ pub struct SeriesBuilder<'a> {
     /// Cache key: rewriter, kind, name, attributes and bounds, on which the labels
     /// depend.
     key: Vec<u8>,
-    kind: Kind,
+    kind: SeriesLayout,
     /// Offsets of the name and of the attributes within the key.
     name: usize,
     attributes: usize,
@@ -33,7 +33,7 @@ pub struct SeriesBuilder<'a> {
 
 /// Series of a point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum SeriesLayout {
     /// One series with the name of the metric.
     Single = 1,
     /// Series `_bucket` for each bound and `+Inf`, then `_sum` and `_count`.
@@ -57,7 +57,7 @@ impl<'a> SeriesBuilder<'a> {
             rewriter,
             cache,
             key,
-            kind: Kind::Single,
+            kind: SeriesLayout::Single,
             name,
             attributes: name,
             texts: HashMap::default(),
@@ -66,7 +66,7 @@ impl<'a> SeriesBuilder<'a> {
     }
 
     /// Begins a data point of the metric `name`.
-    pub fn begin(&mut self, kind: Kind, name: &str) {
+    pub fn begin(&mut self, kind: SeriesLayout, name: &str) {
         self.kind = kind;
         self.key.truncate(size_of::<u32>());
         self.key.push(kind as u8);
@@ -83,7 +83,7 @@ impl<'a> SeriesBuilder<'a> {
     }
 
     /// Calls `each` with the index and labels of every series, in the order of
-    /// [`Kind`]. `bounds` are the bounds of a histogram or the quantiles of a summary,
+    /// [`SeriesLayout`]. `bounds` are the bounds of a histogram or the quantiles of a summary,
     /// as bits.
     ///
     /// # Errors
@@ -151,19 +151,21 @@ impl<'a> SeriesBuilder<'a> {
 
 /// Iterates over the series of a point.
 fn point_series<'b>(
-    kind: Kind,
+    kind: SeriesLayout,
     bounds: impl Iterator<Item = &'b str>,
 ) -> impl Iterator<Item = PointSeries<'b>> {
     let (suffix, label, last) = match kind {
-        Kind::Single => ("", "", None),
-        Kind::Histogram => ("_bucket", BUCKET, Some("+Inf")),
-        Kind::Summary => ("", QUANTILE, None),
+        SeriesLayout::Single => ("", "", None),
+        SeriesLayout::Histogram => ("_bucket", BUCKET, Some("+Inf")),
+        SeriesLayout::Summary => ("", QUANTILE, None),
     };
     let rest: &[PointSeries<'_>] = match kind {
-        Kind::Single => &[("", None)],
+        SeriesLayout::Single => &[("", None)],
         _ => &[("_sum", None), ("_count", None)],
     };
-    let bounds = bounds.filter(move |_| kind != Kind::Single).chain(last);
+    let bounds = bounds
+        .filter(move |_| kind != SeriesLayout::Single)
+        .chain(last);
     let bounds = bounds.map(move |bound| (suffix, Some((label, bound))));
     bounds.chain(rest.iter().copied())
 }

@@ -20,17 +20,17 @@ pub struct Related {
     /// The `attach_metadata` settings.
     pub attach: AttachMetadata,
     /// Pods that back endpoints.
-    pub pods: Option<Follower<Pod>>,
+    pub pods: Option<Subscriber<Pod>>,
     /// Services of endpoints.
-    pub services: Option<Follower<Service>>,
+    pub services: Option<Subscriber<Service>>,
     /// Nodes, with `attach_metadata.node`.
-    pub nodes: Option<Follower<Node>>,
+    pub nodes: Option<Subscriber<Node>>,
     /// Namespaces, with `attach_metadata.namespace`.
-    pub namespaces: Option<Follower<Namespace>>,
+    pub namespaces: Option<Subscriber<Namespace>>,
     /// Replica sets, with `attach_metadata.deployment`.
-    pub replica_sets: Option<Follower<ReplicaSet>>,
+    pub replica_sets: Option<Subscriber<ReplicaSet>>,
     /// Jobs, with `attach_metadata.cronjob`.
-    pub jobs: Option<Follower<Job>>,
+    pub jobs: Option<Subscriber<Job>>,
 }
 
 /// Keys of the related objects that have changed.

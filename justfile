@@ -18,13 +18,11 @@ prose:
 # Checks the formatting.
 fmt:
     cargo fmt --all --check
-    cargo fmt --manifest-path fuzz/Cargo.toml --check
 
 # Checks bans, licences, sources and double versions of dependencies.
 deny:
     cargo deny --version || { echo "cargo-deny is not installed"; exit 75; }
-    cargo deny --locked check --hide-inclusion-graph --allow license-exception-not-encountered bans licenses sources
-    cargo deny --manifest-path fuzz/Cargo.toml --config deny.toml --locked check --hide-inclusion-graph --allow unmatched-skip --allow unused-wrapper bans licenses sources
+    cargo deny --locked check --hide-inclusion-graph bans licenses sources
 
 # Checks dependencies for known vulnerabilities.
 advisories:
@@ -40,13 +38,13 @@ clippy:
 doc:
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 
-# Builds the fuzz targets, on the stable toolchain and without a sanitizer.
+# Builds the fuzz targets without a sanitizer. Shares the dependencies of the demo.
 fuzz-build:
-    cargo build --manifest-path fuzz/Cargo.toml --target-dir target --locked
+    cargo build -p fuzz -p integration --bins --locked
 
 # Runs all tests.
 test:
-    cargo test --workspace --locked
+    cargo test --workspace --locked --no-fail-fast
 
 # Runs the demo until its verdict.
 demo:

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use mesh_model::config::{Config, discovery};
+use mesh_model::{config::Config, config_file::parse_target_groups};
 
 /// Parses the input as a configuration file and as a target list.
 pub fn run(data: &[u8]) {
@@ -14,7 +14,7 @@ pub fn run(data: &[u8]) {
         configuration(text);
     }
     for name in ["targets.yml", "targets.json"] {
-        let read = || discovery::parse_target_groups(text, Path::new(name));
+        let read = || parse_target_groups(text, Path::new(name));
         match read() {
             Ok(groups) => assert_eq!(groups, read().expect("parsing is deterministic")),
             Err(error) => assert!(error.to_string().starts_with(name)),

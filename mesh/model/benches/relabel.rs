@@ -1,6 +1,6 @@
-//! What a relabeling rule costs, beside copying the label set it is applied to.
+//! Measures relabeling rules, compared to a copy of the label set that they apply to.
 //!
-//! `cargo bench -p mesh --bench relabel`
+//! `cargo bench -p mesh-model --bench relabel`
 
 use divan::{Bencher, Divan, black_box};
 use mesh_model::{
@@ -11,11 +11,11 @@ use mesh_model::{
 };
 
 fn main() {
-    // Many in a row: a rule is applied to all series of a scrape, not to one.
+    // Many runs per sample: a rule applies to all series of a scrape, not to one.
     Divan::default().sample_size(1000).config_with_args().main();
 }
 
-/// A series as a kubelet exposes it.
+/// Returns a series as a kubelet exposes it.
 fn series() -> Labels {
     [
         ("__name__", "container_cpu_usage_seconds_total"),

@@ -1,23 +1,23 @@
 //! Regular expressions with the syntax and semantics of Go's `regexp`.
 //!
-//! Relabeling rules are written for Prometheus, which compiles `^(?s:RE)$` with
-//! Go's RE2 dialect. It differs from that of the `regex` crate in what it accepts
-//! and in what it means (`\d` is ASCII, `[a&&b]` is a plain set, `a{1001}` and
-//! `a**` are errors, `\Q..\E` quotes), so that a rule must not be handed to the
-//! latter as text. Here the same wrapped text is parsed with Go's rules into the
-//! tree ([`regex_syntax::hir::Hir`]) that `regex-automata` compiles. That tells in
-//! tens of nanoseconds whether a rule matches, so that there are no other ways to
-//! match beside it.
+//! Prometheus compiles the expression of a relabeling rule as `^(?s:RE)$`, in Go's RE2
+//! dialect. The dialect of the `regex` crate differs: in Go `\d` is ASCII, `[a&&b]` is a plain
+//! set, `a{1001}` and `a**` are errors, and `\Q..\E` quotes. So the `regex` crate must not
+//! parse a rule.
+//!
+//! This module parses the same wrapped text by Go's rules into a [`regex_syntax::hir::Hir`],
+//! which `regex-automata` compiles. A match takes tens of nanoseconds, so there are no special
+//! cases for literals or prefixes.
 //!
 //! ```
-//! use mesh::go_regexp::Regexp;
+//! use mesh_model::go_regexp::Regexp;
 //!
 //! let regexp: Regexp = "([^:]+)(?::\\d+)?".parse()?;
 //! let captures = regexp.captures("node1:9100").expect("a match");
 //! let mut host = String::new();
 //! captures.expand("${1}:443", &mut host);
 //! assert_eq!(host, "node1:443");
-//! # Ok::<(), mesh::go_regexp::RegexpError>(())
+//! # Ok::<(), mesh_model::go_regexp::RegexpError>(())
 //! ```
 
 use std::{
@@ -36,13 +36,13 @@ mod parser;
 pub use self::error::RegexpError;
 use self::parser::Parsed;
 
-/// The expression of rules that give none.
+/// Default expression of relabeling rules.
 static DEFAULT: LazyLock<Regexp> =
     LazyLock::new(|| Regexp::new("(.*)").expect("the default expression is valid"));
 
-/// Bytes an expression may have.
+/// Maximum length of an expression in bytes.
 const MAX_SOURCE: usize = 1 << 20;
-/// Bytes its automaton may have.
+/// Maximum size of a compiled automaton in bytes.
 const MAX_PROGRAM: usize = 64 << 20;
 
 /// A compiled expression, anchored at both ends. Cheap to clone.
@@ -52,11 +52,11 @@ pub struct Regexp(Arc<Program>);
 struct Program {
     source: String,
     regex: meta::Regex,
-    /// Name of each group, the whole match first.
+    /// Name of each group. Group 0 is the whole match.
     groups: Vec<Option<String>>,
 }
 
-/// What the groups of one match matched.
+/// The groups of one match.
 #[derive(Clone, Debug)]
 pub struct Captures<'r, 't> {
     groups: &'r [Option<String>],
@@ -70,9 +70,8 @@ impl Regexp {
     /// Compiles `^(?s:source)$`, as Prometheus does.
     ///
     /// # Errors
-    ///
-    /// Where Go refuses the expression; where it has more than 1 MiB, nests deeper
-    /// than 100 levels, or its automaton would need more than 64 MiB.
+    /// Returns an error if Go rejects the expression. Also returns an error if it is longer
+    /// than 1 MiB, nests deeper than 100 levels, or needs an automaton of more than 64 MiB.
     pub fn new(source: &str) -> Result<Self, RegexpError> {
         if source.len() > MAX_SOURCE {
             let expected = format!("at most {MAX_SOURCE} bytes");
@@ -95,23 +94,23 @@ impl Regexp {
         })))
     }
 
-    /// The expression as written.
+    /// Returns the expression as written, without the wrapper.
     pub fn as_str(&self) -> &str {
         &self.0.source
     }
 
-    /// Whether this is [`Regexp::default`] itself, rather than an expression that
-    /// was given, be it the same.
+    /// Returns true if this is [`Regexp::default`]. Returns false for an explicit expression,
+    /// even if its text is the same.
     pub fn is_default(&self) -> bool {
         Arc::ptr_eq(&self.0, &DEFAULT.0)
     }
 
-    /// Whether the whole of `text` matches.
+    /// Returns true if the whole `text` matches.
     pub fn is_match(&self, text: &str) -> bool {
         self.0.regex.is_match(text)
     }
 
-    /// The groups of the first match in `text`, or `None` where there is none.
+    /// Returns the groups of the first match in `text`, or `None` without a match.
     pub fn captures<'r, 't>(&'r self, text: &'t str) -> Option<Captures<'r, 't>> {
         self.captures_from(text, 0)
     }
@@ -131,11 +130,11 @@ impl Regexp {
         })
     }
 
-    /// `text` with each match replaced by the expanded `template`, or `None` where
-    /// there is none.
+    /// Replaces each match in `text` with the expanded `template`. Returns `None` without a
+    /// match.
     ///
-    /// An expression such as `a)|(b` undoes the anchors it is wrapped in, so that a
-    /// match need not be all of `text`, nor the only one.
+    /// An expression such as `a)|(b` escapes from its anchors. So a match can be a part of
+    /// `text`, and there can be several.
     pub fn replace_all(&self, text: &str, template: &str) -> Option<String> {
         let mut replaced = None;
         let (mut copied, mut from) = (0, 0);
@@ -143,7 +142,7 @@ impl Regexp {
             let out: &mut String = replaced.get_or_insert_default();
             let (start, end) = captures.span();
             out.push_str(&text[copied..start]);
-            // An empty match right behind another match does not count.
+            // An empty match directly after another match does not count.
             if end > copied || start == 0 {
                 captures.expand(template, out);
             }
@@ -156,7 +155,7 @@ impl Regexp {
 }
 
 impl Default for Regexp {
-    /// `(.*)`.
+    /// Returns the expression `(.*)`.
     fn default() -> Self {
         DEFAULT.clone()
     }
@@ -171,7 +170,7 @@ impl FromStr for Regexp {
 }
 
 impl PartialEq for Regexp {
-    /// Two expressions are equal where their texts are.
+    /// Compares the texts of the expressions.
     fn eq(&self, other: &Self) -> bool {
         self.as_str() == other.as_str()
     }
@@ -192,7 +191,7 @@ impl fmt::Debug for Regexp {
 }
 
 impl fmt::Display for Regexp {
-    /// The expression as written.
+    /// Writes the expression as written.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
@@ -201,34 +200,34 @@ impl fmt::Display for Regexp {
 // === impl Captures ===
 
 impl<'t> Captures<'_, 't> {
-    /// Where the match begins and ends.
+    /// Returns the start and the end of the whole match, in bytes.
     fn span(&self) -> (usize, usize) {
         let slot = |index: usize| self.slots[index].map_or(0, NonMaxUsize::get);
         (slot(0), slot(1))
     }
 
-    /// What group `index` matched, the whole match being group 0. `None` where
-    /// there is no such group or it took no part in the match.
+    /// Returns the text of the group `index`; group 0 is the whole match. Returns `None` if
+    /// there is no such group, or if the group did not participate in the match.
     pub fn get(&self, index: usize) -> Option<&'t str> {
         let start = index.checked_mul(2)?;
         let (from, to) = (self.slots.get(start)?, self.slots.get(start + 1)?);
         Some(&self.text[from.as_ref()?.get()..to.as_ref()?.get()])
     }
 
-    /// What the group called `name` matched; of several so called the first that
-    /// took part.
+    /// Returns the text of the group with this name. If several groups have the name, returns
+    /// the first that participated in the match.
     pub fn name(&self, name: &str) -> Option<&'t str> {
-        let called = |group: &Option<String>| group.as_deref() == Some(name);
+        let has_name = |group: &Option<String>| group.as_deref() == Some(name);
         (0..self.groups.len())
-            .filter(|&index| called(&self.groups[index]))
+            .filter(|&index| has_name(&self.groups[index]))
             .find_map(|index| self.get(index))
     }
 
-    /// Appends `template` to `out` with `$1`, `$name` and `${name}` replaced by
-    /// what these groups matched and `$$` by `$`.
+    /// Appends `template` to `out`. Replaces `$1`, `$name` and `${name}` with the text of the
+    /// group, and `$$` with `$`.
     ///
-    /// A group that is unknown or took no part is replaced by nothing. A `$` that
-    /// starts none of these forms stays as it is.
+    /// A group that is unknown or did not participate expands to an empty string. Any other
+    /// `$` is literal.
     pub fn expand(&self, template: &str, out: &mut String) {
         expand::expand(self, template, out);
     }

@@ -1,69 +1,76 @@
-//! Label sets: a sorted, duplicate-free list of names and values.
+//! Label sets: sorted lists of unique names and their values.
+//!
+//! ```
+//! use mesh_model::labels::Labels;
+//!
+//! let labels: Labels = [("job", "node"), ("__name__", "up")].into_iter().collect();
+//! assert_eq!(labels.get("job"), Some("node"));
+//! assert_eq!(labels.to_string(), r#"{__name__="up", job="node"}"#);
+//! ```
 
 use std::fmt;
 
-/// The label that holds a series' metric name.
+/// Label with the metric name of a series.
 pub const METRIC_NAME: &str = "__name__";
-/// The label of a target's host and port.
+/// Label with the `host:port` of a target.
 pub const ADDRESS: &str = "__address__";
-/// The job a target was configured under.
+/// Label with the job name of a target.
 pub const JOB: &str = "job";
-/// The target's `host:port`, unless relabeled.
+/// Label with the instance of a target. Default: the target's `host:port`.
 pub const INSTANCE: &str = "instance";
-/// The label that holds the upper bound of a classic histogram's bucket.
+/// Label with the upper bound of a classic histogram's bucket.
 pub const BUCKET: &str = "le";
-/// The label that holds a summary's quantile.
+/// Label with the quantile of a summary.
 pub const QUANTILE: &str = "quantile";
 
-/// One name and its value.
+/// A label: one name and its value.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Label {
-    /// The name, unique in its set.
+    /// Name, unique in its label set.
     pub name: String,
-    /// The value. An empty value is the same as no label and never stored.
+    /// Value. It is never empty, since an empty value means that the label does not exist.
     pub value: String,
 }
 
-/// An immutable label set: sorted by name, names unique, no empty values.
+/// An immutable label set, sorted by name, with unique names and without empty values.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Labels(Box<[Label]>);
 
 /// A label set under construction.
 ///
-/// Kept sorted at all times: label sets are small, so an insertion into a
-/// vector beats a map.
+/// Always sorted. Label sets are small, so inserting into a vector is faster than a map.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LabelsBuilder(Vec<Label>);
 
 // === impl Labels ===
 
 impl Labels {
-    /// The value of `name`, or `None` where the set does not have it.
+    /// Returns the value of the label `name`, or `None` if the set does not contain it.
     pub fn get(&self, name: &str) -> Option<&str> {
         lookup(&self.0, name)
     }
 
-    /// Whether the set has `name`.
+    /// Returns true if the set contains the label `name`.
     pub fn contains(&self, name: &str) -> bool {
         self.get(name).is_some()
     }
 
-    /// All labels in the order of their names.
+    /// Iterates over names and values, sorted by name.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {
         self.0.iter().map(|l| (l.name.as_str(), l.value.as_str()))
     }
 
-    /// How many labels there are.
+    /// Returns the number of labels.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there are none.
+    /// Returns true if the set has no labels.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// A hash that is the same in every process and every release.
+    /// Returns a hash that is the same in every process and every release.
     pub fn stable_hash(&self) -> u64 {
         let mut hasher = xxhash_rust::xxh3::Xxh3::new();
         for label in &self.0 {
@@ -75,14 +82,14 @@ impl Labels {
         hasher.digest()
     }
 
-    /// A builder that starts with these labels.
+    /// Returns a builder that starts with these labels.
     pub fn to_builder(&self) -> LabelsBuilder {
         LabelsBuilder(self.0.to_vec())
     }
 }
 
 impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for Labels {
-    /// Collects pairs in any order; of two with one name the last wins.
+    /// Collects pairs in any order. The last value of a repeated name wins.
     fn from_iter<I: IntoIterator<Item = (N, V)>>(pairs: I) -> Self {
         let mut builder = LabelsBuilder::default();
         for (name, value) in pairs {
@@ -93,7 +100,7 @@ impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for Labels {
 }
 
 impl fmt::Display for Labels {
-    /// Writes `{a="1", b="2"}`, as Prometheus prints a label set.
+    /// Formats the set as Prometheus does: `{a="1", b="2"}`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("{")?;
         for (i, (name, value)) in self.iter().enumerate() {
@@ -107,12 +114,12 @@ impl fmt::Display for Labels {
 // === impl LabelsBuilder ===
 
 impl LabelsBuilder {
-    /// The value of `name`, or `None` where the set does not have it.
+    /// Returns the value of the label `name`, or `None` if the set does not contain it.
     pub fn get(&self, name: &str) -> Option<&str> {
         lookup(&self.0, name)
     }
 
-    /// Sets `name` to `value`; an empty value removes it.
+    /// Sets the label `name` to `value`. An empty value removes the label.
     pub fn set(&mut self, name: impl Into<String>, value: impl Into<String>) -> &mut Self {
         let (name, value) = (name.into(), value.into());
         match self.0.binary_search_by(|l| l.name.as_str().cmp(&name)) {
@@ -124,7 +131,7 @@ impl LabelsBuilder {
         self
     }
 
-    /// Removes `name`.
+    /// Removes the label `name`.
     pub fn del(&mut self, name: &str) -> &mut Self {
         if let Ok(at) = self.0.binary_search_by(|l| l.name.as_str().cmp(name)) {
             self.0.remove(at);
@@ -132,33 +139,33 @@ impl LabelsBuilder {
         self
     }
 
-    /// Keeps only the labels for which `keep` says so.
+    /// Removes all labels for which `keep` returns false.
     pub fn retain(&mut self, mut keep: impl FnMut(&str, &str) -> bool) -> &mut Self {
         self.0.retain(|l| keep(&l.name, &l.value));
         self
     }
 
-    /// All labels in the order of their names.
+    /// Iterates over names and values, sorted by name.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {
         self.0.iter().map(|l| (l.name.as_str(), l.value.as_str()))
     }
 
-    /// How many labels there are.
+    /// Returns the number of labels.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there are none.
+    /// Returns true if the set has no labels.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Forgets all labels but keeps the memory.
+    /// Removes all labels. The allocated memory remains for reuse.
     pub fn clear(&mut self) {
         self.0.clear();
     }
 
-    /// The finished set.
+    /// Builds the label set.
     pub fn build(self) -> Labels {
         Labels(self.0.into_boxed_slice())
     }
@@ -176,7 +183,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sets_are_sorted_and_the_last_value_wins() {
+    fn sorts_labels_and_takes_the_last_value() {
         let labels: Labels = [("b", "1"), ("a", "2"), ("b", "3")].into_iter().collect();
         assert_eq!(labels.to_string(), r#"{a="2", b="3"}"#);
         assert_eq!(labels.get("b"), Some("3"));
@@ -184,14 +191,14 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_value_is_no_label() {
+    fn omits_labels_with_an_empty_value() {
         let mut builder = LabelsBuilder::default();
         builder.set("a", "1").set("b", "").set("a", "");
         assert!(builder.is_empty());
     }
 
     #[test]
-    fn the_hash_tells_names_from_values() {
+    fn hash_distinguishes_names_from_values() {
         let one: Labels = [("a", "bc")].into_iter().collect();
         let other: Labels = [("ab", "c")].into_iter().collect();
         assert_ne!(one.stable_hash(), other.stable_hash());

@@ -1,11 +1,10 @@
-//! Relabeling: rules that rewrite, keep or drop label sets.
+//! Applies relabeling rules, which modify, keep or drop label sets.
 //!
-//! The receiver relabels targets and samples, the exporter what it writes. All
-//! use this one function, which does to a label set exactly what Prometheus does
-//! with the same rules.
+//! The receiver relabels targets and samples, the exporter relabels the series that it
+//! writes. Both use [`relabel`], whose results are identical to those of Prometheus.
 //!
 //! ```
-//! use mesh::{config::relabel::RelabelConfig, labels::Labels, relabel::relabel};
+//! use mesh_model::{config::relabel::RelabelConfig, labels::Labels, relabel::relabel};
 //!
 //! let rule = RelabelConfig {
 //!     source_labels: vec!["__address__".into()],
@@ -17,7 +16,7 @@
 //! let mut labels = target.to_builder();
 //! assert!(relabel(&[rule], &mut labels));
 //! assert_eq!(labels.get("host"), Some("node1"));
-//! # Ok::<(), mesh::go_regexp::RegexpError>(())
+//! # Ok::<(), mesh_model::go_regexp::RegexpError>(())
 //! ```
 
 use std::borrow::Cow;
@@ -31,10 +30,10 @@ use crate::{
 
 mod case;
 
-/// Applies `configs` in their order; `false` as soon as one of them drops the set,
-/// whose labels then mean nothing any more.
+/// Applies `configs` in order. Returns false as soon as a rule drops the label set; the
+/// contents of `labels` are then unspecified.
 ///
-/// The rules are expected to be [valid](RelabelConfig::validate).
+/// The rules must be [valid](RelabelConfig::validate).
 pub fn relabel(configs: &[RelabelConfig], labels: &mut LabelsBuilder) -> bool {
     configs.iter().all(|config| apply(config, labels))
 }
@@ -70,7 +69,7 @@ fn apply(config: &RelabelConfig, labels: &mut LabelsBuilder) -> bool {
     true
 }
 
-/// The values of the source labels, joined. An absent label counts as empty.
+/// Joins the values of the source labels. A missing label counts as empty.
 fn source<'a>(config: &RelabelConfig, labels: &'a LabelsBuilder) -> Cow<'a, str> {
     let value = |name: &String| labels.get(name).unwrap_or_default();
     match config.source_labels.as_slice() {
@@ -107,17 +106,18 @@ fn replace(config: &RelabelConfig, labels: &mut LabelsBuilder) {
     labels.set(target, value);
 }
 
-/// The last 8 bytes of the MD5 of `value`, as a big-endian number modulo
-/// `modulus`. Users shard by it, so it must be Prometheus' to the bit.
+/// Returns the last 8 bytes of the MD5 hash of `value`, as a big-endian number modulo
+/// `modulus`. Users shard by this number, so it must be identical to Prometheus's.
 fn hash_mod(value: &str, modulus: u64) -> String {
     let digest: [u8; 16] = Md5::digest(value).into();
     let [_, _, _, _, _, _, _, _, last @ ..] = digest;
     (u64::from_be_bytes(last) % modulus).to_string()
 }
 
-/// Copies labels to other names. Where several come to one name, the last in the
-/// order of names wins; in Prometheus it is the last in the order in which they
-/// were set, which for targets is that of a Go map.
+/// Copies labels to other names.
+///
+/// If several labels map to one name, the last one in name order wins. In Prometheus the
+/// order of targets' labels is random, that of a Go map.
 fn label_map(config: &RelabelConfig, labels: &mut LabelsBuilder) {
     let mapped: Vec<(String, String)> = labels
         .iter()

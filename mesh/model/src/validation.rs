@@ -1,8 +1,7 @@
-//! Which label and metric names are legal.
+//! Validates the names of labels and metrics.
 //!
-//! Prometheus knows two schemes: the legacy character set and, since version 3,
-//! any UTF-8. A Rust string is UTF-8 already, so the second only asks for a name
-//! that is not empty.
+//! Prometheus has two validation schemes: the legacy character set and, since version 3, any
+//! UTF-8. A Rust string is always UTF-8, so the second scheme only rejects empty names.
 
 /// Rules for the names of labels and metrics (`validation_scheme` in the configuration).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -14,18 +13,26 @@ pub enum ValidationScheme {
     Utf8,
 }
 
-/// Whether `name` has the form `[a-zA-Z_][a-zA-Z0-9_]*`.
+/// Returns true if `name` has the form `[a-zA-Z_][a-zA-Z0-9_]*`.
 pub fn is_valid_legacy_label_name(name: &str) -> bool {
     is_word(name, |byte| byte == b'_')
 }
 
-/// Whether `name` has the form `[a-zA-Z_:][a-zA-Z0-9_:]*`.
+/// Returns true if `name` has the form `[a-zA-Z_:][a-zA-Z0-9_:]*`.
 pub fn is_valid_legacy_metric_name(name: &str) -> bool {
     is_word(name, |byte| byte == b'_' || byte == b':')
 }
 
-/// The name with an underscore for every character that a legacy label name cannot
-/// have anywhere: what discovery makes of names that are not Prometheus' own.
+/// Replaces every character that is invalid in a legacy label name with an underscore.
+///
+/// Discovery applies this to names from other systems, such as Kubernetes labels. A leading
+/// digit remains, since discovery adds a prefix.
+///
+/// ```
+/// use mesh_model::validation::sanitize_label_name;
+///
+/// assert_eq!(sanitize_label_name("app.kubernetes.io/name"), "app_kubernetes_io_name");
+/// ```
 pub fn sanitize_label_name(name: &str) -> String {
     let legal = |c: char| c.is_ascii_alphanumeric() || c == '_';
     name.chars()
@@ -46,7 +53,7 @@ fn is_word(name: &str, punctuation: impl Fn(u8) -> bool) -> bool {
 // === impl ValidationScheme ===
 
 impl ValidationScheme {
-    /// Whether a label may have this name.
+    /// Returns true if `name` is a valid label name in this scheme.
     pub fn is_valid_label_name(self, name: &str) -> bool {
         match self {
             Self::Legacy => is_valid_legacy_label_name(name),
@@ -54,7 +61,7 @@ impl ValidationScheme {
         }
     }
 
-    /// Whether a metric may have this name.
+    /// Returns true if `name` is a valid metric name in this scheme.
     pub fn is_valid_metric_name(self, name: &str) -> bool {
         match self {
             Self::Legacy => is_valid_legacy_metric_name(name),
@@ -68,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn legacy_names_are_ascii_words() {
+    fn legacy_names_are_ascii_identifiers() {
         for good in ["a", "_", "Az_09", "__name__"] {
             assert!(is_valid_legacy_label_name(good), "{good}");
             assert!(is_valid_legacy_metric_name(good), "{good}");
@@ -80,13 +87,13 @@ mod tests {
     }
 
     #[test]
-    fn only_metric_names_may_have_colons() {
+    fn only_metric_names_contain_colons() {
         assert!(is_valid_legacy_metric_name(":job:up"));
         assert!(!is_valid_legacy_label_name("job:up"));
     }
 
     #[test]
-    fn utf8_names_are_anything_but_empty() {
+    fn utf8_names_must_not_be_empty() {
         for (name, valid) in [("", false), ("a.b", true), ("é", true), (" ", true)] {
             assert_eq!(ValidationScheme::Utf8.is_valid_label_name(name), valid);
             assert_eq!(ValidationScheme::Utf8.is_valid_metric_name(name), valid);
@@ -96,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn foreign_names_become_label_names() {
+    fn sanitizes_names_of_other_systems() {
         assert_eq!(sanitize_label_name("aws:eks/ä-x_1"), "aws_eks___x_1");
     }
 }

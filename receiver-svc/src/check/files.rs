@@ -5,11 +5,14 @@
 
 use std::path::Path;
 
-use mesh_model::config::{
-    Config,
-    discovery::{DiscoveryConfig, FileConfig, TargetGroup, parse_target_groups},
-    http::{Auth, HttpClientConfig, PemSource, SecretSource, TlsConfig},
-    scrape::ScrapeConfig,
+use mesh_model::{
+    config::{
+        Config,
+        discovery::{DiscoveryConfig, FileConfig, TargetGroup},
+        http::{Auth, HttpClientConfig, PemSource, SecretSource, TlsConfig},
+        scrape::ScrapeConfig,
+    },
+    config_file::parse_target_groups,
 };
 
 use crate::{

@@ -5,7 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use mesh_model::config::discovery::{FileConfig, TargetGroup, parse_target_groups};
+use mesh_model::{
+    config::discovery::{FileConfig, TargetGroup},
+    config_file::parse_target_groups,
+};
 use notify::{
     EventKind, RecommendedWatcher, RecursiveMode, Watcher,
     event::{MetadataKind, ModifyKind},

@@ -5,9 +5,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
-use mesh_model::config::{
-    discovery::{HttpConfig, TargetGroup, parse_target_groups_json},
-    duration,
+use mesh_model::{
+    config::{
+        discovery::{HttpConfig, TargetGroup},
+        duration,
+    },
+    config_file::parse_target_groups_json,
 };
 use mesh_net::http_client::{HttpClient, HttpClientError};
 use tokio::time::timeout;

@@ -1,31 +1,28 @@
-//! `*_sd_configs` and `static_configs`: where targets come from.
+//! `*_sd_configs` and `static_configs`: the discovery of targets.
 
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{path::PathBuf, time::Duration};
 
 use url::Url;
 
-use super::{ConfigError, Secret, http::HttpClientConfig};
+use super::{http::HttpClientConfig, secret::Secret};
 use crate::labels::Labels;
 
-/// A set of targets that share labels, as discovery yields them.
+/// A set of targets that share labels: the unit in which discovery reports targets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TargetGroup {
-    /// Labels of each target, `__address__` among them.
+    /// Labels of each target, including `__address__`.
     pub targets: Vec<Labels>,
-    /// Labels of all targets.
+    /// Labels that all targets of the group have.
     pub labels: Labels,
-    /// Identity of the group within its mechanism: a later group of the same
-    /// source takes the place of an earlier one; one without targets removes it.
+    /// Identity of the group within its discovery mechanism. A later group with the same
+    /// source replaces the earlier one. A group without targets removes it.
     pub source: String,
 }
 
 /// One discovery mechanism of a scrape configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DiscoveryConfig {
-    /// `static_configs`, all of them.
+    /// `static_configs`, all entries together.
     Static(Vec<TargetGroup>),
     /// `file_sd_configs`.
     File(FileConfig),
@@ -37,35 +34,35 @@ pub enum DiscoveryConfig {
     Kubernetes(Box<KubernetesConfig>),
     /// `ec2_sd_configs`.
     Ec2(Box<Ec2Config>),
-    /// A mechanism of Prometheus that promesh does not have, by its key. A file
-    /// with one can be checked, not run: its targets would silently be missing.
+    /// A mechanism of Prometheus that promesh does not implement, by its key. Such a file
+    /// can be checked but not run, since targets would be missing without notice.
     Unsupported(String),
 }
 
 /// `file_sd_configs`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileConfig {
-    /// Globs of `.json`, `.yml` and `.yaml` files, relative paths resolved
-    /// against the configuration file's directory.
+    /// Globs of `.json`, `.yml` and `.yaml` files. Relative paths are resolved against the
+    /// configuration file's directory.
     pub files: Vec<PathBuf>,
-    /// How often all files are read again; 5 min unless given.
+    /// Interval at which all files are read again. Default: 5 min.
     pub refresh_interval: Duration,
 }
 
 /// `http_sd_configs`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpConfig {
-    /// What is fetched.
+    /// URL of the target list.
     pub url: Url,
-    /// The same as it is written, for labels.
+    /// `url` exactly as written in the file, for labels.
     pub written_url: String,
-    /// How often; 1 min unless given.
+    /// Interval between requests. Default: 1 min.
     pub refresh_interval: Duration,
-    /// How.
+    /// HTTP client settings.
     pub http: HttpClientConfig,
 }
 
-/// What `dns_sd_configs` asks for.
+/// DNS record type of `dns_sd_configs`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum DnsRecord {
     /// `A`.
@@ -88,13 +85,13 @@ pub struct DnsConfig {
     pub names: Vec<String>,
     /// Record type.
     pub record: DnsRecord,
-    /// Port of the targets; SRV records bring their own.
+    /// Port of the targets. Ignored for SRV records, which contain the port.
     pub port: u16,
-    /// How often; 30 s unless given.
+    /// Interval between lookups. Default: 30 s.
     pub refresh_interval: Duration,
 }
 
-/// What one `kubernetes_sd_configs` entry discovers.
+/// Kind of Kubernetes object that a `kubernetes_sd_configs` entry discovers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum KubernetesRole {
     /// `node`.
@@ -114,27 +111,26 @@ pub enum KubernetesRole {
 /// One entry of `selectors`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KubernetesSelector {
-    /// The role whose objects it selects.
+    /// Role whose objects the selector applies to.
     pub role: KubernetesRole,
-    /// Label selector, empty for all.
+    /// Label selector. Empty selects all objects.
     pub label: String,
-    /// Field selector, empty for all.
+    /// Field selector. Empty selects all objects.
     pub field: String,
 }
 
 /// `kubernetes_sd_configs`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KubernetesConfig {
-    /// What is discovered.
+    /// Kind of object to discover.
     pub role: KubernetesRole,
-    /// The API server; the pod's own cluster where neither it nor a kubeconfig is
-    /// given.
+    /// URL of the API server. Default: the cluster of this pod, unless a kubeconfig is given.
     pub api_server: Option<Url>,
     /// Path of a kubeconfig file.
     pub kubeconfig_file: Option<PathBuf>,
-    /// How `api_server` is reached.
+    /// HTTP client settings for `api_server`.
     pub http: HttpClientConfig,
-    /// `namespaces.names`; empty for all.
+    /// `namespaces.names`. Empty means all namespaces.
     pub namespaces: Vec<String>,
     /// `namespaces.own_namespace`.
     pub own_namespace: bool,
@@ -144,7 +140,7 @@ pub struct KubernetesConfig {
     pub attach_metadata: AttachMetadata,
 }
 
-/// `attach_metadata`: what else is watched to label targets.
+/// `attach_metadata`: other objects whose metadata becomes target labels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct AttachMetadata {
     /// The target's node.
@@ -162,59 +158,34 @@ pub struct AttachMetadata {
 /// `ec2_sd_configs`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ec2Config {
-    /// Region; from the environment or instance metadata unless given.
+    /// AWS region. Default: from the environment or the instance metadata.
     pub region: Option<String>,
-    /// Another endpoint than the region's.
+    /// Endpoint URL that replaces the region's endpoint.
     pub endpoint: Option<String>,
-    /// Static credentials.
+    /// Access key of static credentials.
     pub access_key: Option<String>,
-    /// Static credentials.
+    /// Secret key of static credentials.
     pub secret_key: Option<Secret>,
     /// Named profile.
     pub profile: Option<String>,
-    /// Role to assume.
+    /// ARN of the role to assume.
     pub role_arn: Option<String>,
-    /// External id of that role.
+    /// External ID of that role.
     pub external_id: Option<String>,
-    /// Port of the targets; 80 unless given.
+    /// Port of the targets. Default: 80.
     pub port: u16,
-    /// How often; 1 min unless given.
+    /// Interval between requests. Default: 1 min.
     pub refresh_interval: Duration,
     /// `DescribeInstances` filters: name and values.
     pub filters: Vec<(String, Vec<String>)>,
-    /// How the API is reached.
+    /// HTTP client settings for the API.
     pub http: HttpClientConfig,
-}
-
-/// Reads a list of target groups, a file of `file_sd_configs`: JSON where its name
-/// says so, YAML otherwise. The caller names their sources.
-///
-/// # Errors
-/// Where it is no such list, with its place in `origin`.
-pub fn parse_target_groups(text: &str, origin: &Path) -> Result<Vec<TargetGroup>, ConfigError> {
-    let extension = origin.extension().unwrap_or_default();
-    match extension.eq_ignore_ascii_case("json") {
-        true => parse_target_groups_json(text, origin),
-        false => super::yaml::target_groups::from_yaml(text, origin),
-    }
-}
-
-/// Reads a list of target groups in JSON, the answer of an `http_sd_configs`
-/// endpoint. The caller names their sources.
-///
-/// # Errors
-/// Where it is no such list, with its place in `origin`.
-pub fn parse_target_groups_json(
-    text: &str,
-    origin: &Path,
-) -> Result<Vec<TargetGroup>, ConfigError> {
-    super::yaml::target_groups::from_json(text, origin)
 }
 
 // === impl KubernetesRole ===
 
 impl KubernetesRole {
-    /// All roles.
+    /// All roles, in the order of Prometheus's documentation.
     pub const ALL: [Self; 6] = [
         Self::Node,
         Self::Service,
@@ -224,7 +195,7 @@ impl KubernetesRole {
         Self::Ingress,
     ];
 
-    /// The role's name in a configuration file.
+    /// Returns the role's name in a configuration file.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Node => "node",

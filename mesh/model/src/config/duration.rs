@@ -1,4 +1,4 @@
-//! Durations as Prometheus writes them: `1h30m`, `15s`, `2w`.
+//! Parses and formats durations in Prometheus's notation: `1h30m`, `15s`, `2w`.
 
 use std::time::Duration;
 
@@ -12,17 +12,27 @@ const UNITS: [(&str, u64); 7] = [
     ("ms", 1),
 ];
 
-/// Not a Prometheus duration.
+/// Error for a text that is not a Prometheus duration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{0:?} is no duration, expected whole numbers with the units y, w, d, h, m, s, ms, largest first, such as 1h30m"
+    "{0:?} is not a duration, expected whole numbers with the units y, w, d, h, m, s, ms, largest first, such as 1h30m"
 )]
 pub struct ParseDurationError(String);
 
-/// Parses a duration; `0` needs no unit.
+/// Parses a duration. Each number needs a unit, except in the duration `0`.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use mesh_model::config::duration;
+///
+/// assert_eq!(duration::parse("1h30m")?, Duration::from_secs(5400));
+/// # Ok::<(), duration::ParseDurationError>(())
+/// ```
 ///
 /// # Errors
-/// Where a number or unit is missing, unknown, out of order or too large.
+/// Returns an error if a number or unit is missing, a unit is unknown or out of order, or
+/// the duration is too large.
 pub fn parse(text: &str) -> Result<Duration, ParseDurationError> {
     if text == "0" {
         return Ok(Duration::ZERO);
@@ -32,7 +42,7 @@ pub fn parse(text: &str) -> Result<Duration, ParseDurationError> {
         .ok_or_else(|| ParseDurationError(text.to_owned()))
 }
 
-/// Writes a duration in as few units as possible, as Prometheus does.
+/// Formats a duration with as few units as possible, as Prometheus does.
 pub fn format(duration: Duration) -> String {
     let mut rest = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     if rest == 0 {
@@ -40,9 +50,9 @@ pub fn format(duration: Duration) -> String {
     }
     let mut text = String::new();
     for (unit, millis) in UNITS {
-        // Years, weeks and days only where nothing is left over.
-        let whole = matches!(unit, "y" | "w" | "d");
-        if rest >= millis && (!whole || rest.is_multiple_of(millis)) {
+        // Years, weeks and days are used only if they leave no remainder.
+        let only_exact = matches!(unit, "y" | "w" | "d");
+        if rest >= millis && (!only_exact || rest.is_multiple_of(millis)) {
             text.push_str(&format!("{}{unit}", rest / millis));
             rest %= millis;
         }
@@ -50,6 +60,7 @@ pub fn format(duration: Duration) -> String {
     text
 }
 
+/// Sums up the parts of a duration in milliseconds. Returns `None` for invalid text.
 fn sum(text: &str) -> Option<u64> {
     let (mut rest, mut units, mut total) = (text, &UNITS[..], 0u64);
     if rest.is_empty() {
@@ -75,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_are_read_and_written() {
+    fn parses_and_formats_durations() {
         for (text, millis) in [
             ("15s", 15_000),
             ("1h30m", 5_400_000),
@@ -92,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn other_texts_are_refused() {
+    fn rejects_other_texts() {
         for text in [
             "",
             "1",

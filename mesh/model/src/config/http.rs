@@ -5,49 +5,52 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use url::Url;
 
-use super::{Params, Secret};
+use super::secret::Secret;
 
-/// A secret given in the file, or the path of a file that is read on every use.
+/// HTTP query or form parameters: values by name.
+pub type Params = BTreeMap<String, Vec<String>>;
+
+/// A secret, or the path of a file that is read on each use.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum SecretSource {
-    /// Given in the configuration file.
+    /// The secret, from the configuration file.
     Inline(Secret),
-    /// Read from this file each time it is needed.
+    /// Path of the file with the secret. It is read on each use.
     File(PathBuf),
 }
 
-/// How a client connects and who it says it is.
+/// Settings of an HTTP client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpClientConfig {
-    /// At most one way to authenticate.
+    /// Authentication method, if any.
     pub auth: Option<Auth>,
-    /// TLS of `https` requests.
+    /// TLS settings for `https` requests.
     pub tls: TlsConfig,
-    /// Whether redirects are followed; `true` unless given.
+    /// Follow redirects. Default: true.
     pub follow_redirects: bool,
-    /// Whether HTTP/2 is offered; `true` unless given.
+    /// Offer HTTP/2. Default: true.
     pub enable_http2: bool,
-    /// The proxy, if any.
+    /// Proxy settings.
     pub proxy: ProxyConfig,
-    /// Headers added to every request.
+    /// Headers that are added to every request.
     pub http_headers: BTreeMap<String, Vec<SecretSource>>,
 }
 
-/// How a client authenticates.
+/// Authentication method of an HTTP client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Auth {
     /// `basic_auth`.
     Basic {
-        /// The user.
+        /// User name.
         username: SecretSource,
-        /// The password, empty unless given.
+        /// Password. Default: empty.
         password: Option<SecretSource>,
     },
     /// `authorization`, or the older `bearer_token` and `bearer_token_file`.
     Authorization {
-        /// `Bearer` unless given.
+        /// Authentication scheme. Default: `Bearer`.
         scheme: String,
-        /// What follows the scheme.
+        /// Credentials that follow the scheme.
         credentials: SecretSource,
     },
     /// `oauth2`, the client-credentials flow.
@@ -61,24 +64,24 @@ pub struct OAuth2Config {
     pub client_id: String,
     /// Client secret.
     pub client_secret: SecretSource,
-    /// Scopes asked for.
+    /// Requested scopes.
     pub scopes: Vec<String>,
-    /// Where tokens come from.
+    /// URL of the token endpoint.
     pub token_url: Url,
-    /// More form parameters of the token request.
+    /// Additional form parameters of the token request.
     pub endpoint_params: Params,
-    /// TLS towards the token endpoint.
+    /// TLS settings for the token endpoint.
     pub tls: TlsConfig,
-    /// Proxy towards the token endpoint.
+    /// Proxy settings for the token endpoint.
     pub proxy: ProxyConfig,
 }
 
 /// A TLS version, oldest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TlsVersion {
-    /// `TLS10`, which is refused where it would be used: rustls speaks 1.2 and 1.3.
+    /// `TLS10`. Accepted as a minimum; rustls supports only 1.2 and 1.3.
     Tls10,
-    /// `TLS11`, likewise.
+    /// `TLS11`. Accepted as a minimum; rustls supports only 1.2 and 1.3.
     Tls11,
     /// `TLS12`.
     Tls12,
@@ -86,42 +89,42 @@ pub enum TlsVersion {
     Tls13,
 }
 
-/// A PEM document given in the file, or the path of one, read again on change.
+/// A PEM document, or the path of a file that is read again when it changes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum PemSource {
-    /// Given in the configuration file.
+    /// The document, from the configuration file.
     Inline(Secret),
-    /// Read from this file.
+    /// Path of the file with the document.
     File(PathBuf),
 }
 
 /// `tls_config`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct TlsConfig {
-    /// Roots to trust instead of the system's.
+    /// Trusted root certificates. Default: those of the system.
     pub ca: Option<PemSource>,
     /// Client certificate chain.
     pub cert: Option<PemSource>,
-    /// Client key.
+    /// Key of the client certificate.
     pub key: Option<PemSource>,
-    /// Name to ask for and to verify instead of the host's.
+    /// Server name for SNI and certificate verification. Default: the host of the URL.
     pub server_name: Option<String>,
     /// Accept any certificate.
     pub insecure_skip_verify: bool,
-    /// Oldest version accepted; 1.2 unless given.
+    /// Minimum TLS version. Default: 1.2.
     pub min_version: Option<TlsVersion>,
-    /// Newest version accepted.
+    /// Maximum TLS version. Default: 1.3.
     pub max_version: Option<TlsVersion>,
 }
 
-/// `proxy_url` and its relatives.
+/// `proxy_url` and the other proxy settings.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProxyConfig {
-    /// The proxy.
+    /// URL of the proxy.
     pub url: Option<Url>,
-    /// Hosts that are reached directly, comma-separated as in `NO_PROXY`.
+    /// Hosts to reach without the proxy, comma-separated as in `NO_PROXY`.
     pub no_proxy: String,
-    /// Take `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` from the environment.
+    /// Use `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` from the environment.
     pub from_environment: bool,
     /// Headers of CONNECT requests.
     pub connect_header: BTreeMap<String, Vec<Secret>>,

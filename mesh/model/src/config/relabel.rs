@@ -1,27 +1,25 @@
 //! `relabel_configs`, `metric_relabel_configs` and `write_relabel_configs`.
 
-use crate::validation::ValidationScheme;
-use std::{fmt, str::FromStr};
-
-use crate::go_regexp::Regexp;
-
 mod validate;
 
-pub use self::validate::RelabelError;
+use std::{fmt, str::FromStr};
 
-/// What a relabeling rule does.
+pub use self::validate::RelabelError;
+use crate::{go_regexp::Regexp, validation::ValidationScheme};
+
+/// Action of a relabeling rule.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Action {
-    /// Sets `target_label` to the expanded replacement where the regex matches.
+    /// Sets `target_label` to the expanded replacement if the regex matches.
     #[default]
     Replace,
-    /// Keeps only what the regex matches.
+    /// Drops the label set unless the regex matches.
     Keep,
-    /// Drops what the regex matches.
+    /// Drops the label set if the regex matches.
     Drop,
-    /// Keeps only where the joined source labels equal `target_label`.
+    /// Drops the label set unless the joined source labels equal `target_label`.
     KeepEqual,
-    /// Drops where the joined source labels equal `target_label`.
+    /// Drops the label set if the joined source labels equal `target_label`.
     DropEqual,
     /// Sets `target_label` to a hash of the joined source labels modulo `modulus`.
     HashMod,
@@ -40,29 +38,28 @@ pub enum Action {
 /// One relabeling rule.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RelabelConfig {
-    /// Labels whose values are joined by `separator`.
+    /// Labels whose values are joined with `separator`.
     pub source_labels: Vec<String>,
-    /// `;` unless given.
+    /// Separator between the values of the source labels. Default: `;`.
     pub separator: String,
-    /// The regular expression, in Go's syntax, matched against the whole value;
-    /// `(.*)` unless given.
+    /// Regular expression in Go's syntax that must match the whole value. Default: `(.*)`.
     pub regex: Regexp,
     /// Modulus of [`Action::HashMod`].
     pub modulus: u64,
-    /// The label that is set; with references to groups for [`Action::Replace`].
+    /// Label to set. For [`Action::Replace`] it can refer to groups, such as `$1`.
     pub target_label: String,
-    /// Template with `$1`, `${name}`; `$1` unless given.
+    /// Template that can refer to groups with `$1` or `${name}`. Default: `$1`.
     pub replacement: String,
-    /// What the rule does.
+    /// Action of the rule.
     pub action: Action,
-    /// Which label names it may write.
+    /// Validation scheme of the label names that the rule writes.
     pub name_validation_scheme: ValidationScheme,
 }
 
 // === impl Action ===
 
 impl Action {
-    /// All of them.
+    /// All actions, in the order of error messages.
     const ALL: [Self; 11] = [
         Self::Replace,
         Self::Keep,
@@ -77,7 +74,7 @@ impl Action {
         Self::Uppercase,
     ];
 
-    /// The name in a configuration file.
+    /// Returns the action's name in a configuration file.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Replace => "replace",
@@ -104,7 +101,7 @@ impl fmt::Display for Action {
 impl FromStr for Action {
     type Err = RelabelError;
 
-    /// Reads an action's name in any case.
+    /// Parses an action's name, ignoring case.
     fn from_str(name: &str) -> Result<Self, Self::Err> {
         if name.is_empty() {
             return Err(RelabelError::EmptyAction);
@@ -118,14 +115,14 @@ impl FromStr for Action {
 
 // === impl RelabelConfig ===
 
-/// The replacement of rules that give none.
+/// Default replacement.
 const REPLACEMENT: &str = "$1";
-/// The separator of rules that give none.
+/// Default separator.
 const SEPARATOR: &str = ";";
 
 impl Default for RelabelConfig {
-    /// A rule without any field, as a configuration file may have it. It is not
-    /// [valid](Self::validate) as such: `replace` needs a target.
+    /// Returns a rule with all defaults. It is not [valid](Self::validate), since `replace`
+    /// needs a target label.
     fn default() -> Self {
         Self {
             source_labels: Vec::new(),

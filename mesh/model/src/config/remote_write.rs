@@ -4,9 +4,9 @@ use std::{collections::BTreeMap, time::Duration};
 
 use url::Url;
 
-use super::{Secret, http::HttpClientConfig, relabel::RelabelConfig};
+use super::{http::HttpClientConfig, relabel::RelabelConfig, secret::Secret};
 
-/// Which remote-write message a destination is sent.
+/// Protobuf message of remote-write requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum ProtobufMessage {
     /// `prometheus.WriteRequest`: remote write 1.0.
@@ -19,17 +19,17 @@ pub enum ProtobufMessage {
 /// One entry of `remote_write`.
 #[derive(Clone, Debug)]
 pub struct RemoteWriteConfig {
-    /// Where requests are posted.
+    /// URL that requests are posted to.
     pub url: Url,
-    /// Its name in metrics and logs; the URL's hash unless given.
+    /// Name of the destination in metrics and logs. Default: a hash of the URL.
     pub name: String,
-    /// Time one post may take; 30 s unless given.
+    /// Timeout of one request. Default: 30 s.
     pub remote_timeout: Duration,
-    /// Headers added to every request, before signing.
+    /// Headers that are added to every request before it is signed.
     pub headers: BTreeMap<String, String>,
-    /// Rules over series, after external labels.
+    /// Relabeling rules for series, applied after the external labels are added.
     pub write_relabel_configs: Vec<RelabelConfig>,
-    /// Which message is sent.
+    /// Protobuf message of the requests.
     pub protobuf_message: ProtobufMessage,
     /// Send exemplars.
     pub send_exemplars: bool,
@@ -37,56 +37,56 @@ pub struct RemoteWriteConfig {
     pub send_native_histograms: bool,
     /// Sign with AWS Signature Version 4.
     pub sigv4: Option<Sigv4Config>,
-    /// How the destination is reached.
+    /// HTTP client settings.
     pub http: HttpClientConfig,
-    /// The part of `queue_config` that has a meaning here.
+    /// The supported part of `queue_config`.
     pub queue: QueueConfig,
     /// `metadata_config.send`.
     pub send_metadata: bool,
     /// `metadata_config.send_interval`.
     pub metadata_send_interval: Duration,
-    /// Metric families whose metadata one request carries at most.
+    /// Maximum number of metric families per metadata request.
     pub metadata_per_send: usize,
 }
 
 /// `sigv4`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sigv4Config {
-    /// Region; from the URL or the environment unless given.
+    /// AWS region. Default: from the URL or the environment.
     pub region: Option<String>,
-    /// Static credentials.
+    /// Access key of static credentials.
     pub access_key: Option<String>,
-    /// Static credentials.
+    /// Secret key of static credentials.
     pub secret_key: Option<Secret>,
     /// Named profile.
     pub profile: Option<String>,
-    /// Role to assume.
+    /// ARN of the role to assume.
     pub role_arn: Option<String>,
-    /// External id of that role.
+    /// External ID of that role.
     pub external_id: Option<String>,
     /// Use the FIPS endpoint of STS.
     pub use_fips_sts_endpoint: bool,
-    /// Service name signed for; `aps` unless given.
+    /// Service name in the signature. Default: `aps`.
     pub service_name: Option<String>,
 }
 
-/// The part of `queue_config` that has a meaning in a mesh without queues in
-/// the exporter.
+/// The supported part of `queue_config`. The other keys have no effect, since an exporter
+/// has no queues.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueueConfig {
-    /// Samples of one request at most; 10 000 unless given.
+    /// Maximum number of samples per request. Default: 10 000.
     pub max_samples_per_send: usize,
-    /// Requests in flight at most; 50 unless given (`max_shards`).
+    /// Maximum number of requests in flight. Default: 50.
     pub max_shards: usize,
-    /// Shortest back-off; 30 ms unless given.
+    /// Minimum backoff. Default: 30 ms.
     pub min_backoff: Duration,
-    /// Longest back-off; 5 s unless given.
+    /// Maximum backoff. Default: 5 s.
     pub max_backoff: Duration,
-    /// Samples older than this are not sent; 0 for no limit of its own.
+    /// Maximum age of samples. Older samples are not sent. 0 means no limit.
     pub sample_age_limit: Duration,
 }
 
-/// How OTLP names become Prometheus names.
+/// Translation of OTLP names into Prometheus names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum TranslationStrategy {
     /// `UnderscoreEscapingWithSuffixes`.
@@ -100,25 +100,26 @@ pub enum TranslationStrategy {
     NoTranslation,
 }
 
-/// `otlp`: how pushed data is translated.
+/// `otlp`: the translation of pushed OTLP data.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OtlpConfig {
     /// Resource attributes that become labels of every series.
     pub promote_resource_attributes: Vec<String>,
-    /// Make labels of all resource attributes.
+    /// Turn all resource attributes into labels of every series.
     pub promote_all_resource_attributes: bool,
-    /// Except these.
+    /// Exceptions from `promote_all_resource_attributes`.
     pub ignore_resource_attributes: Vec<String>,
-    /// How names are translated.
+    /// Translation of metric and label names.
     pub translation_strategy: TranslationStrategy,
-    /// Keep `service.name` and its kin on `target_info`.
+    /// Keep `service.name`, `service.namespace` and `service.instance.id` as labels of
+    /// `target_info`.
     pub keep_identifying_resource_attributes: bool,
     /// Store explicit-bucket histograms as native ones with custom buckets.
     pub convert_histograms_to_nhcb: bool,
-    /// Put scope name, version and attributes on every series.
+    /// Add the scope's name, version and attributes as labels of every series.
     pub promote_scope_metadata: bool,
-    /// Replace leading underscores of label names by `key_`.
+    /// Prefix label names that begin with a single underscore with `key`.
     pub label_name_underscore_sanitization: bool,
-    /// Keep runs of underscores in label names.
+    /// Keep consecutive underscores in label names.
     pub label_name_preserve_multiple_underscores: bool,
 }

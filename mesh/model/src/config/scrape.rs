@@ -1,11 +1,15 @@
 //! `scrape_configs`.
 
-use crate::validation::ValidationScheme;
 use std::{path::PathBuf, time::Duration};
 
-use super::{Params, discovery::DiscoveryConfig, http::HttpClientConfig, relabel::RelabelConfig};
+use super::{
+    discovery::DiscoveryConfig,
+    http::{HttpClientConfig, Params},
+    relabel::RelabelConfig,
+};
+use crate::validation::ValidationScheme;
 
-/// An exposition format that a scrape may ask for.
+/// An exposition format that a scrape can request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ScrapeProtocol {
     /// `PrometheusProto`.
@@ -20,10 +24,10 @@ pub enum ScrapeProtocol {
     OpenMetricsText1_0_0,
 }
 
-/// How a target is asked to write names that are not legacy names.
+/// Escaping of non-legacy names that the scraper requests from targets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum EscapingScheme {
-    /// `allow-utf-8`: not at all.
+    /// `allow-utf-8`: no escaping.
     #[default]
     AllowUtf8,
     /// `underscores`.
@@ -34,73 +38,75 @@ pub enum EscapingScheme {
     Values,
 }
 
-/// One entry of `scrape_configs`, `global` inherited.
+/// One entry of `scrape_configs`, with `global` inherited.
 ///
-/// A limit of 0 is no limit, as in Prometheus.
+/// A limit of 0 means no limit, as in Prometheus.
 #[derive(Clone, Debug)]
 pub struct ScrapeConfig {
-    /// Unique name; the default of the `job` label.
+    /// Unique name. It is the default of the `job` label.
     pub job_name: String,
     /// Time between two scrapes of a target.
     pub scrape_interval: Duration,
-    /// Time a scrape may take.
+    /// Timeout of a scrape.
     pub scrape_timeout: Duration,
-    /// Formats asked for, the preferred first.
+    /// Requested formats, most preferred first.
     pub scrape_protocols: Vec<ScrapeProtocol>,
-    /// Format assumed where the target does not name one.
+    /// Format to assume if the response has no valid `Content-Type`.
     pub fallback_scrape_protocol: Option<ScrapeProtocol>,
     /// Store native histograms.
     pub scrape_native_histograms: bool,
-    /// Store classic histograms also where a native one is there.
+    /// Store the classic histogram even if a native one exists.
     pub always_scrape_classic_histograms: bool,
     /// Store classic histograms as native ones with custom buckets.
     pub convert_classic_histograms_to_nhcb: bool,
-    /// Path of the metrics endpoint.
+    /// Path of the metrics endpoint. Default: `/metrics`.
     pub metrics_path: String,
-    /// `http` or `https`.
+    /// URL scheme, `http` or `https`. Default: `http`.
     pub scheme: String,
-    /// Ask for gzip.
+    /// Request gzip compression. Default: true.
     pub enable_compression: bool,
-    /// Bytes of a body, decompressed.
+    /// Maximum size of a decompressed body in bytes.
     pub body_size_limit: u64,
-    /// Samples of a scrape, after relabeling.
+    /// Maximum number of samples per scrape, after relabeling.
     pub sample_limit: u64,
-    /// Targets of the whole scrape configuration.
+    /// Maximum number of targets of the scrape configuration.
     pub target_limit: u64,
-    /// Labels of a series.
+    /// Maximum number of labels per series.
     pub label_limit: u64,
-    /// Bytes of a label name.
+    /// Maximum length of a label name in bytes.
     pub label_name_length_limit: u64,
-    /// Bytes of a label value.
+    /// Maximum length of a label value in bytes.
     pub label_value_length_limit: u64,
-    /// Buckets of a native histogram; it is merged down to fit.
+    /// Maximum number of buckets of a native histogram. Larger ones are merged to a lower
+    /// resolution.
     pub native_histogram_bucket_limit: u64,
-    /// Smallest growth factor from one native bucket to the next.
+    /// Minimum growth factor between native histogram buckets.
     pub native_histogram_min_bucket_factor: f64,
-    /// Dropped targets that are remembered for the status page.
+    /// Maximum number of dropped targets that the status page lists.
     pub keep_dropped_targets: u64,
-    /// A scraped label wins over a target's.
+    /// Prefer scraped labels over conflicting target labels.
     pub honor_labels: bool,
-    /// A scraped timestamp is kept.
+    /// Use the timestamps that the target exposes. Default: true.
     pub honor_timestamps: bool,
-    /// Write staleness markers also for series with scraped timestamps.
+    /// Write staleness markers for series with exposed timestamps too.
     pub track_timestamps_staleness: bool,
-    /// Query parameters.
+    /// Query parameters of the scrape request.
     pub params: Params,
-    /// Which metric and label names are taken.
+    /// Validation scheme of metric and label names.
     pub metric_name_validation_scheme: ValidationScheme,
-    /// How a target is asked to write other names.
+    /// Escaping that the scrape requests for names outside the legacy character set.
     pub metric_name_escaping_scheme: EscapingScheme,
-    /// Write the three more report series.
+    /// Write the additional report series `scrape_timeout_seconds`, `scrape_sample_limit`
+    /// and `scrape_body_size_bytes`.
     pub extra_scrape_metrics: bool,
-    /// File that failed scrapes are appended to.
+    /// Path of the log file for failed scrapes.
     pub scrape_failure_log_file: Option<PathBuf>,
-    /// How targets are reached.
+    /// HTTP client settings for scrapes.
     pub http: HttpClientConfig,
-    /// Rules over targets.
+    /// Relabeling rules for targets.
     pub relabel_configs: Vec<RelabelConfig>,
-    /// Rules over samples.
+    /// Relabeling rules for samples.
     pub metric_relabel_configs: Vec<RelabelConfig>,
-    /// Where targets come from.
+    /// Discovery mechanisms of the targets.
     pub discovery: Vec<DiscoveryConfig>,
 }

@@ -1,17 +1,17 @@
-//! Byte sizes as Prometheus writes them: `15MB`, `1GiB`; all units are powers of
-//! 1024.
+//! Parses byte sizes in Prometheus's notation: `15MB`, `1GiB`. All units are powers of 1024.
 
-/// Not a byte size.
+/// Error for a text that is not a byte size.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{0:?} is no size, expected a number with a unit B, KB, MB, GB, TB, PB or EB, such as 15MB"
+    "{0:?} is not a size, expected a number with a unit B, KB, MB, GB, TB, PB or EB, such as 15MB"
 )]
 pub struct ParseSizeError(String);
 
-/// Parses a size in bytes; `0` needs no unit.
+/// Parses a size and returns it in bytes. `0` needs no unit.
 ///
 /// # Errors
-/// Where the number or the unit is missing or unknown, or the size too large.
+/// Returns an error if the number or the unit is missing or invalid, or if the size is too
+/// large.
 pub fn parse(text: &str) -> Result<u64, ParseSizeError> {
     if text == "0" {
         return Ok(0);
@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_are_powers_of_1024() {
+    fn parses_units_as_powers_of_1024() {
         assert_eq!(parse("0"), Ok(0));
         assert_eq!(parse("10B"), Ok(10));
         assert_eq!(parse("15MB"), Ok(15 << 20));
@@ -47,7 +47,7 @@ mod tests {
     }
 
     #[test]
-    fn other_texts_are_refused() {
+    fn rejects_other_texts() {
         for text in ["", "100", "MB", "-1MB", "1mb", "1XB", "99999999EB"] {
             assert!(parse(text).is_err(), "{text}");
         }

@@ -1,16 +1,15 @@
-//! Why an expression was refused.
+//! Errors for invalid expressions.
 
 use std::ops::Range;
 
-/// What Prometheus puts around an expression before it compiles it.
+/// Prefix that Prometheus adds to an expression before it compiles it.
 pub(super) const PREFIX: &str = "^(?s:";
-/// See [`PREFIX`].
+/// Suffix that Prometheus adds to an expression before it compiles it.
 pub(super) const SUFFIX: &str = ")$";
 
-/// An expression that Go refuses, or that would cost too much.
+/// Error for an expression that Go rejects or that exceeds a limit.
 ///
-/// The message begins with Go's own words for the mistake, then says where it is
-/// and what was expected there.
+/// The message begins with that of Go, followed by the place and the expected syntax.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("error parsing regexp: {mistake}: `{found}` at character {character}; expected {expected}")]
 pub struct RegexpError {
@@ -20,21 +19,22 @@ pub struct RegexpError {
     expected: String,
 }
 
-/// A mistake in the wrapped expression.
+/// A syntax error in the wrapped expression.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct SyntaxError {
-    /// Go's words for it.
+    /// Go's message.
     pub(super) mistake: &'static str,
-    /// The bytes of the wrapped expression that are wrong.
+    /// Byte range of the mistake in the wrapped expression.
     pub(super) span: Range<usize>,
-    /// What would be right.
+    /// Description of valid syntax at that place.
     pub(super) expected: &'static str,
 }
 
 // === impl RegexpError ===
 
 impl RegexpError {
-    /// The mistake, told in terms of `source`, the expression before it was wrapped.
+    /// Converts a syntax error of the wrapped expression into one of `source`, the expression
+    /// as written.
     pub(super) fn syntax(source: &str, error: SyntaxError) -> Self {
         let unwrapped = |at: usize| at.saturating_sub(PREFIX.len()).min(source.len());
         let (from, to) = (unwrapped(error.span.start), unwrapped(error.span.end));
@@ -46,7 +46,7 @@ impl RegexpError {
         }
     }
 
-    /// The expression as a whole is larger than allowed.
+    /// Returns the error for an expression that exceeds a limit.
     pub(super) fn too_large(source: &str, expected: String) -> Self {
         Self {
             mistake: "expression too large",
@@ -56,13 +56,13 @@ impl RegexpError {
         }
     }
 
-    /// Where the mistake is, in characters of the expression, the first being 1.
+    /// Returns the position of the mistake in characters, starting at 1.
     pub fn character(&self) -> usize {
         self.character
     }
 }
 
-/// As much of `found` as fits in a message.
+/// Truncates `found` to 64 characters.
 fn shorten(found: &str) -> String {
     const SHOWN: usize = 64;
     match found.char_indices().nth(SHOWN) {

@@ -1,8 +1,8 @@
-//! Templates: `$1`, `$name`, `${name}` and `$$`.
+//! Expands templates with `$1`, `$name`, `${name}` and `$$`.
 //!
-//! A name is the longest run of letters, decimal digits and underscores of any
-//! script, so that `$1_$2` asks for a group called `1_`. A name of ASCII digits
-//! without a leading zero is a group's index.
+//! A name is the longest run of letters, decimal digits and underscores of any script. So
+//! `$1_$2` refers to a group with the name `1_`. A name of ASCII digits without a leading zero
+//! is the index of a group.
 
 use std::sync::LazyLock;
 
@@ -10,14 +10,14 @@ use regex_syntax::hir::{Class, ClassUnicode, HirKind};
 
 use super::Captures;
 
-/// What a `$` refers to.
+/// A reference to a group in a template.
 #[derive(Debug, PartialEq, Eq)]
 enum Reference<'a> {
     Index(usize),
     Name(&'a str),
 }
 
-/// Appends `template` to `out`, its references replaced by what they refer to.
+/// Appends `template` to `out`, with its references expanded.
 pub(super) fn expand(captures: &Captures<'_, '_>, mut template: &str, out: &mut String) {
     while let Some((before, after)) = template.split_once('$') {
         out.push_str(before);
@@ -44,8 +44,8 @@ pub(super) fn expand(captures: &Captures<'_, '_>, mut template: &str, out: &mut 
 // === impl Reference ===
 
 impl<'a> Reference<'a> {
-    /// Splits `name` or `{name}` off the start of `text`; `None` where it starts
-    /// with neither.
+    /// Splits `name` or `{name}` off the start of `text`. Returns `None` if `text` starts with
+    /// neither.
     fn split(text: &'a str) -> Option<(Self, &'a str)> {
         let body = text.strip_prefix('{');
         let (name, rest) = split_name(body.unwrap_or(text))?;
@@ -72,8 +72,8 @@ fn split_name(text: &str) -> Option<(&str, &str)> {
 }
 
 fn is_name_char(c: char) -> bool {
-    /// `char::is_alphabetic` takes in marks and letter-like numbers, which are no
-    /// letters to Go.
+    /// Letters and digits by Go's definition. `char::is_alphabetic` also accepts marks and
+    /// letter-like numbers.
     static WORD: LazyLock<ClassUnicode> = LazyLock::new(|| {
         let hir = regex_syntax::parse(r"[\p{L}\p{Nd}]").expect("a valid class");
         match hir.into_kind() {

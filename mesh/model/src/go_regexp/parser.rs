@@ -1,8 +1,8 @@
-//! Go's `regexp/syntax` with its Perl flags, as far as `regexp.Compile` uses it.
+//! Parses the syntax of Go's `regexp.Compile`: `regexp/syntax` with its Perl flags.
 //!
-//! A single pass over the text without recursion: each open group is a [`Frame`]
-//! that collects the items of its current branch and the branches before it. An
-//! item is already a [`Node`], the compiler's tree and what Go's limits ask about.
+//! The parser makes a single pass over the text without recursion. Each open group is a
+//! [`Frame`], which collects the items of its current branch and the finished branches. An item
+//! is a [`Node`]: the compiler's tree, with the numbers that Go's limits apply to.
 //!
 //! ```text
 //! ^(?s:a|b(c{2})*)$
@@ -11,13 +11,13 @@
 //! └───────── frame 0: items ^
 //! ```
 //!
-//! What is known to differ from Go 1.26:
-//! - The bounds on length, size and nesting are ours, and lower.
-//! - Unicode is that of `regex-syntax`, a version or two newer.
-//! - `\p{Old_Italic}` and other scripts of several words are known, as they were
-//!   until Go 1.24.
-//! - `\x{D800}`, a code point that is no character, matches nothing. In Go it
-//!   matches U+FFFD where an expression begins with it.
+//! Known differences from Go 1.26:
+//! - The limits on length, size and nesting are lower.
+//! - The Unicode version is that of `regex-syntax`, one or two versions newer.
+//! - `\p{Old_Italic}` and other scripts of several words are supported, as they were until
+//!   Go 1.24.
+//! - `\x{D800}`, a surrogate, matches nothing. In Go it matches U+FFFD at the beginning of an
+//!   expression.
 
 use regex_syntax::hir::{Dot, Hir, Look};
 
@@ -32,17 +32,17 @@ mod node;
 mod repeat;
 mod unicode;
 
-/// An expression's tree and its groups.
+/// A parsed expression.
 #[derive(Debug)]
 pub(super) struct Parsed {
-    /// What it matches. Its groups have no names here, since in Go several may
-    /// have the same.
+    /// Tree for the compiler. Its groups have no names, since in Go several groups can have
+    /// the same name.
     pub(super) hir: Hir,
-    /// Name of each group, the whole match first.
+    /// Name of each group. Group 0 is the whole match.
     pub(super) groups: Vec<Option<String>>,
 }
 
-/// What `(?imsU)` sets.
+/// Flags that `(?imsU)` sets.
 #[derive(Clone, Copy, Debug, Default)]
 struct Flags {
     /// `i`: letters match in any case.
@@ -51,27 +51,27 @@ struct Flags {
     multi_line: bool,
     /// `s`: `.` also matches a line feed.
     dot_all: bool,
-    /// `U`: `*` is lazy and `*?` greedy.
+    /// `U`: `*` is lazy and `*?` is greedy.
     swap_greed: bool,
 }
 
 struct Parser<'s> {
     cursor: Cursor<'s>,
     flags: Flags,
-    /// Open groups, the outermost first; frame 0 is the expression itself.
+    /// Open groups, outermost first. Frame 0 is the expression itself.
     frames: Vec<Frame>,
     groups: Vec<Option<String>>,
-    /// Where the repetition begins that the last item ended with, if it did.
+    /// Start of the repetition operator that ended the last item, if any.
     repetition: Option<usize>,
-    /// Character ranges in all classes so far.
+    /// Number of character ranges in all classes so far.
     ranges: usize,
-    /// Where the group was closed that all of the expression is wrapped in.
+    /// Position of the parenthesis that closed the wrapper's group, if inside the expression.
     unwrapped: Option<usize>,
-    /// The group, if any, that was closed by the parenthesis meant for that one.
+    /// Start of the group that the wrapper's closing parenthesis closed, if any.
     borrowed: Option<usize>,
 }
 
-/// Parses a whole expression, wrapped already.
+/// Parses a wrapped expression.
 pub(super) fn parse(text: &str) -> Result<Parsed, SyntaxError> {
     let mut parser = Parser {
         cursor: Cursor::new(text),
@@ -92,7 +92,7 @@ pub(super) fn parse(text: &str) -> Result<Parsed, SyntaxError> {
 // === impl Parser ===
 
 impl Parser<'_> {
-    /// Reads what begins with `c`, the next character.
+    /// Parses the item that begins with `c`, the next character.
     fn item(&mut self, c: char) -> Result<(), SyntaxError> {
         let before = self.repetition.take();
         match c {
@@ -116,7 +116,7 @@ impl Parser<'_> {
         }
     }
 
-    /// Adds what `c` means by itself.
+    /// Adds an item of the single character `c`.
     fn single(&mut self, c: char) -> Result<(), SyntaxError> {
         let Flags {
             multi_line,
@@ -135,7 +135,7 @@ impl Parser<'_> {
         self.push(Node::leaf(hir), self.cursor.at())
     }
 
-    /// Adds an item that began at `start` to the current branch.
+    /// Adds an item to the current branch. `start` is its position, for error messages.
     fn push(&mut self, node: Node, start: usize) -> Result<(), SyntaxError> {
         let node = self.checked(node, start)?;
         self.frame().push(node);

@@ -6,7 +6,7 @@ fn regexp(source: &str) -> Regexp {
     Regexp::new(source).unwrap_or_else(|error| panic!("{source}: {error}"))
 }
 
-/// Checks one expression against texts that it matches and others that it does not.
+/// Checks an expression against texts that it must match and texts that it must not match.
 fn check(source: &str, matching: &[&str], others: &[&str]) {
     let regexp = regexp(source);
     for text in matching {
@@ -19,9 +19,9 @@ fn check(source: &str, matching: &[&str], others: &[&str]) {
     }
 }
 
-fn refusal(source: &str) -> String {
+fn error(source: &str) -> String {
     match Regexp::new(source) {
-        Ok(_) => panic!("{source} must be refused"),
+        Ok(_) => panic!("{source} must be rejected"),
         Err(error) => error.to_string(),
     }
 }
@@ -35,7 +35,7 @@ fn expand(source: &str, text: &str, template: &str) -> String {
 }
 
 #[test]
-fn the_whole_text_must_match() {
+fn matches_only_the_whole_text() {
     check("foo", &["foo"], &["foobar", "xfoo", ""]);
     check("a|b", &["a", "b"], &["ab"]);
     check("", &[""], &["a", "\n"]);
@@ -60,7 +60,7 @@ fn perl_classes_are_ascii() {
 }
 
 #[test]
-fn brackets_hold_plain_sets() {
+fn brackets_are_plain_sets() {
     check("[a&&b]", &["a", "b", "&"], &["&&"]);
     check("[a~~b]", &["~"], &[]);
     check("[[a]]", &["[]", "a]"], &["a"]);
@@ -84,7 +84,7 @@ fn posix_classes_are_ascii() {
 }
 
 #[test]
-fn unicode_classes_have_go_names() {
+fn unicode_classes_use_go_names() {
     check(r"\pL+", &["éa"], &["1"]);
     check(r"\PN", &["a"], &["1"]);
     check(r"\p{^Lu}", &["a"], &["A"]);
@@ -103,7 +103,7 @@ fn unicode_classes_have_go_names() {
 }
 
 #[test]
-fn escapes_are_those_of_re2() {
+fn supports_the_escapes_of_re2() {
     check(r"\Qa.b\E", &["a.b"], &["axb"]);
     check(r"a\Q\E*", &["", "aa"], &["a*"]);
     check(r"a\Qb*\E+", &["ab*", "ab**"], &["abb"]);
@@ -129,7 +129,7 @@ fn braces_without_a_count_are_literal() {
 }
 
 #[test]
-fn repetitions_count() {
+fn repeats_items() {
     check("a{2}", &["aa"], &["a", "aaa"]);
     check("a{2,}", &["aa", "aaa"], &["a"]);
     check("a{1,2}", &["a", "aa"], &["", "aaa"]);
@@ -145,7 +145,7 @@ fn repetitions_count() {
 }
 
 #[test]
-fn case_folds_letter_by_letter() {
+fn folds_case_letter_by_letter() {
     check("(?i)k", &["k", "K", "\u{212a}"], &[]);
     check("(?i)stra\u{df}e", &["STRA\u{df}E"], &["STRASSE"]);
     check("(?i)[^k]", &["a"], &["k", "K", "\u{212a}"]);
@@ -159,7 +159,7 @@ fn case_folds_letter_by_letter() {
 }
 
 #[test]
-fn groups_are_those_of_go() {
+fn supports_the_groups_of_go() {
     check("(?:)", &[""], &["a"]);
     check("()", &[""], &["a"]);
     check("(?s-m:a)", &["a"], &[]);
@@ -171,10 +171,9 @@ fn groups_are_those_of_go() {
     assert_eq!(expand("(a){0}(b)(c){0}", "b", "$1,$2,$3"), ",b,");
 }
 
-/// An expression can close the group it is wrapped in, and then it is no longer
-/// anchored at both ends.
+/// An expression can close the wrapper's group. It is then not anchored at both ends.
 #[test]
-fn the_wrapper_is_text() {
+fn an_expression_can_escape_its_anchors() {
     check("a)(b", &["ab"], &["a", "b"]);
     check("a)|(?s:b", &["a", "ax", "b", "xb"], &["xa", "bx"]);
     let regexp = regexp("a)|(b");
@@ -184,7 +183,7 @@ fn the_wrapper_is_text() {
 }
 
 #[test]
-fn every_match_is_replaced_once() {
+fn replaces_every_match_once() {
     let replaced = |source, text| regexp(source).replace_all(text, "<$0>");
     assert_eq!(replaced("(.*)", "ab").as_deref(), Some("<ab>"));
     assert_eq!(replaced("(.*)", "").as_deref(), Some("<>"));
@@ -194,7 +193,7 @@ fn every_match_is_replaced_once() {
 }
 
 #[test]
-fn references_are_the_longest_names() {
+fn references_use_the_longest_name() {
     let endpoint = r"(?P<host>.*):(?P<port>\d+)";
     for (template, expected) in [
         ("$1", "h"),
@@ -217,7 +216,7 @@ fn references_are_the_longest_names() {
 }
 
 #[test]
-fn other_dollars_stay() {
+fn other_dollars_are_literal() {
     for (template, expected) in [
         ("$$1", "$1"),
         ("$", "$"),
@@ -240,7 +239,7 @@ fn other_dollars_stay() {
 }
 
 #[test]
-fn refusals_say_what_was_expected_where() {
+fn errors_state_the_place_and_the_expected_syntax() {
     for (source, message) in [
         (
             "ab(c",
@@ -293,13 +292,13 @@ fn refusals_say_what_was_expected_where() {
              repetitions, nested ones multiplied, and {min,max} in that order",
         ),
     ] {
-        assert_eq!(refusal(source), format!("error parsing regexp: {message}"));
+        assert_eq!(error(source), format!("error parsing regexp: {message}"));
     }
     assert_eq!(Regexp::new("éa**").map_err(|e| e.character()), Err(3));
 }
 
 #[test]
-fn what_go_refuses_is_refused() {
+fn rejects_expressions_that_go_rejects() {
     for (mistake, sources) in [
         (
             "invalid escape sequence",
@@ -372,7 +371,7 @@ fn what_go_refuses_is_refused() {
         ("unexpected )", &[")", "a)b)c"]),
     ] {
         for source in sources {
-            let message = refusal(source);
+            let message = error(source);
             let expected = format!("error parsing regexp: {mistake}: `");
             assert!(message.starts_with(&expected), "{source}: {message}");
         }
@@ -380,25 +379,25 @@ fn what_go_refuses_is_refused() {
 }
 
 #[test]
-fn sizes_are_bounded() {
-    assert!(refusal(&"a".repeat((1 << 20) + 1)).contains("expected at most 1048576 bytes"));
-    assert!(refusal(r"(?:\pL\pL){1000}").contains("expected a program of at most"));
-    assert!(refusal(&r"\pL".repeat(10_000)).contains("1048576 character ranges"));
+fn limits_the_size() {
+    assert!(error(&"a".repeat((1 << 20) + 1)).contains("expected at most 1048576 bytes"));
+    assert!(error(r"(?:\pL\pL){1000}").contains("expected a program of at most"));
+    assert!(error(&r"\pL".repeat(10_000)).contains("1048576 character ranges"));
     regexp(r"\pL{500}");
 }
 
 #[test]
-fn nesting_is_bounded() {
+fn limits_the_nesting() {
     let nested = |levels| format!("{}a{}", "(".repeat(levels), ")".repeat(levels));
     regexp(&nested(90));
-    assert!(refusal(&nested(110)).contains("expected at most 100 levels"));
+    assert!(error(&nested(110)).contains("expected at most 100 levels"));
     let branching = |levels| format!("{}a{}", "(?:x|".repeat(levels), "b)*".repeat(levels));
     regexp(&branching(30));
-    refusal(&branching(50));
+    error(&branching(50));
 }
 
 #[test]
-fn only_the_default_itself_is_the_default() {
+fn an_explicit_expression_is_not_the_default() {
     assert!(Regexp::default().is_default());
     assert!(!regexp("(.*)").is_default());
     assert_eq!(Regexp::default(), regexp("(.*)"));
@@ -410,7 +409,7 @@ fn quoted(literal: &str) -> String {
 
 proptest! {
     #[test]
-    fn a_literal_matches_itself_only(literal in "\\PC{0,12}", other in "\\PC{0,12}") {
+    fn a_literal_matches_only_itself(literal in "\\PC{0,12}", other in "\\PC{0,12}") {
         let regexp = regexp(&quoted(&literal));
         prop_assert!(regexp.is_match(&literal));
         prop_assert_eq!(regexp.is_match(&other), literal == other);
@@ -427,7 +426,7 @@ proptest! {
     }
 
     #[test]
-    fn nothing_panics(
+    fn never_panics(
         source in "[a-c(){}|*+?.^$\\\\\\[\\]:<>PQEdpLix0-2,é-]{0,24}",
         text in "[a-c(é\n]{0,8}",
         template in "[$1{}aé]{0,8}",

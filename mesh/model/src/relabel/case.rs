@@ -1,22 +1,22 @@
-//! Upper and lower case, letter by letter.
+//! Converts text to upper or lower case as Go does.
 //!
-//! Go maps each letter to one letter; Rust's `str` methods follow Unicode's
-//! special cases, which turn `ß` into `SS` and know a final sigma. A label must
-//! come out the same as in Prometheus, so this is Go's mapping.
+//! Go maps each letter to exactly one letter. Rust's `str` methods follow Unicode's special
+//! cases, such as `ß` to `SS` and the final sigma. Label values must be identical to those of
+//! Prometheus, so this module implements Go's mapping.
 
-/// `text` in lower case.
+/// Converts `text` to lower case.
 pub(super) fn to_lower(text: &str) -> String {
     text.chars().map(lower).collect()
 }
 
-/// `text` in upper case.
+/// Converts `text` to upper case.
 pub(super) fn to_upper(text: &str) -> String {
     text.chars().map(upper).collect()
 }
 
 fn lower(c: char) -> char {
-    // The one letter whose lower case is two: a dotted capital I, which becomes
-    // the plain small one here.
+    // The dotted capital I is the only letter whose lower case has two characters. Go maps
+    // it to a plain i.
     single(c.to_lowercase()).unwrap_or(if c == 'İ' { 'i' } else { c })
 }
 
@@ -24,7 +24,7 @@ fn upper(c: char) -> char {
     single(c.to_uppercase()).unwrap_or_else(|| title(c))
 }
 
-/// The only letter of a mapping, or `None` where it has several.
+/// Returns the letter of a mapping, or `None` if it has several letters.
 fn single(mut mapping: impl ExactSizeIterator<Item = char>) -> Option<char> {
     if mapping.len() == 1 {
         mapping.next()
@@ -33,8 +33,8 @@ fn single(mut mapping: impl ExactSizeIterator<Item = char>) -> Option<char> {
     }
 }
 
-/// The single upper-case letter of those whose full mapping has several. Only
-/// Greek letters with an iota subscript have one; it is their title case.
+/// Returns the single upper-case letter of a letter whose full mapping has several letters.
+/// Only Greek letters with an iota subscript have one: their title case.
 fn title(c: char) -> char {
     let offset = match c {
         '\u{1f80}'..='\u{1f87}' | '\u{1f90}'..='\u{1f97}' | '\u{1fa0}'..='\u{1fa7}' => 8,
@@ -49,13 +49,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_letter_has_one_counterpart() {
+    fn maps_each_letter_to_one_letter() {
         assert_eq!(to_lower("İΑΣ ǅ ÀЖ"), "iασ ǆ àж");
         assert_eq!(to_upper("ßﬁŉǰΐ ᾳᾀᾐᾠῃῳ ᾈ ıſ"), "ßﬁŉǰΐ ᾼᾈᾘᾨῌῼ ᾈ IS");
     }
 
     #[test]
-    fn all_else_stays() {
+    fn leaves_other_characters_unchanged() {
         let text = "1_-/ 😀語";
         assert_eq!(to_lower(text), text);
         assert_eq!(to_upper(text), text);

@@ -1,6 +1,5 @@
 use super::*;
-use crate::validation::ValidationScheme;
-use crate::{go_regexp::Regexp, labels::Labels};
+use crate::{go_regexp::Regexp, labels::Labels, validation::ValidationScheme};
 
 fn regexp(source: &str) -> Regexp {
     Regexp::new(source).unwrap_or_else(|error| panic!("{source}: {error}"))
@@ -23,26 +22,26 @@ fn replacing(source: &str, regex: &str, target: &str, replacement: &str) -> Rela
     }
 }
 
-/// The label set after the rules, or `None` where they drop it.
+/// Returns the label set after the rules, or `None` if they drop it.
 fn apply_all(configs: &[RelabelConfig], labels: &[(&str, &str)]) -> Option<String> {
     let labels: Labels = labels.iter().copied().collect();
     let mut builder = labels.to_builder();
     relabel(configs, &mut builder).then(|| builder.build().to_string())
 }
 
-fn kept(labels: &str) -> Option<String> {
+fn some(labels: &str) -> Option<String> {
     Some(labels.to_owned())
 }
 
 #[test]
-fn replace_sets_deletes_or_leaves() {
+fn replace_sets_or_removes_the_target() {
     let labels = [("a", "foo"), ("b", "bar")];
     for (regex, target, replacement, expected) in [
         ("f(.*)", "c", "${1}x", r#"{a="foo", b="bar", c="oox"}"#),
         ("f(.*)", "b", "$1", r#"{a="foo", b="oo"}"#),
         // An empty result removes the label.
         ("f(.*)", "b", "$2", r#"{a="foo"}"#),
-        // No match, or no name to write to: nothing changes.
+        // Without a match or a target name, nothing changes.
         ("g(.*)", "b", "$1", r#"{a="foo", b="bar"}"#),
         ("(f).*", "$2", "x", r#"{a="foo", b="bar"}"#),
         // The target is a template too.
@@ -50,24 +49,24 @@ fn replace_sets_deletes_or_leaves() {
         ("f(.*)", "c-$1", "x", r#"{a="foo", b="bar", c-oo="x"}"#),
     ] {
         let config = replacing("a", regex, target, replacement);
-        assert_eq!(apply_all(&[config], &labels), kept(expected), "{target}");
+        assert_eq!(apply_all(&[config], &labels), some(expected), "{target}");
     }
 }
 
 #[test]
-fn replace_writes_no_name_that_the_scheme_forbids() {
+fn replace_skips_invalid_target_names() {
     let config = RelabelConfig {
         name_validation_scheme: ValidationScheme::Legacy,
         ..replacing("a", "(.*)", "$1", "x")
     };
     let labels = [("a", "c-d")];
-    assert_eq!(apply_all(&[config], &labels), kept(r#"{a="c-d"}"#));
+    assert_eq!(apply_all(&[config], &labels), some(r#"{a="c-d"}"#));
     let config = replacing("a", "(.*)", "$1", "x");
-    assert_eq!(apply_all(&[config], &labels), kept(r#"{a="c-d", c-d="x"}"#));
+    assert_eq!(apply_all(&[config], &labels), some(r#"{a="c-d", c-d="x"}"#));
 }
 
 #[test]
-fn sources_are_joined_and_absent_ones_empty() {
+fn joins_sources_and_treats_missing_ones_as_empty() {
     let config = RelabelConfig {
         target_label: "d".to_owned(),
         ..rule(Action::Replace, &["a", "nope", "b"])
@@ -76,7 +75,7 @@ fn sources_are_joined_and_absent_ones_empty() {
     let joined = r#"{a="1", b="2", d="1;;2"}"#;
     assert_eq!(
         apply_all(std::slice::from_ref(&config), &labels),
-        kept(joined)
+        some(joined)
     );
     let config = RelabelConfig {
         separator: String::new(),
@@ -84,18 +83,18 @@ fn sources_are_joined_and_absent_ones_empty() {
     };
     assert_eq!(
         apply_all(&[config], &labels),
-        kept(r#"{a="1", b="2", d="12"}"#)
+        some(r#"{a="1", b="2", d="12"}"#)
     );
     let config = RelabelConfig {
         target_label: "d".to_owned(),
         replacement: "always".to_owned(),
         ..rule(Action::Replace, &[])
     };
-    assert_eq!(apply_all(&[config], &[]), kept(r#"{d="always"}"#));
+    assert_eq!(apply_all(&[config], &[]), some(r#"{d="always"}"#));
 }
 
 #[test]
-fn keep_and_drop_ask_for_a_whole_match() {
+fn keep_and_drop_require_a_whole_match() {
     for (action, regex, is_kept) in [
         (Action::Keep, "fo+", true),
         (Action::Keep, "o+", false),
@@ -127,17 +126,17 @@ fn keepequal_and_dropequal_compare_with_the_target() {
 }
 
 #[test]
-fn absent_labels_are_equal() {
+fn missing_labels_are_equal() {
     let config = RelabelConfig {
         target_label: "b".to_owned(),
         ..rule(Action::KeepEqual, &["a"])
     };
-    assert_eq!(apply_all(&[config], &[]), kept("{}"));
+    assert_eq!(apply_all(&[config], &[]), some("{}"));
 }
 
 #[test]
-fn hashmod_is_the_end_of_md5() {
-    // What other implementations of MD5 say.
+fn hashmod_uses_the_last_bytes_of_md5() {
+    // Computed with other implementations of MD5.
     for (value, hash) in [
         ("", "16825458760271544958"),
         ("a;b", "2420134994223480074"),
@@ -153,12 +152,12 @@ fn hashmod_is_the_end_of_md5() {
     let labels = [("a", "a"), ("b", "b")];
     assert_eq!(
         apply_all(&[config], &labels),
-        kept(r#"{a="a", b="b", shard="2"}"#)
+        some(r#"{a="a", b="b", shard="2"}"#)
     );
 }
 
 #[test]
-fn labelmap_copies_what_was_there_before() {
+fn labelmap_copies_only_existing_labels() {
     let config = RelabelConfig {
         regex: regexp("_(.+)"),
         ..rule(Action::LabelMap, &[])
@@ -166,12 +165,12 @@ fn labelmap_copies_what_was_there_before() {
     let labels = [("_a", "1"), ("__b", "2"), ("c", "3")];
     assert_eq!(
         apply_all(&[config], &labels),
-        kept(r#"{__b="2", _a="1", _b="2", a="1", c="3"}"#)
+        some(r#"{__b="2", _a="1", _b="2", a="1", c="3"}"#)
     );
 }
 
 #[test]
-fn of_labels_mapped_to_one_name_the_last_wins() {
+fn labelmap_takes_the_last_of_conflicting_labels() {
     let config = RelabelConfig {
         regex: regexp("[ab]"),
         replacement: "c".to_owned(),
@@ -180,12 +179,12 @@ fn of_labels_mapped_to_one_name_the_last_wins() {
     let labels = [("b", "2"), ("a", "1")];
     assert_eq!(
         apply_all(&[config], &labels),
-        kept(r#"{a="1", b="2", c="2"}"#)
+        some(r#"{a="1", b="2", c="2"}"#)
     );
 }
 
 #[test]
-fn labeldrop_and_labelkeep_go_by_name() {
+fn labeldrop_and_labelkeep_match_names() {
     let labels = [("a", "1"), ("ab", "2"), ("b", "3")];
     for (action, expected) in [
         (Action::LabelDrop, r#"{b="3"}"#),
@@ -195,12 +194,12 @@ fn labeldrop_and_labelkeep_go_by_name() {
             regex: regexp("a.*"),
             ..rule(action, &[])
         };
-        assert_eq!(apply_all(&[config], &labels), kept(expected));
+        assert_eq!(apply_all(&[config], &labels), some(expected));
     }
 }
 
 #[test]
-fn case_changes_letter_by_letter() {
+fn changes_case_letter_by_letter() {
     for (action, expected) in [
         (Action::Lowercase, r#"{a="Straße ÉΣ", b="straße éσ"}"#),
         (Action::Uppercase, r#"{a="Straße ÉΣ", b="STRAßE ÉΣ"}"#),
@@ -209,12 +208,12 @@ fn case_changes_letter_by_letter() {
             target_label: "b".to_owned(),
             ..rule(action, &["a"])
         };
-        assert_eq!(apply_all(&[config], &[("a", "Straße ÉΣ")]), kept(expected));
+        assert_eq!(apply_all(&[config], &[("a", "Straße ÉΣ")]), some(expected));
     }
 }
 
 #[test]
-fn nothing_is_done_after_a_drop() {
+fn stops_after_a_drop() {
     let drop = RelabelConfig {
         regex: regexp(".*"),
         ..rule(Action::Drop, &["a"])

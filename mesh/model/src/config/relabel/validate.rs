@@ -1,65 +1,64 @@
-//! What makes a relabeling rule valid.
+//! Validates relabeling rules.
 
-use crate::validation::ValidationScheme;
 use std::sync::LazyLock;
 
 use super::{Action, REPLACEMENT, RelabelConfig, SEPARATOR};
-use crate::go_regexp::Regexp;
+use crate::{go_regexp::Regexp, validation::ValidationScheme};
 
-/// A rule that could not do what it says.
+/// Error for an invalid relabeling rule.
 ///
-/// The messages begin with Prometheus' own words, so that what is known about
-/// those helps here too.
+/// Each message begins with the text of Prometheus's message, so that users can search for
+/// it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RelabelError {
-    /// `action` is there but empty.
+    /// `action` is given but empty.
     #[error("relabel action cannot be empty; expected one of {}", actions())]
     EmptyAction,
-    /// No such action.
+    /// The action is unknown.
     #[error("unknown relabel action {0:?}; expected one of {list}", list = actions())]
     UnknownAction(String),
-    /// `hashmod` without a modulus.
+    /// `hashmod` has no modulus.
     #[error(
         "relabel configuration for hashmod requires non-zero modulus; \
          expected 'modulus' of 1 or more"
     )]
     ZeroModulus,
-    /// The action sets or compares a label, but none is named.
+    /// The action needs a `target_label`, but none is given.
     #[error("relabel configuration for {0} action requires 'target_label' value")]
     NoTarget(Action),
-    /// A name that is not legal in the rule's validation scheme.
+    /// A label name is invalid in the rule's validation scheme.
     #[error("{name:?} is invalid '{field}' for {action} action; expected {expected}")]
     InvalidName {
-        /// What was found.
+        /// The invalid name.
         name: String,
-        /// The field it was found in.
+        /// Field that contains the name.
         field: &'static str,
-        /// The rule's action.
+        /// Action of the rule.
         action: Action,
-        /// What is legal there.
+        /// Description of a valid name.
         expected: &'static str,
     },
-    /// The action has no use for a replacement.
+    /// A replacement is given, but the action does not use one.
     #[error("'replacement' can not be set for {action} action; found {replacement:?}")]
     Replacement {
-        /// The rule's action.
+        /// Action of the rule.
         action: Action,
-        /// What was found.
+        /// The given replacement.
         replacement: String,
     },
-    /// The action takes other fields only.
+    /// A field is given that the action does not use.
     #[error("{action} action requires only {allowed}, and no other fields; found '{field}'")]
     UnusedField {
-        /// The rule's action.
+        /// Action of the rule.
         action: Action,
-        /// The fields it takes.
+        /// Fields that the action uses.
         allowed: &'static str,
-        /// A field that was given although the action does not take it.
+        /// The unused field.
         field: &'static str,
     },
 }
 
-/// A legacy label name in which `$1`, `$name` and `${name}` may stand for letters.
+/// Matches a legacy label name in which `$1`, `$name` and `${name}` stand for letters.
 static LEGACY_TEMPLATE: LazyLock<Regexp> = LazyLock::new(|| {
     Regexp::new(r"(?:[a-zA-Z_]|\$\w+|\$\{\w+\})(?:\w|\$\w+|\$\{\w+\})*")
         .expect("a valid expression")
@@ -72,12 +71,11 @@ fn actions() -> String {
 // === impl RelabelConfig ===
 
 impl RelabelConfig {
-    /// Checks that the action has the fields it needs, that they are legal, and
-    /// that there are no others where it takes none.
+    /// Checks that the fields which the action needs are given and valid, and that no
+    /// unused fields are given.
     ///
     /// # Errors
-    ///
-    /// The first rule of Prometheus that is broken.
+    /// Returns an error if the rule is invalid: the first problem, in Prometheus's order.
     pub fn validate(&self) -> Result<(), RelabelError> {
         match self.action {
             Action::Keep | Action::Drop => Ok(()),
@@ -122,7 +120,8 @@ impl RelabelConfig {
         Ok(())
     }
 
-    /// Any UTF-8 name may hold `$1` or `${1}`; a legacy one is checked around them.
+    /// Checks a name that can contain references such as `$1`. A legacy name is checked
+    /// without the references.
     fn validate_template(&self, name: &str, field: &'static str) -> Result<(), RelabelError> {
         let (valid, expected) = match self.name_validation_scheme {
             ValidationScheme::Utf8 => (!name.is_empty(), "a label name"),
@@ -153,8 +152,8 @@ impl RelabelConfig {
         })
     }
 
-    /// Refuses the first of `fields` that was given, and the fields that no action
-    /// takes which takes only some.
+    /// Returns an error for the first of `fields` that is given. Also checks the fields that
+    /// none of the restricted actions uses.
     fn validate_unused<const N: usize>(
         &self,
         allowed: &'static str,
@@ -195,12 +194,12 @@ mod tests {
         }
     }
 
-    fn refusal(config: RelabelConfig) -> String {
+    fn error(config: RelabelConfig) -> String {
         config.validate().expect_err("an invalid rule").to_string()
     }
 
     #[test]
-    fn actions_are_read_in_any_case() {
+    fn parses_actions_in_any_case() {
         for action in Action::ALL {
             assert_eq!(action.as_str().parse(), Ok(action));
             assert_eq!(action.as_str().to_uppercase().parse(), Ok(action));
@@ -214,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn rules_without_a_target_need_none() {
+    fn accepts_actions_without_a_target() {
         for action in [
             Action::Keep,
             Action::Drop,
@@ -227,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn the_others_need_a_target() {
+    fn requires_a_target_for_other_actions() {
         for action in [
             Action::Replace,
             Action::HashMod,
@@ -243,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn hashmod_needs_a_modulus() {
+    fn requires_a_modulus_for_hashmod() {
         let config = RelabelConfig {
             modulus: 0,
             ..targeting(Action::HashMod, "a")
@@ -252,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn legacy_names_are_checked_around_references() {
+    fn checks_legacy_names_around_references() {
         for (action, target, valid) in [
             (Action::Replace, "a-b", false),
             (Action::Replace, "a${1}_$name", true),
@@ -270,20 +269,20 @@ mod tests {
             ..targeting(Action::HashMod, "a-b")
         };
         assert_eq!(
-            refusal(config),
+            error(config),
             "\"a-b\" is invalid 'target_label' for hashmod action; \
              expected a label name of the form [a-zA-Z_][a-zA-Z0-9_]*"
         );
     }
 
     #[test]
-    fn fields_without_a_use_are_refused() {
+    fn rejects_unused_fields() {
         let config = RelabelConfig {
             replacement: "x".to_owned(),
             ..targeting(Action::Uppercase, "a")
         };
         assert_eq!(
-            refusal(config),
+            error(config),
             "'replacement' can not be set for uppercase action; found \"x\""
         );
         let config = RelabelConfig {
@@ -291,18 +290,18 @@ mod tests {
             ..targeting(Action::KeepEqual, "a")
         };
         assert_eq!(
-            refusal(config),
+            error(config),
             "keepequal action requires only 'source_labels' and `target_label`, \
              and no other fields; found 'regex'"
         );
         assert_eq!(
-            refusal(targeting(Action::LabelDrop, "a")),
+            error(targeting(Action::LabelDrop, "a")),
             "labeldrop action requires only 'regex', and no other fields; found 'target_label'"
         );
         let config = RelabelConfig {
             separator: String::new(),
             ..rule(Action::LabelKeep)
         };
-        assert!(refusal(config).ends_with("found 'separator'"));
+        assert!(error(config).ends_with("found 'separator'"));
     }
 }

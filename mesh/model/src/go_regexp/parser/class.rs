@@ -1,24 +1,24 @@
-//! Classes: `[a-z]`, `[^a-z]`, `[[:alpha:]]`, and the ASCII sets that have names.
+//! Parses character classes: `[a-z]`, `[^a-z]`, `[[:alpha:]]`.
 
 use regex_syntax::hir::{Class, ClassUnicode, ClassUnicodeRange, Hir};
 
 use super::{Parser, node::Node};
 use crate::go_regexp::error::SyntaxError;
 
-/// First and last character of a run.
+/// First and last character of a range.
 type Range = (char, char);
 
-/// Ranges that all classes of an expression may have together: 8 MiB.
+/// Maximum number of ranges in all classes of an expression together: 8 MiB of memory.
 const MAX_RANGES: usize = 1 << 20;
 
-/// `\d` and `[[:digit:]]`.
+/// Ranges of `\d` and `[[:digit:]]`.
 pub(super) const DIGIT: &[Range] = &[('0', '9')];
-/// `\s`, which unlike `[[:space:]]` has no vertical tab.
+/// Ranges of `\s`, which unlike `[[:space:]]` does not include the vertical tab.
 pub(super) const PERL_SPACE: &[Range] = &[('\t', '\n'), ('\x0c', '\r'), (' ', ' ')];
-/// `\w` and `[[:word:]]`.
+/// Ranges of `\w` and `[[:word:]]`.
 pub(super) const WORD: &[Range] = &[('0', '9'), ('A', 'Z'), ('_', '_'), ('a', 'z')];
 
-/// The POSIX class of this name.
+/// Returns the ranges of the POSIX class with this name.
 fn posix(name: &str) -> Option<&'static [Range]> {
     Some(match name {
         "alnum" => &[('0', '9'), ('A', 'Z'), ('a', 'z')],
@@ -39,7 +39,7 @@ fn posix(name: &str) -> Option<&'static [Range]> {
     })
 }
 
-/// A class of these ranges, in any case where `fold` says so, then negated.
+/// Builds a class from `ranges` and applies the flags.
 pub(super) fn from_ranges(ranges: &[Range], fold: bool, negated: bool) -> ClassUnicode {
     let ranges = ranges
         .iter()
@@ -47,7 +47,7 @@ pub(super) fn from_ranges(ranges: &[Range], fold: bool, negated: bool) -> ClassU
     finish(ClassUnicode::new(ranges), fold, negated)
 }
 
-/// Applies the flags to a class. Folding comes first: `(?i)[^k]` must match
+/// Applies the flags to a class. Case folding comes before negation: `(?i)[^k]` must match
 /// neither `k` nor `K`.
 pub(super) fn finish(mut class: ClassUnicode, fold: bool, negated: bool) -> ClassUnicode {
     if fold {
@@ -78,14 +78,14 @@ impl Parser<'_> {
         self.push(Node::leaf(Hir::class(Class::Unicode(class))), end)
     }
 
-    /// Reads a class in brackets.
+    /// Parses a class in brackets.
     pub(super) fn bracketed_class(&mut self) -> Result<ClassUnicode, SyntaxError> {
         let start = self.cursor.at();
         self.cursor.bump();
         let negated = self.cursor.eat("^");
         let mut class = ClassUnicode::empty();
         let mut first = true;
-        // A bracket that comes first is an ordinary character.
+        // A closing bracket as the first character is literal.
         while first || !self.cursor.eat("]") {
             first = false;
             if let Some(named) = self.posix_class()? {
@@ -99,7 +99,8 @@ impl Parser<'_> {
         Ok(finish(class, self.flags.fold_case, negated))
     }
 
-    /// Reads `[:name:]` or `[:^name:]`; nothing where something else follows.
+    /// Parses `[:name:]` or `[:^name:]`. Returns `None` and reads nothing if something else
+    /// follows.
     fn posix_class(&mut self) -> Result<Option<ClassUnicode>, SyntaxError> {
         let start = self.cursor.at();
         let mut ahead = self.cursor.clone();
@@ -122,8 +123,8 @@ impl Parser<'_> {
         Ok(Some(from_ranges(ranges, self.flags.fold_case, negated)))
     }
 
-    /// Reads a character or a range of them in the class that began at `class`;
-    /// nothing where the range holds no character at all.
+    /// Parses a character or a range of characters. `class` is the start of the class. Returns
+    /// `None` if the range contains only surrogates.
     fn range(&mut self, class: usize) -> Result<Option<ClassUnicodeRange>, SyntaxError> {
         let start = self.cursor.at();
         let from = self.class_char(class)?;
@@ -159,8 +160,7 @@ impl Parser<'_> {
     }
 }
 
-/// The characters of a range of code points, without the surrogates, which no
-/// text holds.
+/// Removes the surrogates, which text cannot contain, from a range of code points.
 fn clip(from: u32, to: u32) -> Option<ClassUnicodeRange> {
     let from = char::from_u32(from).unwrap_or('\u{e000}');
     let to = char::from_u32(to).unwrap_or('\u{d7ff}');

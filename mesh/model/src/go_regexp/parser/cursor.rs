@@ -1,8 +1,8 @@
-//! A place in a text.
+//! A read position in a text.
 
 use std::ops::Range;
 
-/// A text and how far it has been read.
+/// A text with the position of the next character.
 #[derive(Clone, Debug)]
 pub(super) struct Cursor<'s> {
     text: &'s str,
@@ -16,17 +16,17 @@ impl<'s> Cursor<'s> {
         Self { text, at: 0 }
     }
 
-    /// The byte that is read next.
+    /// Returns the position of the next character in bytes.
     pub(super) fn at(&self) -> usize {
         self.at
     }
 
-    /// What has not been read.
+    /// Returns the unread text.
     pub(super) fn rest(&self) -> &'s str {
         &self.text[self.at..]
     }
 
-    /// The next character, which stays unread.
+    /// Returns the next character without reading it.
     pub(super) fn peek(&self) -> Option<char> {
         self.rest().chars().next()
     }
@@ -38,7 +38,7 @@ impl<'s> Cursor<'s> {
         Some(c)
     }
 
-    /// Reads `expected` where it comes next.
+    /// Reads `expected` if it is next. Returns true in that case.
     pub(super) fn eat(&mut self, expected: &str) -> bool {
         let found = self.rest().starts_with(expected);
         if found {
@@ -47,26 +47,27 @@ impl<'s> Cursor<'s> {
         found
     }
 
-    /// Reads up to `end` and `end` itself; nothing where there is none.
+    /// Reads up to and including `end`, and returns the text before `end`. Reads nothing if
+    /// there is no `end`.
     pub(super) fn eat_until(&mut self, end: &str) -> Option<&'s str> {
         let (before, _) = self.rest().split_once(end)?;
         self.at += before.len() + end.len();
         Some(before)
     }
 
-    /// Reads all that is left.
+    /// Reads the rest of the text.
     pub(super) fn eat_rest(&mut self) -> &'s str {
         let rest = self.rest();
         self.at = self.text.len();
         rest
     }
 
-    /// From `start` to what is read next.
+    /// Returns the range from `start` to the position.
     pub(super) fn span(&self, start: usize) -> Range<usize> {
         start..self.at
     }
 
-    /// The text from `start` to what is read next.
+    /// Returns the text from `start` to the position.
     pub(super) fn since(&self, start: usize) -> &'s str {
         &self.text[start..self.at]
     }

@@ -1,4 +1,4 @@
-//! Escapes: `\n`, `\x41`, `\07`, `\.`, `\Q..\E`, `\b`, `\d`, `\pL`.
+//! Parses escapes: `\n`, `\x41`, `\07`, `\.`, `\Q..\E`, `\b`, `\d`, `\pL`.
 
 use regex_syntax::hir::{ClassUnicode, Hir, Look};
 
@@ -8,7 +8,7 @@ use crate::go_regexp::error::SyntaxError;
 // === impl Parser ===
 
 impl Parser<'_> {
-    /// Reads what begins with `\` outside a bracketed class.
+    /// Parses an escape outside a bracketed class.
     pub(super) fn escape(&mut self) -> Result<(), SyntaxError> {
         let look = match self.cursor.rest().chars().nth(1) {
             Some('A') => Look::Start,
@@ -29,7 +29,7 @@ impl Parser<'_> {
         self.push(Node::leaf(Hir::look(look)), self.cursor.at())
     }
 
-    /// Reads `\Q` and all up to `\E` or the end, each character a literal.
+    /// Parses `\Q` and all characters up to `\E` or the end as literals.
     fn quoted(&mut self) -> Result<(), SyntaxError> {
         self.cursor.eat(r"\Q");
         let quoted = match self.cursor.eat_until(r"\E") {
@@ -41,7 +41,8 @@ impl Parser<'_> {
             .try_for_each(|c| self.push_literal(u32::from(c)))
     }
 
-    /// Reads `\d`, `\pL` and the like; nothing where another escape follows.
+    /// Parses `\d`, `\pL` and similar classes. Returns `None` and reads nothing if another
+    /// escape follows.
     pub(super) fn escaped_class(&mut self) -> Result<Option<ClassUnicode>, SyntaxError> {
         let mut ahead = self.cursor.rest().chars();
         if ahead.next() != Some('\\') {
@@ -63,8 +64,8 @@ impl Parser<'_> {
         Ok(Some(class))
     }
 
-    /// Reads an escape that means one code point, which need not be a character:
-    /// `\x{D800}` is legal and matches nothing.
+    /// Parses an escape of one code point. The code point can be a surrogate: `\x{D800}` is
+    /// valid and matches nothing.
     pub(super) fn escaped_char(&mut self) -> Result<u32, SyntaxError> {
         let start = self.cursor.at();
         self.cursor.bump();
@@ -98,7 +99,7 @@ impl Parser<'_> {
         })
     }
 
-    /// Up to three octal digits, the first of which is read already.
+    /// Parses up to three octal digits. `first` is the first digit, already read.
     fn octal(&mut self, first: char) -> u32 {
         let mut value = first.to_digit(8).unwrap_or_default();
         for _ in 0..2 {
@@ -111,7 +112,7 @@ impl Parser<'_> {
         value
     }
 
-    /// Two hexadecimal digits, or any number of them in braces.
+    /// Parses two hexadecimal digits, or any number of them in braces.
     fn hexadecimal(&mut self) -> Option<u32> {
         if !self.cursor.eat("{") {
             let high = self.cursor.bump()?.to_digit(16)?;
@@ -131,7 +132,7 @@ impl Parser<'_> {
         }
     }
 
-    /// Adds a single code point, in any case where the flags say so.
+    /// Adds a single code point, ignoring case if the flags say so.
     pub(super) fn push_literal(&mut self, code_point: u32) -> Result<(), SyntaxError> {
         let start = self.cursor.at();
         let Some(c) = char::from_u32(code_point) else {

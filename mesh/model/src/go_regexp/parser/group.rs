@@ -1,4 +1,4 @@
-//! Groups: `(..)`, `(?P<name>..)`, `(?<name>..)`, `(?flags:..)` and `(?flags)`.
+//! Parses groups: `(..)`, `(?P<name>..)`, `(?<name>..)`, `(?flags:..)` and `(?flags)`.
 
 use super::{Flags, Parser, node::Node};
 use crate::go_regexp::error::{PREFIX, SUFFIX, SyntaxError};
@@ -6,13 +6,13 @@ use crate::go_regexp::error::{PREFIX, SUFFIX, SyntaxError};
 /// An open group.
 #[derive(Debug, Default)]
 pub(super) struct Frame {
-    /// Where its parenthesis is.
+    /// Position of the opening parenthesis.
     start: usize,
-    /// Its index, where it captures.
+    /// Index of a capturing group.
     capture: Option<u32>,
-    /// The flags that its end brings back.
+    /// Flags to restore at the end of the group.
     outer: Flags,
-    /// Branches that have ended.
+    /// Finished branches.
     branches: Vec<Node>,
     /// Items of the current branch.
     items: Vec<Node>,
@@ -25,18 +25,18 @@ impl Frame {
         self.items.push(node);
     }
 
-    /// Takes the last item of the current branch, which a repetition is about.
+    /// Removes the last item of the current branch, for a repetition.
     pub(super) fn pop(&mut self) -> Option<Node> {
         self.items.pop()
     }
 
-    /// Begins the next branch.
+    /// Ends the current branch and begins the next.
     pub(super) fn end_branch(&mut self) {
         let items = std::mem::take(&mut self.items);
         self.branches.push(Node::sequence(items));
     }
 
-    /// All of the group's branches as one part.
+    /// Combines the branches of the group into one node.
     pub(super) fn finish(mut self) -> Node {
         self.end_branch();
         let node = Node::branches(self.branches);
@@ -50,7 +50,7 @@ impl Frame {
 // === impl Parser ===
 
 impl Parser<'_> {
-    /// Reads what begins with `(`.
+    /// Parses the start of a group, from `(`.
     pub(super) fn open_group(&mut self) -> Result<(), SyntaxError> {
         let start = self.cursor.at();
         self.cursor.bump();
@@ -67,7 +67,7 @@ impl Parser<'_> {
     }
 
     fn open_capture(&mut self, start: usize, name: Option<String>) {
-        // A text holds fewer groups than it has bytes, and those are bounded.
+        // There are fewer groups than bytes, and the length is limited.
         let index = u32::try_from(self.groups.len()).unwrap_or(u32::MAX);
         self.groups.push(name);
         self.open(start, Some(index));
@@ -101,8 +101,8 @@ impl Parser<'_> {
         ))
     }
 
-    /// Reads what follows `(?` where it is no name: flags up to `:`, which opens a
-    /// group, or `)`, which does not.
+    /// Parses flags after `(?`. They end with `:`, which opens a group, or with `)`, which
+    /// does not.
     fn open_flags(&mut self, start: usize) -> Result<(), SyntaxError> {
         let (mut flags, mut on, mut dangling) = (self.flags, true, false);
         while let Some(c) = self.cursor.bump() {
@@ -130,7 +130,7 @@ impl Parser<'_> {
         ))
     }
 
-    /// Reads `)`.
+    /// Parses `)`.
     pub(super) fn close_group(&mut self) -> Result<(), SyntaxError> {
         let at = self.cursor.at();
         self.cursor.bump();
@@ -149,15 +149,15 @@ impl Parser<'_> {
         self.push(group.finish(), start)
     }
 
-    /// The `)` at `at` closes nothing. Where the expression had closed the group it
-    /// is wrapped in, that was the mistake.
+    /// Returns the error for the unmatched `)` at `at`. If an earlier `)` closed the wrapper's
+    /// group, that one is the mistake.
     fn unopened(&self, at: usize) -> SyntaxError {
         let at = self.unwrapped.unwrap_or(at);
         SyntaxError::new("unexpected )", at..at + 1, "a ( before it")
     }
 
-    /// The innermost open group is not closed. Where that is the one that all is
-    /// wrapped in, another took its parenthesis, or a quote did.
+    /// Returns the error for the innermost open group. If that is the wrapper's group, its
+    /// parenthesis closed another group or is part of a quote.
     pub(super) fn unclosed(&self) -> SyntaxError {
         let innermost = self.frames.last().map_or(0, |frame| frame.start);
         let inner = (innermost >= PREFIX.len()).then_some(innermost);

@@ -1,42 +1,42 @@
-//! A part of an expression, with what Go's limits ask about.
+//! A part of an expression, with the numbers that Go's limits apply to.
 
 use regex_syntax::hir::{Capture, Hir, Repetition};
 
-/// Levels that groups, repetitions, branches and sequences may nest to.
+/// Maximum nesting depth of groups, repetitions, branches and sequences.
 ///
-/// Go allows 1000. The compiler recurses, and on the 2 MiB stack of a worker thread
-/// there must be room left in a debug build too; rules of more than ten are rare.
+/// Go allows 1000 levels. The compiler recurses, and it must not overflow the 2 MiB stack of a
+/// worker thread, even in a debug build. Rules with more than ten levels are rare.
 const MAX_DEPTH: u16 = 100;
-/// How [`MAX_DEPTH`] is told.
+/// Description of [`MAX_DEPTH`] in error messages.
 pub(super) const DEPTH_EXPECTED: &str = "at most 100 levels of groups and repetitions";
-/// Copies of its innermost part that nested counted repetitions may make.
+/// Maximum number of copies of one part that nested counted repetitions make.
 const MAX_COPIES: u32 = 1000;
 
 /// A part of an expression.
 #[derive(Debug)]
 pub(super) struct Node {
     hir: Hir,
-    /// Product of the nested counted repetitions, where it is largest.
+    /// Largest product of nested counted repetitions.
     copies: u32,
-    /// Levels below and including this one.
+    /// Number of levels, including this one.
     depth: u16,
 }
 
-/// How often a part is repeated.
+/// Count of a repetition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Count {
-    /// At least.
+    /// Minimum.
     pub(super) min: u32,
-    /// At most.
+    /// Maximum, or `None` for no limit.
     pub(super) max: Option<u32>,
-    /// Whether it was written `{min,max}`, which [`MAX_COPIES`] is about.
+    /// True if written with braces. [`MAX_COPIES`] applies only to those.
     pub(super) counted: bool,
 }
 
 // === impl Node ===
 
 impl Node {
-    /// A part without parts of its own.
+    /// Returns a node without children.
     pub(super) fn leaf(hir: Hir) -> Self {
         Self {
             hir,
@@ -45,12 +45,12 @@ impl Node {
         }
     }
 
-    /// One after the other.
+    /// Returns a node that matches `items` in sequence.
     pub(super) fn sequence(items: Vec<Self>) -> Self {
         Self::join(items, Hir::concat)
     }
 
-    /// One or the other, the earlier preferred.
+    /// Returns a node that matches one of `branches` and prefers earlier ones.
     pub(super) fn branches(branches: Vec<Self>) -> Self {
         Self::join(branches, Hir::alternation)
     }
@@ -70,7 +70,7 @@ impl Node {
         }
     }
 
-    /// The group of this index.
+    /// Wraps the node in the capturing group `index`.
     pub(super) fn group(self, index: u32) -> Self {
         Self {
             hir: Hir::capture(Capture {
@@ -83,11 +83,11 @@ impl Node {
         }
     }
 
-    /// This part, repeated.
+    /// Repeats the node.
     pub(super) fn repeat(self, count: Count, greedy: bool) -> Self {
         let copies = match count {
             Count { counted: false, .. } => self.copies,
-            // Nothing of it is left, so nothing of it can be multiplied.
+            // The part is removed, so an outer repetition does not multiply it.
             Count { max: Some(0), .. } => 1,
             Count { min, max, .. } => self.copies.saturating_mul(max.unwrap_or(min).max(1)),
         };
@@ -103,12 +103,12 @@ impl Node {
         }
     }
 
-    /// Whether nested counted repetitions make more copies than Go allows.
-    pub(super) fn is_too_often(&self) -> bool {
+    /// Returns true if nested counted repetitions make more copies than Go allows.
+    pub(super) fn has_too_many_copies(&self) -> bool {
         self.copies > MAX_COPIES
     }
 
-    /// Whether it nests deeper than allowed.
+    /// Returns true if the node exceeds [`MAX_DEPTH`].
     pub(super) fn is_too_deep(&self) -> bool {
         self.depth > MAX_DEPTH
     }

@@ -1,16 +1,17 @@
-//! Repetitions: `*`, `+`, `?`, `{n}`, `{n,}`, `{n,m}` and their lazy forms.
+//! Parses repetitions: `*`, `+`, `?`, `{n}`, `{n,}`, `{n,m}` and their lazy forms.
 
 use super::{Parser, cursor::Cursor, node::Count};
 use crate::go_regexp::error::SyntaxError;
 
-/// The largest count of one repetition.
+/// Maximum count of one repetition.
 const MAX_COUNT: u32 = 1000;
 
 // === impl Parser ===
 
 impl Parser<'_> {
-    /// Reads what begins with `c`, one of `*+?{`. A brace that does not begin a
-    /// count is a literal. `before` is where a repetition begins that ends here.
+    /// Parses a repetition operator that begins with `c`, one of `*+?{`. A brace without a
+    /// count is literal. `before` is the start of a repetition operator directly before this
+    /// one.
     pub(super) fn repeat_or_brace(
         &mut self,
         c: char,
@@ -40,15 +41,15 @@ impl Parser<'_> {
         self.repeat(count, start, before)
     }
 
-    /// Repeats the last item by a count that was read from `start` on.
+    /// Repeats the last item. `start` is the position of the operator.
     fn repeat(
         &mut self,
         count: Count,
         start: usize,
         before: Option<usize>,
     ) -> Result<(), SyntaxError> {
-        let sane = count.min <= MAX_COUNT && count.max.is_none_or(|max| max <= MAX_COUNT);
-        if !sane || count.max.is_some_and(|max| count.min > max) {
+        let in_range = count.min <= MAX_COUNT && count.max.is_none_or(|max| max <= MAX_COUNT);
+        if !in_range || count.max.is_some_and(|max| count.min > max) {
             return Err(self.invalid_count(start));
         }
         let greedy = self.cursor.eat("?") == self.flags.swap_greed;
@@ -68,7 +69,7 @@ impl Parser<'_> {
         };
         let repeated = item.repeat(count, greedy);
         let multiplies = count.min >= 2 || count.max.is_some_and(|max| max >= 2);
-        if count.counted && multiplies && repeated.is_too_often() {
+        if count.counted && multiplies && repeated.has_too_many_copies() {
             return Err(self.invalid_count(start));
         }
         self.repetition = Some(start);
@@ -84,7 +85,7 @@ impl Parser<'_> {
     }
 }
 
-/// Reads `{n}`, `{n,}` or `{n,m}`; nothing where there is something else.
+/// Parses `{n}`, `{n,}` or `{n,m}`. Returns `None` and reads nothing if something else follows.
 fn braces(cursor: &mut Cursor<'_>) -> Option<Count> {
     let mut ahead = cursor.clone();
     ahead.eat("{");
@@ -107,8 +108,7 @@ fn braces(cursor: &mut Cursor<'_>) -> Option<Count> {
     })
 }
 
-/// Reads a decimal number without leading zeros; one that is too large to hold
-/// counts as the largest.
+/// Parses a decimal number without leading zeros. A number that overflows becomes `u32::MAX`.
 fn number(cursor: &mut Cursor<'_>) -> Option<u32> {
     let start = cursor.at();
     while cursor.peek().is_some_and(|c| c.is_ascii_digit()) {

@@ -1,12 +1,12 @@
-//! Unicode classes: `\pL`, `\p{Greek}`, `\P{Lu}`, `\p{^Lu}`.
+//! Parses Unicode classes: `\pL`, `\p{Greek}`, `\P{Lu}`, `\p{^Lu}`.
 
 use regex_syntax::hir::{Class, ClassUnicode, ClassUnicodeRange, HirKind};
 
 use super::{Parser, class};
 use crate::go_regexp::error::SyntaxError;
 
-/// Scripts whose names have four letters. All other four-letter names are ISO
-/// 15924 codes (`Grek`), which Go does not know.
+/// Scripts whose full names have four letters. All other four-letter names are ISO 15924 codes
+/// such as `Grek`, which Go rejects.
 const FOUR_LETTER_SCRIPTS: [&str; 9] = [
     "ahom", "cham", "kawi", "lisu", "miao", "modi", "newa", "thai", "toto",
 ];
@@ -14,7 +14,7 @@ const FOUR_LETTER_SCRIPTS: [&str; 9] = [
 // === impl Parser ===
 
 impl Parser<'_> {
-    /// Reads what begins with `\p` or `\P`.
+    /// Parses a class that begins with `\p` or `\P`.
     pub(super) fn unicode_class(&mut self) -> Result<ClassUnicode, SyntaxError> {
         let start = self.cursor.at();
         self.cursor.bump();
@@ -32,7 +32,7 @@ impl Parser<'_> {
         Ok(class::finish(class, self.flags.fold_case, negated))
     }
 
-    /// Reads one character, or a name in braces.
+    /// Parses a name of one character, or a name in braces.
     fn unicode_name(&mut self) -> Option<&str> {
         let start = self.cursor.at();
         if !self.cursor.eat("{") {
@@ -47,15 +47,14 @@ impl Parser<'_> {
     }
 }
 
-/// The category or script of this name, in which case, `_`, `-` and spaces do not
-/// matter.
+/// Returns the category or script with this name. Ignores case, `_`, `-` and spaces.
 fn lookup(name: &str) -> Option<ClassUnicode> {
     let name: String = name
         .chars()
         .filter(|c| !matches!(c, '_' | '-' | ' '))
         .map(|c| c.to_ascii_lowercase())
         .collect();
-    // What regex-syntax would overlook in a name.
+    // regex-syntax ignores these parts of a name, Go does not.
     if !name.bytes().all(|byte| byte.is_ascii_alphabetic()) || name.starts_with("is") {
         return None;
     }
@@ -63,7 +62,7 @@ fn lookup(name: &str) -> Option<ClassUnicode> {
         "" => None,
         "any" => Some(class::from_ranges(&[('\0', char::MAX)], false, false)),
         "ascii" => Some(class::from_ranges(&[('\0', '\x7f')], false, false)),
-        // All surrogates, of which a text has none.
+        // The surrogates, which text cannot contain.
         "cs" | "surrogate" => Some(ClassUnicode::new(Vec::<ClassUnicodeRange>::new())),
         "assigned" => {
             property("gc", "unassigned").map(|unassigned| class::finish(unassigned, false, true))
@@ -77,12 +76,12 @@ fn script(name: &str) -> Option<ClassUnicode> {
     if code { None } else { property("sc", name) }
 }
 
-/// The characters whose `property` has this value.
+/// Returns the characters whose `property` has this value.
 fn property(property: &str, value: &str) -> Option<ClassUnicode> {
     let hir = regex_syntax::parse(&format!(r"\p{{{property}={value}}}")).ok()?;
     match hir.into_kind() {
         HirKind::Class(Class::Unicode(class)) => Some(class),
-        // A class of one character is turned into a literal.
+        // regex-syntax turns a class of one character into a literal.
         HirKind::Literal(literal) => {
             let c = std::str::from_utf8(&literal.0).ok()?.chars().next()?;
             Some(class::from_ranges(&[(c, c)], false, false))

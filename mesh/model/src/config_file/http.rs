@@ -1,9 +1,10 @@
-//! HTTP client settings as they are written.
+//! The HTTP client settings of a section.
 //!
-//! They stand among the keys of whatever section uses them, and a strict struct
-//! cannot be flattened into another one: [`with_http`] writes them into each.
+//! They are keys of the section itself, next to its other keys. serde cannot flatten one
+//! strict struct into another, so the macro [`with_http`] adds the keys to each struct.
 
 mod proxy;
+mod secret;
 mod tls;
 
 use std::collections::BTreeMap;
@@ -11,42 +12,46 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use url::Url;
 
-pub(in crate::config) use self::{proxy::Proxy, tls::Tls};
-use super::{Context, Problem, scalar::Text};
+use self::secret::{at_most_one, secret};
+pub(in crate::config_file) use self::{proxy::Proxy, tls::Tls};
+use super::{
+    scalar::Text,
+    section::{Context, Problem},
+};
 use crate::config::{
     Params, Secret,
     http::{Auth, HttpClientConfig, OAuth2Config, SecretSource},
 };
 
-/// The HTTP client's keys.
+/// The keys of the HTTP client.
 #[derive(Debug, Default)]
-pub(in crate::config) struct Http {
-    pub(in crate::config) basic_auth: Option<BasicAuth>,
-    pub(in crate::config) authorization: Option<Authorization>,
-    pub(in crate::config) oauth2: Option<OAuth2>,
-    pub(in crate::config) bearer_token: Option<Text<Secret>>,
-    pub(in crate::config) bearer_token_file: Option<String>,
-    pub(in crate::config) tls_config: Option<Tls>,
-    pub(in crate::config) follow_redirects: Option<bool>,
-    pub(in crate::config) enable_http2: Option<bool>,
-    pub(in crate::config) proxy: Proxy,
-    pub(in crate::config) http_headers: Option<BTreeMap<String, Header>>,
+pub(in crate::config_file) struct Http {
+    pub(in crate::config_file) basic_auth: Option<BasicAuth>,
+    pub(in crate::config_file) authorization: Option<Authorization>,
+    pub(in crate::config_file) oauth2: Option<OAuth2>,
+    pub(in crate::config_file) bearer_token: Option<Text<Secret>>,
+    pub(in crate::config_file) bearer_token_file: Option<String>,
+    pub(in crate::config_file) tls_config: Option<Tls>,
+    pub(in crate::config_file) follow_redirects: Option<bool>,
+    pub(in crate::config_file) enable_http2: Option<bool>,
+    pub(in crate::config_file) proxy: Proxy,
+    pub(in crate::config_file) http_headers: Option<BTreeMap<String, Header>>,
 }
 
-/// Declares a strict struct with the HTTP client's keys among its own.
+/// Declares a strict struct that has the keys of the HTTP client besides its own.
 macro_rules! with_http {
     ($(#[$meta:meta])* struct $name:ident { $($(#[$field_meta:meta])* $field:ident: $type:ty,)* }) => {
         $(#[$meta])*
         #[derive(Debug, serde::Deserialize)]
         #[serde(deny_unknown_fields)]
-        pub(in crate::config) struct $name {
+        pub(in crate::config_file) struct $name {
             $($(#[$field_meta])* $field: $type,)*
-            basic_auth: Option<crate::config::yaml::http::BasicAuth>,
-            authorization: Option<crate::config::yaml::http::Authorization>,
-            oauth2: Option<crate::config::yaml::http::OAuth2>,
-            bearer_token: Option<crate::config::yaml::scalar::Text<crate::config::Secret>>,
+            basic_auth: Option<crate::config_file::http::BasicAuth>,
+            authorization: Option<crate::config_file::http::Authorization>,
+            oauth2: Option<crate::config_file::http::OAuth2>,
+            bearer_token: Option<crate::config_file::scalar::Text<crate::config::Secret>>,
             bearer_token_file: Option<String>,
-            tls_config: Option<crate::config::yaml::http::Tls>,
+            tls_config: Option<crate::config_file::http::Tls>,
             follow_redirects: Option<bool>,
             enable_http2: Option<bool>,
             proxy_url: Option<String>,
@@ -55,17 +60,17 @@ macro_rules! with_http {
             proxy_connect_header: Option<
                 std::collections::BTreeMap<
                     String,
-                    Vec<crate::config::yaml::scalar::Text<crate::config::Secret>>,
+                    Vec<crate::config_file::scalar::Text<crate::config::Secret>>,
                 >,
             >,
             http_headers: Option<
-                std::collections::BTreeMap<String, crate::config::yaml::http::Header>,
+                std::collections::BTreeMap<String, crate::config_file::http::Header>,
             >,
         }
 
         impl $name {
-            fn take_http(&mut self) -> crate::config::yaml::http::Http {
-                crate::config::yaml::http::Http {
+            fn take_http(&mut self) -> crate::config_file::http::Http {
+                crate::config_file::http::Http {
                     basic_auth: self.basic_auth.take(),
                     authorization: self.authorization.take(),
                     oauth2: self.oauth2.take(),
@@ -74,7 +79,7 @@ macro_rules! with_http {
                     tls_config: self.tls_config.take(),
                     follow_redirects: self.follow_redirects.take(),
                     enable_http2: self.enable_http2.take(),
-                    proxy: crate::config::yaml::http::Proxy {
+                    proxy: crate::config_file::http::Proxy {
                         proxy_url: self.proxy_url.take(),
                         no_proxy: self.no_proxy.take(),
                         proxy_from_environment: self.proxy_from_environment.take(),
@@ -86,12 +91,12 @@ macro_rules! with_http {
         }
     };
 }
-pub(in crate::config) use with_http;
+pub(in crate::config_file) use with_http;
 
 /// `basic_auth`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(in crate::config) struct BasicAuth {
+pub(in crate::config_file) struct BasicAuth {
     username: Option<String>,
     username_file: Option<String>,
     password: Option<Text<Secret>>,
@@ -101,7 +106,7 @@ pub(in crate::config) struct BasicAuth {
 /// `authorization`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(in crate::config) struct Authorization {
+pub(in crate::config_file) struct Authorization {
     r#type: Option<String>,
     credentials: Option<Text<Secret>>,
     credentials_file: Option<String>,
@@ -110,7 +115,7 @@ pub(in crate::config) struct Authorization {
 /// `oauth2`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(in crate::config) struct OAuth2 {
+pub(in crate::config_file) struct OAuth2 {
     client_id: Option<String>,
     client_secret: Option<Text<Secret>>,
     client_secret_file: Option<String>,
@@ -127,13 +132,13 @@ pub(in crate::config) struct OAuth2 {
 /// One entry of `http_headers`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(in crate::config) struct Header {
+pub(in crate::config_file) struct Header {
     values: Option<Vec<String>>,
     secrets: Option<Vec<Text<Secret>>>,
     files: Option<Vec<String>>,
 }
 
-/// Headers that the client sets itself or that another key sets.
+/// Headers that users cannot set, since the client or another key sets them.
 const RESERVED_HEADERS: [&str; 15] = [
     "accept",
     "accept-encoding",
@@ -155,7 +160,7 @@ const RESERVED_HEADERS: [&str; 15] = [
 // === impl Http ===
 
 impl Http {
-    pub(in crate::config) fn build(
+    pub(in crate::config_file) fn build(
         self,
         context: Context<'_>,
     ) -> Result<HttpClientConfig, Problem> {
@@ -321,7 +326,7 @@ impl Header {
             )));
         }
         if name.parse::<http::HeaderName>().is_err() {
-            return Err(Problem::new(format!("{name:?} is no header name")));
+            return Err(Problem::new(format!("{name:?} is not a header name")));
         }
         let inline = self.values.into_iter().flatten().map(Secret::new);
         let secrets = self.secrets.into_iter().flatten().map(|secret| secret.0);
@@ -332,26 +337,5 @@ impl Header {
             .chain(files.map(|file| SecretSource::File(context.path(file))))
             .collect();
         Ok((name, values))
-    }
-}
-
-fn at_most_one<A, B>(one: &Option<A>, other: &Option<B>, names: &str) -> Result<(), Problem> {
-    if one.is_some() && other.is_some() {
-        return Err(Problem::new(format!(
-            "at most one of {names} must be configured"
-        )));
-    }
-    Ok(())
-}
-
-fn secret(
-    inline: Option<Text<Secret>>,
-    file: Option<String>,
-    context: Context<'_>,
-) -> Option<SecretSource> {
-    match (inline, file.filter(|file| !file.is_empty())) {
-        (Some(inline), _) => Some(SecretSource::Inline(inline.0)),
-        (None, Some(file)) => Some(SecretSource::File(context.path(file))),
-        (None, None) => None,
     }
 }

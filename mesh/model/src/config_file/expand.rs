@@ -1,7 +1,9 @@
-//! `${VAR}` in `external_labels`, the one place where Prometheus expands.
+//! Expands `${VAR}` in `external_labels`, the only place where Prometheus expands variables.
 
-/// Replaces `$VAR` and `${VAR}` by what `variable` answers and `$$` by `$`. What
-/// is not set becomes nothing; braces without a name are dropped, as Go does.
+/// Replaces `$VAR` and `${VAR}` with the value of `variable`, and `$$` with `$`.
+///
+/// A variable that is not set expands to an empty string. Invalid syntax such as `${}` is
+/// dropped. Both are Go's rules.
 pub(super) fn expand(text: &str, variable: impl Fn(&str) -> Option<String>) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -10,7 +12,7 @@ pub(super) fn expand(text: &str, variable: impl Fn(&str) -> Option<String>) -> S
         rest = &rest[dollar + 1..];
         let (name, after) = name(rest);
         match name {
-            // A dollar before something that is no name stays.
+            // A dollar without a name after it is literal.
             Some("") if after.len() == rest.len() => out.push('$'),
             Some("$") => out.push('$'),
             Some(name) => out.push_str(&variable(name).unwrap_or_default()),
@@ -22,8 +24,8 @@ pub(super) fn expand(text: &str, variable: impl Fn(&str) -> Option<String>) -> S
     out
 }
 
-/// The name after a dollar and the text after the name; `None` for bad syntax,
-/// which is dropped.
+/// Splits `text`, which follows a dollar, into the variable's name and the rest. The name is
+/// `None` for invalid syntax.
 fn name(text: &str) -> (Option<&str>, &str) {
     if let Some(braced) = text.strip_prefix('{') {
         return match braced.find('}') {
@@ -47,7 +49,7 @@ mod tests {
     use super::expand;
 
     #[test]
-    fn variables_are_expanded_as_go_does() {
+    fn expands_variables_as_go_does() {
         let variable = |name: &str| (name == "TEST").then(|| "value".to_owned());
         for (text, expanded) in [
             ("plain", "plain"),

@@ -1,18 +1,23 @@
-//! `tls_config` as it is written.
+//! The `tls_config` section.
 
 use serde::Deserialize;
 
-use super::{at_most_one, secret};
-use crate::config::{
-    Secret,
-    http::{PemSource, SecretSource, TlsConfig, TlsVersion},
-    yaml::{Context, Problem, scalar::Text},
+use super::secret::{at_most_one, secret};
+use crate::{
+    config::{
+        Secret,
+        http::{PemSource, SecretSource, TlsConfig, TlsVersion},
+    },
+    config_file::{
+        scalar::Text,
+        section::{Context, Problem},
+    },
 };
 
 /// `tls_config`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(in crate::config) struct Tls {
+pub(in crate::config_file) struct Tls {
     ca: Option<Text<Secret>>,
     ca_file: Option<String>,
     cert: Option<Text<Secret>>,

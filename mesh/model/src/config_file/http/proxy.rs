@@ -1,22 +1,21 @@
-//! The proxy's keys as they are written.
+//! The proxy keys of the HTTP client settings.
 
 use std::collections::BTreeMap;
 
 use url::Url;
 
-use crate::config::{
-    Secret,
-    http::ProxyConfig,
-    yaml::{Problem, scalar::Text},
+use crate::{
+    config::{Secret, http::ProxyConfig},
+    config_file::{scalar::Text, section::Problem},
 };
 
-/// The proxy's keys.
+/// The proxy keys.
 #[derive(Debug, Default)]
-pub(in crate::config) struct Proxy {
-    pub(in crate::config) proxy_url: Option<String>,
-    pub(in crate::config) no_proxy: Option<String>,
-    pub(in crate::config) proxy_from_environment: Option<bool>,
-    pub(in crate::config) proxy_connect_header: Option<BTreeMap<String, Vec<Text<Secret>>>>,
+pub(in crate::config_file) struct Proxy {
+    pub(in crate::config_file) proxy_url: Option<String>,
+    pub(in crate::config_file) no_proxy: Option<String>,
+    pub(in crate::config_file) proxy_from_environment: Option<bool>,
+    pub(in crate::config_file) proxy_connect_header: Option<BTreeMap<String, Vec<Text<Secret>>>>,
 }
 
 // === impl Proxy ===

@@ -1,13 +1,13 @@
 use std::{path::Path, time::Duration};
 
-use super::{Config, discovery::DiscoveryConfig};
+use crate::config::{Config, discovery::DiscoveryConfig};
 
 fn parse(text: &str) -> Result<Config, String> {
     Config::parse(text, Path::new("p.yml"), &|_| None).map_err(|error| error.to_string())
 }
 
 #[test]
-fn a_mistake_is_named_with_its_place() {
+fn reports_each_mistake_with_its_place() {
     for (text, expected) in [
         (
             "global:\n  scrape_intervall: 1s\n",
@@ -15,7 +15,7 @@ fn a_mistake_is_named_with_its_place() {
         ),
         (
             "global:\n  scrape_interval: 1 minute\n",
-            "p.yml:2:20: \"1 minute\" is no duration",
+            "p.yml:2:20: \"1 minute\" is not a duration",
         ),
         (
             "scrape_configs:\n- job_name: a\n  sample_limit: many\n",
@@ -39,7 +39,7 @@ fn a_mistake_is_named_with_its_place() {
         ),
         (
             "scrape_configs:\n- job_name: a\n  dns_sd_configs:\n  - {names: [x], refresh_interval: 0s}\n",
-            "p.yml:4:5: refresh_interval is 0, expected some time",
+            "p.yml:4:5: refresh_interval is 0, expected at least 1ms",
         ),
         (
             "scrape_configs:\n- job_name: a\n  dns_sd_configs:\n  - {names: [x], type: A, port: 0}\n",
@@ -53,7 +53,7 @@ fn a_mistake_is_named_with_its_place() {
 }
 
 #[test]
-fn a_default_that_is_written_down_is_no_setting() {
+fn an_explicit_default_is_not_a_custom_setting() {
     let text = "scrape_configs:\n- job_name: a\n  kubernetes_sd_configs:\n  - role: pod\n    enable_http2: true\n    follow_redirects: true\n";
     assert!(parse(text).is_ok());
     let error = parse(&text.replace("http2: true", "http2: false")).unwrap_err();
@@ -61,7 +61,7 @@ fn a_default_that_is_written_down_is_no_setting() {
 }
 
 #[test]
-fn a_null_regex_matches_the_empty_text_only() {
+fn a_null_regex_matches_only_the_empty_text() {
     let text = "scrape_configs:\n- job_name: a\n  relabel_configs:\n  - {regex: null, target_label: b}\n  - {target_label: b}\n";
     let config = parse(text).unwrap();
     let rules = config.scrape_configs[0].relabel_configs.iter();
@@ -72,7 +72,7 @@ fn a_null_regex_matches_the_empty_text_only() {
 }
 
 #[test]
-fn a_url_may_be_a_target_where_rules_make_an_address_of_it() {
+fn allows_a_url_as_target_only_with_relabeling() {
     let text = "scrape_configs:\n- job_name: probe\n  static_configs: [{targets: ['http://h/']}]\n";
     assert!(
         parse(text)
@@ -85,7 +85,7 @@ fn a_url_may_be_a_target_where_rules_make_an_address_of_it() {
 }
 
 #[test]
-fn no_secret_is_printed() {
+fn never_prints_a_secret() {
     let text = "remote_write:\n- url: http://h/\n  basic_auth:\n    username: u\n    password: hunter2\n    bogus: x\n";
     assert!(!parse(text).unwrap_err().contains("hunter2"));
     let good = text.replace("    bogus: x\n", "");
@@ -93,7 +93,7 @@ fn no_secret_is_printed() {
 }
 
 #[test]
-fn a_bomb_of_aliases_is_refused() {
+fn rejects_an_alias_bomb() {
     let mut text = "a0: &a0 [x, x]\n".to_owned();
     for i in 1..40 {
         text.push_str(&format!("a{i}: &a{i} [*a{}, *a{}]\n", i - 1, i - 1));
@@ -128,7 +128,7 @@ fn scrape_configs_inherit_from_global() {
 }
 
 #[test]
-fn what_promesh_does_not_have_is_carried_by_name() {
+fn names_unsupported_sections() {
     let config = parse(
         "rule_files: [a.yml]\n\
          scrape_configs:\n\
@@ -141,7 +141,7 @@ fn what_promesh_does_not_have_is_carried_by_name() {
 }
 
 #[test]
-fn a_log_of_failures_is_inherited_and_relative_to_its_file() {
+fn inherits_the_scrape_failure_log_relative_to_its_file() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("jobs")).unwrap();
     let more = "scrape_configs:\n- job_name: c\n- {job_name: d, scrape_failure_log_file: d.log}\n";

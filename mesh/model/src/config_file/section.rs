@@ -1,18 +1,4 @@
-//! The configuration file as it is written: one strict struct per section, in
-//! which every key is optional, and what turns it into what it means.
-//!
-//! Unknown keys are refused by the structs, malformed values by the types in
-//! [`scalar`], and what depends on several keys by the `build` functions, with the
-//! place of the list entry that they build.
-
-pub(super) mod discovery;
-pub(super) mod file;
-pub(super) mod http;
-pub(super) mod relabel;
-pub(super) mod remote_write;
-pub(super) mod scalar;
-pub(super) mod scrape;
-pub(super) mod target_groups;
+//! Types that all sections of a configuration file share.
 
 use std::{
     fmt::Display,
@@ -21,27 +7,29 @@ use std::{
 
 use serde_saphyr::{Location, Spanned};
 
-/// Entries of a list, with their places. Go reads `null` as an entry; Prometheus
-/// refuses it, and so do we.
+use crate::config::ConfigError;
+
+/// Entries of a list with their places. `null` is a valid entry to the YAML parser, as in
+/// Go; [`build_all`] rejects it, as Prometheus does.
 pub(super) type List<T> = Option<Vec<Spanned<Option<T>>>>;
 
-/// What is wrong, and where it is as far as it is known.
+/// A problem in a configuration file, with its place if that is known.
 #[derive(Debug)]
 pub(super) struct Problem {
     pub(super) location: Option<Location>,
     pub(super) message: String,
 }
 
-/// What a section needs to know of the file it is in.
+/// The environment in which a section is built.
 #[derive(Clone, Copy)]
 pub(super) struct Context<'a> {
-    /// Relative paths are relative to this folder.
+    /// Folder that relative paths are relative to.
     pub(super) folder: &'a Path,
-    /// Environment variables.
+    /// Returns the value of an environment variable.
     pub(super) variable: &'a dyn Fn(&str) -> Option<String>,
 }
 
-/// Builds every entry of a list.
+/// Builds every entry of a list. `what` is the description of an entry in messages.
 pub(super) fn build_all<T, U>(
     list: List<T>,
     what: &str,
@@ -69,18 +57,25 @@ impl Problem {
         }
     }
 
-    /// Places the problem, unless it has a closer place already.
-    fn at(mut self, location: Location) -> Self {
+    /// Sets the place, unless a more precise one is known.
+    pub(super) fn at(mut self, location: Location) -> Self {
         self.location.get_or_insert(location);
         self
+    }
+
+    /// Turns the problem into an error of the file at `path`.
+    pub(super) fn in_file(self, path: &Path) -> ConfigError {
+        let place = self.location.map(|at| (at.line(), at.column()));
+        let place = place.filter(|(line, _)| *line > 0);
+        ConfigError::new(path, place, self.message)
     }
 }
 
 // === impl Context ===
 
 impl Context<'_> {
-    /// A path of the file, relative to the file's folder. As in Go it has no `.`
-    /// and `..` on its way, which shows in `__meta_filepath`.
+    /// Resolves a path relative to the file's folder. Removes `.` and `..`, as Go does; the
+    /// result is visible in `__meta_filepath`.
     pub(super) fn path(&self, path: impl AsRef<Path>) -> PathBuf {
         let path = path.as_ref();
         if path.is_absolute() {

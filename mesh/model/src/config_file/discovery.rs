@@ -1,15 +1,14 @@
-//! Discovery mechanisms as they are written.
+//! The `*_sd_configs` and `static_configs` sections.
 
-use crate::validation::ValidationScheme;
 use std::{collections::BTreeMap, time::Duration};
 
 use serde::Deserialize;
 use url::Url;
 
 use super::{
-    Context, List, Problem, build_all,
     http::with_http,
     scalar::{FromText, Text},
+    section::{Context, List, Problem, build_all},
 };
 use crate::{
     config::{
@@ -21,27 +20,29 @@ use crate::{
         http::HttpClientConfig,
     },
     labels::{ADDRESS, Labels},
+    validation::ValidationScheme,
 };
 
-/// The keys of all mechanisms in one scrape configuration.
+/// All discovery sections of one scrape configuration.
 #[derive(Debug, Default)]
-pub(in crate::config) struct Mechanisms {
-    /// Whether `relabel_configs` may make addresses of what is no address yet.
-    pub(in crate::config) relabeled: bool,
-    pub(in crate::config) static_configs: List<StaticGroup>,
-    pub(in crate::config) file: List<FileSd>,
-    pub(in crate::config) http: List<HttpSd>,
-    pub(in crate::config) dns: List<DnsSd>,
-    pub(in crate::config) kubernetes: List<KubernetesSd>,
-    pub(in crate::config) ec2: List<Ec2Sd>,
-    /// Keys of those that promesh does not have.
-    pub(in crate::config) unsupported: Vec<String>,
+pub(in crate::config_file) struct Mechanisms {
+    /// True if the scrape configuration has `relabel_configs`, which can turn any target
+    /// into an address.
+    pub(in crate::config_file) relabeled: bool,
+    pub(in crate::config_file) static_configs: List<StaticGroup>,
+    pub(in crate::config_file) file: List<FileSd>,
+    pub(in crate::config_file) http: List<HttpSd>,
+    pub(in crate::config_file) dns: List<DnsSd>,
+    pub(in crate::config_file) kubernetes: List<KubernetesSd>,
+    pub(in crate::config_file) ec2: List<Ec2Sd>,
+    /// Keys of mechanisms that promesh does not implement.
+    pub(in crate::config_file) unsupported: Vec<String>,
 }
 
-/// `static_configs`, also an entry of a target file.
+/// An entry of `static_configs` or of a target file.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(in crate::config) struct StaticGroup {
+pub(in crate::config_file) struct StaticGroup {
     targets: Option<Vec<String>>,
     labels: Option<BTreeMap<String, String>>,
 }
@@ -49,7 +50,7 @@ pub(in crate::config) struct StaticGroup {
 /// `file_sd_configs`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(in crate::config) struct FileSd {
+pub(in crate::config_file) struct FileSd {
     files: Option<Vec<String>>,
     refresh_interval: Option<Text<Duration>>,
 }
@@ -65,7 +66,7 @@ with_http! {
 /// `dns_sd_configs`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(in crate::config) struct DnsSd {
+pub(in crate::config_file) struct DnsSd {
     names: Option<Vec<String>>,
     r#type: Option<String>,
     port: Option<u16>,
@@ -135,7 +136,7 @@ struct Filter {
 // === impl Mechanisms ===
 
 impl Mechanisms {
-    pub(in crate::config) fn build(
+    pub(in crate::config_file) fn build(
         self,
         context: Context<'_>,
     ) -> Result<Vec<DiscoveryConfig>, Problem> {
@@ -147,7 +148,7 @@ impl Mechanisms {
             let source = groups.len().to_string();
             groups.push(TargetGroup {
                 source,
-                ..group.build_discovered()?
+                ..group.build()?
             });
         }
         let mut all = Vec::new();
@@ -181,7 +182,7 @@ impl Mechanisms {
 // === impl StaticGroup ===
 
 impl StaticGroup {
-    /// Refuses URLs, which are no addresses.
+    /// Rejects targets that are URLs.
     fn check_addresses(&self) -> Result<(), Problem> {
         let mut targets = self.targets.iter().flatten();
         match targets.find(|target| target.contains('/')) {
@@ -192,9 +193,9 @@ impl StaticGroup {
         }
     }
 
-    /// The target group, its source left to the caller. A bad address in a target
-    /// list is one target's problem, not that of the list.
-    pub(in crate::config) fn build_discovered(self) -> Result<TargetGroup, Problem> {
+    /// Builds the target group. The caller sets its `source`. Does not check addresses: an
+    /// invalid address affects one target, not the whole list.
+    pub(in crate::config_file) fn build(self) -> Result<TargetGroup, Problem> {
         for name in self.labels.iter().flatten().map(|(name, _)| name) {
             if !ValidationScheme::Utf8.is_valid_label_name(name) {
                 return Err(Problem::new(format!("{name:?} is not a valid label name")));
@@ -265,7 +266,7 @@ fn http_url(text: &str) -> Result<Url, Problem> {
         Ok(_) | Err(url::ParseError::EmptyHost) => {
             Err(Problem::new(format!("{text:?}: host is missing in URL")))
         }
-        Err(error) => Err(Problem::new(format!("{text:?} is no URL: {error}"))),
+        Err(error) => Err(Problem::new(format!("{text:?} is not a URL: {error}"))),
     }
 }
 
@@ -323,7 +324,7 @@ impl KubernetesSd {
         let api_server = self.api_server.take().filter(|url| !url.is_empty());
         let kubeconfig = self.kubeconfig_file.take().filter(|file| !file.is_empty());
         let http = http.build(context)?;
-        // As in Prometheus, a default that is written down is no setting of one's own.
+        // As in Prometheus, settings equal to the defaults do not count as custom.
         let custom = http != HttpClientConfig::default();
         let config = KubernetesConfig {
             role: role.0,
@@ -453,10 +454,11 @@ impl Ec2Sd {
     }
 }
 
+/// Returns the refresh interval, or the default if none is given.
 fn refresh(given: Option<Text<Duration>>, default_seconds: u64) -> Result<Duration, Problem> {
     let interval = given.map_or(Duration::from_secs(default_seconds), |given| given.0);
     if interval.is_zero() {
-        return Err(Problem::new("refresh_interval is 0, expected some time"));
+        return Err(Problem::new("refresh_interval is 0, expected at least 1ms"));
     }
     Ok(interval)
 }

@@ -1,30 +1,32 @@
-//! `global` and `scrape_configs` as they are written.
+//! The `global` and `scrape_configs` sections.
 
-use crate::validation::ValidationScheme;
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, de::IgnoredAny};
 
 use super::{
-    Context, List, Problem,
     discovery::{DnsSd, Ec2Sd, FileSd, HttpSd, KubernetesSd, Mechanisms, StaticGroup},
     http::with_http,
     relabel::{self, Rule},
     scalar::{Size, Text},
+    section::{Context, List, Problem},
 };
-use crate::config::{
-    duration,
-    scrape::{EscapingScheme, ScrapeConfig, ScrapeProtocol},
+use crate::{
+    config::{
+        duration,
+        scrape::{EscapingScheme, ScrapeConfig, ScrapeProtocol},
+    },
+    validation::ValidationScheme,
 };
 
 /// `global`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(in crate::config) struct Global {
+pub(in crate::config_file) struct Global {
     scrape_interval: Option<Text<Duration>>,
     scrape_timeout: Option<Text<Duration>>,
     scrape_protocols: Option<Vec<Text<ScrapeProtocol>>>,
-    pub(in crate::config) external_labels: Option<BTreeMap<String, String>>,
+    pub(in crate::config_file) external_labels: Option<BTreeMap<String, String>>,
     body_size_limit: Option<Text<Size>>,
     sample_limit: Option<u64>,
     target_limit: Option<u64>,
@@ -38,7 +40,7 @@ pub(in crate::config) struct Global {
     convert_classic_histograms_to_nhcb: Option<bool>,
     always_scrape_classic_histograms: Option<bool>,
     extra_scrape_metrics: Option<bool>,
-    // Of the rule engine and of the server's own logs.
+    // Settings of Prometheus's rule engine and query log. Accepted and ignored.
     #[serde(rename = "evaluation_interval")]
     _evaluation_interval: Option<Text<Duration>>,
     #[serde(rename = "rule_query_offset")]
@@ -48,18 +50,18 @@ pub(in crate::config) struct Global {
     scrape_failure_log_file: Option<String>,
 }
 
-/// What scrape configurations inherit.
+/// The `global` settings that scrape configurations inherit.
 #[derive(Debug)]
-pub(in crate::config) struct Inherited {
+pub(in crate::config_file) struct Inherited {
     global: Global,
     interval: Duration,
     timeout: Duration,
     scrape_failure_log_file: Option<PathBuf>,
-    pub(in crate::config) validation: ValidationScheme,
+    pub(in crate::config_file) validation: ValidationScheme,
 }
 
-/// Declares a scrape configuration with the keys of mechanisms that promesh does
-/// not have.
+/// Declares [`Scrape`], including the keys of discovery mechanisms that promesh does not
+/// implement.
 macro_rules! scrape {
     (unsupported { $($mechanism:ident,)* } fields { $($fields:tt)* }) => {
         with_http! {
@@ -159,7 +161,10 @@ scrape! {
 // === impl Global ===
 
 impl Global {
-    pub(in crate::config) fn inherit(mut self, context: Context<'_>) -> Result<Inherited, Problem> {
+    pub(in crate::config_file) fn inherit(
+        mut self,
+        context: Context<'_>,
+    ) -> Result<Inherited, Problem> {
         const INTERVAL: Duration = Duration::from_secs(60);
         const TIMEOUT: Duration = Duration::from_secs(10);
         let interval = given(&self.scrape_interval).unwrap_or(INTERVAL);
@@ -171,7 +176,7 @@ impl Global {
                 duration::format(interval)
             )));
         }
-        unique(self.scrape_protocols.as_deref())?;
+        check_unique(self.scrape_protocols.as_deref())?;
         let validation = self.metric_name_validation_scheme.take();
         let validation = validation.map_or_else(ValidationScheme::default, |scheme| scheme.0);
         escaping(validation, self.metric_name_escaping_scheme.as_ref())?;
@@ -189,7 +194,7 @@ impl Global {
 // === impl Scrape ===
 
 impl Scrape {
-    pub(in crate::config) fn build(
+    pub(in crate::config_file) fn build(
         self,
         inherited: &Inherited,
         context: Context<'_>,
@@ -234,8 +239,8 @@ impl Scrape {
             .scrape_native_histograms
             .or(global.scrape_native_histograms)
             .unwrap_or(false);
-        unique(self.scrape_protocols.as_deref())?;
-        let protocols = some_of(&self.scrape_protocols).or(some_of(&global.scrape_protocols));
+        check_unique(self.scrape_protocols.as_deref())?;
+        let protocols = non_empty(&self.scrape_protocols).or(non_empty(&global.scrape_protocols));
         let (http, unsupported) = (self.take_http().build(context)?, self.unsupported());
         let scrape_failure_log_file = path(self.scrape_failure_log_file, context)
             .or_else(|| inherited.scrape_failure_log_file.clone());
@@ -322,17 +327,19 @@ impl Scrape {
     }
 }
 
+/// Resolves a path that is given and not empty.
 fn path(given: Option<String>, context: Context<'_>) -> Option<PathBuf> {
     let given = given.filter(|path| !path.is_empty())?;
     Some(context.path(given))
 }
 
-/// A duration that is given and not zero: zero means the default, as in Go.
+/// Returns a duration that is given and not zero. Zero means the default, as in Go.
 fn given(duration: &Option<Text<Duration>>) -> Option<Duration> {
     duration.as_ref().map(|d| d.0).filter(|d| !d.is_zero())
 }
 
-fn some_of(protocols: &Option<Vec<Text<ScrapeProtocol>>>) -> Option<Vec<ScrapeProtocol>> {
+/// Returns the protocols, or `None` if the list is empty or not given.
+fn non_empty(protocols: &Option<Vec<Text<ScrapeProtocol>>>) -> Option<Vec<ScrapeProtocol>> {
     let protocols = protocols.as_deref().filter(|list| !list.is_empty())?;
     Some(protocols.iter().map(|protocol| protocol.0).collect())
 }
@@ -348,7 +355,8 @@ fn default_protocols(native_histograms: bool) -> Vec<ScrapeProtocol> {
     proto.into_iter().chain(text).collect()
 }
 
-fn unique(protocols: Option<&[Text<ScrapeProtocol>]>) -> Result<(), Problem> {
+/// Returns an error if a protocol occurs twice.
+fn check_unique(protocols: Option<&[Text<ScrapeProtocol>]>) -> Result<(), Problem> {
     let protocols = protocols.unwrap_or_default();
     for (i, protocol) in protocols.iter().enumerate() {
         if protocols[..i].contains(protocol) {
@@ -361,6 +369,8 @@ fn unique(protocols: Option<&[Text<ScrapeProtocol>]>) -> Result<(), Problem> {
     Ok(())
 }
 
+/// Returns the escaping scheme to request from targets. The default depends on the
+/// validation scheme.
 fn escaping(
     validation: ValidationScheme,
     given: Option<&Text<EscapingScheme>>,

@@ -1,36 +1,27 @@
-//! The whole file, and the files it names.
+//! The whole configuration file, and the `scrape_config_files` that it names.
 
-use crate::validation::ValidationScheme;
 use std::{
     collections::{BTreeMap, HashMap},
     path::{Path, PathBuf},
 };
 
-use serde::{
-    Deserialize,
-    de::{DeserializeOwned, IgnoredAny},
-};
+use serde::{Deserialize, de::IgnoredAny};
 use serde_saphyr::Spanned;
 
 use super::{
-    Context, List, Problem, build_all,
+    expand::expand,
     remote_write::{Otlp, RemoteWrite},
     scrape::{Global, Inherited, Scrape},
+    section::{Context, List, Problem, build_all},
+    yaml,
 };
 use crate::{
-    config::{Config, ConfigError, expand::expand, scrape::ScrapeConfig},
+    config::{Config, ConfigError, scrape::ScrapeConfig},
     labels::Labels,
-    validation::is_valid_legacy_label_name,
+    validation::{ValidationScheme, is_valid_legacy_label_name},
 };
 
-/// Names that an alias may expand to at most: far more than any real file needs,
-/// far less than a malicious one makes.
-const MAX_ALIAS_EXPANSION: usize = 100_000;
-
-/// Comments in a row that a file may have.
-const MAX_COMMENTS: usize = 100_000;
-
-/// A configuration file.
+/// A configuration file as written.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
@@ -39,7 +30,7 @@ struct File {
     scrape_config_files: Option<Vec<String>>,
     remote_write: List<RemoteWrite>,
     otlp: Option<Spanned<Option<Otlp>>>,
-    // What belongs to others.
+    // Sections of Prometheus that promesh ignores.
     rule_files: Option<IgnoredAny>,
     alerting: Option<IgnoredAny>,
     remote_read: Option<IgnoredAny>,
@@ -48,34 +39,34 @@ struct File {
     runtime: Option<IgnoredAny>,
 }
 
-/// A file of `scrape_config_files`.
+/// A file of `scrape_config_files` as written.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ScrapeFile {
     scrape_configs: List<Scrape>,
 }
 
-/// Reads `text`, the contents of the file at `path`.
-pub(in crate::config) fn load(
+/// Parses `text`, the contents of the file at `path`, and loads the files that it names.
+pub(super) fn parse(
     text: &str,
     path: &Path,
     variable: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Config, ConfigError> {
     let folder = path.parent().unwrap_or(Path::new(""));
     let context = Context { folder, variable };
-    let mut file: File = read(text, path)?;
+    let mut file: File = yaml::parse(text, path)?;
     let ignored_sections = file.ignored();
     let patterns = file.scrape_config_files.take().unwrap_or_default();
     let (mut config, inherited) = file
         .build(context)
-        .map_err(|problem| ConfigError::in_file(path, problem))?;
+        .map_err(|problem| problem.in_file(path))?;
     config.ignored_sections = ignored_sections;
     config.sources.push(path.to_owned());
     let mut jobs = Jobs::default();
     jobs.add(&config.scrape_configs, path)?;
     for pattern in patterns {
-        for path in matching(&context, &pattern).map_err(|p| ConfigError::in_file(path, p))? {
-            let more = scrape_file(&path, &inherited, variable)?;
+        for path in matching(&context, &pattern).map_err(|problem| problem.in_file(path))? {
+            let more = load_scrape_file(&path, &inherited, variable)?;
             jobs.add(&more, &path)?;
             config.scrape_configs.extend(more);
             config.sources.push(path);
@@ -84,18 +75,17 @@ pub(in crate::config) fn load(
     Ok(config)
 }
 
-fn scrape_file(
+fn load_scrape_file(
     path: &Path,
     inherited: &Inherited,
     variable: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Vec<ScrapeConfig>, ConfigError> {
-    let text =
-        std::fs::read_to_string(path).map_err(|error| ConfigError::unreadable(path, error))?;
+    let text = std::fs::read_to_string(path);
+    let text = text.map_err(|error| ConfigError::new(path, None, error))?;
     let folder = path.parent().unwrap_or(Path::new(""));
     let context = Context { folder, variable };
-    let file: ScrapeFile = read(&text, path)?;
-    scrape_configs(file.scrape_configs, inherited, context)
-        .map_err(|problem| ConfigError::in_file(path, problem))
+    let file: ScrapeFile = yaml::parse(&text, path)?;
+    scrape_configs(file.scrape_configs, inherited, context).map_err(|problem| problem.in_file(path))
 }
 
 fn scrape_configs(
@@ -108,45 +98,18 @@ fn scrape_configs(
     })
 }
 
-/// Parses YAML; an empty document has every default.
-pub(super) fn read<T: DeserializeOwned + Default>(
-    text: &str,
-    path: &Path,
-) -> Result<T, ConfigError> {
-    let mut options = serde_saphyr::Options::default();
-    // A snippet could show a secret.
-    options.with_snippet = false;
-    options.alias_limits.max_total_replayed_events = MAX_ALIAS_EXPANSION;
-    // Real files have whole sections commented out.
-    let mut budget = serde_saphyr::Budget::default();
-    budget.max_buffered_comment_events = MAX_COMMENTS;
-    options.budget = Some(budget);
-    let parsed: Result<Option<T>, _> = serde_saphyr::from_str_with_options(text, options);
-    parsed.map(Option::unwrap_or_default).map_err(|error| {
-        let problem = Problem {
-            location: error.location(),
-            message: without_place(&error.to_string()).to_owned(),
-        };
-        ConfigError::in_file(path, problem)
-    })
-}
-
-/// The parser's message without the place, which is in the error already.
-fn without_place(message: &str) -> &str {
-    message.split(" at line ").next().unwrap_or(message)
-}
-
+/// Returns the paths that match `pattern`, a glob relative to the file's folder.
 fn matching(context: &Context<'_>, pattern: &str) -> Result<Vec<PathBuf>, Problem> {
     let bad = |why: String| {
         Problem::new(format!(
             "invalid scrape config file path {pattern:?}: {why}"
         ))
     };
-    // Prometheus takes wildcards in the last part of a path only.
+    // Prometheus allows wildcards only in the last part of a path.
     if let Some((folder, _)) = pattern.rsplit_once('/')
         && folder.contains('*')
     {
-        return Err(bad("a * is allowed in the last part only".to_owned()));
+        return Err(bad("a * is allowed only in the last part".to_owned()));
     }
     let full = context.path(pattern);
     let paths = glob::glob(&full.to_string_lossy()).map_err(|error| bad(error.to_string()))?;
@@ -155,7 +118,7 @@ fn matching(context: &Context<'_>, pattern: &str) -> Result<Vec<PathBuf>, Proble
         .collect()
 }
 
-/// Where each job name was first seen.
+/// Maps each job name to the file that defines it, to reject duplicates.
 #[derive(Default)]
 struct Jobs(HashMap<String, PathBuf>);
 
@@ -170,7 +133,7 @@ impl Jobs {
                     "found multiple scrape configs with job name {name:?}, the first in {}",
                     first.display()
                 ));
-                return Err(ConfigError::in_file(path, problem));
+                return Err(problem.in_file(path));
             }
         }
         Ok(())
@@ -231,7 +194,8 @@ impl File {
     }
 }
 
-/// The external labels, and the names of those that are empty.
+/// Expands the external labels. Returns the labels, and the names of those with an empty
+/// value.
 fn external_labels(
     labels: Option<BTreeMap<String, String>>,
     context: Context<'_>,

@@ -1,21 +1,21 @@
-//! Relabeling rules as they are written.
+//! Lists of relabeling rules.
 
-use crate::validation::ValidationScheme;
 use serde::{Deserialize, Deserializer, de::Error};
 
 use super::{
-    List, Problem, build_all,
     scalar::{FromText, Text},
+    section::{List, Problem, build_all},
 };
 use crate::{
     config::relabel::{Action, RelabelConfig},
     go_regexp::Regexp,
+    validation::ValidationScheme,
 };
 
-/// One rule.
+/// One relabeling rule.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(in crate::config) struct Rule {
+pub(in crate::config_file) struct Rule {
     source_labels: Option<Vec<String>>,
     separator: Option<String>,
     #[serde(default, deserialize_with = "null_is_empty")]
@@ -26,8 +26,8 @@ pub(in crate::config) struct Rule {
     action: Option<Text<Action>>,
 }
 
-/// `regex: null` is the expression that only the empty text matches, as in
-/// Prometheus, not the default one.
+/// Reads `regex: null` as the empty expression, which matches only the empty text, and not
+/// as the default expression. Prometheus does the same.
 fn null_is_empty<'de, D>(deserializer: D) -> Result<Option<Text<Regexp>>, D::Error>
 where
     D: Deserializer<'de>,
@@ -41,8 +41,8 @@ where
     }
 }
 
-/// Builds the rules of one list; `what` names one of them.
-pub(in crate::config) fn build(
+/// Builds the rules of one list. `what` is the description of a rule in messages.
+pub(in crate::config_file) fn build(
     rules: List<Rule>,
     what: &str,
     scheme: ValidationScheme,

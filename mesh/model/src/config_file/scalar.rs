@@ -1,6 +1,5 @@
-//! Values that are refused where they stand.
+//! Scalar values, parsed and checked at their place in the file.
 
-use crate::validation::ValidationScheme;
 use std::{fmt::Display, time::Duration};
 
 use serde::{Deserialize, Deserializer, de::Error};
@@ -15,15 +14,16 @@ use crate::{
         size,
     },
     go_regexp::Regexp,
+    validation::ValidationScheme,
 };
 
-/// A value with a textual form of its own.
+/// A value that is parsed from a YAML string.
 #[derive(Clone, Debug, PartialEq)]
-pub(in crate::config) struct Text<T>(pub(in crate::config) T);
+pub(in crate::config_file) struct Text<T>(pub(in crate::config_file) T);
 
-/// A type that is read from text.
-pub(in crate::config) trait FromText: Sized {
-    /// Reads it.
+/// A type that can be parsed from text.
+pub(in crate::config_file) trait FromText: Sized {
+    /// Parses `text`. The error is a message for the user.
     fn from_text(text: &str) -> Result<Self, String>;
 }
 
@@ -42,7 +42,7 @@ impl FromText for Duration {
 
 /// A size in bytes.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(in crate::config) struct Size(pub(in crate::config) u64);
+pub(in crate::config_file) struct Size(pub(in crate::config_file) u64);
 
 impl FromText for Size {
     fn from_text(text: &str) -> Result<Self, String> {
@@ -65,25 +65,25 @@ impl FromText for Secret {
 impl FromText for url::Url {
     fn from_text(text: &str) -> Result<Self, String> {
         text.parse()
-            .map_err(|error| format!("{text:?} is no URL: {error}"))
+            .map_err(|error| format!("{text:?} is not a URL: {error}"))
     }
 }
 
-/// Reads one of a few words.
-macro_rules! words {
-    ($($type:ty, $what:literal: { $($word:literal => $value:expr,)* })*) => {$(
+/// Implements [`FromText`] for types with a fixed set of keywords.
+macro_rules! keywords {
+    ($($type:ty, $what:literal: { $($keyword:literal => $value:expr,)* })*) => {$(
         impl FromText for $type {
             fn from_text(text: &str) -> Result<Self, String> {
                 match text {
-                    $($word => Ok($value),)*
-                    _ => Err(unknown($what, text, &[$($word),*])),
+                    $($keyword => Ok($value),)*
+                    _ => Err(unknown($what, text, &[$($keyword),*])),
                 }
             }
         }
     )*};
 }
 
-words! {
+keywords! {
     ScrapeProtocol, "scrape protocol": {
         "PrometheusProto" => Self::PrometheusProto,
         "PrometheusText0.0.4" => Self::PrometheusText0_0_4,

@@ -1,6 +1,5 @@
-//! `remote_write` and `otlp` as they are written.
+//! The `remote_write` and `otlp` sections.
 
-use crate::validation::ValidationScheme;
 use std::{
     collections::{BTreeMap, HashSet},
     time::Duration,
@@ -10,17 +9,20 @@ use serde::{Deserialize, de::IgnoredAny};
 use url::Url;
 
 use super::{
-    Context, List, Problem,
     http::with_http,
     relabel::{self, Rule},
     scalar::Text,
+    section::{Context, List, Problem},
 };
-use crate::config::{
-    Secret,
-    remote_write::{
-        OtlpConfig, ProtobufMessage, QueueConfig, RemoteWriteConfig, Sigv4Config,
-        TranslationStrategy,
+use crate::{
+    config::{
+        Secret,
+        remote_write::{
+            OtlpConfig, ProtobufMessage, QueueConfig, RemoteWriteConfig, Sigv4Config,
+            TranslationStrategy,
+        },
     },
+    validation::ValidationScheme,
 };
 
 with_http! {
@@ -39,7 +41,7 @@ with_http! {
         sigv4: Option<Sigv4>,
         azuread: Option<IgnoredAny>,
         google_iam: Option<IgnoredAny>,
-        // Of Prometheus' own sender.
+        // Settings of Prometheus's own sender. Accepted and ignored.
         #[serde(rename = "round_robin_dns")]
         _round_robin_dns: Option<bool>,
         #[serde(rename = "failed_request_logging")]
@@ -54,12 +56,12 @@ struct Queue {
     max_shards: Option<usize>,
     min_shards: Option<usize>,
     max_samples_per_send: Option<usize>,
-    // Nothing waits in an exporter.
+    // Ignored: the exporter does not wait to fill a batch.
     #[serde(rename = "batch_send_deadline")]
     _batch_send_deadline: Option<Text<Duration>>,
     min_backoff: Option<Text<Duration>>,
     max_backoff: Option<Text<Duration>>,
-    // Always retried.
+    // Ignored: 429 is always retried.
     #[serde(rename = "retry_on_http_429")]
     _retry_on_http_429: Option<bool>,
     sample_age_limit: Option<Text<Duration>>,
@@ -89,7 +91,7 @@ struct Sigv4 {
 /// `otlp`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(in crate::config) struct Otlp {
+pub(in crate::config_file) struct Otlp {
     promote_all_resource_attributes: Option<bool>,
     promote_resource_attributes: Option<Vec<String>>,
     ignore_resource_attributes: Option<Vec<String>>,
@@ -117,7 +119,7 @@ const RESERVED_HEADERS: [&str; 9] = [
 // === impl RemoteWrite ===
 
 impl RemoteWrite {
-    pub(in crate::config) fn build(
+    pub(in crate::config_file) fn build(
         mut self,
         validation: ValidationScheme,
         context: Context<'_>,
@@ -163,7 +165,8 @@ impl RemoteWrite {
                 .take()
                 .map_or_else(Default::default, |m| m.0),
             send_exemplars: self.send_exemplars.unwrap_or(false),
-            // AMP takes native histograms, and to drop them would be a loss.
+            // Prometheus defaults to false. AMP accepts native histograms, so dropping them
+            // would lose data.
             send_native_histograms: self.send_native_histograms.unwrap_or(true),
             sigv4: self.sigv4.take().map(Sigv4::build),
             http,
@@ -194,7 +197,7 @@ fn check_headers(headers: &BTreeMap<String, String>) -> Result<(), Problem> {
         if name.parse::<http::HeaderName>().is_err() || value.parse::<http::HeaderValue>().is_err()
         {
             return Err(Problem::new(format!(
-                "header {name:?}: not a legal name or value"
+                "header {name:?}: invalid name or value"
             )));
         }
     }
@@ -260,7 +263,7 @@ impl Sigv4 {
 // === impl Otlp ===
 
 impl Otlp {
-    pub(in crate::config) fn build(
+    pub(in crate::config_file) fn build(
         self,
         validation: ValidationScheme,
     ) -> Result<OtlpConfig, Problem> {
@@ -310,7 +313,7 @@ impl Otlp {
     }
 }
 
-/// Attribute names without the spaces around them, each named once.
+/// Trims the attribute names. Rejects empty and duplicate names.
 fn attributes(names: Vec<String>, key: &str) -> Result<Vec<String>, Problem> {
     let mut seen = HashSet::new();
     let mut trimmed = Vec::new();

@@ -1,0 +1,72 @@
+//! Reads a configuration file and the files that it names.
+//!
+//! [`document`] describes the whole file, the other modules one section each: a strict struct
+//! with optional keys, and a `build` function that turns it into a type of
+//! [`config`](crate::config).
+//!
+//! - serde rejects unknown keys.
+//! - The types in [`scalar`] reject malformed values.
+//! - The `build` functions reject invalid combinations of keys. Such an error carries the
+//!   place of the list entry that they build.
+//!
+//! ```text
+//! text ─▶ yaml ─▶ document (sections) ─▶ build ─▶ Config
+//! ```
+
+mod discovery;
+mod document;
+mod expand;
+mod http;
+mod relabel;
+mod remote_write;
+mod scalar;
+mod scrape;
+mod section;
+mod target_groups;
+mod yaml;
+
+use std::path::Path;
+
+pub use self::target_groups::{parse_target_groups, parse_target_groups_json};
+use crate::config::{Config, ConfigError};
+
+// === impl Config ===
+
+impl Config {
+    /// Reads the file at `path` and the files that it names.
+    ///
+    /// # Errors
+    /// Returns an error with file, line and column if a file cannot be read or is invalid.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path);
+        let text = text.map_err(|error| ConfigError::new(path, None, error))?;
+        Self::parse(&text, path, &|name| std::env::var(name).ok())
+    }
+
+    /// Parses `text` as the contents of the file at `path`. `variable` returns the value of
+    /// an environment variable, or `None` if the variable is not set.
+    ///
+    /// ```
+    /// use std::path::Path;
+    ///
+    /// use mesh_model::config::Config;
+    ///
+    /// let text = "scrape_configs: [{job_name: node}]";
+    /// let config = Config::parse(text, Path::new("prometheus.yml"), &|_| None)?;
+    /// assert_eq!(config.scrape_configs[0].metrics_path, "/metrics");
+    /// # Ok::<(), mesh_model::config::ConfigError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Returns the same errors as [`Config::load`].
+    pub fn parse(
+        text: &str,
+        path: &Path,
+        variable: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, ConfigError> {
+        document::parse(text, path, variable)
+    }
+}
+
+#[cfg(test)]
+mod tests;

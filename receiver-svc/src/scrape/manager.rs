@@ -55,7 +55,7 @@ pub struct JobError {
 impl Manager {
     /// Creates a manager without pools.
     pub fn new(shared: Shared) -> Self {
-        let budget = shared.budget.bytes() as i64;
+        let budget = shared.budget.capacity() as i64;
         shared.metrics.budget.set(budget);
         Self {
             overrides: shared.ownership.overrides(),

@@ -109,7 +109,7 @@ fn rename_conflicting(labels: &mut LabelsBuilder, name: &str) {
 /// # Errors
 /// Returns an error if the backend would drop samples that have no other replica.
 pub fn check(config: &Config) -> Result<(), HaError> {
-    ha::refuse_own_name(config, &ha::own_names())?;
+    ha::reject_own_name(config, &ha::own_names())?;
     match ha::split(config) {
         Ok(_) | Err(HaError::Empty(_)) => Ok(()),
         Err(error) => Err(error),

@@ -122,7 +122,7 @@ fn json_response(response: &ExportMetricsServiceResponse) -> Vec<u8> {
 /// Builds a `google.rpc.Status` response in the encoding of the request.
 fn failure(encoding: Encoding, error: &PushError) -> HttpResponse {
     let body = match encoding {
-        Encoding::Protobuf => error.details().to_vec(),
+        Encoding::Protobuf => error.details(),
         Encoding::Json => json_status(error),
     };
     let mut response = with_body(error.http_status(), encoding.content_type(), body);

@@ -9,8 +9,9 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use mesh_contract::export::{retry_info, rpc_status};
+use prost::Message;
 use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt, pb};
 
 /// Error that ends a push.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -154,18 +155,25 @@ impl PushError {
     }
 
     /// Encodes the error as `google.rpc.Status`, with a `RetryInfo` if it is temporary.
-    pub(crate) fn details(&self) -> bytes::Bytes {
-        let message = self.to_string();
+    pub(crate) fn details(&self) -> Vec<u8> {
         match self.retry_after() {
-            Some(after) => retry_info(self.code(), &message, after),
-            None => rpc_status(self.code(), &message),
+            Some(_) => self.status().details().to_vec(),
+            None => pb::Status {
+                code: self.code().into(),
+                message: self.to_string(),
+                details: Vec::new(),
+            }
+            .encode_to_vec(),
         }
     }
 
-    /// Converts the error to a gRPC status.
+    /// Converts the error to a gRPC status, with a `RetryInfo` if it is temporary.
     pub(crate) fn status(&self) -> Status {
         match self.retry_after() {
-            Some(_) => Status::with_details(self.code(), self.to_string(), self.details()),
+            Some(after) => {
+                let details = ErrorDetails::with_retry_info(Some(after));
+                Status::with_error_details(self.code(), self.to_string(), details)
+            }
             None => Status::new(self.code(), self.to_string()),
         }
     }

@@ -13,7 +13,7 @@ use mesh_model::config::Config;
 /// # Errors
 /// Returns an error if the external labels do not describe an HA replica.
 pub fn batch_context(config: &Config, own_names: &[String]) -> Result<BatchContext, HaError> {
-    ha::refuse_own_name(config, own_names)?;
+    ha::reject_own_name(config, own_names)?;
     let (ha, external_labels) = ha::split(config)?;
     Ok(BatchContext {
         origin: Origin::Scrape,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mesh_contract::{
-    export::{SETTLED_KEY, SLOW_KEY, retry_info},
+    export::{SETTLED_KEY, SLOW_KEY},
     verdict::Verdict,
 };
 use opentelemetry_proto::tonic::collector::metrics::v1::{
@@ -16,6 +16,7 @@ use tonic::{
     Code, Response, Status,
     metadata::{MetadataMap, MetadataValue},
 };
+use tonic_types::{ErrorDetails, StatusExt};
 
 use super::progress::DestinationProgress;
 use crate::{
@@ -183,8 +184,8 @@ impl Retry {
         if self.slow {
             metadata.insert(SLOW_KEY, MetadataValue::from_static("1"));
         }
-        let details = retry_info(code, &self.message, self.after);
-        Status::with_details_and_metadata(code, self.message, details, metadata)
+        let details = ErrorDetails::with_retry_info(Some(self.after));
+        Status::with_error_details_and_metadata(code, self.message, details, metadata)
     }
 }
 

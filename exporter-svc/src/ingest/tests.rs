@@ -348,7 +348,7 @@ async fn a_failure_returns_later_samples_of_its_series() {
     let ingest = ingest(&[&backend.serve().await]).await;
     let answer = send(&ingest, &scrape(None), batch(&[("m", 1), ("m", 2)])).await;
     match answer {
-        Err(ExportError::Again { after, status }) => {
+        Err(ExportError::Retry { after, status }) => {
             assert_eq!(status.code(), Code::Unavailable);
             assert!(status.message().contains("unwell"), "{}", status.message());
             assert!(after.unwrap() >= Duration::from_millis(25), "{after:?}");
@@ -389,7 +389,7 @@ async fn rejects_exports_while_a_destination_is_throttled() {
     let ingest = ingest(&[&backend.serve().await]).await;
     for name in ["first", "second"] {
         match send(&ingest, &scrape(None), batch(&[(name, 1)])).await {
-            Err(ExportError::Again { after, status }) => {
+            Err(ExportError::Retry { after, status }) => {
                 assert_eq!(status.code(), Code::ResourceExhausted);
                 assert!(after.unwrap() > Duration::from_secs(25), "{after:?}");
             }
@@ -411,7 +411,7 @@ async fn cancels_a_post_before_its_deadline_and_probes_the_backend() {
     // The backend answered the probe at once, so it is not slow.
     assert!(!error.is_slow());
     match error {
-        ExportError::Again { status, .. } => assert_eq!(status.code(), Code::DeadlineExceeded),
+        ExportError::Retry { status, .. } => assert_eq!(status.code(), Code::DeadlineExceeded),
         other => panic!("{other:?}"),
     }
     assert_eq!(backend.0.probes.load(Ordering::SeqCst), 1);
@@ -423,7 +423,7 @@ async fn does_not_post_without_time_left() {
     let ingest = ingest(&[&backend.serve().await]).await;
     let answer = send_within(&ingest, &scrape(None), batch(&[("m", 1)]), "50m").await;
     assert!(
-        matches!(answer, Err(ExportError::Again { .. })),
+        matches!(answer, Err(ExportError::Retry { .. })),
         "{answer:?}"
     );
     assert!(backend.requests().is_empty());
@@ -437,7 +437,7 @@ async fn an_unreachable_backend_leads_to_a_settled_retry() {
     let ingest = ingest(&[&url]).await;
     let answer = send(&ingest, &scrape(None), batch(&[("m", 1)])).await;
     assert!(
-        matches!(answer, Err(ExportError::Again { .. })),
+        matches!(answer, Err(ExportError::Retry { .. })),
         "{answer:?}"
     );
 }
@@ -451,7 +451,7 @@ async fn replies_after_all_destinations_have_responded() {
     let error = send(&ingest, &context, batch(&[("m", 1)]))
         .await
         .unwrap_err();
-    assert!(matches!(error, ExportError::Again { .. }), "{error:?}");
+    assert!(matches!(error, ExportError::Retry { .. }), "{error:?}");
     // The sender retries without progress, as after a crash of the exporter.
     send(&ingest, &context, batch(&[("m", 1)])).await.unwrap();
     assert_eq!(one.requests(), two.requests());
@@ -472,7 +472,7 @@ async fn a_retry_skips_completed_destinations() {
     // A timeout of the second destination returns the same progress.
     let again = send_again(&ingest, &context, batch(&[("m", 1)]), "2S", &progress).await;
     let error = again.unwrap_err();
-    assert!(matches!(error, ExportError::Again { .. }), "{error:?}");
+    assert!(matches!(error, ExportError::Retry { .. }), "{error:?}");
     assert_eq!(error.progress(), progress);
     let again = send_again(&ingest, &context, batch(&[("m", 1)]), "10S", &progress).await;
     // The verdict is that of the destination that stored less, in whichever attempt.
@@ -512,7 +512,7 @@ async fn rejects_exports_beyond_the_memory_budget() {
     let (large, small) = tokio::join!(large, small);
     large.unwrap();
     match small {
-        Err(ExportError::Again { status, .. }) => {
+        Err(ExportError::Retry { status, .. }) => {
             assert_eq!(status.code(), Code::ResourceExhausted);
         }
         other => panic!("{other:?}"),

@@ -1,4 +1,4 @@
-//! One Export over one connection.
+//! Sends one Export over one connection, as a unary gRPC call.
 
 use std::{error::Error, io};
 
@@ -8,7 +8,6 @@ use http_body_util::Full;
 use tokio::time::Instant;
 use tonic::{Code, Request, Status, Streaming, body::Body, metadata::MetadataMap};
 
-use super::connection::Connection;
 use mesh_base::blocking::{self, BLOCKING_BYTES};
 use mesh_contract::{
     export::{self, Export, ExportError},
@@ -19,13 +18,15 @@ use mesh_wire::{
     otlp::{RawCodec, frame},
 };
 
-/// A response carries counts and a message, never data.
+use crate::connection::Connection;
+
+/// Maximum size of a response, which carries counts and a message but no data.
 const MAX_RESPONSE_BYTES: usize = 1 << 20;
 
 /// Sends one Export and reads its verdict.
-pub(super) async fn send(
+pub(crate) async fn send(
     connection: Connection,
-    uri: &Uri,
+    uri: Uri,
     export: Export,
     compression: Compression,
 ) -> Result<Verdict, ExportError> {
@@ -34,25 +35,27 @@ pub(super) async fn send(
     let message = message.map_err(|error| ExportError::Unsent(error.into()))?;
     let mut request = http::Request::new(Body::new(Full::new(message)));
     *request.method_mut() = Method::POST;
-    *request.uri_mut() = uri.clone();
+    *request.uri_mut() = uri;
     *request.headers_mut() = headers;
     match exchange(connection, request).await {
         Ok((metadata, body)) => Ok(export::verdict(&metadata, body)),
-        Err(status) if was_never_sent(&status) => Err(ExportError::Unsent(status.into())),
+        Err(status) if is_unsent(&status) => Err(ExportError::Unsent(status.into())),
         Err(status) => export::failure(status, export.samples),
     }
 }
 
-/// tonic's own client would make a zstd context for every message (`compression`).
+/// Compresses and frames the payload. tonic's own client would create a zstd context for
+/// each message.
 async fn framed(payload: Bytes, compression: Compression) -> io::Result<Bytes> {
     let is_long = payload.len() >= BLOCKING_BYTES && compression != Compression::None;
     let frame = move || {
         let message = compression.compress(payload)?;
         Ok(frame::encode(compression != Compression::None, &message))
     };
-    match is_long {
-        true => blocking::run(frame).await,
-        false => frame(),
+    if is_long {
+        blocking::run(frame).await
+    } else {
+        frame()
     }
 }
 
@@ -70,7 +73,7 @@ fn headers(export: &Export, compression: Compression) -> HeaderMap {
     headers
 }
 
-/// A unary call.
+/// Sends the request and reads the metadata and the message of its response.
 async fn exchange(
     mut connection: Connection,
     request: http::Request<Body>,
@@ -78,8 +81,8 @@ async fn exchange(
     let response = connection.send_request(request).await;
     let response = response.map_err(|error| Status::from_error(error.into()))?;
     let (head, body) = response.into_parts();
-    let told = Status::from_header_map(&head.headers);
-    if let Some(status) = told.filter(|status| status.code() != Code::Ok) {
+    let status = Status::from_header_map(&head.headers);
+    if let Some(status) = status.filter(|status| status.code() != Code::Ok) {
         return Err(status);
     }
     let limit = Some(MAX_RESPONSE_BYTES);
@@ -93,8 +96,8 @@ async fn exchange(
     Ok((MetadataMap::from_headers(headers), message))
 }
 
-/// Whether the connection gave the request back before any of it was sent.
-fn was_never_sent(status: &Status) -> bool {
+/// Returns true if the connection returned the request before it sent any part of it.
+fn is_unsent(status: &Status) -> bool {
     let mut source = status.source();
     while let Some(error) = source {
         if let Some(hyper) = error.downcast_ref::<hyper::Error>() {

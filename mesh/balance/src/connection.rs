@@ -1,4 +1,4 @@
-//! A connection to one address that is kept up.
+//! Background task that connects to one exporter, and reconnects.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,46 +16,49 @@ use tokio::{
 use tonic::body::Body;
 use tracing::{debug, info, warn};
 
-use super::{failure, metrics::BalanceMetrics};
 use mesh_base::backoff::Backoff;
 use mesh_net::connector::Connector;
 
+use crate::{BalanceMetrics, connect_error};
+
+/// Timeout of the HTTP/2 handshake, and of the first response after it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-const KNOCK_PATH: &str = "/grpc.health.v1.Health/Check";
-/// For an address that is no authority: no peer of ours looks at it.
-const KNOCK_URI: &str = "http://exporter/grpc.health.v1.Health/Check";
+const PROBE_PATH: &str = "/grpc.health.v1.Health/Check";
+/// Probe's URI for an address that is not a valid authority. Exporters ignore the
+/// authority.
+const PROBE_URI: &str = "http://exporter/grpc.health.v1.Health/Check";
 
-/// An HTTP/2 connection that requests can be sent on.
-pub(super) type Connection = http2::SendRequest<Body>;
+/// Handle that sends requests on an HTTP/2 connection.
+pub(crate) type Connection = http2::SendRequest<Body>;
 
-/// A connection to one address that is opened again and again.
-pub(super) struct KeepUp {
-    pub(super) address: String,
-    pub(super) connector: Connector,
-    pub(super) ping_interval: Option<Duration>,
-    /// Notified each time it has come up.
-    pub(super) came_up: Arc<Notify>,
-    pub(super) metrics: BalanceMetrics,
+/// Connects to one address whenever its connection is down.
+pub(crate) struct Connecting {
+    pub(crate) address: String,
+    pub(crate) connector: Connector,
+    pub(crate) ping_interval: Option<Duration>,
+    /// Notified each time the connection is lost.
+    pub(crate) changed: Arc<Notify>,
+    pub(crate) metrics: BalanceMetrics,
 }
 
-// === impl KeepUp ===
+// === impl Connecting ===
 
-impl KeepUp {
-    /// Shows the connection in `slot` while it is up.
-    pub(super) async fn run(self, slot: watch::Sender<Option<Connection>>) {
+impl Connecting {
+    /// Publishes the connection in `current` while it is up.
+    pub(crate) async fn run(self, current: watch::Sender<Option<Connection>>) {
         let address = &self.address;
-        let (mut backoff, mut told) = (Backoff::new(), String::new());
+        let (mut backoff, mut last_error) = (Backoff::new(), String::new());
         loop {
             match open(address, &self.connector, self.ping_interval).await {
                 Ok((connection, driver)) => {
                     info!(address, "Connected");
-                    slot.send_replace(Some(connection));
-                    self.came_up.notify_waiters();
-                    (backoff, told) = (Backoff::new(), String::new());
-                    // Resolves when no new request can be sent; those in flight are
-                    // driven to their end by a task of hyper's.
+                    current.send_replace(Some(connection));
+                    (backoff, last_error) = (Backoff::new(), String::new());
+                    // Completes when no new request can be sent. A task of hyper's
+                    // completes the requests in flight.
                     let ended = driver.await;
-                    slot.send_replace(None);
+                    current.send_replace(None);
+                    self.changed.notify_waiters();
                     info!(
                         address,
                         error = ended.err().map(tracing::field::display),
@@ -63,14 +66,18 @@ impl KeepUp {
                     );
                 }
                 Err(error) => {
-                    let (reason, error) = (failure::reason(&*error), failure::chain(&*error));
-                    self.metrics.not_connected(reason);
-                    // Once is enough for as long as it stays the same.
-                    match told == error {
-                        true => debug!(address, reason, error, "Not connected"),
-                        false => warn!(address, reason, error, "Not connected"),
+                    let (reason, error) = (
+                        connect_error::reason(&*error),
+                        connect_error::chain(&*error),
+                    );
+                    self.metrics.connect_failed(reason);
+                    // The same error again is logged at debug level only.
+                    if error == last_error {
+                        debug!(address, reason, error, "Not connected");
+                    } else {
+                        warn!(address, reason, error, "Not connected");
                     }
-                    told = error;
+                    last_error = error;
                 }
             }
             sleep(backoff.delay()).await;
@@ -80,8 +87,9 @@ impl KeepUp {
 
 type Driver = BoxFuture<'static, Result<(), hyper::Error>>;
 
-/// A connection whose peer has proven that it answers: a frozen process, or a
-/// network that swallows what it is sent, has a system that accepts all the same.
+/// Opens a connection and waits for the response to a first request. The kernel of a
+/// frozen process accepts connections too, so only a response proves that the exporter is
+/// alive.
 async fn open(
     address: &str,
     connector: &Connector,
@@ -98,25 +106,24 @@ async fn open(
     }
     let (mut connection, driver) = timeout(CONNECT_TIMEOUT, builder.handshake(io)).await??;
     let mut driver: Driver = Box::pin(driver);
-    let answer = timeout(CONNECT_TIMEOUT, connection.send_request(knock(address)));
+    let response = timeout(CONNECT_TIMEOUT, connection.send_request(probe(address)));
     tokio::select! {
-        // The connection knows why it ended, the request only that it did.
+        // Polled first: the connection's error has the cause, the request's has not.
         biased;
         ended = &mut driver => {
             ended?;
-            return Err("closed before its first answer".into());
+            return Err("connection closed before the first response".into());
         }
-        answer = answer => answer??,
+        response = response => response??,
     };
     Ok((connection, driver))
 }
 
-/// A request that any gRPC server answers, with its health or that it does not
-/// know the method.
-fn knock(address: &str) -> Request<Body> {
+/// Health check request. Any gRPC server responds to it, at least with "unimplemented".
+fn probe(address: &str) -> Request<Body> {
     let mut request = Request::new(Body::empty());
-    let uri = format!("http://{address}{KNOCK_PATH}").parse();
-    *request.uri_mut() = uri.unwrap_or_else(|_| Uri::from_static(KNOCK_URI));
+    let uri = format!("http://{address}{PROBE_PATH}").parse();
+    *request.uri_mut() = uri.unwrap_or_else(|_| Uri::from_static(PROBE_URI));
     *request.method_mut() = Method::POST;
     let headers = request.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));

@@ -1,4 +1,4 @@
-//! What the balancer counts.
+//! Metrics of the balancer.
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -6,23 +6,25 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use mesh_contract::{export::ExportError, verdict::Verdict};
+use mesh_contract::export::ExportError;
 
-/// What the balancer counts.
+use crate::Outcome;
+
+/// Metrics of the balancer. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct BalanceMetrics {
-    exports: Family<Outcome, Counter>,
-    known: Gauge,
-    not_connected: Family<Reason, Counter>,
+    exports: Family<OutcomeLabel, Counter>,
+    exporters: Gauge,
+    connect_failures: Family<ReasonLabel, Counter>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Reason {
+struct ReasonLabel {
     reason: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Outcome {
+struct OutcomeLabel {
     outcome: &'static str,
 }
 
@@ -33,44 +35,38 @@ impl BalanceMetrics {
     pub fn register(&self, registry: &mut Registry) {
         registry.register(
             "exports",
-            "Requests to exporters by what came back: verdict, again, unsent or unknown",
+            "Requests to exporters by outcome: verdict, again (the exporter asks for a retry), \
+             unsent (no exporter reachable) or unknown (no response of an exporter)",
             self.exports.clone(),
         );
         registry.register(
             "exporters",
-            "Exporters that discovery knows",
-            self.known.clone(),
+            "Exporters that discovery has found",
+            self.exporters.clone(),
         );
         registry.register(
             "exporter_connect_failures",
-            "Attempts to connect to an exporter that failed, by reason: refused, timeout, tls or \
-             broken",
-            self.not_connected.clone(),
+            "Failed attempts to connect to an exporter, by reason: refused, timeout, tls or broken",
+            self.connect_failures.clone(),
         );
     }
 
-    pub(super) fn observe(&self, outcome: &Result<Verdict, ExportError>) {
-        self.count(match outcome {
+    pub(crate) fn observe(&self, outcome: &Outcome) {
+        let outcome = match outcome {
             Ok(_) => "verdict",
-            Err(ExportError::Again { .. }) => "again",
+            Err(ExportError::Retry { .. }) => "again",
             Err(ExportError::Unsent(_)) => "unsent",
             Err(ExportError::Unknown { .. }) => "unknown",
-        });
+        };
+        self.exports.get_or_create(&OutcomeLabel { outcome }).inc();
     }
 
-    pub(super) fn unsent(&self) {
-        self.count("unsent");
+    pub(crate) fn set_exporters(&self, exporters: usize) {
+        self.exporters.set(exporters as i64);
     }
 
-    pub(super) fn known(&self, exporters: usize) {
-        self.known.set(exporters as i64);
-    }
-
-    pub(super) fn not_connected(&self, reason: &'static str) {
-        self.not_connected.get_or_create(&Reason { reason }).inc();
-    }
-
-    fn count(&self, outcome: &'static str) {
-        self.exports.get_or_create(&Outcome { outcome }).inc();
+    pub(crate) fn connect_failed(&self, reason: &'static str) {
+        let reason = ReasonLabel { reason };
+        self.connect_failures.get_or_create(&reason).inc();
     }
 }

@@ -1,6 +1,13 @@
 mod network;
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use opentelemetry_proto::tonic::{
@@ -14,6 +21,7 @@ use prost::Message;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
+    time::Instant,
 };
 use tonic::{
     Request, Response, Status,
@@ -25,10 +33,11 @@ use tower::ServiceExt;
 use super::*;
 use mesh_contract::{
     batch::{BatchContext, Origin},
-    export::Progress,
+    export::{Export, Progress},
 };
+use mesh_wire::compression::Compression;
 
-/// A stock OTLP server that counts what it is sent.
+/// A stock OTLP server that counts its requests.
 #[derive(Clone, Default)]
 struct Stock {
     requests: Arc<AtomicUsize>,
@@ -36,7 +45,7 @@ struct Stock {
     fail: bool,
 }
 
-/// A server on a runtime of its own, so that it can die with its connections.
+/// A server with its own runtime, so that a test can kill it and its connections.
 struct Running(Option<tokio::runtime::Runtime>);
 
 impl Drop for Running {
@@ -101,11 +110,11 @@ fn args() -> ExporterArgs {
     }
 }
 
-type Known = watch::Sender<Option<BTreeSet<String>>>;
+type AddressSender = watch::Sender<Option<BTreeSet<String>>>;
 
-fn balance(addresses: &[&String]) -> (Balance, Known) {
-    let known: BTreeSet<_> = addresses.iter().map(|a| (*a).clone()).collect();
-    let (sender, receiver) = watch::channel(Some(known));
+fn balance(addresses: &[&String]) -> (Balance, AddressSender) {
+    let addresses: BTreeSet<_> = addresses.iter().map(|a| (*a).clone()).collect();
+    let (sender, receiver) = watch::channel(Some(addresses));
     let balance = Balance::new(
         &args(),
         receiver,
@@ -113,6 +122,12 @@ fn balance(addresses: &[&String]) -> (Balance, Known) {
         BalanceMetrics::default(),
     );
     (balance, sender)
+}
+
+async fn until_connected(balance: &Balance, endpoints: usize) {
+    while balance.shared.pool.connected().len() < endpoints {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 fn export() -> Export {
@@ -132,29 +147,22 @@ fn export() -> Export {
 }
 
 #[tokio::test]
-async fn a_stock_server_stands_in_for_an_exporter() {
+async fn sends_to_a_stock_server() {
     let stock = Stock::default();
     let (address, _server) = stock.serve().await;
-    let (balance, _known) = balance(&[&address]);
+    let (balance, _addresses) = balance(&[&address]);
     let verdict = balance.oneshot(export()).await.unwrap();
     assert_eq!(verdict, Verdict::default());
     assert_eq!(stock.resources.load(Ordering::SeqCst), 2);
 }
 
 #[tokio::test]
-async fn requests_are_spread() {
+async fn spreads_requests() {
     let (one, other) = (Stock::default(), Stock::default());
     let (a, _server_a) = one.serve().await;
     let (b, _server_b) = other.serve().await;
-    let (balance, _known) = balance(&[&a, &b]);
-    while lock(&balance.shared.endpoints)
-        .iter()
-        .filter(|e| e.is_up())
-        .count()
-        < 2
-    {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let (balance, _addresses) = balance(&[&a, &b]);
+    until_connected(&balance, 2).await;
     let requests = (0..200).map(|_| balance.clone().oneshot(export()));
     futures::future::try_join_all(requests).await.unwrap();
     assert!(one.requests() > 20 && other.requests() > 20);
@@ -162,21 +170,14 @@ async fn requests_are_spread() {
 }
 
 #[tokio::test]
-async fn a_dead_exporter_is_not_picked() {
+async fn does_not_pick_a_dead_exporter() {
     let (one, other) = (Stock::default(), Stock::default());
     let (a, server) = one.serve().await;
     let (b, _server) = other.serve().await;
-    let (balance, _known) = balance(&[&a, &b]);
+    let (balance, _addresses) = balance(&[&a, &b]);
     balance.clone().oneshot(export()).await.unwrap();
     drop(server);
-    let endpoint = |balance: &Balance| {
-        lock(&balance.shared.endpoints)
-            .iter()
-            .find(|e| *e.address() == *a)
-            .unwrap()
-            .clone()
-    };
-    while endpoint(&balance).is_up() {
+    while balance.shared.pool.connected().contains(&a) {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     for _ in 0..50 {
@@ -189,9 +190,9 @@ async fn an_added_exporter_gets_requests_and_a_removed_one_none() {
     let (one, other) = (Stock::default(), Stock::default());
     let (a, _server_a) = one.serve().await;
     let (b, _server_b) = other.serve().await;
-    let (balance, known) = balance(&[&a]);
+    let (balance, addresses) = balance(&[&a]);
     balance.clone().oneshot(export()).await.unwrap();
-    known.send_replace(Some(BTreeSet::from([b])));
+    addresses.send_replace(Some(BTreeSet::from([b])));
     while other.requests() == 0 {
         balance.clone().oneshot(export()).await.unwrap();
     }
@@ -203,11 +204,11 @@ async fn an_added_exporter_gets_requests_and_a_removed_one_none() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_an_exporter_a_request_is_given_back_unsent() {
+async fn fails_unsent_without_a_connected_exporter() {
     let unused = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = unused.local_addr().unwrap().to_string();
     drop(unused);
-    let (balance, _known) = balance(&[&address]);
+    let (balance, _addresses) = balance(&[&address]);
     let error = balance.oneshot(export()).await.unwrap_err();
     assert!(matches!(error, ExportError::Unsent(_)));
     assert_eq!(
@@ -217,43 +218,36 @@ async fn without_an_exporter_a_request_is_given_back_unsent() {
 }
 
 #[tokio::test]
-async fn an_exporter_that_fails_is_left_alone() {
-    let (broken, well) = (
+async fn ejects_a_failing_exporter() {
+    let (failing, healthy) = (
         Stock {
             fail: true,
             ..Default::default()
         },
         Stock::default(),
     );
-    let (a, _server_a) = broken.serve().await;
-    let (b, _server_b) = well.serve().await;
-    let (balance, _known) = balance(&[&a, &b]);
-    while lock(&balance.shared.endpoints)
-        .iter()
-        .filter(|e| e.is_up())
-        .count()
-        < 2
-    {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let (a, _server_a) = failing.serve().await;
+    let (b, _server_b) = healthy.serve().await;
+    let (balance, _addresses) = balance(&[&a, &b]);
+    until_connected(&balance, 2).await;
     for _ in 0..200 {
         let _ = balance.clone().oneshot(export()).await;
     }
-    assert!(broken.requests() < 10, "{} of 200", broken.requests());
+    assert!(failing.requests() < 10, "{} of 200", failing.requests());
 }
 
-/// Takes connections and never says a word.
+/// The peer accepts connections and sends nothing.
 #[tokio::test(start_paused = true)]
-async fn a_silent_peer_is_no_exporter() {
+async fn does_not_send_to_a_silent_peer() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let silent = tokio::spawn(async move {
-        let mut held = Vec::new();
+        let mut streams = Vec::new();
         while let Ok((stream, _)) = listener.accept().await {
-            held.push(stream);
+            streams.push(stream);
         }
     });
-    let (balance, _known) = balance(&[&address]);
+    let (balance, _addresses) = balance(&[&address]);
     for _ in 0..3 {
         let error = balance.clone().oneshot(export()).await.unwrap_err();
         assert!(matches!(error, ExportError::Unsent(_)), "{error}");
@@ -262,30 +256,30 @@ async fn a_silent_peer_is_no_exporter() {
     silent.abort();
 }
 
-/// Its network swallows everything from a moment on, without a word.
+/// The network starts to drop all bytes while the exporter is connected.
 #[tokio::test]
-async fn an_exporter_that_falls_silent_is_out_and_stays_out() {
+async fn does_not_send_to_a_black_holed_exporter() {
     let stock = Stock::default();
     let (behind, _server) = stock.serve().await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let swallow = Arc::new(tokio::sync::Notify::new());
+    let black_hole = Arc::new(tokio::sync::Notify::new());
     let network = tokio::spawn({
-        let swallow = swallow.clone();
+        let black_hole = black_hole.clone();
         async move {
             let (mut client, _) = listener.accept().await.unwrap();
             let mut server = TcpStream::connect(behind).await.unwrap();
             tokio::select! {
                 _ = tokio::io::copy_bidirectional(&mut client, &mut server) => {}
-                () = swallow.notified() => {}
+                () = black_hole.notified() => {}
             }
-            // Whoever connects is accepted by the system, and never read.
+            // The kernel accepts new connections, which nobody reads.
             std::future::pending::<()>().await;
         }
     });
-    let (balance, _known) = balance(&[&address]);
+    let (balance, _addresses) = balance(&[&address]);
     balance.clone().oneshot(export()).await.unwrap();
-    swallow.notify_one();
+    black_hole.notify_one();
     while balance.is_connected() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }

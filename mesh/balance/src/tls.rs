@@ -1,4 +1,4 @@
-//! TLS towards exporters.
+//! TLS of connections to exporters.
 
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
@@ -15,16 +15,16 @@ use mesh_model::config::http::{PemSource, TlsConfig};
 use mesh_net::connector::{Connector, Io};
 use mesh_net::tls::{TlsError, files, h2_client_config, host_name};
 
-/// TLS towards exporters, as flags.
+/// Flags for TLS of connections to exporters.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct ExporterTlsArgs {
-    /// PEM file with the authorities of the exporters' certificates. Exporters are
-    /// spoken to in TLS where it is given. All files are read again when they have
-    /// changed, for connections from then on.
+    /// PEM file with the CA certificates that exporters' certificates are verified
+    /// against. Enables TLS. This and the other TLS files are re-read when they change;
+    /// new connections use the new files.
     #[arg(long = "exporter.tls.ca-file", env = "PROMESH_EXPORTER_TLS_CA_FILE")]
     pub exporter_ca_file: Option<PathBuf>,
 
-    /// PEM file with the certificate that exporters are shown (mTLS), and its chain.
+    /// PEM file with the client certificate (mTLS) and its chain.
     #[arg(
         long = "exporter.tls.cert-file",
         env = "PROMESH_EXPORTER_TLS_CERT_FILE",
@@ -32,7 +32,7 @@ pub struct ExporterTlsArgs {
     )]
     pub exporter_client_cert_file: Option<PathBuf>,
 
-    /// PEM file with that certificate's key.
+    /// PEM file with the private key of the client certificate.
     #[arg(
         long = "exporter.tls.key-file",
         env = "PROMESH_EXPORTER_TLS_KEY_FILE",
@@ -40,9 +40,8 @@ pub struct ExporterTlsArgs {
     )]
     pub exporter_key_file: Option<PathBuf>,
 
-    /// Name that the exporters' certificates have to be for. Without it that is the
-    /// host of an exporter's address, which Kubernetes' discovery gives as an IP
-    /// address.
+    /// Name that exporters' certificates must be valid for. Default: the host of the
+    /// exporter's address. With Kubernetes discovery that is an IP address.
     #[arg(
         long = "exporter.tls.server-name",
         env = "PROMESH_EXPORTER_TLS_SERVER_NAME",
@@ -52,17 +51,18 @@ pub struct ExporterTlsArgs {
     pub exporter_server_name: Option<ServerName<'static>>,
 }
 
-/// How long it is waited for; other servers may want to be spoken to first.
-const FIRST_WORD: Duration = Duration::from_millis(300);
+/// Maximum time to wait for the server's first bytes. Some servers send nothing before the
+/// client does.
+const FIRST_BYTES_TIMEOUT: Duration = Duration::from_millis(300);
 
 // === impl ExporterTlsArgs ===
 
 impl ExporterTlsArgs {
-    /// Speaks TLS over the streams of `inner` as the flags say; those themselves
-    /// where they ask for none. Needs a runtime.
+    /// Wraps `inner` in TLS. Returns `inner` itself if the flags do not enable TLS. Needs
+    /// a tokio runtime.
     ///
     /// # Errors
-    /// Where a file cannot be used.
+    /// Returns an error if a file cannot be read or parsed.
     pub fn over(&self, inner: Connector) -> Result<Connector, TlsError> {
         let Some(ca) = &self.exporter_ca_file else {
             return Ok(inner);
@@ -98,10 +98,10 @@ async fn handshake(
     let stream = inner.connect(address).await?;
     let stream = TlsConnector::from(config).connect(name, stream).await?;
     let mut stream = BufReader::new(stream);
-    // In TLS 1.3 an exporter looks at our certificate when we are done already. Its
-    // first word is its settings, or why it refuses: who writes to it before that may
-    // only learn that it is gone.
-    if let Ok(first) = timeout(FIRST_WORD, stream.fill_buf()).await {
+    // In TLS 1.3 the server verifies the client certificate after the client's handshake
+    // has completed. Its first bytes are HTTP/2 settings or a TLS alert. A client that
+    // writes before it reads them may see a reset connection instead of the alert.
+    if let Ok(first) = timeout(FIRST_BYTES_TIMEOUT, stream.fill_buf()).await {
         first?;
     }
     Ok(stream)
@@ -117,12 +117,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_that_is_none_is_refused() {
+    fn rejects_an_invalid_server_name() {
         assert!(server_name("not a name").is_err());
     }
 
     #[tokio::test]
-    async fn a_file_that_cannot_be_used_is_named() {
+    async fn names_a_file_that_cannot_be_read() {
         let args = ExporterTlsArgs {
             exporter_ca_file: Some("/nowhere/ca.pem".into()),
             ..ExporterTlsArgs::default()

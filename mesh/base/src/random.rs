@@ -5,7 +5,7 @@
 
 use std::{cell::RefCell, ops::Range};
 
-use rand::{Rng, SeedableRng, rngs::SmallRng, seq::index};
+use rand::{Rng, SeedableRng, rngs::SmallRng};
 
 thread_local! {
     static GENERATOR: RefCell<SmallRng> = RefCell::new(SmallRng::from_os_rng());
@@ -21,17 +21,9 @@ pub fn range(range: Range<f64>) -> f64 {
     GENERATOR.with_borrow_mut(|generator| generator.random_range(range))
 }
 
-/// Returns two different random indices below `n`. Returns `(0, 0)` if `n` is 1, and
-/// `None` if `n` is 0.
-pub fn two_indices(n: usize) -> Option<(usize, usize)> {
-    match n {
-        0 => None,
-        1 => Some((0, 0)),
-        _ => GENERATOR.with_borrow_mut(|generator| {
-            let picked = index::sample(generator, n, 2);
-            Some((picked.index(0), picked.index(1)))
-        }),
-    }
+/// Returns a uniformly distributed 64-bit number.
+pub fn bits() -> u64 {
+    GENERATOR.with_borrow_mut(|generator| generator.random())
 }
 
 #[cfg(test)]
@@ -42,18 +34,9 @@ mod tests {
     fn repeats_the_numbers_of_a_seed() {
         let numbers = |value| {
             seed(value);
-            [range(0.0..1.0), range(0.0..1.0)]
+            (range(0.0..1.0), bits())
         };
         assert_eq!(numbers(7), numbers(7));
         assert_ne!(numbers(7), numbers(8));
-    }
-
-    #[test]
-    fn picks_two_different_indices() {
-        assert_eq!((two_indices(0), two_indices(1)), (None, Some((0, 0))));
-        for _ in 0..100 {
-            let (one, other) = two_indices(3).unwrap();
-            assert!(one != other && one < 3 && other < 3);
-        }
     }
 }

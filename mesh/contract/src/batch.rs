@@ -1,71 +1,69 @@
-//! A batch: what one scrape of one target, or one resource of one OTLP push,
-//! became.
+//! Batches: the samples of one scrape, or of one resource of an OTLP push.
 //!
-//! A batch is encoded once and sent again byte for byte until the backend has
-//! spoken. Its payload is one encoded `ResourceMetrics` with the field header it
-//! has inside an `ExportMetricsServiceRequest`, so that payloads joined end to
-//! end are such a request (protobuf's repeated fields concatenate).
+//! A batch is encoded once. Retries send the same bytes until there is a verdict. The
+//! payload is one encoded `ResourceMetrics` with the field header that it has inside an
+//! `ExportMetricsServiceRequest`. Concatenated payloads are therefore such a request,
+//! because protobuf's repeated fields concatenate.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::{BufMut, Bytes, BytesMut};
-use tonic::metadata::{AsciiMetadataValue, MetadataMap};
+use prost::Message;
+use tonic::metadata::{AsciiMetadataValue, BinaryMetadataValue, MetadataMap};
 
 use mesh_model::labels::Labels;
 
-/// What one scrape of one target, or one resource of one OTLP push, became.
+/// Samples of one scrape of a target, or of one resource of an OTLP push.
 #[derive(Clone, Debug)]
 pub struct Batch {
-    /// Identity of the target or the resource. Batches of one key are delivered
-    /// in the order they were pushed; it picks the lane.
+    /// Hash of the target or the resource. It selects the lane. Batches of one key are
+    /// delivered in the order they were pushed.
     pub key: u64,
     /// Encoded `ResourceMetrics` entries of an `ExportMetricsServiceRequest`.
     pub payload: Bytes,
-    /// How many samples the batch holds: the unit of the ledger. For a scrape
-    /// they are Prometheus samples, for a push OTLP data points.
+    /// Number of samples, the unit of the account. A scrape counts Prometheus samples, a
+    /// push counts OTLP data points.
     pub samples: u64,
-    /// When its samples were acquired, milliseconds since the Unix epoch. It decides
-    /// when the batch is too old for the backend. Not the oldest sample's time: a
-    /// single old one must not expire the others.
+    /// Time of the scrape or push, in milliseconds since the Unix epoch. It decides when
+    /// the batch is too old for the backend. The oldest sample's time would let one old
+    /// sample expire the others.
     pub time_ms: i64,
-    /// What holds for all its series.
+    /// Properties of all its series.
     pub context: Arc<BatchContext>,
 }
 
-/// Where a batch came from, which decides how it is translated.
+/// Source of a batch, which decides how the exporter translates it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Origin {
-    /// A Prometheus target: names, labels and values are carried over as they
-    /// are.
+    /// A Prometheus target: names, labels and values stay as they are.
     Scrape,
-    /// An OpenTelemetry SDK or any other OTLP sender: the specification's
-    /// translation rules apply.
+    /// An OTLP sender: the translation rules of the OpenTelemetry specification apply.
     #[default]
     Otlp,
 }
 
-/// The labels by which the backend elects one of several replicas.
+/// Labels of the HA pair, by which the backend elects one of several replicas.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ha {
     /// Value of the `cluster` label.
     pub cluster: String,
-    /// Value of the `__replica__` label: the replica group's name.
+    /// Value of the `__replica__` label: name of the replica group.
     pub replica: String,
 }
 
-/// What holds for all series of a batch; travels as gRPC metadata beside it.
+/// Properties of all series of a batch. They travel as gRPC metadata.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct BatchContext {
-    /// Scraped, or pushed.
+    /// Source of the series.
     pub origin: Origin,
-    /// The HA pair's labels, stamped last on every series.
+    /// Labels of the HA pair. The exporter sets them on each series, after all others.
     pub ha: Option<Ha>,
-    /// `global.external_labels` without the HA pair, added to every series that
-    /// does not have them.
+    /// `global.external_labels` without the HA pair. The exporter adds those that a series
+    /// does not have.
     pub external_labels: Labels,
 }
 
-/// A batch fact in gRPC metadata could not be read.
+/// Malformed batch context in gRPC metadata.
 #[derive(Debug, thiserror::Error)]
 #[error("metadata {key}: {problem}")]
 pub struct BatchContextError {
@@ -74,9 +72,16 @@ pub struct BatchContextError {
 }
 
 const ORIGIN_KEY: &str = "promesh-origin";
-const CLUSTER_KEY: &str = "promesh-cluster";
-const REPLICA_KEY: &str = "promesh-replica";
-const EXTERNAL_LABELS_KEY: &str = "promesh-external-labels";
+const CLUSTER_KEY: &str = "promesh-cluster-bin";
+const REPLICA_KEY: &str = "promesh-replica-bin";
+const EXTERNAL_LABELS_KEY: &str = "promesh-external-labels-bin";
+
+/// External labels in metadata.
+#[derive(Clone, PartialEq, prost::Message)]
+struct LabelMap {
+    #[prost(btree_map = "string, string", tag = "1")]
+    labels: BTreeMap<String, String>,
+}
 
 // === impl Batch ===
 
@@ -96,7 +101,7 @@ impl Batch {
         framed.freeze()
     }
 
-    /// How long ago its samples were acquired.
+    /// Returns the time since the scrape or push.
     pub fn age(&self, now_ms: i64) -> Duration {
         Duration::from_millis(now_ms.saturating_sub(self.time_ms).max(0) as u64)
     }
@@ -105,43 +110,39 @@ impl Batch {
 // === impl BatchContext ===
 
 impl BatchContext {
-    /// Writes the facts into a request's metadata.
+    /// Writes the context into a request's metadata.
     pub fn write(&self, metadata: &mut MetadataMap) {
         let origin = match self.origin {
             Origin::Scrape => "scrape",
             Origin::Otlp => "otlp",
         };
         metadata.insert(ORIGIN_KEY, AsciiMetadataValue::from_static(origin));
+        let mut insert = |key, value: &[u8]| {
+            metadata.insert_bin(key, BinaryMetadataValue::from_bytes(value));
+        };
         if let Some(ha) = &self.ha {
-            metadata.insert(CLUSTER_KEY, escape(&ha.cluster));
-            metadata.insert(REPLICA_KEY, escape(&ha.replica));
+            insert(CLUSTER_KEY, ha.cluster.as_bytes());
+            insert(REPLICA_KEY, ha.replica.as_bytes());
         }
         if !self.external_labels.is_empty() {
-            let pairs: Vec<_> = self
-                .external_labels
-                .iter()
-                .flat_map(|(n, v)| [n, v])
-                .map(escape_text)
-                .collect();
-            let value = pairs.join(",").parse().expect("escaped text is ASCII");
-            metadata.insert(EXTERNAL_LABELS_KEY, value);
+            let labels = LabelMap::from(&self.external_labels);
+            insert(EXTERNAL_LABELS_KEY, &labels.encode_to_vec());
         }
     }
 
-    /// Reads the facts of a request; what a stock OTLP sender does not say takes
-    /// its default.
+    /// Reads the context of a request. Keys that a stock OTLP sender does not send have
+    /// their defaults.
     ///
     /// # Errors
-    /// Where a fact is malformed, or only one of cluster and replica is given.
+    /// Returns an error if a value is malformed, or if only one of cluster and replica is
+    /// given.
     pub fn read(metadata: &MetadataMap) -> Result<Self, BatchContextError> {
-        let origin = match text(metadata, ORIGIN_KEY)?.as_deref() {
-            None | Some("otlp") => Origin::Otlp,
-            Some("scrape") => Origin::Scrape,
+        let origin = match metadata.get(ORIGIN_KEY).map(AsciiMetadataValue::as_bytes) {
+            None | Some(b"otlp") => Origin::Otlp,
+            Some(b"scrape") => Origin::Scrape,
             Some(other) => {
-                return Err(BatchContextError::new(
-                    ORIGIN_KEY,
-                    format!("{other:?}, expected scrape or otlp"),
-                ));
+                let problem = format!("{:?}, expected scrape or otlp", other.escape_ascii());
+                return Err(BatchContextError::new(ORIGIN_KEY, problem));
             }
         };
         let ha = match (text(metadata, CLUSTER_KEY)?, text(metadata, REPLICA_KEY)?) {
@@ -168,6 +169,17 @@ impl BatchContext {
     }
 }
 
+// === impl LabelMap ===
+
+impl From<&Labels> for LabelMap {
+    fn from(labels: &Labels) -> Self {
+        let labels = labels.iter();
+        Self {
+            labels: labels.map(|(n, v)| (n.to_owned(), v.to_owned())).collect(),
+        }
+    }
+}
+
 // === impl BatchContextError ===
 
 impl BatchContextError {
@@ -178,75 +190,29 @@ impl BatchContextError {
 }
 
 fn external_labels(metadata: &MetadataMap) -> Result<Labels, BatchContextError> {
-    let Some(value) = ascii(metadata, EXTERNAL_LABELS_KEY)? else {
+    let Some(bytes) = binary(metadata, EXTERNAL_LABELS_KEY)? else {
         return Ok(Labels::default());
     };
-    let parts: Vec<_> = value
-        .split(',')
-        .map(|part| unescape(EXTERNAL_LABELS_KEY, part))
-        .collect::<Result<_, _>>()?;
-    if parts.len() % 2 != 0 {
-        let problem = "an odd number of parts, expected pairs of name and value";
-        return Err(BatchContextError::new(EXTERNAL_LABELS_KEY, problem));
-    }
-    Ok(parts
-        .chunks_exact(2)
-        .map(|pair| (pair[0].as_str(), pair[1].as_str()))
-        .collect())
+    let labels = LabelMap::decode(bytes)
+        .map_err(|error| BatchContextError::new(EXTERNAL_LABELS_KEY, error.to_string()))?;
+    Ok(labels.labels.into_iter().collect())
 }
 
 fn text(metadata: &MetadataMap, key: &'static str) -> Result<Option<String>, BatchContextError> {
-    ascii(metadata, key)?
-        .map(|value| unescape(key, value))
-        .transpose()
+    let Some(bytes) = binary(metadata, key)? else {
+        return Ok(None);
+    };
+    let text = String::from_utf8(bytes.into());
+    text.map(Some)
+        .map_err(|_| BatchContextError::new(key, "not UTF-8"))
 }
 
-fn ascii<'a>(
-    metadata: &'a MetadataMap,
-    key: &'static str,
-) -> Result<Option<&'a str>, BatchContextError> {
+fn binary(metadata: &MetadataMap, key: &'static str) -> Result<Option<Bytes>, BatchContextError> {
     metadata
-        .get(key)
-        .map(|value| value.to_str())
+        .get_bin(key)
+        .map(BinaryMetadataValue::to_bytes)
         .transpose()
-        .map_err(|_| BatchContextError::new(key, "not visible ASCII"))
-}
-
-fn escape(text: &str) -> AsciiMetadataValue {
-    escape_text(text).parse().expect("escaped text is ASCII")
-}
-
-/// Percent-encodes all but unreserved characters, so that any text is a legal
-/// metadata value and a comma can separate two of them.
-fn escape_text(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
-                out.push(byte as char);
-            }
-            _ => out.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    out
-}
-
-fn unescape(key: &'static str, escaped: &str) -> Result<String, BatchContextError> {
-    let mut bytes = Vec::with_capacity(escaped.len());
-    let mut rest = escaped.as_bytes();
-    while let Some((&first, tail)) = rest.split_first() {
-        rest = tail;
-        if first != b'%' {
-            bytes.push(first);
-            continue;
-        }
-        let hex = rest.get(..2).and_then(|hex| std::str::from_utf8(hex).ok());
-        let byte = hex.and_then(|hex| u8::from_str_radix(hex, 16).ok());
-        let byte = byte.ok_or_else(|| BatchContextError::new(key, "a % without two hex digits"))?;
-        bytes.push(byte);
-        rest = &rest[2..];
-    }
-    String::from_utf8(bytes).map_err(|_| BatchContextError::new(key, "not UTF-8 once unescaped"))
+        .map_err(|_| BatchContextError::new(key, "not base64"))
 }
 
 #[cfg(test)]
@@ -261,7 +227,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn facts_survive_the_wire(
+        fn context_survives_the_wire(
             ha in proptest::option::of((".*", ".*")),
             external in proptest::collection::vec(("[a-z_é,%]{1,8}", ".{1,8}"), 0..4),
         ) {
@@ -276,7 +242,7 @@ mod tests {
         }
 
         #[test]
-        fn joined_frames_are_a_request(sizes in proptest::collection::vec(0usize..400, 0..4)) {
+        fn concatenated_frames_are_a_request(sizes in proptest::collection::vec(0usize..400, 0..4)) {
             let resources: Vec<_> = sizes
                 .into_iter()
                 .map(|n| ResourceMetrics { schema_url: "x".repeat(n), ..Default::default() })
@@ -291,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stock_sender_has_default_facts() {
+    fn a_stock_sender_has_the_default_context() {
         assert_eq!(
             BatchContext::read(&MetadataMap::new()).unwrap(),
             BatchContext::default()
@@ -299,13 +265,13 @@ mod tests {
     }
 
     #[test]
-    fn half_an_ha_pair_is_refused() {
+    fn rejects_half_an_ha_pair() {
         let mut metadata = MetadataMap::new();
-        metadata.insert(REPLICA_KEY, "a".parse().unwrap());
+        metadata.insert_bin(REPLICA_KEY, BinaryMetadataValue::from_bytes(b"a"));
         let error = BatchContext::read(&metadata).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "metadata promesh-replica: given without a cluster"
+            "metadata promesh-replica-bin: given without a cluster"
         );
     }
 }

@@ -1,8 +1,8 @@
-//! One Export: what is sent to an exporter, and what can come back.
+//! Exports: requests to an exporter, and their responses.
 //!
-//! The sending side of the mesh is a tower `Service<Export>`: [`mesh_outbox`]
-//! calls it, [`mesh_balance`] provides it. An answer is a [`Verdict`]; anything
-//! else says when the same bytes may be sent again (laws 3 and 5 of the design).
+//! A sender's client is a tower `Service<Export>`. `mesh_outbox` calls it and
+//! `mesh_balance` implements it. The response is a [`Verdict`]. An [`ExportError`] says
+//! when the sender may retry the same bytes (laws 3 and 5 in ARCHITECTURE.md).
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,6 +14,7 @@ use tonic::{
     Code, Status,
     metadata::{AsciiMetadataValue, MetadataMap},
 };
+use tonic_types::{RpcStatusExt, pb};
 
 use crate::{
     batch::BatchContext,
@@ -23,90 +24,90 @@ use crate::{
 /// One request to an exporter.
 #[derive(Clone, Debug)]
 pub struct Export {
-    /// What holds for all series of the request.
+    /// Properties of all series of the request.
     pub context: Arc<BatchContext>,
-    /// An encoded `ExportMetricsServiceRequest`.
+    /// Encoded `ExportMetricsServiceRequest`.
     pub payload: Bytes,
-    /// How many samples it holds.
+    /// Number of samples in the payload.
     pub samples: u64,
-    /// When the exporter has given up on it, whatever became of it.
+    /// Time after which no part of the request is in flight any more.
     pub deadline: Instant,
-    /// What an exporter said of the same bytes before.
+    /// Progress that an exporter reported for an earlier attempt with the same bytes.
     pub progress: Progress,
 }
 
-/// What an exporter says of an Export some of whose destinations have spoken while
-/// others have not. It means nothing to the sender, who sends it back with the same
-/// bytes, so that those destinations are not written to again.
+/// Destinations that have already answered for an Export, as the exporter encodes them.
+///
+/// The sender does not interpret it. It returns it with the retry, so that the exporter
+/// writes only to the other destinations.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Progress(Option<AsciiMetadataValue>);
 
-/// There is no verdict yet.
+/// Failure of an Export that has no verdict yet.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
-    /// It never left this process; it may be sent again at once.
+    /// No part of the request was sent. The sender may retry at once.
     #[error("not sent: {0}")]
     Unsent(#[source] Box<dyn std::error::Error + Send + Sync>),
 
-    /// The exporter vouches that nothing of it is in flight any more and asks for
-    /// it again, after a while where it says so.
+    /// The exporter asks for a retry and guarantees that no part of the request is in
+    /// flight any more.
     #[error("{}", .status.message())]
-    Again {
-        /// How long to wait at least.
+    Retry {
+        /// Minimum delay of the retry, if the exporter gives one.
         after: Option<Duration>,
-        /// The exporter's words.
+        /// Status of the response.
         status: Status,
     },
 
-    /// Nobody knows what became of it: it may be sent again after its deadline.
+    /// The outcome is unknown. The sender may retry after the request's deadline.
     #[error("{code}: {message}")]
     Unknown {
-        /// The status code that came instead of a verdict.
+        /// Status code of the response, or of the failed connection.
         code: Code,
-        /// The words that came with it.
+        /// Message of the status.
         message: String,
-        /// Who has spoken all the same.
+        /// Destinations that have answered all the same.
         progress: Progress,
     },
 }
 
-/// Metadata by which an exporter vouches that nothing of a failed Export is in
-/// flight any more.
+/// Metadata key of a failed Export of which no part is in flight any more.
 pub const SETTLED_KEY: &str = "promesh-settled";
 
-/// Metadata by which an exporter says of a failed Export that the backend answers
-/// others, and takes about as long as this one was given: more time will help.
+/// Metadata key of a failed Export whose backend is up but slow. A longer deadline will
+/// help.
 pub const SLOW_KEY: &str = "promesh-slow";
 
-/// Metadata that carries [`Progress`], both ways.
+/// Metadata key of [`Progress`], in requests and in failures.
 const PROGRESS_KEY: &str = "promesh-progress";
 
 // === impl Progress ===
 
 impl Progress {
-    /// What `text`, visible ASCII, says.
+    /// Creates progress from visible ASCII text. Other text gives empty progress.
     pub fn new(text: &str) -> Self {
         Self(text.parse().ok())
     }
 
-    /// Reads what a request or a failure carries.
+    /// Reads the progress of a request or a failure.
     pub fn read(metadata: &MetadataMap) -> Self {
         Self(metadata.get(PROGRESS_KEY).cloned())
     }
 
-    /// Writes it into the metadata of a request or a failure.
+    /// Writes the progress into the metadata of a request or a failure.
     pub fn write(&self, metadata: &mut MetadataMap) {
         if let Some(value) = &self.0 {
             metadata.insert(PROGRESS_KEY, value.clone());
         }
     }
 
-    /// Its text; empty where there is none.
+    /// Returns the text, which is empty without progress.
     pub fn as_str(&self) -> &str {
         self.0.as_ref().and_then(|v| v.to_str().ok()).unwrap_or("")
     }
 
-    /// This, or `before` where nothing is said here.
+    /// Returns this progress, or `before` if this is empty.
     #[must_use]
     pub fn or(self, before: Self) -> Self {
         Self(self.0.or(before.0))
@@ -116,28 +117,28 @@ impl Progress {
 // === impl ExportError ===
 
 impl ExportError {
-    /// What the exporter said of destinations that have spoken.
+    /// Returns the destinations that have answered.
     pub fn progress(&self) -> Progress {
         match self {
             Self::Unsent(_) => Progress::default(),
-            Self::Again { status, .. } => Progress::read(status.metadata()),
+            Self::Retry { status, .. } => Progress::read(status.metadata()),
             Self::Unknown { progress, .. } => progress.clone(),
         }
     }
 
-    /// Whether an exporter says that more time will help.
+    /// Returns true if a longer deadline will help.
     pub fn is_slow(&self) -> bool {
         match self {
-            Self::Again { status, .. } => status.metadata().contains_key(SLOW_KEY),
+            Self::Retry { status, .. } => status.metadata().contains_key(SLOW_KEY),
             Self::Unsent(_) | Self::Unknown { .. } => false,
         }
     }
 }
 
-/// Reads the verdict of an answered Export.
+/// Reads the verdict of a successful Export.
 ///
-/// Our exporters say it in metadata. A stock OTLP server says how many points it
-/// rejected, but not why in terms of [`Reason`].
+/// A promesh exporter sends it as metadata. A stock OTLP server sends the number of
+/// rejected points only; they count as [`Reason::Refused`].
 pub fn verdict(metadata: &MetadataMap, body: Bytes) -> Verdict {
     let verdict = Verdict::read(metadata);
     if verdict != Verdict::default() {
@@ -153,11 +154,11 @@ pub fn verdict(metadata: &MetadataMap, body: Bytes) -> Verdict {
     stock
 }
 
-/// Reads a failed Export: a terminal verdict where one of our exporters found the
-/// bytes malformed, and otherwise when to send them again.
+/// Reads a failed Export. A promesh exporter's `InvalidArgument` is a verdict: the bytes
+/// are malformed.
 ///
 /// # Errors
-/// Where there is no verdict.
+/// Returns an error for every other status. It says when to retry.
 pub fn failure(status: Status, samples: u64) -> Result<Verdict, ExportError> {
     let settled = status.metadata().contains_key(SETTLED_KEY);
     if settled && status.code() == Code::InvalidArgument {
@@ -167,7 +168,7 @@ pub fn failure(status: Status, samples: u64) -> Result<Verdict, ExportError> {
     }
     if settled {
         let after = retry_delay(status.details());
-        return Err(ExportError::Again { after, status });
+        return Err(ExportError::Retry { after, status });
     }
     Err(ExportError::Unknown {
         code: status.code(),
@@ -176,28 +177,7 @@ pub fn failure(status: Status, samples: u64) -> Result<Verdict, ExportError> {
     })
 }
 
-/// The `google.rpc.Status` with a `RetryInfo` that goes into
-/// `grpc-status-details-bin`.
-pub fn retry_info(code: Code, message: &str, delay: Duration) -> Bytes {
-    let info = RetryInfo {
-        retry_delay: Some(ProtoDuration {
-            seconds: i64::try_from(delay.as_secs()).unwrap_or(i64::MAX),
-            nanos: delay.subsec_nanos() as i32,
-        }),
-    };
-    RpcStatus {
-        code: code as i32,
-        message: message.to_owned(),
-        details: vec![Any {
-            type_url: RETRY_INFO_URL.to_owned(),
-            value: info.encode_to_vec(),
-        }],
-    }
-    .encode_to_vec()
-    .into()
-}
-
-/// The time that a `grpc-timeout` gives (gRPC over HTTP/2, "Requests").
+/// Parses a `grpc-timeout` header (gRPC over HTTP/2, "Requests").
 pub fn parse_timeout(text: &str) -> Option<Duration> {
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     let value: u64 = digits.parse().ok()?;
@@ -212,101 +192,47 @@ pub fn parse_timeout(text: &str) -> Option<Duration> {
     })
 }
 
-/// An encoded `google.rpc.Status` without details, the body of a failed OTLP/HTTP
-/// request.
-pub fn rpc_status(code: Code, message: &str) -> Bytes {
-    let status = RpcStatus {
-        code: code as i32,
-        message: message.to_owned(),
-        details: Vec::new(),
-    };
-    status.encode_to_vec().into()
-}
-
-/// The delay that a `RetryInfo` in a status' details asks for.
+/// Reads the delay of the `RetryInfo` in an encoded `google.rpc.Status`.
 pub fn retry_delay(details: &[u8]) -> Option<Duration> {
-    let status = RpcStatus::decode(details).ok()?;
-    let any = status
-        .details
-        .iter()
-        .find(|any| any.type_url == RETRY_INFO_URL)?;
-    let delay = RetryInfo::decode(any.value.as_slice()).ok()?.retry_delay?;
-    let seconds = u64::try_from(delay.seconds).ok()?;
-    let nanos = u32::try_from(delay.nanos).ok()?;
-    Some(Duration::new(seconds, nanos.min(999_999_999)))
-}
-
-const RETRY_INFO_URL: &str = "type.googleapis.com/google.rpc.RetryInfo";
-
-/// `google.rpc.Status`, of google/rpc/status.proto.
-#[derive(Clone, PartialEq, prost::Message)]
-struct RpcStatus {
-    #[prost(int32, tag = "1")]
-    code: i32,
-    #[prost(string, tag = "2")]
-    message: String,
-    #[prost(message, repeated, tag = "3")]
-    details: Vec<Any>,
-}
-
-/// `google.protobuf.Any`.
-#[derive(Clone, PartialEq, prost::Message)]
-struct Any {
-    #[prost(string, tag = "1")]
-    type_url: String,
-    #[prost(bytes = "vec", tag = "2")]
-    value: Vec<u8>,
-}
-
-/// `google.rpc.RetryInfo`, of google/rpc/error_details.proto.
-#[derive(Clone, PartialEq, prost::Message)]
-struct RetryInfo {
-    #[prost(message, optional, tag = "1")]
-    retry_delay: Option<ProtoDuration>,
-}
-
-/// `google.protobuf.Duration`.
-#[derive(Clone, PartialEq, prost::Message)]
-struct ProtoDuration {
-    #[prost(int64, tag = "1")]
-    seconds: i64,
-    #[prost(int32, tag = "2")]
-    nanos: i32,
+    let status = pb::Status::decode(details).ok()?;
+    status.get_details_retry_info()?.retry_delay
 }
 
 #[cfg(test)]
 mod tests {
     use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsPartialSuccess;
+    use tonic_types::{ErrorDetails, StatusExt};
 
     use super::*;
 
-    fn settled(code: Code, details: Bytes) -> Status {
+    fn settled(code: Code, details: ErrorDetails) -> Status {
         let mut metadata = MetadataMap::new();
         metadata.insert(SETTLED_KEY, "1".parse().unwrap());
-        Status::with_details_and_metadata(code, "words", details, metadata)
+        Status::with_error_details_and_metadata(code, "message", details, metadata)
     }
 
     #[test]
     fn a_delay_survives_the_wire() {
         let delay = Duration::from_millis(1_250);
-        let details = retry_info(Code::Unavailable, "words", delay);
-        assert_eq!(retry_delay(&details), Some(delay));
+        let details = ErrorDetails::with_retry_info(Some(delay));
+        let status = Status::with_error_details(Code::Unavailable, "message", details);
+        assert_eq!(retry_delay(status.details()), Some(delay));
         assert_eq!(retry_delay(b"nonsense"), None);
     }
 
     #[test]
-    fn a_settled_failure_may_be_sent_again_when_the_exporter_says() {
+    fn a_settled_failure_has_the_exporters_delay() {
         let delay = Duration::from_secs(3);
-        let details = retry_info(Code::Unavailable, "words", delay);
+        let details = ErrorDetails::with_retry_info(Some(delay));
         match failure(settled(Code::Unavailable, details), 5) {
-            Err(ExportError::Again { after, .. }) => assert_eq!(after, Some(delay)),
+            Err(ExportError::Retry { after, .. }) => assert_eq!(after, Some(delay)),
             other => panic!("{other:?}"),
         }
     }
 
     #[test]
-    fn only_an_exporters_word_is_terminal() {
-        let verdict = failure(settled(Code::InvalidArgument, Bytes::new()), 5).unwrap();
+    fn only_an_exporters_invalid_argument_is_a_verdict() {
+        let verdict = failure(settled(Code::InvalidArgument, ErrorDetails::new()), 5).unwrap();
         assert_eq!(verdict.rejected, [(Reason::Malformed, 5)]);
         let proxy = failure(Status::invalid_argument("a proxy's"), 5);
         assert!(matches!(proxy, Err(ExportError::Unknown { .. })));

@@ -1,35 +1,35 @@
-//! The HA pair in a configuration's external labels.
+//! HA pair in the external labels of a configuration.
 //!
-//! Of several replicas that write the same series the backend elects one per
-//! cluster and drops the others' samples. Which labels say so is the backend's
-//! convention (`cluster` and `__replica__`); what they must not be is checked here,
-//! for all services alike, because each mistake loses samples in silence.
+//! Several replicas write the same series. The backend elects one replica per cluster and
+//! drops the samples of the others. It identifies them by the labels `cluster` and
+//! `__replica__`. All services check the labels here, because a mistake loses samples
+//! silently.
 
 use crate::batch::Ha;
 use mesh_model::{config::Config, labels::Labels};
 
-/// The label that names the cluster the backend elects a replica for.
+/// Label that names the cluster for which the backend elects a replica.
 pub const CLUSTER: &str = "cluster";
-/// The label that names the replica; the backend does not store it.
+/// Label that names the replica. The backend does not store it.
 pub const REPLICA: &str = "__replica__";
 
 /// External labels that make an HA pair impossible.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HaError {
-    /// A replica of nothing.
+    /// A replica label without a cluster label.
     #[error(
         "global.external_labels: {REPLICA} without {CLUSTER}; the backend elects a replica only \
          where it sees both, so for an HA pair set both"
     )]
     NoCluster,
-    /// The name of the replica is not there.
+    /// A label of the pair that expands to an empty value.
     #[error(
         "global.external_labels: {0} expands to nothing; without it this group is no part of the \
          HA pair and its samples collide with the other's. Set the variable in the environment, \
          for instance {REPLICA}: ${{REPLICA}} with REPLICA=a"
     )]
     Empty(String),
-    /// The replica is a name that only this process has.
+    /// A replica label that names this process instead of the replica group.
     #[error(
         "global.external_labels: {REPLICA}={0:?} is this host's or pod's own name; all receivers \
          of a group are one replica and come through many exporters, and the backend would drop \
@@ -39,12 +39,11 @@ pub enum HaError {
     OwnName(String),
 }
 
-/// The HA pair of a configuration, and its other external labels.
-///
-/// A `cluster` alone is an ordinary label.
+/// Splits the external labels into the HA pair and the others. A `cluster` label alone is
+/// an ordinary label.
 ///
 /// # Errors
-/// Where one of the pair is there and cannot work.
+/// Returns an error if the replica label has no cluster label, or one of them is empty.
 pub fn split(config: &Config) -> Result<(Option<Ha>, Labels), HaError> {
     let labels = &config.external_labels;
     let empty = config.empty_external_labels.iter();
@@ -56,9 +55,10 @@ pub fn split(config: &Config) -> Result<(Option<Ha>, Labels), HaError> {
     };
     let Some(cluster) = labels.get(CLUSTER) else {
         let empty = config.empty_external_labels.iter().any(|n| n == CLUSTER);
-        return Err(match empty {
-            true => HaError::Empty(CLUSTER.to_owned()),
-            false => HaError::NoCluster,
+        return Err(if empty {
+            HaError::Empty(CLUSTER.to_owned())
+        } else {
+            HaError::NoCluster
         });
     };
     let pair = Ha {
@@ -70,11 +70,11 @@ pub fn split(config: &Config) -> Result<(Option<Ha>, Labels), HaError> {
     Ok((Some(pair), others.build()))
 }
 
-/// Checks that the replica is none of the names that are this process' own.
+/// Checks that the replica label is not one of `own`, the names of this process.
 ///
 /// # Errors
-/// Where it is.
-pub fn refuse_own_name(config: &Config, own: &[String]) -> Result<(), HaError> {
+/// Returns an error if it is.
+pub fn reject_own_name(config: &Config, own: &[String]) -> Result<(), HaError> {
     match config.external_labels.get(REPLICA) {
         Some(replica) if own.iter().any(|name| name == replica) => {
             Err(HaError::OwnName(replica.to_owned()))
@@ -83,10 +83,10 @@ pub fn refuse_own_name(config: &Config, own: &[String]) -> Result<(), HaError> {
     }
 }
 
-/// What only this process, its pod or its host is called.
+/// Returns the names of this process's pod and host.
 pub fn own_names() -> Vec<String> {
     let variables = ["POD_NAME", "HOSTNAME", "POD_IP"].map(|name| std::env::var(name).ok());
-    // The kernel knows better than the environment, where it can be asked.
+    // The environment may have no host name, or an outdated one.
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
     let names = variables.into_iter().chain([host]).flatten();
     let names = names.map(|name| name.trim().to_owned());
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn the_pair_travels_apart_from_the_other_labels() {
+    fn splits_the_pair_from_the_other_labels() {
         let (pair, others) = split(&config("cluster: c, __replica__: a, region: r")).unwrap();
         let pair = pair.unwrap();
         assert_eq!((pair.cluster.as_str(), pair.replica.as_str()), ("c", "a"));
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn half_a_pair_is_refused() {
+    fn rejects_half_a_pair() {
         let error = |labels| split(&config(labels)).unwrap_err();
         assert_eq!(error("__replica__: a"), HaError::NoCluster);
         for labels in ["cluster: c, __replica__: $REPLICA", "__replica__: ''"] {
@@ -136,9 +136,9 @@ mod tests {
     }
 
     #[test]
-    fn a_replica_that_is_one_s_own_name_is_refused() {
+    fn rejects_a_replica_with_the_name_of_the_host() {
         let own = ["receiver-0".to_owned()];
-        let check = |labels| refuse_own_name(&config(labels), &own);
+        let check = |labels| reject_own_name(&config(labels), &own);
         let expanded = "cluster: c, __replica__: '${POD}'";
         assert_eq!(
             check(expanded),

@@ -1,59 +1,57 @@
-//! A verdict: what became of a batch.
+//! Verdicts: numbers of stored, deduplicated and rejected samples.
 //!
-//! Only an explicit verdict of an exporter removes a batch from its sender's
-//! outbox. It travels back as metadata of a successful Export, one entry per
-//! outcome, in the unit of the sender's ledger; stock OTLP senders read the same
-//! numbers from `partial_success`.
+//! A batch leaves its sender's outbox with an explicit verdict of an exporter. The verdict
+//! is metadata of a successful Export, in samples or data points like the sender's
+//! account. Stock OTLP senders read the same numbers from `partial_success`.
 
 use tonic::metadata::MetadataMap;
 
-/// Why samples were not stored: a bounded set, fit for a metric's label.
+/// Reason for which samples were rejected. A bounded set, usable as a metric label.
 ///
-/// The names are those of AMP's `DiscardedSamples` where AMP has one.
+/// The names are those of AMP's metric `DiscardedSamples`, if AMP has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Reason {
-    /// Older than a sample the backend has, outside its out-of-order window.
+    /// Older than the series' newest sample, outside the out-of-order window.
     OutOfOrder,
-    /// Another value for a timestamp the backend has.
+    /// The backend has another value for the timestamp.
     NewValueForTimestamp,
-    /// Older than the backend takes.
+    /// Older than the backend accepts.
     TooOld,
-    /// Further in the future than the backend takes.
+    /// Further in the future than the backend accepts.
     TooFarInFuture,
-    /// The workspace has as many active series as it may have.
+    /// The workspace has reached its limit of active series.
     SeriesLimit,
-    /// More labels, or longer ones, than the backend takes.
+    /// More or longer labels than the backend accepts.
     LabelLimit,
-    /// A label name or value the backend does not take.
+    /// A label name or value that the backend does not accept.
     InvalidLabel,
-    /// No metric name, or one that the backend does not take.
+    /// No metric name, or one that the backend does not accept.
     InvalidName,
     /// The same label twice in one series.
     DuplicateLabel,
-    /// A native histogram that the backend does not take.
+    /// A native histogram that the backend does not accept.
     InvalidHistogram,
-    /// The workspace knows as many HA clusters as it may.
+    /// The workspace has reached its limit of HA clusters.
     HaClusterLimit,
-    /// Something this mesh cannot carry, such as delta temporality.
+    /// Data that promesh does not support, such as delta temporality.
     Unsupported,
-    /// A gateway sums up as many delta streams as it may.
+    /// The gateway has reached its limit of delta streams.
     DeltaStreamLimit,
-    /// Bytes that are not OTLP.
+    /// The request is not valid OTLP.
     Malformed,
-    /// Larger than a request may be.
+    /// Larger than the maximum request size.
     TooLarge,
-    /// Any other terminal refusal; the log line has the backend's words.
+    /// Any other permanent rejection. The log has the backend's message.
     Refused,
 }
 
-/// What became of the samples of one Export.
-///
-/// What was neither deduplicated nor rejected is stored.
+/// Outcome of the samples of one Export. All that are neither deduplicated nor rejected
+/// are stored.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Verdict {
-    /// Accepted by the backend and dropped as another replica's copy (202).
+    /// Samples that the backend dropped as copies of another replica's (202).
     pub deduplicated: u64,
-    /// Refused for good, by reason.
+    /// Permanently rejected samples, by reason.
     pub rejected: Vec<(Reason, u64)>,
 }
 
@@ -63,7 +61,7 @@ const REJECTED_KEY: &str = "promesh-rejected";
 // === impl Reason ===
 
 impl Reason {
-    /// All reasons, in the order they are declared.
+    /// All reasons, in order of declaration.
     pub const ALL: [Self; 16] = [
         Self::OutOfOrder,
         Self::NewValueForTimestamp,
@@ -83,7 +81,7 @@ impl Reason {
         Self::Refused,
     ];
 
-    /// The reason's name in metrics, logs and metadata.
+    /// Returns the reason's name in metrics, logs and metadata.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::OutOfOrder => "out_of_order",
@@ -113,7 +111,7 @@ impl Reason {
 // === impl Verdict ===
 
 impl Verdict {
-    /// How many samples were refused for good, whatever the reason.
+    /// Returns the number of rejected samples.
     pub fn rejected_total(&self) -> u64 {
         self.rejected.iter().map(|(_, n)| n).sum()
     }
@@ -129,7 +127,7 @@ impl Verdict {
         }
     }
 
-    /// Adds another verdict's counts to this one's.
+    /// Adds the counts of another verdict.
     pub fn merge(&mut self, other: &Self) {
         self.deduplicated += other.deduplicated;
         for &(reason, n) in &other.rejected {
@@ -153,8 +151,8 @@ impl Verdict {
         }
     }
 
-    /// Reads the verdict of a response. A reason that a newer exporter knows and
-    /// this sender does not is counted as [`Reason::Refused`].
+    /// Reads the verdict of a response. Unknown reasons, which a newer exporter may send,
+    /// count as [`Reason::Refused`].
     pub fn read(metadata: &MetadataMap) -> Self {
         let text = |key| metadata.get(key).and_then(|value| value.to_str().ok());
         let mut verdict = Self {
@@ -192,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reason_of_tomorrow_is_still_counted() {
+    fn an_unknown_reason_counts_as_refused() {
         let mut metadata = MetadataMap::new();
         metadata.insert(REJECTED_KEY, "phase_of_the_moon=3".parse().unwrap());
         assert_eq!(Verdict::read(&metadata).rejected, [(Reason::Refused, 3)]);

@@ -1,19 +1,19 @@
-//! Why an exporter cannot be connected to.
+//! Classifies and prints connection errors.
 
 use std::{error::Error, io};
 
 use tokio::time::error::Elapsed;
 
-/// A bounded name for it.
-pub(super) fn reason(error: &(dyn Error + 'static)) -> &'static str {
+/// Returns the `reason` label of an error in metrics.
+pub(crate) fn reason(error: &(dyn Error + 'static)) -> &'static str {
     sources(error).find_map(known).unwrap_or("broken")
 }
 
-/// All that an error comes from: hyper's own messages do not say why.
-pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut words: Vec<_> = sources(error).map(ToString::to_string).collect();
-    words.dedup();
-    words.join(": ")
+/// Joins the messages of an error and its sources. hyper's own messages lack the cause.
+pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut messages: Vec<_> = sources(error).map(ToString::to_string).collect();
+    messages.dedup();
+    messages.join(": ")
 }
 
 fn known(error: &(dyn Error + 'static)) -> Option<&'static str> {
@@ -30,7 +30,7 @@ fn known(error: &(dyn Error + 'static)) -> Option<&'static str> {
     }
 }
 
-/// An error, what it comes from, and so on.
+/// Iterates over an error and its sources, outermost first.
 fn sources<'a>(
     error: &'a (dyn Error + 'static),
 ) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
@@ -51,10 +51,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reasons_are_found_below_what_wraps_them() {
-        let is = |error: io::Error, name, words| {
-            assert_eq!(reason(&error), name);
-            assert_eq!(chain(&error), words);
+    fn finds_the_reason_in_a_wrapped_error() {
+        let is = |error: io::Error, expected, message| {
+            assert_eq!(reason(&error), expected);
+            assert_eq!(chain(&error), message);
         };
         let refused = io::ErrorKind::ConnectionRefused;
         is(refused.into(), "refused", "connection refused");

@@ -1,11 +1,11 @@
 //! Reads a configuration file and the files that it names.
 //!
-//! [`document`] describes the whole file, the other modules one section each: a strict struct
+//! `document` describes the whole file, the other modules one section each: a strict struct
 //! with optional keys, and a `build` function that turns it into a type of
 //! [`config`](crate::config).
 //!
 //! - serde rejects unknown keys.
-//! - The types in [`scalar`] reject malformed values.
+//! - The types in `scalar` reject malformed values.
 //! - The `build` functions reject invalid combinations of keys. Such an error carries the
 //!   place of the list entry that they build.
 //!

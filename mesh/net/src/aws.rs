@@ -1,8 +1,9 @@
-//! AWS credentials and region, found as every AWS tool finds them.
+//! AWS credentials and region, resolved with the default provider chain of the AWS SDK.
 //!
-//! The chain is the SDK's: environment, profile (with its SSO, processes and
-//! source profiles), web identity (IRSA), ECS and EKS Pod Identity, IMDSv2; keys
-//! given in the configuration come before it and a role to assume after it.
+//! The chain is: environment, profile (including SSO, credential processes and source
+//! profiles), web identity (IRSA), ECS and EKS Pod Identity, IMDSv2. Keys from the
+//! configuration take precedence over the chain. The credentials found can be used to assume a
+//! role.
 
 pub mod sign;
 
@@ -15,52 +16,51 @@ use aws_credential_types::{
     },
 };
 use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
-
 use mesh_model::config::Secret;
 
-/// What a configuration says of AWS, all of it optional.
+/// AWS settings of a configuration. All are optional.
 #[derive(Clone, Debug, Default)]
 pub struct AwsOptions {
-    /// Region; from the environment, the profile or IMDS unless given.
+    /// AWS region. Default: from the environment, the profile or IMDS.
     pub region: Option<String>,
     /// Static access key and secret key.
     pub keys: Option<(String, Secret)>,
     /// Named profile.
     pub profile: Option<String>,
-    /// Role to assume with the credentials found.
+    /// ARN of the role to assume.
     pub role_arn: Option<String>,
-    /// External id of that role.
+    /// External ID of that role.
     pub external_id: Option<String>,
     /// Use the FIPS endpoint of STS.
     pub use_fips_sts: bool,
 }
 
-/// What the chain found.
+/// Resolved region and credentials.
 #[derive(Clone, Debug)]
 pub struct Aws {
-    /// The region, where anything told it.
+    /// AWS region, or `None` if no source provides one.
     pub region: Option<String>,
-    /// Where credentials come from. Each call asks the source anew.
+    /// Credentials provider. It does not cache: each call queries the source again.
     pub credentials: SharedCredentialsProvider,
 }
 
-/// The chain, set up anew for every call: the SDK's own reads the profile's files
-/// once and then keeps what they said, so keys rotated in a mounted file would
-/// never be seen.
+/// A provider that builds the SDK's chain again for each call.
+///
+/// The SDK's chain reads the profile files only once, so it would never notice keys that are
+/// rotated in a mounted file.
 #[derive(Debug)]
 struct Chain(AwsOptions);
 
-/// The name our sessions have in CloudTrail.
+/// Name of promesh's role sessions in CloudTrail.
 const SESSION_NAME: &str = "promesh";
 
 // === impl AwsOptions ===
 
 impl AwsOptions {
-    /// Finds the region, right away. Credentials are asked for only once they are
-    /// needed.
+    /// Resolves the region. The credentials are not resolved until they are used.
     pub async fn resolve(&self) -> Aws {
         let mut chain = Chain(self.clone());
-        // IMDS need not be asked for what is given, nor for what it has said.
+        // With a region in the options, later calls do not query IMDS for it.
         if chain.0.region.is_none() {
             chain.0.region = chain.load().await.region().map(ToString::to_string);
         }
@@ -76,7 +76,7 @@ impl AwsOptions {
 impl Chain {
     async fn load(&self) -> SdkConfig {
         let options = &self.0;
-        // The process has one TLS stack; the chain's default would bring another.
+        // The SDK's default client would add a second TLS stack.
         let http_client = aws_smithy_http_client::Builder::new()
             .tls_provider(tls::Provider::Rustls(CryptoMode::Ring))
             .build_https();
@@ -97,7 +97,7 @@ impl Chain {
         loader.load().await
     }
 
-    async fn ask(&self) -> Result<Credentials, CredentialsError> {
+    async fn fetch(&self) -> Result<Credentials, CredentialsError> {
         let config = self.load().await;
         let found = config.credentials_provider();
         let found = found.expect("a loaded configuration always has a provider");
@@ -120,6 +120,6 @@ impl ProvideCredentials for Chain {
     where
         Self: 'a,
     {
-        Provided::new(self.ask())
+        Provided::new(self.fetch())
     }
 }

@@ -1,4 +1,4 @@
-//! Opens byte streams to peers: plain TCP, TLS, or the network of a simulation.
+//! Opens byte streams to peers over TCP, TLS or a simulated network.
 
 use std::{fmt, io, sync::Arc, time::Duration};
 
@@ -9,7 +9,7 @@ use tokio::{
     time::timeout,
 };
 
-/// Maximum time until a stream is open.
+/// Timeout for opening a stream.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A byte stream to a peer.
@@ -17,13 +17,13 @@ pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
-/// Opens byte streams to addresses: plain TCP, TLS, or a simulation's network.
+/// Opens byte streams to addresses of the form `host:port`. Cheap to clone.
 #[derive(Clone)]
 pub struct Connector(Arc<dyn Fn(String) -> Connecting + Send + Sync>);
 
 type Connecting = BoxFuture<'static, io::Result<Box<dyn Io>>>;
 
-/// Connects by TCP, without TLS.
+/// Returns a connector for plain TCP.
 pub fn plaintext() -> Connector {
     Connector::new(|address| async move {
         let stream = TcpStream::connect(address).await?;
@@ -35,7 +35,7 @@ pub fn plaintext() -> Connector {
 // === impl Connector ===
 
 impl Connector {
-    /// A connector that opens streams with `connect`.
+    /// Returns a connector that opens streams with `connect`.
     pub fn new<F, Fut, T>(connect: F) -> Self
     where
         F: Fn(String) -> Fut + Send + Sync + 'static,
@@ -51,7 +51,7 @@ impl Connector {
     /// Opens a stream to `address`.
     ///
     /// # Errors
-    /// Returns an error if the peer refuses, or after 2 s.
+    /// Returns an error if the connection fails or does not open within 2 s.
     pub async fn connect(&self, address: &str) -> io::Result<Box<dyn Io>> {
         let connecting = (self.0)(address.to_owned());
         match timeout(CONNECT_TIMEOUT, connecting).await {

@@ -1,44 +1,44 @@
-//! The notation in which flags name the peers of a service: exporters, receivers, gateways.
+//! The notation of peer addresses in flags: exporters, receivers, gateways.
 //!
-//! | notation | discovered by |
+//! | notation | discovery |
 //! |---|---|
 //! | `10.0.0.1:4317,10.0.0.2:4317` | a fixed list |
 //! | `dns:///exporter.promesh.svc:4317` | resolving a name every 5 s |
 //! | `k8s:///promesh/exporter:4317` | watching the EndpointSlices of a service |
 //!
-//! This module reads the notation; `mesh_kubernetes::endpoints` runs the discovery.
+//! This module parses the notation. `mesh_kubernetes::endpoints` runs the discovery.
 
 use std::{collections::BTreeSet, fmt, str::FromStr};
 
 use tokio::sync::watch;
 
-/// Where peers are found.
+/// Source of the peers' addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Endpoints {
     /// Fixed addresses.
     List(BTreeSet<String>),
-    /// All addresses of a name.
+    /// All addresses of a DNS name.
     Dns {
-        /// The name.
+        /// DNS name.
         host: String,
-        /// Their port.
+        /// Port of the peers.
         port: u16,
     },
     /// The ready endpoints of a Kubernetes service.
     Kubernetes {
         /// Namespace of the service.
         namespace: String,
-        /// The service.
+        /// Name of the service.
         service: String,
-        /// Their port.
+        /// Port of the peers.
         port: u16,
     },
 }
 
-/// The addresses of the peers, as `host:port`; `None` until they are first known.
+/// Addresses of the peers in the form `host:port`. `None` before the first discovery.
 pub type Addresses = watch::Receiver<Option<BTreeSet<String>>>;
 
-/// The notation was not understood.
+/// Error for a text that is not in this notation.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{found:?}: {problem}; expected HOST:PORT[,HOST:PORT…], dns:///HOST:PORT or k8s:///NAMESPACE/SERVICE:PORT"
@@ -51,8 +51,8 @@ pub struct ParseEndpointsError {
 // === impl Endpoints ===
 
 impl Endpoints {
-    /// Returns true if discovery lists only peers that were ready a moment ago. A fixed
-    /// list also names peers that are down.
+    /// Returns true if the discovery lists only ready peers. A fixed list also contains peers
+    /// that are down.
     pub fn are_ready(&self) -> bool {
         !matches!(self, Self::List(_))
     }
@@ -85,7 +85,7 @@ impl FromStr for Endpoints {
             });
         }
         if text.contains("://") {
-            return Err(error("an unknown scheme"));
+            return Err(error("unknown scheme"));
         }
         let mut addresses = BTreeSet::new();
         for address in text.split(',').map(str::trim).filter(|a| !a.is_empty()) {
@@ -119,15 +119,13 @@ impl fmt::Display for Endpoints {
 }
 
 fn host_and_port(address: &str) -> Result<(&str, u16), &'static str> {
-    let (host, port) = address
-        .rsplit_once(':')
-        .ok_or("an address without a port")?;
+    let (host, port) = address.rsplit_once(':').ok_or("address without a port")?;
     if host.is_empty() {
-        return Err("an address without a host");
+        return Err("address without a host");
     }
     let port = port
         .parse()
-        .map_err(|_| "a port that is no number up to 65535")?;
+        .map_err(|_| "port is not a number up to 65535")?;
     Ok((host, port))
 }
 
@@ -136,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_notation_is_read_and_written_alike() {
+    fn parses_and_formats_every_notation() {
         for text in [
             "10.0.0.1:4317,[::1]:4318",
             "dns:///exporter.promesh.svc:4317",
@@ -147,14 +145,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named() {
+    fn errors_state_the_problem() {
         for (text, problem) in [
             ("", "no address"),
-            ("exporter", "an address without a port"),
-            (":4317", "an address without a host"),
-            ("exporter:http", "a port that is no number up to 65535"),
+            ("exporter", "address without a port"),
+            (":4317", "address without a host"),
+            ("exporter:http", "port is not a number up to 65535"),
             ("k8s:///exporter:4317", "no NAMESPACE/SERVICE"),
-            ("http://exporter:4317", "an unknown scheme"),
+            ("http://exporter:4317", "unknown scheme"),
         ] {
             let error = text.parse::<Endpoints>().unwrap_err();
             assert_eq!(error.problem, problem, "{text}");

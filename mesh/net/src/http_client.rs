@@ -1,8 +1,7 @@
-//! The HTTP client of scrapes, discovery and remote write, as the HTTP client
-//! settings of a configuration describe it.
+//! The HTTP client of scrapes, discovery and remote write.
 //!
-//! Secrets in files are read on every request, certificates when their files have
-//! changed, so that rotated ones are taken up without a reload.
+//! It is configured by [`HttpClientConfig`]. Secret files are read on each request, and
+//! certificates when their files change. So rotated credentials take effect without a reload.
 
 mod auth;
 mod connect;
@@ -25,50 +24,53 @@ use hyper_util::{
     client::legacy::{self, Client},
     rt::{TokioExecutor, TokioTimer},
 };
-
-use crate::connector::Connector;
-use crate::tls::{self, TlsError};
-use auth::Authenticator;
 use mesh_model::config::http::{HttpClientConfig, SecretSource};
+
+use self::auth::Authenticator;
+use crate::{
+    connector::Connector,
+    tls::{self, TlsError},
+};
 
 pub use connect::Connect;
 
 const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
-/// How often an HTTP/2 peer that owes a response is asked whether it is there, and how
-/// long it has: all requests to it share one connection, which would otherwise be
-/// trusted for minutes after the network has swallowed it.
+/// Interval and timeout of HTTP/2 pings while a response is pending.
+///
+/// All requests to a peer share one connection. Without pings, a connection that the network
+/// drops silently would stay in use for minutes.
 const KEEPALIVE: Duration = Duration::from_secs(3);
 
-/// An HTTP client. Cheap to clone; clones share connections.
+/// An HTTP client. Cheap to clone; clones share their connections.
 #[derive(Clone, Debug)]
 pub struct HttpClient {
     shared: Arc<Shared>,
 }
 
-/// A request that got no response.
+/// Error of a request without a response.
 #[derive(Debug, thiserror::Error)]
 pub enum HttpClientError {
     /// A certificate or key cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// A file with a secret cannot be read.
+    /// A secret file cannot be read.
     #[error("{path}: {source}")]
     Secret {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why not.
+        /// Cause.
         source: std::io::Error,
     },
-    /// A secret or header value is not legal in a header.
-    #[error("header {0}: not a legal value")]
+    /// A secret or a configured value is not a valid header value.
+    #[error("header {0}: invalid value")]
     Header(HeaderName),
-    /// No token could be had.
+    /// The token request failed.
     #[error("oauth2: {0}")]
     OAuth2(String),
-    /// Connecting failed, or the connection did.
-    #[error("{}", chain(.0))]
+    /// The connection failed or could not be opened.
+    #[error("{}", error_chain(.0))]
     Connection(#[from] legacy::Error),
-    /// The server redirects for ever, or to nowhere.
+    /// A redirect is invalid, or there are too many.
     #[error("redirect: {0}")]
     Redirect(String),
 }
@@ -81,29 +83,30 @@ struct Shared {
     current: ArcSwap<Current>,
 }
 
-/// The client of the certificates as they were when it was made.
+/// A client with the certificates that were current when it was built.
 #[derive(Debug)]
 struct Current {
     client: Client<HttpsConnector<Connect>, Full<Bytes>>,
-    versions: Vec<Option<SystemTime>>,
+    /// Modification time of each certificate file at that moment.
+    modified: Vec<Option<SystemTime>>,
 }
 
 // === impl HttpClient ===
 
 impl HttpClient {
-    /// A client with the given settings.
+    /// Builds a client with the given settings.
     ///
     /// # Errors
-    /// Where a certificate or key cannot be used.
+    /// Returns an error if a certificate or key cannot be read or is invalid.
     pub fn new(config: &HttpClientConfig) -> Result<Self, HttpClientError> {
         Self::with_connector(config, None)
     }
 
-    /// A client with the same settings whose connections all go to a Unix socket;
-    /// what is asked for stays in the requests.
+    /// Builds a client with the same settings that sends all requests to a Unix socket. The
+    /// URLs of the requests do not change.
     ///
     /// # Errors
-    /// Where a certificate or key cannot be used.
+    /// Returns an error if a certificate or key cannot be read or is invalid.
     pub fn over_unix_socket(&self, path: &Path) -> Result<Self, HttpClientError> {
         let path: Arc<Path> = path.into();
         let connector = Connector::new(move |_| {
@@ -113,12 +116,11 @@ impl HttpClient {
         Self::with_connector(&self.shared.config, Some(connector))
     }
 
-    /// A client that opens its connections through `connector` where one is given,
-    /// whatever is asked for, and
-    /// otherwise by TCP.
+    /// Builds a client that opens its connections with `connector`, or over TCP if there is
+    /// none.
     ///
     /// # Errors
-    /// Where a certificate or key cannot be used.
+    /// Returns an error if a certificate or key cannot be read or is invalid.
     pub fn with_connector(
         config: &HttpClientConfig,
         connector: Option<Connector>,
@@ -136,18 +138,18 @@ impl HttpClient {
         })
     }
 
-    /// Sends a request and returns the response's head; the caller bounds the time
-    /// and reads the body.
+    /// Sends a request and returns the head of the response. The caller sets the timeout and
+    /// reads the body.
     ///
     /// # Errors
-    /// Where there is no response.
+    /// Returns an error if there is no response.
     pub async fn request(
         &self,
         request: Request<Bytes>,
     ) -> Result<Response<Incoming>, HttpClientError> {
         let mut request = request;
         for hop in 0.. {
-            let response = self.once(&request).await?;
+            let response = self.send(&request).await?;
             if !self.shared.config.follow_redirects {
                 return Ok(response);
             }
@@ -159,7 +161,8 @@ impl HttpClient {
         unreachable!("redirects are bounded")
     }
 
-    async fn once(&self, request: &Request<Bytes>) -> Result<Response<Incoming>, HttpClientError> {
+    /// Sends one request without following redirects.
+    async fn send(&self, request: &Request<Bytes>) -> Result<Response<Incoming>, HttpClientError> {
         let client = self.shared.client()?;
         let (mut parts, body) = request.clone().into_parts();
         for (name, values) in &self.shared.config.http_headers {
@@ -188,10 +191,10 @@ impl HttpClient {
 // === impl Shared ===
 
 impl Shared {
-    /// The client; made anew where a certificate's file has changed.
+    /// Returns the current client. Rebuilds it if a certificate file has changed.
     fn client(&self) -> Result<Client<HttpsConnector<Connect>, Full<Bytes>>, HttpClientError> {
         let current = self.current.load();
-        if current.versions == versions(&self.config) {
+        if current.modified == modification_times(&self.config) {
             return Ok(current.client.clone());
         }
         let fresh = Current::new(&self.config, self.connector.clone())?;
@@ -208,7 +211,7 @@ impl Current {
         config: &HttpClientConfig,
         connector: Option<Connector>,
     ) -> Result<Self, HttpClientError> {
-        let versions = versions(config);
+        let modified = modification_times(config);
         let builder = HttpsConnectorBuilder::new()
             .with_tls_config(tls::client_config(&config.tls)?)
             .https_or_http();
@@ -234,16 +237,17 @@ impl Current {
             .http2_keep_alive_interval(KEEPALIVE)
             .http2_keep_alive_timeout(KEEPALIVE)
             .build(connector);
-        Ok(Self { client, versions })
+        Ok(Self { client, modified })
     }
 }
 
-/// When each certificate's file was written last.
-fn versions(config: &HttpClientConfig) -> Vec<Option<SystemTime>> {
+/// Returns the modification time of each certificate file.
+fn modification_times(config: &HttpClientConfig) -> Vec<Option<SystemTime>> {
     let modified = |path| std::fs::metadata(path).and_then(|m| m.modified()).ok();
     tls::files(&config.tls).map(modified).collect()
 }
 
+/// Returns a secret; reads it from its file if necessary.
 async fn secret(source: &SecretSource) -> Result<String, HttpClientError> {
     match source {
         SecretSource::Inline(secret) => Ok(secret.expose().to_owned()),
@@ -261,8 +265,8 @@ fn header(name: &HeaderName, value: &str) -> Result<HeaderValue, HttpClientError
     HeaderValue::from_str(value).map_err(|_| HttpClientError::Header(name.clone()))
 }
 
-/// An error and all it comes from: hyper's own messages do not say why.
-fn chain(error: &dyn std::error::Error) -> String {
+/// Formats an error with all its causes, since hyper's messages omit them.
+fn error_chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

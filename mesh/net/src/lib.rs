@@ -1,4 +1,22 @@
-//! Networking: TLS, connectors, the HTTP client and server, AWS credentials, and the notation of peer addresses.
+//! Networking that every service uses.
+//!
+//! - [`connector`]: opens byte streams to peers.
+//! - [`tls`]: TLS configurations for clients.
+//! - [`http_client`]: the HTTP client of scrapes, discovery and remote write.
+//! - [`server`]: the HTTP and gRPC listener.
+//! - [`aws`]: AWS credentials and request signatures.
+//! - [`endpoints`]: the notation of peer addresses in flags.
+//!
+//! This crate moves bytes. It must not know batches, routing or the Kubernetes API: `mesh-balance`
+//! chooses among peers, and `mesh-kubernetes` resolves the addresses of a service.
+//!
+//! ```
+//! use mesh_net::endpoints::Endpoints;
+//!
+//! let endpoints: Endpoints = "k8s:///promesh/exporter:4317".parse()?;
+//! assert!(matches!(endpoints, Endpoints::Kubernetes { port: 4317, .. }));
+//! # Ok::<(), mesh_net::endpoints::ParseEndpointsError>(())
+//! ```
 
 pub mod aws;
 pub mod connector;

@@ -1,13 +1,14 @@
-//! Serves HTTP to many clients that nobody vouches for.
+//! Serves HTTP to untrusted clients.
 //!
-//! One loop accepts, one task a connection serves it: TLS where it is configured,
-//! HTTP/1.1 and HTTP/2, or HTTP/2 alone for gRPC. A connection has an age, after
-//! which it is told to go elsewhere (GOAWAY, `Connection: close`), so that new pods
-//! get their share of clients that never let go; a client that connects and says
-//! nothing is sent away.
+//! One loop accepts connections, and one task serves each connection: TLS if it is configured,
+//! then HTTP/1.1 and HTTP/2, or only HTTP/2 for gRPC.
+//!
+//! A connection has a maximum age. After it the server sends GOAWAY or `Connection: close`, so
+//! that clients with long-lived connections reconnect and reach new pods too. The server closes
+//! connections whose clients send no request in time.
 //!
 //! ```text
-//! accept ─▶ bound ─▶ TLS handshake ─▶ HTTP ─▶ handler(request with its Peer)
+//! accept ─▶ limit ─▶ TLS handshake ─▶ HTTP ─▶ handler(request with its Peer)
 //! ```
 
 mod connection;
@@ -19,6 +20,7 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
+use mesh_base::shutdown::Shutdown;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
@@ -28,76 +30,74 @@ use tokio::{
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
-use mesh_base::shutdown::Shutdown;
-
 pub use metrics::ServeMetrics;
 pub use tls::{ServerTls, ServerTlsError, TlsArgs};
 
-/// Which versions of HTTP are spoken.
+/// HTTP versions that a listener supports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
-    /// HTTP/2 from the first byte: gRPC.
+    /// HTTP/2 with prior knowledge only: gRPC.
     Http2,
-    /// HTTP/1.1, or HTTP/2 where the client begins with it or asks by ALPN.
+    /// HTTP/1.1, or HTTP/2 by prior knowledge or ALPN.
     Any,
 }
 
-/// What a listener allows its clients.
+/// Limits that a listener applies to its clients.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Connections at once; one more waits to be accepted.
+    /// Maximum number of open connections. Further connections wait to be accepted.
     pub max_connections: usize,
-    /// Requests that one HTTP/2 connection may have under way.
+    /// Maximum number of requests in flight per HTTP/2 connection.
     pub max_concurrent_streams: u32,
-    /// When a connection is told to go elsewhere, from its start.
+    /// Maximum age of a connection. After it the server asks the client to reconnect.
     pub max_connection_age: Duration,
-    /// What it is then given to finish.
+    /// Additional time for requests in flight after the maximum age.
     pub max_connection_age_grace: Duration,
-    /// How long a client has for its first request, TLS included, and how long an
-    /// HTTP/1.1 connection may be idle or take over a request's head.
+    /// Timeout for the first request, including the TLS handshake. For HTTP/1.1 it is also the
+    /// timeout of an idle connection and of a request's head.
     pub header_timeout: Duration,
-    /// How often a silent HTTP/2 client is asked whether it is still there.
+    /// Interval of HTTP/2 pings.
     pub keepalive_interval: Duration,
-    /// How long it has to answer that.
+    /// Timeout of an HTTP/2 ping.
     pub keepalive_timeout: Duration,
 }
 
-/// Who sent a request: an extension of every request.
+/// Address of the client. Every request has it as an extension.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Peer(pub SocketAddr);
 
-/// Where connections come from: TCP, or the network of a test.
+/// A source of incoming connections: a TCP listener, or the network of a simulation.
 pub trait Accept: Send {
-    /// A connection.
+    /// Connection type.
     type Io: AsyncRead + AsyncWrite + Send + Unpin + 'static;
 
-    /// The next connection, and whose it is.
+    /// Accepts the next connection and returns it with the client's address.
     fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Io, SocketAddr)>> + Send;
 }
 
-/// A listener with what it needs to serve.
+/// A server: a listener and its settings.
 #[derive(Debug)]
 pub struct Server<L = TcpListener> {
-    /// Where connections come from.
+    /// Source of connections.
     pub listener: L,
-    /// Which versions of HTTP are spoken.
+    /// Supported HTTP versions.
     pub protocol: Protocol,
-    /// What clients are allowed.
+    /// Limits for clients.
     pub limits: Limits,
-    /// TLS, where it is spoken.
+    /// TLS settings, or `None` for plain text.
     pub tls: Option<ServerTls>,
-    /// What is counted.
+    /// Metrics of this listener.
     pub metrics: ServeMetrics,
 }
 
-/// What a failure to accept is given to pass, such as too many open files.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Delay after a failed accept, for example because of too many open files.
+const ACCEPT_DELAY: Duration = Duration::from_millis(100);
 
 // === impl Server ===
 
 impl<L: Accept> Server<L> {
-    /// Answers requests with `handler` until it is time to stop and the requests
-    /// under way are answered.
+    /// Serves requests with `handler` until the shutdown signal fires and all requests in
+    /// flight are complete.
     pub async fn serve<H, F, B>(self, handler: H, shutdown: Shutdown)
     where
         H: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
@@ -109,7 +109,7 @@ impl<L: Accept> Server<L> {
         let mut listener = self.listener;
         let free = Arc::new(Semaphore::new(self.limits.max_connections));
         let connections = TaskTracker::new();
-        let serving = connection::Serving {
+        let settings = connection::Settings {
             protocol: self.protocol,
             limits: self.limits,
             tls: self.tls,
@@ -122,15 +122,15 @@ impl<L: Accept> Server<L> {
                 let Some((stream, peer)) = accept(&mut listener).await else {
                     continue;
                 };
-                let (serving, handler) = (serving.clone(), handler.clone());
+                let (settings, handler) = (settings.clone(), handler.clone());
                 connections.spawn(async move {
-                    serving.connection(stream, Peer(peer), handler).await;
+                    settings.serve(stream, Peer(peer), handler).await;
                     drop(permit);
                 });
             }
         };
         shutdown.unless_signaled(accepting).await;
-        // New connections are refused while those there are end.
+        // Rejects new connections while the open ones end.
         drop(listener);
         connections.close();
         connections.wait().await;
@@ -141,8 +141,8 @@ async fn accept<L: Accept>(listener: &mut L) -> Option<(L::Io, SocketAddr)> {
     match listener.accept().await {
         Ok(accepted) => Some(accepted),
         Err(error) => {
-            warn!(%error, "Connection not accepted");
-            sleep(ACCEPT_PAUSE).await;
+            warn!(%error, "Accepting a connection failed");
+            sleep(ACCEPT_DELAY).await;
             None
         }
     }
@@ -155,7 +155,7 @@ impl Accept for TcpListener {
 
     async fn accept(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
         let (stream, peer) = Self::accept(self).await?;
-        // Only latency suffers where it cannot be set.
+        // A failure affects only latency.
         let _ = stream.set_nodelay(true);
         Ok((stream, peer))
     }

@@ -1,4 +1,4 @@
-//! TLS as `tls_config` describes it.
+//! TLS configurations for clients, built from `tls_config`.
 
 mod no_verification;
 
@@ -9,6 +9,7 @@ use std::{
 };
 
 use hyper_rustls::ConfigBuilderExt;
+use mesh_model::config::http::{PemSource, TlsConfig, TlsVersion};
 use rustls::{
     ClientConfig, RootCertStore, SupportedProtocolVersion,
     crypto::CryptoProvider,
@@ -16,47 +17,46 @@ use rustls::{
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject};
 
-use mesh_model::config::http::{PemSource, TlsConfig, TlsVersion};
-
-/// A `tls_config` that cannot be used.
+/// Error of a `tls_config`.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file cannot be read.
     #[error("{path}: {source}")]
     Unreadable {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why not.
+        /// Cause.
         source: std::io::Error,
     },
-    /// A document is not what it should be.
+    /// A document is not valid PEM of the expected kind.
     #[error("{what}: {source}")]
     Pem {
-        /// Which document.
+        /// Name of the document, such as `ca` or `key`.
         what: &'static str,
-        /// What is wrong with it.
+        /// Cause.
         source: rustls_pki_types::pem::Error,
     },
-    /// Certificates, key and versions do not go together.
+    /// rustls rejects the combination of certificates, key and versions.
     #[error(transparent)]
     Rustls(#[from] rustls::Error),
-    /// The system's certificates cannot be read.
+    /// The system's root certificates cannot be read.
     #[error("system certificates: {0}")]
     NativeRoots(std::io::Error),
-    /// TLS 1.1 and older, which rustls does not speak.
+    /// The maximum version is TLS 1.1 or older, which rustls does not support.
     #[error("max_version: only TLS 1.2 and 1.3 are supported")]
     TooOld,
 }
 
-/// The ring provider: the one cryptography in all binaries.
+/// Returns the crypto provider that all TLS connections use: ring.
 pub fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
-/// A client's configuration.
+/// Builds the configuration of a TLS client.
 ///
 /// # Errors
-/// Where a document cannot be read or they do not go together.
+/// Returns an error if a document cannot be read or is invalid, or if the key does not match
+/// the certificate.
 pub fn client_config(config: &TlsConfig) -> Result<ClientConfig, TlsError> {
     let builder = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&versions(config)?)?;
@@ -86,28 +86,27 @@ pub fn client_config(config: &TlsConfig) -> Result<ClientConfig, TlsError> {
     }
 }
 
-/// A client's configuration for services of the mesh, which speak HTTP/2.
+/// Builds the configuration of a TLS client for services of the mesh, which use HTTP/2.
 ///
 /// # Errors
-/// As [`client_config`].
+/// Returns the same errors as [`client_config`].
 pub fn h2_client_config(config: &TlsConfig) -> Result<ClientConfig, TlsError> {
     let mut client = client_config(config)?;
     client.alpn_protocols = vec![b"h2".to_vec()];
     Ok(client)
 }
 
-/// What a certificate has to be for where nothing else is said: the host of an
-/// address (`HOST:PORT`).
+/// Returns the default server name for an address: the host of `HOST:PORT`.
 ///
 /// # Errors
-/// Where it is neither a DNS name nor an IP address.
+/// Returns an error if the host is neither a DNS name nor an IP address.
 pub fn host_name(address: &str) -> io::Result<ServerName<'static>> {
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
     let host = host.trim_matches(['[', ']']).to_owned();
     ServerName::try_from(host).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))
 }
 
-/// The files that a configuration is read from.
+/// Returns the paths of the files that a `tls_config` refers to.
 pub fn files(config: &TlsConfig) -> impl Iterator<Item = &Path> {
     let sources = [&config.ca, &config.cert, &config.key];
     sources
@@ -158,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_host_of_an_address_is_its_name() {
+    fn uses_the_host_of_an_address() {
         let name = |address| host_name(address).unwrap().to_str().into_owned();
         assert_eq!(name("exporter:4317"), "exporter");
         assert_eq!(name("10.0.0.1:4317"), "10.0.0.1");

@@ -1,4 +1,4 @@
-//! AWS Signature Version 4.
+//! Signs requests with AWS Signature Version 4.
 
 use std::time::SystemTime;
 
@@ -10,24 +10,25 @@ use aws_sigv4::{
 use bytes::Bytes;
 use http::Request;
 
-/// What a signature is valid for.
+/// Region and service that a signature is valid for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scope {
-    /// The AWS region.
+    /// AWS region.
     pub region: String,
-    /// The AWS service; `aps` for AMP.
+    /// AWS service, such as `aps` for AMP.
     pub service: String,
 }
 
-/// A request cannot be expressed canonically.
+/// Error for a request without a canonical form, which cannot be signed.
 #[derive(Debug, thiserror::Error)]
 #[error("signing: {0}")]
 pub struct CanonicalError(#[source] Box<dyn std::error::Error + Send + Sync>);
 
-/// Signs a request as of `time`.
+/// Signs a request. `time` is the time of the signature.
 ///
 /// # Errors
-/// Where the request cannot be expressed canonically.
+/// Returns an error if the request has no canonical form, for example because of an invalid
+/// URI.
 pub fn sign_at(
     request: &mut Request<Bytes>,
     scope: &Scope,
@@ -48,7 +49,7 @@ pub fn sign_at(
         .map_err(|error| canonical(error.into()))?
         .into();
     let uri = request.uri().to_string();
-    // Header values that are not text cannot be signed; we send none.
+    // Header values that are not text cannot be signed. promesh sends none.
     let headers = request
         .headers()
         .iter()

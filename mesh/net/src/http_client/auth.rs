@@ -1,12 +1,12 @@
-//! The `Authorization` header.
+//! Sets the `Authorization` header.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use http::{HeaderMap, header::AUTHORIZATION};
-
-use super::{HttpClientError, header, oauth2::Tokens, secret};
 use mesh_model::config::http::{Auth, SecretSource};
 
-/// Sets the `Authorization` header.
+use super::{HttpClientError, header, oauth2::Tokens, secret};
+
+/// Authentication method with the state that it needs.
 #[derive(Debug)]
 pub(super) enum Authenticator {
     Basic {
@@ -37,7 +37,7 @@ impl Authenticator {
         })
     }
 
-    /// Sets the header, unless the request brings its own.
+    /// Sets the `Authorization` header, unless the request already has one.
     pub(super) async fn authenticate(
         &self,
         headers: &mut HeaderMap,

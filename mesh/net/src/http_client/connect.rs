@@ -1,4 +1,4 @@
-//! Connections: direct, or through a proxy.
+//! Opens connections, directly or through a proxy.
 
 use std::{
     io,
@@ -18,20 +18,22 @@ use hyper_util::{
     },
     rt::TokioIo,
 };
+use mesh_model::config::http::ProxyConfig;
 use pin_project_lite::pin_project;
 use tower::Service;
 
 use crate::connector::{Connector, Io};
-use mesh_model::config::http::ProxyConfig;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// A peer that is gone without a word is noticed after a minute: 30 s of silence,
-/// then this many probes at this interval. A watch may be silent for long.
+/// Idle time before the first TCP keepalive probe.
+///
+/// A dead peer is detected after 60 s: 30 s idle time and 3 probes at 10 s. A Kubernetes watch
+/// can be silent for long, so there is no timeout on reads.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 const PROBE_INTERVAL: Duration = Duration::from_secs(10);
 const PROBES: u32 = 3;
 
-/// Opens the connections of a client.
+/// Opens the connections of a client, through a proxy if one is configured.
 #[derive(Clone, Debug)]
 pub struct Connect {
     dial: Dial,
@@ -41,10 +43,10 @@ pub struct Connect {
 /// Opens byte streams.
 #[derive(Clone, Debug)]
 enum Dial {
-    /// By TCP.
+    /// TCP.
     Tcp(HttpConnector),
-    /// As somebody else knows how.
-    Through(Connector),
+    /// The connector that the caller provides.
+    Custom(Connector),
 }
 
 #[derive(Debug)]
@@ -54,10 +56,11 @@ struct Proxies {
 }
 
 pin_project! {
-    /// A connection, which remembers whether a proxy reads its requests.
+    /// A connection.
     pub struct Stream {
         #[pin]
         io: TokioIo<Box<dyn Io>>,
+        // True if a proxy reads the requests, which then contain absolute URLs.
         proxied: bool,
     }
 }
@@ -67,7 +70,7 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 // === impl Connect ===
 
 impl Connect {
-    /// Connections by TCP, or through `connector` where one is given.
+    /// Opens connections with `connector`, or over TCP if there is none.
     pub fn new(config: &ProxyConfig, connector: Option<Connector>) -> Self {
         let matcher = match &config.url {
             Some(url) => Some(
@@ -84,7 +87,7 @@ impl Connect {
             connect_header: connect_header(config),
         });
         Self {
-            dial: connector.map_or_else(Dial::tcp, Dial::Through),
+            dial: connector.map_or_else(Dial::tcp, Dial::Custom),
             proxies: proxies.map(Arc::new),
         }
     }
@@ -102,8 +105,8 @@ impl Service<Uri> for Connect {
     fn call(&mut self, target: Uri) -> Self::Future {
         let proxies = match &self.dial {
             Dial::Tcp(_) => self.proxies.as_ref(),
-            // Whoever connects otherwise knows the way.
-            Dial::Through(_) => None,
+            // The caller's connector decides the route.
+            Dial::Custom(_) => None,
         };
         let through = proxies
             .and_then(|proxies| Some((proxies.clone(), proxies.matcher.intercept(&target)?)));
@@ -148,7 +151,7 @@ impl Service<Uri> for Dial {
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         match self {
             Self::Tcp(http) => http.poll_ready(cx).map_err(Into::into),
-            Self::Through(_) => Poll::Ready(Ok(())),
+            Self::Custom(_) => Poll::Ready(Ok(())),
         }
     }
 
@@ -162,7 +165,7 @@ impl Service<Uri> for Dial {
                 }
                 .boxed()
             }
-            Self::Through(connector) => {
+            Self::Custom(connector) => {
                 let connector = connector.clone();
                 async move {
                     let host = target.host().unwrap_or_default();

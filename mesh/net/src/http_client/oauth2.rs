@@ -1,23 +1,23 @@
-//! OAuth 2.0 client credentials (RFC 6749, section 4.4).
+//! Fetches tokens with the OAuth 2.0 client credentials grant (RFC 6749, section 4.4).
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, header};
 use http_body_util::{BodyExt, Limited};
+use mesh_model::config::http::{HttpClientConfig, OAuth2Config};
 use serde::Deserialize;
 use tokio::{sync::Mutex, time::Instant};
 use url::form_urlencoded::Serializer;
 
 use super::{HttpClient, HttpClientError, secret};
-use mesh_model::config::http::{HttpClientConfig, OAuth2Config};
 
-/// A token is given up this long before it expires.
+/// Time before the expiry at which a token is replaced.
 const MARGIN: Duration = Duration::from_secs(10);
 const TIMEOUT: Duration = Duration::from_secs(30);
 const MAX_BODY: usize = 1 << 20;
 
-/// Fetches tokens and keeps them until they expire.
+/// Fetches tokens and caches the current one until shortly before it expires.
 #[derive(Debug)]
 pub(super) struct Tokens {
     config: OAuth2Config,
@@ -55,7 +55,7 @@ impl Tokens {
         })
     }
 
-    /// The header's value, with a token that has not expired.
+    /// Returns the value of the `Authorization` header, with a valid token.
     pub(super) async fn authorization(&self) -> Result<String, HttpClientError> {
         let mut current = self.current.lock().await;
         if let Some(token) = &*current
@@ -77,17 +77,17 @@ impl Tokens {
             .header(header::ACCEPT, "application/json")
             .body(self.form().await?)
             .map_err(|error| failed(error.to_string()))?;
-        // The client may be this one's like; boxed, the futures do not nest.
+        // Boxed, since the request of this client could itself need a token.
         let response = Box::pin(self.client.request(request));
-        let answer = tokio::time::timeout(TIMEOUT, async {
+        let exchange = tokio::time::timeout(TIMEOUT, async {
             let response = response.await?;
             let status = response.status();
             let body = Limited::new(response.into_body(), MAX_BODY).collect().await;
             Ok::<_, HttpClientError>((status, body.map(http_body_util::Collected::to_bytes)))
         });
-        let (status, body) = answer
+        let (status, body) = exchange
             .await
-            .map_err(|_| failed("no answer in time".to_owned()))??;
+            .map_err(|_| failed(format!("no response within {} s", TIMEOUT.as_secs())))??;
         let body = body.map_err(|error| failed(error.to_string()))?;
         if !status.is_success() {
             return Err(failed(format!("status {status}")));
@@ -99,15 +99,15 @@ impl Tokens {
             Some(scheme) if scheme.eq_ignore_ascii_case("bearer") => "Bearer",
             Some(scheme) => scheme,
         };
-        let life = token.expires_in.map(Duration::from_secs);
+        let lifetime = token.expires_in.map(Duration::from_secs);
         Ok(Token {
             authorization: format!("{scheme} {}", token.access_token),
-            expires: life.map(|life| Instant::now() + life.saturating_sub(MARGIN)),
+            expires: lifetime.map(|time| Instant::now() + time.saturating_sub(MARGIN)),
         })
     }
 
     async fn form(&self) -> Result<Bytes, HttpClientError> {
-        // Read before the form is begun: a form cannot cross an await between threads.
+        // Read first, since a `Serializer` is not `Send` and must not live across an await.
         let client_secret = secret(&self.config.client_secret).await?;
         let mut form = Serializer::new(String::new());
         form.append_pair("grant_type", "client_credentials")

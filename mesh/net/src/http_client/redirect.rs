@@ -1,4 +1,4 @@
-//! Following redirects, as Go's client does.
+//! Follows redirects as Go's client does.
 
 use bytes::Bytes;
 use http::{
@@ -11,12 +11,13 @@ use super::HttpClientError;
 
 const MAX_HOPS: usize = 10;
 
-/// Marks a request that goes to another host than the one the caller named; it
-/// must not carry the caller's credentials.
+/// Request extension that marks a redirect to another host. Such a request must not carry the
+/// caller's credentials.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LeftOrigin;
 
-/// The next request, where the response asks for one.
+/// Returns the request that follows a redirect, or `None` if the response is not a redirect.
+/// `hop` is the number of redirects followed so far.
 pub(super) fn follow<B>(
     request: Request<Bytes>,
     response: &Response<B>,

@@ -3,17 +3,17 @@ use std::{io::Write, sync::Mutex};
 use axum::{Router, extract::State, http::StatusCode, response::IntoResponse, routing::any};
 use http::{Method, Uri, header};
 use http_body_util::BodyExt;
-use tokio::net::TcpListener;
-
-use super::*;
 use mesh_model::config::{
     Secret,
     http::{Auth, OAuth2Config, PemSource, ProxyConfig, TlsConfig},
 };
+use tokio::net::TcpListener;
+
+use super::*;
 
 mod secure;
 
-/// What a server was asked.
+/// Requests that a server received.
 #[derive(Clone, Default)]
 struct Seen(Arc<Mutex<Vec<(Method, String, http::HeaderMap)>>>);
 
@@ -77,7 +77,7 @@ fn inline(text: &str) -> SecretSource {
 }
 
 #[tokio::test]
-async fn credentials_are_sent() {
+async fn sends_credentials() {
     let (url, seen) = server().await;
     let auth = Some(Auth::Basic {
         username: inline("user"),
@@ -111,7 +111,7 @@ async fn credentials_are_sent() {
 }
 
 #[tokio::test]
-async fn a_rotated_secret_is_taken_up() {
+async fn uses_a_rotated_secret() {
     let (url, seen) = server().await;
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(b"first\n").unwrap();
@@ -137,7 +137,7 @@ async fn a_rotated_secret_is_taken_up() {
 }
 
 #[tokio::test]
-async fn a_token_is_fetched_once() {
+async fn caches_a_token() {
     let (url, seen) = server().await;
     let oauth2 = OAuth2Config {
         client_id: "id".to_owned(),
@@ -172,7 +172,7 @@ async fn a_token_is_fetched_once() {
 }
 
 #[tokio::test]
-async fn redirects_are_followed_as_go_does() {
+async fn follows_redirects_as_go_does() {
     let (url, seen) = server().await;
     let client = HttpClient::new(&HttpClientConfig::default()).unwrap();
     for (path, method) in [("moved", Method::GET), ("kept", Method::POST)] {
@@ -196,7 +196,7 @@ async fn redirects_are_followed_as_go_does() {
 }
 
 #[tokio::test]
-async fn credentials_do_not_leave_their_host() {
+async fn sends_no_credentials_to_another_host() {
     let (url, seen) = server().await;
     let elsewhere = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = elsewhere.local_addr().unwrap();
@@ -221,7 +221,7 @@ async fn credentials_do_not_leave_their_host() {
 }
 
 #[tokio::test]
-async fn a_proxy_reads_absolute_requests() {
+async fn sends_absolute_urls_to_a_proxy() {
     let (proxy, seen) = server().await;
     let proxy = ProxyConfig {
         url: Some(proxy.parse().unwrap()),
@@ -241,7 +241,7 @@ async fn a_proxy_reads_absolute_requests() {
 }
 
 #[tokio::test]
-async fn headers_come_from_values_and_from_files_as_they_are() {
+async fn reads_headers_from_values_and_files() {
     let (url, seen) = server().await;
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(b"first\n").unwrap();

@@ -1,4 +1,4 @@
-//! One connection, from its first byte to its last.
+//! Serves one connection from start to end.
 
 use std::{convert::Infallible, pin::pin, time::Duration};
 
@@ -9,6 +9,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto::Builder,
 };
+use mesh_base::shutdown::Shutdown;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::watch,
@@ -16,15 +17,14 @@ use tokio::{
 };
 use tracing::{debug, info};
 
-use super::{Limits, Peer, Protocol, ServeMetrics, ServerTls, metrics::Closed};
-use mesh_base::shutdown::Shutdown;
+use super::{Limits, Peer, Protocol, ServeMetrics, ServerTls, metrics::CloseReason};
 
-/// Bytes of a request's head.
+/// Maximum size of a request's head in bytes.
 const MAX_HEAD_BYTES: u32 = 32 << 10;
 
-/// What all connections of a listener share.
+/// Settings that all connections of a listener share.
 #[derive(Clone, Debug)]
-pub(super) struct Serving {
+pub(super) struct Settings {
     pub(super) protocol: Protocol,
     pub(super) limits: Limits,
     pub(super) tls: Option<ServerTls>,
@@ -32,11 +32,11 @@ pub(super) struct Serving {
     pub(super) shutdown: Shutdown,
 }
 
-// === impl Serving ===
+// === impl Settings ===
 
-impl Serving {
-    /// Serves a connection to its end.
-    pub(super) async fn connection<I, H, F, B>(self, stream: I, peer: Peer, handler: H)
+impl Settings {
+    /// Serves a connection until it ends.
+    pub(super) async fn serve<I, H, F, B>(self, stream: I, peer: Peer, handler: H)
     where
         I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
         H: Fn(Request<Incoming>) -> F + Send + Sync + 'static,
@@ -46,21 +46,22 @@ impl Serving {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let _open = self.metrics.opened();
-        let first_request_by = Instant::now() + self.limits.header_timeout;
+        let deadline = Instant::now() + self.limits.header_timeout;
         let Some(tls) = &self.tls else {
-            return self.http(stream, peer, handler, first_request_by).await;
+            return self.http(stream, peer, handler, deadline).await;
         };
-        match timeout_at(first_request_by, tls.acceptor().accept(stream)).await {
-            Ok(Ok(stream)) => self.http(stream, peer, handler, first_request_by).await,
+        match timeout_at(deadline, tls.acceptor().accept(stream)).await {
+            Ok(Ok(stream)) => self.http(stream, peer, handler, deadline).await,
             Ok(Err(error)) => {
                 self.metrics.handshake_failed(&error);
                 info!(peer = %peer.0, %error, "TLS handshake failed");
             }
-            Err(_) => self.metrics.closed(Closed::Silent),
+            Err(_) => self.metrics.closed(CloseReason::Silent),
         }
     }
 
-    async fn http<I, H, F, B>(&self, io: I, peer: Peer, handler: H, first_request_by: Instant)
+    /// Serves HTTP. Closes the connection if no request has arrived by `deadline`.
+    async fn http<I, H, F, B>(&self, io: I, peer: Peer, handler: H, deadline: Instant)
     where
         I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
         H: Fn(Request<Incoming>) -> F + Send + Sync + 'static,
@@ -69,43 +70,43 @@ impl Serving {
         B::Data: Send,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let (asked, mut first_request) = watch::channel(false);
+        let (requested, mut has_request) = watch::channel(false);
         let service = service_fn(move |mut request: Request<Incoming>| {
-            asked.send_replace(true);
+            requested.send_replace(true);
             request.extensions_mut().insert(peer);
-            let answering = handler(request);
-            async move { Ok::<_, Infallible>(answering.await) }
+            let response = handler(request);
+            async move { Ok::<_, Infallible>(response.await) }
         });
         let builder = self.builder();
         let mut connection = pin!(builder.serve_connection(TokioIo::new(io), service));
         let silent = async {
-            let asked = timeout_at(first_request_by, first_request.wait_for(|asked| *asked));
-            if asked.await.is_ok() {
+            let request = timeout_at(deadline, has_request.wait_for(|has_request| *has_request));
+            if request.await.is_ok() {
                 std::future::pending::<()>().await;
             }
-            Closed::Silent
         };
-        let aged = sleep(spread(self.limits.max_connection_age));
-        let why = tokio::select! {
+        let aged = sleep(jitter(self.limits.max_connection_age));
+        let reason = tokio::select! {
+            // A connection that has ended needs no reason for closing it.
             biased;
             ended = connection.as_mut() => return self.ended(peer, ended),
-            why = silent => why,
-            () = aged => Closed::Aged,
-            () = self.shutdown.signaled() => Closed::Stopping,
+            () = silent => CloseReason::Silent,
+            () = aged => CloseReason::Aged,
+            () = self.shutdown.signaled() => CloseReason::Shutdown,
         };
-        self.metrics.closed(why);
-        if why == Closed::Silent {
+        self.metrics.closed(reason);
+        if reason == CloseReason::Silent {
             return;
         }
-        // HTTP/2 gets a GOAWAY, HTTP/1.1 a Connection: close with its last answer.
+        // Sends GOAWAY on HTTP/2, and `Connection: close` with the last response on HTTP/1.1.
         connection.as_mut().graceful_shutdown();
-        // A stopping service has a deadline of its own.
-        match why {
-            Closed::Stopping => self.ended(peer, connection.await),
-            _ => match timeout(self.limits.max_connection_age_grace, connection).await {
-                Ok(ended) => self.ended(peer, ended),
-                Err(_) => debug!(peer = %peer.0, "Connection cut off"),
-            },
+        if reason == CloseReason::Shutdown {
+            // The service applies its own drain timeout.
+            return self.ended(peer, connection.await);
+        }
+        match timeout(self.limits.max_connection_age_grace, connection).await {
+            Ok(ended) => self.ended(peer, ended),
+            Err(_) => debug!(peer = %peer.0, "Connection aborted"),
         }
     }
 
@@ -132,13 +133,14 @@ impl Serving {
 
     fn ended(&self, peer: Peer, ended: Result<(), Box<dyn std::error::Error + Send + Sync>>) {
         if let Err(error) = ended {
-            self.metrics.closed(Closed::Broken);
-            debug!(peer = %peer.0, %error, "Connection broken");
+            self.metrics.closed(CloseReason::Broken);
+            debug!(peer = %peer.0, %error, "Connection failed");
         }
     }
 }
 
-/// Up to a tenth less, so that clients that came together do not leave together.
-fn spread(age: Duration) -> Duration {
+/// Shortens a connection's maximum age by up to 10 %, so that clients that connected together
+/// do not reconnect together.
+fn jitter(age: Duration) -> Duration {
     age.mul_f64(mesh_base::random::range(0.9..1.0))
 }

@@ -1,4 +1,4 @@
-//! What a listener counts.
+//! Metrics of a listener.
 
 use std::{error::Error, io};
 
@@ -11,7 +11,7 @@ use rustls::CertificateError;
 
 use super::Limits;
 
-/// What the listeners of a service count, by listener.
+/// Metrics of a service's listeners, with the listener's name as a label.
 #[derive(Clone, Debug, Default)]
 pub struct ServeMetrics {
     families: Families,
@@ -38,27 +38,27 @@ struct Reason {
     reason: &'static str,
 }
 
-/// Why a connection was not left to its client.
+/// Reason for which a connection ended, other than the client closing it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Closed {
-    /// No request came in time.
+pub(super) enum CloseReason {
+    /// No request arrived in time.
     Silent,
-    /// It has reached its age.
+    /// The connection reached its maximum age.
     Aged,
-    /// The service stops.
-    Stopping,
-    /// It broke, or what came over it was no HTTP.
+    /// The service is shutting down.
+    Shutdown,
+    /// The connection failed, or the client did not send valid HTTP.
     Broken,
 }
 
-/// Counts a connection as open until it is dropped.
+/// Guard that counts a connection as open until it is dropped.
 #[derive(Debug)]
-pub(super) struct Open(Gauge);
+pub(super) struct OpenConnection(Gauge);
 
 // === impl ServeMetrics ===
 
 impl ServeMetrics {
-    /// Registers what all listeners count.
+    /// Registers the metrics of all listeners.
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
         let Families {
@@ -68,24 +68,32 @@ impl ServeMetrics {
             closed,
             handshakes,
         } = metrics.families.clone();
-        registry.register("connections", "Connections that are open", open);
-        registry.register("connections_limit", "Connections there may be", limit);
-        registry.register("connections_accepted", "Connections accepted", accepted);
+        registry.register("connections", "Number of open connections", open);
+        registry.register(
+            "connections_limit",
+            "Maximum number of open connections",
+            limit,
+        );
+        registry.register(
+            "connections_accepted",
+            "Number of accepted connections",
+            accepted,
+        );
         registry.register(
             "connections_closed",
-            "Connections that were ended by this side or broke, by reason",
+            "Number of connections that the server closed or that failed, by reason",
             closed,
         );
         registry.register(
             "tls_handshake_failures",
-            "TLS handshakes that failed, by reason",
+            "Number of failed TLS handshakes, by reason",
             handshakes,
         );
         metrics
     }
 
-    /// The same for one listener.
-    pub fn of(&self, listener: &'static str, limits: &Limits) -> Self {
+    /// Returns the metrics of one listener, and sets its connection limit.
+    pub fn for_listener(&self, listener: &'static str, limits: &Limits) -> Self {
         let max = i64::try_from(limits.max_connections).unwrap_or(i64::MAX);
         let limit = self.families.limit.get_or_create(&Listener { listener });
         limit.set(max);
@@ -95,22 +103,22 @@ impl ServeMetrics {
         }
     }
 
-    pub(super) fn opened(&self) -> Open {
+    pub(super) fn opened(&self) -> OpenConnection {
         let listener = Listener {
             listener: self.listener,
         };
         self.families.accepted.get_or_create(&listener).inc();
         let open = self.families.open.get_or_create_owned(&listener);
         open.inc();
-        Open(open)
+        OpenConnection(open)
     }
 
-    pub(super) fn closed(&self, why: Closed) {
-        let reason = match why {
-            Closed::Silent => "silent",
-            Closed::Aged => "aged",
-            Closed::Stopping => "stopping",
-            Closed::Broken => "broken",
+    pub(super) fn closed(&self, reason: CloseReason) {
+        let reason = match reason {
+            CloseReason::Silent => "silent",
+            CloseReason::Aged => "aged",
+            CloseReason::Shutdown => "stopping",
+            CloseReason::Broken => "broken",
         };
         self.families
             .closed
@@ -131,15 +139,15 @@ impl ServeMetrics {
     }
 }
 
-// === impl Open ===
+// === impl OpenConnection ===
 
-impl Drop for Open {
+impl Drop for OpenConnection {
     fn drop(&mut self) {
         self.0.dec();
     }
 }
 
-/// A bounded name for what went wrong.
+/// Returns the reason of a failed handshake as a label value.
 fn handshake_failure(error: &io::Error) -> &'static str {
     let inner: Option<&(dyn Error + Send + Sync)> = error.get_ref();
     let Some(error) = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()) else {

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use http_body_util::{Empty, Full};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use mesh_base::shutdown::{self, Trigger};
 use prometheus_client::{encoding::text::encode, registry::Registry};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -11,15 +12,15 @@ use tokio::{
 };
 
 use super::*;
-use mesh_base::shutdown::{self, Trigger};
 
-/// A listener that answers every request once it is let.
+/// A server that responds to each request when the test says so.
 struct Running {
     address: SocketAddr,
     registry: Registry,
-    /// A request has come.
-    asked: Arc<Notify>,
-    answer: Arc<Notify>,
+    /// Notified when a request arrives.
+    requested: Arc<Notify>,
+    /// Notified by the test to send a response.
+    respond: Arc<Notify>,
     trigger: Option<Trigger>,
     task: tokio::task::JoinHandle<()>,
 }
@@ -39,7 +40,7 @@ fn limits() -> Limits {
 impl Running {
     async fn start(protocol: Protocol, limits: Limits, tls: Option<ServerTls>) -> Self {
         let mut registry = Registry::default();
-        let metrics = ServeMetrics::register(&mut registry).of("test", &limits);
+        let metrics = ServeMetrics::register(&mut registry).for_listener("test", &limits);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let server = Server {
@@ -49,16 +50,16 @@ impl Running {
             tls,
             metrics,
         };
-        let answer = Arc::new(Notify::new());
-        let let_go = answer.clone();
-        let asked = Arc::new(Notify::new());
-        let came = asked.clone();
+        let respond = Arc::new(Notify::new());
+        let responding = respond.clone();
+        let requested = Arc::new(Notify::new());
+        let arrived = requested.clone();
         let handler = move |request: Request<Incoming>| {
             assert!(request.extensions().get::<Peer>().is_some());
-            let let_go = let_go.clone();
-            came.notify_one();
+            let responding = responding.clone();
+            arrived.notify_one();
             async move {
-                let_go.notified().await;
+                responding.notified().await;
                 Response::new(Full::<Bytes>::from("answer"))
             }
         };
@@ -67,8 +68,8 @@ impl Running {
         Self {
             address,
             registry,
-            asked,
-            answer,
+            requested,
+            respond,
             trigger: Some(trigger),
             task,
         }
@@ -78,7 +79,7 @@ impl Running {
         TcpStream::connect(self.address).await.unwrap()
     }
 
-    /// Waits until the metrics have this line.
+    /// Waits until the metrics contain this line.
     async fn until(&self, line: &str) {
         let shown = async {
             loop {
@@ -104,7 +105,7 @@ async fn rest(stream: &mut TcpStream) -> String {
 }
 
 #[tokio::test]
-async fn an_aged_connection_ends_with_its_last_answer() {
+async fn closes_an_aged_connection_after_its_last_response() {
     let limits = Limits {
         max_connection_age: Duration::from_secs(10),
         ..limits()
@@ -112,11 +113,11 @@ async fn an_aged_connection_ends_with_its_last_answer() {
     let server = Running::start(Protocol::Any, limits, None).await;
     let mut stream = server.connect().await;
     stream.write_all(REQUEST).await.unwrap();
-    server.asked.notified().await;
+    server.requested.notified().await;
     tokio::time::pause();
     let aged = "connections_closed_total{listener=\"test\",reason=\"aged\"} 1";
     server.until(aged).await;
-    server.answer.notify_one();
+    server.respond.notify_one();
     let answer = rest(&mut stream).await;
     assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
     assert!(answer.contains("connection: close"), "{answer}");
@@ -125,7 +126,7 @@ async fn an_aged_connection_ends_with_its_last_answer() {
 }
 
 #[tokio::test]
-async fn an_aged_http2_connection_is_told_to_go() {
+async fn sends_goaway_on_an_aged_http2_connection() {
     let limits = Limits {
         max_connection_age: Duration::from_secs(10),
         ..limits()
@@ -136,27 +137,27 @@ async fn an_aged_http2_connection_is_told_to_go() {
     let driver = tokio::spawn(driver);
     let request = Request::get("http://test/").body(Empty::<Bytes>::new());
     let answer = sender.send_request(request.unwrap());
-    server.asked.notified().await;
+    server.requested.notified().await;
     tokio::time::pause();
     let aged = "connections_closed_total{listener=\"test\",reason=\"aged\"} 1";
     server.until(aged).await;
-    server.answer.notify_one();
-    // What was under way is answered, and then the connection ends in peace.
+    server.respond.notify_one();
+    // The request in flight completes before the connection ends without an error.
     assert_eq!(answer.await.unwrap().status(), 200);
     driver.await.unwrap().unwrap();
 }
 
 #[tokio::test]
-async fn who_says_nothing_is_sent_away() {
+async fn closes_a_connection_without_a_request() {
     let limits = Limits {
         header_timeout: Duration::from_millis(50),
         ..limits()
     };
     for protocol in [Protocol::Any, Protocol::Http2] {
-        for said in [&b""[..], b"GET / HT", b"PRI * HTT"] {
+        for sent in [&b""[..], b"GET / HT", b"PRI * HTT"] {
             let server = Running::start(protocol, limits.clone(), None).await;
             let mut stream = server.connect().await;
-            stream.write_all(said).await.unwrap();
+            stream.write_all(sent).await.unwrap();
             let mut bytes = Vec::new();
             let _ = stream.read_to_end(&mut bytes).await;
             server.until("connections{listener=\"test\"} 0").await;
@@ -165,7 +166,7 @@ async fn who_says_nothing_is_sent_away() {
 }
 
 #[tokio::test]
-async fn one_connection_more_waits() {
+async fn accepts_no_more_connections_than_the_limit() {
     let limits = Limits {
         max_connections: 1,
         ..limits()
@@ -176,7 +177,7 @@ async fn one_connection_more_waits() {
     server.until("connections{listener=\"test\"} 1").await;
     let mut second = server.connect().await;
     second.write_all(REQUEST).await.unwrap();
-    server.answer.notify_one();
+    server.respond.notify_one();
     let mut start = [0; 12];
     first.read_exact(&mut start).await.unwrap();
     assert_eq!(&start, b"HTTP/1.1 200");
@@ -184,22 +185,22 @@ async fn one_connection_more_waits() {
         .until("connections_accepted_total{listener=\"test\"} 1")
         .await;
     drop(first);
-    server.answer.notify_one();
+    server.respond.notify_one();
     second.read_exact(&mut start).await.unwrap();
     assert_eq!(&start, b"HTTP/1.1 200");
 }
 
 #[tokio::test]
-async fn stopping_answers_what_is_under_way() {
+async fn shutdown_completes_requests_in_flight() {
     let mut server = Running::start(Protocol::Any, limits(), None).await;
     let mut idle = server.connect().await;
     let mut stream = server.connect().await;
     stream.write_all(REQUEST).await.unwrap();
-    server.asked.notified().await;
+    server.requested.notified().await;
     server.until("connections{listener=\"test\"} 2").await;
     server.trigger.take().unwrap().fire();
     let _ = idle.read_to_end(&mut Vec::new()).await;
-    server.answer.notify_one();
+    server.respond.notify_one();
     let answer = rest(&mut stream).await;
     assert!(answer.ends_with("answer"), "{answer}");
     server.task.await.unwrap();

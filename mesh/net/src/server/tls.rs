@@ -1,22 +1,22 @@
-//! TLS of a listener: a certificate, and a CA for clients where theirs are asked
-//! for. The files are read again when they change.
+//! TLS settings of a listener: its certificate, and optionally a CA for client certificates.
+//! The files are reloaded when they change.
 
 use std::{path::PathBuf, sync::Arc};
 
+use mesh_base::watched_file::WatchedFile;
+use mesh_model::config::http::PemSource;
 use rustls::{RootCertStore, ServerConfig, server::WebPkiClientVerifier};
 use rustls_pki_types::{PrivateKeyDer, pem::PemObject};
 use tokio_rustls::TlsAcceptor;
 
 use crate::tls::{TlsError, certificates, provider, read};
-use mesh_base::watched_file::WatchedFile;
-use mesh_model::config::http::PemSource;
 
-/// TLS of a listener, as flags.
+/// Flags for the TLS settings of a listener.
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(next_help_heading = "TLS")]
 pub struct TlsArgs {
-    /// PEM file with the certificate that clients are shown, and its chain. It is
-    /// read again when it has changed. Without it there is no TLS.
+    /// PEM file with the server certificate and its chain. Reloaded when it changes. Without
+    /// this flag the server does not use TLS.
     #[arg(
         long = "tls.cert-file",
         env = "PROMESH_TLS_CERT_FILE",
@@ -24,7 +24,7 @@ pub struct TlsArgs {
     )]
     pub cert_file: Option<PathBuf>,
 
-    /// PEM file with the certificate's key.
+    /// PEM file with the key of the server certificate.
     #[arg(
         long = "tls.key-file",
         env = "PROMESH_TLS_KEY_FILE",
@@ -32,8 +32,8 @@ pub struct TlsArgs {
     )]
     pub key_file: Option<PathBuf>,
 
-    /// PEM file with the authorities of clients' certificates. With it a client has
-    /// to show one (mTLS).
+    /// PEM file with the CA certificates for client certificates. With this flag the server
+    /// requires a client certificate (mTLS).
     #[arg(
         long = "tls.client-ca-file",
         env = "PROMESH_TLS_CLIENT_CA_FILE",
@@ -42,29 +42,30 @@ pub struct TlsArgs {
     pub client_ca_file: Option<PathBuf>,
 }
 
-/// Speaks TLS with what the files hold by now. Cheap to clone.
+/// TLS settings of a listener, reloaded when the files change. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct ServerTls(WatchedFile<ServerConfig>);
 
-/// A listener's TLS files that cannot be used.
+/// Error of a listener's TLS settings.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerTlsError {
-    /// A file, or what it holds.
+    /// A file cannot be read or is invalid.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The authorities make no verifier.
-    #[error("clients' authorities: {0}")]
+    /// The CA certificates for clients are not usable.
+    #[error("client CA certificates: {0}")]
     ClientCa(#[from] rustls::server::VerifierBuilderError),
 }
 
 // === impl TlsArgs ===
 
 impl TlsArgs {
-    /// TLS as the flags say, with these protocols offered by ALPN; `None` where
-    /// they ask for none. Needs a runtime.
+    /// Builds the TLS settings with these ALPN protocols. Returns `None` if the flags do not
+    /// enable TLS. Must be called in a tokio runtime, which watches the files.
     ///
     /// # Errors
-    /// Where a file cannot be read or they do not go together.
+    /// Returns an error if a file cannot be read, is invalid, or if the key does not match the
+    /// certificate.
     pub fn server(&self, alpn: &[&str]) -> Result<Option<ServerTls>, ServerTlsError> {
         let (Some(cert), Some(key)) = (&self.cert_file, &self.key_file) else {
             return Ok(None);

@@ -1,4 +1,4 @@
-//! `insecure_skip_verify`: any certificate will do.
+//! Accepts any server certificate, for `insecure_skip_verify`.
 
 use std::sync::Arc;
 
@@ -9,8 +9,8 @@ use rustls::{
 };
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
-/// A verifier that takes every certificate. The peer still has to prove that it
-/// holds the certificate's key.
+/// Returns a verifier that accepts every certificate. The peer must still prove that it has the
+/// certificate's key.
 pub(super) fn verifier(provider: Arc<CryptoProvider>) -> Arc<dyn ServerCertVerifier> {
     Arc::new(NoVerification(provider))
 }

@@ -1,9 +1,10 @@
-//! HTTPS: certificates, versions, and tunnels through proxies.
+//! Tests HTTPS: certificates, TLS versions and proxy tunnels.
 
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto,
 };
+use mesh_model::config::http::TlsVersion;
 use rustls::{RootCertStore, ServerConfig, server::WebPkiClientVerifier};
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader, copy_bidirectional},
@@ -12,15 +13,14 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
-use mesh_model::config::http::TlsVersion;
 
-/// A server at `localhost` and what a client has to trust.
+/// A server at `localhost` with its self-signed certificate.
 struct Secure {
     port: u16,
     certificate: String,
 }
 
-/// Answers with what it was asked by, or with a token.
+/// Responds with a token, the `Authorization` header, or the protocol versions.
 fn reply(request: &http::Request<Incoming>, tls: rustls::ProtocolVersion) -> String {
     let authorization = request.headers().get(header::AUTHORIZATION);
     match (request.uri().path(), authorization) {
@@ -33,7 +33,7 @@ fn reply(request: &http::Request<Incoming>, tls: rustls::ProtocolVersion) -> Str
 // === impl Secure ===
 
 impl Secure {
-    /// Speaks these versions of TLS, and asks clients for the certificate.
+    /// Starts a server with these TLS versions. It requires the certificate `client`, if given.
     async fn start(versions: &[TlsVersion], client: Option<&rcgen::Certificate>) -> Self {
         let issued = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
         let key = issued.signing_key.serialize_der();
@@ -75,7 +75,7 @@ impl Secure {
         format!("https://localhost:{}/", self.port)
     }
 
-    /// A client that trusts the server.
+    /// Returns the TLS settings of a client that trusts the server.
     fn tls(&self) -> TlsConfig {
         TlsConfig {
             ca: Some(PemSource::Inline(Secret::new(&self.certificate))),
@@ -113,7 +113,7 @@ fn with(tls: TlsConfig) -> HttpClientConfig {
 const BOTH: [TlsVersion; 2] = [TlsVersion::Tls12, TlsVersion::Tls13];
 
 #[tokio::test]
-async fn a_servers_certificate_is_verified() {
+async fn verifies_the_server_certificate() {
     let server = Secure::start(&BOTH, None).await;
     get(&with(server.tls()), &server.url()).await.unwrap();
     let by_address = format!("https://127.0.0.1:{}/", server.port);
@@ -133,7 +133,7 @@ async fn a_servers_certificate_is_verified() {
 }
 
 #[tokio::test]
-async fn http_2_is_spoken_unless_switched_off() {
+async fn uses_http_2_unless_disabled() {
     let server = Secure::start(&BOTH, None).await;
     let mut config = with(server.tls());
     let answer = get(&config, &server.url()).await.unwrap();
@@ -143,9 +143,9 @@ async fn http_2_is_spoken_unless_switched_off() {
     assert_eq!(answer, "HTTP/1.1 TLSv1_3");
 }
 
-/// Its network swallows everything after the first response, without a word.
+/// The network silently drops everything after the first response.
 #[tokio::test]
-async fn an_http_2_connection_that_falls_silent_is_given_up() {
+async fn abandons_a_silent_http_2_connection() {
     let server = Secure::start(&BOTH, None).await;
     let front = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("https://localhost:{}/", front.local_addr().unwrap().port());
@@ -166,14 +166,14 @@ async fn an_http_2_connection_that_falls_silent_is_given_up() {
     let get = || client.request(Request::get(&url).body(Bytes::new()).unwrap());
     get().await.unwrap();
     swallow.notify_one();
-    // Without pings this one would wait for ever.
+    // Without pings this request would never end.
     get().await.unwrap_err();
     get().await.unwrap();
     network.abort();
 }
 
 #[tokio::test]
-async fn versions_of_tls_are_bounded() {
+async fn limits_the_tls_versions() {
     let both = Secure::start(&BOTH, None).await;
     let bounded = |server: &Secure, min, max| {
         with(TlsConfig {
@@ -194,14 +194,14 @@ async fn versions_of_tls_are_bounded() {
 }
 
 #[tokio::test]
-async fn a_client_certificate_is_read_again_where_it_was_replaced() {
+async fn uses_a_replaced_client_certificate() {
     let trusted = rcgen::generate_simple_self_signed(vec!["client".to_owned()]).unwrap();
     let other = rcgen::generate_simple_self_signed(vec!["client".to_owned()]).unwrap();
     let server = Secure::start(&BOTH, Some(&trusted.cert)).await;
     let folder = tempfile::tempdir().unwrap();
     let (cert, key) = (folder.path().join("cert"), folder.path().join("key"));
     let write = |issued: &rcgen::CertifiedKey<rcgen::KeyPair>, seconds: u64| {
-        // Files that are replaced have other times; a test is too quick for that.
+        // Set explicitly, since a test writes both versions within the clock's resolution.
         let time = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
         for (path, text) in [
             (&cert, issued.cert.pem()),
@@ -229,7 +229,7 @@ async fn a_client_certificate_is_read_again_where_it_was_replaced() {
 }
 
 #[tokio::test]
-async fn tokens_come_over_tls_too() {
+async fn fetches_tokens_over_tls() {
     let server = Secure::start(&BOTH, None).await;
     let oauth2 = OAuth2Config {
         client_id: "id".to_owned(),
@@ -249,7 +249,7 @@ async fn tokens_come_over_tls_too() {
     assert_eq!(seen.authorization(), "Bearer t0k3n");
 }
 
-/// A proxy for one tunnel to `port`; tells what it was asked.
+/// Starts a proxy for one tunnel to `port`. Its task returns the head of the request.
 async fn proxy(port: u16) -> (String, tokio::task::JoinHandle<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://u:p@{}", listener.local_addr().unwrap());
@@ -269,7 +269,7 @@ async fn proxy(port: u16) -> (String, tokio::task::JoinHandle<String>) {
 }
 
 #[tokio::test]
-async fn a_tunnel_is_asked_for_with_the_configured_headers() {
+async fn sends_the_configured_headers_to_a_proxy() {
     let server = Secure::start(&BOTH, None).await;
     let (url, asked) = proxy(server.port).await;
     let mut config = with(server.tls());

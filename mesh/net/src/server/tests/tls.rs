@@ -1,16 +1,16 @@
-//! TLS, clients' certificates, and their replacement.
+//! Tests TLS, client certificates and the reload of certificates.
 
 use std::path::Path;
 
+use mesh_model::config::{
+    Secret,
+    http::{HttpClientConfig, PemSource, TlsConfig},
+};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 use tempfile::TempDir;
 
 use super::*;
 use crate::http_client::HttpClient;
-use mesh_model::config::{
-    Secret,
-    http::{HttpClientConfig, PemSource, TlsConfig},
-};
 
 struct Authority {
     issuer: Issuer<'static, KeyPair>,
@@ -50,7 +50,8 @@ fn write(folder: &Path, name: &str, text: &str) -> std::path::PathBuf {
     path
 }
 
-/// Flags for a server of `authority` that asks for clients of `clients`.
+/// Returns the flags of a server with a certificate of `authority`. It requires client
+/// certificates of `clients`, if given.
 fn args(folder: &TempDir, authority: &Authority, clients: Option<&Authority>) -> TlsArgs {
     let folder = folder.path();
     let Pair(cert, key) = authority.pair(false);
@@ -65,8 +66,8 @@ fn inline(pem: &str) -> Option<PemSource> {
     Some(PemSource::Inline(Secret::new(pem)))
 }
 
-/// A request of a client that trusts `authority` and shows `pair`.
-async fn ask(
+/// Sends a request as a client that trusts `authority` and presents `pair`.
+async fn send(
     server: &Running,
     authority: &Authority,
     pair: Option<&Pair>,
@@ -83,7 +84,7 @@ async fn ask(
     let client = HttpClient::new(&config).unwrap();
     let url = format!("https://localhost:{}/", server.address.port());
     let request = Request::get(url).body(Bytes::new()).unwrap();
-    server.answer.notify_one();
+    server.respond.notify_one();
     let answer = client.request(request).await;
     answer
         .map(|answer| answer.status())
@@ -91,7 +92,7 @@ async fn ask(
 }
 
 #[tokio::test]
-async fn clients_have_to_show_a_certificate_that_is_good() {
+async fn requires_a_valid_client_certificate() {
     let (authority, stranger) = (Authority::new("one"), Authority::new("other"));
     let folder = tempfile::tempdir().unwrap();
     let args = args(&folder, &authority, Some(&authority));
@@ -99,7 +100,7 @@ async fn clients_have_to_show_a_certificate_that_is_good() {
     let server = Running::start(Protocol::Any, limits(), tls).await;
     let good = authority.pair(false);
     assert_eq!(
-        ask(&server, &authority, Some(&good)).await,
+        send(&server, &authority, Some(&good)).await,
         Ok(200.try_into().unwrap())
     );
     let failed = |reason: &str| {
@@ -110,45 +111,48 @@ async fn clients_have_to_show_a_certificate_that_is_good() {
         (Some(authority.pair(true)), "expired_certificate"),
         (Some(stranger.pair(false)), "unknown_issuer"),
     ] {
-        let refused = ask(&server, &authority, pair.as_ref()).await;
+        let refused = send(&server, &authority, pair.as_ref()).await;
         assert!(refused.is_err(), "{reason}");
         server.until(&failed(reason)).await;
     }
-    // A client that does not trust the server, and one that speaks no TLS.
-    assert!(ask(&server, &stranger, Some(&good)).await.is_err());
+    // A client that does not trust the server, and one that does not use TLS.
+    assert!(send(&server, &stranger, Some(&good)).await.is_err());
     server.until(&failed("refused_by_client")).await;
     let mut plain = server.connect().await;
     plain.write_all(REQUEST).await.unwrap();
     server.until(&failed("no_tls")).await;
-    // Nobody else has noticed.
+    // Other clients are not affected.
     assert_eq!(
-        ask(&server, &authority, Some(&good)).await,
+        send(&server, &authority, Some(&good)).await,
         Ok(200.try_into().unwrap())
     );
 }
 
 #[tokio::test]
-async fn a_replaced_certificate_is_shown() {
+async fn presents_a_replaced_certificate() {
     let (before, after) = (Authority::new("one"), Authority::new("other"));
     let folder = tempfile::tempdir().unwrap();
     let tls = args(&folder, &before, None).server(&["http/1.1"]).unwrap();
     let server = Running::start(Protocol::Any, limits(), tls).await;
-    assert!(ask(&server, &before, None).await.is_ok());
-    assert!(ask(&server, &after, None).await.is_err());
+    assert!(send(&server, &before, None).await.is_ok());
+    assert!(send(&server, &after, None).await.is_err());
     let Pair(cert, key) = after.pair(false);
     write(folder.path(), "key.pem", &key);
     write(folder.path(), "cert.pem", &cert);
     let replaced = async {
-        while ask(&server, &after, None).await.is_err() {
+        while send(&server, &after, None).await.is_err() {
             sleep(Duration::from_millis(100)).await;
         }
     };
     let waited = tokio::time::timeout(Duration::from_secs(60), replaced).await;
-    assert!(waited.is_ok(), "the new certificate was never shown");
+    assert!(
+        waited.is_ok(),
+        "the server never presented the new certificate"
+    );
 }
 
 #[tokio::test]
-async fn files_that_do_not_go_together_are_refused() {
+async fn rejects_files_that_do_not_match() {
     let authority = Authority::new("one");
     let folder = tempfile::tempdir().unwrap();
     let good = args(&folder, &authority, None);
@@ -168,7 +172,7 @@ async fn files_that_do_not_go_together_are_refused() {
         ),
         (
             with(&|a| a.client_ca_file = Some(nonsense.clone())),
-            "clients' authorities: ",
+            "client ca certificates: ",
         ),
     ] {
         assert!(error.to_lowercase().contains(expected), "{error}");

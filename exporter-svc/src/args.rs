@@ -260,7 +260,7 @@ impl GrpcArgs {
             listener,
             protocol: Protocol::Http2,
             tls: tls.server(&["h2"])?,
-            metrics: metrics.of("grpc", &limits),
+            metrics: metrics.for_listener("grpc", &limits),
             limits,
         })
     }

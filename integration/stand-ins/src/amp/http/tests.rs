@@ -72,12 +72,12 @@ async fn a_request_without_series_changes_nothing() {
     assert_eq!(backend.faults().remaining(), 1);
     assert_eq!((backend.elections(), backend.totals().requests), (0, 0));
     backend.faults().always(Some(Fault::status(503, "")));
-    let unwell = post(&backend, body(&[])).await;
-    assert_eq!(unwell.0, StatusCode::SERVICE_UNAVAILABLE);
+    let failed = post(&backend, body(&[])).await;
+    assert_eq!(failed.0, StatusCode::SERVICE_UNAVAILABLE);
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_replica_is_stored_and_the_other_dropped() {
+async fn stores_one_replica_and_drops_the_other() {
     let backend = backend();
     let a = post(&backend, body(&[(&replica("a"), NOW, 1.0)])).await;
     assert_eq!(a.0, StatusCode::OK);
@@ -100,7 +100,7 @@ async fn one_replica_is_stored_and_the_other_dropped() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_the_first_series_decides() {
+async fn only_the_first_series_selects_the_replica() {
     let backend = backend();
     post(&backend, body(&[(&replica("a"), NOW, 1.0)])).await;
     let mixed = body(&[
@@ -108,27 +108,27 @@ async fn only_the_first_series_decides() {
         (&replica("b"), NOW + 1, 2.0),
     ]);
     assert_eq!(post(&backend, mixed).await.0, StatusCode::OK);
-    // Not an HA request, so the replica's label is stored.
+    // Not an HA request, so the replica label is stored.
     assert_eq!(backend.select(r#"up{__replica__="b"}"#).unwrap().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_valid_rest_of_a_bad_request_is_stored() {
+async fn stores_the_valid_samples_of_a_bad_request() {
     let backend = backend();
     let one = [("__name__", "one")];
     post(&backend, body(&[(&one, NOW, 1.0)])).await;
-    let (status, why) = post(
+    let (status, message) = post(
         &backend,
         body(&[(&one, NOW - 1, 1.0), (&[("__name__", "two")], NOW, 2.0)]),
     )
     .await;
     assert_eq!(status, StatusCode::BAD_REQUEST);
-    assert!(why.contains("err: out of order sample"), "{why}");
+    assert!(message.contains("err: out of order sample"), "{message}");
     assert_eq!(backend.select("two").unwrap().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_fails_as_it_is_told() {
+async fn injects_the_scripted_failures() {
     let backend = backend();
     backend
         .faults()
@@ -146,12 +146,12 @@ async fn it_fails_as_it_is_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_not_remote_write_is_refused() {
+async fn rejects_a_body_that_is_not_remote_write() {
     let backend = backend();
     for bytes in [&b"\xff\xff\xff\xff\x7f"[..], b"", b"\x03\x08abc"] {
         let (status, _) = post(&backend, Bytes::copy_from_slice(bytes)).await;
         assert_eq!(status, StatusCode::BAD_REQUEST, "{bytes:?}");
     }
     let unsorted = body(&[(&[("b", "1"), ("a", "1")], NOW, 1.0)]);
-    assert!(post(&backend, unsorted).await.1.contains("out of order"));
+    assert!(post(&backend, unsorted).await.1.contains("unsorted"));
 }

@@ -1,0 +1,279 @@
+//! Bad targets, backends and configurations. Each failure has a clear message and a counter,
+//! and affects nothing else.
+
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use harness::{
+    child::Metrics,
+    in_process::{self, Running},
+};
+use stand_ins::amp::{Amp, AmpOptions, Fault, Outcome};
+use tokio::{
+    net::TcpListener,
+    time::{sleep, timeout},
+};
+
+/// A receiver and an exporter in front of a stand-in.
+struct Pair {
+    amp: Amp,
+    receiver: Running<receiver_svc::Addresses>,
+    exporter: Running<exporter_svc::Addresses>,
+    _folder: tempfile::TempDir,
+}
+
+impl Pair {
+    async fn start(scrape_configs: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let amp = Amp::start(AmpOptions::default()).await.unwrap();
+        let head = format!("global: {{scrape_interval: 1s, scrape_timeout: 1s}}\n{scrape_configs}");
+        let config = in_process::write_config(folder.path(), &head, &amp).unwrap();
+        let exporter = exporter(&config).await;
+        let endpoints = exporter.addresses.grpc.to_string();
+        let receiver = receiver(&config, &endpoints).await.unwrap();
+        Self {
+            amp,
+            receiver,
+            exporter,
+            _folder: folder,
+        }
+    }
+
+    async fn metrics(&self) -> Metrics {
+        Metrics::fetch(&self.receiver.addresses.web.to_string())
+            .await
+            .unwrap()
+    }
+
+    /// Waits until a metric of the receiver reaches `value`.
+    async fn until(&self, name: &str, value: f64) {
+        let reached = async {
+            while self.metrics().await.sum(name) < value {
+                sleep(Duration::from_millis(50)).await;
+            }
+        };
+        let name = format!("{name} >= {value}");
+        timeout(Duration::from_secs(60), reached)
+            .await
+            .unwrap_or_else(|_| panic!("{name}"));
+    }
+}
+
+async fn exporter(config: &Path) -> Running<exporter_svc::Addresses> {
+    let mut flags = in_process::own_ports(&["grpc", "web"]);
+    flags.push(format!("--config.file={}", config.display()));
+    in_process::exporter(&flags).await.unwrap()
+}
+
+async fn receiver(
+    config: &Path,
+    endpoints: &str,
+) -> anyhow::Result<Running<receiver_svc::Addresses>> {
+    let mut flags = in_process::own_ports(&["web"]);
+    flags.push(format!("--config.file={}", config.display()));
+    flags.push(format!("--exporter.endpoints={endpoints}"));
+    // A short deadline, for the backend that does not answer.
+    flags.push("--outbox.deadline=2".to_owned());
+    in_process::receiver(&flags).await
+}
+
+fn job(name: &str, target: &str) -> String {
+    format!("- job_name: {name}\n  static_configs: [{{targets: ['{target}']}}]\n")
+}
+
+async fn app(body: &'static str) -> String {
+    counting_app(body).await.0
+}
+
+/// Starts an app that counts its scrapes. Returns its address and the count.
+async fn counting_app(body: &'static str) -> (String, Arc<AtomicUsize>) {
+    let scrapes = Arc::new(AtomicUsize::new(0));
+    let counter = scrapes.clone();
+    let answer = move || async move {
+        counter.fetch_add(1, Ordering::SeqCst);
+        ([("content-type", "text/plain; version=0.0.4")], body)
+    };
+    let never = || std::future::pending::<()>();
+    let app = axum::Router::new()
+        .route("/metrics", axum::routing::get(answer))
+        .route("/never", axum::routing::get(never));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+    (address, scrapes)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_the_bad_targets_are_down() {
+    let (good, garbage) = (app("a 1\n").await, app("what is this\n").await);
+    let at = |path: &str, name: &str| {
+        job(name, &good).replace("  static", &format!("  metrics_path: {path}\n  static"))
+    };
+    let jobs = [
+        job("good", &good),
+        job("garbage", &garbage),
+        at("/nowhere", "missing"),
+        at("/never", "slow"),
+    ];
+    let pair = Pair::start(&format!("scrape_configs:\n{}", jobs.concat())).await;
+    for reason in ["parse", "http_status", "timeout"] {
+        let counter = format!("promesh_receiver_scrape_failures_total{{reason=\"{reason}\"}}");
+        pair.until(&counter, 1.0).await;
+    }
+    let stored = |job: &str| {
+        let selector = format!("up{{job=\"{job}\"}}");
+        pair.amp.backend().select(&selector).unwrap()
+    };
+    let all_stored = async {
+        while ["good", "garbage", "missing", "slow"]
+            .iter()
+            .any(|job| stored(job).is_empty())
+        {
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(Duration::from_secs(60), all_stored).await.unwrap();
+    let up = |job: &str| stored(job)[0].samples[0].value.clone();
+    let float = |value: f64| stand_ins::amp::Value::Float(value.to_bits());
+    assert_eq!(
+        [up("good"), up("garbage"), up("missing"), up("slow")],
+        [1.0, 0.0, 0.0, 0.0].map(float)
+    );
+    pair.receiver.stop().await.unwrap();
+    pair.exporter.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failing_backend_loses_nothing() {
+    let (address, scrapes) = counting_app("a 1\n").await;
+    let pair = Pair::start(&format!("scrape_configs:\n{}", job("a", &address))).await;
+    let faults = [
+        Fault::status(500, "oops"),
+        Fault::status(403, "no"),
+        Fault::throttle(1),
+        Fault::status(503, ""),
+        Fault::Hang,
+        Fault::StoreAndHang,
+    ];
+    pair.amp.backend().faults().next(faults);
+    pair.until("promesh_receiver_outbox_samples_stored_total", 12.0)
+        .await;
+    assert_eq!(pair.amp.backend().faults().remaining(), 0);
+    pair.receiver.stop().await.unwrap();
+    let totals = pair.amp.backend().totals();
+    for bad in [Outcome::OutOfOrder, Outcome::Conflict, Outcome::Refused] {
+        assert_eq!(totals.of(bad), 0, "{}", bad.as_str());
+    }
+    let stored = pair.amp.backend().select("a").unwrap();
+    // The shutdown may have interrupted one scrape.
+    let answered = scrapes.load(Ordering::SeqCst);
+    assert!(
+        answered - stored[0].samples.len() <= 1,
+        "{answered} answered"
+    );
+    pair.exporter.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn counts_rejected_samples_and_does_not_retry_them() {
+    let pair = Pair::start(&format!(
+        "scrape_configs:\n{}",
+        job("a", &app("bad 1\n").await)
+    ))
+    .await;
+    pair.amp
+        .backend()
+        .faults()
+        .next([Fault::RejectMetric("bad".to_owned())]);
+    pair.until("promesh_receiver_outbox_samples_rejected_total", 1.0)
+        .await;
+    pair.until("promesh_receiver_outbox_samples_stored_total", 6.0)
+        .await;
+    pair.receiver.stop().await.unwrap();
+    assert_eq!(pair.amp.backend().totals().of(Outcome::Refused), 1);
+    pair.exporter.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn waits_for_an_unreachable_exporter() {
+    let folder = tempfile::tempdir().unwrap();
+    let amp = Amp::start(AmpOptions::default()).await.unwrap();
+    let head = format!(
+        "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\nscrape_configs:\n{}",
+        job("a", &app("a 1\n").await)
+    );
+    let config = in_process::write_config(folder.path(), &head, &amp).unwrap();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let later = free.local_addr().unwrap();
+    drop(free);
+    let receiver = receiver(&config, &later.to_string()).await.unwrap();
+    let web = receiver.addresses.web.to_string();
+    let sum = async |name: &str| Metrics::fetch(&web).await.unwrap().sum(name);
+    let waiting = async {
+        while sum("promesh_receiver_exports_total{outcome=\"unsent\"}").await < 1.0 {
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(Duration::from_secs(60), waiting).await.unwrap();
+    assert!(sum("promesh_receiver_outbox_samples_waiting").await > 0.0);
+    let flags = vec![
+        format!("--config.file={}", config.display()),
+        format!("--grpc.listen-address={later}"),
+        "--web.listen-address=127.0.0.1:0".to_owned(),
+    ];
+    let exporter = in_process::exporter(&flags).await.unwrap();
+    receiver.stop().await.unwrap();
+    assert!(!amp.backend().select("a").unwrap().is_empty());
+    exporter.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_failed_start_names_the_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("prometheus.yml");
+    let start = async |text: &str, port: &str| {
+        std::fs::write(&config, text).unwrap();
+        let flags = vec![
+            format!("--config.file={}", config.display()),
+            format!("--web.listen-address={port}"),
+            "--exporter.endpoints=127.0.0.1:1".to_owned(),
+        ];
+        in_process::receiver(&flags)
+            .await
+            .map(|_| ())
+            .unwrap_err()
+            .to_string()
+    };
+    let path = config.display().to_string();
+    let error = start("global: {scrape_intervall: 1s}\n", "127.0.0.1:0").await;
+    assert!(
+        error.starts_with(&format!("{path}:1:10: unknown field `scrape_intervall`")),
+        "{error}"
+    );
+    let unsupported = "scrape_configs:\n- {job_name: a, consul_sd_configs: [{}]}\n";
+    let error = start(unsupported, "127.0.0.1:0").await;
+    assert!(
+        error.contains("consul_sd_configs is not supported, use http_sd_configs"),
+        "{error}"
+    );
+    let incomplete = "global: {external_labels: {__replica__: a}}\n";
+    let error = start(incomplete, "127.0.0.1:0").await;
+    assert!(error.contains("__replica__ without cluster"), "{error}");
+    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let taken = taken.local_addr().map(|a| (a.to_string(), taken)).unwrap();
+    let error = start("", &taken.0).await;
+    assert!(
+        error.starts_with(&format!(
+            "--web.listen-address={}: Address already in use",
+            taken.0
+        )),
+        "{error}"
+    );
+    std::fs::remove_file(&config).unwrap();
+}

@@ -1,0 +1,378 @@
+//! Moves targets between real receivers. The receivers learn of members and targets at
+//! different times (laws 1, 2, 8 and 9).
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use harness::{
+    child::{Metrics, Service},
+    in_process::{self, Running},
+};
+use mesh_model::labels::METRIC_NAME;
+use mesh_net::http_client::HttpClient;
+use serde_json::json;
+use stand_ins::{
+    amp::{Amp, AmpOptions, Arrival, Fault, Outcome, Value},
+    files::replace,
+    kube_api::{KubeApi, endpoint_slice, with_unready},
+    ports::reserve,
+};
+use tempfile::TempDir;
+use tokio::{
+    net::TcpSocket,
+    time::{sleep, timeout},
+};
+
+const INTERVAL: Duration = Duration::from_secs(5);
+const LIMIT: Duration = Duration::from_secs(120);
+/// Counter in a target's responses that numbers its scrapes.
+const SCRAPES: &str = "target_scrapes_total";
+
+/// Number of scrapes that each target has answered.
+type ScrapeCounts = Arc<Mutex<BTreeMap<usize, u64>>>;
+
+/// A replica group of up to three receivers. A running receiver need not be a member.
+struct Group {
+    api: KubeApi,
+    amp: Amp,
+    exporter: Running<exporter_svc::Addresses>,
+    /// Port of the server of all targets.
+    targets: u16,
+    scrape_counts: ScrapeCounts,
+    /// Port of all receivers. Each has its own loopback address.
+    port: u16,
+    _reserved: Vec<TcpSocket>,
+    receivers: BTreeMap<usize, Service>,
+    folder: TempDir,
+}
+
+// === impl Group ===
+
+impl Group {
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let amp = Amp::start(AmpOptions::default()).await.unwrap();
+        let scrape_counts = ScrapeCounts::default();
+        let config = in_process::write_config(folder.path(), "", &amp).unwrap();
+        let (port, reserved) = free_port();
+        let mut flags = in_process::own_ports(&["grpc", "web"]);
+        flags.push(format!("--config.file={}", config.display()));
+        Self {
+            api: KubeApi::start().await.unwrap(),
+            amp,
+            exporter: in_process::exporter(&flags).await.unwrap(),
+            targets: serve(scrape_counts.clone()).await,
+            scrape_counts,
+            port,
+            _reserved: reserved,
+            receivers: BTreeMap::new(),
+            folder,
+        }
+    }
+
+    /// Starts receiver `n` with the first `targets` targets in its discovery.
+    async fn start(&mut self, n: usize, targets: usize) {
+        let folder = self.folder.path().join(n.to_string());
+        std::fs::create_dir(&folder).unwrap();
+        let config = format!(
+            "global: {{scrape_interval: {0}s, scrape_timeout: {0}s}}\nscrape_configs:\n\
+             - job_name: moving\n  file_sd_configs: [{{files: [targets.json]}}]\n",
+            INTERVAL.as_secs()
+        );
+        let config_file = folder.join("prometheus.yml");
+        std::fs::write(&config_file, config).unwrap();
+        self.discovers(n, targets);
+        let own = format!("{}:{}", ip(n), self.port);
+        let arguments = [
+            "receiver".to_owned(),
+            format!("--config.file={}", config_file.display()),
+            format!("--exporter.endpoints={}", self.exporter.addresses.grpc),
+            format!("--web.listen-address={own}"),
+            format!("--shard.self={own}"),
+            format!("--shard.members=k8s:///ns/receiver:{}", self.port),
+            "--discovery.update-interval=1".to_owned(),
+        ];
+        let kubeconfig = self.api.write_kubeconfig(&folder).unwrap();
+        let kubeconfig = kubeconfig.display().to_string();
+        let environment = [("KUBECONFIG", kubeconfig.as_str())];
+        let (program, name) = (env!("CARGO_BIN_EXE_integration"), format!("receiver-{n}"));
+        let logs = self.folder.path();
+        let started = Service::start(program.as_ref(), &name, &arguments, &environment, logs);
+        self.receivers.insert(n, started.await.unwrap());
+    }
+
+    /// Sets the number of targets that receiver `n` discovers.
+    fn discovers(&self, n: usize, targets: usize) {
+        let folder = self.folder.path().join(n.to_string());
+        let group = |target| {
+            json!({
+                "targets": [format!("127.0.0.1:{}", self.targets)],
+                "labels": {"instance": target_name(target), "__metrics_path__": format!("/{target}")},
+            })
+        };
+        let groups: Vec<_> = (0..targets).map(group).collect();
+        replace(&folder.join("targets.json"), &json!(groups).to_string()).unwrap();
+    }
+
+    /// Sets the receivers that are ready, and hence members.
+    fn set_ready(&self, receivers: &[usize]) {
+        let ready = receivers.iter().map(|n| ip(*n));
+        self.api.apply(endpoint_slice("ns", "receiver", ready));
+    }
+
+    /// Waits until each receiver owns a number of targets in its range and no target moves.
+    async fn wait_until_settled(&self, counts: &BTreeMap<usize, std::ops::RangeInclusive<u64>>) {
+        let mut seen = BTreeMap::new();
+        let settled = async {
+            loop {
+                for n in counts.keys() {
+                    let metrics = self.metrics(*n).await;
+                    let value = |name| metrics.sum(&format!("promesh_receiver_{name}")) as u64;
+                    let owned = value("shard_targets_owned");
+                    let moving =
+                        value("handover_targets_retained") + value("handover_targets_pending");
+                    seen.insert(*n, (owned, moving));
+                }
+                let is_settled = |n: &usize| counts[n].contains(&seen[n].0) && seen[n].1 == 0;
+                if counts.keys().all(is_settled) {
+                    return;
+                }
+                sleep(Duration::from_millis(100)).await;
+            }
+        };
+        let in_time = timeout(LIMIT, settled).await.is_ok();
+        assert!(in_time, "{seen:?}, expected {counts:?}");
+    }
+
+    /// Waits until each of the first `targets` targets has answered `times` more scrapes.
+    async fn wait_for_scrapes(&self, targets: usize, times: u64) {
+        let count = |target: usize| {
+            self.scrape_counts
+                .lock()
+                .unwrap()
+                .get(&target)
+                .copied()
+                .unwrap_or(0)
+        };
+        let before: Vec<_> = (0..targets).map(count).collect();
+        let all = async {
+            while (0..targets).any(|target| count(target) < before[target] + times) {
+                sleep(Duration::from_millis(50)).await;
+            }
+        };
+        let in_time = timeout(LIMIT, all).await.is_ok();
+        assert!(
+            in_time,
+            "not every target was scraped: {:?}",
+            self.scrape_counts.lock().unwrap()
+        );
+    }
+
+    async fn metrics(&self, n: usize) -> Metrics {
+        self.receivers[&n].metrics().await.unwrap()
+    }
+
+    /// A receiver's response to a handover request that claims no targets.
+    async fn handover_response(&self, n: usize) -> serde_json::Value {
+        let process = json!({"id": 1, "age_ms": 1});
+        let request_body =
+            json!({"sender": "judge:1", "process": process, "claimed": [], "held_back": []});
+        let url = format!("http://{}:{}/-/handover", ip(n), self.port);
+        let request = http::Request::post(url).header("content-type", "application/json");
+        let request = request.body(request_body.to_string().into()).unwrap();
+        let client = HttpClient::new(&Default::default()).unwrap();
+        let response = client.request(request).await.unwrap();
+        assert_eq!(response.status(), 200);
+        let body = http_body_util::BodyExt::collect(response.into_body()).await;
+        serde_json::from_slice(&body.unwrap().to_bytes()).unwrap()
+    }
+}
+
+fn ip(n: usize) -> String {
+    format!("127.0.0.{}", n + 1)
+}
+
+fn target_name(target: usize) -> String {
+    format!("target-{target}")
+}
+
+/// Reserves a port that is free on the addresses of all receivers.
+fn free_port() -> (u16, Vec<TcpSocket>) {
+    let at = |n, port| reserve(format!("{}:{port}", ip(n)).parse().unwrap());
+    let free = || {
+        let first = at(0, 0).ok()?;
+        let port = first.local_addr().ok()?.port();
+        let others = (1..3).map(|n| at(n, port));
+        let all: Result<Vec<_>, _> = [Ok(first)].into_iter().chain(others).collect();
+        Some((port, all.ok()?))
+    };
+    (0..100).find_map(|_| free()).unwrap()
+}
+
+/// Serves all targets, each under its own path.
+async fn serve(scrape_counts: ScrapeCounts) -> u16 {
+    let answer = move |axum::extract::Path(target): axum::extract::Path<usize>| async move {
+        let mut scrape_counts = scrape_counts.lock().unwrap();
+        let count = scrape_counts.entry(target).or_default();
+        *count += 1;
+        let body = format!("# TYPE {SCRAPES} counter\n{SCRAPES} {count}\n");
+        ([("content-type", "text/plain; version=0.0.4")], body)
+    };
+    let app = axum::Router::new().route("/{target}", axum::routing::get(answer));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+    port
+}
+
+/// Stored scrapes of each target: timestamp and number of the response.
+fn scrapes(arrivals: &[Arrival]) -> BTreeMap<String, Vec<(i64, u64)>> {
+    let mut scrapes: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+    for arrival in arrivals {
+        if arrival.labels.get(METRIC_NAME) != Some(SCRAPES) {
+            continue;
+        }
+        let number = arrival.value.as_float().expect("a number") as u64;
+        let instance = arrival.labels.get("instance").unwrap().to_owned();
+        let of_target = scrapes.entry(instance).or_default();
+        of_target.insert((arrival.timestamp, number));
+    }
+    let scrapes = scrapes.into_iter();
+    scrapes
+        .map(|(target, scrapes)| (target, scrapes.into_iter().collect()))
+        .collect()
+}
+
+/// Asserts that no slot was scraped twice and that no two slots in a row were missed.
+///
+/// All responses must have arrived, except one per target for each of `stops` receivers that
+/// stopped: that receiver may have been reading it.
+fn assert_in_order(amp: &Amp, stops: u64) {
+    let totals = amp.backend().totals();
+    let accepted = |outcome: &Outcome| matches!(outcome, Outcome::Stored | Outcome::Duplicate);
+    assert!(totals.samples.keys().all(accepted), "{totals:?}");
+    let interval_ms = INTERVAL.as_millis() as i64;
+    for (target, scrapes) in scrapes(&amp.backend().arrivals()) {
+        let mut missing = 0;
+        for pair in scrapes.windows(2) {
+            let slots = (pair[1].0 - pair[0].0 + interval_ms / 2) / interval_ms;
+            assert!(
+                (1..=2).contains(&slots),
+                "{target}: {slots} slots, {pair:?}"
+            );
+            assert!(pair[1].1 > pair[0].1, "{target}: {pair:?}");
+            missing += pair[1].1 - pair[0].1 - 1;
+        }
+        assert!(
+            missing <= stops,
+            "{target}: {missing} responses are missing"
+        );
+    }
+    let marker = Value::Float(Value::STALE_NAN);
+    let arrivals = amp.backend().arrivals();
+    assert!(arrivals.iter().all(|arrival| arrival.value != marker));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn targets_move_between_receivers_in_order() {
+    let mut group = Group::new().await;
+    group.set_ready(&[0, 1]);
+    group.start(0, 40).await;
+    group.start(1, 40).await;
+    group
+        .wait_until_settled(&[(0, 18..=22), (1, 18..=22)].into())
+        .await;
+    group.wait_for_scrapes(40, 2).await;
+
+    // A third receiver joins. It may learn of the members before or after the others.
+    group.start(2, 40).await;
+    group.set_ready(&[0, 1, 2]);
+    let third = 12..=15;
+    let even = [(0, third.clone()), (1, third.clone()), (2, third)].into();
+    group.wait_until_settled(&even).await;
+    group.wait_for_scrapes(40, 1).await;
+
+    // Only the first receiver discovers the new targets, some of which belong to others. It
+    // gives up old targets, which the others still assign to it.
+    group.discovers(0, 60);
+    group.wait_for_scrapes(40, 3).await;
+    let orphans = group.metrics(0).await;
+    let orphans = orphans.sum("promesh_receiver_handover_orphans_total");
+    assert!(
+        orphans > 0.0,
+        "no receiver scraped a target that its owner has not discovered"
+    );
+    group.discovers(1, 60);
+    group.discovers(2, 60);
+    let third = 18..=22;
+    let even = [(0, third.clone()), (1, third.clone()), (2, third)].into();
+    group.wait_until_settled(&even).await;
+    group.wait_for_scrapes(60, 1).await;
+
+    // The second receiver leaves with a backlog, and answers until that is delivered.
+    let faults = group.amp.backend().faults();
+    faults.always(Some(Fault::status(503, "unavailable")));
+    group.wait_for_scrapes(60, 1).await;
+    let mut second = group.receivers.remove(&1).unwrap();
+    let stopped = tokio::spawn(async move { second.stop(LIMIT).await });
+    group.set_ready(&[0, 2]);
+    group
+        .wait_until_settled(&[(0, 28..=32), (2, 28..=32)].into())
+        .await;
+    group.wait_for_scrapes(60, 1).await;
+    assert!(
+        !stopped.is_finished(),
+        "the receiver stopped with a backlog"
+    );
+    assert!(
+        group.handover_response(1).await["scraped"]
+            .as_array()
+            .unwrap()
+            .is_empty()
+    );
+    faults.always(None);
+    stopped.await.unwrap().unwrap();
+    group.wait_for_scrapes(60, 1).await;
+
+    for (_, mut receiver) in std::mem::take(&mut group.receivers) {
+        receiver.stop(LIMIT).await.unwrap();
+    }
+    group.exporter.stop().await.unwrap();
+    assert_eq!(scrapes(&group.amp.backend().arrivals()).len(), 60);
+    assert_in_order(&group.amp, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_receiver_asks_a_member_that_is_not_ready() {
+    let mut group = Group::new().await;
+    let slice = endpoint_slice("ns", "receiver", [ip(0)]);
+    group.api.apply(with_unready(slice, [ip(1)]));
+    group.start(0, 1).await;
+    let name = format!("{}:{}", ip(1), group.port);
+    let known = async {
+        while group.handover_response(0).await["peers"]
+            .get(&name)
+            .is_none()
+        {
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    assert!(
+        timeout(LIMIT, known).await.is_ok(),
+        "the receiver does not list the other one as a peer"
+    );
+    // The receiver waits for a response of the other one, which does not run.
+    group.wait_until_settled(&[(0, 1..=1)].into()).await;
+    group
+        .receivers
+        .remove(&0)
+        .unwrap()
+        .stop(LIMIT)
+        .await
+        .unwrap();
+    group.exporter.stop().await.unwrap();
+    assert_in_order(&group.amp, 1);
+}

@@ -190,7 +190,7 @@ impl Intake {
         }
         for (samples, outcome) in own {
             match outcome {
-                Some(Outcome::Judged(verdict)) => result.verdict.merge(&verdict),
+                Some(Outcome::Verdict(verdict)) => result.verdict.merge(&verdict),
                 Some(Outcome::Expired(Expiry::TooOld)) => {
                     result.verdict.reject(Reason::TooOld, samples);
                 }
@@ -221,7 +221,7 @@ impl Intake {
             self.metrics.retried();
             return Ok(Some((samples, pending)));
         }
-        let (outcome, waiter) = self.outbox.push_for(batch).map_err(stopping)?;
+        let (outcome, waiter) = self.outbox.push_with_waiter(batch).map_err(stopping)?;
         let pending = self.retries.insert(&payload, outcome, waiter);
         Ok(Some((samples, pending)))
     }

@@ -109,7 +109,7 @@ impl Handover {
             export_timeout: options.timeout,
             away_timeout: options.away_timeout,
             members_are_ready: options.members_are_ready,
-            spills: outbox.spills(),
+            spills: outbox.has_spill_directory(),
         };
         let state = State::new(options.name, policy, options.unready);
         let shared = Arc::new(Shared::new(state, clock, outbox, metrics));

@@ -282,9 +282,9 @@ impl HeartbeatMetrics {
 
     fn count(&self, outcome: &Outcome) {
         let outcome = match outcome {
-            Outcome::Judged(verdict) if verdict.deduplicated > 0 => "deduplicated",
-            Outcome::Judged(verdict) if verdict.rejected_total() > 0 => "rejected",
-            Outcome::Judged(_) => "stored",
+            Outcome::Verdict(verdict) if verdict.deduplicated > 0 => "deduplicated",
+            Outcome::Verdict(verdict) if verdict.rejected_total() > 0 => "rejected",
+            Outcome::Verdict(_) => "stored",
             Outcome::Expired(_) => "expired",
         };
         self.sent.get_or_create(&OutcomeLabels { outcome }).inc();

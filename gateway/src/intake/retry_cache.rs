@@ -19,7 +19,7 @@ use futures::{
     FutureExt,
     future::{BoxFuture, Shared},
 };
-use mesh_outbox::{Interest, Outcome, Waiter};
+use mesh_outbox::{Outcome, Waiter, Waiters};
 use tokio::{sync::oneshot, time::Instant};
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -37,7 +37,7 @@ type SharedOutcome = Shared<BoxFuture<'static, Option<Outcome>>>;
 #[derive(Debug)]
 struct Entry {
     outcome: SharedOutcome,
-    interest: Interest,
+    waiters: Waiters,
 }
 
 /// Batches of the last minutes, by the hash of their payload. Cheap to clone.
@@ -63,15 +63,15 @@ impl RetryCache {
         let hash = xxh3_128(payload);
         let mut entries = self.lock();
         entries.evict_old(Instant::now());
-        let Entry { outcome, interest } = entries.by_payload.get(&hash)?;
+        let Entry { outcome, waiters } = entries.by_payload.get(&hash)?;
         let pending = PendingBatch {
-            _waiter: interest.wait(),
+            _waiter: waiters.add(),
             outcome: outcome.clone(),
         };
         // A batch that expired without a verdict must be sent again.
         match outcome.clone().now_or_never() {
             Some(None | Some(Outcome::Expired(_))) => None,
-            Some(Some(Outcome::Judged(_))) | None => Some(pending),
+            Some(Some(Outcome::Verdict(_))) | None => Some(pending),
         }
     }
 
@@ -85,7 +85,7 @@ impl RetryCache {
         let outcome = outcome.map(Result::ok).boxed().shared();
         let entry = Entry {
             outcome: outcome.clone(),
-            interest: waiter.interest(),
+            waiters: waiter.waiters(),
         };
         let hash = xxh3_128(payload);
         let mut entries = self.lock();
@@ -150,7 +150,7 @@ mod tests {
             time_ms: 0,
             context: Default::default(),
         };
-        outbox.push_for(batch).unwrap().1
+        outbox.push_with_waiter(batch).unwrap().1
     }
 
     #[tokio::test(start_paused = true)]
@@ -161,7 +161,7 @@ mod tests {
         let first = retries.insert(b"a", outcome, waiter());
         let second = retries.find(b"a").unwrap();
         assert!(retries.find(b"b").is_none());
-        let judged = Outcome::Judged(Verdict::default());
+        let judged = Outcome::Verdict(Verdict::default());
         sender.send(judged.clone()).unwrap();
         assert_eq!(
             (first.outcome().await, second.outcome().await),
@@ -189,10 +189,10 @@ mod tests {
     async fn evicts_the_oldest_batch_first() {
         let retries = RetryCache::default();
         let mut senders = Vec::new();
-        let interest = waiter().interest();
+        let waiters = waiter().waiters();
         for i in 0..=CAPACITY {
             let (sender, outcome) = oneshot::channel();
-            let _waiting = retries.insert(&i.to_le_bytes(), outcome, interest.wait());
+            let _waiting = retries.insert(&i.to_le_bytes(), outcome, waiters.add());
             senders.push(sender);
         }
         assert!(retries.find(&0usize.to_le_bytes()).is_none());

@@ -1,4 +1,4 @@
-//! The account of an outbox: what became of every sample.
+//! The account of an outbox: counts each pushed sample by its outcome.
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
@@ -8,103 +8,84 @@ use prometheus_client::{
     metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
 };
 
-use super::{entry::Weight, lanes::Lanes};
 use mesh_contract::verdict::{Reason, Verdict};
 
-/// Why a batch was given up without a verdict.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Expiry {
-    /// It waited longer than the outbox keeps batches.
-    TooOld,
-    /// The outbox was full and it was the oldest.
-    OutboxFull,
-    /// It was spilled and the disk does not give it back.
-    Unreadable,
-    /// Its sender, who was never told that it is taken, left before it was sent.
-    Withdrawn,
-}
+use crate::{hold_backs::HeldBackTotals, outcome::Expiry, spill::SpillStats, weight::Weight};
 
-/// What became of every sample that was pushed.
+/// Counts the pushed samples by their outcome.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Account {
-    /// Taken into the outbox.
+    /// Samples pushed into the outbox.
     pub pushed: u64,
-    /// In the backend.
+    /// Samples that the backend stored.
     pub stored: u64,
-    /// Accepted by the backend and dropped as another replica's copy.
+    /// Samples that the backend accepted and dropped as another replica's copy.
     pub deduplicated: u64,
-    /// Refused by the backend or an exporter, by reason.
+    /// Samples that the backend or an exporter rejected, by reason.
     pub rejected: BTreeMap<Reason, u64>,
-    /// Given up without a verdict, by reason.
+    /// Samples dropped without a verdict, by reason.
     pub expired: BTreeMap<Expiry, u64>,
-    /// Neither yet.
+    /// Pending samples, in memory and on the disk.
     pub waiting: u64,
-    /// How many of those that wait are on the disk.
+    /// Pending samples on the disk.
     pub spilled: u64,
-    /// Bytes of memory of the batches that wait.
+    /// Bytes of memory of the pending batches.
     pub waiting_bytes: u64,
 }
 
-/// An account as metrics, all of one moment.
+/// Exports an account as metrics.
 #[derive(Debug)]
 pub struct AccountCollector {
-    lanes: Arc<Lanes>,
+    source: Arc<dyn AccountSource>,
 }
 
-// === impl Expiry ===
+/// A queue that keeps an account.
+pub(crate) trait AccountSource: fmt::Debug + Send + Sync {
+    /// Returns the account at this moment.
+    fn account(&self) -> Account;
 
-impl Expiry {
-    /// All reasons.
-    pub const ALL: [Self; 4] = [
-        Self::TooOld,
-        Self::OutboxFull,
-        Self::Unreadable,
-        Self::Withdrawn,
-    ];
+    /// Counts the batches that are held back at this moment.
+    fn held_back(&self) -> HeldBackTotals;
 
-    /// The reason's name in metrics and logs.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::TooOld => "too_old",
-            Self::OutboxFull => "outbox_full",
-            Self::Unreadable => "unreadable",
-            Self::Withdrawn => "withdrawn",
-        }
-    }
+    /// Returns the maximum bytes of batches in memory.
+    fn max_bytes(&self) -> usize;
+
+    /// Returns the counters of the spill log.
+    fn spill_stats(&self) -> &SpillStats;
 }
 
 // === impl Account ===
 
 impl Account {
-    /// Whether every sample is accounted for (law 10).
+    /// Returns true if every sample is accounted for (law 10).
     pub fn balances(&self) -> bool {
         let rejected: u64 = self.rejected.values().sum();
         let expired: u64 = self.expired.values().sum();
         self.pushed == self.stored + self.deduplicated + rejected + expired + self.waiting
     }
 
-    pub(super) fn push(&mut self, weight: Weight) {
+    pub(crate) fn record_push(&mut self, weight: Weight) {
         self.pushed += weight.samples;
         self.waiting += weight.samples;
         self.spilled += weight.spilled;
         self.waiting_bytes += weight.bytes as u64;
     }
 
-    /// Books that a batch is kept elsewhere now.
-    pub(super) fn reweigh(&mut self, before: Weight, after: Weight) {
+    /// Records that a batch was compressed or spilled.
+    pub(crate) fn record_move(&mut self, before: Weight, after: Weight) {
         self.spilled = self.spilled + after.spilled - before.spilled;
         self.waiting_bytes = self.waiting_bytes + after.bytes as u64 - before.bytes as u64;
     }
 
-    pub(super) fn expire(&mut self, why: Expiry, weight: Weight) {
-        self.leave(weight);
-        *self.expired.entry(why).or_default() += weight.samples;
+    pub(crate) fn record_expiry(&mut self, expiry: Expiry, weight: Weight) {
+        self.remove_waiting(weight);
+        *self.expired.entry(expiry).or_default() += weight.samples;
     }
 
-    /// Books a verdict. A verdict over more samples than were sent, a peer's
-    /// mistake, is cut to what was sent, so that the account still balances.
-    pub(super) fn judge(&mut self, verdict: &Verdict, weight: Weight) {
-        self.leave(weight);
+    /// Records a verdict. A verdict over more samples than were sent is a peer's mistake.
+    /// It is cut to the samples that were sent, so that the account still balances.
+    pub(crate) fn record_verdict(&mut self, verdict: &Verdict, weight: Weight) {
+        self.remove_waiting(weight);
         let mut rest = weight.samples;
         let mut take = |n: u64| {
             let taken = n.min(rest);
@@ -118,7 +99,7 @@ impl Account {
         self.stored += rest;
     }
 
-    fn leave(&mut self, weight: Weight) {
+    fn remove_waiting(&mut self, weight: Weight) {
         self.waiting -= weight.samples;
         self.spilled -= weight.spilled;
         self.waiting_bytes -= weight.bytes as u64;
@@ -145,28 +126,28 @@ impl fmt::Display for Account {
 // === impl AccountCollector ===
 
 impl AccountCollector {
-    pub(super) fn new(lanes: Arc<Lanes>) -> Self {
-        Self { lanes }
+    pub(crate) fn new(source: Arc<dyn AccountSource>) -> Self {
+        Self { source }
     }
 }
 
 impl Collector for AccountCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let (account, held_back) = (self.lanes.account(), self.lanes.held_back());
+        let (account, held_back) = (self.source.account(), self.source.held_back());
         let counters = [
             (
                 "outbox_samples_pushed",
-                "Samples taken into the outbox",
+                "Samples pushed into the outbox",
                 account.pushed,
             ),
             (
                 "outbox_samples_stored",
-                "Samples the backend has stored",
+                "Samples that the backend stored",
                 account.stored,
             ),
             (
                 "outbox_samples_deduplicated",
-                "Samples the backend dropped as another replica's copy",
+                "Samples that the backend dropped as another replica's copy",
                 account.deduplicated,
             ),
         ];
@@ -180,7 +161,7 @@ impl Collector for AccountCollector {
         by_reason(
             &mut encoder,
             "outbox_samples_rejected",
-            "Samples refused for good",
+            "Samples that the backend or an exporter rejected",
             &rejected,
         )?;
         let expired =
@@ -188,46 +169,46 @@ impl Collector for AccountCollector {
         by_reason(
             &mut encoder,
             "outbox_samples_expired",
-            "Samples given up without a verdict",
+            "Samples dropped without a verdict",
             &expired,
         )?;
         let gauges = [
             (
                 "outbox_samples_waiting",
-                "Samples that wait for a verdict",
+                "Pending samples, in memory and on disk",
                 account.waiting,
             ),
             (
                 "outbox_samples_spilled",
-                "Samples among those waiting that are on the disk",
+                "Pending samples on disk",
                 account.spilled,
             ),
             (
                 "outbox_batches_held_back",
-                "Batches that wait until another receiver has delivered what is older",
+                "Batches that wait until another receiver has delivered older ones",
                 held_back.batches,
             ),
             (
                 "outbox_samples_held_back",
-                "Samples of those batches",
+                "Samples in batches that wait until another receiver has delivered older ones",
                 held_back.samples,
             ),
             (
                 "outbox_bytes",
-                "Bytes of memory of the batches that wait",
+                "Bytes of memory of the pending batches",
                 account.waiting_bytes,
             ),
             (
                 "outbox_bytes_limit",
-                "Bytes of memory that batches may take",
-                self.lanes.max_bytes() as u64,
+                "Maximum bytes of memory of the pending batches",
+                self.source.max_bytes() as u64,
             ),
         ];
         for (name, help, value) in gauges {
             let gauge = ConstGauge::new(value as i64);
             gauge.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
         }
-        self.lanes.stats.encode(&mut encoder)
+        self.source.spill_stats().encode(&mut encoder)
     }
 }
 

@@ -1,65 +1,58 @@
-//! A batch that waits in a lane.
+//! A pending batch in a lane.
 
 use std::sync::Arc;
 
 use tokio::{sync::oneshot, time::Instant};
 
-use super::{
-    Interest, Outcome,
-    packed::Packed,
-    spill::{Place, Record},
-};
 use mesh_contract::batch::{Batch, BatchContext};
 
-/// A batch that waits in a lane.
+use crate::{
+    outcome::Outcome,
+    packed::Packed,
+    spill::{Location, Record},
+    waiters::Waiters,
+    weight::Weight,
+};
+
+/// A pending batch in a lane.
 #[derive(Debug)]
-pub(super) struct Entry {
-    /// Its number among all batches; in a lane they go up.
-    pub(super) seq: u64,
-    pub(super) key: u64,
-    pub(super) samples: u64,
-    pub(super) time_ms: i64,
-    pub(super) context: Arc<BatchContext>,
-    pub(super) body: Body,
-    /// Bytes of its payload in a request.
-    pub(super) raw_bytes: usize,
-    /// Since when it has waited here.
-    pub(super) since: Instant,
-    /// The spiller is writing it to the disk.
-    pub(super) is_being_spilled: bool,
-    tell: Option<oneshot::Sender<Outcome>>,
-    /// Who waits, where it is not delivered for anybody else.
-    interest: Option<Interest>,
+pub(crate) struct Entry {
+    /// Sequence number among all batches. It increases within a lane.
+    pub(crate) seq: u64,
+    pub(crate) key: u64,
+    pub(crate) samples: u64,
+    pub(crate) time_ms: i64,
+    pub(crate) context: Arc<BatchContext>,
+    pub(crate) body: Body,
+    /// Bytes of the payload in a request.
+    pub(crate) raw_bytes: usize,
+    /// Time when the batch entered this outbox.
+    pub(crate) since: Instant,
+    /// Set while the spiller writes the batch to the disk.
+    pub(crate) is_being_spilled: bool,
+    outcome: Option<oneshot::Sender<Outcome>>,
+    /// Set if the batch is withdrawn once nobody waits for its outcome.
+    waiters: Option<Waiters>,
 }
 
-/// Where the payload of a batch is.
+/// Payload of a batch, in memory or on the disk.
 #[derive(Clone, Debug)]
-pub(super) enum Body {
+pub(crate) enum Body {
     /// In memory.
     InMemory(Packed),
     /// On the disk.
-    OnDisk(Place),
-}
-
-/// What entries come to, for the account.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Weight {
-    pub(super) samples: u64,
-    /// Bytes of memory.
-    pub(super) bytes: usize,
-    /// How many of the samples are on the disk.
-    pub(super) spilled: u64,
+    OnDisk(Location),
 }
 
 // === impl Entry ===
 
 impl Entry {
-    /// A batch that is taken now.
-    pub(super) fn new(
+    /// Creates the entry of a batch that was just pushed.
+    pub(crate) fn new(
         seq: u64,
         batch: Batch,
-        tell: Option<oneshot::Sender<Outcome>>,
-        interest: Option<Interest>,
+        outcome: Option<oneshot::Sender<Outcome>>,
+        waiters: Option<Waiters>,
     ) -> Self {
         Self {
             seq,
@@ -71,13 +64,13 @@ impl Entry {
             body: Body::InMemory(Packed::raw(batch.payload)),
             since: Instant::now(),
             is_being_spilled: false,
-            tell,
-            interest,
+            outcome,
+            waiters,
         }
     }
 
-    /// A batch that an earlier process has left at `place`.
-    pub(super) fn replayed(place: Place, record: Record) -> Self {
+    /// Creates the entry of a batch that an earlier process spilled.
+    pub(crate) fn replayed(location: Location, record: Record) -> Self {
         Self {
             seq: record.seq,
             key: record.key,
@@ -85,27 +78,27 @@ impl Entry {
             time_ms: record.time_ms,
             context: record.context,
             raw_bytes: record.payload.raw_bytes(),
-            body: Body::OnDisk(place),
+            body: Body::OnDisk(location),
             since: Instant::now(),
             is_being_spilled: false,
-            tell: None,
-            interest: None,
+            outcome: None,
+            waiters: None,
         }
     }
 
-    /// Whether somebody waits for what becomes of it. Such a batch is never
-    /// spilled: it has not been acknowledged, so its sender has it.
-    pub(super) fn is_awaited(&self) -> bool {
-        self.tell.is_some()
+    /// Returns true if a caller waits for the outcome. Such a batch is never spilled: it
+    /// has not been acknowledged, so its sender still has it.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.outcome.is_some()
     }
 
-    /// Whether everybody has left for whom it was to be delivered.
-    pub(super) fn is_given_up(&self) -> bool {
-        self.interest.as_ref().is_some_and(Interest::is_gone)
+    /// Returns true if the last waiter of the batch was dropped.
+    pub(crate) fn is_withdrawn(&self) -> bool {
+        self.waiters.as_ref().is_some_and(Waiters::is_empty)
     }
 
-    /// The record to spill; none where it is spilled or is never to be.
-    pub(super) fn record(&self) -> Option<Record> {
+    /// Returns the record to spill; `None` if the batch is on the disk or never spilled.
+    pub(crate) fn record(&self) -> Option<Record> {
         let Body::InMemory(payload) = &self.body else {
             return None;
         };
@@ -119,11 +112,11 @@ impl Entry {
         })
     }
 
-    pub(super) fn age_ms(&self, now_ms: i64) -> u64 {
+    pub(crate) fn age_ms(&self, now_ms: i64) -> u64 {
         u64::try_from(now_ms.saturating_sub(self.time_ms)).unwrap_or(0)
     }
 
-    pub(super) fn weight(&self) -> Weight {
+    pub(crate) fn weight(&self) -> Weight {
         match &self.body {
             Body::InMemory(packed) => Weight {
                 samples: self.samples,
@@ -138,31 +131,21 @@ impl Entry {
         }
     }
 
-    pub(super) fn is_held(&self) -> bool {
+    pub(crate) fn is_in_memory(&self) -> bool {
         matches!(self.body, Body::InMemory(_))
     }
 
-    /// Whether the next process would find it as long as it is not noted as done.
-    pub(super) fn would_be_found(&self) -> bool {
-        self.is_being_spilled || !self.is_held()
+    /// Returns true if the next process would replay this batch unless it is recorded as
+    /// done.
+    pub(crate) fn would_be_replayed(&self) -> bool {
+        self.is_being_spilled || !self.is_in_memory()
     }
 
-    pub(super) fn tell(self, outcome: Outcome) {
-        if let Some(tell) = self.tell {
-            // Who waited may have gone; the account has it all the same.
-            let _ = tell.send(outcome);
+    /// Sends the outcome to the caller that waits for it, if any.
+    pub(crate) fn send_outcome(self, outcome: Outcome) {
+        if let Some(sender) = self.outcome {
+            // The caller may have gone away; the account has the outcome anyway.
+            let _ = sender.send(outcome);
         }
-    }
-}
-
-// === impl Weight ===
-
-impl std::iter::Sum for Weight {
-    fn sum<I: Iterator<Item = Self>>(weights: I) -> Self {
-        weights.fold(Self::default(), |a, b| Self {
-            samples: a.samples + b.samples,
-            bytes: a.bytes + b.bytes,
-            spilled: a.spilled + b.spilled,
-        })
     }
 }

@@ -1,4 +1,4 @@
-//! One lane: batches in the order they were pushed, some of which may be in flight.
+//! A lane: a FIFO of batches, some of which may be in flight.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -7,198 +7,203 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{entry::Entry, holds::Holds};
+use crate::{entry::Entry, hold_backs::HoldBacks};
 
-/// One lane.
+/// A FIFO of batches.
 #[derive(Debug, Default)]
-pub(super) struct Lane {
+pub(crate) struct Lane {
     entries: VecDeque<Entry>,
-    /// Numbers of those in the request that is in flight, going up. Mostly they are
-    /// the first: only what is held back is stepped over.
+    /// Ascending sequence numbers of the batches in flight. These are the first batches,
+    /// except that a request skips batches that are held back.
     in_flight: Vec<u64>,
-    /// How many of the first the spiller has nothing to do with any more.
-    kept: usize,
-    /// Numbers of those that have left, and that the disk does not know to be done
-    /// with. Were a later one delivered before it does, the next process would send
-    /// them out of order.
+    /// Number of leading entries that the spiller has processed.
+    processed: usize,
+    /// Sequence numbers of batches that have left the lane while the log on disk still
+    /// lists them as pending. If a later batch were delivered now, the next process would
+    /// send them out of order.
     unacked: Vec<u64>,
-    /// When the first of them left.
-    unnoted_since: Option<Instant>,
-    /// Until then an earlier process' Exports may be under way.
-    pub(super) fence: Option<Instant>,
-    /// When the last request left.
+    /// Time when the first unacked batch left.
+    unacked_since: Option<Instant>,
+    /// Time until which an Export of an earlier process may be in flight.
+    pub(crate) fence: Option<Instant>,
+    /// Time of the last request.
     last_dispatch: Option<Instant>,
-    /// Its worker looks again by itself, once more may have joined what waits.
+    /// Set while the worker waits for more batches to join the next request.
     is_lingering: bool,
 }
 
-/// What comes to as many bytes does not wait for more to join it.
+/// Size from which a request does not linger.
 const LARGE_BYTES: usize = 256 << 10;
 
 // === impl Lane ===
 
 impl Lane {
-    /// Takes an entry; true where the worker has to look.
-    pub(super) fn push(&mut self, entry: Entry, linger: Duration) -> bool {
+    /// Appends an entry. Returns true if the worker must wake up.
+    pub(crate) fn push(&mut self, entry: Entry, linger: Duration) -> bool {
         self.entries.push_back(entry);
         !self.is_lingering || self.lingers_until(linger).is_none()
     }
 
-    /// Until when its worker waits for more to join what waits, if at all: never where
-    /// it `is_closed`.
-    pub(super) fn linger(&mut self, linger: Duration, is_closed: bool) -> Option<Instant> {
+    /// Returns the time until which the worker lingers, if it does. A closed lane never
+    /// lingers.
+    pub(crate) fn linger(&mut self, linger: Duration, is_closed: bool) -> Option<Instant> {
         let until = self.lingers_until(linger).filter(|_| !is_closed);
         self.is_lingering = until.is_some();
         until
     }
 
-    /// A request costs about as much as a hundred samples do. So where one left a moment
-    /// ago, and what waits is little and may travel together, it waits for more. Several
-    /// batches of a key are a backlog, which is not to be held up.
+    /// Lingers after a recent request if the pending batches are small and can share the
+    /// next request, since a request costs about as much as a hundred samples. Several
+    /// batches of one key are a backlog, which must not be delayed.
     fn lingers_until(&self, linger: Duration) -> Option<Instant> {
         let until = self.last_dispatch? + linger;
         if Instant::now() >= until {
             return None;
         }
         let (mut bytes, mut keys) = (0, HashSet::new());
-        let is_little = !self.entries.is_empty()
+        let is_small = !self.entries.is_empty()
             && self.entries.iter().all(|entry| {
                 bytes += entry.raw_bytes;
                 bytes < LARGE_BYTES && !entry.is_awaited() && keys.insert(entry.key)
             });
-        is_little.then_some(until)
+        is_small.then_some(until)
     }
 
-    /// Puts entries before all others, in their order.
-    pub(super) fn prepend(&mut self, entries: Vec<Entry>) {
-        self.kept += entries.len();
+    /// Inserts replayed entries before all others, in their order.
+    pub(crate) fn prepend(&mut self, entries: Vec<Entry>) {
+        self.processed += entries.len();
         for entry in entries.into_iter().rev() {
             self.entries.push_front(entry);
         }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    pub(super) fn in_flight(&self) -> impl Iterator<Item = &Entry> {
+    pub(crate) fn in_flight(&self) -> impl Iterator<Item = &Entry> {
         let indices = self.in_flight.iter().filter_map(|seq| self.index_of(*seq));
         indices.map(|index| &self.entries[index])
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Entry> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Entry> {
         self.entries.iter()
     }
 
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Entry> {
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Entry> {
         self.entries.iter_mut()
     }
 
-    /// Takes the first batches into flight that may travel together: one a key, of
-    /// the same facts, up to a size. One that somebody waits for goes alone. What is
-    /// held back is stepped over, and so is all of its key behind it; false where
-    /// nothing else waits.
-    pub(super) fn dispatch(&mut self, max_bytes: usize, holds: &Holds, now_ms: i64) -> bool {
-        let (mut stays, mut keys, mut bytes) = (HashSet::new(), HashSet::new(), 0);
-        let free = self.entries.iter().filter(|entry| {
-            let is_free = !stays.contains(&entry.key) && !holds.keep_back(entry, now_ms);
-            if !is_free {
-                stays.insert(entry.key);
+    /// Selects the batches of the next request: the first ones with different keys and the
+    /// same context, up to `max_bytes`. A batch whose outcome is awaited is sent alone. A
+    /// held-back batch is skipped, with all later batches of its key. Returns false if no
+    /// batch can be sent.
+    pub(crate) fn dispatch(
+        &mut self,
+        max_bytes: usize,
+        hold_backs: &HoldBacks,
+        now_ms: i64,
+    ) -> bool {
+        let (mut held_back, mut keys, mut bytes) = (HashSet::new(), HashSet::new(), 0);
+        let ready = self.entries.iter().filter(|entry| {
+            let is_ready = !held_back.contains(&entry.key) && !hold_backs.holds_back(entry, now_ms);
+            if !is_ready {
+                held_back.insert(entry.key);
             }
-            is_free
+            is_ready
         });
-        let mut free = free.peekable();
-        let Some(first) = free.peek().copied() else {
+        let mut ready = ready.peekable();
+        let Some(first) = ready.peek().copied() else {
             return false;
         };
-        let joins = free.take_while(|entry| {
+        let joined = ready.take_while(|entry| {
             bytes += entry.raw_bytes;
-            let joins = bytes <= max_bytes && !first.is_awaited() && !entry.is_awaited();
+            let fits = bytes <= max_bytes && !first.is_awaited() && !entry.is_awaited();
             keys.insert(entry.key)
-                && (entry.seq == first.seq || joins && entry.context == first.context)
+                && (entry.seq == first.seq || fits && entry.context == first.context)
         });
-        self.in_flight = joins.map(|entry| entry.seq).collect();
+        self.in_flight = joined.map(|entry| entry.seq).collect();
         self.last_dispatch = Some(Instant::now());
         true
     }
 
-    /// Takes out what was in flight.
-    pub(super) fn complete(&mut self) -> Vec<Entry> {
+    /// Removes all batches in flight.
+    pub(crate) fn complete(&mut self) -> Vec<Entry> {
         self.extract_in_flight(|_| true)
     }
 
-    /// Takes out those in flight of which `is_over` holds.
-    pub(super) fn extract_in_flight(&mut self, is_over: impl Fn(&Entry) -> bool) -> Vec<Entry> {
-        let over = self.in_flight().filter(|entry| is_over(entry));
-        let over: Vec<_> = over.map(|entry| entry.seq).collect();
-        let taken = over.into_iter().filter_map(|seq| {
+    /// Removes the batches in flight that match a condition.
+    pub(crate) fn extract_in_flight(&mut self, matches: impl Fn(&Entry) -> bool) -> Vec<Entry> {
+        let extracted = self.in_flight().filter(|entry| matches(entry));
+        let extracted: Vec<_> = extracted.map(|entry| entry.seq).collect();
+        let extracted = extracted.into_iter().filter_map(|seq| {
             let index = self.index_of(seq)?;
             self.remove(index)
         });
-        taken.collect()
+        extracted.collect()
     }
 
-    /// Takes out those not in flight of which `is_over` holds.
-    pub(super) fn extract_waiting(&mut self, is_over: impl Fn(&Entry) -> bool) -> Vec<Entry> {
-        let over = self.waiting().filter(|(_, entry)| is_over(entry));
-        let over: Vec<_> = over.map(|(index, _)| index).collect();
-        // From the end, so that the other places stay.
-        let taken = over.into_iter().rev().filter_map(|at| self.remove(at));
-        taken.collect()
+    /// Removes the batches that match a condition and are not in flight.
+    pub(crate) fn extract_queued(&mut self, matches: impl Fn(&Entry) -> bool) -> Vec<Entry> {
+        let extracted = self.queued().filter(|(_, entry)| matches(entry));
+        let extracted: Vec<_> = extracted.map(|(index, _)| index).collect();
+        // Starts at the end, so that the other indices stay valid.
+        let extracted = extracted.into_iter().rev();
+        extracted.filter_map(|index| self.remove(index)).collect()
     }
 
-    /// Takes out the entry at `index`.
-    pub(super) fn remove(&mut self, index: usize) -> Option<Entry> {
+    /// Removes the entry at `index`.
+    pub(crate) fn remove(&mut self, index: usize) -> Option<Entry> {
         let entry = self.entries.remove(index)?;
         if let Ok(at) = self.in_flight.binary_search(&entry.seq) {
             self.in_flight.remove(at);
         }
-        if entry.would_be_found() {
+        if entry.would_be_replayed() {
             self.unacked.push(entry.seq);
-            self.unnoted_since.get_or_insert_with(Instant::now);
+            self.unacked_since.get_or_insert_with(Instant::now);
         }
-        self.kept -= usize::from(index < self.kept);
+        self.processed -= usize::from(index < self.processed);
         Some(entry)
     }
 
-    /// Since when something that has left is not noted as done with.
-    pub(super) fn unnoted_since(&self) -> Option<Instant> {
-        self.unnoted_since
+    /// Returns the time since when a batch that left is not recorded as done on disk.
+    pub(crate) fn unacked_since(&self) -> Option<Instant> {
+        self.unacked_since
     }
 
-    /// Takes up that of those that have left some are noted, or never were on the disk;
-    /// true where that was all.
-    pub(super) fn noted(&mut self, is_noted: impl Fn(u64) -> bool) -> bool {
+    /// Removes unacked batches that are recorded as done, or were never written to disk.
+    /// Returns true if these were the last.
+    pub(crate) fn ack(&mut self, is_acked: impl Fn(u64) -> bool) -> bool {
         if self.unacked.is_empty() {
             return false;
         }
-        self.unacked.retain(|seq| !is_noted(*seq));
-        self.unnoted_since.take_if(|_| self.unacked.is_empty());
+        self.unacked.retain(|seq| !is_acked(*seq));
+        self.unacked_since.take_if(|_| self.unacked.is_empty());
         self.unacked.is_empty()
     }
 
-    /// The first entry that is in memory and not in flight.
-    pub(super) fn oldest_held(&self) -> Option<(usize, &Entry)> {
-        self.waiting().find(|(_, entry)| entry.is_held())
+    /// Returns the first batch that is in memory and not in flight, with its index.
+    pub(crate) fn oldest_in_memory(&self) -> Option<(usize, &Entry)> {
+        self.queued().find(|(_, entry)| entry.is_in_memory())
     }
 
-    /// What is not in flight, with its places.
-    fn waiting(&self) -> impl Iterator<Item = (usize, &Entry)> {
+    /// Iterates over the batches that are not in flight, with their indices.
+    fn queued(&self) -> impl Iterator<Item = (usize, &Entry)> {
         let all = self.entries.iter().enumerate();
         all.filter(|(_, entry)| self.in_flight.binary_search(&entry.seq).is_err())
     }
 
-    /// What the spiller has not dealt with yet.
-    pub(super) fn to_keep(&self) -> impl Iterator<Item = &Entry> {
-        self.entries.range(self.kept..)
+    /// Iterates over the batches that the spiller has not processed.
+    pub(crate) fn unprocessed(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.range(self.processed..)
     }
 
-    /// The entry with this number; with `is_kept` the spiller has dealt with it and
-    /// all before it.
-    pub(super) fn find(&mut self, seq: u64, is_kept: bool) -> Option<&mut Entry> {
+    /// Finds an entry by its sequence number. `is_processed` marks it and all entries
+    /// before it as processed by the spiller.
+    pub(crate) fn find(&mut self, seq: u64, is_processed: bool) -> Option<&mut Entry> {
         let index = self.index_of(seq)?;
-        if is_kept {
-            self.kept = self.kept.max(index + 1);
+        if is_processed {
+            self.processed = self.processed.max(index + 1);
         }
         self.entries.get_mut(index)
     }

@@ -1,159 +1,156 @@
-//! The lanes: batches that wait, in order, within their bounds.
+//! The lanes: pending batches, in order and within their limits.
 
-mod holding;
-mod spilling;
+mod hold_back;
+mod spill_queue;
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
+use parking_lot::Mutex;
 use tokio::{
     sync::{Notify, oneshot},
     time::{Instant, sleep, timeout_at},
 };
 use tracing::warn;
 
-use super::{
-    Account, Closed, Expiry, Interest, OutboxArgs, Outcome,
-    entry::{Body, Entry},
-    holds::Holds,
-    lane::Lane,
-    request::{self, Request},
-    spill::{Disk, Place, Stats, Trouble},
-};
 use mesh_base::clock::Clock;
 use mesh_contract::{batch::Batch, verdict::Verdict};
 
+use crate::{
+    account::{Account, AccountSource},
+    args::OutboxArgs,
+    entry::{Body, Entry},
+    hold_backs::{HeldBackTotals, HoldBacks},
+    lane::Lane,
+    outcome::{Expiry, OutboxClosed, Outcome},
+    request::{self, Request},
+    spill::{Disk, Location, SpillError, SpillStats},
+    waiters::{Waiters, Withdraw},
+};
+
 /// All lanes of an outbox.
 #[derive(Debug)]
-pub(super) struct Lanes {
+pub(crate) struct Lanes {
     state: Mutex<State>,
-    /// One a lane: something was pushed, or the outbox was closed.
-    changed: Vec<Notify>,
-    /// Something is for the spiller to do.
-    to_keep: Notify,
-    /// Where spilled batches are.
-    pub(super) disk: OnceLock<Arc<dyn Disk>>,
-    pub(super) stats: Arc<Stats>,
-    pub(super) clock: Clock,
+    /// Wakes the worker of each lane.
+    lane_wakeups: Vec<Notify>,
+    spiller_wakeup: Notify,
+    /// The disk of spilled batches, once it is open.
+    pub(crate) disk: OnceLock<Arc<dyn Disk>>,
+    pub(crate) spill_stats: Arc<SpillStats>,
+    pub(crate) clock: Clock,
     max_bytes: usize,
     max_request_bytes: usize,
     max_age_ms: u64,
     linger: Duration,
-    /// How long batches wait before they are spilled, where there is a directory.
+    /// Time after which a pending batch is spilled; `None` without a spill directory.
     spill_after: Option<Duration>,
-    /// Other processes may have batches of the same keys.
+    /// Set if other processes may have batches of the same keys.
     shares_keys: bool,
 }
 
 #[derive(Debug)]
 struct State {
     lanes: Vec<Lane>,
-    holds: Holds,
+    hold_backs: HoldBacks,
     account: Account,
     next_seq: u64,
-    /// Nothing is taken any more.
-    closed: bool,
-    /// What an earlier process has left is being read: it goes first.
-    replaying: bool,
-    /// The times of the oldest batches of it by their keys, which are held back.
-    left: Option<HashMap<u64, i64>>,
-    /// Nothing is delivered any more: what waits is to be spilled.
-    abandoned: bool,
-    /// Spilled batches that are done with, for the spiller to note.
-    done: Vec<(u64, Place)>,
-    /// How long each lane's Export may be under way.
-    spans: Vec<Duration>,
+    /// Set once the outbox accepts no more batches.
+    is_closed: bool,
+    /// Set while the batches of an earlier process are read from disk. They go first.
+    is_replaying: bool,
+    /// Keys of the replayed batches, each with the time of its oldest batch. These keys are
+    /// held back.
+    replayed: Option<HashMap<u64, i64>>,
+    /// Set once the workers have stopped. The spiller then spills all pending batches.
+    is_delivery_stopped: bool,
+    /// Spilled batches that are done, for the spiller to record in the log.
+    done: Vec<(u64, Location)>,
+    /// Timeout of the current Export of each lane.
+    export_timeouts: Vec<Duration>,
 }
 
-/// What a lane's worker does next.
+/// Next step of a lane's worker.
 enum Next {
-    Departed,
+    Dispatched,
     Wait,
     WaitUntil(Instant),
     End,
 }
 
-/// How long to wait where the disk does not answer but may do so later.
-const DISK_PAUSE: Duration = Duration::from_secs(1);
-/// How long a lane waits for the disk to know what is done with: one that hangs must
-/// not keep back what is in memory.
-const NOTING_TIME: Duration = Duration::from_secs(5);
+/// Delay before a spilled batch is read again after a temporary failure.
+const READ_RETRY_DELAY: Duration = Duration::from_secs(1);
+/// Maximum time that a lane waits until done batches are recorded on disk. A disk that
+/// hangs must not stop batches in memory.
+const ACK_TIMEOUT: Duration = Duration::from_secs(5);
 
 // === impl Lanes ===
 
 impl Lanes {
-    /// Lanes whose keys other processes may have too.
-    pub(super) fn sharing_keys(args: &OutboxArgs, clock: Clock) -> Self {
+    /// Creates lanes whose keys other processes may have batches of.
+    pub(crate) fn sharing_keys(args: &OutboxArgs, clock: Clock) -> Self {
         Self {
             shares_keys: true,
             ..Self::new(args, clock)
         }
     }
 
-    pub(super) fn new(args: &OutboxArgs, clock: Clock) -> Self {
+    pub(crate) fn new(args: &OutboxArgs, clock: Clock) -> Self {
         let lanes = usize::from(args.lanes.max(1));
         let max_age_ms = args.max_age().as_millis() as u64;
         Self {
             state: Mutex::new(State {
                 lanes: (0..lanes).map(|_| Lane::default()).collect(),
-                holds: Holds::new(max_age_ms),
+                hold_backs: HoldBacks::new(max_age_ms),
                 account: Account::default(),
                 next_seq: 0,
-                closed: false,
-                replaying: args.spill.spill_dir.is_some(),
-                left: None,
-                abandoned: false,
+                is_closed: false,
+                is_replaying: args.spill.spill_dir.is_some(),
+                replayed: None,
+                is_delivery_stopped: false,
                 done: Vec::new(),
-                spans: vec![Duration::ZERO; lanes],
+                export_timeouts: vec![Duration::ZERO; lanes],
             }),
-            changed: (0..lanes).map(|_| Notify::new()).collect(),
-            to_keep: Notify::new(),
+            lane_wakeups: (0..lanes).map(|_| Notify::new()).collect(),
+            spiller_wakeup: Notify::new(),
             disk: OnceLock::new(),
-            stats: Arc::default(),
+            spill_stats: Arc::default(),
             clock,
             max_bytes: args.max_bytes,
             max_request_bytes: args.max_request_bytes,
             max_age_ms,
-            linger: Duration::from_millis(args.linger_ms),
+            linger: args.linger(),
             spill_after: args.spill.spill_dir.as_ref().map(|_| args.spill.after()),
             shares_keys: false,
         }
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.changed.len()
+    pub(crate) fn len(&self) -> usize {
+        self.lane_wakeups.len()
     }
 
-    pub(super) fn max_bytes(&self) -> usize {
-        self.max_bytes
+    pub(crate) fn has_room(&self, bytes: usize) -> bool {
+        self.state.lock().fits(bytes, self.max_bytes)
     }
 
-    pub(super) fn account(&self) -> Account {
-        self.state().account.clone()
-    }
-
-    pub(super) fn has_room(&self, bytes: usize) -> bool {
-        self.state().fits(bytes, self.max_bytes)
-    }
-
-    pub(super) fn push(
+    pub(crate) fn push(
         &self,
         batch: Batch,
-        tell: Option<oneshot::Sender<Outcome>>,
-        interest: Option<Interest>,
-    ) -> Result<(), Closed> {
+        outcome: Option<oneshot::Sender<Outcome>>,
+        waiters: Option<Waiters>,
+    ) -> Result<(), OutboxClosed> {
         let lane = self.lane_of(batch.key);
-        let mut state = self.state();
-        if state.closed {
-            return Err(Closed);
+        let mut state = self.state.lock();
+        if state.is_closed {
+            return Err(OutboxClosed);
         }
-        let entry = Entry::new(state.next_seq, batch, tell, interest);
+        let entry = Entry::new(state.next_seq, batch, outcome, waiters);
         state.next_seq += 1;
-        state.account.push(entry.weight());
-        // The new batch is in the account already: make room for nothing more.
+        state.account.record_push(entry.weight());
+        // The account includes the new batch already, so no more bytes must fit.
         while !state.fits(0, self.max_bytes) {
             match state.pop_oldest() {
                 Some(oldest) => state.expire(oldest, Expiry::OutboxFull),
@@ -163,44 +160,29 @@ impl Lanes {
                 }
             }
         }
-        let wakes = state.lanes[lane].push(entry, self.linger);
+        let must_wake = state.lanes[lane].push(entry, self.linger);
         drop(state);
-        if wakes {
-            self.changed[lane].notify_one();
+        if must_wake {
+            self.wake_lane(lane);
         }
         if self.spills_at_once() {
-            self.to_keep.notify_one();
+            self.spiller_wakeup.notify_one();
         }
         Ok(())
     }
 
-    /// Takes out of `lane` what nobody waits for any more, but for what is in flight.
-    pub(super) fn withdraw(&self, lane: usize) {
-        let mut state = self.state();
-        let given_up = state.lanes[lane].extract_waiting(Entry::is_given_up);
-        if given_up.is_empty() {
-            return;
-        }
-        for entry in given_up {
-            state.expire(entry, Expiry::Withdrawn);
-        }
-        drop(state);
-        // A closed lane may be empty now.
-        self.changed[lane].notify_one();
-    }
-
-    /// Takes the next heads of `lane` into flight once there are any; false once
-    /// it is closed and empty.
-    pub(super) async fn dispatch(&self, lane: usize) -> bool {
+    /// Waits until `lane` has a batch to send, and puts the first ones in flight. Returns
+    /// false once the lane is closed and empty.
+    pub(crate) async fn dispatch(&self, lane: usize) -> bool {
         loop {
-            let changed = self.changed[lane].notified();
+            let wakeup = self.lane_wakeups[lane].notified();
             let next = self.next(lane);
             match next {
                 Next::End => return false,
-                Next::Departed => return true,
-                Next::Wait => changed.await,
+                Next::Dispatched => return true,
+                Next::Wait => wakeup.await,
                 Next::WaitUntil(until) => {
-                    let _ = timeout_at(until, changed).await;
+                    let _ = timeout_at(until, wakeup).await;
                 }
             }
         }
@@ -208,35 +190,35 @@ impl Lanes {
 
     fn next(&self, lane: usize) -> Next {
         let now_ms = self.clock.now_ms();
-        let mut state = self.state();
+        let mut state = self.state.lock();
         let State {
             lanes,
-            holds,
-            closed,
-            replaying,
+            hold_backs,
+            is_closed,
+            is_replaying,
             ..
         } = &mut *state;
         let lane = &mut lanes[lane];
-        let noting = lane.unnoted_since().map(|since| since + NOTING_TIME);
-        let lingering = lane.linger(self.linger, *closed);
-        match lane.fence.max(noting).max(lingering) {
-            _ if *replaying => Next::Wait,
-            _ if lane.is_empty() && *closed => Next::End,
+        let ack_timeout = lane.unacked_since().map(|since| since + ACK_TIMEOUT);
+        let lingers_until = lane.linger(self.linger, *is_closed);
+        match lane.fence.max(ack_timeout).max(lingers_until) {
+            _ if *is_replaying => Next::Wait,
+            _ if lane.is_empty() && *is_closed => Next::End,
             Some(until) if !lane.is_empty() && Instant::now() < until => Next::WaitUntil(until),
-            _ if lane.dispatch(self.max_request_bytes, holds, now_ms) => Next::Departed,
+            _ if lane.dispatch(self.max_request_bytes, hold_backs, now_ms) => Next::Dispatched,
             _ => Next::Wait,
         }
     }
 
-    /// The request that is in flight in `lane`, with its payload in memory. What
-    /// has become too old in the meantime expires, and what nobody waits for any more
-    /// is withdrawn, as none of it is under way now; `None` where nothing is left.
-    pub(super) async fn request(&self, lane: usize) -> Option<Request> {
+    /// Builds the request of the batches in flight in `lane`. Batches that have become too
+    /// old expire first, and batches without waiters are withdrawn: between two attempts no
+    /// Export of them is running. Returns `None` if no batch remains.
+    pub(crate) async fn request(&self, lane: usize) -> Option<Request> {
         loop {
             self.expire_old(lane);
-            self.extract(lane, Expiry::Withdrawn, Entry::is_given_up);
+            self.extract(lane, Expiry::Withdrawn, Entry::is_withdrawn);
             let bodies: Vec<_> = {
-                let state = self.state();
+                let state = self.state.lock();
                 let entries = state.lanes[lane].in_flight();
                 entries.map(|e| (e.seq, e.body.clone())).collect()
             };
@@ -244,18 +226,18 @@ impl Lanes {
                 Ok(payload) => return self.with_payload(lane, payload),
                 Err(failed) => failed,
             };
-            warn!(lane, error = %failed.error, "Spilled batch not read");
-            self.stats.count(Trouble::Read);
-            if failed.is_final() {
+            warn!(lane, seq = failed.seq, error = %failed.error, "Reading a spilled batch failed");
+            self.spill_stats.count(SpillError::Read);
+            if failed.is_permanent() {
                 self.extract(lane, Expiry::Unreadable, |entry| entry.seq == failed.seq);
             } else {
-                sleep(DISK_PAUSE).await;
+                sleep(READ_RETRY_DELAY).await;
             }
         }
     }
 
     fn with_payload(&self, lane: usize, payload: bytes::Bytes) -> Option<Request> {
-        let state = self.state();
+        let state = self.state.lock();
         let lane = &state.lanes[lane];
         let context = lane.in_flight().next()?.context.clone();
         Some(Request {
@@ -267,58 +249,94 @@ impl Lanes {
 
     fn expire_old(&self, lane: usize) {
         let now_ms = self.clock.now_ms();
-        let is_over = |entry: &Entry| entry.age_ms(now_ms) > self.max_age_ms;
-        self.extract(lane, Expiry::TooOld, is_over);
+        let is_too_old = |entry: &Entry| entry.age_ms(now_ms) > self.max_age_ms;
+        self.extract(lane, Expiry::TooOld, is_too_old);
     }
 
-    fn extract(&self, lane: usize, why: Expiry, is_over: impl Fn(&Entry) -> bool) {
-        let mut state = self.state();
-        for entry in state.lanes[lane].extract_in_flight(is_over) {
-            state.expire(entry, why);
+    fn extract(&self, lane: usize, expiry: Expiry, matches: impl Fn(&Entry) -> bool) {
+        let mut state = self.state.lock();
+        for entry in state.lanes[lane].extract_in_flight(matches) {
+            state.expire(entry, expiry);
         }
-        self.wake_keeper(&state);
+        self.wake_spiller(&state);
     }
 
-    /// Books what became of the batches in flight and tells who waits for it.
-    pub(super) fn settle(&self, lane: usize, verdict: &Verdict) {
+    /// Records the verdict over the batches in flight and sends it to their waiters.
+    pub(crate) fn complete(&self, lane: usize, verdict: &Verdict) {
         let entries = {
-            let mut state = self.state();
+            let mut state = self.state.lock();
             let entries = state.lanes[lane].complete();
             let weight = entries.iter().map(Entry::weight).sum();
-            state.account.judge(verdict, weight);
-            state.note_done(&entries);
-            self.wake_keeper(&state);
+            state.account.record_verdict(verdict, weight);
+            state.record_done(&entries);
+            self.wake_spiller(&state);
             entries
         };
         for entry in entries {
-            entry.tell(Outcome::Judged(verdict.clone()));
+            entry.send_outcome(Outcome::Verdict(verdict.clone()));
         }
     }
 
-    pub(super) fn close(&self) {
-        self.state().closed = true;
-        self.wake_all();
+    pub(crate) fn close(&self) {
+        self.state.lock().is_closed = true;
+        self.wake_all_lanes();
     }
 
-    pub(super) fn lane_of(&self, key: u64) -> usize {
+    pub(crate) fn lane_of(&self, key: u64) -> usize {
         (key % self.len() as u64) as usize
     }
 
-    fn wake_all(&self) {
-        for changed in &self.changed {
-            changed.notify_one();
+    fn wake_lane(&self, lane: usize) {
+        self.lane_wakeups[lane].notify_one();
+    }
+
+    fn wake_all_lanes(&self) {
+        for wakeup in &self.lane_wakeups {
+            wakeup.notify_one();
         }
     }
 
-    fn wake_keeper(&self, state: &State) {
+    fn wake_spiller(&self, state: &State) {
         if !state.done.is_empty() {
-            self.to_keep.notify_one();
+            self.spiller_wakeup.notify_one();
         }
     }
+}
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        // No code that holds the lock can leave the state half changed.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+impl AccountSource for Lanes {
+    fn account(&self) -> Account {
+        self.state.lock().account.clone()
+    }
+
+    fn held_back(&self) -> HeldBackTotals {
+        let now_ms = self.clock.now_ms();
+        let state = self.state.lock();
+        let entries = state.lanes.iter().flat_map(Lane::iter);
+        state.hold_backs.totals(entries, now_ms)
+    }
+
+    fn max_bytes(&self) -> usize {
+        self.max_bytes
+    }
+
+    fn spill_stats(&self) -> &SpillStats {
+        &self.spill_stats
+    }
+}
+
+impl Withdraw for Lanes {
+    fn withdraw(&self, lane: usize) {
+        let mut state = self.state.lock();
+        let withdrawn = state.lanes[lane].extract_queued(Entry::is_withdrawn);
+        if withdrawn.is_empty() {
+            return;
+        }
+        for entry in withdrawn {
+            state.expire(entry, Expiry::Withdrawn);
+        }
+        drop(state);
+        // The worker ends if the lane is closed and now empty.
+        self.wake_lane(lane);
     }
 }
 
@@ -329,28 +347,28 @@ impl State {
         self.account.waiting_bytes as usize + bytes <= max_bytes
     }
 
-    /// The oldest batch in memory that is not in flight.
+    /// Removes the oldest batch that is in memory and not in flight.
     fn pop_oldest(&mut self) -> Option<Entry> {
         let lanes = self.lanes.iter().enumerate();
         let oldest = lanes.filter_map(|(lane, entries)| {
-            let (index, entry) = entries.oldest_held()?;
+            let (index, entry) = entries.oldest_in_memory()?;
             Some((entry.time_ms, lane, index))
         });
         let (_, lane, index) = oldest.min()?;
         self.lanes[lane].remove(index)
     }
 
-    fn expire(&mut self, entry: Entry, why: Expiry) {
-        self.account.expire(why, entry.weight());
-        self.note_done(std::slice::from_ref(&entry));
-        entry.tell(Outcome::Expired(why));
+    fn expire(&mut self, entry: Entry, expiry: Expiry) {
+        self.account.record_expiry(expiry, entry.weight());
+        self.record_done(std::slice::from_ref(&entry));
+        entry.send_outcome(Outcome::Expired(expiry));
     }
 
-    fn note_done(&mut self, entries: &[Entry]) {
-        let places = entries.iter().filter_map(|entry| match entry.body {
-            Body::OnDisk(place) => Some((entry.seq, place)),
+    fn record_done(&mut self, entries: &[Entry]) {
+        let locations = entries.iter().filter_map(|entry| match entry.body {
+            Body::OnDisk(location) => Some((entry.seq, location)),
             Body::InMemory(_) => None,
         });
-        self.done.extend(places);
+        self.done.extend(locations);
     }
 }

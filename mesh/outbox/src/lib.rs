@@ -1,47 +1,75 @@
-//! The outbox: what has been acquired and not yet been judged by the backend.
+//! The outbox: a bounded queue of batches that the backend has not yet answered.
 //!
-//! A sample stays here until an exporter's verdict says what became of it. Batches
-//! wait in lanes: a target always hashes to the same lane, a lane is a FIFO with
-//! at most one request in flight, and a request carries at most one batch of a
-//! target. So no target's batches can overtake each other, whatever is retried.
+//! A sample stays here until an exporter returns a verdict about it. Batches wait in
+//! lanes. A key, which is the hash of a target, always maps to the same lane. A lane is a
+//! FIFO with at most one request in flight, and a request has at most one batch of a key.
+//! So retries never reorder the batches of a target.
 //!
 //! ```text
 //! push ─▶ lane 0 ▮▮▮ ─▶ worker ─▶ Service<Export> ─▶ verdict ─▶ account
 //!      ─▶ lane 1 ▮   ─▶ worker ─▶        …
 //! ```
 //!
-//! The outbox is bounded in bytes and in age. Where the bytes do not suffice the
-//! oldest batches go first; a scraper asks [`Outbox::has_room`] before it acquires
-//! more. Batches of a key can be held back while older ones of it wait in the outbox
-//! of another process; their lane steps over them. A batch that waits for some seconds
-//! is compressed, and where there is a directory for it written there (`spill`), so
-//! that it survives the process. A batch whose sender keeps it until it is answered is
-//! withdrawn where the sender has left, as it may come again by another way; what is
-//! under way then stays. The account of all samples balances at all times (law 10).
+//! - **Limits**: the outbox is bounded in bytes and in age. A full outbox drops the oldest
+//!   batches. A scraper calls [`Outbox::has_room`] before it scrapes more.
+//! - **Hold-back**: the batches of a key can be held back while older ones are pending in
+//!   the outbox of another process. Their lane skips them.
+//! - **Spilling**: a batch that is pending for some seconds is compressed. With a spill
+//!   directory it is also written to disk, and the next process replays it.
+//! - **Withdrawal**: the outbox drops a batch when its last [`Waiter`] is dropped, unless
+//!   an Export of it is in flight. Its client may have sent it elsewhere.
+//! - **Account**: each pushed sample is counted by its outcome at all times (law 10).
+//!
+//! ```
+//! use mesh_base::clock::Clock;
+//! use mesh_contract::{batch::Batch, export::{Export, ExportError}, verdict::Verdict};
+//! use mesh_outbox::{Outbox, OutboxArgs, Outcome};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() {
+//! let exporter = tower::service_fn(|_: Export| async { Ok::<_, ExportError>(Verdict::default()) });
+//! let (outbox, workers) = Outbox::new(&OutboxArgs::default(), Clock::system(), exporter);
+//! let batch = Batch {
+//!     key: 7,
+//!     payload: "…".into(),
+//!     samples: 10,
+//!     time_ms: Clock::system().now_ms(),
+//!     context: Default::default(),
+//! };
+//! let outcome = outbox.push_with_outcome(batch).unwrap();
+//! assert_eq!(outcome.await, Ok(Outcome::Verdict(Verdict::default())));
+//! let account = workers.drain(tokio::time::Instant::now()).await;
+//! assert_eq!(account.stored, 10);
+//! # }
+//! ```
 
 mod account;
+mod args;
 mod entry;
-mod holds;
-mod interest;
+mod hold_backs;
 mod lane;
 mod lanes;
+mod outcome;
 mod packed;
 mod request;
 mod spill;
 mod spiller;
+mod waiters;
+mod weight;
 mod worker;
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::Arc,
+    sync::{Arc, Weak},
     time::Duration,
 };
 
 use tokio::{
     sync::oneshot,
-    task::{JoinHandle, JoinSet},
+    task::JoinSet,
     time::{Instant, timeout, timeout_at},
 };
+use tokio_util::task::AbortOnDropHandle;
 use tower::Service;
 use tracing::warn;
 
@@ -52,146 +80,59 @@ use mesh_contract::{
     verdict::Verdict,
 };
 
-pub use account::{Account, AccountCollector, Expiry};
-pub use holds::HeldBack;
-pub use interest::{Interest, Waiter};
+pub use account::{Account, AccountCollector};
+pub use args::OutboxArgs;
+pub use hold_backs::HeldBackTotals;
+pub use outcome::{Expiry, OutboxClosed, Outcome};
 pub use spill::SpillArgs;
+pub use waiters::{Waiter, Waiters};
 
+use account::AccountSource;
 use lanes::Lanes;
 use spiller::Spiller;
+use waiters::Withdraw;
 
-/// The outbox' limits, as flags.
-#[derive(Clone, Debug, clap::Args)]
-pub struct OutboxArgs {
-    /// Number of lanes: how many requests may be in flight at once.
-    #[arg(
-        long = "outbox.lanes",
-        env = "PROMESH_OUTBOX_LANES",
-        default_value_t = 32
-    )]
-    pub lanes: u16,
-
-    /// Bytes of batches that may wait in memory; the oldest expire first.
-    #[arg(long = "outbox.max-bytes", env = "PROMESH_OUTBOX_MAX_BYTES", default_value_t = 512 << 20)]
-    pub max_bytes: usize,
-
-    /// Seconds a batch may wait. AMP refuses samples older than an hour.
-    #[arg(long = "outbox.max-age", env = "PROMESH_OUTBOX_MAX_AGE", default_value_t = 55 * 60)]
-    pub max_age_seconds: u64,
-
-    /// Bytes of one request to an exporter; a batch that is larger goes alone.
-    #[arg(long = "outbox.max-request-bytes", env = "PROMESH_OUTBOX_MAX_REQUEST_BYTES", default_value_t = 4 << 20)]
-    pub max_request_bytes: usize,
-
-    /// Milliseconds between two requests of a lane at least while it has little to
-    /// send: what comes meanwhile joins the next one. A batch that somebody waits for,
-    /// and what comes to 256 KiB, goes at once.
-    #[arg(
-        long = "outbox.linger-ms",
-        env = "PROMESH_OUTBOX_LINGER_MS",
-        default_value_t = 250
-    )]
-    pub linger_ms: u64,
-
-    /// Seconds an exporter has for one request. Doubled, up to 60, for a lane whose
-    /// requests take longer while the backend does answer; a backend that answers
-    /// nothing is asked again after as long as this.
-    #[arg(
-        long = "outbox.deadline",
-        env = "PROMESH_OUTBOX_DEADLINE",
-        default_value_t = 8
-    )]
-    pub deadline_seconds: u64,
-
-    #[command(flatten)]
-    #[allow(
-        missing_docs,
-        reason = "clap would show the text as the program's description"
-    )]
-    pub spill: SpillArgs,
-}
-
-/// How long a stopping service may write what it could not deliver.
-const SPILL_TIME: Duration = Duration::from_secs(15);
-
-/// Holds batches until the backend has spoken. Cheap to clone.
+/// A bounded queue of batches that the backend has not yet answered. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Outbox {
     lanes: Arc<Lanes>,
 }
 
-/// The tasks that empty an outbox; they end when this is dropped.
+/// The tasks that deliver and spill the batches of an outbox. Dropping this aborts them.
 #[derive(Debug)]
 pub struct Workers {
     lanes: Arc<Lanes>,
     tasks: JoinSet<()>,
-    spiller: JoinHandle<()>,
+    spiller: AbortOnDropHandle<()>,
 }
 
-/// What became of one batch.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// The backend has spoken.
-    Judged(Verdict),
-    /// It was never judged.
-    Expired(Expiry),
-}
-
-/// The outbox takes nothing any more: the service is stopping.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the outbox is closed")]
-pub struct Closed;
-
-// === impl OutboxArgs ===
-
-impl Default for OutboxArgs {
-    fn default() -> Self {
-        #[derive(clap::Parser)]
-        struct Only {
-            #[command(flatten)]
-            args: OutboxArgs,
-        }
-        <Only as clap::Parser>::parse_from([""]).args
-    }
-}
-
-impl OutboxArgs {
-    fn max_age(&self) -> Duration {
-        Duration::from_secs(self.max_age_seconds)
-    }
-
-    fn deadline(&self) -> Duration {
-        Duration::from_secs(
-            self.deadline_seconds
-                .clamp(1, worker::MAX_DEADLINE.as_secs()),
-        )
-    }
-}
+/// Maximum time that a stopping service spends on spilling its pending batches.
+const SPILL_TIMEOUT: Duration = Duration::from_secs(15);
 
 // === impl Outbox ===
 
 impl Outbox {
-    /// An outbox that sends through `exports`, and the workers that do so.
+    /// Creates an outbox that sends through `exports`, and starts its workers.
     pub fn new<S>(args: &OutboxArgs, clock: Clock, exports: S) -> (Self, Workers)
     where
         S: Service<Export, Response = Verdict, Error = ExportError> + Clone + Send + 'static,
         S::Future: Send,
     {
-        Self::with(Lanes::new(args, clock), args, exports)
+        Self::start(Lanes::new(args, clock), args, exports)
     }
 
-    /// As [`Self::new`], where other processes may have batches of the same keys: what
-    /// an earlier process has left is held back, whatever its time, until
-    /// [`Self::take_replayed`] has told of it and it is let go.
+    /// Creates an outbox like [`Self::new`] whose keys may have batches in other processes.
+    /// All batches of an earlier process are held back. The caller takes their keys from
+    /// [`Self::take_replayed`] and calls [`Self::release`] for each.
     pub fn sharing_keys<S>(args: &OutboxArgs, clock: Clock, exports: S) -> (Self, Workers)
     where
         S: Service<Export, Response = Verdict, Error = ExportError> + Clone + Send + 'static,
         S::Future: Send,
     {
-        Self::with(Lanes::sharing_keys(args, clock), args, exports)
+        Self::start(Lanes::sharing_keys(args, clock), args, exports)
     }
 
-    fn with<S>(lanes: Lanes, args: &OutboxArgs, exports: S) -> (Self, Workers)
+    fn start<S>(lanes: Lanes, args: &OutboxArgs, exports: S) -> (Self, Workers)
     where
         S: Service<Export, Response = Verdict, Error = ExportError> + Clone + Send + 'static,
         S::Future: Send,
@@ -203,7 +144,7 @@ impl Outbox {
             tasks.spawn(worker.run());
         }
         let spiller = Spiller::new(&args.spill, lanes.clone());
-        let spiller = tokio::spawn(spiller.run());
+        let spiller = AbortOnDropHandle::new(tokio::spawn(spiller.run()));
         let outbox = Self {
             lanes: lanes.clone(),
         };
@@ -215,99 +156,104 @@ impl Outbox {
         (outbox, workers)
     }
 
-    /// Takes a batch. Where there is no room older ones expire.
+    /// Pushes a batch. A full outbox drops its oldest batches.
     ///
     /// # Errors
-    /// Where the outbox is closed; the batch is not accounted for then.
-    pub fn push(&self, batch: Batch) -> Result<(), Closed> {
+    /// Returns an error if the outbox is closed. The account does not count the batch.
+    pub fn push(&self, batch: Batch) -> Result<(), OutboxClosed> {
         self.lanes.push(batch, None, None)
     }
 
-    /// Takes a batch and tells what becomes of it. Such a batch travels alone, so
-    /// that the verdict is its own.
+    /// Pushes a batch and returns its outcome. The batch is sent in a request of its own,
+    /// so that the verdict covers no other batch.
     ///
     /// # Errors
-    /// Where the outbox is closed.
-    pub fn push_with_outcome(&self, batch: Batch) -> Result<oneshot::Receiver<Outcome>, Closed> {
-        let (tell, told) = oneshot::channel();
-        self.lanes.push(batch, Some(tell), None)?;
-        Ok(told)
+    /// Returns an error if the outbox is closed.
+    pub fn push_with_outcome(
+        &self,
+        batch: Batch,
+    ) -> Result<oneshot::Receiver<Outcome>, OutboxClosed> {
+        let (sender, outcome) = oneshot::channel();
+        self.lanes.push(batch, Some(sender), None)?;
+        Ok(outcome)
     }
 
-    /// As [`Self::push_with_outcome`], for somebody who has the batch until it is answered:
-    /// once nobody waits any more it is withdrawn, unless an Export of it is under way,
-    /// and no other begins.
+    /// Pushes a batch like [`Self::push_with_outcome`], with a waiter. When the last
+    /// waiter is dropped, the batch is withdrawn. If an Export of it is in flight, that one
+    /// finishes and is not retried.
     ///
     /// # Errors
-    /// Where the outbox is closed.
-    pub fn push_for(&self, batch: Batch) -> Result<(oneshot::Receiver<Outcome>, Waiter), Closed> {
-        let (tell, told) = oneshot::channel();
-        let interest = Interest::new(&self.lanes, self.lanes.lane_of(batch.key));
-        let waiter = interest.wait();
-        self.lanes.push(batch, Some(tell), Some(interest))?;
-        Ok((told, waiter))
+    /// Returns an error if the outbox is closed.
+    pub fn push_with_waiter(
+        &self,
+        batch: Batch,
+    ) -> Result<(oneshot::Receiver<Outcome>, Waiter), OutboxClosed> {
+        let (sender, outcome) = oneshot::channel();
+        let queue: Weak<dyn Withdraw> = Arc::<Lanes>::downgrade(&self.lanes);
+        let waiters = Waiters::new(queue, self.lanes.lane_of(batch.key));
+        let waiter = waiters.add();
+        self.lanes.push(batch, Some(sender), Some(waiters))?;
+        Ok((outcome, waiter))
     }
 
-    /// Whether `bytes` more fit without an older batch expiring.
+    /// Returns true if `bytes` more fit without dropping an older batch.
     pub fn has_room(&self, bytes: usize) -> bool {
         self.lanes.has_room(bytes)
     }
 
-    /// Holds back the batches of a key whose time is later than `after_ms`, in
-    /// milliseconds since the Unix epoch, until told otherwise: older ones wait
-    /// somewhere else. They count as waiting, and expire as others do. An outbox that
-    /// is drained waits for them.
+    /// Holds back the batches of a key that are later than `after_ms`, in milliseconds
+    /// since the Unix epoch, until [`Self::release`]. Held-back batches count as pending
+    /// and expire like others. A drain waits for them.
     pub fn hold_back(&self, key: u64, after_ms: i64) {
         self.lanes.hold_back(key, after_ms);
     }
 
-    /// Holds back nothing of this key any more.
-    pub fn let_go(&self, key: u64) {
-        self.lanes.let_go(key);
+    /// Releases the batches of a key that are held back.
+    pub fn release(&self, key: u64) {
+        self.lanes.release(key);
     }
 
-    /// The keys of which an earlier process has left batches that are held back here, and
-    /// the time of the oldest of each, in milliseconds since the Unix epoch; `None` while
-    /// that is not known, and once it was told.
+    /// Takes the keys of the replayed batches that are held back, each with the time of its
+    /// oldest batch in milliseconds since the Unix epoch. Returns `None` until the disk has
+    /// been read, and after the first call that returned keys.
     pub fn take_replayed(&self) -> Option<HashMap<u64, i64>> {
         self.lanes.take_replayed()
     }
 
-    /// How much is held back.
-    pub fn held_back(&self) -> HeldBack {
+    /// Counts the batches that are held back.
+    pub fn held_back(&self) -> HeldBackTotals {
         self.lanes.held_back()
     }
 
-    /// The time of the oldest batch of each of these keys that waits, is held back or
-    /// is in flight, in milliseconds since the Unix epoch. `None` while it is not
-    /// known what an earlier process has left.
-    pub fn oldest(&self, keys: &HashSet<u64>) -> Option<HashMap<u64, i64>> {
-        self.lanes.oldest(keys)
+    /// Returns the time of the oldest pending batch of each key, in milliseconds since the
+    /// Unix epoch. Held-back batches and batches in flight are pending too. Returns `None`
+    /// until the batches of an earlier process have been read from disk.
+    pub fn oldest_pending_ms(&self, keys: &HashSet<u64>) -> Option<HashMap<u64, i64>> {
+        self.lanes.oldest_pending_ms(keys)
     }
 
-    /// How long an Export may be under way at present, at most: the longest deadline that
-    /// a lane gives.
-    pub fn longest_export(&self) -> Duration {
-        self.lanes.longest_span()
+    /// Returns the longest current timeout of any lane's Export.
+    pub fn longest_export_timeout(&self) -> Duration {
+        self.lanes.longest_export_timeout()
     }
 
-    /// Whether there is a directory for what waits.
-    pub fn spills(&self) -> bool {
-        self.lanes.spills()
+    /// Returns true if there is a spill directory.
+    pub fn has_spill_directory(&self) -> bool {
+        self.lanes.has_spill_directory()
     }
 
-    /// Whether batches may come back from the disk once this process is killed: some are
-    /// there, or will be within `ahead`.
-    pub fn may_leave_some(&self, ahead: Duration) -> bool {
-        self.lanes.may_leave_some(ahead)
+    /// Returns true if batches are on disk, or may be within `ahead`. A process that
+    /// starts after this one was killed would replay them.
+    pub fn may_have_spilled(&self, ahead: Duration) -> bool {
+        self.lanes.may_have_spilled(ahead)
     }
 
-    /// What became of every sample so far.
+    /// Returns the account at this moment.
     pub fn account(&self) -> Account {
         self.lanes.account()
     }
 
-    /// The account as metrics.
+    /// Returns a collector that exports the account as metrics.
     pub fn collector(&self) -> AccountCollector {
         AccountCollector::new(self.lanes.clone())
     }
@@ -316,25 +262,19 @@ impl Outbox {
 // === impl Workers ===
 
 impl Workers {
-    /// Takes no more batches, delivers those that wait until `deadline`, spills
-    /// the rest where there is a directory, and returns the final account.
+    /// Closes the outbox, delivers pending batches until `deadline`, spills the rest if
+    /// there is a spill directory, and returns the final account.
     pub async fn drain(mut self, deadline: Instant) -> Account {
         self.lanes.close();
         let all_done = async { while self.tasks.join_next().await.is_some() {} };
         if timeout_at(deadline, all_done).await.is_err() {
             self.tasks.shutdown().await;
         }
-        self.lanes.abandon();
-        if timeout(SPILL_TIME, &mut self.spiller).await.is_err() {
-            warn!(timeout = ?SPILL_TIME, "Left before all that waited was spilled");
+        self.lanes.stop_delivery();
+        if timeout(SPILL_TIMEOUT, &mut self.spiller).await.is_err() {
+            warn!(timeout = ?SPILL_TIMEOUT, "Stopped before all pending batches were spilled");
         }
         self.lanes.account()
-    }
-}
-
-impl Drop for Workers {
-    fn drop(&mut self) {
-        self.spiller.abort();
     }
 }
 

@@ -1,4 +1,4 @@
-//! A payload at rest: compressed where that makes it smaller.
+//! A stored payload, compressed if that makes it smaller.
 
 use std::io;
 
@@ -6,18 +6,18 @@ use bytes::Bytes;
 
 use mesh_wire::compression::{unzstd, zstd};
 
-/// A payload at rest.
+/// A stored payload, raw or compressed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Packed {
+pub(crate) struct Packed {
     bytes: Bytes,
     encoding: Encoding,
     raw_bytes: usize,
 }
 
-/// How a payload is kept. The numbers stand in files.
+/// Encoding of a stored payload. Segment files contain these numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(super) enum Encoding {
+pub(crate) enum Encoding {
     Raw = 0,
     Zstd = 1,
 }
@@ -25,8 +25,8 @@ pub(super) enum Encoding {
 // === impl Packed ===
 
 impl Packed {
-    /// A payload as it is.
-    pub(super) fn raw(bytes: Bytes) -> Self {
+    /// Wraps a payload without compressing it.
+    pub(crate) fn raw(bytes: Bytes) -> Self {
         Self {
             raw_bytes: bytes.len(),
             encoding: Encoding::Raw,
@@ -34,8 +34,8 @@ impl Packed {
         }
     }
 
-    /// A payload that was packed before.
-    pub(super) fn from_parts(bytes: Bytes, encoding: Encoding, raw_bytes: usize) -> Self {
+    /// Restores a payload from its stored parts.
+    pub(crate) fn from_parts(bytes: Bytes, encoding: Encoding, raw_bytes: usize) -> Self {
         Self {
             bytes,
             encoding,
@@ -43,8 +43,8 @@ impl Packed {
         }
     }
 
-    /// The payload, compressed where that makes it smaller.
-    pub(super) fn pack(self) -> Self {
+    /// Compresses the payload if that makes it smaller.
+    pub(crate) fn pack(self) -> Self {
         if self.encoding != Encoding::Raw {
             return self;
         }
@@ -58,11 +58,11 @@ impl Packed {
         }
     }
 
-    /// The payload as it was, byte for byte.
+    /// Returns the original payload.
     ///
     /// # Errors
-    /// Where the bytes are not what was packed.
-    pub(super) fn unpack(&self) -> io::Result<Bytes> {
+    /// Returns an error if the stored bytes are damaged.
+    pub(crate) fn unpack(&self) -> io::Result<Bytes> {
         match self.encoding {
             Encoding::Raw => Ok(self.bytes.clone()),
             Encoding::Zstd => {
@@ -75,22 +75,22 @@ impl Packed {
         }
     }
 
-    /// What is known of the payload, without it.
-    pub(super) fn forget(&mut self) {
+    /// Frees the bytes and keeps the encoding and the size.
+    pub(crate) fn clear(&mut self) {
         self.bytes = Bytes::new();
     }
 
-    /// The bytes at rest.
-    pub(super) fn bytes(&self) -> &Bytes {
+    /// Returns the stored bytes.
+    pub(crate) fn bytes(&self) -> &Bytes {
         &self.bytes
     }
 
-    pub(super) fn encoding(&self) -> Encoding {
+    pub(crate) fn encoding(&self) -> Encoding {
         self.encoding
     }
 
-    /// How many bytes the payload has once unpacked.
-    pub(super) fn raw_bytes(&self) -> usize {
+    /// Returns the size of the original payload in bytes.
+    pub(crate) fn raw_bytes(&self) -> usize {
         self.raw_bytes
     }
 }
@@ -98,7 +98,7 @@ impl Packed {
 // === impl Encoding ===
 
 impl Encoding {
-    pub(super) fn from_number(number: u8) -> Option<Self> {
+    pub(crate) fn from_number(number: u8) -> Option<Self> {
         match number {
             0 => Some(Self::Raw),
             1 => Some(Self::Zstd),
@@ -115,7 +115,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_packed_payload_comes_out_as_it_was(
+        fn unpacks_the_original_payload(
             raw in proptest::collection::vec(any::<u8>(), 0..2000),
             times in 1usize..4,
         ) {
@@ -128,13 +128,13 @@ mod tests {
     }
 
     #[test]
-    fn what_repeats_itself_becomes_small() {
+    fn compresses_repetitive_bytes() {
         let raw = Bytes::from(b"http_requests_total{code=\"200\"}".repeat(100));
         assert!(Packed::raw(raw.clone()).pack().bytes().len() < raw.len() / 10);
     }
 
     #[test]
-    fn damaged_bytes_are_an_error() {
+    fn rejects_damaged_bytes() {
         let packed = Packed::from_parts(Bytes::from_static(b"zstd?"), Encoding::Zstd, 9);
         assert!(packed.unpack().is_err());
     }

@@ -1,40 +1,41 @@
-//! The request that a lane has in flight: the payloads of its batches, joined.
+//! The request that a lane has in flight: the joined payloads of its batches.
 
 use std::{io, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
 
-use super::{
-    entry::Body,
-    spill::{self, Disk},
-};
 use mesh_base::blocking::{self, BLOCKING_BYTES};
 use mesh_contract::batch::BatchContext;
 
+use crate::{
+    entry::Body,
+    spill::{self, Disk},
+};
+
 /// The request that a lane has in flight.
 #[derive(Debug)]
-pub(super) struct Request {
-    pub(super) context: Arc<BatchContext>,
-    pub(super) payload: Bytes,
-    pub(super) samples: u64,
+pub(crate) struct Request {
+    pub(crate) context: Arc<BatchContext>,
+    pub(crate) payload: Bytes,
+    pub(crate) samples: u64,
 }
 
-/// A payload that cannot be read now, or ever.
+/// The payload of a batch could not be read.
 #[derive(Debug)]
-pub(super) struct Unread {
-    /// Number of the batch.
-    pub(super) seq: u64,
-    pub(super) error: io::Error,
+pub(crate) struct ReadError {
+    /// Sequence number of the batch.
+    pub(crate) seq: u64,
+    pub(crate) error: io::Error,
 }
 
-/// Joins payloads end to end; the same bytes each time.
+/// Concatenates payloads. A retry gets the same bytes.
 ///
 /// # Errors
-/// Where one of them cannot be read from the disk.
-pub(super) async fn payload(
+/// Returns an error if a payload cannot be read from disk or decompressed.
+pub(crate) async fn payload(
     bodies: Vec<(u64, Body)>,
     disk: Option<Arc<dyn Disk>>,
-) -> Result<Bytes, Unread> {
+) -> Result<Bytes, ReadError> {
     let blocks = |body: &Body| match body {
         Body::InMemory(packed) => packed.raw_bytes() >= BLOCKING_BYTES,
         Body::OnDisk(_) => true,
@@ -45,16 +46,16 @@ pub(super) async fn payload(
     blocking::run(move || join(&bodies, disk.as_deref())).await
 }
 
-fn join(bodies: &[(u64, Body)], disk: Option<&dyn Disk>) -> Result<Bytes, Unread> {
+fn join(bodies: &[(u64, Body)], disk: Option<&dyn Disk>) -> Result<Bytes, ReadError> {
     let unpack = |(seq, body): &(u64, Body)| {
         let unpacked = match (body, disk) {
             (Body::InMemory(packed), _) => packed.unpack(),
-            (Body::OnDisk(place), Some(disk)) => {
-                spill::read(disk, *place).and_then(|record| record.payload.unpack())
+            (Body::OnDisk(location), Some(disk)) => {
+                spill::read(disk, *location).and_then(|record| record.payload.unpack())
             }
             (Body::OnDisk(_), None) => Err(io::ErrorKind::NotFound.into()),
         };
-        unpacked.map_err(|error| Unread { seq: *seq, error })
+        unpacked.map_err(|error| ReadError { seq: *seq, error })
     };
     if let [only] = bodies {
         return unpack(only);
@@ -66,11 +67,11 @@ fn join(bodies: &[(u64, Body)], disk: Option<&dyn Disk>) -> Result<Bytes, Unread
     Ok(joined.freeze())
 }
 
-// === impl Unread ===
+// === impl ReadError ===
 
-impl Unread {
-    /// Whether the bytes are gone, rather than out of reach for now.
-    pub(super) fn is_final(&self) -> bool {
+impl ReadError {
+    /// Returns true if the bytes are lost, so that a retry is useless.
+    pub(crate) fn is_permanent(&self) -> bool {
         matches!(
             self.error.kind(),
             io::ErrorKind::InvalidData | io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof

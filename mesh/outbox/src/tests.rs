@@ -1,15 +1,13 @@
-mod holding;
+mod hold_back;
 mod lingering;
 mod retrying;
 mod spilling;
 mod withdrawing;
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex},
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use proptest::prelude::*;
 use tonic::{Code, Status};
 
@@ -22,34 +20,35 @@ use mesh_contract::{
 
 const START_MS: i64 = 1_700_000_000_000;
 
-/// An exporter that answers from a script, and then stores everything.
+/// An exporter that responds from a script, then stores everything.
 #[derive(Clone, Default)]
 struct Exporter {
-    script: Arc<Mutex<Vec<Answer>>>,
-    /// Payloads that were stored, in the order of the verdicts, and when.
+    script: Arc<Mutex<Vec<Reply>>>,
+    /// Stored payloads in the order of the verdicts, each with its time.
     stored: Arc<Mutex<Vec<(Bytes, Instant)>>>,
     attempts: Arc<Mutex<Vec<Instant>>>,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Answer {
+enum Reply {
     Store,
     Reject(u64),
-    Again(Duration),
+    RetryAfter(Duration),
     Lost,
     Unsent,
     Silence,
-    /// Not answered by a backend that answers nothing, or by a slow one.
+    /// The exporter reports a timeout of a backend that hangs.
     Hang,
+    /// The exporter reports a timeout of a backend that is slow.
     Slow,
 }
 
 impl Exporter {
-    fn scripted(answers: impl IntoIterator<Item = Answer>) -> Self {
-        let mut script: Vec<_> = answers.into_iter().collect();
+    fn scripted(replies: impl IntoIterator<Item = Reply>) -> Self {
+        let mut script: Vec<_> = replies.into_iter().collect();
         script.reverse();
         let exporter = Self::default();
-        *exporter.script.lock().unwrap() = script;
+        *exporter.script.lock() = script;
         exporter
     }
 
@@ -58,52 +57,44 @@ impl Exporter {
     ) -> impl Service<Export, Response = Verdict, Error = ExportError, Future: Send> + Clone + use<>
     {
         let exporter = self.clone();
-        tower::service_fn(move |export| exporter.clone().answer(export))
+        tower::service_fn(move |export| exporter.clone().reply(export))
     }
 
-    async fn answer(self, export: Export) -> Result<Verdict, ExportError> {
-        self.attempts.lock().unwrap().push(Instant::now());
-        let answer = self.script.lock().unwrap().pop().unwrap_or(Answer::Store);
-        match answer {
-            Answer::Store => {
-                self.stored
-                    .lock()
-                    .unwrap()
-                    .push((export.payload, Instant::now()));
+    async fn reply(self, export: Export) -> Result<Verdict, ExportError> {
+        self.attempts.lock().push(Instant::now());
+        let reply = self.script.lock().pop().unwrap_or(Reply::Store);
+        match reply {
+            Reply::Store => {
+                self.stored.lock().push((export.payload, Instant::now()));
                 Ok(Verdict::default())
             }
-            Answer::Reject(n) => {
+            Reply::Reject(n) => {
                 let mut verdict = Verdict::default();
                 verdict.reject(Reason::TooOld, n);
                 Ok(verdict)
             }
-            Answer::Again(after) => Err(ExportError::Again {
+            Reply::RetryAfter(after) => Err(ExportError::Retry {
                 after: Some(after),
                 status: Status::unavailable("busy"),
             }),
-            Answer::Lost => Err(ExportError::Unknown {
+            Reply::Lost => Err(ExportError::Unknown {
                 code: Code::Unknown,
                 message: "connection reset".to_owned(),
                 progress: Progress::default(),
             }),
-            Answer::Unsent => Err(ExportError::Unsent("no exporter".into())),
-            Answer::Silence => std::future::pending().await,
-            Answer::Hang => Err(expired(export.deadline, false).await),
-            Answer::Slow => Err(expired(export.deadline, true).await),
+            Reply::Unsent => Err(ExportError::Unsent("no exporter".into())),
+            Reply::Silence => std::future::pending().await,
+            Reply::Hang => Err(expired(export.deadline, false).await),
+            Reply::Slow => Err(expired(export.deadline, true).await),
         }
     }
 
     fn stored(&self) -> Vec<Bytes> {
-        self.stored
-            .lock()
-            .unwrap()
-            .iter()
-            .map(|(p, _)| p.clone())
-            .collect()
+        self.stored.lock().iter().map(|(p, _)| p.clone()).collect()
     }
 }
 
-/// What an exporter says that has waited for its backend in vain.
+/// Response of an exporter whose backend did not respond before the deadline.
 async fn expired(deadline: Instant, is_slow: bool) -> ExportError {
     tokio::time::sleep_until(deadline - Duration::from_millis(1)).await;
     let mut status = Status::deadline_exceeded("no answer");
@@ -111,7 +102,7 @@ async fn expired(deadline: Instant, is_slow: bool) -> ExportError {
         let yes = "1".parse().unwrap();
         status.metadata_mut().insert(SLOW_KEY, yes);
     }
-    ExportError::Again {
+    ExportError::Retry {
         after: Some(Duration::ZERO),
         status,
     }
@@ -140,7 +131,7 @@ async fn drained(workers: Workers) -> Account {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_pushed_is_stored_in_order() {
+async fn stores_batches_in_order() {
     let exporter = Exporter::default();
     let (outbox, workers) = outbox(OutboxArgs::default(), &exporter);
     for text in ["one ", "two ", "three"] {
@@ -155,7 +146,7 @@ async fn what_is_pushed_is_stored_in_order() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn heads_of_a_lane_travel_together_one_a_target() {
+async fn a_request_has_one_batch_of_each_target() {
     let exporter = Exporter::default();
     let args = OutboxArgs {
         lanes: 1,
@@ -170,14 +161,14 @@ async fn heads_of_a_lane_travel_together_one_a_target() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_an_exporter_says_of_its_destinations_comes_back_with_the_retry() {
-    let heard = Arc::new(Mutex::new(Vec::new()));
+async fn a_retry_returns_the_progress_of_the_exporter() {
+    let received = Arc::new(Mutex::new(Vec::new()));
     let service = {
-        let heard = heard.clone();
+        let received = received.clone();
         tower::service_fn(move |export: Export| {
-            let mut heard = heard.lock().unwrap();
-            heard.push(export.progress.as_str().to_owned());
-            let answer = match heard.len() {
+            let mut received = received.lock();
+            received.push(export.progress.as_str().to_owned());
+            let answer = match received.len() {
                 1 => Err(ExportError::Unknown {
                     code: Code::DeadlineExceeded,
                     message: "slow".to_owned(),
@@ -193,110 +184,109 @@ async fn what_an_exporter_says_of_its_destinations_comes_back_with_the_retry() {
     let (outbox, workers) = Outbox::new(&OutboxArgs::default(), clock, service);
     outbox.push(batch(1, "x")).unwrap();
     drained(workers).await;
-    // Nor is it forgotten where the next attempt says nothing; and the next batch
-    // has nothing to do with it.
-    assert_eq!(*heard.lock().unwrap(), ["", "one", "one"]);
+    // An attempt without progress keeps the last one.
+    assert_eq!(*received.lock(), ["", "one", "one"]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_exporters_delay_is_kept() {
-    let exporter = Exporter::scripted([Answer::Again(Duration::from_secs(30))]);
+async fn respects_the_retry_delay_of_an_exporter() {
+    let exporter = Exporter::scripted([Reply::RetryAfter(Duration::from_secs(30))]);
     let (outbox, workers) = outbox(OutboxArgs::default(), &exporter);
     let start = Instant::now();
     outbox.push(batch(1, "x")).unwrap();
     drained(workers).await;
-    let stored = exporter.stored.lock().unwrap()[0].1;
+    let stored = exporter.stored.lock()[0].1;
     assert!(stored - start >= Duration::from_secs(30));
     assert!(stored - start <= Duration::from_secs(31));
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_a_verdict_the_deadline_is_waited_for() {
-    for lost in [Answer::Lost, Answer::Silence] {
+async fn retries_after_the_deadline_without_a_verdict() {
+    for lost in [Reply::Lost, Reply::Silence] {
         let exporter = Exporter::scripted([lost]);
         let (outbox, workers) = outbox(OutboxArgs::default(), &exporter);
         let start = Instant::now();
         outbox.push(batch(1, "x")).unwrap();
         drained(workers).await;
-        let stored = exporter.stored.lock().unwrap()[0].1;
+        let stored = exporter.stored.lock()[0].1;
         assert!(stored - start >= Duration::from_secs(8), "{lost:?}");
         assert!(stored - start <= Duration::from_secs(9), "{lost:?}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_never_sent_is_sent_again_soon() {
-    let exporter = Exporter::scripted([Answer::Unsent]);
+async fn retries_an_unsent_request_soon() {
+    let exporter = Exporter::scripted([Reply::Unsent]);
     let (outbox, workers) = outbox(OutboxArgs::default(), &exporter);
     let start = Instant::now();
     outbox.push(batch(1, "x")).unwrap();
     drained(workers).await;
-    assert!(exporter.stored.lock().unwrap()[0].1 - start <= Duration::from_secs(1));
+    assert!(exporter.stored.lock()[0].1 - start <= Duration::from_secs(1));
 }
 
-/// The seconds between attempts at one batch, the first of which fail like this.
-async fn gaps(failures: &[Answer]) -> Vec<u64> {
+/// Returns the seconds between attempts at one batch, the first of which fail as given.
+async fn gaps(failures: &[Reply]) -> Vec<u64> {
     let exporter = Exporter::scripted(failures.iter().copied());
     let (outbox, workers) = outbox(OutboxArgs::default(), &exporter);
     outbox.push(batch(1, "x")).unwrap();
     drained(workers).await;
-    let attempts = exporter.attempts.lock().unwrap().clone();
+    let attempts = exporter.attempts.lock().clone();
     let gaps = attempts.windows(2).map(|two| (two[1] - two[0]).as_secs());
     gaps.collect()
 }
 
 #[tokio::test(start_paused = true)]
-async fn more_time_is_given_where_the_backend_is_slow() {
-    assert_eq!(gaps(&[Answer::Slow; 5]).await, [8, 16, 32, 60, 60]);
+async fn doubles_the_timeout_for_a_slow_backend() {
+    assert_eq!(gaps(&[Reply::Slow; 5]).await, [8, 16, 32, 60, 60]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_backend_that_hangs_is_asked_again_after_each_deadline() {
-    assert_eq!(gaps(&[Answer::Hang; 5]).await, [8; 5]);
+async fn keeps_the_timeout_for_a_hanging_backend() {
+    assert_eq!(gaps(&[Reply::Hang; 5]).await, [8; 5]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_says_nothing_is_given_more_time_the_second_time() {
-    assert_eq!(gaps(&[Answer::Silence; 5]).await, [8, 8, 16, 32, 60]);
-    let mixed = [Answer::Silence, Answer::Unsent, Answer::Silence];
+async fn doubles_the_timeout_after_two_silent_timeouts() {
+    assert_eq!(gaps(&[Reply::Silence; 5]).await, [8, 8, 16, 32, 60]);
+    let mixed = [Reply::Silence, Reply::Unsent, Reply::Silence];
     assert_eq!(gaps(&mixed).await, [8, 0, 8]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_back_off_counts_from_the_beginning_of_its_attempt() {
-    let refusals = [Answer::Again(Duration::ZERO); 9];
+async fn the_backoff_starts_with_the_attempt() {
+    let refusals = [Reply::RetryAfter(Duration::ZERO); 9];
     let begun = Instant::now();
     gaps(&refusals).await;
     let quick = begun.elapsed();
     assert!(quick > Duration::from_secs(10), "{quick:?}");
-    // Nine attempts that took long add nothing but jitter.
+    // Nine slow attempts add only jitter.
     let begun = Instant::now();
-    gaps(&[Answer::Hang; 9]).await;
+    gaps(&[Reply::Hang; 9]).await;
     let slow = begun.elapsed() - 9 * Duration::from_secs(8);
     assert!(slow < Duration::from_secs(2), "{slow:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_batch_that_is_waited_for_has_its_own_verdict() {
-    let exporter = Exporter::scripted([Answer::Store, Answer::Reject(4)]);
+async fn an_awaited_batch_gets_its_own_verdict() {
+    let exporter = Exporter::scripted([Reply::Store, Reply::Reject(4)]);
     let args = OutboxArgs {
         lanes: 1,
         ..Default::default()
     };
     let (outbox, workers) = outbox(args, &exporter);
     outbox.push(batch(1, "x")).unwrap();
-    let told = outbox.push_with_outcome(batch(2, "y")).unwrap();
+    let outcome = outbox.push_with_outcome(batch(2, "y")).unwrap();
     let account = drained(workers).await;
     let mut expected = Verdict::default();
     expected.reject(Reason::TooOld, 4);
-    assert_eq!(told.await.unwrap(), Outcome::Judged(expected));
+    assert_eq!(outcome.await.unwrap(), Outcome::Verdict(expected));
     assert_eq!(account.rejected, BTreeMap::from([(Reason::TooOld, 4)]));
     assert_eq!(account.stored, 16);
 }
 
 #[tokio::test(start_paused = true)]
-async fn when_it_is_full_the_oldest_go_first() {
-    let exporter = Exporter::scripted([Answer::Silence]);
+async fn a_full_outbox_drops_the_oldest_batches() {
+    let exporter = Exporter::scripted([Reply::Silence]);
     let args = OutboxArgs {
         max_bytes: 10,
         ..Default::default()
@@ -319,56 +309,56 @@ async fn when_it_is_full_the_oldest_go_first() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_too_old_is_not_sent() {
-    let exporter = Exporter::scripted(vec![Answer::Unsent; 10_000]);
+async fn does_not_send_expired_batches() {
+    let exporter = Exporter::scripted(vec![Reply::Unsent; 10_000]);
     let (outbox, workers) = outbox(OutboxArgs::default(), &exporter);
-    let told = outbox.push_with_outcome(batch(1, "x")).unwrap();
-    assert_eq!(told.await.unwrap(), Outcome::Expired(Expiry::TooOld));
+    let outcome = outbox.push_with_outcome(batch(1, "x")).unwrap();
+    assert_eq!(outcome.await.unwrap(), Outcome::Expired(Expiry::TooOld));
     let account = drained(workers).await;
     assert_eq!(account.expired, BTreeMap::from([(Expiry::TooOld, 10)]));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_closed_outbox_takes_nothing() {
+async fn a_closed_outbox_rejects_a_push() {
     let (outbox, workers) = outbox(OutboxArgs::default(), &Exporter::default());
     drained(workers).await;
-    assert_eq!(outbox.push(batch(1, "x")), Err(Closed));
+    assert_eq!(outbox.push(batch(1, "x")), Err(OutboxClosed));
 }
 
-fn any_answer() -> impl Strategy<Value = Answer> {
+fn any_reply() -> impl Strategy<Value = Reply> {
     prop_oneof![
-        3 => Just(Answer::Store),
-        1 => (0u64..20).prop_map(Answer::Reject),
-        1 => (0u64..5000).prop_map(|ms| Answer::Again(Duration::from_millis(ms))),
-        1 => Just(Answer::Lost),
-        1 => Just(Answer::Unsent),
-        1 => Just(Answer::Silence),
-        1 => Just(Answer::Hang),
-        1 => Just(Answer::Slow),
+        3 => Just(Reply::Store),
+        1 => (0u64..20).prop_map(Reply::Reject),
+        1 => (0u64..5000).prop_map(|ms| Reply::RetryAfter(Duration::from_millis(ms))),
+        1 => Just(Reply::Lost),
+        1 => Just(Reply::Unsent),
+        1 => Just(Reply::Silence),
+        1 => Just(Reply::Hang),
+        1 => Just(Reply::Slow),
     ]
 }
 
-/// What is done to an outbox.
+/// A step of the property test.
 #[derive(Clone, Copy, Debug)]
-enum Act {
+enum Step {
     Push(u64),
-    /// Somebody waits for it, and leaves after so many acts.
-    PushFor(u64, usize),
-    /// What is pushed of this key from now on is held back.
+    /// Pushes a batch whose waiter is dropped after a number of steps.
+    PushWithWaiter(u64, usize),
+    /// Holds back the batches of a key that are pushed from now on.
     HoldBack(u64),
-    LetGo(u64),
+    Release(u64),
 }
 
-fn any_act() -> impl Strategy<Value = Act> {
+fn any_step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        8 => (0u64..6).prop_map(Act::Push),
-        2 => (0u64..6, 0usize..20).prop_map(|(key, acts)| Act::PushFor(key, acts)),
-        1 => (0u64..6).prop_map(Act::HoldBack),
-        1 => (0u64..6).prop_map(Act::LetGo),
+        8 => (0u64..6).prop_map(Step::Push),
+        2 => (0u64..6, 0usize..20).prop_map(|(key, steps)| Step::PushWithWaiter(key, steps)),
+        1 => (0u64..6).prop_map(Step::HoldBack),
+        1 => (0u64..6).prop_map(Step::Release),
     ]
 }
 
-/// The numbers of the batches of each key that were stored, in the order of that.
+/// Returns the numbers of the stored batches of each key, in the order of storage.
 fn numbers(stored: &[Bytes]) -> BTreeMap<u64, Vec<usize>> {
     let text = String::from_utf8(stored.concat()).unwrap();
     let mut numbers: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
@@ -383,13 +373,12 @@ fn numbers(stored: &[Bytes]) -> BTreeMap<u64, Vec<usize>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Whatever exporters answer, whatever is held back and whoever leaves: every sample
-    /// is accounted for, no target's batches are stored out of order or twice, and none that is
-    /// held back is stored.
+    /// Runs random responses, hold-backs and dropped waiters. Every sample is accounted for.
+    /// No batches of a target are stored out of order or twice. No held-back batch is stored.
     #[test]
-    fn nothing_is_lost_and_nothing_overtakes(
-        answers in proptest::collection::vec(any_answer(), 0..40),
-        acts in proptest::collection::vec(any_act(), 1..80),
+    fn loses_and_reorders_nothing(
+        replies in proptest::collection::vec(any_reply(), 0..40),
+        steps in proptest::collection::vec(any_step(), 1..80),
         max_bytes in 20usize..400,
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -398,30 +387,30 @@ proptest! {
             .build()
             .unwrap();
         let (account, stored) = runtime.block_on(async {
-            let exporter = Exporter::scripted(answers);
+            let exporter = Exporter::scripted(replies);
             let args = OutboxArgs { lanes: 3, max_bytes, ..Default::default() };
             let (outbox, workers) = outbox(args, &exporter);
-            let mut held = BTreeMap::new();
+            let mut held_since = BTreeMap::new();
             let mut waiters = Vec::new();
-            for (i, act) in acts.iter().enumerate() {
+            for (i, step) in steps.iter().enumerate() {
                 let time_ms = START_MS + i as i64;
-                match *act {
-                    Act::Push(key) => {
+                match *step {
+                    Step::Push(key) => {
                         let batch = batch(key, &format!("{key}:{i:03},"));
                         outbox.push(Batch { time_ms, ..batch }).unwrap();
                     }
-                    Act::PushFor(key, acts) => {
+                    Step::PushWithWaiter(key, steps) => {
                         let batch = batch(key, &format!("{key}:{i:03},"));
-                        let (_, waiter) = outbox.push_for(Batch { time_ms, ..batch }).unwrap();
-                        waiters.push((i + acts, waiter));
+                        let (_, waiter) = outbox.push_with_waiter(Batch { time_ms, ..batch }).unwrap();
+                        waiters.push((i + steps, waiter));
                     }
-                    Act::HoldBack(key) => {
-                        held.entry(key).or_insert(i);
-                        outbox.hold_back(key, START_MS + held[&key] as i64);
+                    Step::HoldBack(key) => {
+                        held_since.entry(key).or_insert(i);
+                        outbox.hold_back(key, START_MS + held_since[&key] as i64);
                     }
-                    Act::LetGo(key) => {
-                        held.remove(&key);
-                        outbox.let_go(key);
+                    Step::Release(key) => {
+                        held_since.remove(&key);
+                        outbox.release(key);
                     }
                 }
                 waiters.retain(|(until, _)| *until > i);
@@ -429,16 +418,16 @@ proptest! {
                 assert!(outbox.account().balances());
                 let stored = numbers(&exporter.stored());
                 let is_stored = |(key, from)| stored.get(key).is_some_and(|n| n.last() > Some(from));
-                assert!(!held.iter().any(is_stored), "{held:?} {stored:?}");
+                assert!(!held_since.iter().any(is_stored), "{held_since:?} {stored:?}");
                 let held_back = outbox.held_back();
                 assert!(held_back.samples <= outbox.account().waiting);
             }
-            for key in held.keys() {
-                outbox.let_go(*key);
+            for key in held_since.keys() {
+                outbox.release(*key);
             }
             (drained(workers).await, exporter.stored())
         });
-        let pushed = acts.iter().filter(|act| matches!(act, Act::Push(_) | Act::PushFor(..))).count();
+        let pushed = steps.iter().filter(|step| matches!(step, Step::Push(_) | Step::PushWithWaiter(..))).count();
         prop_assert_eq!(account.pushed, 10 * pushed as u64);
         prop_assert_eq!(account.waiting, 0);
         for numbers in numbers(&stored).values() {

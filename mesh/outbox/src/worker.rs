@@ -1,4 +1,4 @@
-//! The worker of one lane: delivers what waits, one request at a time.
+//! The worker of one lane: delivers its batches, one request at a time.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,30 +7,29 @@ use tonic::Code;
 use tower::{Service, ServiceExt};
 use tracing::{debug, warn};
 
-use super::{lanes::Lanes, request::Request};
 use mesh_base::{backoff::Backoff, random};
 use mesh_contract::{
     export::{Export, ExportError, Progress},
     verdict::Verdict,
 };
 
-/// The longest time an exporter is given for one request.
-pub(super) const MAX_DEADLINE: Duration = Duration::from_secs(60);
-/// What is added to every wait, so that lanes which failed together do not come back
-/// together.
+use crate::{args::MAX_EXPORT_TIMEOUT, lanes::Lanes, request::Request};
+
+/// Maximum random delay added to each backoff, so that lanes that failed together do not
+/// retry together.
 const JITTER: Duration = Duration::from_millis(200);
 
 /// Delivers the batches of one lane.
-pub(super) struct Worker<S> {
+pub(crate) struct Worker<S> {
     lane: usize,
     lanes: Arc<Lanes>,
     exports: S,
-    /// What an exporter is given at first.
-    base: Duration,
-    /// What an exporter is given now: more than `base` while requests take longer.
-    span: Duration,
-    /// Requests in a row that were answered by nobody, though the exporter is there.
-    silences: u32,
+    /// Initial timeout of an Export.
+    base_timeout: Duration,
+    /// Current timeout of an Export. It exceeds `base_timeout` while requests are slow.
+    timeout: Duration,
+    /// Number of consecutive requests that a running exporter did not respond to.
+    silent_timeouts: u32,
 }
 
 // === impl Worker ===
@@ -39,43 +38,42 @@ impl<S> Worker<S>
 where
     S: Service<Export, Response = Verdict, Error = ExportError> + Clone,
 {
-    pub(super) fn new(lane: usize, lanes: Arc<Lanes>, exports: S, deadline: Duration) -> Self {
+    pub(crate) fn new(lane: usize, lanes: Arc<Lanes>, exports: S, timeout: Duration) -> Self {
         Self {
             lane,
             lanes,
             exports,
-            base: deadline,
-            span: deadline,
-            silences: 0,
+            base_timeout: timeout,
+            timeout,
+            silent_timeouts: 0,
         }
     }
 
-    pub(super) async fn run(mut self) {
+    pub(crate) async fn run(mut self) {
         while self.lanes.dispatch(self.lane).await {
             self.deliver().await;
         }
     }
 
-    /// Sends the same bytes until there is a verdict or they have grown too old.
+    /// Sends the same bytes until a verdict arrives or all batches have expired.
     async fn deliver(&mut self) {
         let mut backoff = Backoff::new();
         let mut progress = Progress::default();
         while let Some(request) = self.lanes.request(self.lane).await {
-            self.lanes.note_span(self.lane, self.span);
+            self.lanes.set_export_timeout(self.lane, self.timeout);
             let began = Instant::now();
-            let deadline = began + self.span;
+            let deadline = began + self.timeout;
             match self.attempt(request, deadline, &progress).await {
                 Ok(verdict) => {
-                    self.answered(began.elapsed());
-                    return self.lanes.settle(self.lane, &verdict);
+                    self.shrink_timeout(began.elapsed());
+                    return self.lanes.complete(self.lane, &verdict);
                 }
                 Err(error) => {
                     progress = error.progress().or(progress);
-                    self.failed(&error);
-                    // The back-off counts from the attempt's beginning: one that has
-                    // taken seconds has waited already.
-                    let rested = began + backoff.delay();
-                    sleep_until(rested.max(self.allowed(&error, deadline))).await;
+                    self.extend_timeout(&error);
+                    // The backoff starts with the attempt: a slow attempt has waited already.
+                    let backed_off = began + backoff.delay();
+                    sleep_until(backed_off.max(self.retry_at(&error, deadline))).await;
                     sleep(JITTER.mul_f64(random::range(0.0..1.0))).await;
                 }
             }
@@ -99,50 +97,54 @@ where
             Ok(outcome) => outcome,
             Err(_) => Err(ExportError::Unknown {
                 code: Code::DeadlineExceeded,
-                message: "no answer before the deadline".to_owned(),
+                message: "no response before the deadline".to_owned(),
                 progress: Progress::default(),
             }),
         }
     }
 
-    /// Gives the next request as much time as this one needed twice, within what was
-    /// given before.
-    fn answered(&mut self, took: Duration) {
-        self.silences = 0;
-        let mut enough = self.base;
-        while enough < took * 2 && enough < self.span {
+    /// Shrinks the timeout after a success to at least twice the time of the request.
+    fn shrink_timeout(&mut self, took: Duration) {
+        self.silent_timeouts = 0;
+        let mut enough = self.base_timeout;
+        while enough < took * 2 && enough < self.timeout {
             enough *= 2;
         }
-        self.span = enough.min(self.span);
+        self.timeout = enough.min(self.timeout);
     }
 
-    /// Gives the next attempt more time where that will help. A backend that answers
-    /// nothing at all hangs: the sooner it is asked again the sooner it is seen to be
-    /// well. An exporter of ours always answers in time; another's server that does
-    /// not may be a slow one.
-    fn failed(&mut self, error: &ExportError) {
-        let is_silence =
+    /// Doubles the timeout after a failure if more time helps.
+    ///
+    /// A longer timeout does not help with a backend that hangs: frequent retries notice
+    /// its recovery sooner. Our own exporters always respond before the deadline. A foreign
+    /// OTLP server that does not respond twice in a row may be slow.
+    fn extend_timeout(&mut self, error: &ExportError) {
+        let is_silent =
             matches!(error, ExportError::Unknown { code, .. } if *code == Code::DeadlineExceeded);
-        self.silences = if is_silence { self.silences + 1 } else { 0 };
-        if error.is_slow() || self.silences > 1 {
-            self.span = (self.span * 2).min(MAX_DEADLINE);
+        self.silent_timeouts = if is_silent {
+            self.silent_timeouts + 1
+        } else {
+            0
+        };
+        if error.is_slow() || self.silent_timeouts > 1 {
+            self.timeout = (self.timeout * 2).min(MAX_EXPORT_TIMEOUT);
         }
     }
 
-    /// When the request may be sent again (law 3).
-    fn allowed(&self, error: &ExportError, deadline: Instant) -> Instant {
+    /// Returns the earliest time of the next attempt (law 3).
+    fn retry_at(&self, error: &ExportError, deadline: Instant) -> Instant {
         let lane = self.lane;
         match error {
             ExportError::Unsent(_) => {
-                debug!(lane, %error, "Not sent");
+                debug!(lane, %error, "Export not sent, retrying");
                 Instant::now()
             }
-            ExportError::Again { after, .. } => {
-                debug!(lane, %error, ?after, "Asked to send again");
+            ExportError::Retry { after, .. } => {
+                debug!(lane, %error, ?after, "Exporter asked for a retry");
                 Instant::now() + after.unwrap_or_default()
             }
             ExportError::Unknown { .. } => {
-                warn!(lane, %error, "No verdict, sending again after the deadline");
+                warn!(lane, %error, "Export outcome unknown, retrying after the deadline");
                 deadline
             }
         }

@@ -34,7 +34,7 @@ async fn respond(
     // push one more batch in between.
     let mut response = shared.update(|state| state.respond(&request, &shared.outbox));
     // While batches of an earlier process are being read from disk, the backlog is unknown.
-    let Some(oldest) = shared.outbox.oldest(&keys) else {
+    let Some(oldest) = shared.outbox.oldest_pending_ms(&keys) else {
         let reason = "The outbox is still reading the batches of an earlier process\n";
         return Err((StatusCode::SERVICE_UNAVAILABLE, reason));
     };

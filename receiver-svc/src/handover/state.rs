@@ -274,13 +274,13 @@ impl State {
 
     /// Time that peers have to wait if this process is killed now.
     fn wait_times(&self, outbox: &Outbox) -> WaitTimes {
-        let away = if outbox.may_leave_some(SPILL_NOTICE) {
+        let away = if outbox.may_have_spilled(SPILL_NOTICE) {
             self.peers.policy.away_timeout
         } else {
             Duration::ZERO
         };
         WaitTimes {
-            export_ms: outbox.longest_export().as_millis() as u64,
+            export_ms: outbox.longest_export_timeout().as_millis() as u64,
             away_ms: away.as_millis() as u64,
         }
     }

@@ -1,4 +1,4 @@
-//! Where the log is kept: a directory, or what a test puts in its place.
+//! Storage of the log: a directory, or a fake in tests.
 
 use std::{
     fmt,
@@ -10,51 +10,52 @@ use std::{
 
 use bytes::Bytes;
 
-/// Files by name. Unless said otherwise what is written survives the process, and
-/// only what is synced survives the machine.
+/// A flat set of named files. Written bytes survive a crash of the process. Only synced
+/// bytes survive a crash of the machine.
 pub(crate) trait Disk: fmt::Debug + Send + Sync {
-    /// All names.
+    /// Lists the names of all files.
     fn list(&self) -> io::Result<Vec<String>>;
 
-    /// A file to append to; it is made where there is none.
+    /// Opens a file for appending. Creates it if it is missing.
     fn append_to(&self, name: &str) -> io::Result<Box<dyn Append>>;
 
-    /// A part of a file.
+    /// Reads `len` bytes of a file.
     ///
     /// # Errors
-    /// `UnexpectedEof` where the file is shorter.
+    /// Returns `UnexpectedEof` if the file is too short.
     fn read(&self, name: &str, offset: u64, len: usize) -> io::Result<Bytes>;
 
-    /// The whole of a file.
+    /// Reads a whole file.
     fn read_all(&self, name: &str) -> io::Result<Bytes>;
 
-    /// Writes over the first bytes of a file; it is made where there is none.
+    /// Overwrites the first bytes of a file. Creates it if it is missing.
     fn overwrite(&self, name: &str, bytes: &[u8]) -> io::Result<()>;
 
     /// Removes a file.
     fn remove(&self, name: &str) -> io::Result<()>;
 
-    /// Makes which files there are survive the machine.
-    fn sync_names(&self) -> io::Result<()>;
+    /// Syncs the directory, so that created and removed names survive a crash of the
+    /// machine.
+    fn sync_directory(&self) -> io::Result<()>;
 }
 
-/// A file that is appended to.
+/// An open file that accepts appends.
 pub(crate) trait Append: fmt::Debug + Send + Sync {
-    /// Appends all bytes, or fails with some of them written.
+    /// Appends all bytes. A failure may leave some of them in the file.
     fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
 
-    /// Cuts the file to its first `len` bytes.
-    fn cut(&mut self, len: u64) -> io::Result<()>;
+    /// Truncates the file to its first `len` bytes.
+    fn truncate(&mut self, len: u64) -> io::Result<()>;
 
-    /// Makes its bytes survive the machine.
+    /// Syncs the file, so that its bytes survive a crash of the machine.
     fn sync(&mut self) -> io::Result<()>;
 }
 
-/// A directory that no other process uses while this one does.
+/// A directory that this process has locked.
 #[derive(Debug)]
 pub(crate) struct Directory {
     path: PathBuf,
-    /// Locked for as long as it is open.
+    /// Holds the lock while it is open.
     _lock: File,
 }
 
@@ -63,10 +64,10 @@ const LOCK: &str = "lock";
 // === impl Directory ===
 
 impl Directory {
-    /// Takes a directory; it is made where there is none.
+    /// Locks a directory. Creates it if it is missing.
     ///
     /// # Errors
-    /// `WouldBlock` where another process has it.
+    /// Returns `WouldBlock` if another process holds the lock.
     pub(crate) fn open(path: PathBuf) -> io::Result<Self> {
         std::fs::create_dir_all(&path)?;
         let mut options = OpenOptions::new();
@@ -113,7 +114,7 @@ impl Disk for Directory {
         std::fs::remove_file(self.path.join(name))
     }
 
-    fn sync_names(&self) -> io::Result<()> {
+    fn sync_directory(&self) -> io::Result<()> {
         File::open(&self.path)?.sync_all()
     }
 }
@@ -123,7 +124,7 @@ impl Append for File {
         self.write_all(bytes)
     }
 
-    fn cut(&mut self, len: u64) -> io::Result<()> {
+    fn truncate(&mut self, len: u64) -> io::Result<()> {
         self.set_len(len)
     }
 
@@ -137,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_directory_has_one_owner() {
+    fn locks_the_directory() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("spill");
         let first = Directory::open(path.clone()).unwrap();
@@ -148,12 +149,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_is_gone_and_appending_goes_on_there() {
+    fn appends_after_the_truncated_end() {
         let dir = tempfile::tempdir().unwrap();
         let disk = Directory::open(dir.path().to_owned()).unwrap();
         let mut file = disk.append_to("a").unwrap();
         file.append(b"one two").unwrap();
-        file.cut(3).unwrap();
+        file.truncate(3).unwrap();
         file.append(b", three").unwrap();
         file.sync().unwrap();
         assert_eq!(disk.read_all("a").unwrap(), "one, three");

@@ -1,4 +1,4 @@
-//! The log: segments that are appended to, and removed once all of them is done.
+//! The log: append-only segments. A segment is removed when all its records are done.
 
 mod replay;
 
@@ -13,51 +13,51 @@ use tracing::{error, warn};
 use super::{
     disk::{Append, Disk},
     record::Record,
-    segment::{MAGIC, Place, done_name, encode_fence, segment_name, write_done},
-    stats::{Stats, Trouble},
+    segment::{Location, MAGIC, done_name, encode_fence, segment_name, write_done},
+    stats::{SpillError, SpillStats},
 };
 pub(crate) use replay::Replay;
 
-/// The log. All its files are written by whoever has it.
+/// The log of spilled batches. It is the only writer of its files.
 pub(crate) struct Log {
     disk: Arc<dyn Disk>,
     limits: Limits,
     segments: BTreeMap<u64, Segment>,
     active: Option<Active>,
     next_segment: u64,
-    /// A sync has failed. Which bytes are safe is not known then, and asking again
-    /// would not tell: nothing is written any more.
-    poisoned: bool,
-    stats: Arc<Stats>,
+    /// Set after a failed sync. A second sync cannot tell which bytes are safe, so nothing
+    /// is written any more.
+    is_poisoned: bool,
+    stats: Arc<SpillStats>,
 }
 
-/// Bounds of the log, in bytes.
+/// Limits of the log, in bytes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
-    /// A segment that has this many is followed by another.
+    /// Size at which a new segment begins.
     pub(crate) segment: u64,
-    /// All segments together.
+    /// Total size of all segments.
     pub(crate) total: u64,
 }
 
 #[derive(Debug)]
 struct Segment {
     bytes: u64,
-    /// Records that are not done with.
+    /// Number of records that are not done.
     live: u64,
-    /// Whole entries of its done file, in bytes, where it has one. What is behind
-    /// them was torn: it is cut off before more is written.
+    /// Bytes of complete entries in the done file, if there is one. A torn rest is
+    /// truncated before the next write.
     done_bytes: Option<u64>,
 }
 
-/// The segment that is appended to.
+/// The segment that receives appends.
 #[derive(Debug)]
 struct Active {
     id: u64,
     file: Box<dyn Append>,
-    unsynced: bool,
-    /// A write has failed: where its end is cannot be trusted.
-    broken: bool,
+    is_unsynced: bool,
+    /// Set after a failed write, since the end of the file is then unknown.
+    is_broken: bool,
 }
 
 const FENCE: &str = "fence";
@@ -65,16 +65,19 @@ const FENCE: &str = "fence";
 // === impl Log ===
 
 impl Log {
-    /// Takes up what is on the disk. Whatever that is, it is no reason not to
-    /// start.
-    pub(crate) fn open(disk: Arc<dyn Disk>, limits: Limits, stats: Arc<Stats>) -> (Self, Replay) {
+    /// Opens the log and replays its records. Damaged files are skipped.
+    pub(crate) fn open(
+        disk: Arc<dyn Disk>,
+        limits: Limits,
+        stats: Arc<SpillStats>,
+    ) -> (Self, Replay) {
         let mut log = Self {
             disk,
             limits,
             segments: BTreeMap::new(),
             active: None,
             next_segment: 0,
-            poisoned: false,
+            is_poisoned: false,
             stats,
         };
         let replay = log.replay();
@@ -84,61 +87,68 @@ impl Log {
         (log, replay)
     }
 
-    /// Writes a record. It survives the process from now on, and the machine after
-    /// the next [`Log::sync`].
+    /// Appends a record. It survives a crash of the process at once, and a crash of the
+    /// machine after the next [`Log::sync`].
     ///
     /// # Errors
-    /// Where it is not written.
-    pub(crate) fn append(&mut self, record: &Record) -> Result<Place, Trouble> {
+    /// Returns an error if the record is not written.
+    pub(crate) fn append(&mut self, record: &Record) -> Result<Location, SpillError> {
         let bytes = record.encode().map_err(|error| self.write_failed(&error))?;
         let len = bytes.len() as u64;
         if self.bytes() + MAGIC.len() as u64 + len > self.limits.total {
-            self.stats.count(Trouble::Full);
-            return Err(Trouble::Full);
+            self.stats.count(SpillError::LogFull);
+            return Err(SpillError::LogFull);
         }
-        let id = self.activate(len)?;
-        let active = self.active.as_mut().expect("activated");
-        let segment = self.segments.get_mut(&id).expect("the active one is there");
-        active.unsynced = true;
+        let id = self.segment_for(len)?;
+        let active = self
+            .active
+            .as_mut()
+            .expect("segment_for activates a segment");
+        let segment = self
+            .segments
+            .get_mut(&id)
+            .expect("the active segment exists");
+        active.is_unsynced = true;
         if let Err(error) = active.file.append(&bytes) {
-            // What is half written is cut off, or else ends the segment.
-            active.broken = active.file.cut(segment.bytes).is_err();
+            // Truncates a partial record. If that fails, the segment receives no more.
+            active.is_broken = active.file.truncate(segment.bytes).is_err();
             return Err(self.write_failed(&error));
         }
-        let place = Place {
+        let location = Location {
             segment: id,
             offset: segment.bytes,
             len: bytes.len(),
         };
         segment.bytes += len;
         segment.live += 1;
-        Ok(place)
+        Ok(location)
     }
 
-    /// The segment that takes `len` bytes more: the active one, or a new one.
-    fn activate(&mut self, len: u64) -> Result<u64, Trouble> {
-        if self.poisoned {
-            return Err(Trouble::Sync);
+    /// Returns the segment for `len` more bytes: the active one, or a new one.
+    fn segment_for(&mut self, len: u64) -> Result<u64, SpillError> {
+        if self.is_poisoned {
+            return Err(SpillError::Sync);
         }
         if let Some(active) = &self.active {
             let bytes = self.segments[&active.id].bytes;
             let is_new = bytes == MAGIC.len() as u64;
-            if !active.broken && (is_new || bytes + len <= self.limits.segment) {
+            if !active.is_broken && (is_new || bytes + len <= self.limits.segment) {
                 return Ok(active.id);
             }
             self.sync()?;
             self.active = None;
         }
-        self.begin().map_err(|error| self.write_failed(&error))
+        self.create_segment()
+            .map_err(|error| self.write_failed(&error))
     }
 
-    fn begin(&mut self) -> io::Result<u64> {
+    fn create_segment(&mut self) -> io::Result<u64> {
         let id = self.next_segment;
         let name = segment_name(id);
         let mut file = self.disk.append_to(&name)?;
         self.next_segment += 1;
-        let begun = file.append(MAGIC).and_then(|()| self.disk.sync_names());
-        if let Err(error) = begun {
+        let created = file.append(MAGIC).and_then(|()| self.disk.sync_directory());
+        if let Err(error) = created {
             self.remove(&name);
             return Err(error);
         }
@@ -151,47 +161,47 @@ impl Log {
         self.active = Some(Active {
             id,
             file,
-            unsynced: true,
-            broken: false,
+            is_unsynced: true,
+            is_broken: false,
         });
         Ok(id)
     }
 
-    /// Makes all records survive the machine.
+    /// Syncs all records, so that they survive a crash of the machine.
     ///
     /// # Errors
-    /// Where that cannot be told. From then on nothing is written.
-    pub(crate) fn sync(&mut self) -> Result<(), Trouble> {
-        if self.poisoned {
-            return Err(Trouble::Sync);
+    /// Returns an error if a sync has failed. The log then accepts no more records.
+    pub(crate) fn sync(&mut self) -> Result<(), SpillError> {
+        if self.is_poisoned {
+            return Err(SpillError::Sync);
         }
-        let Some(active) = self.active.as_mut().filter(|active| active.unsynced) else {
+        let Some(active) = self.active.as_mut().filter(|active| active.is_unsynced) else {
             return Ok(());
         };
         if let Err(error) = active.file.sync() {
-            self.poisoned = true;
-            self.stats.count(Trouble::Sync);
-            error!(%error, "Spilled batches not synced, no more are spilled");
-            return Err(Trouble::Sync);
+            self.is_poisoned = true;
+            self.stats.count(SpillError::Sync);
+            error!(%error, "Syncing spilled batches failed, no more batches are spilled");
+            return Err(SpillError::Sync);
         }
-        active.unsynced = false;
+        active.is_unsynced = false;
         Ok(())
     }
 
-    /// Whether a sync has failed.
+    /// Returns true if a sync has failed.
     pub(crate) fn is_poisoned(&self) -> bool {
-        self.poisoned
+        self.is_poisoned
     }
 
-    /// Notes records that are done with, and removes segments that are.
-    pub(crate) fn settle(&mut self, done: &[(u64, Place)]) {
+    /// Records batches as done, and removes segments without pending records.
+    pub(crate) fn mark_done(&mut self, done: &[(u64, Location)]) {
         let mut by_segment: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
-        for (seq, place) in done {
-            by_segment.entry(place.segment).or_default().push(*seq);
+        for (seq, location) in done {
+            by_segment.entry(location.segment).or_default().push(*seq);
         }
         for (id, seqs) in by_segment {
             if let Err(error) = self.write_done(id, &seqs) {
-                // They are sent again after a restart.
+                // The batches are sent again after a restart.
                 self.write_failed(&error);
             }
             if let Some(segment) = self.segments.get_mut(&id) {
@@ -211,18 +221,18 @@ impl Log {
         }
         let mut file = self.disk.append_to(&done_name(id))?;
         let whole = segment.done_bytes.unwrap_or(0);
-        file.cut(whole)?;
+        file.truncate(whole)?;
         file.append(&entries)?;
         file.sync()?;
         if segment.done_bytes.is_none() {
-            self.disk.sync_names()?;
+            self.disk.sync_directory()?;
         }
         segment.done_bytes = Some(whole + entries.len() as u64);
         Ok(())
     }
 
-    /// Removes segments of which nothing is left. The done file goes last: should
-    /// the machine die and show the segment again, it is still known to be done.
+    /// Removes segments without pending records. The done file is removed last: if a crash
+    /// of the machine brings the segment back, its records are still known to be done.
     fn sweep(&mut self) {
         let is_done = |id: &u64, segment: &Segment, active: &Option<Active>| {
             let is_active = active.as_ref().is_some_and(|active| active.id == *id);
@@ -236,38 +246,38 @@ impl Log {
         self.active.take_if(|active| done.contains(&active.id));
         done.retain(|id| self.remove(&segment_name(*id)));
         if !done.is_empty()
-            && let Err(error) = self.disk.sync_names()
+            && let Err(error) = self.disk.sync_directory()
         {
             self.write_failed(&error);
-            // Their done files stay for the next process to remove.
+            // The next process removes the done files.
             self.segments.retain(|id, _| !done.contains(id));
-            return self.show();
+            return self.update_stats();
         }
         for id in &done {
             self.segments.remove(id);
             self.remove(&done_name(*id));
         }
-        self.show();
+        self.update_stats();
     }
 
-    /// Notes until when Exports of this process may be under way.
-    pub(crate) fn fence(&self, until_ms: i64) {
+    /// Writes the time until which Exports of this process may be in flight.
+    pub(crate) fn write_fence(&self, until_ms: i64) {
         if let Err(error) = self.disk.overwrite(FENCE, &encode_fence(until_ms)) {
             self.write_failed(&error);
         }
     }
 
-    /// Whether anything of it is not done with.
+    /// Returns true if no record is pending.
     pub(crate) fn is_empty(&self) -> bool {
         self.segments.values().all(|segment| segment.live == 0)
     }
 
-    /// Bytes of all segments.
+    /// Returns the total size of all segments in bytes.
     fn bytes(&self) -> u64 {
         self.segments.values().map(|segment| segment.bytes).sum()
     }
 
-    /// Removes a file; false where it is still there.
+    /// Removes a file. Returns false if it still exists.
     fn remove(&self, name: &str) -> bool {
         match self.disk.remove(name) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -278,21 +288,21 @@ impl Log {
         }
     }
 
-    fn show(&self) {
+    fn update_stats(&self) {
         self.stats.bytes.store(self.bytes(), Ordering::Relaxed);
         let segments = self.segments.len() as u64;
         self.stats.segments.store(segments, Ordering::Relaxed);
     }
 
-    fn write_failed(&self, error: &io::Error) -> Trouble {
-        let trouble = Trouble::of_write(error);
-        self.trouble(trouble, error);
-        trouble
+    fn write_failed(&self, error: &io::Error) -> SpillError {
+        let reason = SpillError::of_write(error);
+        self.record_error(reason, error);
+        reason
     }
 
-    fn trouble(&self, trouble: Trouble, error: &io::Error) {
-        self.stats.count(trouble);
-        warn!(?trouble, %error, "Spilling failed");
+    fn record_error(&self, reason: SpillError, error: &io::Error) {
+        self.stats.count(reason);
+        warn!(reason = reason.as_str(), %error, "Spilling failed");
     }
 }
 

@@ -1,26 +1,27 @@
-//! A batch as a record of a segment.
+//! The encoding of a batch as a record of a segment.
 //!
 //! ```text
-//! record: len u32 | crc32 of all that follows u32 | body of len bytes
+//! record: len u32 | crc32 of the body u32 | body of len bytes
 //! body:   seq u64 | key u64 | samples u64 | time_ms i64 | raw bytes u64 |
-//!         encoding u8 | facts len u32 | facts | payload
+//!         encoding u8 | context len u32 | context | payload
 //! ```
 //!
-//! Numbers are little-endian. The facts are lines of the metadata that travels
-//! with the batch: they change by reload, so each record has its own.
+//! Numbers are little-endian. The context is the gRPC metadata of the batch, one
+//! `key=value` per line. Each record has its own, since a reload can change it.
 
 use std::{io, sync::Arc};
 
 use bytes::{Buf, BufMut, Bytes};
-use tonic::metadata::{AsciiMetadataKey, KeyAndValueRef, MetadataMap};
+use http::{HeaderMap, HeaderName};
+use tonic::metadata::MetadataMap;
 
 use super::super::packed::{Encoding, Packed};
 use mesh_contract::batch::BatchContext;
 
-/// A batch as a record of a segment.
+/// A batch in the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Record {
-    /// Its place among all batches: those of a key are sent in this order.
+    /// Sequence number among all batches. The batches of a key are sent in this order.
     pub(crate) seq: u64,
     pub(crate) key: u64,
     pub(crate) samples: u64,
@@ -29,33 +30,32 @@ pub(crate) struct Record {
     pub(crate) payload: Packed,
 }
 
-/// Why there is no record.
+/// Reason why a record cannot be decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Damage {
-    /// The file ends before the record does, or was never written to its end: the
-    /// process or the machine died.
+    /// The record is incomplete, since the process or the machine crashed during a write.
     Torn,
     /// The bytes are not those that were written.
     Corrupt,
 }
 
-/// Bytes before the body.
-const HEAD: usize = 8;
-/// Bytes of the body's fixed fields.
+/// Bytes of the header before the body.
+const HEADER: usize = 8;
+/// Bytes of the fixed fields in the body.
 const FIXED: usize = 5 * 8 + 1 + 4;
 
 // === impl Record ===
 
 impl Record {
-    /// The encoded record.
+    /// Encodes the record.
     ///
     /// # Errors
-    /// Where it is too large for the format.
+    /// Returns an error if the record exceeds 4 GiB.
     pub(super) fn encode(&self) -> io::Result<Vec<u8>> {
-        let context = facts_to_text(&self.context);
+        let context = context_to_text(&self.context);
         let payload = self.payload.bytes();
         let len = FIXED + context.len() + payload.len();
-        let mut out = Vec::with_capacity(HEAD + len);
+        let mut out = Vec::with_capacity(HEADER + len);
         out.put_u32_le(u32::try_from(len).map_err(|_| io::ErrorKind::FileTooLarge)?);
         out.put_u32_le(0);
         out.put_u64_le(self.seq);
@@ -67,31 +67,31 @@ impl Record {
         out.put_u32_le(context.len() as u32);
         out.put_slice(context.as_bytes());
         out.put_slice(payload);
-        let crc = crc32fast::hash(&out[HEAD..]);
-        out[4..HEAD].copy_from_slice(&crc.to_le_bytes());
+        let crc = crc32fast::hash(&out[HEADER..]);
+        out[4..HEADER].copy_from_slice(&crc.to_le_bytes());
         Ok(out)
     }
 
-    /// The record at the start of `bytes`, and its length.
+    /// Decodes the record at the start of `bytes`, and returns its length too.
     pub(super) fn decode(bytes: &Bytes) -> Result<(Self, usize), Damage> {
-        let mut head = bytes.get(..HEAD).ok_or(Damage::Torn)?;
+        let mut head = bytes.get(..HEADER).ok_or(Damage::Torn)?;
         let (len, crc) = (head.get_u32_le() as usize, head.get_u32_le());
-        // A file system may show bytes that it never wrote as zeros.
+        // A file system may return zeros for bytes that it never wrote.
         if len == 0 && bytes.iter().all(|byte| *byte == 0) {
             return Err(Damage::Torn);
         }
-        if len > bytes.len() - HEAD {
+        if len > bytes.len() - HEADER {
             return Err(Damage::Torn);
         }
-        let body = bytes.slice(HEAD..HEAD + len);
+        let body = bytes.slice(HEADER..HEADER + len);
         if crc32fast::hash(&body) != crc {
             return Err(Damage::Corrupt);
         }
         let record = Self::decode_body(body).ok_or(Damage::Corrupt)?;
-        Ok((record, HEAD + len))
+        Ok((record, HEADER + len))
     }
 
-    /// A body with the right checksum fails only where another version wrote it.
+    /// Decodes a body with a valid checksum. Fails only if another version wrote it.
     fn decode_body(mut body: Bytes) -> Option<Self> {
         if body.len() < FIXED {
             return None;
@@ -100,44 +100,43 @@ impl Record {
         let time_ms = body.get_i64_le();
         let raw_bytes = usize::try_from(body.get_u64_le()).ok()?;
         let encoding = Encoding::from_number(body.get_u8())?;
-        let facts_len = body.get_u32_le() as usize;
-        if body.len() < facts_len {
+        let context_len = body.get_u32_le() as usize;
+        if body.len() < context_len {
             return None;
         }
-        let context = body.split_to(facts_len);
+        let context = body.split_to(context_len);
         Some(Self {
             seq,
             key,
             samples,
             time_ms,
-            context: Arc::new(facts_from_text(&context)?),
+            context: Arc::new(context_from_text(&context)?),
             payload: Packed::from_parts(body, encoding, raw_bytes),
         })
     }
 }
 
-fn facts_to_text(context: &BatchContext) -> String {
+fn context_to_text(context: &BatchContext) -> String {
     let mut metadata = MetadataMap::new();
     context.write(&mut metadata);
     let mut text = String::new();
-    for entry in metadata.iter() {
-        if let KeyAndValueRef::Ascii(key, value) = entry
-            && let Ok(value) = value.to_str()
-        {
-            text.extend([key.as_str(), "=", value, "\n"]);
+    // As headers, binary values are base64.
+    for (name, value) in &metadata.into_headers() {
+        if let Ok(value) = value.to_str() {
+            text.extend([name.as_str(), "=", value, "\n"]);
         }
     }
     text
 }
 
-fn facts_from_text(text: &[u8]) -> Option<BatchContext> {
-    let mut metadata = MetadataMap::new();
+fn context_from_text(text: &[u8]) -> Option<BatchContext> {
+    let mut headers = HeaderMap::new();
     for line in std::str::from_utf8(text).ok()?.lines() {
-        let (key, value) = line.split_once('=')?;
-        let key = AsciiMetadataKey::from_bytes(key.as_bytes()).ok()?;
-        metadata.insert(key, value.parse().ok()?);
+        let (name, value) = line.split_once('=')?;
+        let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
+        headers.insert(name, value.parse().ok()?);
     }
-    BatchContext::read(&metadata).ok()
+    BatchContext::read(&MetadataMap::from_headers(headers)).ok()
 }
 
 #[cfg(test)]
@@ -181,7 +180,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_record_survives_the_file(record in any_record(), rest in "[a-z]{0,9}") {
+        fn decodes_an_encoded_record(record in any_record(), rest in "[a-z]{0,9}") {
             let mut bytes = record.encode().unwrap();
             let len = bytes.len();
             bytes.extend(rest.bytes());
@@ -189,14 +188,14 @@ mod tests {
         }
 
         #[test]
-        fn a_cut_record_is_torn(record in any_record(), cut: prop::sample::Index) {
+        fn a_truncated_record_is_torn(record in any_record(), cut: prop::sample::Index) {
             let mut bytes = record.encode().unwrap();
             bytes.truncate(cut.index(bytes.len()));
             prop_assert_eq!(Record::decode(&bytes.into()), Err(Damage::Torn));
         }
 
         #[test]
-        fn a_flipped_bit_is_never_a_record(record in any_record(), bit: prop::sample::Index) {
+        fn detects_a_flipped_bit(record in any_record(), bit: prop::sample::Index) {
             let mut bytes = record.encode().unwrap();
             let bit = bit.index(bytes.len() * 8);
             bytes[bit / 8] ^= 1 << (bit % 8);
@@ -204,13 +203,13 @@ mod tests {
         }
 
         #[test]
-        fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
+        fn decoding_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
             let _ = Record::decode(&bytes.into());
         }
     }
 
     #[test]
-    fn bytes_that_were_never_written_are_torn() {
+    fn zeros_are_torn() {
         assert_eq!(Record::decode(&vec![0; 64].into()), Err(Damage::Torn));
     }
 }

@@ -1,9 +1,8 @@
-//! The files of the log: segments of records, and beside each the numbers of the
-//! records in it that are done with.
+//! The files of the log: segments of records, each with a done file.
 //!
-//! Lanes settle their batches in an order of their own, so no single position
-//! tells what is done. A segment's done file says it record by record, and a
-//! segment is removed when all of it is done, whatever is before it.
+//! Lanes complete their batches independently, so no single position separates done from
+//! pending records. The done file lists the sequence numbers of done records. A segment is
+//! removed when all its records are done, even if earlier segments still have some.
 
 use std::io;
 
@@ -14,31 +13,31 @@ use super::{
     record::{Damage, Record},
 };
 
-/// What is left of a segment.
+/// Pending records of a segment.
 #[derive(Debug, Default)]
-pub(super) struct Scanned {
-    /// Records that are not done with, without their payloads.
-    pub(super) records: Vec<(Place, Record)>,
-    /// Why reading ended before the end, where it did.
+pub(super) struct PendingRecords {
+    /// Records that are not done, without payloads.
+    pub(super) records: Vec<(Location, Record)>,
+    /// Damage at which reading stopped, if any.
     pub(super) damage: Option<Damage>,
     pub(super) bytes: u64,
-    /// Bytes of whole entries of its done file, where it has one.
+    /// Bytes of complete entries in the done file, if there is one.
     pub(super) done_bytes: Option<u64>,
 }
 
-/// Where a record is.
+/// Location of a record in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
-    /// Number of the segment.
+pub(crate) struct Location {
+    /// ID of the segment.
     pub(super) segment: u64,
     pub(super) offset: u64,
     pub(super) len: usize,
 }
 
-/// What a segment starts with: its kind and version.
+/// First bytes of a segment: file type and version.
 pub(super) const MAGIC: &[u8] = b"promesh1";
 
-/// Bytes of an entry of a done file: a record's number and its checksum.
+/// Bytes of an entry in a done file: a sequence number and its checksum.
 const DONE_BYTES: usize = 12;
 
 pub(super) fn segment_name(id: u64) -> String {
@@ -49,24 +48,24 @@ pub(super) fn done_name(id: u64) -> String {
     format!("{id:016x}.done")
 }
 
-/// The number in a name of ours that ends like this.
+/// Parses the segment ID in a file name with this extension.
 pub(super) fn id_of(name: &str, extension: &str) -> Option<u64> {
     let id = name.strip_suffix(extension)?.strip_suffix('.')?;
     u64::from_str_radix(id, 16).ok()
 }
 
-/// Reads what is left of a segment. Behind a damaged record nothing is read: its
-/// length cannot be trusted.
+/// Reads the pending records of a segment. Stops at a damaged record, since its length
+/// cannot be trusted.
 ///
 /// # Errors
-/// Where it cannot be read at all.
-pub(super) fn scan(disk: &dyn Disk, id: u64) -> io::Result<Scanned> {
+/// Returns an error if the file cannot be read.
+pub(super) fn scan(disk: &dyn Disk, id: u64) -> io::Result<PendingRecords> {
     let bytes = disk.read_all(&segment_name(id))?;
-    let mut scanned = Scanned {
+    let mut scanned = PendingRecords {
         bytes: bytes.len() as u64,
-        ..Scanned::default()
+        ..PendingRecords::default()
     };
-    let (done, done_bytes) = done(disk, id);
+    let (done, done_bytes) = read_done_file(disk, id);
     scanned.done_bytes = done_bytes;
     if !bytes.starts_with(MAGIC) {
         let torn = MAGIC.starts_with(&bytes) || bytes.iter().all(|byte| *byte == 0);
@@ -82,41 +81,45 @@ pub(super) fn scan(disk: &dyn Disk, id: u64) -> io::Result<Scanned> {
                 break;
             }
         };
-        let place = Place {
+        let location = Location {
             segment: id,
             offset: at as u64,
             len,
         };
         if done.binary_search(&record.seq).is_err() {
-            // Read again when it is sent.
-            record.payload.forget();
-            scanned.records.push((place, record));
+            // The payload is read again when the batch is sent.
+            record.payload.clear();
+            scanned.records.push((location, record));
         }
         at += len;
     }
     Ok(scanned)
 }
 
-/// One record, read again.
+/// Reads one record again.
 ///
 /// # Errors
-/// `InvalidData` where the bytes are not those that were written.
-pub(crate) fn read(disk: &dyn Disk, place: Place) -> io::Result<Record> {
-    let bytes = disk.read(&segment_name(place.segment), place.offset, place.len)?;
+/// Returns `InvalidData` if the bytes are not those that were written.
+pub(crate) fn read(disk: &dyn Disk, location: Location) -> io::Result<Record> {
+    let bytes = disk.read(
+        &segment_name(location.segment),
+        location.offset,
+        location.len,
+    )?;
     let decoded = Record::decode(&bytes);
     let (record, _) = decoded.map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
     Ok(record)
 }
 
-/// The entry of a done file for a record.
+/// Encodes the entry of a done file for a record.
 pub(super) fn write_done(seq: u64, out: &mut Vec<u8>) {
     out.put_u64_le(seq);
     out.put_u32_le(crc32fast::hash(&seq.to_le_bytes()));
 }
 
-/// The records of a segment that are done with, sorted, and how many bytes say so.
-/// What cannot be read is not done: it is sent again.
-fn done(disk: &dyn Disk, id: u64) -> (Vec<u64>, Option<u64>) {
+/// Reads the done file of a segment: sorted sequence numbers, and the bytes of complete
+/// entries. Records with unreadable entries count as pending and are sent again.
+fn read_done_file(disk: &dyn Disk, id: u64) -> (Vec<u64>, Option<u64>) {
     let Ok(bytes) = disk.read_all(&done_name(id)) else {
         return (Vec::new(), None);
     };
@@ -132,7 +135,7 @@ fn read_done(mut entry: &[u8]) -> Option<u64> {
     (crc32fast::hash(&seq.to_le_bytes()) == crc).then_some(seq)
 }
 
-/// Until when Exports of a process may be under way, as a file has it.
+/// Encodes the fence: the time until which Exports of this process may be in flight.
 pub(super) fn encode_fence(until_ms: i64) -> Vec<u8> {
     let mut out = Vec::with_capacity(DONE_BYTES);
     write_done(until_ms as u64, &mut out);

@@ -1,4 +1,4 @@
-//! What the log of spilled batches counts.
+//! Metrics of the log of spilled batches.
 
 use std::{
     fmt, io,
@@ -10,46 +10,46 @@ use prometheus_client::{
     metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
 };
 
-/// What the log of spilled batches counts.
+/// Metrics of the log of spilled batches.
 #[derive(Debug, Default)]
-pub(crate) struct Stats {
-    /// Bytes on the disk.
+pub(crate) struct SpillStats {
+    /// Bytes of all segments.
     pub(super) bytes: AtomicU64,
-    /// Bytes that may be there.
+    /// Maximum bytes of all segments.
     pub(super) limit: AtomicU64,
-    /// Files they are in.
+    /// Number of segments.
     pub(super) segments: AtomicU64,
-    /// Records whose bytes were not those that were written.
+    /// Number of segments with corrupt bytes.
     pub(super) corrupt: AtomicU64,
-    /// Segments that end within a record.
+    /// Number of segments that end within a record.
     pub(super) torn: AtomicU64,
-    /// Samples that an earlier process had left.
+    /// Samples replayed from an earlier process.
     pub(super) replayed: AtomicU64,
-    errors: [AtomicU64; Trouble::ALL.len()],
+    errors: [AtomicU64; SpillError::ALL.len()],
 }
 
-/// Why something is not on the disk: a bounded set, fit for a metric's label.
+/// Reason why a batch could not be written or read. Used as a metric label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Trouble {
-    /// The log has as many bytes as it may have.
-    Full,
-    /// The disk has no room.
+pub(crate) enum SpillError {
+    /// The log has reached its maximum size.
+    LogFull,
+    /// The disk has no free space.
     DiskFull,
     /// Writing failed for another reason.
     Write,
-    /// Syncing failed: nothing is written any more.
+    /// A sync failed. Nothing is written any more.
     Sync,
-    /// The directory cannot be used.
+    /// The directory cannot be opened.
     Open,
-    /// What was written cannot be read.
+    /// A file cannot be read.
     Read,
 }
 
-// === impl Trouble ===
+// === impl SpillError ===
 
-impl Trouble {
+impl SpillError {
     const ALL: [Self; 6] = [
-        Self::Full,
+        Self::LogFull,
         Self::DiskFull,
         Self::Write,
         Self::Sync,
@@ -57,7 +57,7 @@ impl Trouble {
         Self::Read,
     ];
 
-    /// What a failed write means.
+    /// Classifies a failed write.
     pub(super) fn of_write(error: &io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::DiskFull,
@@ -65,9 +65,9 @@ impl Trouble {
         }
     }
 
-    fn as_str(self) -> &'static str {
+    pub(super) fn as_str(self) -> &'static str {
         match self {
-            Self::Full => "full",
+            Self::LogFull => "full",
             Self::DiskFull => "disk_full",
             Self::Write => "write",
             Self::Sync => "sync",
@@ -77,33 +77,33 @@ impl Trouble {
     }
 }
 
-// === impl Stats ===
+// === impl SpillStats ===
 
-impl Stats {
-    pub(crate) fn count(&self, trouble: Trouble) {
-        self.errors[trouble as usize].fetch_add(1, Ordering::Relaxed);
+impl SpillStats {
+    pub(crate) fn count(&self, reason: SpillError) {
+        self.errors[reason as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     #[cfg(test)]
-    pub(crate) fn counted(&self, trouble: Trouble) -> u64 {
-        self.errors[trouble as usize].load(Ordering::Relaxed)
+    pub(crate) fn counted(&self, reason: SpillError) -> u64 {
+        self.errors[reason as usize].load(Ordering::Relaxed)
     }
 
     pub(crate) fn encode(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let gauges = [
             (
                 "outbox_spilled_bytes",
-                "Bytes of batches on the disk",
+                "Bytes of batches on disk",
                 &self.bytes,
             ),
             (
                 "outbox_spilled_bytes_limit",
-                "Bytes of batches that may be on the disk",
+                "Maximum bytes of batches on disk",
                 &self.limit,
             ),
             (
                 "outbox_spilled_segments",
-                "Files of batches on the disk",
+                "Files of batches on disk",
                 &self.segments,
             ),
         ];
@@ -114,7 +114,7 @@ impl Stats {
         let counters = [
             (
                 "outbox_spill_corrupt",
-                "Spilled records that were damaged",
+                "Spill files with damaged records, the rest of which was skipped",
                 &self.corrupt,
             ),
             (
@@ -124,7 +124,7 @@ impl Stats {
             ),
             (
                 "outbox_replayed_samples",
-                "Samples that an earlier process had left on the disk",
+                "Samples replayed from the disk after a start",
                 &self.replayed,
             ),
         ];
@@ -132,11 +132,14 @@ impl Stats {
             let counter = ConstCounter::new(value.load(Ordering::Relaxed));
             counter.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)?;
         }
-        let (name, help) = ("outbox_spill_errors", "What kept batches off the disk");
+        let (name, help) = (
+            "outbox_spill_errors",
+            "Failures to write or read spilled batches",
+        );
         let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-        for trouble in Trouble::ALL {
-            let errors = self.errors[trouble as usize].load(Ordering::Relaxed);
-            let labels = [("reason", trouble.as_str())];
+        for reason in SpillError::ALL {
+            let errors = self.errors[reason as usize].load(Ordering::Relaxed);
+            let labels = [("reason", reason.as_str())];
             ConstCounter::new(errors).encode(family.encode_family(&labels)?)?;
         }
         Ok(())

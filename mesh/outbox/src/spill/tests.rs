@@ -1,4 +1,4 @@
-//! The log over a disk that tears, loses and refuses.
+//! The log on a disk that tears, loses and rejects writes.
 
 mod faulty;
 
@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::packed::Packed;
-use faulty::{Crash, Faulty};
+use faulty::{Crash, FaultyDisk};
 use mesh_contract::batch::BatchContext;
 
 const LIMITS: Limits = Limits {
@@ -29,18 +29,18 @@ fn record(seq: u64, bytes: usize) -> Record {
     }
 }
 
-fn open(disk: &Faulty) -> (Log, Replay, Arc<Stats>) {
-    let stats = Arc::new(Stats::default());
+fn open(disk: &FaultyDisk) -> (Log, Replay, Arc<SpillStats>) {
+    let stats = Arc::new(SpillStats::default());
     let (log, replay) = Log::open(Arc::new(disk.clone()), LIMITS, stats.clone());
     (log, replay, stats)
 }
 
-/// What the model knows of a record.
+/// Durability of a record in the model.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum State {
-    /// Survives the process.
+    /// Survives a crash of the process.
     Written,
-    /// Survives the machine.
+    /// Survives a crash of the machine.
     Synced,
 }
 
@@ -48,9 +48,9 @@ enum State {
 enum Step {
     Append(usize),
     Sync,
-    /// Settles the records at these places among those that live.
-    Settle(Vec<prop::sample::Index>),
-    /// The next so many bytes are the last that fit.
+    /// Marks the live records at these indices as done.
+    MarkDone(Vec<prop::sample::Index>),
+    /// Leaves room for this many bytes.
     FillUp(usize),
     MakeRoom,
     FailSync,
@@ -62,7 +62,7 @@ fn any_step() -> impl Strategy<Value = Step> {
     prop_oneof![
         12 => (0usize..400).prop_map(Step::Append),
         5 => Just(Step::Sync),
-        5 => proptest::collection::vec(any::<prop::sample::Index>(), 1..6).prop_map(Step::Settle),
+        5 => proptest::collection::vec(any::<prop::sample::Index>(), 1..6).prop_map(Step::MarkDone),
         1 => (0usize..200).prop_map(Step::FillUp),
         1 => Just(Step::MakeRoom),
         1 => Just(Step::FailSync),
@@ -71,24 +71,24 @@ fn any_step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// The log and what is known to be in it.
-struct Bench {
-    disk: Faulty,
+/// The log under test and its expected content.
+struct Model {
+    disk: FaultyDisk,
     log: Log,
     next_seq: u64,
     sizes: BTreeMap<u64, usize>,
-    live: BTreeMap<u64, (State, Place)>,
-    /// Settled: they must not come back.
+    live: BTreeMap<u64, (State, Location)>,
+    /// Done records, which must not come back.
     done: Vec<u64>,
-    /// What a machine's death did to files stays.
+    /// Set after a crash of the machine, since its damage to files stays.
     is_damaged: bool,
 }
 
-// === impl Bench ===
+// === impl Model ===
 
-impl Bench {
+impl Model {
     fn new() -> Self {
-        let disk = Faulty::default();
+        let disk = FaultyDisk::default();
         let (log, replay, _) = open(&disk);
         assert!(replay.records.is_empty());
         Self {
@@ -102,11 +102,11 @@ impl Bench {
         }
     }
 
-    fn take(&mut self, step: Step) {
+    fn apply(&mut self, step: Step) {
         match step {
             Step::Append(bytes) => self.append(bytes),
             Step::Sync => self.sync(),
-            Step::Settle(indexes) => self.settle(&indexes),
+            Step::MarkDone(indexes) => self.mark_done(&indexes),
             Step::FillUp(bytes) => self.disk.leave_room(Some(bytes)),
             Step::MakeRoom => self.disk.leave_room(None),
             Step::FailSync => self.disk.fail_next_sync(),
@@ -114,16 +114,16 @@ impl Bench {
             Step::PowerLoss(seed) => self.crash(Crash::Machine(seed)),
         }
         assert!(self.disk.segment_bytes() <= LIMITS.total);
-        self.everything_is_readable();
+        self.assert_readable();
     }
 
     fn append(&mut self, bytes: usize) {
         let seq = self.next_seq;
         self.next_seq += 1;
         // A rotation within the append may sync, or fail to.
-        if let Ok(place) = self.log.append(&record(seq, bytes)) {
+        if let Ok(location) = self.log.append(&record(seq, bytes)) {
             self.sizes.insert(seq, bytes);
-            self.live.insert(seq, (State::Written, place));
+            self.live.insert(seq, (State::Written, location));
         }
     }
 
@@ -135,19 +135,19 @@ impl Bench {
         }
     }
 
-    fn settle(&mut self, indexes: &[prop::sample::Index]) {
+    fn mark_done(&mut self, indexes: &[prop::sample::Index]) {
         let mut done = Vec::new();
         for index in indexes {
             let Some(seq) = pick(&self.live, index) else {
                 continue;
             };
-            let (_, place) = self.live.remove(&seq).unwrap();
-            done.push((seq, place));
+            let (_, location) = self.live.remove(&seq).unwrap();
+            done.push((seq, location));
         }
-        // With a disk that refuses, they may come back: sent again, not lost.
-        let refuses = self.disk.refuses();
-        self.log.settle(&done);
-        if !refuses && !self.disk.refuses() {
+        // If the disk rejects writes, done records may come back. They are sent again.
+        let may_fail = self.disk.may_fail();
+        self.log.mark_done(&done);
+        if !may_fail && !self.disk.may_fail() {
             self.done.extend(done.iter().map(|(seq, _)| *seq));
         }
     }
@@ -172,21 +172,21 @@ impl Bench {
         self.live = replay
             .records
             .into_iter()
-            .map(|(place, record)| (record.seq, (State::Synced, place)))
+            .map(|(location, record)| (record.seq, (State::Synced, location)))
             .collect();
-        // A machine that came back has synced what it shows.
+        // After a restart of the machine, all visible bytes are synced.
         self.disk.sync_all();
     }
 
-    fn everything_is_readable(&self) {
-        for (seq, (_, place)) in &self.live {
-            let read = read(&self.disk, *place).unwrap();
+    fn assert_readable(&self) {
+        for (seq, (_, location)) in &self.live {
+            let read = read(&self.disk, *location).unwrap();
             assert_eq!(read, record(*seq, self.sizes[seq]));
         }
     }
 }
 
-fn pick(live: &BTreeMap<u64, (State, Place)>, index: &prop::sample::Index) -> Option<u64> {
+fn pick(live: &BTreeMap<u64, (State, Location)>, index: &prop::sample::Index) -> Option<u64> {
     if live.is_empty() {
         return None;
     }
@@ -196,43 +196,43 @@ fn pick(live: &BTreeMap<u64, (State, Place)>, index: &prop::sample::Index) -> Op
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
-    /// Whatever the disk does and whenever the process or the machine dies: the log
-    /// opens, has all that was synced (written, where only the process died) and
-    /// not settled, nothing that was settled, and nothing that was never written.
+    /// Runs random disk failures and crashes. After each crash the log opens with all
+    /// pending records that were synced, or written if only the process crashed. It has no
+    /// done records and none that were never written.
     #[test]
-    fn what_was_confirmed_is_there_after_any_crash(
+    fn confirmed_records_survive_any_crash(
         steps in proptest::collection::vec(any_step(), 1..80),
     ) {
-        let mut bench = Bench::new();
+        let mut model = Model::new();
         for step in steps {
-            bench.take(step);
+            model.apply(step);
         }
-        // In the end nothing is left behind.
-        bench.disk.leave_room(None);
-        bench.crash(Crash::Process);
-        let all: Vec<_> = bench.live.iter().map(|(seq, (_, place))| (*seq, *place)).collect();
-        bench.log.settle(&all);
-        prop_assert!(bench.log.is_empty());
-        prop_assert_eq!(bench.disk.segment_bytes(), 0, "{:?}", bench.disk);
+        // Once all records are done, no segment remains.
+        model.disk.leave_room(None);
+        model.crash(Crash::Process);
+        let all: Vec<_> = model.live.iter().map(|(seq, (_, location))| (*seq, *location)).collect();
+        model.log.mark_done(&all);
+        prop_assert!(model.log.is_empty());
+        prop_assert_eq!(model.disk.segment_bytes(), 0, "{:?}", model.disk);
     }
 
-    /// Damage to a file costs what is behind it in this file, and no more.
+    /// Damage to a segment loses the rest of that segment and no more.
     #[test]
-    fn damage_is_counted_and_passed_over(
+    fn counts_and_skips_damage(
         damaged in 0u64..20,
         byte: prop::sample::Index,
         bit in 0u8..8,
     ) {
-        let disk = Faulty::default();
+        let disk = FaultyDisk::default();
         let (mut log, _, _) = open(&disk);
-        let places: Vec<_> = (0..20).map(|seq| log.append(&record(seq, 60)).unwrap()).collect();
-        let hit = places[damaged as usize];
+        let locations: Vec<_> = (0..20).map(|seq| log.append(&record(seq, 60)).unwrap()).collect();
+        let hit = locations[damaged as usize];
         disk.flip_bit(&hit, byte.index(hit.len), bit);
         let (_, replay, stats) = open(&disk);
         let expected: Vec<_> = (0..20)
             .filter(|seq| {
-                let place = places[*seq as usize];
-                place.segment != hit.segment || *seq < damaged
+                let location = locations[*seq as usize];
+                location.segment != hit.segment || *seq < damaged
             })
             .collect();
         let seqs: Vec<_> = replay.records.iter().map(|(_, r)| r.seq).collect();
@@ -242,26 +242,26 @@ proptest! {
     }
 
     #[test]
-    fn no_files_keep_it_from_starting(
+    fn opens_with_arbitrary_files(
         files in proptest::collection::vec(
             ("(00000000000000[0-9a-f]{2}\\.(segment|done)|fence|x)", proptest::collection::vec(any::<u8>(), 0..80), any::<bool>()),
             0..6,
         ),
     ) {
-        let disk = Faulty::default();
+        let disk = FaultyDisk::default();
         for (name, bytes, with_magic) in files {
             let magic: &[u8] = if with_magic { b"promesh1" } else { b"" };
             disk.plant(&name, &[magic, &bytes].concat());
         }
         let (mut log, _, _) = open(&disk);
-        let place = log.append(&record(1, 10)).unwrap();
-        prop_assert_eq!(read(&disk, place).unwrap(), record(1, 10));
+        let location = log.append(&record(1, 10)).unwrap();
+        prop_assert_eq!(read(&disk, location).unwrap(), record(1, 10));
     }
 }
 
 #[test]
-fn a_missing_segment_is_not_missed() {
-    let disk = Faulty::default();
+fn opens_without_a_missing_segment() {
+    let disk = FaultyDisk::default();
     let (mut log, _, _) = open(&disk);
     for seq in 0..20 {
         log.append(&record(seq, 60)).unwrap();
@@ -273,29 +273,29 @@ fn a_missing_segment_is_not_missed() {
 }
 
 #[test]
-fn after_a_failed_sync_nothing_is_written() {
-    let disk = Faulty::default();
+fn writes_nothing_after_a_failed_sync() {
+    let disk = FaultyDisk::default();
     let (mut log, _, stats) = open(&disk);
     log.append(&record(0, 60)).unwrap();
     disk.fail_next_sync();
-    assert_eq!(log.sync(), Err(Trouble::Sync));
-    // The disk is well again, and not trusted.
-    assert_eq!(log.append(&record(1, 60)), Err(Trouble::Sync));
-    assert_eq!(log.sync(), Err(Trouble::Sync));
+    assert_eq!(log.sync(), Err(SpillError::Sync));
+    // The disk works again but is not trusted.
+    assert_eq!(log.append(&record(1, 60)), Err(SpillError::Sync));
+    assert_eq!(log.sync(), Err(SpillError::Sync));
     assert!(log.is_poisoned());
-    assert_eq!(stats.counted(Trouble::Sync), 1);
+    assert_eq!(stats.counted(SpillError::Sync), 1);
 }
 
 #[test]
-fn a_full_disk_takes_more_once_there_is_room() {
-    let disk = Faulty::default();
+fn writes_again_once_a_full_disk_has_room() {
+    let disk = FaultyDisk::default();
     let (mut log, _, stats) = open(&disk);
     log.append(&record(0, 60)).unwrap();
     disk.leave_room(Some(20));
-    assert_eq!(log.append(&record(1, 60)), Err(Trouble::DiskFull));
+    assert_eq!(log.append(&record(1, 60)), Err(SpillError::DiskFull));
     disk.leave_room(None);
     log.append(&record(2, 60)).unwrap();
-    assert_eq!(stats.counted(Trouble::DiskFull), 1);
+    assert_eq!(stats.counted(SpillError::DiskFull), 1);
     let (_, replay, stats) = open(&disk);
     let seqs: Vec<_> = replay.records.iter().map(|(_, r)| r.seq).collect();
     assert_eq!(seqs, [0, 2]);
@@ -303,42 +303,42 @@ fn a_full_disk_takes_more_once_there_is_room() {
 }
 
 #[test]
-fn the_log_has_a_bound() {
-    let disk = Faulty::default();
+fn limits_the_size_of_the_log() {
+    let disk = FaultyDisk::default();
     let (mut log, _, stats) = open(&disk);
-    let mut places = Vec::new();
-    while let Ok(place) = log.append(&record(places.len() as u64, 60)) {
-        places.push((places.len() as u64, place));
+    let mut locations = Vec::new();
+    while let Ok(location) = log.append(&record(locations.len() as u64, 60)) {
+        locations.push((locations.len() as u64, location));
     }
-    assert_eq!(stats.counted(Trouble::Full), 1);
+    assert_eq!(stats.counted(SpillError::LogFull), 1);
     assert!(disk.segment_bytes() <= LIMITS.total);
-    log.settle(&places);
+    log.mark_done(&locations);
     assert_eq!(disk.segment_bytes(), 0);
     log.append(&record(99, 60)).unwrap();
 }
 
 #[test]
-fn a_segment_that_is_done_goes_at_once_whatever_is_before_it() {
-    let disk = Faulty::default();
+fn removes_done_segments_in_any_order() {
+    let disk = FaultyDisk::default();
     let (mut log, _, _) = open(&disk);
-    let places: Vec<_> = (0..20)
+    let locations: Vec<_> = (0..20)
         .map(|seq| (seq, log.append(&record(seq, 60)).unwrap()))
         .collect();
-    let (first, rest): (Vec<_>, Vec<_>) = places.into_iter().partition(|(seq, _)| *seq == 0);
-    log.settle(&rest);
+    let (first, rest): (Vec<_>, Vec<_>) = locations.into_iter().partition(|(seq, _)| *seq == 0);
+    log.mark_done(&rest);
     assert_eq!(disk.names("segment"), ["0000000000000000.segment"]);
-    log.settle(&first);
+    log.mark_done(&first);
     assert_eq!(disk.names("segment"), [""; 0]);
     assert_eq!(disk.names("done"), [""; 0]);
 }
 
 #[test]
 fn the_fence_survives_the_process() {
-    let disk = Faulty::default();
+    let disk = FaultyDisk::default();
     let (log, replay, _) = open(&disk);
     assert_eq!(replay.fence_ms, None);
-    log.fence(1_700_000_012_000);
-    log.fence(1_700_000_013_000);
+    log.write_fence(1_700_000_012_000);
+    log.write_fence(1_700_000_013_000);
     disk.crash(Crash::Process);
     let (_, replay, _) = open(&disk);
     assert_eq!(replay.fence_ms, Some(1_700_000_013_000));
@@ -347,8 +347,8 @@ fn the_fence_survives_the_process() {
 }
 
 #[test]
-fn facts_are_shared_after_a_restart() {
-    let disk = Faulty::default();
+fn replayed_records_share_equal_contexts() {
+    let disk = FaultyDisk::default();
     let (mut log, _, _) = open(&disk);
     for seq in 0..3 {
         log.append(&record(seq, 10)).unwrap();

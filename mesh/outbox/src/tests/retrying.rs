@@ -1,17 +1,19 @@
+//! Retries of many lanes.
+
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tokio::time::{sleep, sleep_until};
 
 use super::*;
 
-/// An exporter that asks for every export again at once, until it recovers.
+/// An exporter that asks for an immediate retry of each export until it recovers.
 #[derive(Clone, Default)]
-struct Refusing {
+struct Busy {
     attempts: Arc<AtomicUsize>,
     recovered: Arc<AtomicBool>,
 }
 
-impl Refusing {
+impl Busy {
     fn service(
         &self,
     ) -> impl Service<Export, Response = Verdict, Error = ExportError, Future: Send> + Clone + use<>
@@ -22,7 +24,7 @@ impl Refusing {
             std::future::ready(if exporter.recovered.load(Ordering::SeqCst) {
                 Ok(Verdict::default())
             } else {
-                Err(ExportError::Again {
+                Err(ExportError::Retry {
                     after: None,
                     status: Status::unavailable("busy"),
                 })
@@ -31,11 +33,11 @@ impl Refusing {
     }
 }
 
-/// Lanes must not cause a retry storm when every exporter refuses.
+/// Lanes must not cause a retry storm when all exporters are busy.
 #[tokio::test(start_paused = true)]
 async fn lanes_back_off_and_spread_their_retries() {
     const SECOND: Duration = Duration::from_secs(1);
-    let exporter = Refusing::default();
+    let exporter = Busy::default();
     let args = OutboxArgs::default();
     let clock = Clock::tokio(START_MS);
     let (outbox, workers) = Outbox::new(&args, clock, exporter.service());

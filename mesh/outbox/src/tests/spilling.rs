@@ -1,12 +1,12 @@
-//! What waits for long: compressed, spilled, and taken up by the next process.
+//! Batches that are pending for long: compressed, spilled, and replayed.
 
 use std::{path::Path, time::Duration};
 
 use super::*;
 use crate::spill::{Directory, Log};
 
-/// A day of answers.
-static DOWN: [Answer; 10_000] = [Answer::Unsent; 10_000];
+/// Replies of an exporter that is down for a day.
+static DOWN: [Reply; 10_000] = [Reply::Unsent; 10_000];
 
 fn spilling(dir: &Path) -> OutboxArgs {
     let mut args = OutboxArgs {
@@ -17,7 +17,7 @@ fn spilling(dir: &Path) -> OutboxArgs {
     args
 }
 
-/// A process over a directory, at the end of which nothing is tidied up.
+/// A process with a spill directory. Dropping it is a crash.
 struct Process {
     outbox: Outbox,
     workers: Workers,
@@ -27,8 +27,8 @@ struct Process {
 // === impl Process ===
 
 impl Process {
-    fn start(args: &OutboxArgs, clock: &Clock, answers: impl IntoIterator<Item = Answer>) -> Self {
-        let exporter = Exporter::scripted(answers);
+    fn start(args: &OutboxArgs, clock: &Clock, replies: impl IntoIterator<Item = Reply>) -> Self {
+        let exporter = Exporter::scripted(replies);
         let (outbox, workers) = Outbox::new(args, clock.clone(), exporter.service());
         Self {
             outbox,
@@ -37,17 +37,17 @@ impl Process {
         }
     }
 
-    async fn until(&self, is_so: impl Fn(&Account) -> bool) -> Account {
-        // Of the runtime's time, which stands still.
+    async fn until(&self, condition: impl Fn(&Account) -> bool) -> Account {
+        // The clock is paused, so this takes no real time.
         for _ in 0..6_000 {
             let account = self.outbox.account();
             assert!(account.balances(), "{account}");
-            if is_so(&account) {
+            if condition(&account) {
                 return account;
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        panic!("not so in ten minutes: {}", self.outbox.account());
+        panic!("no such account in ten minutes: {}", self.outbox.account());
     }
 
     fn keys(&self) -> Vec<String> {
@@ -56,7 +56,7 @@ impl Process {
     }
 }
 
-/// Numbered batches of three targets.
+/// Pushes numbered batches of three targets.
 fn push(outbox: &Outbox, clock: &Clock, numbers: std::ops::Range<usize>) {
     for number in numbers {
         let key = number as u64 % 3;
@@ -68,7 +68,7 @@ fn push(outbox: &Outbox, clock: &Clock, numbers: std::ops::Range<usize>) {
     }
 }
 
-/// Asserts that every number came once, those of each target in their order.
+/// Asserts that every number arrived once, and those of each target in order.
 fn assert_in_order(keys: &[String], numbers: usize) {
     let mut sorted = keys.to_vec();
     sorted.sort_by_key(|key| key.split_once(':').unwrap().1.to_owned());
@@ -81,8 +81,8 @@ fn assert_in_order(keys: &[String], numbers: usize) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_waits_is_compressed_and_sent_as_it_was() {
-    let exporter = Exporter::scripted([Answer::Again(Duration::from_secs(60))]);
+async fn compresses_pending_batches_and_sends_the_original() {
+    let exporter = Exporter::scripted([Reply::RetryAfter(Duration::from_secs(60))]);
     let (outbox, workers) = outbox(OutboxArgs::default(), &exporter);
     let text = "http_requests_total ".repeat(1000);
     outbox.push(batch(1, &text)).unwrap();
@@ -96,7 +96,7 @@ async fn what_waits_is_compressed_and_sent_as_it_was() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_spilled_at_once_does_not_wait_for_the_clock() {
+async fn spills_at_once_without_waiting_for_a_poll() {
     let dir = tempfile::tempdir().unwrap();
     let (mut args, clock) = (spilling(dir.path()), Clock::tokio(START_MS));
     args.spill.spill_after_seconds = 0;
@@ -106,38 +106,44 @@ async fn what_is_spilled_at_once_does_not_wait_for_the_clock() {
         .await;
     let began = Instant::now();
     push(&process.outbox, &clock, 0..30);
-    // Time stands still while a file is written.
+    // The paused clock does not advance while a file is written.
     tokio::time::sleep(Duration::from_millis(1)).await;
     assert_eq!(process.outbox.account().spilled, 300);
     assert_eq!(began.elapsed(), Duration::from_millis(1));
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_kill_may_leave_is_known_before_it_is_there() {
+async fn announces_spilled_batches_before_they_are_written() {
     let dir = tempfile::tempdir().unwrap();
     let (args, clock) = (spilling(dir.path()), Clock::tokio(START_MS));
     let ahead = Duration::from_secs(1);
     let process = Process::start(&args, &clock, DOWN);
-    assert!(process.outbox.may_leave_some(ahead), "it is not known yet");
+    assert!(
+        process.outbox.may_have_spilled(ahead),
+        "the disk has not been read yet"
+    );
     process
         .until(|_| !process.outbox.lanes.is_replaying())
         .await;
     push(&process.outbox, &clock, 0..3);
-    assert!(!process.outbox.may_leave_some(ahead));
+    assert!(!process.outbox.may_have_spilled(ahead));
     tokio::time::sleep(args.spill.after() - ahead).await;
     assert_eq!(process.outbox.account().spilled, 0);
-    assert!(process.outbox.may_leave_some(ahead));
+    assert!(process.outbox.may_have_spilled(ahead));
     process.until(|account| account.spilled == 30).await;
-    assert!(process.outbox.may_leave_some(Duration::ZERO));
+    assert!(process.outbox.may_have_spilled(Duration::ZERO));
 
     let (outbox, _workers) = outbox(OutboxArgs::default(), &Exporter::scripted(DOWN));
     push(&outbox, &clock, 0..3);
     tokio::time::sleep(Duration::from_secs(60)).await;
-    assert!(!outbox.may_leave_some(ahead), "it has no disk");
+    assert!(
+        !outbox.may_have_spilled(ahead),
+        "there is no spill directory"
+    );
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_others_may_have_older_ones_of_is_held_back_when_it_is_found() {
+async fn holds_back_replayed_batches_of_shared_keys() {
     let dir = tempfile::tempdir().unwrap();
     let (args, clock) = (spilling(dir.path()), Clock::tokio(START_MS));
     let before = Process::start(&args, &clock, DOWN);
@@ -147,27 +153,27 @@ async fn what_others_may_have_older_ones_of_is_held_back_when_it_is_found() {
 
     let exporter = Exporter::scripted([]);
     let (outbox, workers) = Outbox::sharing_keys(&args, clock.clone(), exporter.service());
-    let left = loop {
+    let replayed = loop {
         match outbox.take_replayed() {
-            Some(left) => break left,
+            Some(replayed) => break replayed,
             None => tokio::time::sleep(Duration::from_millis(10)).await,
         }
     };
-    assert_eq!(left, (0..3).map(|key| (key, START_MS)).collect());
+    assert_eq!(replayed, (0..3).map(|key| (key, START_MS)).collect());
     assert_eq!(outbox.take_replayed(), None);
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(outbox.held_back().batches, 3);
-    outbox.let_go(1);
+    outbox.release(1);
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(exporter.stored(), ["1:001,"]);
-    outbox.let_go(0);
-    outbox.let_go(2);
+    outbox.release(0);
+    outbox.release(2);
     drained(workers).await;
     assert_eq!(exporter.stored().len(), 3);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_waits_for_long_survives_the_process() {
+async fn spilled_batches_survive_the_process() {
     let dir = tempfile::tempdir().unwrap();
     let (args, clock) = (spilling(dir.path()), Clock::tokio(START_MS));
     let before = Process::start(&args, &clock, DOWN);
@@ -177,7 +183,7 @@ async fn what_waits_for_long_survives_the_process() {
     drop(before);
 
     let after = Process::start(&args, &clock, []);
-    // Pushed before the disk was read, and sent behind what is there.
+    // Batches pushed before the disk was read are sent after the replayed ones.
     push(&after.outbox, &clock, 30..36);
     let account = after.until(|account| account.stored == 360).await;
     assert_eq!(
@@ -191,7 +197,7 @@ async fn what_waits_for_long_survives_the_process() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_process_that_stops_spills_what_it_could_not_deliver() {
+async fn a_drain_spills_undelivered_batches() {
     let dir = tempfile::tempdir().unwrap();
     let (args, clock) = (spilling(dir.path()), Clock::tokio(START_MS));
     let before = Process::start(&args, &clock, DOWN);
@@ -209,13 +215,13 @@ async fn a_process_that_stops_spills_what_it_could_not_deliver() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn exports_of_the_process_before_are_waited_for() {
+async fn waits_for_exports_of_the_earlier_process() {
     let dir = tempfile::tempdir().unwrap();
     let (args, clock) = (spilling(dir.path()), Clock::tokio(START_MS));
-    let before = Process::start(&args, &clock, [Answer::Silence; 100]);
+    let before = Process::start(&args, &clock, [Reply::Silence; 100]);
     push(&before.outbox, &clock, 0..1);
     before.until(|account| account.spilled == 10).await;
-    // It died with an Export under way that the exporter may finish.
+    // The process crashed with an Export in flight, which the exporter may finish.
     drop(before);
     let died = Instant::now();
     tokio::time::sleep(Duration::from_millis(500)).await;
@@ -223,25 +229,24 @@ async fn exports_of_the_process_before_are_waited_for() {
     let after = Process::start(&args, &clock, []);
     push(&after.outbox, &clock, 1..3);
     after.until(|account| account.stored == 30).await;
-    let stored = after.exporter.stored.lock().unwrap().clone();
+    let stored = after.exporter.stored.lock().clone();
     for (payload, at) in stored {
-        // Lanes that have nothing of the process before flow at once.
-        match payload.starts_with(b"0") {
-            true => {
-                assert!(at - died >= args.deadline());
-                assert!(at - back <= Duration::from_secs(10));
-            }
-            false => assert!(at - back < Duration::from_secs(1)),
+        // Lanes without replayed batches deliver at once.
+        if payload.starts_with(b"0") {
+            assert!(at - died >= args.deadline());
+            assert!(at - back <= Duration::from_secs(10));
+        } else {
+            assert!(at - back < Duration::from_secs(1));
         }
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn with_the_disk_full_batches_wait_in_memory_and_none_is_lost() {
+async fn a_full_disk_loses_no_batches() {
     let dir = tempfile::tempdir().unwrap();
     let (mut args, clock) = (spilling(dir.path()), Clock::tokio(START_MS));
     args.spill.spill_max_bytes = 1000;
-    let process = Process::start(&args, &clock, vec![Answer::Unsent; 200]);
+    let process = Process::start(&args, &clock, vec![Reply::Unsent; 200]);
     push(&process.outbox, &clock, 0..60);
     tokio::time::sleep(Duration::from_secs(20)).await;
     let account = process.outbox.account();
@@ -251,26 +256,26 @@ async fn with_the_disk_full_batches_wait_in_memory_and_none_is_lost() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_somebody_waits_for_is_never_spilled() {
+async fn never_spills_awaited_batches() {
     let dir = tempfile::tempdir().unwrap();
     let (args, clock) = (spilling(dir.path()), Clock::tokio(START_MS));
-    let process = Process::start(&args, &clock, vec![Answer::Unsent; 30]);
-    let told = process
+    let process = Process::start(&args, &clock, vec![Reply::Unsent; 30]);
+    let outcome = process
         .outbox
         .push_with_outcome(batch(0, "0:000,"))
         .unwrap();
     push(&process.outbox, &clock, 1..9);
     process.until(|account| account.spilled == 80).await;
-    assert_eq!(told.await, Ok(Outcome::Judged(Verdict::default())));
+    assert_eq!(outcome.await, Ok(Outcome::Verdict(Verdict::default())));
     process.until(|account| account.stored == 90).await;
     assert_in_order(&process.keys(), 9);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_disk_does_not_give_back_is_given_up_and_counted() {
+async fn drops_and_counts_unreadable_batches() {
     let dir = tempfile::tempdir().unwrap();
     let (args, clock) = (spilling(dir.path()), Clock::tokio(START_MS));
-    let process = Process::start(&args, &clock, vec![Answer::Unsent; 30]);
+    let process = Process::start(&args, &clock, vec![Reply::Unsent; 30]);
     push(&process.outbox, &clock, 0..9);
     process.until(|account| account.spilled == 90).await;
     let segment = dir.path().join("0000000000000000.segment");
@@ -283,7 +288,7 @@ async fn what_the_disk_does_not_give_back_is_given_up_and_counted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_directory_that_cannot_be_used_is_no_reason_not_to_start() {
+async fn starts_without_a_usable_directory() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let (args, clock) = (spilling(file.path()), Clock::tokio(START_MS));
     let process = Process::start(&args, &clock, []);
@@ -294,10 +299,10 @@ async fn a_directory_that_cannot_be_used_is_no_reason_not_to_start() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
-    /// However often the process is killed: what was on the disk is delivered, at
-    /// least once and in order.
+    /// Spilled batches are delivered at least once and in order, however often the process
+    /// is killed.
     #[test]
-    fn whoever_is_killed_delivers_what_was_spilled(
+    fn delivers_spilled_batches_after_kills(
         lives in proptest::collection::vec((0usize..12, 0u64..40, 0u64..8_000), 1..6),
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -310,14 +315,14 @@ proptest! {
             let (args, clock) = (spilling(dir.path()), Clock::tokio(START_MS));
             let (mut pushed, mut stored, mut must) = (0, Vec::new(), Vec::new());
             for (batches, failures, millis) in lives {
-                let answers = vec![Answer::Unsent; failures as usize];
-                let process = Process::start(&args, &clock, answers);
+                let replies = vec![Reply::Unsent; failures as usize];
+                let process = Process::start(&args, &clock, replies);
                 push(&process.outbox, &clock, pushed..pushed + batches);
                 pushed += batches;
                 tokio::time::sleep(Duration::from_millis(millis)).await;
                 let account = process.outbox.account();
                 assert!(account.balances(), "{account}");
-                // All that waits is on the disk: all of it must complete.
+                // All pending batches are on disk, so all must be delivered.
                 if account.spilled == account.waiting && millis > 5_000 {
                     must.extend((pushed - batches..pushed).map(|n| format!("{}:{n:03}", n % 3)));
                 }
@@ -347,12 +352,12 @@ proptest! {
     }
 }
 
-/// What a process would find that took a directory up now.
-fn found(dir: &Path) -> Vec<String> {
+/// Returns the payloads that a process starting now would replay.
+fn replayable(dir: &Path) -> Vec<String> {
     let copy = tempfile::tempdir().unwrap();
     for file in std::fs::read_dir(dir).unwrap() {
         let file = file.unwrap();
-        // It may be gone by now.
+        // The file may have been removed by now.
         let _ = std::fs::copy(file.path(), copy.path().join(file.file_name()));
     }
     let disk = Directory::open(copy.path().to_owned()).unwrap();
@@ -365,10 +370,10 @@ fn found(dir: &Path) -> Vec<String> {
         .collect()
 }
 
-/// A process that dies has the newest batch of a target sent again at most: a duplicate
-/// for the backend, where an older one would be out of order.
+/// After a crash, at most the newest batch of a target is sent again. It is a duplicate for
+/// the backend, while an older one would be out of order.
 #[tokio::test(start_paused = true)]
-async fn what_was_delivered_is_noted_before_what_is_next_leaves() {
+async fn records_a_batch_as_done_before_sending_the_next() {
     let dir = tempfile::tempdir().unwrap();
     let (args, clock) = (spilling(dir.path()), Clock::tokio(START_MS));
     let before = Process::start(&args, &clock, DOWN);
@@ -381,10 +386,10 @@ async fn what_was_delivered_is_noted_before_what_is_next_leaves() {
         let (delivered, dir) = (delivered.clone(), dir.path().to_owned());
         tower::service_fn(move |export: Export| {
             let sent = String::from_utf8(export.payload.to_vec()).unwrap();
-            let (target, found) = (&sent[..2], found(&dir));
-            let mut delivered = delivered.lock().unwrap();
+            let (target, replayable) = (&sent[..2], replayable(&dir));
+            let mut delivered = delivered.lock();
             let earlier = delivered.iter().filter(|sent| sent.starts_with(target));
-            let again: Vec<_> = earlier.filter(|sent| found.contains(sent)).collect();
+            let again: Vec<_> = earlier.filter(|sent| replayable.contains(sent)).collect();
             assert!(again.is_empty(), "{again:?} before {sent}");
             delivered.push(sent);
             async { Ok(Verdict::default()) }
@@ -392,5 +397,5 @@ async fn what_was_delivered_is_noted_before_what_is_next_leaves() {
     };
     let (_outbox, workers) = Outbox::new(&args, clock, service);
     assert_eq!(drained(workers).await.stored, 300);
-    assert_eq!(delivered.lock().unwrap().len(), 30);
+    assert_eq!(delivered.lock().len(), 30);
 }

@@ -60,7 +60,7 @@ impl State {
         metrics: &HandoverMetrics,
     ) {
         let own = targets.iter().copied().collect();
-        let own = outbox.oldest(&own).unwrap_or_default();
+        let own = outbox.oldest_pending_ms(&own).unwrap_or_default();
         for &target in targets {
             let Some(mut hold_back) = self.hold_backs.remove(target) else {
                 continue;
@@ -77,7 +77,7 @@ impl State {
                         target = format!("{target:016x}"),
                         is_here, "Hold-back released"
                     );
-                    outbox.let_go(target);
+                    outbox.release(target);
                     metrics.count_release(has_silent_peers(responses));
                 }
             }

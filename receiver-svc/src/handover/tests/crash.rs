@@ -113,7 +113,7 @@ async fn waits_longer_for_a_peer_with_slow_exports() {
     let _blocked = a.block_exports().await;
     a.scrape(&old, 1);
     sleep(Duration::from_secs(50)).await;
-    let span = a.outbox.longest_export();
+    let span = a.outbox.longest_export_timeout();
     assert!(span > TIMEOUT, "{span:?}");
     a.kill();
     b.set_unready(&["a:1"]);

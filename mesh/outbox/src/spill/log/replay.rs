@@ -1,4 +1,4 @@
-//! What an earlier process has left, taken up at the start.
+//! Replay of the records of an earlier process.
 
 use std::{
     collections::HashSet,
@@ -10,19 +10,19 @@ use tracing::warn;
 use super::{
     super::{
         record::{Damage, Record},
-        segment::{self, Place, decode_fence, done_name, id_of, segment_name},
-        stats::Trouble,
+        segment::{self, Location, decode_fence, done_name, id_of, segment_name},
+        stats::SpillError,
     },
     FENCE, Log, Segment,
 };
 use mesh_contract::batch::BatchContext;
 
-/// What an earlier process has left.
+/// The records of an earlier process.
 #[derive(Debug, Default)]
 pub(crate) struct Replay {
-    /// In the order of their numbers, without their payloads.
-    pub(crate) records: Vec<(Place, Record)>,
-    /// Until when its Exports may be under way, milliseconds since the Unix epoch.
+    /// Pending records, sorted by sequence number, without payloads.
+    pub(crate) records: Vec<(Location, Record)>,
+    /// Time until which its Exports may be in flight, in milliseconds since the Unix epoch.
     pub(crate) fence_ms: Option<i64>,
 }
 
@@ -33,7 +33,7 @@ impl Log {
         let names = match self.disk.list() {
             Ok(names) => names,
             Err(error) => {
-                self.trouble(Trouble::Read, &error);
+                self.record_error(SpillError::Read, &error);
                 return Replay::default();
             }
         };
@@ -42,7 +42,7 @@ impl Log {
             self.next_segment = self.next_segment.max(id.saturating_add(1));
             records.extend(self.replay_segment(id));
         }
-        // Left by a process that died between the two removals.
+        // A process that crashed between the two removals leaves a done file behind.
         for id in names.iter().filter_map(|name| id_of(name, "done")) {
             self.next_segment = self.next_segment.max(id.saturating_add(1));
             if !names.contains(&segment_name(id)) {
@@ -51,7 +51,7 @@ impl Log {
         }
         self.sweep();
         records.sort_by_key(|(_, record)| record.seq);
-        share_facts(&mut records);
+        share_contexts(&mut records);
         let fence = self.disk.read_all(FENCE).ok();
         Replay {
             records,
@@ -59,11 +59,11 @@ impl Log {
         }
     }
 
-    fn replay_segment(&mut self, id: u64) -> Vec<(Place, Record)> {
+    fn replay_segment(&mut self, id: u64) -> Vec<(Location, Record)> {
         let scanned = match segment::scan(&*self.disk, id) {
             Ok(scanned) => scanned,
             Err(error) => {
-                self.trouble(Trouble::Read, &error);
+                self.record_error(SpillError::Read, &error);
                 return Vec::new();
             }
         };
@@ -72,7 +72,7 @@ impl Log {
                 self.stats.torn.fetch_add(1, Ordering::Relaxed);
             }
             Some(Damage::Corrupt) => {
-                warn!(segment = id, "Spill segment damaged, its rest is skipped");
+                warn!(segment = id, "Spill segment corrupt, skipping its rest");
                 self.stats.corrupt.fetch_add(1, Ordering::Relaxed);
             }
             None => {}
@@ -87,8 +87,8 @@ impl Log {
     }
 }
 
-/// Makes records of the same facts share them.
-fn share_facts(records: &mut [(Place, Record)]) {
+/// Makes records with equal contexts share one.
+fn share_contexts(records: &mut [(Location, Record)]) {
     let mut known: HashSet<Arc<BatchContext>> = HashSet::new();
     for (_, record) in records {
         match known.get(&record.context) {

@@ -1,28 +1,24 @@
-//! A disk in memory that refuses writes, fails syncs, and forgets at a crash what
-//! was not synced.
+//! A disk in memory that rejects writes, fails syncs, and loses unsynced bytes in a crash.
 
-use std::{
-    collections::BTreeMap,
-    io,
-    sync::{Arc, Mutex},
-};
+use std::{collections::BTreeMap, io, sync::Arc};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
 use super::super::{
     disk::{Append, Disk},
-    segment::{Place, segment_name},
+    segment::{Location, segment_name},
 };
 
-/// A disk in memory. Clones are the same disk.
+/// A disk in memory. Clones share the same files.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Faulty(Arc<Mutex<State>>);
+pub(super) struct FaultyDisk(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
 struct State {
     files: BTreeMap<String, File>,
-    /// The names that the machine would find after a crash, with what they held.
+    /// Names and files that survive a crash of the machine.
     synced_names: BTreeMap<String, File>,
     room: Option<usize>,
     fail_next_sync: bool,
@@ -34,28 +30,28 @@ struct File(Arc<Mutex<Contents>>);
 #[derive(Debug, Default)]
 struct Contents {
     bytes: Vec<u8>,
-    /// The first so many are safe.
+    /// Number of leading bytes that are synced.
     synced: usize,
 }
 
-/// Who dies.
+/// Scope of a crash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Crash {
     Process,
-    /// With a seed for what becomes of what was not synced.
+    /// Has a random seed for the fate of unsynced bytes.
     Machine(u64),
 }
 
 #[derive(Debug)]
 struct Open {
-    disk: Faulty,
+    disk: FaultyDisk,
     file: File,
 }
 
-// === impl Faulty ===
+// === impl FaultyDisk ===
 
-impl Faulty {
-    /// How many bytes may still be written; `None` is any number.
+impl FaultyDisk {
+    /// Limits the bytes that can still be written; `None` removes the limit.
     pub(super) fn leave_room(&self, room: Option<usize>) {
         self.state(|state| state.room = room);
     }
@@ -64,8 +60,8 @@ impl Faulty {
         self.state(|state| state.fail_next_sync = true);
     }
 
-    /// Whether something may fail now.
-    pub(super) fn refuses(&self) -> bool {
+    /// Returns true if an operation may fail now.
+    pub(super) fn may_fail(&self) -> bool {
         self.state(|state| state.room.is_some() || state.fail_next_sync)
     }
 
@@ -83,30 +79,30 @@ impl Faulty {
 
     pub(super) fn plant(&self, name: &str, bytes: &[u8]) {
         let file = File::default();
-        file.0.lock().unwrap().bytes = bytes.to_vec();
+        file.0.lock().bytes = bytes.to_vec();
         self.state(|state| state.files.insert(name.to_owned(), file));
     }
 
-    pub(super) fn flip_bit(&self, place: &Place, byte: usize, bit: u8) {
+    pub(super) fn flip_bit(&self, location: &Location, byte: usize, bit: u8) {
         self.state(|state| {
-            let file = &state.files[&segment_name(place.segment)];
-            file.0.lock().unwrap().bytes[place.offset as usize + byte] ^= 1 << bit;
+            let file = &state.files[&segment_name(location.segment)];
+            file.0.lock().bytes[location.offset as usize + byte] ^= 1 << bit;
         });
     }
 
-    /// Makes everything safe.
+    /// Syncs all files and names.
     pub(super) fn sync_all(&self) {
         self.state(|state| {
             for file in state.files.values() {
-                let mut contents = file.0.lock().unwrap();
+                let mut contents = file.0.lock();
                 contents.synced = contents.bytes.len();
             }
             state.synced_names = state.files.clone();
         });
     }
 
-    /// Dies. With the machine goes what was not synced: of each file a tail, some
-    /// of which may come back as zeros, and of changes to names any.
+    /// Crashes. A crash of the machine loses an unsynced tail of each file, or returns a part
+    /// of it as zeros, and loses any unsynced changes of names.
     pub(super) fn crash(&self, crash: Crash) {
         let Crash::Machine(seed) = crash else {
             return;
@@ -120,11 +116,8 @@ impl Faulty {
             names.dedup();
             for name in names {
                 let (was, is) = (before.get(name), now.get(name));
-                let file = match random.random() {
-                    true => was,
-                    false => is,
-                };
-                // A name that was there and is there is there.
+                let file = if random.random() { was } else { is };
+                // A name that exists before and after an unsynced change survives.
                 if let Some(file) = file.or(was.and(is)) {
                     file.tear(&mut random);
                     state.files.insert(name.clone(), file.clone());
@@ -134,10 +127,10 @@ impl Faulty {
     }
 
     fn state<T>(&self, with: impl FnOnce(&mut State) -> T) -> T {
-        with(&mut self.0.lock().unwrap())
+        with(&mut self.0.lock())
     }
 
-    /// How many of `len` bytes there is room for.
+    /// Takes room for up to `len` bytes, and returns how many fit.
     fn take_room(&self, len: usize) -> usize {
         self.state(|state| match &mut state.room {
             None => len,
@@ -150,14 +143,15 @@ impl Faulty {
     }
 
     fn sync(&self) -> io::Result<()> {
-        match self.state(|state| std::mem::take(&mut state.fail_next_sync)) {
-            true => Err(io::Error::other("the disk is gone")),
-            false => Ok(()),
+        if self.state(|state| std::mem::take(&mut state.fail_next_sync)) {
+            Err(io::Error::other("the disk is gone"))
+        } else {
+            Ok(())
         }
     }
 }
 
-impl Disk for Faulty {
+impl Disk for FaultyDisk {
     fn list(&self) -> io::Result<Vec<String>> {
         Ok(self.state(|state| state.files.keys().cloned().collect()))
     }
@@ -180,7 +174,7 @@ impl Disk for Faulty {
     fn read_all(&self, name: &str) -> io::Result<Bytes> {
         let file = self.state(|state| state.files.get(name).cloned());
         let file = file.ok_or(io::ErrorKind::NotFound)?;
-        Ok(Bytes::copy_from_slice(&file.0.lock().unwrap().bytes))
+        Ok(Bytes::copy_from_slice(&file.0.lock().bytes))
     }
 
     fn overwrite(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
@@ -193,7 +187,7 @@ impl Disk for Faulty {
         removed.map(|_| ()).ok_or(io::ErrorKind::NotFound.into())
     }
 
-    fn sync_names(&self) -> io::Result<()> {
+    fn sync_directory(&self) -> io::Result<()> {
         self.sync()?;
         self.state(|state| state.synced_names = state.files.clone());
         Ok(())
@@ -203,16 +197,17 @@ impl Disk for Faulty {
 impl Append for Open {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         let fitting = self.disk.take_room(bytes.len());
-        let mut contents = self.file.0.lock().unwrap();
+        let mut contents = self.file.0.lock();
         contents.bytes.extend_from_slice(&bytes[..fitting]);
-        match fitting == bytes.len() {
-            true => Ok(()),
-            false => Err(io::ErrorKind::StorageFull.into()),
+        if fitting == bytes.len() {
+            Ok(())
+        } else {
+            Err(io::ErrorKind::StorageFull.into())
         }
     }
 
-    fn cut(&mut self, len: u64) -> io::Result<()> {
-        let mut contents = self.file.0.lock().unwrap();
+    fn truncate(&mut self, len: u64) -> io::Result<()> {
+        let mut contents = self.file.0.lock();
         contents.bytes.truncate(len as usize);
         contents.synced = contents.synced.min(len as usize);
         Ok(())
@@ -220,7 +215,7 @@ impl Append for Open {
 
     fn sync(&mut self) -> io::Result<()> {
         self.disk.sync()?;
-        let mut contents = self.file.0.lock().unwrap();
+        let mut contents = self.file.0.lock();
         contents.synced = contents.bytes.len();
         Ok(())
     }
@@ -230,16 +225,16 @@ impl Append for Open {
 
 impl File {
     fn len(&self) -> usize {
-        self.0.lock().unwrap().bytes.len()
+        self.0.lock().bytes.len()
     }
 
     fn tear(&self, random: &mut StdRng) {
-        let mut contents = self.0.lock().unwrap();
+        let mut contents = self.0.lock();
         let (synced, len) = (contents.synced, contents.bytes.len());
-        let left = random.random_range(synced..=len);
-        contents.bytes.truncate(left);
+        let kept = random.random_range(synced..=len);
+        contents.bytes.truncate(kept);
         if random.random() {
-            let zeros = random.random_range(synced..=left);
+            let zeros = random.random_range(synced..=kept);
             contents.bytes[zeros..].fill(0);
         }
         contents.synced = contents.bytes.len();

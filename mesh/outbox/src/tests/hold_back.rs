@@ -1,4 +1,4 @@
-//! Batches that are held back, and what is told of those that wait.
+//! Hold-backs, and the times of the oldest pending batches.
 
 use std::collections::HashSet;
 
@@ -19,7 +19,7 @@ fn one_lane() -> OutboxArgs {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lane_steps_over_what_is_held_back() {
+async fn a_lane_skips_held_back_batches() {
     let exporter = Exporter::default();
     let (outbox, workers) = outbox(one_lane(), &exporter);
     outbox.hold_back(1, START_MS + 1);
@@ -27,9 +27,9 @@ async fn a_lane_steps_over_what_is_held_back() {
         outbox.push(batch).unwrap();
     }
     tokio::time::sleep(Duration::from_secs(1)).await;
-    // What is not later than the hold has nothing to wait for.
+    // A batch at the time of the hold-back is not later, so it is sent.
     assert_eq!(exporter.stored(), ["1:001,2:003,", "2:005,"]);
-    let held_back = HeldBack {
+    let held_back = HeldBackTotals {
         batches: 2,
         samples: 20,
     };
@@ -37,14 +37,14 @@ async fn a_lane_steps_over_what_is_held_back() {
     outbox.hold_back(1, START_MS + 2);
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(exporter.stored().last().unwrap(), "1:002,");
-    outbox.let_go(1);
+    outbox.release(1);
     let account = drained(workers).await;
     assert_eq!(exporter.stored().last().unwrap(), "1:004,");
     assert_eq!((account.stored, account.waiting), (50, 0));
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_outbox_that_is_drained_waits_for_what_is_held_back() {
+async fn a_drain_waits_for_held_back_batches() {
     let exporter = Exporter::default();
     let (outbox, workers) = outbox(one_lane(), &exporter);
     outbox.hold_back(1, START_MS);
@@ -52,7 +52,7 @@ async fn an_outbox_that_is_drained_waits_for_what_is_held_back() {
     let begun = Instant::now();
     let later = async {
         tokio::time::sleep(Duration::from_secs(20)).await;
-        outbox.let_go(1);
+        outbox.release(1);
     };
     let (account, ()) = tokio::join!(drained(workers), later);
     assert_eq!((account.stored, account.waiting), (10, 0));
@@ -60,7 +60,7 @@ async fn an_outbox_that_is_drained_waits_for_what_is_held_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_held_back_for_too_long_expires() {
+async fn held_back_batches_expire() {
     let exporter = Exporter::default();
     let args = OutboxArgs {
         max_age_seconds: 60,
@@ -80,17 +80,20 @@ async fn what_is_held_back_for_too_long_expires() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_oldest_of_each_key_that_waits_is_known() {
-    let exporter = Exporter::scripted([Answer::Silence]);
+async fn returns_the_oldest_pending_batch_of_each_key() {
+    let exporter = Exporter::scripted([Reply::Silence]);
     let (outbox, workers) = outbox(one_lane(), &exporter);
     for batch in [at(1, 1), at(2, 2), at(1, 3), at(3, 4)] {
         outbox.push(batch).unwrap();
     }
-    // In flight, which is not delivered.
+    // The first batches are in flight, so they are still pending.
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let oldest = outbox.oldest(&HashSet::from([1, 2, 9])).unwrap();
+    let oldest = outbox.oldest_pending_ms(&HashSet::from([1, 2, 9])).unwrap();
     let expected = [(1, START_MS + 1), (2, START_MS + 2)];
     assert_eq!(oldest, expected.into_iter().collect());
     drained(workers).await;
-    assert_eq!(outbox.oldest(&HashSet::from([1])), Some(HashMap::new()));
+    assert_eq!(
+        outbox.oldest_pending_ms(&HashSet::from([1])),
+        Some(HashMap::new())
+    );
 }

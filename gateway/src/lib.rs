@@ -147,7 +147,7 @@ pub async fn bind(args: Args) -> Result<Bound, Error> {
             listener,
             protocol,
             tls: args.tls.server(alpn)?,
-            metrics: serve_metrics.of(name, &limits),
+            metrics: serve_metrics.for_listener(name, &limits),
             limits,
         })
     };

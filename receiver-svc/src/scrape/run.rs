@@ -148,7 +148,9 @@ impl ScrapeRun {
         metrics.scrapes.inc();
         metrics.seconds.observe(seconds);
         metrics.rejected(counts);
-        metrics.budget_taken.set(self.shared.budget.reserved() as i64);
+        metrics
+            .budget_taken
+            .set(self.shared.budget.reserved() as i64);
         metrics.budget_peak.set(self.shared.budget.peak() as i64);
         if let Some(error) = failure {
             metrics.failed(error.reason());

@@ -233,7 +233,7 @@ impl Bound {
                 () = &mut server => break,
                 request = requests.next() => {
                     let reloaded = destinations(&args, &families).await;
-                    request.answer(reloaded.map(|new| ingest.replace(new)));
+                    request.respond(reloaded.map(|new| ingest.replace(new)));
                 }
                 () = shutdown.signaled(), if readiness.get() => readiness.set(false),
             }

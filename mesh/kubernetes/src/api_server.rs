@@ -1,132 +1,158 @@
-//! A client that sends through ours.
+//! Selects an API server and creates its client.
 
-use http::{HeaderValue, Request, Response, Uri, header::USER_AGENT};
-use http_body_util::BodyExt;
+#[cfg(test)]
+mod tls_server;
+
+use std::path::PathBuf;
+
 use kube::{
-    Client,
-    client::{Body, retry::RetryPolicy},
+    Client, Config,
+    config::{InClusterError, InferConfigError, KubeConfigOptions, Kubeconfig, KubeconfigError},
 };
-use tower::{ServiceBuilder, retry::RetryLayer, service_fn};
 use url::Url;
 
-use super::{
-    AGENT,
-    bounded::{self, Error, bounded},
-};
-use mesh_net::http_client::HttpClient;
+use mesh_model::config::http::HttpClientConfig;
+use mesh_net::http_client::{HttpClient, HttpClientError};
 
-/// A client of the API server at `base`.
-pub(super) fn client(http: HttpClient, base: Url) -> Client {
-    let send = service_fn(move |request| send(http.clone(), base.clone(), request));
-    let service = ServiceBuilder::new()
-        .layer(RetryLayer::new(RetryPolicy::server_retry()))
-        .service(send);
-    Client::new(service, "default")
+use crate::{config_client, url_client};
+
+/// An API server, and how to connect to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ApiServer {
+    /// The server of the user's kubeconfig (`KUBECONFIG`), or else of the pod's own cluster.
+    Inferred,
+    /// The server of the pod's own cluster, with the pod's service account.
+    InCluster,
+    /// The server of the current context in a kubeconfig file.
+    Kubeconfig(PathBuf),
+    /// The server at this URL.
+    Url {
+        /// URL of the server. Its path is the prefix of all resource paths.
+        url: Url,
+        /// HTTP client settings.
+        http: Box<HttpClientConfig>,
+    },
 }
 
-async fn send(
-    http: HttpClient,
-    base: Url,
-    request: Request<Body>,
-) -> Result<Response<bounded::Body>, Error> {
-    let (mut parts, body) = request.into_parts();
-    parts.uri = absolute(&base, &parts.uri)?;
-    let agent = HeaderValue::from_static(AGENT);
-    parts.headers.insert(USER_AGENT, agent);
-    let body = body.collect().await?.to_bytes();
-    bounded(http.request(Request::from_parts(parts, body))).await
+/// A client cannot be created.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The process does not run in a pod with a service account token.
+    #[error("in-cluster configuration: {0}")]
+    InCluster(#[from] InClusterError),
+    /// No usable kubeconfig and no in-cluster configuration exist.
+    #[error(transparent)]
+    Inferred(#[from] InferConfigError),
+    /// A kubeconfig file cannot be used.
+    #[error("{path}: {source}")]
+    Kubeconfig {
+        /// Path of the file.
+        path: PathBuf,
+        /// Cause of the failure.
+        source: Box<KubeconfigError>,
+    },
+    /// HTTP client settings cannot be used.
+    #[error(transparent)]
+    Http(#[from] HttpClientError),
+    /// Credentials or certificates cannot be used.
+    #[error(transparent)]
+    Credentials(#[from] Box<kube::Error>),
 }
 
-/// The path of a resource behind the API server's own.
-fn absolute(base: &Url, resource: &Uri) -> Result<Uri, Error> {
-    let base = base.as_str().trim_end_matches('/');
-    Ok(format!("{base}{resource}").parse()?)
+// === impl ApiServer ===
+
+impl ApiServer {
+    /// Creates a client. It sends no request yet.
+    ///
+    /// # Errors
+    /// Returns an error if the settings are missing or invalid.
+    pub async fn client(&self) -> Result<Client, ClientError> {
+        let config = match self {
+            Self::Url { url, http } => {
+                return Ok(url_client::client(HttpClient::new(http)?, url.clone()));
+            }
+            Self::Inferred => Config::infer().await?,
+            Self::InCluster => Config::incluster()?,
+            Self::Kubeconfig(path) => {
+                let failed = |source| ClientError::Kubeconfig {
+                    path: path.clone(),
+                    source: Box::new(source),
+                };
+                let file = Kubeconfig::read_from(path).map_err(failed)?;
+                Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
+                    .await
+                    .map_err(failed)?
+            }
+        };
+        // This may run a credential plugin of the kubeconfig and wait for it.
+        let client = tokio::task::spawn_blocking(move || config_client::client(config)).await;
+        let client = client.map_err(|panicked| kube::Error::Service(panicked.into()));
+        Ok(client.flatten().map_err(Box::new)?)
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use axum::{
-        Json, Router,
-        http::{HeaderMap, StatusCode, header::AUTHORIZATION},
-        response::IntoResponse,
-        routing::get,
-    };
+    use base64::{Engine, prelude::BASE64_STANDARD};
+    use http::{Response, StatusCode, header::AUTHORIZATION};
     use k8s_openapi::api::core::v1::Namespace;
     use kube::Api;
-    use tokio::net::TcpListener;
+    use serde_json::json;
 
     use super::*;
-    use mesh_model::config::http::{Auth, HttpClientConfig, SecretSource};
 
-    /// An API server with one namespace for whoever has the token.
-    async fn serve(token: &'static str) -> Url {
-        let list = serde_json::json!({
-            "metadata": {"resourceVersion": "1"},
-            "items": [{"metadata": {"name": "n"}}],
-        });
-        let answer = move |headers: HeaderMap| {
-            let known = headers[AUTHORIZATION] == format!("Bearer {token}");
-            let agent = headers[USER_AGENT]
-                .to_str()
-                .unwrap()
-                .starts_with("promesh/");
-            std::future::ready(match known && agent {
-                true => Json(list.clone()).into_response(),
-                false => StatusCode::UNAUTHORIZED.into_response(),
-            })
+    #[tokio::test]
+    async fn uses_the_authority_and_the_token_of_a_kubeconfig() {
+        let (port, certificate) = tls_server::serve(|request| {
+            let known = request.headers()[AUTHORIZATION] == "Bearer secret";
+            let list = json!({"metadata": {}, "items": [{"metadata": {"name": "n"}}]});
+            let mut response = Response::new(list.to_string());
+            if !known {
+                *response.status_mut() = StatusCode::UNAUTHORIZED;
+            }
+            response
+        })
+        .await;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("kubeconfig");
+        let client = async |authority: &str| {
+            let kubeconfig = json!({
+                "current-context": "c",
+                "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+                "users": [{"name": "u", "user": {"token": "secret"}}],
+                "clusters": [{"name": "c", "cluster": {
+                    "server": format!("https://localhost:{port}"),
+                    "certificate-authority-data": BASE64_STANDARD.encode(authority),
+                }}],
+            });
+            std::fs::write(&path, kubeconfig.to_string()).unwrap();
+            ApiServer::Kubeconfig(path.clone()).client().await.unwrap()
         };
-        let app = Router::new().route("/k8s/c-1/api/v1/namespaces", get(answer));
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
-        format!("http://{address}/k8s/c-1/").parse().unwrap()
+        let list = async |authority| {
+            let namespaces = Api::<Namespace>::all(client(authority).await);
+            namespaces.list(&Default::default()).await
+        };
+        let listed = list(&certificate).await.unwrap();
+        assert_eq!(listed.items[0].metadata.name.as_deref(), Some("n"));
+        let other = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        let refused = list(&other.cert.pem()).await.unwrap_err();
+        assert!(
+            format!("{refused:?}").contains("InvalidCertificate"),
+            "{refused:?}"
+        );
     }
 
     #[tokio::test]
-    async fn http_settings_are_those_of_every_request() {
+    async fn errors_name_the_kubeconfig() {
         let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("token");
-        std::fs::write(&file, "old").unwrap();
-        let http = HttpClientConfig {
-            auth: Some(Auth::Authorization {
-                scheme: "Bearer".to_owned(),
-                credentials: SecretSource::File(file.clone()),
-            }),
-            ..HttpClientConfig::default()
+        let path = folder.path().join("kubeconfig");
+        let error = async || {
+            let client = ApiServer::Kubeconfig(path.clone()).client().await;
+            client.err().unwrap().to_string()
         };
-        let http = HttpClient::new(&http).unwrap();
-        let client = client(http, serve("new").await);
-        let namespaces = Api::<Namespace>::all(client);
-        let refused = namespaces.list(&Default::default()).await.unwrap_err();
-        assert!(matches!(refused, kube::Error::Api(status) if status.code == 401));
-        std::fs::write(&file, "new").unwrap();
-        let listed = namespaces.list(&Default::default()).await.unwrap();
-        assert_eq!(listed.items[0].metadata.name.as_deref(), Some("n"));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_silent_server_is_given_up() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let base = format!("http://{}", listener.local_addr().unwrap());
-        let http = HttpClient::new(&HttpClientConfig::default()).unwrap();
-        let client = client(http, base.parse().unwrap());
-        let namespaces = Api::<Namespace>::all(client);
-        let silent = namespaces.list(&Default::default()).await.unwrap_err();
-        assert!(matches!(silent, kube::Error::Service(_)), "{silent}");
-    }
-
-    #[test]
-    fn a_resource_is_behind_the_servers_own_path() {
-        for (base, expected) in [
-            ("https://api:6443", "https://api:6443/api/v1/pods?limit=500"),
-            (
-                "http://h/k8s/c-1/",
-                "http://h/k8s/c-1/api/v1/pods?limit=500",
-            ),
-        ] {
-            let resource = Uri::from_static("/api/v1/pods?limit=500");
-            let uri = absolute(&base.parse().unwrap(), &resource).unwrap();
-            assert_eq!(uri.to_string(), expected);
-        }
+        let start = format!("{}: ", path.display());
+        assert!(error().await.starts_with(&start), "{}", error().await);
+        std::fs::write(&path, "clusters: oops").unwrap();
+        assert!(error().await.starts_with(&start), "{}", error().await);
     }
 }

@@ -1,4 +1,4 @@
-//! Discovery of peers: a set of addresses that changes.
+//! Discovery of peers: watches a changing set of addresses.
 
 mod dns;
 mod kubernetes;
@@ -7,29 +7,30 @@ use tokio::sync::watch;
 
 use mesh_net::endpoints::{Addresses, Endpoints};
 
-use crate::{ApiServer, ClientError};
+use crate::api_server::{ApiServer, ClientError};
 
-/// What discovery finds. It ends once nobody holds the ready ones.
+/// Addresses of peers. Discovery ends when all receivers of `ready` are dropped.
 #[derive(Clone, Debug)]
 pub struct Discovered {
-    /// Those that take traffic.
+    /// Peers that accept traffic.
     pub ready: Addresses,
-    /// Those that are there and do not: they start, end, or have been killed; and pods of a
-    /// StatefulSet that are to come back with their disks. Known of a Kubernetes service
-    /// only, and no later than the ready ones. A pod in neither set that was in one is gone
-    /// with its disk.
+    /// Peers that exist and do not accept traffic: they are starting or stopping, or were
+    /// killed. Includes pods of a StatefulSet that will come back with their disks.
+    ///
+    /// Only a Kubernetes service provides them, and updates them before the ready ones. A
+    /// pod that leaves both sets is gone with its disk.
     pub unready: Addresses,
 }
 
-/// Discovery could not be started.
+/// Discovery could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The Kubernetes API cannot be reached from here.
-    #[error("discovering {endpoints}: {source}")]
+    /// No client of the Kubernetes API can be created.
+    #[error("cannot discover {endpoints}: {source}")]
     Kubernetes {
-        /// What was to be discovered.
+        /// The endpoints to discover.
         endpoints: Endpoints,
-        /// Why it cannot be.
+        /// Cause of the failure.
         source: Box<ClientError>,
     },
 }
@@ -37,7 +38,7 @@ pub enum StartError {
 /// Starts discovery of `endpoints`.
 ///
 /// # Errors
-/// Returns an error if a Kubernetes service is named and no API server can be reached.
+/// Returns an error if `endpoints` is a Kubernetes service and no client can be created.
 pub async fn discover(endpoints: &Endpoints) -> Result<Discovered, StartError> {
     match endpoints {
         Endpoints::List(addresses) => {
@@ -63,7 +64,7 @@ pub async fn discover(endpoints: &Endpoints) -> Result<Discovered, StartError> {
 // === impl Discovered ===
 
 impl From<Addresses> for Discovered {
-    /// Of ready ones only.
+    /// Wraps discovery that has no unready addresses.
     fn from(ready: Addresses) -> Self {
         let (_, unready) = watch::channel(None);
         Self { ready, unready }
@@ -77,7 +78,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_list_is_known_at_once() {
+    async fn a_list_is_available_at_once() {
         let endpoints: Endpoints = "a:1, b:2".parse().unwrap();
         let addresses = discover(&endpoints).await.unwrap().ready;
         let known = addresses.borrow().clone().unwrap();
@@ -85,7 +86,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_name_is_resolved() {
+    async fn resolves_a_dns_name() {
         let endpoints: Endpoints = "dns:///localhost:4317".parse().unwrap();
         let mut addresses = discover(&endpoints).await.unwrap().ready;
         let known = addresses.wait_for(Option::is_some).await.unwrap().clone();

@@ -1,27 +1,30 @@
-//! Why a watch failed.
+//! The description of a failed watch.
 
 use std::fmt;
 
 use kube::{Error, core::Status, runtime::watcher};
 
-/// A failed watch, told in one line and in one word.
+/// Describes a failed watch, as a line for logs and as a label for metrics.
 #[derive(Clone, Copy, Debug)]
 pub struct WatchFailure<'a>(pub &'a watcher::Error);
 
-/// What the API server said, or why it could not be heard.
+/// Cause of a failed watch.
 enum Cause<'a> {
+    /// The API server responded with an error status.
     Status(&'a Status),
+    /// The request failed without a valid response.
     Request(&'a Error),
+    /// The list had no resource version.
     NoResourceVersion,
 }
 
 // === impl WatchFailure ===
 
 impl<'a> WatchFailure<'a> {
-    /// The reason: one of few words, for a metric's label.
+    /// Returns the reason as a metric label. There are few of them.
     pub fn reason(&self) -> &'static str {
         match self.cause() {
-            Cause::Status(status) => of_status(status),
+            Cause::Status(status) => status_reason(status),
             Cause::Request(Error::Auth(_)) => "unauthorized",
             Cause::Request(Error::SerdeError(_) | Error::FromUtf8(_))
             | Cause::NoResourceVersion => "malformed",
@@ -61,12 +64,12 @@ impl fmt::Display for WatchFailure<'_> {
     }
 }
 
-fn of_status(status: &Status) -> &'static str {
+fn status_reason(status: &Status) -> &'static str {
     match status.code {
         401 => "unauthorized",
         403 => "forbidden",
         404 => "not_found",
-        // The resource version is too old; a new list follows.
+        // The resource version is too old. The watch starts again with a list.
         410 => "gone",
         429 => "throttled",
         500.. => "server",
@@ -79,8 +82,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refusal_is_told_in_the_servers_words() {
-        let of = |code| {
+    fn shows_the_status_of_the_api_server() {
+        let describe = |code| {
             let status = Status {
                 code,
                 message: "pods is forbidden".to_owned(),
@@ -94,9 +97,9 @@ mod tests {
             assert_eq!(listing.reason(), watching.reason());
             format!("{} {listing}", listing.reason())
         };
-        assert_eq!(of(403), "forbidden status 403: pods is forbidden");
+        assert_eq!(describe(403), "forbidden status 403: pods is forbidden");
         let reasons = [401, 404, 410, 429, 503, 418].map(|code| {
-            let text = of(code);
+            let text = describe(code);
             text.split(' ').next().unwrap().to_owned()
         });
         assert_eq!(

@@ -1,12 +1,13 @@
-//! Which of several members something belongs to.
+//! Assigns each key to one of several members, by rendezvous hashing.
 //!
-//! The receivers of a replica group scrape everything once, and each delta stream
-//! is summed by one gateway. Who it is needs no coordinator: the member with the
-//! highest hash of (member, key), so that all members agree without a word, and one
-//! that comes or goes moves only its share (rendezvous hashing).
+//! One receiver of a replica group scrapes a target, and one gateway accumulates a delta
+//! stream. The owner is the member with the highest hash of (member, key). All members
+//! compute the same owner without a coordinator. A member that joins or leaves moves only
+//! its own share of the keys.
 //!
-//! A service that is not among the members, as it is not ready yet or no longer,
-//! owns nothing: the others have it all, and two must never own one key (law 1).
+//! A service that is not among the members owns nothing: it is not ready yet, or is
+//! stopping. The other members own its keys, and two services must never own one key
+//! (law 1).
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -15,30 +16,29 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use mesh_net::endpoints::Addresses;
 
-/// The members at one moment, as one of them sees it.
+/// The members at one moment, from the view of one service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shard {
-    /// By name.
+    /// Members, sorted by name.
     members: Arc<[Member]>,
-    /// Where this service is among them.
+    /// Index of this service among the members.
     me: Option<usize>,
 }
 
-/// One of those who share.
+/// A service that shares keys with others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
     name: Arc<str>,
     hash: u64,
 }
 
-/// The shard of this service, whenever it has changed; `None` until the members
-/// are first known.
+/// Watches the shard of this service; `None` until the members are known.
 pub type Shards = watch::Receiver<Option<Shard>>;
 
 // === impl Shard ===
 
 impl Shard {
-    /// The shard of `me` among `members`.
+    /// Creates the shard of `me` among `members`.
     pub fn new(me: &str, members: &BTreeSet<String>) -> Self {
         Self {
             me: members.iter().position(|member| member == me),
@@ -46,19 +46,19 @@ impl Shard {
         }
     }
 
-    /// Whether the key with this hash is this service's.
+    /// Returns true if this service owns the key with this hash.
     pub fn owns(&self, key: u64) -> bool {
         self.me.is_some() && self.owner(key) == self.me
     }
 
-    /// The other member that the key with this hash belongs to; `None` where it is
-    /// this service's, or nobody is known.
+    /// Returns the member that owns the key with this hash, if it is another one. Returns
+    /// `None` if this service owns the key or there is no member.
     pub fn other_owner(&self, key: u64) -> Option<&Arc<str>> {
         let owner = self.owner(key).filter(|owner| Some(*owner) != self.me)?;
         Some(&self.members[owner].name)
     }
 
-    /// The shard of a service that has no others beside it.
+    /// Creates the shard of a service without other members. It owns all keys.
     pub fn alone() -> Self {
         Self {
             members: [Member::new("")].into(),
@@ -66,10 +66,10 @@ impl Shard {
         }
     }
 
-    /// The shard without some of the members.
+    /// Returns the shard without some of the members.
     pub fn without(&self, names: &BTreeSet<String>) -> Self {
-        let stays = |member: &&Member| !names.contains(&*member.name);
-        let members: Arc<[_]> = self.members.iter().filter(stays).cloned().collect();
+        let remains = |member: &&Member| !names.contains(&*member.name);
+        let members: Arc<[_]> = self.members.iter().filter(remains).cloned().collect();
         let me = self.me.map(|me| &self.members[me]);
         Self {
             me: me.and_then(|me| members.iter().position(|member| member == me)),
@@ -77,30 +77,30 @@ impl Shard {
         }
     }
 
-    /// All members, in the order of their names.
+    /// Returns all members, sorted by name.
     pub fn members(&self) -> &[Member] {
         &self.members
     }
 
-    /// Where this service is among the members, if it is one of them.
+    /// Returns the index of this service among the members, if it is one.
     pub fn me(&self) -> Option<usize> {
         self.me
     }
 
-    /// The names of the others.
+    /// Iterates over the names of the other members.
     pub fn others(&self) -> impl Iterator<Item = &Arc<str>> {
         let members = self.members.iter().enumerate();
         let others = members.filter(|(at, _)| Some(*at) != self.me);
         others.map(|(_, member)| &member.name)
     }
 
-    /// Whether there are others, from which keys may come.
+    /// Returns true if there are other members.
     pub fn has_others(&self) -> bool {
         self.others().next().is_some()
     }
 
-    /// Where among the members the one is that the key with this hash belongs to;
-    /// `None` where there are none.
+    /// Returns the index of the member that owns the key with this hash; `None` without
+    /// members.
     pub fn owner(&self, key: u64) -> Option<usize> {
         let members = 0..self.members.len();
         members.max_by_key(|at| self.members[*at].score(key))
@@ -117,18 +117,19 @@ impl Member {
         }
     }
 
-    /// What it is called.
+    /// Returns the name of the member.
     pub fn name(&self) -> &Arc<str> {
         &self.name
     }
 
-    /// How much the key with this hash is this member's rather than another's.
+    /// Returns the rendezvous hash of this member and a key. The member with the highest
+    /// score owns the key.
     pub fn score(&self, key: u64) -> u64 {
         xxh3_64_with_seed(&key.to_le_bytes(), self.hash)
     }
 }
 
-/// Follows the members.
+/// Watches the shard of `me` while the members change.
 pub fn follow(me: String, mut members: Addresses) -> Shards {
     let (sender, receiver) = watch::channel(None);
     let publish = move |sender: &watch::Sender<Option<Shard>>, members: &Addresses| {
@@ -143,7 +144,7 @@ pub fn follow(me: String, mut members: Addresses) -> Shards {
     };
     publish(&sender, &members);
     tokio::spawn(async move {
-        // A list never changes: its sender is gone from the start.
+        // The sender of a static list is dropped at once; its receivers stay open.
         while members.changed().await.is_ok() && !sender.is_closed() {
             publish(&sender, &members);
         }
@@ -152,7 +153,7 @@ pub fn follow(me: String, mut members: Addresses) -> Shards {
     receiver
 }
 
-/// The shard of a service that is alone.
+/// Watches the shard of a service without other members.
 pub fn alone() -> Shards {
     let (sender, receiver) = watch::channel(Some(Shard::alone()));
     tokio::spawn(async move { sender.closed().await });
@@ -175,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn every_target_has_one_owner_and_the_spread_is_even() {
+    fn each_target_has_one_owner_and_the_shares_are_even() {
         let members = members(4);
         let mut counts = std::collections::BTreeMap::new();
         for target in 0..4000u64 {
@@ -196,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_share_of_a_new_member_moves() {
+    fn a_new_member_moves_only_its_share() {
         let (before, after) = (members(4), members(5));
         let moved = (0..4000u64).filter(|t| owners(&before, *t) != owners(&after, *t));
         let moved: Vec<_> = moved.collect();
@@ -209,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_service_that_the_others_do_not_know_owns_nothing() {
+    fn a_service_outside_the_members_owns_nothing() {
         let known = members(2);
         let stranger = Shard::new("10.0.0.9:8080", &known);
         assert!(stranger.me().is_none() && !(0..1000).any(|target| stranger.owns(target)));
@@ -217,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shard_without_some_is_that_of_the_rest() {
+    fn removing_members_equals_a_shard_of_the_rest() {
         let mut rest = members(4);
         let gone = BTreeSet::from([rest.pop_first().unwrap(), rest.pop_last().unwrap()]);
         for me in &members(5) {
@@ -227,7 +228,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn members_are_followed() {
+    async fn follows_the_members() {
         let (sender, addresses) = watch::channel(None);
         let mut shards = follow("10.0.0.0:8080".to_owned(), addresses);
         assert_eq!(*shards.borrow(), None);

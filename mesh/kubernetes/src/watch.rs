@@ -1,4 +1,4 @@
-//! Watching objects for as long as it takes.
+//! A watch of objects that never ends.
 
 use std::{fmt::Debug, time::Duration};
 
@@ -13,30 +13,32 @@ use kube::{
 use serde::de::DeserializeOwned;
 use tokio::time::sleep;
 
-use super::WatchFailure;
+use crate::failure::WatchFailure;
 use mesh_base::backoff::Backoff;
 
-const FIRST_RETRY: Duration = Duration::from_millis(500);
-const LONGEST_RETRY: Duration = Duration::from_secs(15);
+/// Delay before the first retry.
+const MIN_RETRY_DELAY: Duration = Duration::from_millis(500);
+/// Maximum delay between two retries.
+const MAX_RETRY_DELAY: Duration = Duration::from_secs(15);
 
 struct Watch<K> {
     api: Api<K>,
     config: watcher::Config,
     events: BoxStream<'static, watcher::Result<Event<K>>>,
     backoff: Backoff,
-    /// What to wait before the next attempt.
+    /// Delay before the next attempt, after a failure.
     delay: Option<Duration>,
-    /// The version that was watched from is forgotten.
-    gone: bool,
+    /// Set if the API server no longer has the resource version of the watch.
+    is_version_expired: bool,
 }
 
-/// The objects of a resource and their changes, for ever: after a failure there is
-/// another attempt, from where the last one was or, where the API server knows that
-/// no longer, from a new list.
+/// Lists the objects of a resource and watches their changes, forever.
 ///
-/// kube's watcher sees to most of that. But it never lists again where a watch is
-/// refused for its version by the status of the response, and its own back-off
-/// begins anew with each attempt to list.
+/// After a failure it retries with the last resource version. If the API server no longer
+/// has that version, it starts again with a new list.
+///
+/// kube's watcher does most of this. But it does not list again if the response status
+/// rejects the version of a watch, and its own backoff restarts with each list.
 pub fn watch<K>(
     api: Api<K>,
     config: watcher::Config,
@@ -48,9 +50,9 @@ where
         events: watcher(api.clone(), config.clone()).boxed(),
         api,
         config,
-        backoff: Backoff::with_bounds(FIRST_RETRY, LONGEST_RETRY),
+        backoff: Backoff::with_bounds(MIN_RETRY_DELAY, MAX_RETRY_DELAY),
         delay: None,
-        gone: false,
+        is_version_expired: false,
     };
     stream::unfold(watch, Watch::next)
 }
@@ -65,18 +67,18 @@ where
         if let Some(delay) = self.delay.take() {
             sleep(delay).await;
         }
-        if self.gone {
+        if self.is_version_expired {
             self.events = watcher(self.api.clone(), self.config.clone()).boxed();
-            self.gone = false;
+            self.is_version_expired = false;
         }
         let event = self.events.next().await?;
         match &event {
-            // A list that begins is no success yet.
+            // The start of a list is no success yet.
             Ok(Event::Init) => {}
             Ok(_) => self.backoff.reset(),
             Err(error) => {
                 self.delay = Some(self.backoff.delay());
-                self.gone = WatchFailure(error).reason() == "gone";
+                self.is_version_expired = WatchFailure(error).reason() == "gone";
             }
         }
         Some((event, self))

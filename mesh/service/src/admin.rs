@@ -1,4 +1,4 @@
-//! The admin port every service has: probes, metrics, reload.
+//! The admin port of a service: probes, metrics and reloads.
 
 use std::sync::{
     Arc,
@@ -11,18 +11,24 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{Html, IntoResponse, Response},
     routing::{get, post},
+    serve::Listener,
 };
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::{conn::auto::Builder, graceful::GracefulShutdown},
+    service::TowerToHyperService,
+};
+use mesh_base::shutdown::Shutdown;
 use prometheus_client::{encoding::text::encode, registry::Registry};
-use tokio::net::TcpListener;
+use tracing::debug;
 
 use crate::reload::Reloader;
-use mesh_base::shutdown::Shutdown;
 
-/// Whether the service wants traffic: what `/-/ready` answers.
+/// Readiness of a service, as reported by `/-/ready`. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Readiness(Arc<AtomicBool>);
 
-/// The admin port's state.
+/// Serves the admin port of a service.
 #[derive(Clone, Debug)]
 pub struct Admin {
     service: &'static str,
@@ -36,12 +42,12 @@ pub struct Admin {
 // === impl Readiness ===
 
 impl Readiness {
-    /// Says whether the service wants traffic.
+    /// Sets whether the service accepts traffic.
     pub fn set(&self, ready: bool) {
         self.0.store(ready, Ordering::Relaxed);
     }
 
-    /// Whether the service wants traffic.
+    /// Returns true if the service accepts traffic.
     pub fn get(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
@@ -50,7 +56,7 @@ impl Readiness {
 // === impl Admin ===
 
 impl Admin {
-    /// An admin port for `service`, which shows the metrics of `registry`.
+    /// Creates the admin port of `service`, with the metrics of `registry`.
     pub fn new(service: &'static str, registry: Registry, readiness: Readiness) -> Self {
         Self {
             service,
@@ -62,27 +68,43 @@ impl Admin {
         }
     }
 
-    /// Lets `POST /-/reload` reload the configuration.
+    /// Enables `POST /-/reload`.
     pub fn with_reload(mut self, reloader: Reloader) -> Self {
         self.reloader = Some(reloader);
         self
     }
 
-    /// Adds a service's own pages; `pages` are linked from the index.
+    /// Adds routes of the service. The index page links to `pages`.
     pub fn with_routes(mut self, pages: &[&'static str], routes: Router) -> Self {
         self.pages.extend(pages);
         self.routes = self.routes.merge(routes);
         self
     }
 
-    /// Serves until it is time to stop, and finishes the requests under way.
+    /// Serves requests until shutdown, then completes those in flight.
     ///
-    /// # Errors
-    /// Where accepting connections fails for good.
-    pub async fn serve(self, listener: TcpListener, shutdown: Shutdown) -> std::io::Result<()> {
-        axum::serve(listener, self.router())
-            .with_graceful_shutdown(async move { shutdown.signaled().await })
-            .await
+    /// Takes the place of `axum::serve`, which decides at random if it closes an idle
+    /// connection or reads a request that has just arrived. A simulation has to repeat.
+    pub async fn serve(self, mut listener: impl Listener, shutdown: Shutdown) {
+        let service = TowerToHyperService::new(self.router());
+        let connections = GracefulShutdown::new();
+        let accepting = async {
+            loop {
+                let (stream, _) = listener.accept().await;
+                let builder = Builder::new(TokioExecutor::new());
+                let connection = builder.serve_connection(TokioIo::new(stream), service.clone());
+                let connection = connections.watch(connection.into_owned());
+                tokio::spawn(async move {
+                    if let Err(error) = connection.await {
+                        debug!(%error, "Connection to the admin port failed");
+                    }
+                });
+            }
+        };
+        let _: Option<()> = shutdown.unless_signaled(accepting).await;
+        // Rejects new connections while the open ones end.
+        drop(listener);
+        connections.shutdown().await;
     }
 
     fn router(self) -> Router {
@@ -126,14 +148,13 @@ async fn reload(State(admin): State<Arc<Admin>>) -> Response {
     match reloader.reload().await {
         Ok(()) => (StatusCode::OK, "Reloaded\n").into_response(),
         Err(error) => {
-            let why = format!("Not reloaded, the old configuration stays: {error}\n");
+            let why = format!("Reload failed, keeping the old configuration: {error}\n");
             (StatusCode::INTERNAL_SERVER_ERROR, why).into_response()
         }
     }
 }
 
-/// OpenMetrics for those who ask for it; text 0.0.4 for the rest, without the
-/// end marker and the exemplars it does not have.
+/// Returns the metrics, in OpenMetrics if the client accepts it and in text 0.0.4 otherwise.
 async fn metrics(State(admin): State<Arc<Admin>>, headers: HeaderMap) -> Response {
     let mut body = String::new();
     if encode(&mut body, &admin.registry).is_err() {
@@ -148,7 +169,8 @@ async fn metrics(State(admin): State<Arc<Admin>>, headers: HeaderMap) -> Respons
     ([(header::CONTENT_TYPE, text)], plain_text(&body)).into_response()
 }
 
-/// OpenMetrics names a counter's family without `_total`; text 0.0.4 with it.
+/// Converts OpenMetrics to text 0.0.4, where the family name of a counter ends in `_total`.
+/// Removes the end marker, units and exemplars, which text 0.0.4 does not have.
 fn plain_text(openmetrics: &str) -> String {
     let mut plain = String::with_capacity(openmetrics.len());
     for line in openmetrics.lines() {
@@ -183,7 +205,7 @@ mod tests {
         Admin::new("test-svc", registry, readiness)
     }
 
-    async fn ask(admin: &Admin, method: &str, path: &str, accept: &str) -> (StatusCode, String) {
+    async fn send(admin: &Admin, method: &str, path: &str, accept: &str) -> (StatusCode, String) {
         let request = axum::http::Request::builder()
             .method(method)
             .uri(path)
@@ -199,32 +221,32 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn readiness_is_what_the_service_says() {
+    async fn reports_the_readiness_of_the_service() {
         let readiness = Readiness::default();
         let admin = admin(readiness.clone());
-        let (status, _) = ask(&admin, "GET", "/-/ready", "").await;
+        let (status, _) = send(&admin, "GET", "/-/ready", "").await;
         assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
         readiness.set(true);
-        let (status, _) = ask(&admin, "GET", "/-/ready", "").await;
+        let (status, _) = send(&admin, "GET", "/-/ready", "").await;
         assert_eq!(status, StatusCode::OK);
-        let (status, _) = ask(&admin, "GET", "/-/healthy", "").await;
+        let (status, _) = send(&admin, "GET", "/-/healthy", "").await;
         assert_eq!(status, StatusCode::OK);
     }
 
     #[tokio::test]
-    async fn metrics_come_in_the_format_asked_for() {
+    async fn returns_metrics_in_the_accepted_format() {
         let admin = admin(Readiness::default());
-        let (_, plain) = ask(&admin, "GET", "/metrics", "text/plain").await;
+        let (_, plain) = send(&admin, "GET", "/metrics", "text/plain").await;
         assert!(plain.contains("# TYPE test_things_total counter\ntest_things_total 1\n"));
         assert!(!plain.contains("# EOF"));
-        let (_, open) = ask(&admin, "GET", "/metrics", "application/openmetrics-text").await;
+        let (_, open) = send(&admin, "GET", "/metrics", "application/openmetrics-text").await;
         assert!(open.contains("# TYPE test_things counter\n") && open.ends_with("# EOF\n"));
     }
 
     #[tokio::test]
-    async fn a_service_without_a_file_says_so() {
+    async fn rejects_a_reload_without_a_configuration_file() {
         let admin = admin(Readiness::default());
-        let (status, body) = ask(&admin, "POST", "/-/reload", "").await;
+        let (status, body) = send(&admin, "POST", "/-/reload", "").await;
         assert_eq!(status, StatusCode::NOT_FOUND);
         assert!(body.contains("no configuration file"));
     }

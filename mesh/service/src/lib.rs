@@ -1,4 +1,19 @@
-//! Parts of every service's process: the admin port, reloads, and telemetry.
+//! Parts of the process of each service.
+//!
+//! - [`admin`]: the HTTP port for probes, metrics and reloads.
+//! - [`reload`]: reloads of the configuration, by SIGHUP or HTTP.
+//! - [`telemetry`]: the log subscriber.
+//!
+//! ```
+//! use mesh_service::admin::{Admin, Readiness};
+//! use prometheus_client::registry::Registry;
+//!
+//! let readiness = Readiness::default();
+//! let admin = Admin::new("example-svc", Registry::default(), readiness.clone());
+//! // `GET /-/ready` responds with 503 until now.
+//! readiness.set(true);
+//! # let _ = admin;
+//! ```
 
 pub mod admin;
 pub mod reload;

@@ -1,26 +1,26 @@
-//! Reloading the configuration, by SIGHUP or `POST /-/reload`.
+//! Reloads of the configuration, by SIGHUP or `POST /-/reload`.
 //!
-//! A [`Reloader`] asks; the service's own loop takes the [`Request`]s one by one,
-//! applies the file or keeps what it has, and answers.
+//! A [`Reloader`] sends a [`Request`]. The main loop of the service receives the requests
+//! one by one, applies the file or keeps the old configuration, and responds.
 
 use tokio::sync::{mpsc, oneshot};
 
-/// Asks for a reload.
+/// Requests reloads. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Reloader(mpsc::Sender<Request>);
 
-/// Takes what reloaders ask for.
+/// Receives the requests of all reloaders.
 #[derive(Debug)]
 pub struct Requests(mpsc::Receiver<Request>);
 
-/// One reload that was asked for.
+/// A request for a reload.
 #[derive(Debug)]
 pub struct Request(oneshot::Sender<Result<(), String>>);
 
-/// A reload that changed nothing.
+/// A reload failed and the old configuration stays.
 #[derive(Debug, thiserror::Error)]
 pub enum ReloadError {
-    /// The new configuration cannot be used.
+    /// The new configuration is invalid.
     #[error("{0}")]
     Invalid(String),
     /// The service is stopping.
@@ -28,7 +28,7 @@ pub enum ReloadError {
     Stopping,
 }
 
-/// A reloader and its requests.
+/// Creates a reloader and the receiver of its requests.
 pub fn channel() -> (Reloader, Requests) {
     let (sender, receiver) = mpsc::channel(1);
     (Reloader(sender), Requests(receiver))
@@ -37,24 +37,24 @@ pub fn channel() -> (Reloader, Requests) {
 // === impl Reloader ===
 
 impl Reloader {
-    /// Asks for a reload and waits for what became of it.
+    /// Requests a reload and waits for its result.
     ///
     /// # Errors
-    /// Where nothing changed, with the reason.
+    /// Returns an error if the new configuration is invalid or the service is stopping.
     pub async fn reload(&self) -> Result<(), ReloadError> {
-        let (done, outcome) = oneshot::channel();
-        let sent = self.0.send(Request(done)).await;
+        let (sender, result) = oneshot::channel();
+        let sent = self.0.send(Request(sender)).await;
         sent.map_err(|_| ReloadError::Stopping)?;
-        match outcome.await {
-            Ok(outcome) => outcome.map_err(ReloadError::Invalid),
+        match result.await {
+            Ok(result) => result.map_err(ReloadError::Invalid),
             Err(_) => Err(ReloadError::Stopping),
         }
     }
 
-    /// Asks for a reload at every SIGHUP, for the life of the process.
+    /// Requests a reload at each SIGHUP, until the service stops.
     ///
     /// # Errors
-    /// Where the handler cannot be installed.
+    /// Returns an error if the signal handler cannot be installed.
     pub fn on_hangup(&self) -> std::io::Result<()> {
         use tokio::signal::unix::{SignalKind, signal};
         let mut hangup = signal(SignalKind::hangup())?;
@@ -65,7 +65,7 @@ impl Reloader {
                     Ok(()) => {}
                     Err(ReloadError::Stopping) => return,
                     Err(error) => {
-                        tracing::error!(%error, "Not reloaded, the old configuration stays");
+                        tracing::error!(%error, "Reload failed, keeping the old configuration");
                     }
                 }
             }
@@ -77,7 +77,7 @@ impl Reloader {
 // === impl Requests ===
 
 impl Requests {
-    /// The next reload that is asked for; waits for ever once nobody can ask.
+    /// Waits for the next request. Never returns once all reloaders are dropped.
     pub async fn next(&mut self) -> Request {
         match self.0.recv().await {
             Some(request) => request,
@@ -89,10 +89,10 @@ impl Requests {
 // === impl Request ===
 
 impl Request {
-    /// Says what became of it.
-    pub fn answer<E: std::fmt::Display>(self, outcome: Result<(), E>) {
-        // Whoever asked may have gone; the outcome stands all the same.
-        let _ = self.0.send(outcome.map_err(|error| error.to_string()));
+    /// Sends the result of the reload to the reloader.
+    pub fn respond<E: std::fmt::Display>(self, result: Result<(), E>) {
+        // The reloader may have stopped waiting, for example after a client disconnected.
+        let _ = self.0.send(result.map_err(|error| error.to_string()));
     }
 }
 
@@ -101,22 +101,22 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn the_outcome_reaches_who_asked() {
+    async fn returns_the_result_to_the_reloader() {
         let (reloader, mut requests) = channel();
         let service = async {
-            requests.next().await.answer(Ok::<_, String>(()));
-            requests.next().await.answer(Err("line 3: no"));
+            requests.next().await.respond(Ok::<_, String>(()));
+            requests.next().await.respond(Err("line 3: no"));
         };
-        let asking = async {
+        let reloads = async {
             reloader.reload().await.unwrap();
             reloader.reload().await.unwrap_err().to_string()
         };
-        let ((), error) = tokio::join!(service, asking);
+        let ((), error) = tokio::join!(service, reloads);
         assert_eq!(error, "line 3: no");
     }
 
     #[tokio::test]
-    async fn a_stopping_service_says_so() {
+    async fn fails_if_the_service_is_stopping() {
         let (reloader, requests) = channel();
         drop(requests);
         assert!(matches!(

@@ -1,4 +1,4 @@
-//! Logs and metrics of a service.
+//! Logging of a service.
 
 use std::io::IsTerminal;
 
@@ -11,13 +11,13 @@ use tracing_subscriber::{
 
 pub use tracing_subscriber::fmt::{format::Writer, time::FormatTime};
 
-/// kube tells every failed attempt again, which whoever watches tells once.
+/// Silences kube's own logs of failed attempts, since our watches log failures once.
 const QUIET: &str = "kube_runtime=error,kube_client=error";
 
-/// How a service logs.
+/// Settings of the log, as flags.
 #[derive(Clone, Debug, clap::Args)]
 pub struct LogArgs {
-    /// Least severe level that is logged: error, warn, info, debug, trace, or a
+    /// Minimum severity of log lines: error, warn, info, debug or trace. Also accepts a
     /// filter such as `info,mesh::balance=debug`.
     #[arg(long = "log.level", env = "PROMESH_LOG_LEVEL", default_value = "info")]
     pub level: String,
@@ -34,24 +34,24 @@ pub struct LogArgs {
 /// Format of log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
-    /// Text on a terminal, JSON elsewhere.
+    /// Text on a terminal, JSON otherwise.
     #[default]
     Auto,
     /// Text.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// The log level is not a filter.
+/// The log level is invalid.
 #[derive(Debug, thiserror::Error)]
-#[error("--log.level={level}: {source}")]
+#[error("--log.level={level}: not a level or filter: {source}")]
 pub struct LogError {
     level: String,
     source: tracing_subscriber::filter::ParseError,
 }
 
-/// The time now as log lines have it: RFC 3339, in UTC.
+/// Formats the current time as in log lines: RFC 3339, in UTC.
 pub fn timestamp() -> String {
     let mut text = String::new();
     // Writing to a string does not fail.
@@ -62,18 +62,18 @@ pub fn timestamp() -> String {
 // === impl LogArgs ===
 
 impl LogArgs {
-    /// Installs the process' log subscriber, which writes to standard error.
+    /// Installs the log subscriber of the process, which writes to standard error.
     ///
     /// # Errors
-    /// Where the level is not a filter.
+    /// Returns an error if the level is invalid.
     pub fn init(&self) -> Result<(), LogError> {
         self.init_with(SystemTime)
     }
 
-    /// Installs it with another time than the system's in its lines.
+    /// Installs the log subscriber with another clock than the system's.
     ///
     /// # Errors
-    /// Where the level is not a filter.
+    /// Returns an error if the level is invalid.
     pub fn init_with<T>(&self, time: T) -> Result<(), LogError>
     where
         T: FormatTime + Send + Sync + 'static,

@@ -128,12 +128,12 @@ impl fmt::Debug for Kubernetes {
 
 fn api_server(config: &KubernetesConfig) -> ApiServer {
     match (&config.api_server, &config.kubeconfig_file) {
-        (Some(url), _) => ApiServer::At {
+        (Some(url), _) => ApiServer::Url {
             url: url.clone(),
             http: Box::new(config.http.clone()),
         },
         (None, Some(path)) => ApiServer::Kubeconfig(path.clone()),
-        (None, None) => ApiServer::Own,
+        (None, None) => ApiServer::InCluster,
     }
 }
 

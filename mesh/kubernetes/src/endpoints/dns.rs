@@ -1,4 +1,4 @@
-//! Peers behind a name: every address it resolves to.
+//! Peers behind a DNS name: all addresses that it resolves to.
 
 use std::{collections::BTreeSet, io, time::Duration};
 
@@ -7,16 +7,17 @@ use tracing::warn;
 
 use mesh_net::endpoints::Addresses;
 
+/// Interval between two lookups.
 const INTERVAL: Duration = Duration::from_secs(5);
 
-/// Resolves a name again and again. A failure keeps the addresses known last.
+/// Resolves a name every 5 s. After a failure the last addresses stay.
 pub(super) fn discover(host: String, port: u16) -> Addresses {
     let (sender, receiver) = watch::channel(None);
     tokio::spawn(async move {
         while !sender.is_closed() {
             match resolve(&host, port).await {
                 Ok(addresses) => publish(&sender, addresses),
-                Err(error) => warn!(host, %error, "Name not resolved"),
+                Err(error) => warn!(host, %error, "DNS lookup failed, keeping the last addresses"),
             }
             tokio::select! {
                 () = sleep(INTERVAL) => {}
@@ -32,7 +33,7 @@ async fn resolve(host: &str, port: u16) -> io::Result<BTreeSet<String>> {
     Ok(addresses.map(|address| address.to_string()).collect())
 }
 
-/// Publishes the addresses where they have changed.
+/// Publishes the addresses if they have changed.
 pub(super) fn publish(sender: &watch::Sender<Option<BTreeSet<String>>>, now: BTreeSet<String>) {
     sender.send_if_modified(|known| {
         let changed = known.as_ref() != Some(&now);

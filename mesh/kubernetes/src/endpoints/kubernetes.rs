@@ -1,4 +1,4 @@
-//! Peers behind a Kubernetes service: the endpoints of its EndpointSlices, ready or not.
+//! Peers behind a Kubernetes service: the ready and unready endpoints of its EndpointSlices.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,17 +15,16 @@ use tokio::sync::watch;
 use tracing::warn;
 
 use super::{Discovered, dns::publish};
-use crate::WatchFailure;
+use crate::failure::WatchFailure;
 
-/// Label of a slice that names its service.
+/// Label of a slice with the name of its service.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
-/// The addresses at which pods of a name of their own, as a StatefulSet's have, were last
-/// ready.
+/// Last ready address of each pod with a stable hostname, such as a pod of a StatefulSet.
 type Hosts = BTreeMap<String, String>;
 
-/// Watches the EndpointSlices of a service. While the API server cannot be
-/// reached the addresses known last stay.
+/// Watches the EndpointSlices of a service. The last addresses stay while the API server is
+/// unreachable.
 pub(super) fn discover(client: Client, namespace: &str, service: &str, port: u16) -> Discovered {
     let (sender, ready) = watch::channel(None);
     let (unready_sender, unready) = watch::channel(None);
@@ -35,14 +34,14 @@ pub(super) fn discover(client: Client, namespace: &str, service: &str, port: u16
     let service = format!("{namespace}/{service}");
     tokio::spawn(async move {
         let mut hosts = Hosts::default();
-        let mut events = crate::watch(api, config).reflect(writer).boxed();
+        let mut events = crate::watch::watch(api, config).reflect(writer).boxed();
         loop {
             let event = tokio::select! {
                 event = events.next() => event,
                 () = sender.closed() => return,
             };
             match event {
-                // A list under way is not a state yet.
+                // An incomplete list is not a state yet.
                 Some(Ok(watcher::Event::Init | watcher::Event::InitApply(_))) => {}
                 Some(Ok(_)) => {
                     let slices = store.state();
@@ -52,7 +51,7 @@ pub(super) fn discover(client: Client, namespace: &str, service: &str, port: u16
                 }
                 Some(Err(error)) => {
                     let error = WatchFailure(&error);
-                    warn!(service, %error, "EndpointSlices not watched, the last ones stay");
+                    warn!(service, %error, "Watching EndpointSlices failed, keeping the last addresses");
                 }
                 None => return,
             }
@@ -61,8 +60,8 @@ pub(super) fn discover(client: Client, namespace: &str, service: &str, port: u16
     Discovered { ready, unready }
 }
 
-/// The addresses of endpoints that take traffic, and of those that do not: a pod of a name
-/// of its own comes back with its disk, and is there until it is ready at another address.
+/// Returns the ready and the unready addresses. A pod with a stable hostname comes back with
+/// its disk, so its last address stays unready until the pod is ready at another one.
 fn addresses(
     slices: &[impl Deref<Target = EndpointSlice>],
     port: u16,
@@ -78,26 +77,28 @@ fn addresses(
                 "IPv6" => format!("[{address}]:{port}"),
                 _ => format!("{address}:{port}"),
             };
-            let is_ready = takes_traffic(endpoint);
+            let is_ready = accepts_traffic(endpoint);
             if let Some(host) = &endpoint.hostname
                 && (is_ready || !hosts.contains_key(host))
             {
                 hosts.insert(host.clone(), address.clone());
             }
-            match is_ready {
-                true => ready.insert(address),
-                false => unready.insert(address),
-            };
+            if is_ready {
+                ready.insert(address);
+            } else {
+                unready.insert(address);
+            }
         }
     }
     unready.extend(hosts.values().cloned());
-    // One may be in two slices for a moment.
+    // An endpoint may be in two slices for a moment.
     unready.retain(|address| !ready.contains(address));
     (ready, unready)
 }
 
-/// Nothing said means ready, and not terminating.
-fn takes_traffic(endpoint: &Endpoint) -> bool {
+/// Returns true if an endpoint is ready and not terminating. The API defines missing
+/// conditions as ready and not terminating.
+fn accepts_traffic(endpoint: &Endpoint) -> bool {
     endpoint.conditions.as_ref().is_none_or(|conditions| {
         conditions.ready.unwrap_or(true) && !conditions.terminating.unwrap_or(false)
     })
@@ -109,29 +110,29 @@ mod tests {
 
     use super::*;
 
-    fn found(endpoints: Value, hosts: &mut Hosts) -> (Vec<String>, Vec<String>) {
+    fn discovered(endpoints: Value, hosts: &mut Hosts) -> (Vec<String>, Vec<String>) {
         let slice = json!({"addressType": "IPv4", "endpoints": endpoints});
         let slice: EndpointSlice = serde_json::from_value(slice).unwrap();
-        let known = |of: BTreeSet<String>| of.into_iter().collect();
+        let sorted = |addresses: BTreeSet<String>| addresses.into_iter().collect();
         let (ready, unready) = addresses(&[&slice], 4317, hosts);
-        (known(ready), known(unready))
+        (sorted(ready), sorted(unready))
     }
 
     #[test]
-    fn only_what_takes_traffic_is_ready() {
+    fn only_endpoints_that_accept_traffic_are_ready() {
         let endpoints = json!([
             {"addresses": ["10.0.0.1"]},
             {"addresses": ["10.0.0.2"], "conditions": {"ready": true}},
             {"addresses": ["10.0.0.3"], "conditions": {"ready": false}},
             {"addresses": ["10.0.0.4"], "conditions": {"ready": true, "terminating": true}},
         ]);
-        let (ready, unready) = found(endpoints, &mut Hosts::default());
+        let (ready, unready) = discovered(endpoints, &mut Hosts::default());
         assert_eq!(ready, ["10.0.0.1:4317", "10.0.0.2:4317"]);
         assert_eq!(unready, ["10.0.0.3:4317", "10.0.0.4:4317"]);
     }
 
     #[test]
-    fn a_pod_of_a_statefulset_is_there_until_it_is_ready_elsewhere() {
+    fn a_statefulset_pod_stays_until_it_is_ready_elsewhere() {
         let mut hosts = Hosts::default();
         let mut unready = |address: &str, is_ready: bool| {
             let endpoint = json!({
@@ -139,14 +140,14 @@ mod tests {
                 "hostname": "receiver-0",
                 "conditions": {"ready": is_ready},
             });
-            found(json!([endpoint]), &mut hosts).1
+            discovered(json!([endpoint]), &mut hosts).1
         };
         assert_eq!(unready("10.0.0.1", false), ["10.0.0.1:4317"]);
         assert!(unready("10.0.0.1", true).is_empty());
         let both = ["10.0.0.1:4317", "10.0.0.2:4317"];
         assert_eq!(unready("10.0.0.2", false), both);
         assert!(unready("10.0.0.2", true).is_empty());
-        let (_, unready) = found(json!([]), &mut hosts);
+        let (_, unready) = discovered(json!([]), &mut hosts);
         assert_eq!(unready, ["10.0.0.2:4317"]);
     }
 }

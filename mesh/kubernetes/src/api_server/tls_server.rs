@@ -1,4 +1,4 @@
-//! A server with TLS, for tests of clients.
+//! A TLS server for tests of clients.
 
 use std::{convert::Infallible, sync::Arc};
 
@@ -9,10 +9,10 @@ use rustls_pki_types::PrivateKeyDer;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-/// Answers every request at a port of its own as `localhost`; returns the port and
-/// the certificate as PEM.
+/// Starts a server for `localhost`, which passes each request to `respond`. Returns its port
+/// and its certificate as PEM.
 pub(super) async fn serve(
-    answer: impl Fn(Request<Incoming>) -> Response<String> + Clone + Send + Sync + 'static,
+    respond: impl Fn(Request<Incoming>) -> Response<String> + Clone + Send + Sync + 'static,
 ) -> (u16, String) {
     let issued = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     let key = PrivateKeyDer::try_from(issued.signing_key.serialize_der()).unwrap();
@@ -28,13 +28,13 @@ pub(super) async fn serve(
     tokio::spawn(async move {
         loop {
             let (stream, _) = listener.accept().await.unwrap();
-            let (acceptor, answer) = (acceptor.clone(), answer.clone());
+            let (acceptor, respond) = (acceptor.clone(), respond.clone());
             tokio::spawn(async move {
                 let Ok(stream) = acceptor.accept(stream).await else {
                     return;
                 };
                 let service =
-                    service_fn(|request| std::future::ready(Ok::<_, Infallible>(answer(request))));
+                    service_fn(|request| std::future::ready(Ok::<_, Infallible>(respond(request))));
                 let io = TokioIo::new(stream);
                 let _ = http1::Builder::new().serve_connection(io, service).await;
             });

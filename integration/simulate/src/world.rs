@@ -448,7 +448,7 @@ impl World {
             What::Hold(a, b) => self.sim.release(a.as_str(), b.as_str()),
             What::Slow(a, b, _) => self.slow(a, b, self.plan.shape.latency),
             What::Backend(_) => self.backend.faults().always(None::<Fault>),
-            What::BackendNext(_) => self.backend.faults().forget(),
+            What::BackendNext(_) => self.backend.faults().clear(),
             What::Clock(name, _) => self.set_clock(name, 0),
             What::Change(_) => {}
         }

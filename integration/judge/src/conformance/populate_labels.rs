@@ -1,0 +1,56 @@
+//! From discovered labels to those of a target.
+
+use std::path::Path;
+
+use mesh_model::config::{Config, discovery::TargetGroup, scrape::ScrapeConfig};
+use receiver_svc::scrape::{Populated, populate};
+use serde_json::Value;
+
+use super::{Report, cases};
+
+pub(super) fn run(suites: &Path, report: &mut Report) -> anyhow::Result<()> {
+    let document = cases::document(&suites.join("scrape/populate_labels.json"))?;
+    for (i, case) in cases::list(&document["cases"]).iter().enumerate() {
+        report.listed(format!("case {i}"), listed(case), || compare(case));
+    }
+    Ok(())
+}
+
+fn listed(case: &Value) -> Option<&'static str> {
+    let not_utf8 = cases::text(&case["target"]["custom"]).contains(char::REPLACEMENT_CHARACTER);
+    not_utf8.then_some("a label value that is not UTF-8, which no label set here can hold")
+}
+
+fn compare(case: &Value) -> Result<(), String> {
+    let config = config(cases::text(&case["scrape_config_yaml"]))?;
+    let target = cases::labels(&case["target"]);
+    let found = populate(&config, &TargetGroup::default(), &target);
+    match (found, case["error"].as_str()) {
+        (Ok(Populated::Active(target)), None) => {
+            cases::same(&target.labels, &cases::labels(&case["result"]))?;
+            let discovered = cases::labels(&case["discovered_labels"]);
+            cases::same(&target.discovered, &discovered)
+        }
+        (Err(error), Some(expected)) => {
+            // The words of Go's parsers are not ours.
+            let start = expected.split(": ").next().unwrap_or(expected);
+            let start = start.replace(
+                "convert classic histograms to nhcb",
+                "__convert_classic_histograms_to_nhcb__",
+            );
+            match error.to_string().starts_with(&start) {
+                true => Ok(()),
+                false => Err(format!("{error}, expected {start}")),
+            }
+        }
+        (found, expected) => Err(format!("{found:?}, expected {expected:?}")),
+    }
+}
+
+fn config(yaml: &str) -> Result<ScrapeConfig, String> {
+    let indented: String = yaml.lines().map(|line| format!("    {line}\n")).collect();
+    let text = format!("scrape_configs:\n  -\n{indented}");
+    let config = Config::parse(&text, Path::new("case.yml"), &|_| None);
+    let mut config = config.map_err(|error| error.to_string())?;
+    Ok(config.scrape_configs.remove(0))
+}

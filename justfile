@@ -58,6 +58,10 @@ chaos-quick:
 release:
     cargo build --release -p integration --locked
 
+# Builds the stripped release binaries of the services, with debug information beside them.
+dist:
+    .ci/dist
+
 # Runs the test suites of Prometheus, OpenMetrics and OpenTelemetry.
 conformance:
     test -d ../shared/suites || { echo "../shared/suites is not there"; exit 75; }

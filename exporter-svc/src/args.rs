@@ -16,7 +16,7 @@ use crate::{destination::Options, ingest::IngestLimits};
 /// samples. The exporter is stateless: any number of exporters can run side by side,
 /// and each can stop at any time.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "exporter-svc", version)]
+#[command(name = "exporter-svc", version = mesh_service::VERSION)]
 pub struct Args {
     /// Prometheus configuration file. The exporter uses `remote_write`, `otlp` and
     /// `global.external_labels`.

@@ -20,7 +20,7 @@ use crate::{
 /// data, so that an SDK knows the result. Any number of gateways can run behind a load
 /// balancer.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "gateway", version)]
+#[command(name = "gateway", version = mesh_service::VERSION)]
 pub struct Args {
     /// Listen address for OTLP/gRPC.
     #[arg(

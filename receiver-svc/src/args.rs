@@ -17,7 +17,7 @@ use crate::{check::CheckArgs, heartbeat::HeartbeatArgs, shard::ShardArgs};
 /// HA pair. A receiver buffers samples until an exporter acknowledges or rejects
 /// them.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "receiver-svc", version)]
+#[command(name = "receiver-svc", version = mesh_service::VERSION)]
 pub struct Args {
     /// Prometheus configuration file. The receiver uses `global` and
     /// `scrape_configs`.

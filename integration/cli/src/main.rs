@@ -12,7 +12,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Shows and proves that promesh works.
 #[derive(Parser)]
-#[command(name = "integration", version)]
+#[command(name = "integration", version = mesh_service::VERSION)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -11,7 +11,6 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{Html, IntoResponse, Response},
     routing::{get, post},
-    serve::Listener,
 };
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
@@ -21,6 +20,8 @@ use hyper_util::{
 use mesh_base::shutdown::Shutdown;
 use prometheus_client::{encoding::text::encode, registry::Registry};
 use tracing::debug;
+
+pub use axum::serve::Listener;
 
 use crate::reload::Reloader;
 
@@ -126,7 +127,7 @@ async fn index(State(admin): State<Arc<Admin>>) -> Html<String> {
         .iter()
         .map(|page| format!("<li><a href=\"{page}\">{page}</a></li>"))
         .collect();
-    let (service, version) = (admin.service, env!("CARGO_PKG_VERSION"));
+    let (service, version) = (admin.service, crate::VERSION);
     Html(format!(
         "<!doctype html><title>{service}</title><h1>promesh {service} {version}</h1><ul>{links}</ul>"
     ))

@@ -18,3 +18,6 @@
 pub mod admin;
 pub mod reload;
 pub mod telemetry;
+
+/// Version that `--version` and the admin pages show. Release builds name their commit.
+pub const VERSION: &str = env!("PROMESH_VERSION");

@@ -11,34 +11,36 @@
 //! short linger into remote-write requests, and posts them. It replies to an Export
 //! only after the backend has responded for all of its samples.
 
-use std::{
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{path::Path, sync::Arc};
 
-use mesh_base::shutdown::Shutdown;
+use mesh_base::shutdown::{self, Shutdown};
 use mesh_model::config::Config;
-use mesh_net::server::{Accept, ServeMetrics, Server, ServerTlsError};
+use mesh_net::server::{Accept, ServeMetrics, Server};
 use mesh_service::{
-    admin::{Admin, Readiness},
+    admin::{Admin, Listener, Readiness},
     reload,
 };
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tower::Service;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use self::{
-    destination::{Destination, DestinationError, MetricFamilies, Options},
+    destination::{Destination, MetricFamilies, Options},
     ingest::{Destinations, Ingest},
     service::MetricsServer,
 };
 
-pub use self::args::Args;
+pub use self::{
+    args::Args,
+    environment::{Addresses, Environment},
+    error::Error,
+};
 
 pub mod args;
 pub mod destination;
+mod environment;
+mod error;
 pub mod ha;
 pub mod ingest;
 pub mod metrics;
@@ -49,67 +51,23 @@ pub mod translate;
 
 /// Exporter whose ports are open and whose servers do not run yet.
 #[derive(Debug)]
-pub struct Bound {
+pub struct Bound<G = TcpListener, W = TcpListener> {
     /// Addresses that the exporter listens on.
     pub addresses: Addresses,
+    grpc: Server<G>,
+    web: W,
+    reload_on_hangup: bool,
+    pipeline: Pipeline,
+}
+
+/// Ingest and its running destinations.
+#[derive(Debug)]
+struct Pipeline {
     args: Args,
-    grpc: Server,
-    web: TcpListener,
+    options: Options,
     registry: Registry,
     families: MetricFamilies,
     ingest: Arc<Ingest>,
-}
-
-/// Addresses that an exporter listens on.
-#[derive(Clone, Copy, Debug)]
-pub struct Addresses {
-    /// Address of the OTLP/gRPC port.
-    pub grpc: SocketAddr,
-    /// Address of the admin port.
-    pub web: SocketAddr,
-}
-
-/// Error that prevents the exporter from starting or makes it stop.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The configuration file is invalid.
-    #[error(transparent)]
-    Config(#[from] mesh_model::config::ConfigError),
-    /// An entry of `remote_write` is invalid.
-    #[error("{}: {source}", .file.display())]
-    Destination {
-        /// Path of the configuration file.
-        file: PathBuf,
-        /// Error of the entry.
-        source: DestinationError,
-    },
-    /// The configuration file has no `remote_write` entry.
-    #[error("{}: no remote_write section; add at least one destination", .0.display())]
-    NoDestination(PathBuf),
-    /// The external labels do not form a valid HA pair.
-    #[error("{}: {source}", .file.display())]
-    Ha {
-        /// Path of the configuration file.
-        file: PathBuf,
-        /// Error of the HA labels.
-        source: mesh_contract::ha::HaError,
-    },
-    /// The exporter cannot listen on an address.
-    #[error("{flag}={address}: {source}")]
-    Listen {
-        /// Flag that sets the address.
-        flag: &'static str,
-        /// Address that the flag gives.
-        address: SocketAddr,
-        /// Error of the operating system.
-        source: std::io::Error,
-    },
-    /// The server certificate, its key or the client CA file is invalid.
-    #[error("--grpc.tls.*: {0}")]
-    Tls(#[from] ServerTlsError),
-    /// The admin port failed.
-    #[error("admin port: {0}")]
-    Admin(#[source] std::io::Error),
 }
 
 /// Reads the configuration, starts the destinations and opens the ports.
@@ -117,50 +75,27 @@ pub enum Error {
 /// # Errors
 /// Returns an error if the configuration is invalid or a port cannot be opened.
 pub async fn bind(args: Args) -> Result<Bound, Error> {
-    let mut registry = Registry::with_prefix("promesh_exporter");
-    let families = MetricFamilies::register(&mut registry);
-    let metrics = ingest::metrics::Metrics::register(&mut registry);
-    let destinations = destinations(&args, &families).await?;
-    let ingest = Arc::new(Ingest::new(destinations, args.grpc.limits(), metrics));
-    let (grpc, grpc_address) = listen("--grpc.listen-address", args.grpc_listen_address).await?;
-    let serve_metrics = ServeMetrics::register(&mut registry);
-    let grpc = args.grpc.server(grpc, &serve_metrics)?;
-    let (web, web_address) = listen("--web.listen-address", args.web_listen_address).await?;
-    let addresses = Addresses {
-        grpc: grpc_address,
-        web: web_address,
-    };
-    Ok(Bound {
-        addresses,
-        args,
-        grpc,
-        web,
-        registry,
-        families,
-        ingest,
-    })
+    // An invalid configuration opens no port.
+    let options = args.remote_write.options();
+    let pipeline = Pipeline::start(args, options).await?;
+    let environment = Environment::system(&pipeline.args).await?;
+    pipeline.bind(environment)
 }
 
-async fn listen(
-    flag: &'static str,
-    address: SocketAddr,
-) -> Result<(TcpListener, SocketAddr), Error> {
-    let bound = async {
-        let listener = TcpListener::bind(address).await?;
-        let bound = listener.local_addr()?;
-        Ok((listener, bound))
+/// Starts an exporter like [`bind`], in another environment. The flags for listen addresses do
+/// not apply then.
+///
+/// # Errors
+/// Returns an error if the configuration or a TLS file is invalid.
+pub async fn bind_with<G, W>(
+    args: Args,
+    environment: Environment<G, W>,
+) -> Result<Bound<G, W>, Error> {
+    let options = Options {
+        connector: environment.connector.clone(),
+        ..args.remote_write.options()
     };
-    let failed = |source| Error::Listen {
-        flag,
-        address,
-        source,
-    };
-    bound.await.map_err(failed)
-}
-
-/// Reads the configuration file and starts its destinations.
-async fn destinations(args: &Args, families: &MetricFamilies) -> Result<Destinations, Error> {
-    start(&args.config_file, &args.remote_write.options(), families).await
+    Pipeline::start(args, options).await?.bind(environment)
 }
 
 /// Starts the destinations of a configuration file.
@@ -197,52 +132,82 @@ pub async fn start(
     })
 }
 
+// === impl Pipeline ===
+
+impl Pipeline {
+    async fn start(args: Args, options: Options) -> Result<Self, Error> {
+        let mut registry = Registry::with_prefix("promesh_exporter");
+        let families = MetricFamilies::register(&mut registry);
+        let metrics = ingest::metrics::Metrics::register(&mut registry);
+        let destinations = start(&args.config_file, &options, &families).await?;
+        let ingest = Arc::new(Ingest::new(destinations, args.grpc.limits(), metrics));
+        Ok(Self {
+            args,
+            options,
+            registry,
+            families,
+            ingest,
+        })
+    }
+
+    fn bind<G, W>(mut self, environment: Environment<G, W>) -> Result<Bound<G, W>, Error> {
+        let metrics = ServeMetrics::register(&mut self.registry);
+        Ok(Bound {
+            addresses: environment.addresses,
+            grpc: self.args.grpc.server(environment.grpc, &metrics)?,
+            web: environment.web,
+            reload_on_hangup: environment.reload_on_hangup,
+            pipeline: self,
+        })
+    }
+}
+
 // === impl Bound ===
 
-impl Bound {
+impl<G: Accept, W: Listener> Bound<G, W> {
     /// Serves until shutdown, then finishes the Exports in flight.
     ///
     /// # Errors
     /// Returns an error if the admin server fails.
     pub async fn run(self, shutdown: Shutdown) -> Result<(), Error> {
-        let Self {
-            addresses,
+        let Addresses { grpc, web } = self.addresses;
+        let Pipeline {
             args,
-            grpc,
-            web,
+            options,
             registry,
             families,
             ingest,
-        } = self;
-        info!(grpc = %addresses.grpc, web = %addresses.web, "Exporter ready");
+        } = self.pipeline;
+        info!(%grpc, %web, "Exporter ready");
         let readiness = Readiness::default();
         readiness.set(true);
         let (reloader, mut requests) = reload::channel();
-        if let Err(error) = reloader.on_hangup() {
+        if self.reload_on_hangup
+            && let Err(error) = reloader.on_hangup()
+        {
             warn!(%error, "Reload on SIGHUP not available");
         }
         // The admin port stays open until the gRPC server has stopped, so that the
         // drain can be observed.
-        let (drained, stop_admin) = mesh_base::shutdown::channel();
+        let (drained, stop_admin) = shutdown::channel();
         let admin = Admin::new("exporter-svc", registry, readiness.clone()).with_reload(reloader);
-        let admin = tokio::spawn(admin.serve(web, stop_admin));
-        let server = serve(&args, Arc::clone(&ingest), grpc, shutdown.clone());
+        let admin = tokio::spawn(admin.serve(self.web, stop_admin));
+        let server = serve(&args, Arc::clone(&ingest), self.grpc, shutdown.clone());
         tokio::pin!(server);
         loop {
             tokio::select! {
+                // A fixed order lets simulations repeat.
+                biased;
+                () = shutdown.signaled(), if readiness.get() => readiness.set(false),
                 () = &mut server => break,
                 request = requests.next() => {
-                    let reloaded = destinations(&args, &families).await;
+                    let reloaded = start(&args.config_file, &options, &families).await;
                     request.respond(reloaded.map(|new| ingest.replace(new)));
                 }
-                () = shutdown.signaled(), if readiness.get() => readiness.set(false),
             }
         }
         drained.fire();
-        match admin.await {
-            Ok(served) => served.map_err(Error::Admin)?,
-            Err(error) => error!(%error, "Admin server panicked"),
-        }
+        admin.await.map_err(Error::Admin)?;
         ingest.log_totals();
         info!("Exporter stopped");
         Ok(())

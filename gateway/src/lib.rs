@@ -121,7 +121,7 @@ pub enum Error {
     Tokens(#[from] TokensError),
     /// The admin port failed.
     #[error("admin port: {0}")]
-    Admin(#[source] std::io::Error),
+    Admin(#[source] tokio::task::JoinError),
 }
 
 /// Listens on all ports and starts to connect to exporters.
@@ -257,10 +257,7 @@ impl Bound {
         let account = self.workers.drain(Instant::now() + timeout).await;
         info!(%account, "Gateway stopped");
         admin_stop.fire();
-        match admin.await {
-            Ok(served) => served.map_err(Error::Admin),
-            Err(_) => Ok(()),
-        }
+        admin.await.map_err(Error::Admin)
     }
 }
 

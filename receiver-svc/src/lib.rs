@@ -10,10 +10,10 @@
 //! ```
 
 pub mod args;
+pub mod batch_context;
 pub mod check;
 pub mod discovery;
 pub mod exposition;
-pub mod batch_context;
 pub mod handover;
 pub mod heartbeat;
 pub mod otlp;
@@ -24,4 +24,4 @@ mod service;
 pub mod shard;
 
 pub use args::Args;
-pub use service::{Addresses, Bound, Error, ApplyError, bind};
+pub use service::{Addresses, ApplyError, Bound, Environment, Error, bind, bind_with};

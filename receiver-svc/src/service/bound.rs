@@ -1,0 +1,117 @@
+//! Runs a receiver until shutdown, and stops its parts in order.
+
+use std::{sync::Arc, time::Duration};
+
+use mesh_base::shutdown::{self, Shutdown};
+use mesh_outbox::{Outbox, Workers};
+use mesh_service::{
+    admin::{Admin, Listener, Readiness},
+    reload::{self, Reloader},
+};
+use prometheus_client::registry::Registry;
+use tokio::{net::TcpListener, sync::watch, time::Instant};
+use tracing::{info, warn};
+
+use super::{environment::Addresses, error::Error, pages, scraping::Scraping};
+use crate::{
+    handover::{Handover, Poller},
+    heartbeat::Heartbeat,
+    scrape::Status,
+    shard::Shards,
+};
+
+/// Receiver that listens and does not scrape yet.
+#[derive(Debug)]
+pub struct Bound<L = TcpListener> {
+    /// Listen addresses.
+    pub addresses: Addresses,
+    pub(super) web: L,
+    pub(super) reload_on_hangup: bool,
+    pub(super) shutdown_timeout: Duration,
+    pub(super) registry: Registry,
+    pub(super) outbox: Outbox,
+    pub(super) workers: Workers,
+    pub(super) scraping: Scraping,
+    pub(super) heartbeat: Heartbeat,
+    pub(super) handover: Handover,
+    pub(super) poller: Poller,
+}
+
+// === impl Bound ===
+
+impl<L> Bound<L> {
+    /// Returns the outbox, whose account counts each sample.
+    pub fn outbox(&self) -> &Outbox {
+        &self.outbox
+    }
+
+    /// Subscribes to the members that share the targets, as this receiver knows them.
+    pub fn shards(&self) -> Shards {
+        self.scraping.shards.clone()
+    }
+
+    /// Subscribes to the status of all targets. The channel closes when scraping stops.
+    pub fn status(&self) -> watch::Receiver<Arc<Status>> {
+        self.scraping.manager.status()
+    }
+}
+
+impl<L: Listener> Bound<L> {
+    /// Scrapes until `shutdown`, then delivers the pending batches until the shutdown timeout.
+    /// Writes no staleness markers when it stops (law 8).
+    ///
+    /// # Errors
+    /// Returns an error if the admin port fails.
+    pub async fn run(self, shutdown: Shutdown) -> Result<(), Error> {
+        let mut scraping = self.scraping;
+        info!(web = %self.addresses.web, "Receiver started");
+        let readiness = Readiness::default();
+        let (reloader, requests) = reload::channel();
+        if self.reload_on_hangup {
+            reload_on_hangup(&reloader);
+        }
+        // The admin port serves until everything else has ended.
+        let (admin_stop, admin_shutdown) = shutdown::channel();
+        let status = scraping.manager.status();
+        let routes = pages::router(status.clone()).merge(self.handover.router());
+        let admin = Admin::new("receiver-svc", self.registry, readiness.clone())
+            .with_reload(reloader)
+            .with_routes(&["/targets"], routes);
+        let mut admin = tokio::spawn(admin.serve(self.web, admin_shutdown));
+        let poller = tokio::spawn(self.poller.run());
+        readiness.set(true);
+        tokio::select! {
+            // A fixed order lets simulations repeat.
+            biased;
+            () = shutdown.signaled() => {}
+            served = &mut admin => return served.map_err(Error::Serve),
+            () = scraping.run(requests) => {}
+            // Heartbeats end with the scraping, before the pending batches are delivered.
+            () = self.heartbeat.run(|now_ms| status.borrow().is_scraping(now_ms)) => {}
+        }
+        readiness.set(false);
+        let members = scraping.shards.clone();
+        // Cancels all scrape loops. They write no staleness markers.
+        drop(scraping);
+        self.handover.stop();
+        let deadline = Instant::now() + self.shutdown_timeout;
+        let account = tokio::select! {
+            biased;
+            account = self.workers.drain(deadline) => account,
+            never = self.handover.follow_members(members) => match never {},
+        };
+        if account.waiting == 0 {
+            self.handover.announce_drained().await;
+        }
+        poller.abort();
+        info!(%account, "Receiver stopped");
+        admin_stop.fire();
+        admin.await.map_err(Error::Serve)
+    }
+}
+
+fn reload_on_hangup(reloader: &Reloader) {
+    if let Err(error) = reloader.on_hangup() {
+        warn!(%error, "Cannot reload on SIGHUP, use POST /-/reload");
+    }
+}

@@ -1,0 +1,209 @@
+//! Connects the parts of a receiver to each other and to their environment.
+
+use std::{sync::Arc, time::Duration};
+
+use mesh_balance::{Balance, BalanceMetrics};
+use mesh_base::{budget::Budget, clock::Clock};
+use mesh_contract::{
+    export::{Export, ExportError},
+    ha,
+    verdict::Verdict,
+};
+use mesh_kubernetes::endpoints::Discovered;
+use mesh_model::config::Config;
+use mesh_net::{
+    connector::{Connector, plaintext},
+    endpoints::{Addresses as Known, Endpoints},
+};
+use mesh_outbox::Outbox;
+use prometheus_client::registry::Registry;
+use tokio::sync::{Semaphore, watch};
+use tower::{Layer, Service};
+
+use super::{
+    bound::Bound,
+    environment::{Addresses, Environment},
+    error::Error,
+    scraping::Scraping,
+};
+use crate::{
+    args::Args,
+    discovery::{Discovery, DiscoveryMetrics},
+    handover::{self, Handover, HandoverMetrics, Poller},
+    heartbeat::{Heartbeat, HeartbeatMetrics},
+    scrape::{Manager, ScrapeMetrics, Shared},
+    shard::{self, Shards},
+};
+
+/// Wires a receiver and applies its configuration.
+pub(super) async fn wire<L, X, E>(
+    args: Args,
+    config: &Config,
+    environment: Environment<L, X>,
+) -> Result<Bound<L>, Error>
+where
+    X: Layer<Balance, Service = E>,
+    E: Service<Export, Response = Verdict, Error = ExportError> + Clone + Send + 'static,
+    E::Future: Send,
+{
+    let Environment {
+        clock,
+        listener,
+        addresses,
+        connector,
+        exporters,
+        members,
+        exports,
+        reload_on_hangup,
+    } = environment;
+    let mut registry = Registry::with_prefix("promesh_receiver");
+    let balance = balance(&args, exporters, connector.clone(), &mut registry)?;
+    let exports = exports.layer(balance);
+    let (outbox, workers) = Outbox::sharing_keys(&args.outbox, clock.clone(), exports);
+    registry.register_collector(Box::new(outbox.collector()));
+    let mut parts = Parts {
+        args: &args,
+        clock,
+        connector,
+        outbox,
+        registry,
+    };
+    let (shards, unready) = shards(&args, members);
+    let (handover, poller) = parts.handover(unready);
+    let scraping = parts.scraping(&handover, shards, config).await?;
+    let heartbeat = parts.heartbeat(&scraping, addresses);
+    let Parts {
+        outbox, registry, ..
+    } = parts;
+    Ok(Bound {
+        addresses,
+        web: listener,
+        reload_on_hangup,
+        shutdown_timeout: Duration::from_secs(args.shutdown_timeout_seconds),
+        registry,
+        outbox,
+        workers,
+        scraping,
+        heartbeat,
+        handover,
+        poller,
+    })
+}
+
+/// Creates the client of the exporters.
+fn balance(
+    args: &Args,
+    exporters: Known,
+    connector: Option<Connector>,
+    registry: &mut Registry,
+) -> Result<Balance, Error> {
+    let metrics = BalanceMetrics::default();
+    metrics.register(registry);
+    let tcp = connector.unwrap_or_else(plaintext);
+    let connector = args.exporter.tls.over(tcp)?;
+    Ok(Balance::new(&args.exporter, exporters, connector, metrics))
+}
+
+/// Members of the replica group, and its receivers that are not ready.
+fn shards(args: &Args, members: Option<Discovered>) -> (Shards, Known) {
+    match (members, &args.shard.self_address) {
+        (Some(members), Some(own)) => (shard::follow(own.clone(), members.ready), members.unready),
+        _ => (shard::alone(), watch::channel(None).1),
+    }
+}
+
+/// What the parts of a receiver have in common.
+struct Parts<'a> {
+    args: &'a Args,
+    clock: Clock,
+    connector: Option<Connector>,
+    outbox: Outbox,
+    registry: Registry,
+}
+
+// === impl Parts ===
+
+impl Parts<'_> {
+    fn handover(&mut self, unready: Known) -> (Handover, Poller) {
+        let shard = &self.args.shard;
+        let options = handover::Options {
+            name: shard.self_address.clone().unwrap_or_default(),
+            members_are_ready: shard.members.as_ref().is_some_and(Endpoints::are_ready),
+            unready,
+            timeout: shard.handover_timeout(),
+            away_timeout: shard.away_timeout(),
+            connector: self.connector.clone(),
+        };
+        let metrics = HandoverMetrics::register(&mut self.registry);
+        Handover::new(options, self.clock.clone(), self.outbox.clone(), metrics)
+    }
+
+    /// Creates the scrape manager and its inputs, and applies the configuration.
+    async fn scraping(
+        &mut self,
+        handover: &Handover,
+        shards: Shards,
+        config: &Config,
+    ) -> Result<Scraping, Error> {
+        let args = self.args;
+        let mut scraping = Scraping {
+            config_file: args.config_file.clone(),
+            discovery: self.discovery(),
+            manager: Manager::new(Shared {
+                clock: self.clock.clone(),
+                outbox: self.outbox.clone(),
+                ownership: Arc::new(handover.clone()),
+                budget: Budget::new(args.memory_budget),
+                concurrency: Arc::new(Semaphore::new(args.max_concurrent_scrapes)),
+                metrics: ScrapeMetrics::register(&mut self.registry),
+                max_body_bytes: args.max_body_bytes,
+                start_timestamps: args.start_timestamps,
+                connector: self.connector.clone(),
+            }),
+            shards,
+            own_names: own_names(args),
+            context: watch::Sender::default(),
+        };
+        scraping.apply(config).await?;
+        Ok(scraping)
+    }
+
+    fn discovery(&mut self) -> Discovery {
+        let metrics = DiscoveryMetrics::default();
+        metrics.register(&mut self.registry);
+        let interval = Duration::from_secs(self.args.discovery_update_interval_seconds);
+        Discovery::new(metrics, interval).on_node(self.args.node_local.clone())
+    }
+
+    fn heartbeat(&mut self, scraping: &Scraping, addresses: Addresses) -> Heartbeat {
+        let metrics = HeartbeatMetrics::register(&mut self.registry);
+        Heartbeat::new(
+            self.args.heartbeat.interval(),
+            self.outbox.clone(),
+            self.clock.clone(),
+            scraping.context.subscribe(),
+            &instance(self.args, addresses),
+            metrics,
+        )
+    }
+}
+
+/// Label `instance` of the heartbeat series.
+fn instance(args: &Args, addresses: Addresses) -> String {
+    let host = || ha::own_names().into_iter().next();
+    args.shard.self_address.clone().unwrap_or_else(|| {
+        let host = host().unwrap_or_else(|| addresses.web.ip().to_string());
+        format!("{host}:{}", addresses.web.port())
+    })
+}
+
+/// Names that the replica label must not have.
+///
+/// Receivers that share targets form one replica, and none of them may give it its own name. A
+/// receiver that shares its targets with no other may do so.
+fn own_names(args: &Args) -> Vec<String> {
+    match &args.shard.self_address {
+        Some(own) => [ha::own_names(), vec![own.clone()]].concat(),
+        None => Vec::new(),
+    }
+}

@@ -7,11 +7,12 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use prost::Message;
 use tonic::metadata::{AsciiMetadataValue, BinaryMetadataValue, MetadataMap};
 
 use mesh_model::labels::Labels;
+use mesh_wire::protobuf::{bytes_len, put_bytes};
 
 /// Samples of one scrape of a target, or of one resource of an OTLP push.
 #[derive(Clone, Debug)]
@@ -89,16 +90,9 @@ impl Batch {
     /// Frames one encoded `ResourceMetrics` as field 1 of an
     /// `ExportMetricsServiceRequest`.
     pub fn frame(resource_metrics: &[u8]) -> Bytes {
-        let mut framed = BytesMut::with_capacity(resource_metrics.len() + 11);
-        framed.put_u8(1 << 3 | 2);
-        let mut len = resource_metrics.len() as u64;
-        while len >= 0x80 {
-            framed.put_u8(len as u8 | 0x80);
-            len >>= 7;
-        }
-        framed.put_u8(len as u8);
-        framed.put_slice(resource_metrics);
-        framed.freeze()
+        let mut framed = Vec::with_capacity(bytes_len(1, resource_metrics.len()));
+        put_bytes(1, resource_metrics, &mut framed);
+        framed.into()
     }
 
     /// Returns the time since the scrape or push.

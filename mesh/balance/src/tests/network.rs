@@ -324,8 +324,8 @@ async fn a_request_that_waits_is_sent_once_an_exporter_connects() {
 
 #[tokio::test(start_paused = true)]
 async fn a_seed_repeats_the_picks() {
-    async fn picks() -> Vec<usize> {
-        mesh_base::random::seed(7);
+    async fn picks(seed: u64) -> Vec<usize> {
+        mesh_base::random::seed(seed);
         let network = Network::default();
         let names = ["a:1", "b:1", "c:1", "d:1"];
         let exporters = names.map(|name| network.add(name, QUICK));
@@ -339,5 +339,6 @@ async fn a_seed_repeats_the_picks() {
         }
         picks
     }
-    assert_eq!(picks().await, picks().await);
+    assert_eq!(picks(7).await, picks(7).await);
+    assert_ne!(picks(7).await, picks(8).await);
 }

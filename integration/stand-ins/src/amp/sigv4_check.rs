@@ -3,7 +3,7 @@
 //! This code follows the specification and shares nothing with the code that signs. A bug
 //! in the signer therefore cannot hide.
 
-use hmac::{Hmac, Mac};
+use hmac::{Hmac, KeyInit, Mac};
 use http::HeaderMap;
 use sha2::{Digest, Sha256};
 

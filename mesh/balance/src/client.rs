@@ -1,6 +1,6 @@
 //! Sends one Export over one connection, as a unary gRPC call.
 
-use std::{error::Error, io};
+use std::io;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Uri, header};
@@ -8,7 +8,10 @@ use http_body_util::Full;
 use tokio::time::Instant;
 use tonic::{Code, Request, Status, Streaming, body::Body, metadata::MetadataMap};
 
-use mesh_base::blocking::{self, BLOCKING_BYTES};
+use mesh_base::{
+    blocking::{self, BLOCKING_BYTES},
+    error::causes,
+};
 use mesh_contract::{
     export::{self, Export, ExportError},
     verdict::Verdict,
@@ -98,12 +101,6 @@ async fn exchange(
 
 /// Returns true if the connection returned the request before it sent any part of it.
 fn is_unsent(status: &Status) -> bool {
-    let mut source = status.source();
-    while let Some(error) = source {
-        if let Some(hyper) = error.downcast_ref::<hyper::Error>() {
-            return hyper.is_canceled();
-        }
-        source = error.source();
-    }
-    false
+    let hyper = causes(status).find_map(|error| error.downcast_ref::<hyper::Error>());
+    hyper.is_some_and(hyper::Error::is_canceled)
 }

@@ -16,7 +16,7 @@ use tokio::{
 use tonic::body::Body;
 use tracing::{debug, info, warn};
 
-use mesh_base::backoff::Backoff;
+use mesh_base::{backoff::Backoff, error::chain};
 use mesh_net::connector::Connector;
 
 use crate::{BalanceMetrics, connect_error};
@@ -66,10 +66,8 @@ impl Connecting {
                     );
                 }
                 Err(error) => {
-                    let (reason, error) = (
-                        connect_error::reason(&*error),
-                        connect_error::chain(&*error),
-                    );
+                    let reason = connect_error::reason(&*error);
+                    let error = chain(&*error).to_string();
                     self.metrics.connect_failed(reason);
                     // The same error again is logged at debug level only.
                     if error == last_error {

@@ -5,6 +5,7 @@
 //! - [`blocking`]: CPU or file work off the async threads.
 //! - [`budget`]: a memory limit that many tasks share.
 //! - [`backoff`]: delays between retries.
+//! - [`error`]: errors printed with their causes.
 //! - [`watched_file`]: values that follow the files they are made from.
 //!
 //! This crate knows nothing of Prometheus, OTLP or the network, and depends on no other
@@ -21,6 +22,7 @@ pub mod backoff;
 pub mod blocking;
 pub mod budget;
 pub mod clock;
+pub mod error;
 pub mod random;
 pub mod shutdown;
 pub mod watched_file;

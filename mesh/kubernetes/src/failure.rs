@@ -3,6 +3,7 @@
 use std::fmt;
 
 use kube::{Error, core::Status, runtime::watcher};
+use mesh_base::error::chain;
 
 /// Describes a failed watch, as a line for logs and as a label for metrics.
 #[derive(Clone, Copy, Debug)]
@@ -50,15 +51,7 @@ impl fmt::Display for WatchFailure<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.cause() {
             Cause::Status(status) => write!(f, "status {}: {}", status.code, status.message),
-            Cause::Request(error) => {
-                write!(f, "{error}")?;
-                let mut source = std::error::Error::source(error);
-                while let Some(cause) = source {
-                    write!(f, ": {cause}")?;
-                    source = cause.source();
-                }
-                Ok(())
-            }
+            Cause::Request(error) => chain(error).fmt(f),
             Cause::NoResourceVersion => self.0.fmt(f),
         }
     }

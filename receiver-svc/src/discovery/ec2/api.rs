@@ -6,6 +6,7 @@ use aws_credential_types::{Credentials, provider::ProvideCredentials};
 use bytes::Bytes;
 use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
+use mesh_base::error::chain;
 use mesh_model::config::discovery::Ec2Config;
 use mesh_net::{
     aws::{
@@ -100,7 +101,7 @@ impl Api {
         let (aws, region) = self.resolved.as_ref().expect("resolved above");
         if self.credentials.as_ref().is_none_or(needs_renewal) {
             let provided = aws.credentials.provide_credentials().await;
-            let failed = |error| ApiError::NoCredentials(chain(&error));
+            let failed = |error| ApiError::NoCredentials(chain(&error).to_string());
             self.credentials = Some(provided.map_err(failed)?);
         }
         Ok(region.clone())
@@ -194,10 +195,4 @@ impl Api {
 fn needs_renewal(credentials: &Credentials) -> bool {
     let soon = SystemTime::now() + RENEW_BEFORE_EXPIRY;
     credentials.expiry().is_none_or(|expiry| expiry <= soon)
-}
-
-/// Formats an error with its sources. The provider's own message lacks the cause.
-fn chain(error: &dyn std::error::Error) -> String {
-    std::iter::successors(error.source(), |error| error.source())
-        .fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

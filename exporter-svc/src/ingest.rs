@@ -5,18 +5,17 @@
 //! batchers. It replies after every part has an outcome, and keeps nothing afterwards
 //! (law 4).
 
-use std::{
-    sync::{Arc, PoisonError, RwLock},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use mesh_base::backoff::jitter;
 use mesh_contract::{
     batch::{BatchContext, Origin},
     export::{Progress, parse_timeout},
 };
 use mesh_model::labels::Labels;
 use mesh_wire::otlp::split_resource_metrics;
+use parking_lot::RwLock;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, oneshot},
     time::Instant,
@@ -26,7 +25,7 @@ use tonic::{Code, Request, Response, Status, metadata::MetadataMap};
 use self::{metrics::Metrics, outcome::ExportOutcome, progress::DestinationProgress};
 use crate::{
     destination::Destination,
-    remote_write::{Retry, RetryCause, concurrency::jitter, queue::PendingPart},
+    remote_write::{Retry, RetryCause, queue::PendingPart},
 };
 
 pub mod metrics;
@@ -86,11 +85,7 @@ impl Ingest {
 
     /// Replaces the destinations of all Exports that arrive later.
     pub fn replace(&self, destinations: Destinations) {
-        let mut current = self
-            .destinations
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        *current = Arc::new(destinations);
+        *self.destinations.write() = Arc::new(destinations);
     }
 
     /// Logs the sample totals of all destinations.
@@ -200,11 +195,7 @@ impl Ingest {
     }
 
     fn destinations(&self) -> Arc<Destinations> {
-        let current = self
-            .destinations
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(&current)
+        Arc::clone(&self.destinations.read())
     }
 }
 

@@ -6,6 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use http::StatusCode;
+use mesh_base::backoff::jitter;
 use mesh_contract::verdict::Reason;
 use tokio::{
     sync::mpsc,
@@ -17,7 +18,7 @@ use tracing::{Instrument, debug, warn};
 use super::{
     PartOutcome, Retry, RetryCause, attribution,
     client::{Client, PostError},
-    concurrency::{AdaptiveConcurrency, ConcurrencyLimits, jitter},
+    concurrency::{AdaptiveConcurrency, ConcurrencyLimits},
     health::HealthProbe,
     metadata::PendingMetadata,
     metrics::Metrics,

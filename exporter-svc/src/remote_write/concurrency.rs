@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use mesh_base::random;
+use mesh_base::backoff::{Backoff, jitter};
 use tokio::time::Instant;
 
 /// Bounds of an adaptive concurrency.
@@ -29,10 +29,12 @@ pub struct AdaptiveConcurrency {
     limits: ConcurrencyLimits,
     /// Current maximum number of requests in flight.
     window: f64,
-    /// Number of failed posts since the last response.
-    failures: u32,
-    /// Number of requests that were rejected as a whole since the last stored sample.
-    rejections: u32,
+    /// Backoff after failed posts. It starts over with each response.
+    failure_backoff: Backoff,
+    /// Pause after rejections. It starts over with each stored sample.
+    rejection_pause: Backoff,
+    /// True if a request was rejected as a whole since the last stored sample.
+    rejected: bool,
     /// End of the current backoff.
     blocked_until: Instant,
     /// Moving average of the time that posts take.
@@ -56,8 +58,9 @@ impl AdaptiveConcurrency {
         Self {
             limits,
             window: limits.window.max(1) as f64,
-            failures: 0,
-            rejections: 0,
+            failure_backoff: Backoff::with_bounds(limits.min_backoff, limits.max_backoff),
+            rejection_pause: Backoff::with_bounds(MIN_REJECTION_PAUSE, MAX_REJECTION_PAUSE),
+            rejected: false,
             blocked_until: Instant::now(),
             latency: Duration::ZERO,
         }
@@ -87,7 +90,8 @@ impl AdaptiveConcurrency {
 
     /// Records that the backend accepted a post.
     pub fn record_success(&mut self, took: Duration) {
-        self.rejections = 0;
+        self.rejected = false;
+        self.rejection_pause.reset();
         self.record_response(took);
     }
 
@@ -98,16 +102,15 @@ impl AdaptiveConcurrency {
     /// Every post then loses samples for good, so the posts become rare.
     pub fn record_rejection(&mut self, took: Duration, now: Instant) {
         self.record_response(took);
-        self.rejections = self.rejections.saturating_add(1);
-        if self.rejections > 1 {
-            let doubled = MIN_REJECTION_PAUSE.saturating_mul(1 << (self.rejections - 2).min(20));
-            let backoff = doubled.min(MAX_REJECTION_PAUSE);
-            self.blocked_until = self.blocked_until.max(now + backoff + jitter(backoff));
+        if self.rejected {
+            let pause = self.rejection_pause.bound();
+            self.blocked_until = self.blocked_until.max(now + pause + jitter(pause));
         }
+        self.rejected = true;
     }
 
     fn record_response(&mut self, took: Duration) {
-        self.failures = 0;
+        self.failure_backoff.reset();
         self.latency = (self.latency * 7 + took) / 8;
         self.window = (self.window + 1.0 / self.window).min(self.limits.window.max(1) as f64);
     }
@@ -119,28 +122,15 @@ impl AdaptiveConcurrency {
     /// the backoff has passed since the post began. A success in between does not
     /// shorten the wait.
     pub fn record_failure(&mut self, took: Duration, after: Option<Duration>, now: Instant) {
-        let doubled = self
-            .limits
-            .min_backoff
-            .saturating_mul(1 << self.failures.min(20));
-        self.failures = self.failures.saturating_add(1);
+        let bound = self.failure_backoff.bound();
         self.latency = (self.latency * 7 + took) / 8;
         self.window = (self.window / 2.0).max(1.0);
         let backoff = match after {
             Some(after) => after.min(MAX_RETRY_AFTER),
-            None => {
-                let rest = doubled.min(self.limits.max_backoff).saturating_sub(took);
-                rest.max(self.limits.min_backoff)
-            }
+            None => bound.saturating_sub(took).max(self.limits.min_backoff),
         };
         self.blocked_until = self.blocked_until.max(now + backoff + jitter(backoff));
     }
-}
-
-/// Random delay of up to a tenth of `backoff`, so that exporters do not retry at the
-/// same time.
-pub fn jitter(backoff: Duration) -> Duration {
-    backoff.mul_f64(random::range(0.0..0.1))
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use aws_credential_types::{
     Credentials,
     provider::{ProvideCredentials, SharedCredentialsProvider},
 };
+use mesh_base::{backoff::Backoff, error::chain};
 use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::{Registry, Unit},
@@ -66,7 +67,7 @@ struct RefreshTask {
     provider: SharedCredentialsProvider,
     current: watch::Sender<Current>,
     metrics: CredentialsMetrics,
-    backoff: Duration,
+    backoff: Backoff,
     /// Time of the last refresh after a rejected signature.
     last_requested: Option<Instant>,
 }
@@ -97,7 +98,7 @@ impl CredentialsCache {
             provider,
             current: sender,
             metrics,
-            backoff: MIN_BACKOFF,
+            backoff: Backoff::with_bounds(MIN_BACKOFF, MAX_BACKOFF),
             last_requested: None,
         };
         let pause = task.refresh().await;
@@ -170,7 +171,7 @@ impl RefreshTask {
         let problem = match tokio::time::timeout(PROVIDER_TIMEOUT, fetch).await {
             Ok(Ok(credentials)) => return self.store(credentials),
             // The provider's own message lacks the cause; its sources have it.
-            Ok(Err(error)) => chain(&error),
+            Ok(Err(error)) => chain(&error).to_string(),
             Err(_) => "timeout of the credentials provider".to_owned(),
         };
         self.metrics.failures.inc();
@@ -184,14 +185,12 @@ impl RefreshTask {
                 true
             }
         });
-        let pause = self.backoff;
-        self.backoff = (self.backoff * 2).min(MAX_BACKOFF);
-        pause
+        self.backoff.bound()
     }
 
     fn store(&mut self, credentials: Credentials) -> Duration {
         self.metrics.failing.set(0);
-        self.backoff = MIN_BACKOFF;
+        self.backoff.reset();
         let expiry = credentials.expiry();
         let since_epoch = expiry.and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
         let at = since_epoch.map_or(f64::INFINITY, |since| since.as_secs_f64());
@@ -251,28 +250,17 @@ impl CredentialsFamilies {
     }
 }
 
-/// Formats an error and its sources.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     };
 
     use aws_credential_types::provider::{
         error::CredentialsError, future::ProvideCredentials as ProvideCredentialsFuture,
     };
+    use parking_lot::Mutex;
 
     use super::*;
 
@@ -290,7 +278,7 @@ mod tests {
             Self: 'a,
         {
             let n = self.fetches.fetch_add(1, Ordering::Relaxed) + 1;
-            if *self.fails.lock().unwrap() {
+            if *self.fails.lock() {
                 let error = CredentialsError::provider_error("the source is down");
                 return ProvideCredentialsFuture::ready(Err(error));
             }
@@ -346,10 +334,10 @@ mod tests {
     async fn a_failed_refresh_keeps_the_credentials() {
         let source = Source::default();
         let cache = source.cache().await;
-        *source.fails.lock().unwrap() = true;
+        *source.fails.lock() = true;
         cache.refresh("KEY1").await;
         assert_eq!((key(&cache).as_str(), source.fetches()), ("KEY1", 2));
-        *source.fails.lock().unwrap() = false;
+        *source.fails.lock() = false;
         tokio::time::sleep(Duration::from_secs(2)).await;
         assert_eq!(key(&cache), "KEY3");
     }
@@ -373,7 +361,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn returns_the_error_until_a_refresh_succeeds() {
         let source = Source::default();
-        *source.fails.lock().unwrap() = true;
+        *source.fails.lock() = true;
         let cache = source.cache().await;
         let error = cache.current().unwrap_err();
         assert!(error.contains("the source is down"), "{error}");
@@ -384,7 +372,7 @@ mod tests {
             "{}",
             source.fetches()
         );
-        *source.fails.lock().unwrap() = false;
+        *source.fails.lock() = false;
         tokio::time::sleep(MAX_BACKOFF).await;
         assert!(cache.current().is_ok());
     }

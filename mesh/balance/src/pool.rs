@@ -12,6 +12,7 @@ use tokio::{
     time::Instant,
 };
 
+use mesh_base::backoff::Backoff;
 use mesh_contract::export::ExportError;
 
 use crate::{Outcome, connection::Connection};
@@ -38,9 +39,11 @@ pub(crate) struct Health {
     failures: Mutex<Failures>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Failures {
     consecutive: u32,
+    /// Duration of the next ejection.
+    ejection: Backoff,
     ejected_until: Option<Instant>,
 }
 
@@ -163,12 +166,21 @@ impl Failures {
 
     fn fail(&mut self, now: Instant) -> bool {
         self.consecutive += 1;
-        let Some(doublings) = self.consecutive.checked_sub(FAILURES_TO_EJECT) else {
+        if self.consecutive < FAILURES_TO_EJECT {
             return false;
-        };
-        let duration = FIRST_EJECTION * 2u32.pow(doublings.min(6));
-        self.ejected_until = Some(now + duration.min(LONGEST_EJECTION));
+        }
+        self.ejected_until = Some(now + self.ejection.bound());
         true
+    }
+}
+
+impl Default for Failures {
+    fn default() -> Self {
+        Self {
+            consecutive: 0,
+            ejection: Backoff::with_bounds(FIRST_EJECTION, LONGEST_EJECTION),
+            ejected_until: None,
+        }
     }
 }
 

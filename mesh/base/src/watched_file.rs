@@ -3,11 +3,15 @@
 //! Secrets and certificates are replaced on disk while a service runs. Kubernetes swaps a
 //! symbolic link, other tools write in place. So the contents are compared, every 5 s. If
 //! the new contents are invalid, the previous value remains and a warning is logged.
+//!
+//! Two kinds of files are not watched this way. The HTTP client reads the secret files of a
+//! request on each request, as Prometheus does. `file_sd` watches folders, since its
+//! patterns also match files that do not exist yet.
 
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use tokio::task::AbortHandle;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 use xxhash_rust::xxh3::Xxh3;
 
@@ -18,17 +22,16 @@ pub const INTERVAL: Duration = Duration::from_secs(5);
 /// clone is dropped.
 pub struct WatchedFile<T> {
     current: Arc<ArcSwap<T>>,
-    _task: Arc<Task>,
+    /// Task that watches the files, if there are any.
+    _task: Option<Arc<AbortOnDropHandle<()>>>,
 }
-
-#[derive(Debug)]
-struct Task(AbortHandle);
 
 // === impl WatchedFile ===
 
 impl<T: Send + Sync + 'static> WatchedFile<T> {
     /// Builds a value with `read`, and rebuilds it each time one of `files` changes.
-    /// `what` is the name of the value in log lines. Must be called in a tokio runtime.
+    /// `what` is the name of the value in log lines. Must be called in a tokio runtime,
+    /// unless `files` is empty.
     ///
     /// # Errors
     /// Returns the error of `read` if the first call fails.
@@ -40,6 +43,12 @@ impl<T: Send + Sync + 'static> WatchedFile<T> {
         // Before `read`, so that a change in between is noticed.
         let mut seen = fingerprint(&files);
         let current = Arc::new(ArcSwap::from_pointee(read()?));
+        if files.is_empty() {
+            return Ok(Self {
+                current,
+                _task: None,
+            });
+        }
         let slot = current.clone();
         let task = tokio::spawn(async move {
             loop {
@@ -62,7 +71,7 @@ impl<T: Send + Sync + 'static> WatchedFile<T> {
         });
         Ok(Self {
             current,
-            _task: Arc::new(Task(task.abort_handle())),
+            _task: Some(Arc::new(AbortOnDropHandle::new(task))),
         })
     }
 
@@ -85,14 +94,6 @@ impl<T> fmt::Debug for WatchedFile<T> {
     /// Omits the value, which may be a secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("WatchedFile")
-    }
-}
-
-// === impl Task ===
-
-impl Drop for Task {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }
 

@@ -1,7 +1,8 @@
 //! The HTTP client of scrapes, discovery and remote write.
 //!
-//! It is configured by [`HttpClientConfig`]. Secret files are read on each request, and
-//! certificates when their files change. So rotated credentials take effect without a reload.
+//! It is configured by [`HttpClientConfig`]. Secret files are read on each request, as in
+//! Prometheus. Certificates are reloaded within 5 s of a change of their files. So rotated
+//! credentials take effect without a reload of the configuration.
 
 mod auth;
 mod connect;
@@ -11,10 +12,9 @@ mod redirect;
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
-use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request, Response};
 use http_body_util::Full;
@@ -24,6 +24,7 @@ use hyper_util::{
     client::legacy::{self, Client},
     rt::{TokioExecutor, TokioTimer},
 };
+use mesh_base::{error::chain, watched_file::WatchedFile};
 use mesh_model::config::http::{HttpClientConfig, SecretSource};
 
 use self::auth::Authenticator;
@@ -68,7 +69,7 @@ pub enum HttpClientError {
     #[error("oauth2: {0}")]
     OAuth2(String),
     /// The connection failed or could not be opened.
-    #[error("{}", error_chain(.0))]
+    #[error("{}", chain(.0))]
     Connection(#[from] legacy::Error),
     /// A redirect is invalid, or there are too many.
     #[error("redirect: {0}")]
@@ -78,23 +79,18 @@ pub enum HttpClientError {
 #[derive(Debug)]
 struct Shared {
     config: HttpClientConfig,
-    connector: Option<Connector>,
     authenticator: Option<Authenticator>,
-    current: ArcSwap<Current>,
+    /// Client with the current certificates.
+    client: WatchedFile<TlsClient>,
 }
 
-/// A client with the certificates that were current when it was built.
-#[derive(Debug)]
-struct Current {
-    client: Client<HttpsConnector<Connect>, Full<Bytes>>,
-    /// Modification time of each certificate file at that moment.
-    modified: Vec<Option<SystemTime>>,
-}
+type TlsClient = Client<HttpsConnector<Connect>, Full<Bytes>>;
 
 // === impl HttpClient ===
 
 impl HttpClient {
-    /// Builds a client with the given settings.
+    /// Builds a client with the given settings. Must be called in a tokio runtime if they
+    /// refer to certificate files.
     ///
     /// # Errors
     /// Returns an error if a certificate or key cannot be read or is invalid.
@@ -126,12 +122,15 @@ impl HttpClient {
         connector: Option<Connector>,
     ) -> Result<Self, HttpClientError> {
         let authenticator = config.auth.as_ref().map(Authenticator::new).transpose()?;
-        let current = Current::new(config, connector.clone())?;
+        let files = tls::files(&config.tls).map(Path::to_owned).collect();
+        let build = {
+            let config = config.clone();
+            move || build(&config, connector.clone())
+        };
         let shared = Shared {
             config: config.clone(),
-            connector,
             authenticator,
-            current: ArcSwap::from_pointee(current),
+            client: WatchedFile::watch("HTTP client's TLS", files, build)?,
         };
         Ok(Self {
             shared: Arc::new(shared),
@@ -163,7 +162,6 @@ impl HttpClient {
 
     /// Sends one request without following redirects.
     async fn send(&self, request: &Request<Bytes>) -> Result<Response<Incoming>, HttpClientError> {
-        let client = self.shared.client()?;
         let (mut parts, body) = request.clone().into_parts();
         for (name, values) in &self.shared.config.http_headers {
             let Ok(name) = name.parse::<HeaderName>() else {
@@ -182,69 +180,44 @@ impl HttpClient {
         {
             authenticator.authenticate(&mut parts.headers).await?;
         }
+        let client = self.shared.client.load();
         Ok(client
             .request(Request::from_parts(parts, Full::new(body)))
             .await?)
     }
 }
 
-// === impl Shared ===
-
-impl Shared {
-    /// Returns the current client. Rebuilds it if a certificate file has changed.
-    fn client(&self) -> Result<Client<HttpsConnector<Connect>, Full<Bytes>>, HttpClientError> {
-        let current = self.current.load();
-        if current.modified == modification_times(&self.config) {
-            return Ok(current.client.clone());
-        }
-        let fresh = Current::new(&self.config, self.connector.clone())?;
-        let client = fresh.client.clone();
-        self.current.store(Arc::new(fresh));
-        Ok(client)
-    }
-}
-
-// === impl Current ===
-
-impl Current {
-    fn new(
-        config: &HttpClientConfig,
-        connector: Option<Connector>,
-    ) -> Result<Self, HttpClientError> {
-        let modified = modification_times(config);
-        let builder = HttpsConnectorBuilder::new()
-            .with_tls_config(tls::client_config(&config.tls)?)
-            .https_or_http();
-        let name = config.tls.server_name.clone();
-        let name = name.and_then(|name| rustls_pki_types::ServerName::try_from(name).ok());
-        let builder = match name {
-            Some(name) => builder.with_server_name_resolver(FixedServerNameResolver::new(name)),
-            None => builder,
-        };
-        let connect = Connect::new(&config.proxy, connector);
-        let connector = if config.enable_http2 {
-            builder
-                .enable_http1()
-                .enable_http2()
-                .wrap_connector(connect)
-        } else {
-            builder.enable_http1().wrap_connector(connect)
-        };
-        let client = Client::builder(TokioExecutor::new())
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            .pool_timer(TokioTimer::new())
-            .timer(TokioTimer::new())
-            .http2_keep_alive_interval(KEEPALIVE)
-            .http2_keep_alive_timeout(KEEPALIVE)
-            .build(connector);
-        Ok(Self { client, modified })
-    }
-}
-
-/// Returns the modification time of each certificate file.
-fn modification_times(config: &HttpClientConfig) -> Vec<Option<SystemTime>> {
-    let modified = |path| std::fs::metadata(path).and_then(|m| m.modified()).ok();
-    tls::files(&config.tls).map(modified).collect()
+/// Builds a client with the current contents of the certificate files.
+fn build(
+    config: &HttpClientConfig,
+    connector: Option<Connector>,
+) -> Result<TlsClient, HttpClientError> {
+    let builder = HttpsConnectorBuilder::new()
+        .with_tls_config(tls::client_config(&config.tls)?)
+        .https_or_http();
+    let name = config.tls.server_name.clone();
+    let name = name.and_then(|name| rustls_pki_types::ServerName::try_from(name).ok());
+    let builder = match name {
+        Some(name) => builder.with_server_name_resolver(FixedServerNameResolver::new(name)),
+        None => builder,
+    };
+    let connect = Connect::new(&config.proxy, connector);
+    let connector = if config.enable_http2 {
+        builder
+            .enable_http1()
+            .enable_http2()
+            .wrap_connector(connect)
+    } else {
+        builder.enable_http1().wrap_connector(connect)
+    };
+    let client = Client::builder(TokioExecutor::new())
+        .pool_idle_timeout(IDLE_TIMEOUT)
+        .pool_timer(TokioTimer::new())
+        .timer(TokioTimer::new())
+        .http2_keep_alive_interval(KEEPALIVE)
+        .http2_keep_alive_timeout(KEEPALIVE)
+        .build(connector);
+    Ok(client)
 }
 
 /// Returns a secret; reads it from its file if necessary.
@@ -263,17 +236,6 @@ async fn secret(source: &SecretSource) -> Result<String, HttpClientError> {
 
 fn header(name: &HeaderName, value: &str) -> Result<HeaderValue, HttpClientError> {
     HeaderValue::from_str(value).map_err(|_| HttpClientError::Header(name.clone()))
-}
-
-/// Formats an error with all its causes, since hyper's messages omit them.
-fn error_chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

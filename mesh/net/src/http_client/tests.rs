@@ -1,4 +1,4 @@
-use std::{io::Write, sync::Mutex};
+use std::io::Write;
 
 use axum::{Router, extract::State, http::StatusCode, response::IntoResponse, routing::any};
 use http::{Method, Uri, header};
@@ -7,6 +7,7 @@ use mesh_model::config::{
     Secret,
     http::{Auth, OAuth2Config, PemSource, ProxyConfig, TlsConfig},
 };
+use parking_lot::Mutex;
 use tokio::net::TcpListener;
 
 use super::*;
@@ -23,10 +24,7 @@ async fn answer(
     uri: Uri,
     headers: http::HeaderMap,
 ) -> axum::response::Response {
-    seen.0
-        .lock()
-        .unwrap()
-        .push((method, uri.to_string(), headers));
+    seen.0.lock().push((method, uri.to_string(), headers));
     match uri.path() {
         "/loop" => (StatusCode::FOUND, [(header::LOCATION, "/loop")]).into_response(),
         "/moved" => (StatusCode::MOVED_PERMANENTLY, [(header::LOCATION, "/here")]).into_response(),
@@ -52,7 +50,7 @@ async fn server() -> (String, Seen) {
 
 impl Seen {
     fn last(&self) -> (Method, String, http::HeaderMap) {
-        self.0.lock().unwrap().last().unwrap().clone()
+        self.0.lock().last().unwrap().clone()
     }
 
     fn authorization(&self) -> String {
@@ -164,7 +162,6 @@ async fn caches_a_token() {
     let paths: Vec<_> = seen
         .0
         .lock()
-        .unwrap()
         .iter()
         .map(|(_, path, _)| path.clone())
         .collect();

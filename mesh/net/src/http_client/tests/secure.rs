@@ -4,6 +4,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto,
 };
+use mesh_base::watched_file;
 use mesh_model::config::http::TlsVersion;
 use rustls::{RootCertStore, ServerConfig, server::WebPkiClientVerifier};
 use tokio::{
@@ -200,19 +201,11 @@ async fn uses_a_replaced_client_certificate() {
     let server = Secure::start(&BOTH, Some(&trusted.cert)).await;
     let folder = tempfile::tempdir().unwrap();
     let (cert, key) = (folder.path().join("cert"), folder.path().join("key"));
-    let write = |issued: &rcgen::CertifiedKey<rcgen::KeyPair>, seconds: u64| {
-        // Set explicitly, since a test writes both versions within the clock's resolution.
-        let time = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
-        for (path, text) in [
-            (&cert, issued.cert.pem()),
-            (&key, issued.signing_key.serialize_pem()),
-        ] {
-            std::fs::write(path, text).unwrap();
-            let file = std::fs::File::options().write(true).open(path).unwrap();
-            file.set_modified(time).unwrap();
-        }
+    let write = |issued: &rcgen::CertifiedKey<rcgen::KeyPair>| {
+        std::fs::write(&cert, issued.cert.pem()).unwrap();
+        std::fs::write(&key, issued.signing_key.serialize_pem()).unwrap();
     };
-    write(&other, 1);
+    write(&other);
     let client = HttpClient::new(&with(TlsConfig {
         cert: Some(PemSource::File(cert.clone())),
         key: Some(PemSource::File(key.clone())),
@@ -224,7 +217,10 @@ async fn uses_a_replaced_client_certificate() {
         client.request(request).await
     };
     assert!(ask().await.is_err());
-    write(&trusted, 2);
+    write(&trusted);
+    tokio::time::pause();
+    tokio::time::sleep(watched_file::INTERVAL * 2).await;
+    tokio::time::resume();
     ask().await.unwrap();
 }
 

@@ -31,9 +31,9 @@ use mesh_model::config::{
 };
 use tokio::{
     sync::{Notify, watch},
-    task::AbortHandle,
     time::{Instant, Interval, MissedTickBehavior, interval, sleep, sleep_until},
 };
+use tokio_util::task::AbortOnDropHandle;
 
 use kubernetes::{Clusters, Kubernetes};
 
@@ -61,7 +61,7 @@ pub struct Discovery {
     /// Restricts Kubernetes targets to those on this node.
     node: Option<String>,
     shared: Arc<Shared>,
-    publisher: AbortHandle,
+    _publisher: AbortOnDropHandle<()>,
 }
 
 /// Error that prevents a configuration from being applied.
@@ -93,12 +93,11 @@ struct Mechanism {
     config: DiscoveryConfig,
     jobs: Vec<String>,
     groups: TargetGroups,
-    task: Option<Arc<Task>>,
+    task: Option<Task>,
 }
 
-/// Aborts a task when dropped.
-#[derive(Debug)]
-struct Task(AbortHandle);
+/// Task of a mechanism. Aborted once no configuration uses it.
+type Task = Arc<AbortOnDropHandle<()>>;
 
 #[derive(Debug)]
 struct Shared {
@@ -134,13 +133,13 @@ impl Discovery {
             published: watch::Sender::default(),
             metrics,
         });
-        let publisher = tokio::spawn(publish(shared.clone(), update_interval)).abort_handle();
+        let publisher = tokio::spawn(publish(shared.clone(), update_interval));
         Self {
             mechanisms: Vec::new(),
             clusters,
             node: None,
             shared,
-            publisher,
+            _publisher: AbortOnDropHandle::new(publisher),
         }
     }
 
@@ -232,7 +231,7 @@ impl Discovery {
         job: &str,
         config: &DiscoveryConfig,
         groups: TargetGroups,
-    ) -> Result<Option<Arc<Task>>, DiscoveryError> {
+    ) -> Result<Option<Task>, DiscoveryError> {
         let metrics = self.shared.metrics.clone();
         let failed = |source| DiscoveryError::Start {
             job: job.to_owned(),
@@ -263,21 +262,7 @@ impl Discovery {
                 return Err(DiscoveryError::Unsupported { job, mechanism });
             }
         };
-        Ok(Some(Arc::new(Task(task.abort_handle()))))
-    }
-}
-
-impl Drop for Discovery {
-    fn drop(&mut self) {
-        self.publisher.abort();
-    }
-}
-
-// === impl Task ===
-
-impl Drop for Task {
-    fn drop(&mut self) {
-        self.0.abort();
+        Ok(Some(Arc::new(AbortOnDropHandle::new(task))))
     }
 }
 

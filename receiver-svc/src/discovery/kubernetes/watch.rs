@@ -8,7 +8,7 @@ use kube::{
     runtime::watcher::{self, Event},
 };
 use mesh_kubernetes::WatchFailure;
-use tokio::task::AbortHandle;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
 use super::{
@@ -22,7 +22,7 @@ use super::{
 #[derive(Debug)]
 pub(super) struct Watch<K> {
     pub(super) store: Arc<Store<K>>,
-    task: AbortHandle,
+    _task: AbortOnDropHandle<()>,
 }
 
 /// Task that runs a watch and fills its store.
@@ -54,14 +54,8 @@ impl<K: Object> Watch<K> {
         };
         Self {
             store,
-            task: tokio::spawn(task.run(api)).abort_handle(),
+            _task: AbortOnDropHandle::new(tokio::spawn(task.run(api))),
         }
-    }
-}
-
-impl<K> Drop for Watch<K> {
-    fn drop(&mut self) {
-        self.task.abort();
     }
 }
 

@@ -5,7 +5,7 @@
 //! specification's Prometheus compatibility rules ([`otlp`]). Both write to a
 //! [`sink::Sink`], which splits the series into request parts.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use foldhash::HashMap;
@@ -13,6 +13,7 @@ use mesh_contract::batch::{BatchContext, Origin};
 use mesh_model::config::relabel::RelabelConfig;
 use mesh_wire::protobuf::WireError;
 use opentelemetry_proto::tonic::metrics::v1::ResourceMetrics;
+use parking_lot::Mutex;
 use prost::Message;
 
 use self::{
@@ -108,10 +109,7 @@ impl Translator {
     }
 
     fn rewriter(&self, context: &Arc<BatchContext>) -> (u32, Arc<LabelRewriter>) {
-        let mut rewriters = self
-            .rewriters
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut rewriters = self.rewriters.lock();
         if let Some((id, rewriter)) = rewriters.by_context.get(context) {
             return (*id, Arc::clone(rewriter));
         }

@@ -4,11 +4,7 @@
 //! because the provider chain reads the environment.
 
 use std::{
-    collections::VecDeque,
-    net::SocketAddr,
-    path::PathBuf,
-    process::Stdio,
-    sync::{Arc, Mutex},
+    collections::VecDeque, net::SocketAddr, path::PathBuf, process::Stdio, sync::Arc,
     time::Duration,
 };
 
@@ -25,6 +21,7 @@ use opentelemetry_proto::tonic::{
     },
     metrics::v1::{Gauge, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, metric::Data},
 };
+use parking_lot::Mutex;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{Child, Command},
@@ -70,7 +67,6 @@ impl Cloud {
     fn keys(&self) -> Vec<String> {
         self.0
             .lock()
-            .unwrap()
             .writes
             .iter()
             .map(|(key, _)| key.clone())
@@ -78,12 +74,12 @@ impl Cloud {
     }
 
     fn requests(&self) -> String {
-        self.0.lock().unwrap().requests.join("\n")
+        self.0.lock().requests.join("\n")
     }
 }
 
 async fn remote_write(State(cloud): State<Cloud>, headers: HeaderMap) -> Response {
-    let mut cloud = cloud.0.lock().unwrap();
+    let mut cloud = cloud.0.lock();
     let authorization = headers["authorization"].to_str().unwrap();
     let key = authorization.split(['=', '/']).nth(1).unwrap().to_owned();
     let date = headers["x-amz-date"].to_str().unwrap().to_owned();
@@ -97,7 +93,7 @@ async fn remote_write(State(cloud): State<Cloud>, headers: HeaderMap) -> Respons
 async fn aws(State(cloud): State<Cloud>, request: Request) -> Response {
     let (head, body) = request.into_parts();
     let body = axum::body::to_bytes(body, 1 << 16).await.unwrap();
-    let mut cloud = cloud.0.lock().unwrap();
+    let mut cloud = cloud.0.lock();
     let form = String::from_utf8(body.to_vec()).unwrap();
     let token = head
         .headers
@@ -282,7 +278,7 @@ async fn reloads_rotated_keys_of_a_profile() {
     )
     .unwrap();
     let rejection = [StatusCode::FORBIDDEN];
-    cloud.0.lock().unwrap().script.extend(rejection);
+    cloud.0.lock().script.extend(rejection);
     exporter.export().await.unwrap();
     assert_eq!(cloud.keys(), ["PROFILE", "PROFILE", "NEW"]);
 }
@@ -319,7 +315,7 @@ async fn reloads_a_rotated_web_identity_token() {
     // Kubernetes rotates the token before the session expires.
     std::fs::write(exporter.directory.path().join("token"), "rotated").unwrap();
     let rejection = [StatusCode::FORBIDDEN];
-    cloud.0.lock().unwrap().script.extend(rejection);
+    cloud.0.lock().script.extend(rejection);
     exporter.export().await.unwrap();
     assert_eq!(cloud.keys(), ["KEY1", "KEY2"]);
     let requests = cloud.requests();
@@ -372,20 +368,10 @@ async fn refreshes_once_after_a_rejected_signature() {
         NO_IMDS,
     ];
     let exporter = Exporter::start(cloud.serve().await, "{region: r}", &variables).await;
-    cloud
-        .0
-        .lock()
-        .unwrap()
-        .script
-        .extend([StatusCode::FORBIDDEN]);
+    cloud.0.lock().script.extend([StatusCode::FORBIDDEN]);
     exporter.export().await.unwrap();
     assert_eq!(cloud.keys(), ["KEY1", "KEY2"]);
-    cloud
-        .0
-        .lock()
-        .unwrap()
-        .script
-        .extend([StatusCode::FORBIDDEN]);
+    cloud.0.lock().script.extend([StatusCode::FORBIDDEN]);
     let status = exporter.export().await.unwrap_err();
     assert_eq!(status.code(), tonic::Code::Unavailable);
     // The new credentials are rejected as well, so the exporter does not refresh again.
@@ -398,7 +384,7 @@ async fn corrects_the_clock_by_the_date_of_the_backend() {
     let sigv4 = "{region: r, access_key: STATIC, secret_key: secret}";
     let exporter = Exporter::start(cloud.serve().await, sigv4, &[NO_IMDS]).await;
     {
-        let mut cloud = cloud.0.lock().unwrap();
+        let mut cloud = cloud.0.lock();
         cloud.script.push_back(StatusCode::FORBIDDEN);
         cloud.ahead = Duration::from_secs(86_400);
     }
@@ -406,7 +392,6 @@ async fn corrects_the_clock_by_the_date_of_the_backend() {
     let dates: Vec<_> = cloud
         .0
         .lock()
-        .unwrap()
         .writes
         .iter()
         .map(|(_, date)| date[..8].to_owned())

@@ -1,9 +1,6 @@
 //! Keys of the `remote_write` section: two destinations with different settings.
 
-use std::{
-    collections::BTreeSet,
-    sync::{Arc, Mutex},
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 use axum::{
     Router, body::Bytes, extract::State, http::HeaderMap, http::Uri, response::IntoResponse,
@@ -17,6 +14,7 @@ use opentelemetry_proto::tonic::{
     },
     metrics::v1::{Gauge, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, metric::Data},
 };
+use parking_lot::Mutex;
 use prost::Message;
 use proto::{v1, v2};
 
@@ -40,7 +38,7 @@ async fn write(
     body: Bytes,
 ) -> impl IntoResponse {
     let message = snap::raw::Decoder::new().decompress_vec(&body).unwrap();
-    seen.lock().unwrap().push((uri, headers, message));
+    seen.lock().push((uri, headers, message));
     // The second destination receives two samples.
     [("x-prometheus-remote-write-samples-written", "2")]
 }
@@ -106,7 +104,7 @@ async fn each_destination_follows_its_section() {
     let response = client.export(request).await.unwrap().into_inner();
     assert_eq!(response.partial_success, None);
 
-    let (uri, headers, message) = proxied.lock().unwrap().remove(0);
+    let (uri, headers, message) = proxied.lock().remove(0);
     assert_eq!(uri.to_string(), "http://amp.invalid/write");
     assert_eq!(headers["x-scope-orgid"], "tenant");
     assert_eq!(headers["authorization"], "Basic dTpw");
@@ -118,7 +116,7 @@ async fn each_destination_follows_its_section() {
         .collect();
     assert_eq!(series, [["__name__=a", "region=r", "stage=test"]]);
 
-    let (_, headers, message) = straight.lock().unwrap().remove(0);
+    let (_, headers, message) = straight.lock().remove(0);
     assert_eq!(headers["x-prometheus-remote-write-version"], "2.0.0");
     assert!(!headers.contains_key("authorization"));
     let request = v2::Request::decode(message.as_slice()).unwrap();

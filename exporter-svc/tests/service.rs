@@ -1,10 +1,6 @@
 //! The whole service: start, reload and shutdown.
 
-use std::{
-    net::SocketAddr,
-    path::PathBuf,
-    sync::{Arc, Mutex},
-};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
 use axum::{Router, extract::State, routing::post};
 use clap::Parser;
@@ -16,6 +12,7 @@ use opentelemetry_proto::tonic::{
     },
     metrics::v1::{Gauge, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, metric::Data},
 };
+use parking_lot::Mutex;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     sync::Notify,
@@ -57,14 +54,14 @@ impl Backend {
     }
 
     fn requests(&self) -> usize {
-        *self.0.requests.lock().unwrap()
+        *self.0.requests.lock()
     }
 }
 
 async fn write(State(backend): State<Backend>) {
-    *backend.0.requests.lock().unwrap() += 1;
+    *backend.0.requests.lock() += 1;
     backend.0.arrived.notify_one();
-    let delays = *backend.0.delays.lock().unwrap();
+    let delays = *backend.0.delays.lock();
     if delays {
         backend.0.release.notified().await;
     }
@@ -191,7 +188,7 @@ async fn a_reload_replaces_destinations_and_a_failed_one_does_not() {
 #[tokio::test]
 async fn shutdown_completes_exports_in_flight() {
     let backend = Backend::default();
-    *backend.0.delays.lock().unwrap() = true;
+    *backend.0.delays.lock() = true;
     let exporter = Exporter::start(&backend.serve().await).await;
     assert!(
         exporter

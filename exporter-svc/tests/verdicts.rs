@@ -3,7 +3,7 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex},
+    sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -25,6 +25,7 @@ use opentelemetry_proto::tonic::{
     },
     metrics::v1::{Gauge, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, metric::Data},
 };
+use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tonic::{Code, Status, transport::Channel};
 
@@ -78,7 +79,7 @@ impl Exporter {
 
     fn answers(&self, status: u16, body: &str, retry_after: Option<&str>) {
         let answer = (status, body.to_owned(), retry_after.map(str::to_owned));
-        self.script.lock().unwrap().push_back(answer);
+        self.script.lock().push_back(answer);
     }
 
     /// Exports one sample of each of three series.
@@ -122,7 +123,7 @@ impl Exporter {
 }
 
 async fn answer(State(script): State<Script>) -> Response {
-    let next = script.lock().unwrap().pop_front();
+    let next = script.lock().pop_front();
     let Some((status, body, retry_after)) = next else {
         return StatusCode::OK.into_response();
     };

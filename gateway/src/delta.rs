@@ -25,15 +25,13 @@ mod point;
 mod streams;
 mod total;
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::HashMap, sync::Arc};
 
 use mesh_contract::verdict::Reason;
 use opentelemetry_proto::tonic::metrics::v1::{
     AggregationTemporality, Metric, ResourceMetrics, metric::Data,
 };
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::{
     export_result::ExportResult,
@@ -105,8 +103,7 @@ impl DeltaAccumulator {
         if !scopes.flat_map(|scope| &scope.metrics).any(is_delta) {
             return None;
         }
-        // No code that holds the lock can leave its state half changed.
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
         let State { streams, owners } = &mut *state;
         if owners.update() {
             streams.retain_owned(|stream| owners.owns(stream));

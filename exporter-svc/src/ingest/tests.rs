@@ -3,7 +3,7 @@
 use std::{
     collections::VecDeque,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
 };
@@ -22,6 +22,7 @@ use opentelemetry_proto::tonic::{
         number_data_point,
     },
 };
+use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use prost::Message;
 use proto::v1;
@@ -66,12 +67,12 @@ impl Backend {
     }
 
     pub(crate) fn script(&self, scripted: Scripted) {
-        self.0.script.lock().unwrap().push_back(scripted);
+        self.0.script.lock().push_back(scripted);
     }
 
     /// Names and timestamps of the series of each request.
     pub(crate) fn requests(&self) -> Vec<Vec<(String, i64)>> {
-        let requests = self.0.requests.lock().unwrap();
+        let requests = self.0.requests.lock();
         let name = |series: &v1::TimeSeries| {
             let name = series.labels.iter().find(|l| l.name == "__name__").unwrap();
             (name.value.clone(), series.samples[0].timestamp)
@@ -81,7 +82,7 @@ impl Backend {
     }
 
     pub(crate) async fn has(&self, requests: usize) {
-        while self.0.requests.lock().unwrap().len() < requests {
+        while self.0.requests.lock().len() < requests {
             self.0.arrived.notified().await;
         }
     }
@@ -101,8 +102,8 @@ async fn write(
         backend.0.probes.fetch_add(1, Ordering::SeqCst);
         return ().into_response();
     }
-    let scripted = backend.0.script.lock().unwrap().pop_front();
-    backend.0.requests.lock().unwrap().push(request);
+    let scripted = backend.0.script.lock().pop_front();
+    backend.0.requests.lock().push(request);
     backend.0.arrived.notify_one();
     match scripted {
         None => ().into_response(),
@@ -279,7 +280,7 @@ async fn replies_after_the_backend_has_responded() {
     }
     backend.0.release.notify_one();
     assert_eq!(export.await.unwrap(), Verdict::default());
-    let request = backend.0.requests.lock().unwrap()[0].clone();
+    let request = backend.0.requests.lock()[0].clone();
     for series in request.timeseries {
         let labels: Vec<_> = series
             .labels

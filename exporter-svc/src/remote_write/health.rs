@@ -5,13 +5,9 @@
 //! a post has waited for half of its timeout, the exporter sends empty requests every
 //! few seconds, with a timeout of a minute. A slow backend responds to them.
 
-use std::{
-    collections::VecDeque,
-    convert::Infallible,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::VecDeque, convert::Infallible, sync::Arc, time::Duration};
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::{Instant, sleep};
 use tracing::{Instrument, debug};
 
@@ -110,7 +106,6 @@ impl HealthProbe {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // No code that holds the lock can panic halfway through a change.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }

@@ -10,12 +10,10 @@
 //! the young one becomes old. This keeps the used entries without an LRU list to
 //! maintain on every hit.
 
-use std::{
-    hash::BuildHasher,
-    sync::{Mutex, PoisonError},
-};
+use std::hash::BuildHasher;
 
 use hashbrown::{HashTable, hash_table::Entry};
+use parking_lot::Mutex;
 
 use crate::remote_write::part::EncodedLabels;
 
@@ -81,8 +79,7 @@ impl LabelCache {
         let hash = self.hasher.hash_one(key);
         // Uses the high bits of the hash because the tables use the low ones.
         let shard = &self.shards[(hash >> 32) as usize % SHARDS];
-        // A panic cannot leave a shard half changed.
-        let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut shard = shard.lock();
         use_series(shard.series(&self.hasher, hash, key, render)?);
         Ok(())
     }
@@ -167,7 +164,7 @@ mod tests {
         }
         assert!(misses(&cache, b"unused"));
         let entries = cache.shards.iter().map(|shard| {
-            let shard = shard.lock().unwrap();
+            let shard = shard.lock();
             shard.young.len() + shard.old.len()
         });
         assert!(entries.sum::<usize>() < 40 * SHARDS);

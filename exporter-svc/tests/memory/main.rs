@@ -11,7 +11,7 @@ use std::{
     net::SocketAddr,
     path::Path,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -35,6 +35,7 @@ use mesh_outbox::{Outbox, OutboxArgs, Workers};
 use opentelemetry_proto::tonic::metrics::v1::{
     Gauge, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, metric::Data, number_data_point,
 };
+use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use prost::Message;
 use proto::v1;
@@ -144,7 +145,7 @@ impl Backend {
     }
 
     fn stored(&self) -> Stored {
-        self.stored.lock().unwrap().clone()
+        self.stored.lock().clone()
     }
 
     /// Time from `then` until every series has stored another sample.
@@ -168,7 +169,7 @@ async fn write(State(backend): State<Backend>, body: Bytes) -> StatusCode {
     }
     let plain = snap::raw::Decoder::new().decompress_vec(&body).unwrap();
     let request = v1::WriteRequest::decode(plain.as_slice()).unwrap();
-    let mut stored = backend.stored.lock().unwrap();
+    let mut stored = backend.stored.lock();
     for series in request.timeseries {
         let samples = stored.entry(series.labels[0].value.clone()).or_default();
         for sample in series.samples {

@@ -1,10 +1,8 @@
 //! Limits the number of pushes in flight per client.
 
-use std::{
-    collections::HashMap,
-    net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::HashMap, net::IpAddr, sync::Arc};
+
+use parking_lot::{Mutex, MutexGuard};
 
 /// Counts the pushes in flight of each client. Cheap to clone.
 ///
@@ -47,10 +45,7 @@ impl ClientLimiter {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
-        // No code that holds the lock can leave the map half changed.
-        self.in_flight
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.in_flight.lock()
     }
 }
 

@@ -1,13 +1,7 @@
 //! Clients of the other gateways. Points of their streams are forwarded to them by an
 //! ordinary OTLP Export.
 
-use std::{
-    collections::HashMap,
-    io,
-    path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, io, path::PathBuf, sync::Arc, time::Duration};
 
 use http::{Uri, uri::Authority};
 use hyper_util::rt::TokioIo;
@@ -16,6 +10,7 @@ use mesh_model::config::http::{PemSource, TlsConfig};
 use opentelemetry_proto::tonic::collector::metrics::v1::{
     ExportMetricsServiceRequest, metrics_service_client::MetricsServiceClient,
 };
+use parking_lot::Mutex;
 use prost::Message;
 use rustls::pki_types::ServerName;
 use tokio::{net::TcpStream, time::Instant};
@@ -130,7 +125,7 @@ impl Peers {
     }
 
     fn client(&self, peer: &Arc<str>) -> Option<MetricsServiceClient<Channel>> {
-        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut clients = self.clients.lock();
         if let Some(client) = clients.get(peer) {
             return Some(client.clone());
         }

@@ -4,17 +4,13 @@
 //! returns, both are alive, and the series jumps between two counters. The start time of
 //! the points identifies a writer, or its address if the points have none.
 
-use std::{
-    collections::HashMap,
-    net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
 
 use opentelemetry_proto::tonic::{
     common::v1::any_value::Value,
     metrics::v1::{Metric, ResourceMetrics},
 };
+use parking_lot::{Mutex, MutexGuard};
 use prometheus_client::{
     metrics::{counter::Counter, gauge::Gauge},
     registry::Registry,
@@ -148,8 +144,7 @@ impl ConflictDetector {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // No code that holds the lock can leave its state half changed.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

@@ -11,7 +11,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
@@ -20,6 +20,7 @@ use futures::{
     future::{BoxFuture, Shared},
 };
 use mesh_outbox::{Outcome, Waiter, Waiters};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::{sync::oneshot, time::Instant};
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -98,8 +99,7 @@ impl RetryCache {
     }
 
     fn lock(&self) -> MutexGuard<'_, Entries> {
-        // No code that holds the lock can leave its state half changed.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

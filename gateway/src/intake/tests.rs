@@ -1,13 +1,15 @@
-use std::{sync::Mutex, time::Duration};
+use std::time::Duration;
 
 use mesh_contract::{
     export::{Export, ExportError},
     verdict::Verdict,
 };
+use mesh_model::flags::ByteSize;
 use mesh_outbox::{OutboxArgs, Workers};
 use opentelemetry_proto::tonic::metrics::v1::{
     Gauge, HistogramDataPoint, Metric, NumberDataPoint, ScopeMetrics, metric::Data,
 };
+use parking_lot::Mutex;
 
 use super::*;
 use crate::delta::{DeltaArgs, Owners};
@@ -26,7 +28,7 @@ impl Exporters {
         let service = tower::service_fn(move |export| {
             let exporters = exporters.clone();
             async move {
-                exporters.exports.lock().unwrap().push(export);
+                exporters.exports.lock().push(export);
                 tokio::time::sleep(exporters.takes).await;
                 Ok::<_, ExportError>(exporters.verdict)
             }
@@ -103,7 +105,7 @@ async fn sends_a_push_unchanged_and_without_ha_labels() {
     let (intake, _workers) = exporters.intake(Ack::Stored, &OutboxArgs::default());
     let taken = take(&intake, push("x", 3)).await.unwrap();
     assert_eq!(taken.response().partial_success, None);
-    let exports = exporters.exports.lock().unwrap();
+    let exports = exporters.exports.lock();
     let sent = ExportMetricsServiceRequest::decode(exports[0].payload.clone()).unwrap();
     assert_eq!(sent.resource_metrics[0].schema_url, "x");
     assert_eq!(
@@ -125,7 +127,7 @@ async fn sends_points_of_one_stream_one_after_another() {
         point.time_unix_nano -= ago * 1_000_000;
     }
     take(&intake, request).await.unwrap();
-    let exports = exporters.exports.lock().unwrap();
+    let exports = exporters.exports.lock();
     let times = exports.iter().map(|export| {
         let sent = ExportMetricsServiceRequest::decode(export.payload.clone()).unwrap();
         let mut times = Vec::new();
@@ -158,7 +160,7 @@ async fn reports_points_that_the_backend_rejects() {
 #[tokio::test]
 async fn a_full_outbox_asks_for_a_retry() {
     let args = OutboxArgs {
-        max_bytes: 10,
+        max_bytes: ByteSize(10),
         ..Default::default()
     };
     let (intake, _workers) = Exporters::default().intake(Ack::Stored, &args);
@@ -174,7 +176,7 @@ async fn accepts_a_push_without_points() {
     take(&intake, ExportMetricsServiceRequest::default())
         .await
         .unwrap();
-    assert!(exporters.exports.lock().unwrap().is_empty());
+    assert!(exporters.exports.lock().is_empty());
 }
 
 #[tokio::test]
@@ -184,7 +186,7 @@ async fn sends_a_retried_push_once() {
     let request = push("x", 3);
     take(&intake, request.clone()).await.unwrap();
     take(&intake, request).await.unwrap();
-    assert_eq!(exporters.exports.lock().unwrap().len(), 1);
+    assert_eq!(exporters.exports.lock().len(), 1);
 }
 
 /// Sends two pushes of one resource. The client of the second one disconnects while the
@@ -205,7 +207,7 @@ async fn one_disconnects(ack: Ack) -> (u64, u64) {
         .drain(Instant::now() + Duration::from_secs(60))
         .await;
     assert!(account.balances(), "{account}");
-    let exports = exporters.exports.lock().unwrap();
+    let exports = exporters.exports.lock();
     let sent = exports.iter().map(|export| export.samples).sum();
     (sent, account.expired.values().sum())
 }
@@ -234,7 +236,7 @@ async fn accepts_a_retry_of_a_withdrawn_push() {
     for request in [in_flight, queued] {
         take(&intake, request).await.unwrap();
     }
-    let exports = exporters.exports.lock().unwrap();
+    let exports = exporters.exports.lock();
     let sent: Vec<_> = exports.iter().map(|export| export.samples).collect();
     assert_eq!(sent, [1, 2]);
 }
@@ -315,7 +317,7 @@ async fn rejects_only_invalid_points_and_names_their_metric() {
         let message = taken.response().partial_success.unwrap().error_message;
         let expected = format!("; metric {name:?}: {problem}");
         assert!(message.ends_with(&expected), "{message}");
-        let sent = exporters.exports.lock().unwrap()[0].samples;
+        let sent = exporters.exports.lock()[0].samples;
         assert_eq!(sent, before - 1, "{name}");
     }
 }

@@ -1,10 +1,6 @@
 //! A gateway in this process, a fake exporter that records, and clients.
 
-use std::{
-    net::SocketAddr,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use clap::Parser;
@@ -25,6 +21,7 @@ use opentelemetry_proto::tonic::{
     },
     resource::v1::Resource,
 };
+use parking_lot::Mutex;
 use prost::Message;
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 use tonic::{
@@ -63,7 +60,7 @@ impl MetricsService for Exporter {
     ) -> Result<tonic::Response<ExportMetricsServiceResponse>, tonic::Status> {
         let mut open = self.open.subscribe();
         open.wait_for(|open| *open).await.unwrap();
-        self.stored.lock().unwrap().push(request.into_inner());
+        self.stored.lock().push(request.into_inner());
         Ok(tonic::Response::new(Default::default()))
     }
 }
@@ -91,7 +88,7 @@ impl Exporter {
 
     /// Stored metrics, each with its resource.
     pub(crate) fn stored(&self) -> Vec<(Resource, Metric)> {
-        let stored = self.stored.lock().unwrap().clone();
+        let stored = self.stored.lock().clone();
         let resources = stored.into_iter().flat_map(|s| s.resource_metrics);
         let metrics = resources.flat_map(|resource| {
             let own = resource.resource.unwrap_or_default();

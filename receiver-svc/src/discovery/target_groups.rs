@@ -1,11 +1,9 @@
 //! The target groups that one discovery mechanism has reported.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use mesh_model::config::discovery::TargetGroup;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, watch};
 
 /// The target groups of one mechanism, by source. Cheap to clone.
@@ -115,7 +113,6 @@ impl TargetGroups {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // A panic while the lock is held cannot leave the map half changed.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }

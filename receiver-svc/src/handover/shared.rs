@@ -1,9 +1,8 @@
 //! State that the handle, the endpoint and the poller share.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
 use mesh_base::clock::Clock;
 use mesh_outbox::Outbox;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, watch};
 
 use super::{metrics::HandoverMetrics, state::State};
@@ -44,8 +43,7 @@ impl Shared {
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
-        // No code that holds the lock can leave the state inconsistent.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Updates the state, then publishes the overrides and the metrics.

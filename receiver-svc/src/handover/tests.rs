@@ -1,12 +1,7 @@
 //! Handover between several receivers in one process. The clock is paused and advances only
 //! when every task waits for it.
 
-use std::{
-    collections::BTreeMap,
-    io,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
 
 use axum::Router;
 use bytes::Bytes;
@@ -23,6 +18,7 @@ use mesh_contract::{
 };
 use mesh_net::connector::Connector;
 use mesh_outbox::{Outbox, OutboxArgs, Workers};
+use parking_lot::Mutex;
 use tempfile::TempDir;
 use tokio::{
     io::DuplexStream,
@@ -75,7 +71,7 @@ impl Net {
     fn connector(&self) -> Connector {
         let net = self.clone();
         Connector::new(move |address| {
-            let mut listeners = net.0.lock().unwrap();
+            let mut listeners = net.0.lock();
             let connected = listeners.get_mut(&address).map(Listener::accept);
             async { connected.ok_or_else(|| io::ErrorKind::ConnectionRefused.into()) }
         })
@@ -126,7 +122,7 @@ impl Net {
             router: handover.router(),
             connections: JoinSet::new(),
         };
-        self.0.lock().unwrap().insert(name.to_owned(), listener);
+        self.0.lock().insert(name.to_owned(), listener);
         let receiver = Receiver {
             handover,
             outbox,
@@ -162,7 +158,7 @@ impl Listener {
 fn spilling(dir: &TempDir) -> OutboxArgs {
     let mut limits = OutboxArgs::default();
     limits.spill.spill_dir = Some(dir.path().to_owned());
-    limits.spill.spill_after_seconds = 3;
+    limits.spill.spill_after = Duration::from_secs(3);
     limits
 }
 
@@ -180,7 +176,7 @@ fn backend(
             let Ok(_open) = exports.acquire().await else {
                 return Err(ExportError::Unsent("away".into()));
             };
-            stored.lock().unwrap().push(export.payload);
+            stored.lock().push(export.payload);
             Ok(Verdict::default())
         }
     })
@@ -222,7 +218,7 @@ impl Receiver {
     }
 
     fn stored(&self) -> String {
-        String::from_utf8(self.stored.lock().unwrap().concat()).unwrap()
+        String::from_utf8(self.stored.lock().concat()).unwrap()
     }
 
     /// Blocks all exports until the permit is dropped.
@@ -233,7 +229,7 @@ impl Receiver {
 
     /// Kills the receiver.
     fn kill(self) {
-        self.net.0.lock().unwrap().remove(&self.name);
+        self.net.0.lock().remove(&self.name);
         self.poller.abort();
         drop(self.workers);
     }

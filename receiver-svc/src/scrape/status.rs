@@ -1,8 +1,9 @@
 //! Status of targets, for the status page and the heartbeat.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use mesh_model::labels::Labels;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::{failure::FailureReason, target::Target};
 use crate::ownership::ScrapeRecord;
@@ -107,7 +108,6 @@ impl Health {
     }
 
     fn lock(&self) -> MutexGuard<'_, HealthState> {
-        // No code that holds the lock can panic halfway through a change.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }

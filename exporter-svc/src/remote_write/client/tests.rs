@@ -1,10 +1,11 @@
 //! Remote write 2.0 and the fallback to 1.0, against a scripted backend.
 
-use std::{collections::VecDeque, sync::Mutex, time::Duration};
+use std::{collections::VecDeque, time::Duration};
 
 use axum::{Router, extract::State, response::IntoResponse, routing::post};
 use mesh_contract::verdict::Reason;
 use mesh_model::config::http::HttpClientConfig;
+use parking_lot::Mutex;
 use prost::Message;
 use proto::{v1, v2};
 
@@ -51,11 +52,11 @@ impl Backend {
     }
 
     fn script(&self, answers: &[(u16, Option<u64>)]) {
-        self.0.lock().unwrap().script.extend(answers);
+        self.0.lock().script.extend(answers);
     }
 
     fn versions(&self) -> Vec<String> {
-        let seen = &self.0.lock().unwrap().seen;
+        let seen = &self.0.lock().seen;
         seen.iter().map(|(version, ..)| version.clone()).collect()
     }
 }
@@ -65,7 +66,7 @@ async fn write(
     headers: HeaderMap,
     body: Bytes,
 ) -> axum::response::Response {
-    let mut backend = backend.0.lock().unwrap();
+    let mut backend = backend.0.lock();
     let text = |name: &str| headers[name].to_str().unwrap().to_owned();
     let (version, content_type) = (
         text("x-prometheus-remote-write-version"),
@@ -140,7 +141,7 @@ async fn sends_version_2_and_reads_the_written_count() {
     }
     let content_type = "application/x-protobuf;proto=io.prometheus.write.v2.Request";
     let want = ("2.0.0".to_owned(), content_type.to_owned(), 2);
-    assert_eq!(backend.0.lock().unwrap().seen, vec![want; 4]);
+    assert_eq!(backend.0.lock().seen, vec![want; 4]);
 }
 
 #[tokio::test]
@@ -151,10 +152,7 @@ async fn falls_back_to_version_1_for_good() {
     assert_eq!(post_one(&client).await, WriteResponse::Stored);
     assert_eq!(post_one(&client).await, WriteResponse::Stored);
     assert_eq!(backend.versions(), ["2.0.0", "0.1.0", "0.1.0"]);
-    assert_eq!(
-        backend.0.lock().unwrap().seen[1].1,
-        "application/x-protobuf"
-    );
+    assert_eq!(backend.0.lock().seen[1].1, "application/x-protobuf");
 }
 
 #[tokio::test]

@@ -1,8 +1,4 @@
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -15,6 +11,7 @@ use mesh_model::{
     config::{Secret, http::HttpClientConfig},
     labels::ADDRESS,
 };
+use parking_lot::Mutex;
 use tokio::{
     net::TcpListener,
     sync::Notify,
@@ -88,7 +85,7 @@ async fn ec2(State(cloud): State<Cloud>, headers: HeaderMap, body: String) -> Re
         .into_owned()
         .collect();
     let authorization = headers["authorization"].to_str().unwrap().to_owned();
-    let mut state = cloud.0.lock().unwrap();
+    let mut state = cloud.0.lock();
     state.requests.push((form.clone(), authorization));
     if state.rejecting {
         let rejection = "<Response><Errors><Error><Code>AuthFailure</Code><Message>no</Message></Error></Errors><RequestID>1</RequestID></Response>";
@@ -117,7 +114,7 @@ impl Cloud {
     }
 
     fn request_count(&self) -> usize {
-        self.0.lock().unwrap().requests.len()
+        self.0.lock().requests.len()
     }
 }
 
@@ -187,7 +184,7 @@ async fn signs_filters_and_pages_requests() {
     let mut ec2 = Ec2::new(config(cloud.serve().await)).unwrap();
     ec2.list().await.unwrap();
     ec2.list().await.unwrap();
-    let requests = std::mem::take(&mut cloud.0.lock().unwrap().requests);
+    let requests = std::mem::take(&mut cloud.0.lock().requests);
     // One request for the zones, then two pages per list.
     let actions: Vec<_> = requests.iter().map(|(form, _)| &form["Action"]).collect();
     assert_eq!(actions.len(), 5);
@@ -218,7 +215,7 @@ async fn keeps_targets_on_failure_and_reports_the_aws_error() {
         }
     });
     found.await.unwrap();
-    cloud.0.lock().unwrap().rejecting = true;
+    cloud.0.lock().rejecting = true;
     let before = cloud.request_count();
     while cloud.request_count() < before + 3 {
         sleep(Duration::from_millis(10)).await;
@@ -231,7 +228,7 @@ async fn keeps_targets_on_failure_and_reports_the_aws_error() {
 #[tokio::test]
 async fn lists_instances_without_permission_for_zones() {
     let cloud = Cloud::default();
-    cloud.0.lock().unwrap().zones_forbidden = true;
+    cloud.0.lock().zones_forbidden = true;
     let mut ec2 = Ec2::new(config(cloud.serve().await)).unwrap();
     let group = ec2.list().await.unwrap();
     assert_eq!(group.targets.len(), 2);

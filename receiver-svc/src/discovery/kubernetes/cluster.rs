@@ -5,11 +5,12 @@ use std::{
     any::{Any, TypeId},
     collections::HashMap,
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Weak},
 };
 
 use kube::Client;
 use mesh_kubernetes::{ApiServer, ClientError};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use super::{
@@ -79,7 +80,7 @@ impl Clusters {
     }
 
     fn clusters(&self) -> MutexGuard<'_, Vec<Weak<Cluster>>> {
-        self.clusters.lock().unwrap_or_else(PoisonError::into_inner)
+        self.clusters.lock()
     }
 }
 
@@ -93,7 +94,7 @@ impl Cluster {
 
     /// Returns the running watch of a scope, or starts one.
     fn watch<K: Object>(&self, scope: Scope) -> Arc<Watch<K>> {
-        let mut watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut watches = self.watches.lock();
         let id = (TypeId::of::<K>(), scope);
         let running = watches.get(&id).and_then(Weak::upgrade);
         if let Some(watch) = running.and_then(|watch| watch.downcast().ok()) {

@@ -2,9 +2,10 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Weak},
 };
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use super::objects::{Object, ObjectKey};
@@ -123,8 +124,7 @@ impl<K: Object> Store<K> {
     }
 
     fn state(&self) -> MutexGuard<'_, State<K>> {
-        // A panic while the lock is held cannot leave the state half changed.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 
@@ -148,7 +148,7 @@ impl<K> State<K> {
 
 impl Pending {
     fn keys(&self) -> MutexGuard<'_, BTreeSet<ObjectKey>> {
-        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
+        self.keys.lock()
     }
 }
 

@@ -1,9 +1,10 @@
 //! Behaviour of Kubernetes discovery that Prometheus' own tests do not cover.
 
-use std::{any::Any, collections::HashMap, sync::Mutex};
+use std::{any::Any, collections::HashMap};
 
 use mesh_model::config::discovery::AttachMetadata;
 use objects::{EndpointSlice, Job, Node, Object, ObjectKey, Pod, Service};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use super::*;
@@ -16,7 +17,7 @@ impl Stores {
     /// Returns the store of a resource within a scope.
     fn of<K: Object>(&self, scope: Scope) -> Arc<Store<K>> {
         let key = (K::plural(&()).into_owned(), scope);
-        let mut stores = self.0.lock().unwrap();
+        let mut stores = self.0.lock();
         let store = stores.entry(key).or_insert_with(|| {
             let store = Store::<K>::default();
             store.replace([]);
@@ -31,7 +32,7 @@ impl Stores {
     }
 
     fn scopes(&self, resource: &str) -> Vec<Scope> {
-        let stores = self.0.lock().unwrap();
+        let stores = self.0.lock();
         let keys = stores.keys().filter(|(of, _)| of == resource);
         let mut scopes: Vec<_> = keys.map(|(_, scope)| scope.clone()).collect();
         scopes.sort_by_key(ToString::to_string);

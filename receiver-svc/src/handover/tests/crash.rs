@@ -154,7 +154,7 @@ async fn accepts_a_late_response_as_a_sign_of_life() {
     granted(b.claim(TARGET)).await;
     // `a` sends no requests, which would be signs of life.
     a.poller.abort();
-    let Listener { router, .. } = net.0.lock().unwrap().remove("a:1").unwrap();
+    let Listener { router, .. } = net.0.lock().remove("a:1").unwrap();
     let mut new = b.claim(TARGET + 1);
     sleep(GRACE).await;
     let slow = router.layer(from_fn(async |request, next: Next| {
@@ -165,7 +165,7 @@ async fn accepts_a_late_response_as_a_sign_of_life() {
         router: slow,
         connections: JoinSet::new(),
     };
-    net.0.lock().unwrap().insert("a:1".to_owned(), listener);
+    net.0.lock().insert("a:1".to_owned(), listener);
     // Without the late responses `a` would be presumed partitioned.
     assert!(is_granted(&mut new).await);
 }

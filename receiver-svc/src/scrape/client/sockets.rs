@@ -3,10 +3,11 @@
 use std::{
     collections::HashMap,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
 };
 
 use mesh_net::http_client::{HttpClient, HttpClientError};
+use parking_lot::Mutex;
 
 /// One HTTP client per Unix socket, so that connections are reused. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -29,8 +30,7 @@ impl UnixSocketClients {
         client: &HttpClient,
         path: &Path,
     ) -> Result<HttpClient, HttpClientError> {
-        // No code that holds the lock can panic halfway through a change.
-        let mut clients = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut clients = self.0.lock();
         if let Some(known) = clients.get(path) {
             return Ok(known.clone());
         }

@@ -4,7 +4,7 @@ use std::{
     io,
     path::Path,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicI64, Ordering},
     },
     time::Duration,
@@ -19,6 +19,7 @@ use mesh_contract::{
 };
 use mesh_model::{
     config::{Config, discovery::TargetGroup, scrape::ScrapeConfig},
+    flags::ByteSize,
     labels::Labels,
 };
 use mesh_net::connector::Connector;
@@ -27,6 +28,7 @@ use opentelemetry_proto::tonic::{
     collector::metrics::v1::ExportMetricsServiceRequest,
     metrics::v1::{Metric, metric::Data, number_data_point::Value},
 };
+use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use prost::Message;
 use tokio::{
@@ -86,8 +88,8 @@ impl Fetch for Targets {
         expected: usize,
         budget: &'a Budget,
     ) -> BoxFuture<'a, Result<FetchedBody, ScrapeError>> {
-        *self.requests.lock().unwrap() += 1;
-        let reply = *self.reply.lock().unwrap();
+        *self.requests.lock() += 1;
+        let reply = *self.reply.lock();
         async move {
             let reservation = budget.reserve(expected).await;
             let fetch = async {
@@ -117,7 +119,7 @@ impl Bench {
             })
         };
         let args = OutboxArgs {
-            max_bytes: 1 << 20,
+            max_bytes: ByteSize(1 << 20),
             ..OutboxArgs::default()
         };
         let (outbox, workers) = Outbox::sharing_keys(&args, clock.clone(), service);
@@ -204,12 +206,12 @@ impl Bench {
     }
 
     pub(super) fn answer(&self, reply: Reply) {
-        *self.targets.reply.lock().unwrap() = reply;
+        *self.targets.reply.lock() = reply;
     }
 
     /// Returns the number of requests to all targets.
     pub(super) fn requests(&self) -> usize {
-        *self.targets.requests.lock().unwrap()
+        *self.targets.requests.lock()
     }
 
     pub(super) async fn seconds(&mut self, seconds: u64) {
@@ -273,7 +275,7 @@ impl Bench {
     }
 
     fn samples(&self, name: &str) -> impl Iterator<Item = Exported> {
-        let exported = self.exported.lock().unwrap().clone();
+        let exported = self.exported.lock().clone();
         exported.into_iter().filter(move |(n, _, _)| n == name)
     }
 }
@@ -300,7 +302,7 @@ async fn accept(
         .into_iter()
         .flat_map(|r| r.scope_metrics);
     let samples = scopes.flat_map(|scope| scope.metrics).flat_map(samples);
-    exported.lock().unwrap().extend(samples);
+    exported.lock().extend(samples);
     Ok(Verdict::default())
 }
 

@@ -3,13 +3,14 @@
 use std::{
     collections::HashMap,
     net::{Ipv4Addr, SocketAddr},
-    sync::{Arc, Mutex},
+    sync::Arc,
 };
 
 use hickory_resolver::proto::{
     op::{Message, MessageType, OpCode, ResponseCode},
     rr::{RData, Record},
 };
+use parking_lot::Mutex;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream, UdpSocket},
@@ -55,16 +56,16 @@ impl Server {
     }
 
     pub(super) fn set(&self, name: &str, answer: Answer) {
-        let mut state = self.state.lock().unwrap();
+        let mut state = self.state.lock();
         state.answers.insert(name.to_owned(), answer);
     }
 
     pub(super) fn queries(&self) -> Vec<String> {
-        self.state.lock().unwrap().queries.clone()
+        self.state.lock().queries.clone()
     }
 
     pub(super) fn clear_queries(&self) {
-        self.state.lock().unwrap().queries.clear();
+        self.state.lock().queries.clear();
     }
 }
 
@@ -118,7 +119,7 @@ fn answer(query: &[u8], address: Ipv4Addr, tcp: bool, state: &Mutex<State>) -> V
     let query = Message::from_vec(query).unwrap();
     let question = query.queries[0].clone();
     let name = question.name().to_ascii();
-    let mut state = state.lock().unwrap();
+    let mut state = state.lock();
     state.queries.push(name.clone());
     let answer = state.answers.get(&name).cloned();
     let (code, records, truncated) = match answer.unwrap_or(Answer::NxDomain) {

@@ -3,14 +3,17 @@
 
 use std::{
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
 use futures::{FutureExt, future::BoxFuture};
-use harness::in_process;
+use harness::{
+    in_process::InProcess,
+    topology::{Config, RemoteWrite, Role, Topology},
+};
 use mesh_base::clock::Clock;
 use mesh_contract::{
     batch::{Batch, BatchContext, Ha},
@@ -18,6 +21,7 @@ use mesh_contract::{
     verdict::Verdict,
 };
 use mesh_outbox::{Outbox, OutboxArgs, Workers};
+use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use receiver_svc::heartbeat::{Heartbeat, HeartbeatMetrics};
 use stand_ins::{
@@ -70,7 +74,7 @@ impl Backend {
     }
 
     fn export(self, export: Export) -> BoxFuture<'static, Result<Verdict, ExportError>> {
-        let mut state = self.state.lock().unwrap();
+        let mut state = self.state.lock();
         state.exports += 1;
         if self.fail_every > 0 && state.exports.is_multiple_of(self.fail_every) {
             let unknown = ExportError::Unknown {
@@ -124,12 +128,12 @@ impl Backend {
     }
 
     fn elections(&self) -> u64 {
-        self.state.lock().unwrap().tracker.elections()
+        self.state.lock().tracker.elections()
     }
 
     /// Longest time between two requests of a group.
     fn longest_silence(&self, replica: &str) -> Duration {
-        let state = self.state.lock().unwrap();
+        let state = self.state.lock();
         let own = state
             .requests
             .iter()
@@ -142,7 +146,7 @@ impl Backend {
     /// Groups whose requests the backend has accepted since `from`.
     fn accepted_since(&self, from: Instant) -> Vec<String> {
         let from_ms = self.clock.now_ms() - from.elapsed().as_millis() as i64;
-        let state = self.state.lock().unwrap();
+        let state = self.state.lock();
         let recent = state.requests.iter();
         let recent = recent.filter(|(_, time_ms, accepted)| *accepted && *time_ms >= from_ms);
         let mut groups: Vec<_> = recent.map(|(group, _, _)| group.clone()).collect();
@@ -244,27 +248,22 @@ async fn the_heartbeat_arrives_like_any_other_sample() {
         change_interval: 1,
     });
     let app = app.await.unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let head = format!(
-        "global: {{scrape_interval: 5s, external_labels: {{cluster: c, __replica__: a}}}}\n\
-         scrape_configs:\n- job_name: app\n  static_configs: [{{targets: ['{}']}}]\n",
+    let job = format!(
+        "- job_name: app\n  static_configs: [{{targets: ['{}']}}]\n",
         app.address()
     );
-    let config = in_process::write_config(folder.path(), &head, &amp).unwrap();
-    let config = format!("--config.file={}", config.display());
-    let flags = [
-        in_process::own_ports(&["grpc", "web"]),
-        vec![config.clone()],
-    ]
-    .concat();
-    let exporter = in_process::exporter(&flags).await.unwrap();
-    let own = [
-        config,
-        format!("--exporter.endpoints={}", exporter.addresses.grpc),
-        "--ha.heartbeat-interval=1".to_owned(),
-    ];
-    let flags = [in_process::own_ports(&["web"]), own.into()].concat();
-    let receiver = in_process::receiver(&flags).await.unwrap();
+    let config = Config::default()
+        .interval("5s")
+        .external_labels("cluster: c, __replica__: a")
+        .jobs(&job)
+        .remote_write(RemoteWrite::to(&amp));
+    let mesh = Topology::new(config)
+        .exporters(1)
+        .receivers(1)
+        .flags(Role::Receiver, ["--ha.heartbeat-interval=1"])
+        .start(&InProcess)
+        .await
+        .unwrap();
     let selector = "promesh_replica_heartbeat{cluster=\"c\",job=\"promesh\",replica=\"a\"}";
     let arrived = async {
         while amp.backend().select(selector).unwrap().is_empty() {
@@ -272,8 +271,7 @@ async fn the_heartbeat_arrives_like_any_other_sample() {
         }
     };
     tokio::time::timeout(MINUTE, arrived).await.unwrap();
-    receiver.stop().await.unwrap();
-    exporter.stop().await.unwrap();
+    mesh.stop().await.unwrap();
     let scraped = amp.backend().select("up{cluster=\"c\"}").unwrap();
     let beats = amp.backend().select(selector).unwrap();
     assert!(beats[0].samples[0].timestamp >= scraped[0].samples[0].timestamp);

@@ -3,16 +3,20 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex},
+    sync::Arc,
     time::Duration,
 };
 
 use harness::{
-    child::{Metrics, Service},
-    in_process::{self, Running},
+    in_process::{InProcess, Running},
+    launcher::{Addresses, Launcher},
+    metrics::Metrics,
+    process::{Process, Processes},
+    topology::{Config, KeysIn, Mesh, RemoteWrite, ServiceSpec, Topology},
 };
 use mesh_model::labels::METRIC_NAME;
 use mesh_net::http_client::HttpClient;
+use parking_lot::Mutex;
 use serde_json::json;
 use stand_ins::{
     amp::{Amp, AmpOptions, Arrival, Fault, Outcome, Value},
@@ -38,14 +42,15 @@ type ScrapeCounts = Arc<Mutex<BTreeMap<usize, u64>>>;
 struct Group {
     api: KubeApi,
     amp: Amp,
-    exporter: Running<exporter_svc::Addresses>,
+    /// One exporter.
+    mesh: Mesh<Running>,
     /// Port of the server of all targets.
     targets: u16,
     scrape_counts: ScrapeCounts,
     /// Port of all receivers. Each has its own loopback address.
     port: u16,
     _reserved: Vec<TcpSocket>,
-    receivers: BTreeMap<usize, Service>,
+    receivers: BTreeMap<usize, Process>,
     folder: TempDir,
 }
 
@@ -56,14 +61,13 @@ impl Group {
         let folder = tempfile::tempdir().unwrap();
         let amp = Amp::start(AmpOptions::default()).await.unwrap();
         let scrape_counts = ScrapeCounts::default();
-        let config = in_process::write_config(folder.path(), "", &amp).unwrap();
+        let config = Config::default().remote_write(RemoteWrite::to(&amp));
+        let mesh = Topology::new(config).exporters(1);
         let (port, reserved) = free_port();
-        let mut flags = in_process::own_ports(&["grpc", "web"]);
-        flags.push(format!("--config.file={}", config.display()));
         Self {
             api: KubeApi::start().await.unwrap(),
             amp,
-            exporter: in_process::exporter(&flags).await.unwrap(),
+            mesh: mesh.start(&InProcess).await.unwrap(),
             targets: serve(scrape_counts.clone()).await,
             scrape_counts,
             port,
@@ -77,31 +81,24 @@ impl Group {
     async fn start(&mut self, n: usize, targets: usize) {
         let folder = self.folder.path().join(n.to_string());
         std::fs::create_dir(&folder).unwrap();
-        let config = format!(
-            "global: {{scrape_interval: {0}s, scrape_timeout: {0}s}}\nscrape_configs:\n\
-             - job_name: moving\n  file_sd_configs: [{{files: [targets.json]}}]\n",
-            INTERVAL.as_secs()
-        );
         let config_file = folder.join("prometheus.yml");
-        std::fs::write(&config_file, config).unwrap();
+        Config::default()
+            .interval(&format!("{}s", INTERVAL.as_secs()))
+            .jobs("- job_name: moving\n  file_sd_configs: [{files: [targets.json]}]\n")
+            .write(&config_file, KeysIn::File)
+            .unwrap();
         self.discovers(n, targets);
-        let own = format!("{}:{}", ip(n), self.port);
-        let arguments = [
-            "receiver".to_owned(),
-            format!("--config.file={}", config_file.display()),
-            format!("--exporter.endpoints={}", self.exporter.addresses.grpc),
-            format!("--web.listen-address={own}"),
-            format!("--shard.self={own}"),
-            format!("--shard.members=k8s:///ns/receiver:{}", self.port),
-            "--discovery.update-interval=1".to_owned(),
-        ];
+        let exporter = self.mesh.exporters[0].addresses.grpc().unwrap();
+        let own = Addresses::web(format!("{}:{}", ip(n), self.port).parse().unwrap());
         let kubeconfig = self.api.write_kubeconfig(&folder).unwrap();
-        let kubeconfig = kubeconfig.display().to_string();
-        let environment = [("KUBECONFIG", kubeconfig.as_str())];
-        let (program, name) = (env!("CARGO_BIN_EXE_integration"), format!("receiver-{n}"));
-        let logs = self.folder.path();
-        let started = Service::start(program.as_ref(), &name, &arguments, &environment, logs);
-        self.receivers.insert(n, started.await.unwrap());
+        let name = format!("receiver-{n}");
+        let spec = ServiceSpec::receiver(&name, own, &config_file, &exporter.to_string())
+            .member_of(&format!("k8s:///ns/receiver:{}", self.port))
+            .flag("--discovery.update-interval=1")
+            .env("KUBECONFIG", &kubeconfig.display().to_string());
+        let launcher = Processes::new(env!("CARGO_BIN_EXE_integration").as_ref());
+        let started = launcher.launch(&spec, self.folder.path()).await;
+        self.receivers.insert(n, started.unwrap());
     }
 
     /// Sets the number of targets that receiver `n` discovers.
@@ -149,14 +146,7 @@ impl Group {
 
     /// Waits until each of the first `targets` targets has answered `times` more scrapes.
     async fn wait_for_scrapes(&self, targets: usize, times: u64) {
-        let count = |target: usize| {
-            self.scrape_counts
-                .lock()
-                .unwrap()
-                .get(&target)
-                .copied()
-                .unwrap_or(0)
-        };
+        let count = |target: usize| self.scrape_counts.lock().get(&target).copied().unwrap_or(0);
         let before: Vec<_> = (0..targets).map(count).collect();
         let all = async {
             while (0..targets).any(|target| count(target) < before[target] + times) {
@@ -167,7 +157,7 @@ impl Group {
         assert!(
             in_time,
             "not every target was scraped: {:?}",
-            self.scrape_counts.lock().unwrap()
+            self.scrape_counts.lock()
         );
     }
 
@@ -215,7 +205,7 @@ fn free_port() -> (u16, Vec<TcpSocket>) {
 /// Serves all targets, each under its own path.
 async fn serve(scrape_counts: ScrapeCounts) -> u16 {
     let answer = move |axum::extract::Path(target): axum::extract::Path<usize>| async move {
-        let mut scrape_counts = scrape_counts.lock().unwrap();
+        let mut scrape_counts = scrape_counts.lock();
         let count = scrape_counts.entry(target).or_default();
         *count += 1;
         let body = format!("# TYPE {SCRAPES} counter\n{SCRAPES} {count}\n");
@@ -340,7 +330,7 @@ async fn targets_move_between_receivers_in_order() {
     for (_, mut receiver) in std::mem::take(&mut group.receivers) {
         receiver.stop(LIMIT).await.unwrap();
     }
-    group.exporter.stop().await.unwrap();
+    group.mesh.stop().await.unwrap();
     assert_eq!(scrapes(&group.amp.backend().arrivals()).len(), 60);
     assert_in_order(&group.amp, 3);
 }
@@ -373,6 +363,6 @@ async fn a_new_receiver_asks_a_member_that_is_not_ready() {
         .stop(LIMIT)
         .await
         .unwrap();
-    group.exporter.stop().await.unwrap();
+    group.mesh.stop().await.unwrap();
     assert_in_order(&group.amp, 1);
 }

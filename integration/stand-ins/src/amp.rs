@@ -25,13 +25,10 @@ mod store;
 mod tls;
 mod upstream;
 
-use std::{
-    net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use mesh_base::clock::Clock;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::{net::TcpListener, task::JoinSet};
 
 pub use decode::{Incoming, IncomingSeries, Value};
@@ -252,6 +249,6 @@ impl Backend {
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }

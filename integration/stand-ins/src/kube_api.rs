@@ -13,7 +13,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
 };
 
 use anyhow::Context;
@@ -21,13 +21,11 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
+use parking_lot::{Mutex, MutexGuard};
 use serde::Serialize;
 use serde_json::{Value, json};
-use tokio::{
-    net::TcpListener,
-    sync::watch,
-    task::{JoinHandle, JoinSet},
-};
+use tokio::{net::TcpListener, sync::watch, task::JoinSet};
+use tokio_util::task::AbortOnDropHandle;
 
 use objects::Objects;
 
@@ -36,7 +34,7 @@ use objects::Objects;
 pub struct KubeApi {
     address: SocketAddr,
     cluster: Cluster,
-    server: Option<JoinHandle<()>>,
+    server: Option<AbortOnDropHandle<()>>,
 }
 
 /// State of the cluster, shared by all requests.
@@ -120,11 +118,11 @@ impl KubeApi {
         }));
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
-        let server = Some(tokio::spawn(serve(listener, cluster.clone())));
+        let server = tokio::spawn(serve(listener, cluster.clone()));
         Ok(Self {
             address,
             cluster,
-            server,
+            server: Some(AbortOnDropHandle::new(server)),
         })
     }
 
@@ -216,7 +214,8 @@ impl KubeApi {
         self.stop().await;
         let listener = TcpListener::bind(self.address).await;
         let listener = listener.with_context(|| self.address.to_string())?;
-        self.server = Some(tokio::spawn(serve(listener, self.cluster.clone())));
+        let server = tokio::spawn(serve(listener, self.cluster.clone()));
+        self.server = Some(AbortOnDropHandle::new(server));
         Ok(())
     }
 
@@ -252,19 +251,11 @@ impl KubeApi {
     }
 }
 
-impl Drop for KubeApi {
-    fn drop(&mut self) {
-        if let Some(server) = &self.server {
-            server.abort();
-        }
-    }
-}
-
 // === impl Cluster ===
 
 impl Cluster {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.state.lock()
     }
 }
 

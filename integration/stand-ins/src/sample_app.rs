@@ -7,7 +7,7 @@
 use std::{
     fmt::Write,
     net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -18,9 +18,11 @@ use axum::{
     routing::get,
 };
 use mesh_base::clock::Clock;
+use parking_lot::{Mutex, MutexGuard};
 use rand::Rng;
 use serde_json::json;
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::net::TcpListener;
+use tokio_util::task::AbortOnDropHandle;
 
 /// Counter that numbers the scrapes, from 1.
 pub const SCRAPES: &str = "sample_app_scrapes_total";
@@ -48,7 +50,7 @@ pub struct SampleAppArgs {
 pub struct SampleApp {
     address: SocketAddr,
     app: App,
-    server: JoinHandle<()>,
+    _server: AbortOnDropHandle<()>,
 }
 
 /// A scrape that the app has answered.
@@ -112,7 +114,7 @@ impl SampleApp {
         Ok(Self {
             address,
             app,
-            server,
+            _server: AbortOnDropHandle::new(server),
         })
     }
 
@@ -141,17 +143,11 @@ impl SampleApp {
     }
 }
 
-impl Drop for SampleApp {
-    fn drop(&mut self) {
-        self.server.abort();
-    }
-}
-
 // === impl App ===
 
 impl App {
     fn metrics(&self) -> MutexGuard<'_, Metrics> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -1,15 +1,15 @@
-//! The stand-in for AMP in the simulation: what it has stored survives its
-//! crashes.
+//! The host of the AMP stand-in. Its stored samples survive crashes.
 
-use super::net;
 use stand_ins::amp::Backend;
 
-/// The stand-in's host.
+use super::net;
+
+/// Name of the host.
 pub(super) const HOST: &str = "backend";
 
 const PORT: u16 = 9090;
 
-/// Where remote write is posted.
+/// URL of the remote-write endpoint.
 pub(super) fn url() -> String {
     format!(
         "http://{HOST}:{PORT}{}/api/v1/remote_write",
@@ -17,7 +17,7 @@ pub(super) fn url() -> String {
     )
 }
 
-/// Serves the stand-in for ever.
+/// Serves the stand-in. Never completes.
 pub(super) async fn run(backend: Backend) -> turmoil::Result {
     let router = backend.router();
     net::serve(PORT, move |_| router.clone()).await

@@ -1,39 +1,36 @@
-//! An exporter in the simulation: all of exporter-svc but its admin port.
+//! The host of an exporter: exporter-svc on the simulated network.
 
 use std::{path::PathBuf, sync::Arc};
 
 use clap::Parser;
-use exporter_svc::{
-    Args,
-    destination::{MetricFamilies, Options},
-    ingest::{Ingest, metrics::Metrics},
-};
-use mesh_net::server::ServeMetrics;
-use prometheus_client::registry::Registry;
+use exporter_svc::{Addresses, Args, Environment, bind_with};
 
-use super::{net, world::Shared};
+use super::{net, processes::Processes};
 
-/// Where exporters listen.
+/// OTLP/gRPC port of an exporter.
 pub(super) const PORT: u16 = 4317;
 
-/// Serves Exports until told to stop.
-pub(super) async fn run(shared: Arc<Shared>, name: String, config: PathBuf) -> turmoil::Result {
-    let args = Args::try_parse_from(["exporter-svc"])?;
-    let mut registry = Registry::default();
-    let families = MetricFamilies::register(&mut registry);
-    let options = Options {
+const ADMIN_PORT: u16 = 8080;
+
+/// Runs an exporter until shutdown.
+pub(super) async fn run(
+    processes: Arc<Processes>,
+    name: String,
+    config: PathBuf,
+) -> turmoil::Result {
+    let config = format!("--config.file={}", config.display());
+    let args = Args::try_parse_from(["exporter-svc", &config, "--remote-write.allow-http"])?;
+    let environment = Environment {
+        grpc: net::Listener::bind(PORT).await?,
+        web: net::Listener::bind(ADMIN_PORT).await?,
+        addresses: Addresses {
+            grpc: net::any_address(PORT),
+            web: net::any_address(ADMIN_PORT),
+        },
         connector: Some(net::connector()),
-        allow_http: true,
-        ..args.remote_write.options()
+        reload_on_hangup: false,
     };
-    let destinations = exporter_svc::start(&config, &options, &families).await?;
-    let metrics = Metrics::register(&mut registry);
-    let ingest = Arc::new(Ingest::new(destinations, args.grpc.limits(), metrics));
-    let listener = net::Listener::bind(PORT).await?;
-    let server = args
-        .grpc
-        .server(listener, &ServeMetrics::register(&mut registry))?;
-    let shutdown = shared.begin(&name);
-    exporter_svc::serve(&args, ingest, server, shutdown).await;
+    let exporter = bind_with(args, environment).await?;
+    exporter.run(processes.start(&name)).await?;
     Ok(())
 }

@@ -1,61 +1,56 @@
-//! `simulate`: the mesh in a deterministic simulation.
+//! `simulate`: a whole mesh in a deterministic simulation, with faults.
 //!
-//! Real receivers, outboxes, balancers and exporters run over a simulated network
-//! and simulated time against the stand-in, in one thread. A seed decides the
-//! shape of the mesh, what goes wrong and when, and each delay; so a run that
-//! breaks a law can be repeated by its seed.
+//! receiver-svc and exporter-svc run as they are shipped, over a simulated network and in
+//! simulated time, against the AMP stand-in. Everything runs on one thread. A seed determines the
+//! shape of the mesh, the faults and each delay, so a run that breaks a law can be repeated.
 //!
 //! ```text
 //! targets ─▶ receivers ─▶ exporters ─▶ backend       hosts of the simulation
-//!              ▲   crashes, cuts, delays, faults  ▲
-//!              └────────────── plan ──────────────┘  ─▶ judge
+//!              ▲  crashes, partitions, faults  ▲
+//!              └───────────── plan ────────────┘  ─▶ record ─▶ judge ─▶ report
 //! ```
 
 mod backend;
-mod day;
+mod clock;
 mod exporter;
+mod exports;
+mod history;
 mod judge;
 mod net;
 mod plan;
+mod processes;
 mod receiver;
-mod story;
-mod tap;
+mod record;
+mod simulation;
 mod targets;
-mod world;
 
-use std::{
-    fmt,
-    ops::RangeInclusive,
-    str::FromStr,
-    sync::{Mutex, MutexGuard, PoisonError},
-    thread,
-    time::Instant,
-};
+use std::{fmt, ops::RangeInclusive, str::FromStr, thread, time::Instant};
 
 use anyhow::{anyhow, ensure};
-use mesh_service::telemetry::{FormatTime, Writer};
+use parking_lot::Mutex;
 
-use judge::Record;
-pub use judge::Verdict;
+pub use clock::Time;
+use history::TargetHistory;
+pub use judge::Report;
 use plan::Plan;
-use story::Story;
+use record::Record;
 
 /// Flags of the simulation.
 #[derive(Clone, Debug, clap::Args)]
 pub struct SimulateArgs {
-    /// The seeds to run, from the first to the last, as in 1..3000.
+    /// Seeds to run: FIRST..LAST, both included. Example: 1..3000.
     #[arg(long, default_value = "1..1000")]
     seeds: Seeds,
 
-    /// Run this seed only, and say what it is and what goes wrong in it.
+    /// Run only this seed, and print its plan and its processes.
     #[arg(long)]
     seed: Option<u64>,
 
-    /// Tells the way of each scrape of this target, as in targets:9002.
+    /// Print the history of this target's scrapes. Example: targets:9002.
     #[arg(long, requires = "seed")]
     follow: Option<String>,
 
-    /// Simulations that run at once; as many as there are processors by default.
+    /// Number of concurrent simulations. Default: the number of processors.
     #[arg(long)]
     jobs: Option<usize>,
 
@@ -67,81 +62,69 @@ pub struct SimulateArgs {
     pub log: mesh_service::telemetry::LogArgs,
 }
 
-/// Seeds from the first to the last.
+/// Inclusive range of seeds.
 #[derive(Clone, Debug)]
 struct Seeds(RangeInclusive<u64>);
 
-/// What clocks show that are right in the simulation of this thread, in milliseconds since
-/// the Unix epoch, for log lines.
-#[derive(Clone, Copy, Debug)]
-pub struct Time;
-
-impl FormatTime for Time {
-    fn format_time(&self, to: &mut Writer<'_>) -> fmt::Result {
-        write!(to, "{}", world::now_ms())
-    }
-}
-
-/// Runs simulations and prints those that break a law.
+/// Runs simulations and prints the reports of those that break a law.
 ///
 /// # Errors
-/// Where one does.
+/// Returns an error if a simulation breaks a law or a service fails.
 pub fn run(args: &SimulateArgs) -> anyhow::Result<()> {
     match args.seed {
-        Some(seed) => one(seed, args.follow.as_deref()),
-        None => many(args),
+        Some(seed) => run_one(seed, args.follow.as_deref()),
+        None => run_many(args),
     }
 }
 
-/// Simulates one seed, in a thread of its own: the random numbers of a thread
-/// follow from the seed.
+/// Simulates one seed.
 ///
 /// # Errors
-/// Where a host fails by itself.
-pub fn simulate(seed: u64) -> anyhow::Result<Verdict> {
-    run_plan(Plan::of(seed))
+/// Returns an error if a service fails.
+pub fn simulate(seed: u64) -> anyhow::Result<Report> {
+    judged(Plan::draw(seed)).map(|(_, report)| report)
 }
 
-/// Simulates a day of an HA pair that is scraped once a minute, with heartbeats and
-/// something that goes wrong in each hour.
+/// Simulates a day of an HA pair with a scrape interval of one minute, heartbeats, and one fault
+/// in each hour.
 ///
 /// # Errors
-/// Where a host fails by itself.
-pub fn day(seed: u64) -> anyhow::Result<Verdict> {
-    run_plan(day::plan(seed))
+/// Returns an error if a service fails.
+pub fn simulate_day(seed: u64) -> anyhow::Result<Report> {
+    judged(Plan::draw_day(seed)).map(|(_, report)| report)
 }
 
-fn run_plan(plan: Plan) -> anyhow::Result<Verdict> {
-    record(plan).map(|(_, verdict)| verdict)
-}
-
-fn record(plan: Plan) -> anyhow::Result<(Record, Verdict)> {
+/// Runs and judges a plan on a thread of its own, since the generator of random numbers is
+/// seeded per thread.
+fn judged(plan: Plan) -> anyhow::Result<(Record, Report)> {
     let simulated = thread::spawn(move || {
         let folder = tempfile::tempdir()?;
-        let record = world::run(plan, folder.path())?;
-        let verdict = judge::judge(&record);
-        Ok((record, verdict))
+        let record = simulation::run(plan, folder.path())?;
+        let report = judge::judge(&record);
+        Ok((record, report))
     });
-    simulated.join().unwrap_or_else(|_| Err(anyhow!("a panic")))
+    simulated
+        .join()
+        .unwrap_or_else(|_| Err(anyhow!("the simulation panicked")))
 }
 
-fn one(seed: u64, followed: Option<&str>) -> anyhow::Result<()> {
-    println!("{:#?}", Plan::of(seed));
-    let (record, verdict) = record(Plan::of(seed))?;
-    for life in &record.lives {
-        println!("{life}");
+fn run_one(seed: u64, followed: Option<&str>) -> anyhow::Result<()> {
+    println!("{:#?}", Plan::draw(seed));
+    let (record, report) = judged(Plan::draw(seed))?;
+    for process in &record.processes {
+        println!("{process}");
     }
     if let Some(instance) = followed {
-        print!("{}", Story::of(instance, &record));
+        print!("{}", TargetHistory::new(instance, &record));
     }
-    println!("{verdict}");
-    ensure!(verdict.is_good(), "{} laws broken", verdict.broken.len());
+    println!("{report}");
+    ensure!(report.passed(), "{} laws broken", report.violations.len());
     Ok(())
 }
 
-fn many(args: &SimulateArgs) -> anyhow::Result<()> {
+fn run_many(args: &SimulateArgs) -> anyhow::Result<()> {
     let seeds = Mutex::new(args.seeds.0.clone());
-    let sum = Mutex::new(Sum::default());
+    let summary = Mutex::new(Summary::default());
     let jobs = args
         .jobs
         .unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
@@ -149,36 +132,40 @@ fn many(args: &SimulateArgs) -> anyhow::Result<()> {
     thread::scope(|scope| {
         for _ in 0..jobs {
             scope.spawn(|| {
-                while let Some(seed) = { lock(&seeds).next() } {
+                while let Some(seed) = { seeds.lock().next() } {
                     let outcome = simulate(seed);
-                    lock(&sum).add(seed, outcome);
+                    summary.lock().add(seed, outcome);
                 }
             });
         }
     });
     let minutes = began.elapsed().as_secs_f64() / 60.0;
-    let sum = sum.into_inner().unwrap_or_else(PoisonError::into_inner);
-    println!("{sum}");
+    let summary = summary.into_inner();
+    println!("{summary}");
     println!(
-        "{:.0} seeds a minute in {jobs} threads",
-        sum.seeds as f64 / minutes
+        "{:.0} seeds per minute in {jobs} threads",
+        summary.seeds as f64 / minutes
     );
-    ensure!(sum.bad.is_empty(), "seeds that break a law: {:?}", sum.bad);
+    ensure!(
+        summary.failed.is_empty(),
+        "seeds that break a law: {:?}; run one with --seed=N",
+        summary.failed
+    );
     Ok(())
 }
 
-/// What many simulations came to.
+/// Totals of many simulations.
 #[derive(Debug, Default)]
-struct Sum {
+struct Summary {
     seeds: u64,
     scrapes: usize,
-    unacquired: usize,
-    died: u64,
+    aborted: usize,
+    lost_in_memory: u64,
     duplicates: u64,
-    slowest_ms: i64,
-    /// Of all digests, in whatever order the simulations ended.
+    slowest_recovery_ms: i64,
+    /// XOR of all digests. It does not depend on the order in which simulations end.
     digest: u64,
-    bad: Vec<u64>,
+    failed: Vec<u64>,
 }
 
 // === impl Seeds ===
@@ -190,55 +177,52 @@ impl FromStr for Seeds {
         let seeds = text
             .split_once("..")
             .and_then(|(first, last)| Some(first.parse().ok()?..=last.parse().ok()?));
-        seeds.map(Self).ok_or("expected FIRST..LAST, as in 1..3000")
+        seeds
+            .map(Self)
+            .ok_or("expected FIRST..LAST, for example 1..3000")
     }
 }
 
-// === impl Sum ===
+// === impl Summary ===
 
-impl Sum {
-    fn add(&mut self, seed: u64, outcome: anyhow::Result<Verdict>) {
+impl Summary {
+    fn add(&mut self, seed: u64, outcome: anyhow::Result<Report>) {
         self.seeds += 1;
         match outcome {
-            Ok(verdict) => {
-                if !verdict.is_good() {
-                    println!("{verdict}");
-                    self.bad.push(seed);
+            Ok(report) => {
+                if !report.passed() {
+                    println!("{report}");
+                    self.failed.push(seed);
                 }
-                self.scrapes += verdict.scrapes;
-                self.unacquired += verdict.unacquired;
-                self.died += verdict.died;
-                self.duplicates += verdict.duplicates;
-                self.slowest_ms = self.slowest_ms.max(verdict.recovery_ms);
-                self.digest ^= verdict.digest;
+                self.scrapes += report.scrapes;
+                self.aborted += report.aborted;
+                self.lost_in_memory += report.lost_in_memory;
+                self.duplicates += report.duplicates;
+                self.slowest_recovery_ms = self.slowest_recovery_ms.max(report.recovery_ms);
+                self.digest ^= report.digest;
             }
             Err(error) => {
                 println!("seed {seed}: {error:#}");
-                self.bad.push(seed);
+                self.failed.push(seed);
             }
         }
     }
 }
 
-impl std::fmt::Display for Sum {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} seeds, {} of them break a law: {} scrapes, {} not acquired, {} samples died with \
-             their receiver, {} duplicates, flowing again after {} ms at the latest, digest \
-             {:016x}",
+            "{} seeds, {} failed: {} scrapes, {} aborted, {} samples lost in the memory of killed \
+             receivers, {} duplicates, slowest recovery {} ms, digest {:016x}",
             self.seeds,
-            self.bad.len(),
+            self.failed.len(),
             self.scrapes,
-            self.unacquired,
-            self.died,
+            self.aborted,
+            self.lost_in_memory,
             self.duplicates,
-            self.slowest_ms,
+            self.slowest_recovery_ms,
             self.digest
         )
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,6 +1,9 @@
-//! The simulation's network, as the services and the stand-in want it.
+//! The simulated network: listeners and connections between hosts.
 
-use std::{io, net::SocketAddr};
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr},
+};
 
 use axum::Router;
 use hyper_util::{
@@ -8,14 +11,13 @@ use hyper_util::{
     server::conn::auto::Builder,
     service::TowerToHyperService,
 };
-use mesh_net::connector::Connector;
-use mesh_net::server::Accept;
+use mesh_net::{connector::Connector, server::Accept};
 use turmoil::net::{TcpListener, TcpStream};
 
-/// A port of the simulation, for an exporter.
+/// Listener on a port of a simulated host, for the servers of the services.
 pub(super) struct Listener(TcpListener);
 
-/// Connects to hosts of the simulation by their names.
+/// Returns a connector that opens connections to simulated hosts by their names.
 pub(super) fn connector() -> Connector {
     Connector::new(|address: String| async move {
         let (host, port) = address
@@ -26,17 +28,21 @@ pub(super) fn connector() -> Connector {
     })
 }
 
-/// Serves HTTP on a port for ever; `router` is told the name of the host that
-/// has connected.
+/// Listen address of a port on any simulated host.
+pub(super) fn any_address(port: u16) -> SocketAddr {
+    (Ipv4Addr::UNSPECIFIED, port).into()
+}
+
+/// Serves HTTP on a port. Never completes. `router` gets the name of the connecting host.
 pub(super) async fn serve(port: u16, router: impl Fn(String) -> Router) -> turmoil::Result {
-    let listener = TcpListener::bind(("0.0.0.0", port)).await?;
+    let listener = TcpListener::bind(any_address(port)).await?;
     loop {
         let (stream, peer) = listener.accept().await?;
         let peer = turmoil::reverse_lookup(peer.ip()).unwrap_or_default();
         let service = TowerToHyperService::new(router(peer));
         tokio::spawn(async move {
             let connection = Builder::new(TokioExecutor::new());
-            // A client that hangs up, or is cut off, is part of the game.
+            // Simulations break connections on purpose.
             let _ = connection
                 .serve_connection(TokioIo::new(stream), service)
                 .await;
@@ -49,7 +55,7 @@ pub(super) async fn serve(port: u16, router: impl Fn(String) -> Router) -> turmo
 impl Listener {
     /// Listens on a port of this host.
     pub(super) async fn bind(port: u16) -> io::Result<Self> {
-        TcpListener::bind(("0.0.0.0", port)).await.map(Self)
+        TcpListener::bind(any_address(port)).await.map(Self)
     }
 }
 
@@ -58,5 +64,23 @@ impl Accept for Listener {
 
     async fn accept(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
         self.0.accept().await
+    }
+}
+
+impl axum::serve::Listener for Listener {
+    type Io = TcpStream;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (TcpStream, SocketAddr) {
+        loop {
+            // The trait has no errors. axum retries failed accepts of TCP listeners, too.
+            if let Ok(accepted) = self.0.accept().await {
+                return accepted;
+            }
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
     }
 }

@@ -1,6 +1,6 @@
 //! Connects the parts of a receiver to each other and to their environment.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use mesh_balance::{Balance, BalanceMetrics};
 use mesh_base::{budget::Budget, clock::Clock};
@@ -79,7 +79,7 @@ where
         addresses,
         web: listener,
         reload_on_hangup,
-        shutdown_timeout: Duration::from_secs(args.shutdown_timeout_seconds),
+        shutdown_timeout: args.shutdown_timeout,
         registry,
         outbox,
         workers,
@@ -112,7 +112,7 @@ fn shards(args: &Args, members: Option<Discovered>) -> (Shards, Known) {
     }
 }
 
-/// What the parts of a receiver have in common.
+/// Handles that several parts of a receiver use.
 struct Parts<'a> {
     args: &'a Args,
     clock: Clock,
@@ -130,8 +130,8 @@ impl Parts<'_> {
             name: shard.self_address.clone().unwrap_or_default(),
             members_are_ready: shard.members.as_ref().is_some_and(Endpoints::are_ready),
             unready,
-            timeout: shard.handover_timeout(),
-            away_timeout: shard.away_timeout(),
+            timeout: shard.handover_timeout,
+            away_timeout: shard.away_timeout,
             connector: self.connector.clone(),
         };
         let metrics = HandoverMetrics::register(&mut self.registry);
@@ -153,10 +153,10 @@ impl Parts<'_> {
                 clock: self.clock.clone(),
                 outbox: self.outbox.clone(),
                 ownership: Arc::new(handover.clone()),
-                budget: Budget::new(args.memory_budget),
+                budget: Budget::new(args.memory_budget.in_memory()),
                 concurrency: Arc::new(Semaphore::new(args.max_concurrent_scrapes)),
                 metrics: ScrapeMetrics::register(&mut self.registry),
-                max_body_bytes: args.max_body_bytes,
+                max_body_bytes: args.max_body_bytes.bytes(),
                 start_timestamps: args.start_timestamps,
                 connector: self.connector.clone(),
             }),
@@ -171,14 +171,14 @@ impl Parts<'_> {
     fn discovery(&mut self) -> Discovery {
         let metrics = DiscoveryMetrics::default();
         metrics.register(&mut self.registry);
-        let interval = Duration::from_secs(self.args.discovery_update_interval_seconds);
+        let interval = self.args.discovery_update_interval;
         Discovery::new(metrics, interval).on_node(self.args.node_local.clone())
     }
 
     fn heartbeat(&mut self, scraping: &Scraping, addresses: Addresses) -> Heartbeat {
         let metrics = HeartbeatMetrics::register(&mut self.registry);
         Heartbeat::new(
-            self.args.heartbeat.interval(),
+            self.args.heartbeat.interval,
             self.outbox.clone(),
             self.clock.clone(),
             scraping.context.subscribe(),

@@ -1,191 +1,202 @@
-//! Law 10, life by life: what was pushed was sent, what was sent and answered has
-//! arrived as the answer says, and nothing arrives that nobody sent.
+//! Laws 1, 4 and 10, per process: each pushed sample was sent, each verdict agrees with the
+//! ledger, and each arrival was sent by one process.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mesh_contract::verdict;
+use mesh_contract::verdict::Verdict;
 use mesh_outbox::Account;
+use stand_ins::amp::Outcome;
 
 use super::{
-    Life, Record, Verdict,
     ledger::{Arrived, Key},
+    report::Report,
 };
-use stand_ins::amp::Outcome;
-use crate::tap::{Scraped, Sent};
+use crate::{
+    exports::{SentBatch, SentExport},
+    record::{Process, Record},
+};
 
-// === impl Life ===
+// === impl Process ===
 
-impl Life {
-    /// Each batch that was sent, once.
-    pub(super) fn departed(&self) -> BTreeSet<&Scraped> {
-        self.sent.iter().flat_map(|sent| &sent.batches).collect()
+impl Process {
+    /// Returns each batch that was sent, once.
+    pub(super) fn sent(&self) -> BTreeSet<&SentBatch> {
+        let exports = self.exports.iter();
+        exports.flat_map(|export| &export.batches).collect()
     }
 
-    /// Samples that were pushed and never sent.
-    pub(super) fn undeparted(&self) -> u64 {
-        let departed: u64 = self.departed().iter().map(|batch| batch.samples).sum();
-        self.account.pushed.saturating_sub(departed)
+    /// Returns the number of samples that were pushed and never sent.
+    pub(super) fn unsent_samples(&self) -> u64 {
+        let sent: u64 = self.sent().iter().map(|batch| batch.samples).sum();
+        self.account.pushed.saturating_sub(sent)
     }
 
-    fn settled(&self) -> BTreeSet<&Scraped> {
-        let settled = self.sent.iter().filter(|sent| sent.verdict.is_some());
-        settled.flat_map(|sent| &sent.batches).collect()
+    /// Returns each batch that has a verdict, once.
+    fn completed(&self) -> BTreeSet<&SentBatch> {
+        let exports = self.exports.iter();
+        let completed = exports.filter(|export| export.verdict.is_some());
+        completed.flat_map(|export| &export.batches).collect()
     }
 }
 
-// === impl Verdict ===
+// === impl Report ===
 
-impl Verdict {
-    /// What was pushed is accounted for, sample by sample.
-    pub(super) fn deliveries(&mut self, record: &Record, arrived: &Arrived) {
-        for life in &record.lives {
-            let replica = record.replica(&life.group);
-            self.account(life);
-            self.verdicts(life, replica, arrived);
-            if life.crashed_ms.is_some() {
-                let settled = life.settled();
-                let departed = life.departed().into_iter();
-                let unsettled = departed.filter(|batch| !settled.contains(batch));
-                let missing = unsettled.map(|batch| missing(batch, replica, arrived));
-                self.died += life.undeparted() + missing.sum::<u64>();
+impl Report {
+    /// Checks that each pushed sample is accounted for.
+    pub(super) fn check_deliveries(&mut self, record: &Record, arrived: &Arrived) {
+        for process in &record.processes {
+            let replica = record.replica(&process.group);
+            self.check_account(process);
+            self.check_verdicts(process, replica, arrived);
+            if process.killed_ms.is_some() {
+                let completed = process.completed();
+                let sent = process.sent().into_iter();
+                let open = sent.filter(|batch| !completed.contains(batch));
+                let missing = open.map(|batch| missing(batch, replica, arrived));
+                self.lost_in_memory += process.unsent_samples() + missing.sum::<u64>();
             }
         }
     }
 
-    fn account(&mut self, life: &Life) {
+    /// Checks that the account of a process agrees with its Exports.
+    fn check_account(&mut self, process: &Process) {
+        let name = &process.name;
+        let account = &process.account;
         let Account {
             pushed, waiting, ..
-        } = life.account;
-        let account = &life.account;
+        } = *account;
         if !account.balances() {
-            self.breaks(format!("{}: does not balance: {account}", life.name));
+            self.violation(format!("{name}: account does not balance: {account}"));
         }
         if !account.expired.is_empty() {
-            self.breaks(format!("{}: expired: {account}", life.name));
+            self.violation(format!("{name}: samples expired: {account}"));
         }
-        let departed: u64 = life.departed().iter().map(|batch| batch.samples).sum();
-        let settled: u64 = life.settled().iter().map(|batch| batch.samples).sum();
-        let in_order = life.crashed_ms.is_none();
-        if departed > pushed || in_order && (departed < pushed || waiting > 0) {
-            self.breaks(format!(
-                "{}: {departed} samples were sent: {account}",
-                life.name
+        let sent: u64 = process.sent().iter().map(|batch| batch.samples).sum();
+        let completed: u64 = process.completed().iter().map(|batch| batch.samples).sum();
+        let is_orderly = process.killed_ms.is_none();
+        if sent > pushed || is_orderly && (sent < pushed || waiting > 0) {
+            self.violation(format!("{name}: sent {sent} samples: {account}"));
+        }
+        if completed + waiting != pushed {
+            self.violation(format!(
+                "{name}: {completed} samples have a verdict: {account}"
             ));
         }
-        if settled + waiting != pushed {
-            self.breaks(format!(
-                "{}: {settled} samples were answered: {account}",
-                life.name
-            ));
-        }
-        let answers = life.sent.iter().filter_map(|sent| sent.verdict.as_ref());
-        let (deduplicated, rejected) = answers.fold((0, 0), |(deduplicated, rejected), (v, _)| {
+        let exports = process.exports.iter();
+        let verdicts = exports.filter_map(|export| export.verdict.as_ref());
+        let (deduplicated, rejected) = verdicts.fold((0, 0), |(deduplicated, rejected), (v, _)| {
             (deduplicated + v.deduplicated, rejected + v.rejected_total())
         });
         let booked = account.rejected.values().sum::<u64>();
         if (account.deduplicated, booked) != (deduplicated, rejected) {
-            self.breaks(format!(
-                "{}: the answers say {deduplicated} deduplicated, {rejected} rejected: {account}",
-                life.name
+            self.violation(format!(
+                "{name}: verdicts have {deduplicated} deduplicated and {rejected} rejected \
+                 samples: {account}"
             ));
         }
     }
 
-    /// Law 4: an answer is the backend's word.
-    fn verdicts(&mut self, life: &Life, replica: &str, arrived: &Arrived) {
-        let mut over = BTreeSet::new();
-        for sent in &life.sent {
-            if let Some(again) = sent.batches.iter().find(|batch| over.contains(batch)) {
-                self.breaks(format!("{}: sent after its answer: {again:?}", life.name));
+    /// Checks law 4: a verdict says what the backend did.
+    fn check_verdicts(&mut self, process: &Process, replica: &str, arrived: &Arrived) {
+        let name = &process.name;
+        let mut completed = BTreeSet::new();
+        for export in &process.exports {
+            let mut batches = export.batches.iter();
+            if let Some(again) = batches.find(|batch| completed.contains(batch)) {
+                self.violation(format!("{name}: sent after its verdict: {again:?}"));
             }
-            let Some((verdict, at_ms)) = &sent.verdict else {
+            let Some((verdict, at_ms)) = &export.verdict else {
                 continue;
             };
-            over.extend(&sent.batches);
-            let counted = Counted::of(sent, replica, *at_ms, arrived);
-            if counted.differs(verdict) {
-                self.breaks(format!(
-                    "{}: answered {verdict:?}, the backend {counted:?}: {:?}",
-                    life.name, sent.batches
+            completed.extend(&export.batches);
+            let ledger = LedgerCounts::new(export, replica, *at_ms, arrived);
+            if ledger.contradicts(verdict) {
+                self.violation(format!(
+                    "{name}: verdict {verdict:?} contradicts the ledger {ledger:?}: {:?}",
+                    export.batches
                 ));
             }
         }
     }
 
-    /// Law 1: nothing arrives that was not sent, and a slot has one owner.
-    pub(super) fn origins(&mut self, record: &Record, arrived: &Arrived) {
+    /// Checks law 1: each arrival was sent, and each slot by one process.
+    pub(super) fn check_origins(&mut self, record: &Record, arrived: &Arrived) {
         let mut sent: BTreeMap<Key, (u64, &str)> = BTreeMap::new();
-        for life in &record.lives {
-            for batch in life.departed() {
-                let key = key(batch, record.replica(&life.group));
-                let before = sent.insert(key, (batch.samples, &life.name));
-                // What it had spilled it sends again that does not know what became of it.
-                let is_again = |other: &str| record.spill_after_ms.is_some() && other == life.name;
-                if let Some((_, other)) = before.filter(|(_, other)| !is_again(other)) {
-                    self.breaks(format!("{other} and {} sent {batch:?}", life.name));
+        for process in &record.processes {
+            for batch in process.sent() {
+                let key = key(batch, record.replica(&process.group));
+                let before = sent.insert(key, (batch.samples, &process.name));
+                // A process sends spilled batches of the previous one again, since it does not
+                // know their verdicts.
+                let is_replay =
+                    |other: &str| record.spill_after_ms.is_some() && other == process.name;
+                if let Some((_, other)) = before.filter(|(_, other)| !is_replay(other)) {
+                    self.violation(format!("{other} and {} sent {batch:?}", process.name));
                 }
             }
         }
         for (key, series) in arrived.keys() {
-            let of = sent.get(key).map_or(0, |(samples, _)| *samples);
-            if series as u64 > of {
-                self.breaks(format!("{series} samples of {key:?}, {of} were sent"));
+            let samples = sent.get(key).map_or(0, |(samples, _)| *samples);
+            if series as u64 > samples {
+                self.violation(format!(
+                    "{series} samples of {key:?} arrived, {samples} were sent"
+                ));
             }
         }
     }
 }
 
-/// What the backend has of an Export.
+/// Counts of an Export's samples in the backend's ledger.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Counted {
+struct LedgerCounts {
     deduplicated: u64,
     rejected: u64,
-    /// How many of them another replica has overtaken.
+    /// Number of rejected samples that are older than stored ones of another replica.
     overtaken: u64,
-    /// Samples of the same scrapes as those that were not.
-    beside: u64,
+    /// Accepted samples of scrapes that have samples out of order.
+    accepted_beside: u64,
     missing: u64,
-    /// The answer may have named a sample of another Export in the same request.
-    is_untold: bool,
+    /// True if the backend's response may name a sample of another Export in the same request.
+    may_be_unnamed: bool,
 }
 
-// === impl Counted ===
+// === impl LedgerCounts ===
 
-impl Counted {
-    fn of(sent: &Sent, replica: &str, until_ms: i64, arrived: &Arrived) -> Self {
-        let mut counted = Self::default();
-        let keys = sent.batches.iter().map(|batch| key(batch, replica));
+impl LedgerCounts {
+    fn new(export: &SentExport, replica: &str, until_ms: i64, arrived: &Arrived) -> Self {
+        let mut counts = Self::default();
+        let keys = export.batches.iter().map(|batch| key(batch, replica));
         let keys: Vec<_> = keys.collect();
-        for (batch, key) in sent.batches.iter().zip(&keys) {
-            counted.is_untold |= arrived.had_others_late(key, until_ms, &keys);
+        for (batch, key) in export.batches.iter().zip(&keys) {
+            counts.may_be_unnamed |= arrived.had_others_out_of_order(key, until_ms, &keys);
             let outcomes = arrived.outcomes(key, until_ms);
-            counted.missing += batch.samples.saturating_sub(outcomes.len() as u64);
+            counts.missing += batch.samples.saturating_sub(outcomes.len() as u64);
             if outcomes.contains(&Outcome::OutOfOrder) {
-                let stored = |it: &&Outcome| matches!(it, Outcome::Stored | Outcome::Duplicate);
-                counted.beside += outcomes.iter().filter(stored).count() as u64;
+                let accepted = |it: &&Outcome| matches!(it, Outcome::Stored | Outcome::Duplicate);
+                counts.accepted_beside += outcomes.iter().filter(accepted).count() as u64;
             }
             for outcome in outcomes {
                 match outcome {
                     Outcome::Stored | Outcome::Duplicate => {}
-                    Outcome::Deduplicated => counted.deduplicated += 1,
+                    Outcome::Deduplicated => counts.deduplicated += 1,
                     outcome => {
-                        counted.rejected += 1;
-                        counted.overtaken += u64::from(outcome == Outcome::OutOfOrder);
+                        counts.rejected += 1;
+                        counts.overtaken += u64::from(outcome == Outcome::OutOfOrder);
                     }
                 }
             }
         }
-        counted
+        counts
     }
 
-    fn differs(&self, verdict: &verdict::Verdict) -> bool {
-        // An answer of remote write 1.0 names one sample: an exporter takes it that all of
-        // its scrape are too late with it, which those are not of which the backend has
-        // refused the other replica's, and knows not which other targets' are.
-        let most = self.rejected + self.beside;
+    fn contradicts(&self, verdict: &Verdict) -> bool {
+        // A response of remote write 1.0 names one sample. The exporter counts all samples of
+        // its scrape as rejected, although some may have been accepted. It does not know which
+        // other scrapes of the request are affected.
+        let most = self.rejected + self.accepted_beside;
         let least = match self.overtaken {
             0 => self.rejected,
-            _ => u64::from(!self.is_untold),
+            _ => u64::from(!self.may_be_unnamed),
         };
         self.missing > 0
             || verdict.deduplicated != self.deduplicated
@@ -193,11 +204,11 @@ impl Counted {
     }
 }
 
-fn missing(batch: &Scraped, replica: &str, arrived: &Arrived) -> u64 {
+fn missing(batch: &SentBatch, replica: &str, arrived: &Arrived) -> u64 {
     let outcomes = arrived.outcomes(&key(batch, replica), i64::MAX);
     batch.samples.saturating_sub(outcomes.len() as u64)
 }
 
-fn key(batch: &Scraped, replica: &str) -> Key {
+fn key(batch: &SentBatch, replica: &str) -> Key {
     (replica.to_owned(), batch.instance.clone(), batch.time_ms)
 }

@@ -1,42 +1,45 @@
-//! The laws that the backend's ledger shows alone: nothing out of order, no two
-//! values for one time, no marker in a target's life, no refusal that was not told.
+//! Laws 2, 8 and 9, read from the backend's ledger alone: no sample out of order, no two values
+//! for one time, no staleness marker of a live target, no unplanned rejection.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use mesh_model::labels::{Labels, METRIC_NAME};
-
-use super::{REPLICA, Record, Verdict};
 use stand_ins::amp::{Arrival, Outcome, Value};
-use crate::targets::VALUE;
 
-/// What arrived of each scrape, by series.
+use super::report::Report;
+use crate::{
+    record::{REPLICA, Record},
+    targets::VALUE,
+};
+
+/// Arrivals by scrape and series.
 #[derive(Debug, Default)]
 pub(super) struct Arrived {
-    scrapes: BTreeMap<Key, BTreeMap<Labels, Vec<Came>>>,
-    /// The scrapes of each request of which samples were out of order.
-    late: BTreeMap<u64, BTreeSet<Key>>,
+    scrapes: BTreeMap<Key, BTreeMap<Labels, Vec<SeriesArrival>>>,
+    /// Scrapes with samples out of order, by request.
+    out_of_order: BTreeMap<u64, BTreeSet<Key>>,
 }
 
-/// When a sample of a series came, in which request, and what became of it.
-type Came = (i64, u64, Outcome);
+/// Time, request and outcome of one sample of a series.
+type SeriesArrival = (i64, u64, Outcome);
 
-/// A scrape as the backend sees it.
+/// Replica, instance and time of a scrape.
 pub(super) type Key = (String, String, i64);
 
-/// Times of one series by the replica that they were stored of: the newest.
+/// Newest stored time of a series, by replica.
 type Newest = BTreeMap<String, i64>;
 
 // === impl Arrived ===
 
 impl Arrived {
-    pub(super) fn of(arrivals: &[Arrival]) -> Self {
+    pub(super) fn new(arrivals: &[Arrival]) -> Self {
         let mut all = Self::default();
         for arrival in arrivals {
             let label = |name| arrival.labels.get(name).unwrap_or_default().to_owned();
             let key = (label(REPLICA), label("instance"), arrival.timestamp);
             if arrival.outcome == Outcome::OutOfOrder {
-                let late = all.late.entry(arrival.request).or_default();
-                late.insert(key.clone());
+                let scrapes = all.out_of_order.entry(arrival.request).or_default();
+                scrapes.insert(key.clone());
             }
             let scrape = all.scrapes.entry(key).or_default();
             let series = scrape.entry(arrival.labels.clone()).or_default();
@@ -45,23 +48,24 @@ impl Arrived {
         all
     }
 
+    /// Iterates over the scrapes, each with its number of series.
     pub(super) fn keys(&self) -> impl Iterator<Item = (&Key, usize)> {
         let scrapes = self.scrapes.iter();
         scrapes.map(|(key, series)| (key, series.len()))
     }
 
-    /// What became of each series of a scrape at last, until `ms`.
+    /// Returns the last outcome until `ms` of each series of a scrape.
     pub(super) fn outcomes(&self, key: &Key, ms: i64) -> Vec<Outcome> {
         self.last(key, ms).map(|(_, outcome)| outcome).collect()
     }
 
-    /// Whether the last request with a scrape until `ms` had samples out of order of
-    /// scrapes that are not among `keys`.
-    pub(super) fn had_others_late(&self, key: &Key, ms: i64, keys: &[Key]) -> bool {
-        let mut late = self
+    /// Returns true if the last request with this scrape until `ms` had samples out of order of
+    /// scrapes other than `keys`.
+    pub(super) fn had_others_out_of_order(&self, key: &Key, ms: i64, keys: &[Key]) -> bool {
+        let mut scrapes = self
             .last(key, ms)
-            .filter_map(|(request, _)| self.late.get(&request));
-        late.any(|late| late.iter().any(|key| !keys.contains(key)))
+            .filter_map(|(request, _)| self.out_of_order.get(&request));
+        scrapes.any(|scrapes| scrapes.iter().any(|key| !keys.contains(key)))
     }
 
     fn last(&self, key: &Key, ms: i64) -> impl Iterator<Item = (u64, Outcome)> {
@@ -71,18 +75,18 @@ impl Arrived {
     }
 }
 
-// === impl Verdict ===
+// === impl Report ===
 
-impl Verdict {
-    /// Laws 2, 8 and 9.
-    pub(super) fn refusals(&mut self, record: &Record) {
+impl Report {
+    /// Checks the outcome of each arrival.
+    pub(super) fn check_outcomes(&mut self, record: &Record) {
         let mut newest: HashMap<Labels, Newest> = HashMap::new();
         for arrival in &record.arrivals {
             let replica = arrival.labels.get(REPLICA).unwrap_or_default();
             let mut series = arrival.labels.to_builder();
             series.del(REPLICA);
             let newest = newest.entry(series.build()).or_default();
-            let good = match arrival.outcome {
+            let is_allowed = match arrival.outcome {
                 Outcome::Stored => {
                     newest.insert(replica.to_owned(), arrival.timestamp);
                     true
@@ -92,34 +96,38 @@ impl Verdict {
                 Outcome::OutOfOrder => {
                     let is_overtaken = is_overtaken(newest, replica, arrival.timestamp);
                     self.overtaken += u64::from(is_overtaken);
-                    is_overtaken || is_given_up(record, arrival)
+                    is_overtaken || is_abandoned(record, arrival)
                 }
-                Outcome::Refused => is_told(record, arrival),
+                Outcome::Refused => is_planned(record, arrival),
                 Outcome::Conflict | Outcome::TooOld => false,
             };
-            if !good {
-                self.breaks(format!("{}: {}", arrival.outcome.as_str(), told(arrival)));
+            if !is_allowed {
+                self.violation(format!(
+                    "{}: {}",
+                    arrival.outcome.as_str(),
+                    describe(arrival)
+                ));
             }
             if arrival.value == Value::Float(Value::STALE_NAN) {
-                let what = told(arrival);
-                self.breaks(format!("a live target's staleness marker: {what}"));
+                let arrival = describe(arrival);
+                self.violation(format!("staleness marker of a live target: {arrival}"));
             }
         }
     }
 }
 
-/// Whether a sample is older than what another replica has stored, and in order
-/// among those of its own: the backend has elected its replica since.
+/// Returns true if a sample is older than a stored one of another replica, and in order for its
+/// own: the backend has elected its replica since.
 fn is_overtaken(newest: &Newest, replica: &str, time_ms: i64) -> bool {
     let (own, others): (Vec<_>, Vec<_>) = newest.iter().partition(|(of, _)| *of == replica);
     own.iter().all(|(_, newest)| **newest <= time_ms)
         && others.iter().any(|(_, newest)| **newest > time_ms)
 }
 
-/// Whether this is a request that was given up at its deadline, over a connection that
-/// was cut, so that the backend did not hear of it and took longer: it repeats what was
-/// stored by another since, and nobody waits for its answer.
-fn is_given_up(record: &Record, arrival: &Arrival) -> bool {
+/// Returns true for a sample of a request that the exporter aborted at its deadline, if a
+/// partition hid that from a slow backend. Another request stored the sample since, and no Export
+/// waits for this one.
+fn is_abandoned(record: &Record, arrival: &Arrival) -> bool {
     let within = |(from, to): &(i64, i64)| (*from..=*to).contains(&arrival.at_ms);
     let repeats = |other: &Arrival| {
         other.outcome == Outcome::Stored
@@ -127,27 +135,29 @@ fn is_given_up(record: &Record, arrival: &Arrival) -> bool {
             && (other.timestamp, &other.value) == (arrival.timestamp, &arrival.value)
             && other.labels == arrival.labels
     };
-    let is_waited_for = || {
-        let sent = record.lives.iter().flat_map(|life| &life.sent);
-        let mut under_way = sent
-            .filter(|sent| (sent.at_ms..=sent.ended_ms).contains(&arrival.at_ms))
-            .flat_map(|sent| &sent.batches);
-        under_way.any(|batch| {
+    let is_awaited = || {
+        let exports = record.processes.iter().flat_map(|it| &it.exports);
+        let mut in_flight = exports
+            .filter(|export| (export.at_ms..=export.ended_ms).contains(&arrival.at_ms))
+            .flat_map(|export| &export.batches);
+        in_flight.any(|batch| {
             let instance = arrival.labels.get("instance");
             batch.time_ms == arrival.timestamp && instance == Some(batch.instance.as_str())
         })
     };
-    record.slow_ms.iter().any(within) && record.arrivals.iter().any(repeats) && !is_waited_for()
+    record.slow_backend_ms.iter().any(within)
+        && record.arrivals.iter().any(repeats)
+        && !is_awaited()
 }
 
-/// Whether the backend was told to refuse this.
-fn is_told(record: &Record, arrival: &Arrival) -> bool {
-    let mut told = record.refusing_ms.iter();
+/// Returns true if the plan made the backend reject this sample.
+fn is_planned(record: &Record, arrival: &Arrival) -> bool {
+    let mut ranges = record.rejecting_ms.iter();
     arrival.labels.get(METRIC_NAME) == Some(VALUE)
-        && told.any(|(from, to)| (*from..=*to).contains(&arrival.at_ms))
+        && ranges.any(|(from, to)| (*from..=*to).contains(&arrival.at_ms))
 }
 
-fn told(arrival: &Arrival) -> String {
+fn describe(arrival: &Arrival) -> String {
     format!(
         "{} at {} arrived at {}",
         arrival.labels, arrival.timestamp, arrival.at_ms

@@ -1,122 +1,121 @@
-//! Changes of a tier that somebody means to make: rolling updates, and scaling from
-//! what there is to five pods, to one, and back.
+//! Rolling updates of a tier, and scaling: up to five pods, down to one, and back.
 //!
 //! ```text
-//! surge      new ── starts ── is ready ──────────────▶
+//! surge      new ── starts ── ready ─────────────────▶
 //!            old ──────────────────────── stops ─┤ grace
-//! in place   one ─── stops ─┤ grace ├─ starts ── is ready ──▶ the next one
+//! in place   pod ─── stops ─┤ grace ├─ starts ── ready ──▶ the next pod
 //! ```
 
 use std::ops::Range;
 
 use rand::{Rng, rngs::StdRng, seq::SliceRandom};
 
-use super::Shape;
+use super::shape::{self, Shape};
 
-/// What is done to the pods of one tier.
+/// A planned change of the pods of one tier.
 #[derive(Clone, Debug)]
-pub(in crate) struct Change {
+pub(crate) struct Change {
     tier: Tier,
-    how: How,
-    pub(in crate) moves: Vec<Move>,
+    strategy: Strategy,
+    pub(crate) steps: Vec<Step>,
 }
 
-/// Pods that do the same.
+/// Pods of the same service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Tier {
-    /// The receivers of a group.
+    /// Receivers of a group.
     Receivers(String),
     Exporters,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum How {
-    /// A new pod for each old one, which is ready before the old one is told to stop:
-    /// as a Deployment is updated.
+enum Strategy {
+    /// A new pod for each old one, which is ready before the old one stops, as in the update of
+    /// a Deployment.
     Surge,
-    /// Each pod stops, and starts under its name: as a StatefulSet is updated.
+    /// Each pod stops, and starts under its name again, as in the update of a StatefulSet.
     InPlace,
-    /// Up to [`MOST`] pods, down to one, and back to as many as there were.
+    /// Up to [`MAX_PODS`], down to one pod, and back to the original number.
     Scale,
 }
 
-/// One thing that is done to one pod.
+/// One action on one pod.
 #[derive(Clone, Debug)]
-pub(in crate) struct Move {
-    /// Since the change began.
-    pub(in crate) at_ms: u64,
-    pub(in crate) act: Act,
-    pub(in crate) pod: String,
+pub(crate) struct Step {
+    /// Time since the start of the change.
+    pub(crate) at_ms: u64,
+    pub(crate) action: Action,
+    pub(crate) pod: String,
 }
 
-/// What is done to a pod.
+/// Action on a pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate) enum Act {
+pub(crate) enum Action {
     Start,
-    /// SIGTERM, while it leaves its service's endpoints.
+    /// SIGTERM, and removal from the endpoints of its service.
     Stop,
-    /// SIGKILL where it still runs: its termination grace is over.
+    /// SIGKILL at the end of the termination grace period, if the pod still runs.
     Kill,
 }
 
-/// As many pods there are of a tier at most.
-const MOST: usize = 5;
-/// A pod that has started is ready by then.
+/// Maximum number of pods of a tier.
+const MAX_PODS: usize = 5;
+/// Time from the start of a pod until it is ready, at most.
 const READY_MS: u64 = 2_000;
-/// How long a pod may take to stop.
+/// Termination grace period of a pod.
 const GRACE_MS: Range<u64> = 3_000..20_000;
-/// How long nothing is done between two moves, unless all are made at once.
+/// Pause between two steps, unless a change makes all of them at once.
 const PAUSE_MS: Range<u64> = 100..3_000;
 
 // === impl Change ===
 
 impl Change {
-    /// Changes of some tiers of a mesh, or of none.
+    /// Draws changes of some tiers of a mesh, or none.
     pub(super) fn draw_all(shape: &Shape, rng: &mut StdRng) -> Vec<Self> {
         let groups = shape.groups().iter();
         let mut tiers: Vec<_> = groups.map(|g| Tier::Receivers(g.to_string())).collect();
         tiers.push(Tier::Exporters);
         tiers.shuffle(rng);
-        let many = match rng.random_range(0..6) {
+        let count = match rng.random_range(0..6) {
             0..3 => 0,
             3 | 4 => 1,
             _ => 2,
         };
-        let changed = tiers.into_iter().take(many);
+        let changed = tiers.into_iter().take(count);
         changed.map(|tier| Self::draw(tier, shape, rng)).collect()
     }
 
     fn draw(tier: Tier, shape: &Shape, rng: &mut StdRng) -> Self {
-        let how = match rng.random_range(0..4) {
-            0 => How::Surge,
-            1 => How::InPlace,
-            _ => How::Scale,
+        let strategy = match rng.random_range(0..4) {
+            0 => Strategy::Surge,
+            1 => Strategy::InPlace,
+            _ => Strategy::Scale,
         };
         let pods = tier.pods(shape);
         let mut script = Script::default();
-        match how {
-            How::Surge => script.surge(&tier, pods, rng),
-            How::InPlace => script.in_place(&pods, rng),
-            How::Scale => script.scale(&tier, pods.len(), rng),
+        match strategy {
+            Strategy::Surge => script.surge(&tier, pods, rng),
+            Strategy::InPlace => script.in_place(&pods, rng),
+            Strategy::Scale => script.scale(&tier, pods.len(), rng),
         }
         Self {
             tier,
-            how,
-            moves: script.moves,
+            strategy,
+            steps: script.steps,
         }
     }
 
-    /// When the last pod has started or been told to stop.
-    pub(super) fn lasts_ms(&self) -> u64 {
-        let moves = self.moves.iter().filter(|it| it.act != Act::Kill);
-        let ends = moves.map(|it| match it.act {
-            Act::Start => it.at_ms + READY_MS,
+    /// Returns the time from the start of the change until all pods are ready or stopping.
+    pub(super) fn duration_ms(&self) -> u64 {
+        let steps = self.steps.iter().filter(|it| it.action != Action::Kill);
+        let ends = steps.map(|it| match it.action {
+            Action::Start => it.at_ms + READY_MS,
             _ => it.at_ms,
         });
         ends.max().unwrap_or_default()
     }
 
-    /// The group whose receivers it changes.
+    /// Returns the group whose receivers it changes.
     pub(super) fn group(&self) -> Option<&str> {
         match &self.tier {
             Tier::Receivers(group) => Some(group),
@@ -124,14 +123,14 @@ impl Change {
         }
     }
 
-    /// Whether some pod is always ready; `pods` is how many there were.
+    /// Returns true if at least one of the original `pods` is ready at all times.
     pub(super) fn leaves_one(&self, pods: usize) -> bool {
-        self.how != How::InPlace || pods > 1
+        self.strategy != Strategy::InPlace || pods > 1
     }
 
-    /// The pods that it starts.
+    /// Iterates over the names of the pods that it starts.
     pub(super) fn started(&self) -> impl Iterator<Item = &String> {
-        let starts = self.moves.iter().filter(|it| it.act == Act::Start);
+        let starts = self.steps.iter().filter(|it| it.action == Action::Start);
         starts.map(|it| &it.pod)
     }
 }
@@ -148,17 +147,17 @@ impl Tier {
 
     fn pod(&self, i: usize) -> String {
         match self {
-            Self::Receivers(group) => super::receiver(group, i),
-            Self::Exporters => super::exporter(i),
+            Self::Receivers(group) => shape::receiver(group, i),
+            Self::Exporters => shape::exporter(i),
         }
     }
 }
 
-/// Moves as they are thought of.
+/// Collects the steps of a change in order.
 #[derive(Debug, Default)]
 struct Script {
     now_ms: u64,
-    moves: Vec<Move>,
+    steps: Vec<Step>,
 }
 
 // === impl Script ===
@@ -177,7 +176,7 @@ impl Script {
 
     fn in_place(&mut self, pods: &[String], rng: &mut StdRng) {
         for pod in pods.iter().rev() {
-            self.note(0, Act::Stop, pod.clone());
+            self.push(0, Action::Stop, pod.clone());
             self.now_ms += rng.random_range(GRACE_MS);
             self.start(pod.clone());
             self.now_ms += READY_MS;
@@ -187,23 +186,23 @@ impl Script {
 
     fn scale(&mut self, tier: &Tier, before: usize, rng: &mut StdRng) {
         let at_once = rng.random();
-        for i in before..MOST {
+        for i in before..MAX_PODS {
             self.start(tier.pod(i));
             self.pause_unless(at_once, rng);
         }
         self.now_ms += READY_MS;
         self.pause(rng);
-        let mut pods: Vec<_> = (0..MOST).map(|i| tier.pod(i)).collect();
+        let mut pods: Vec<_> = (0..MAX_PODS).map(|i| tier.pod(i)).collect();
         pods.shuffle(rng);
-        let mut gone = Vec::new();
+        let mut stopped = Vec::new();
         for pod in pods.into_iter().skip(1) {
-            gone.push((self.stop(pod.clone(), rng), pod));
+            stopped.push((self.stop(pod.clone(), rng), pod));
             self.pause_unless(at_once, rng);
         }
         self.pause(rng);
-        // A name is free again when its process has ended.
-        gone.sort();
-        for (ended_ms, pod) in gone.into_iter().take(before - 1) {
+        // A name can be used again once its process has ended.
+        stopped.sort();
+        for (ended_ms, pod) in stopped.into_iter().take(before - 1) {
             self.now_ms = self.now_ms.max(ended_ms);
             self.start(pod);
             self.pause_unless(at_once, rng);
@@ -211,14 +210,14 @@ impl Script {
     }
 
     fn start(&mut self, pod: String) {
-        self.note(0, Act::Start, pod);
+        self.push(0, Action::Start, pod);
     }
 
-    /// Tells a pod to stop; returns when it has.
+    /// Stops a pod. Returns the time at which it has ended.
     fn stop(&mut self, pod: String, rng: &mut StdRng) -> u64 {
         let grace_ms = rng.random_range(GRACE_MS);
-        self.note(0, Act::Stop, pod.clone());
-        self.note(grace_ms, Act::Kill, pod);
+        self.push(0, Action::Stop, pod.clone());
+        self.push(grace_ms, Action::Kill, pod);
         self.now_ms + grace_ms
     }
 
@@ -232,8 +231,8 @@ impl Script {
         }
     }
 
-    fn note(&mut self, after_ms: u64, act: Act, pod: String) {
+    fn push(&mut self, after_ms: u64, action: Action, pod: String) {
         let at_ms = self.now_ms + after_ms;
-        self.moves.push(Move { at_ms, act, pod });
+        self.steps.push(Step { at_ms, action, pod });
     }
 }

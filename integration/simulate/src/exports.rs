@@ -1,9 +1,8 @@
-//! What a receiver's outbox sends, noted on its way to the balancer, with what
-//! came back.
+//! Records the Exports of a receiver between its outbox and its balancer.
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -14,55 +13,90 @@ use mesh_contract::{
 };
 use opentelemetry_proto::tonic::{
     collector::metrics::v1::ExportMetricsServiceRequest,
+    common::v1::any_value,
     metrics::v1::{NumberDataPoint, ResourceMetrics, metric::Data, number_data_point::Value},
 };
+use parking_lot::Mutex;
 use prost::Message;
 use tokio::time::Instant;
-use tower::Service;
+use tower::{Layer, Service};
 
-use super::{targets::SCRAPES, world::now_ms};
+use super::{clock::now_ms, targets::SCRAPES};
 
-/// A `Service<Export>` that notes what passes it.
+/// All Exports of one receiver process. As a [`Layer`] it records those that pass. Cheap to
+/// clone.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ExportLog(Arc<Mutex<Vec<SentExport>>>);
+
+/// A `Service<Export>` that records each Export and its verdict.
 #[derive(Clone, Debug)]
-pub(super) struct Tap<S> {
+pub(super) struct RecordExports<S> {
     inner: S,
-    journal: Journal,
+    log: ExportLog,
 }
 
-/// All Exports of one life of a receiver. Cheap to clone.
+/// One attempt to send an Export. A retry is another attempt.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Journal(Arc<Mutex<Vec<Sent>>>);
-
-/// One Export. One that is repeated is one more.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Sent {
-    pub(super) batches: Vec<Scraped>,
+pub(super) struct SentExport {
+    pub(super) batches: Vec<SentBatch>,
     pub(super) at_ms: i64,
-    /// When it was answered or failed; when its deadline is until then.
+    /// Time of the response or the failure; the deadline before that.
     pub(super) ended_ms: i64,
-    /// What came back, and when.
+    /// Verdict and its time.
     pub(super) verdict: Option<(Verdict, i64)>,
 }
 
-/// What a scrape of one target became.
+/// Samples of one scrape of one target.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Scraped {
+pub(super) struct SentBatch {
     pub(super) instance: String,
     pub(super) time_ms: i64,
-    /// Which of the target's scrapes it is; none where the target did not answer.
+    /// Number of the scrape; `None` if the target did not answer.
     pub(super) number: Option<u64>,
     pub(super) samples: u64,
 }
 
-// === impl Tap ===
+// === impl ExportLog ===
 
-impl<S> Tap<S> {
-    pub(super) fn new(inner: S, journal: Journal) -> Self {
-        Self { inner, journal }
+impl ExportLog {
+    /// Returns all Exports so far.
+    pub(super) fn exports(&self) -> Vec<SentExport> {
+        self.0.lock().clone()
+    }
+
+    /// Records an attempt and returns its index.
+    fn begin(&self, export: &Export) -> usize {
+        let mut exports = self.0.lock();
+        exports.push(SentExport {
+            batches: batches(export),
+            at_ms: now_ms(),
+            ended_ms: now_ms() + (export.deadline - Instant::now()).as_millis() as i64,
+            verdict: None,
+        });
+        exports.len() - 1
+    }
+
+    fn end(&self, index: usize, verdict: Option<&Verdict>) {
+        let export = &mut self.0.lock()[index];
+        export.ended_ms = now_ms();
+        export.verdict = verdict.map(|verdict| (verdict.clone(), now_ms()));
     }
 }
 
-impl<S> Service<Export> for Tap<S>
+impl<S> Layer<S> for ExportLog {
+    type Service = RecordExports<S>;
+
+    fn layer(&self, inner: S) -> RecordExports<S> {
+        RecordExports {
+            inner,
+            log: self.clone(),
+        }
+    }
+}
+
+// === impl RecordExports ===
+
+impl<S> Service<Export> for RecordExports<S>
 where
     S: Service<Export, Response = Verdict, Error = ExportError>,
     S::Future: Send + 'static,
@@ -76,62 +110,32 @@ where
     }
 
     fn call(&mut self, export: Export) -> Self::Future {
-        let place = self.journal.begin(&export);
-        let journal = self.journal.clone();
-        let answer = self.inner.call(export);
+        let index = self.log.begin(&export);
+        let log = self.log.clone();
+        let response = self.inner.call(export);
         async move {
-            let answer = answer.await;
-            journal.end(place, answer.as_ref().ok());
-            answer
+            let response = response.await;
+            log.end(index, response.as_ref().ok());
+            response
         }
         .boxed()
     }
 }
 
-// === impl Journal ===
-
-impl Journal {
-    /// All Exports so far.
-    pub(super) fn sent(&self) -> Vec<Sent> {
-        self.note().clone()
-    }
-
-    fn begin(&self, export: &Export) -> usize {
-        let mut journal = self.note();
-        journal.push(Sent {
-            batches: batches(export),
-            at_ms: now_ms(),
-            ended_ms: now_ms() + (export.deadline - Instant::now()).as_millis() as i64,
-            verdict: None,
-        });
-        journal.len() - 1
-    }
-
-    fn end(&self, place: usize, verdict: Option<&Verdict>) {
-        let sent = &mut self.note()[place];
-        sent.ended_ms = now_ms();
-        sent.verdict = verdict.map(|verdict| (verdict.clone(), now_ms()));
-    }
-
-    fn note(&self) -> MutexGuard<'_, Vec<Sent>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn batches(export: &Export) -> Vec<Scraped> {
-    // What is not OTLP has no batches, so that the samples do not add up.
+fn batches(export: &Export) -> Vec<SentBatch> {
+    // An invalid payload yields no batches, so that the judge misses its samples.
     let request = ExportMetricsServiceRequest::decode(export.payload.clone()).unwrap_or_default();
-    let mut batches = BTreeMap::<(String, i64), Scraped>::new();
+    let mut batches = BTreeMap::<(String, i64), SentBatch>::new();
     for resource in &request.resource_metrics {
         for (name, point) in points(resource) {
             let key = (
                 instance(resource, point),
                 (point.time_unix_nano / 1_000_000) as i64,
             );
-            let batch = batches.entry(key.clone()).or_insert_with(|| Scraped {
+            let batch = batches.entry(key.clone()).or_insert_with(|| SentBatch {
                 instance: key.0,
                 time_ms: key.1,
-                ..Scraped::default()
+                ..SentBatch::default()
             });
             batch.samples += 1;
             if name == SCRAPES {
@@ -142,7 +146,7 @@ fn batches(export: &Export) -> Vec<Scraped> {
     batches.into_values().collect()
 }
 
-/// The points of a resource; the targets have counters and gauges only.
+/// Data points of a resource. The targets have only counters and gauges.
 fn points(resource: &ResourceMetrics) -> impl Iterator<Item = (&str, &NumberDataPoint)> {
     let metrics = resource.scope_metrics.iter().flat_map(|s| &s.metrics);
     metrics.flat_map(|metric| {
@@ -155,7 +159,7 @@ fn points(resource: &ResourceMetrics) -> impl Iterator<Item = (&str, &NumberData
     })
 }
 
-/// Of a target's resource, or of a heartbeat, which has none.
+/// Instance of a target, from its resource, or of a heartbeat, from its data point.
 fn instance(resource: &ResourceMetrics, point: &NumberDataPoint) -> String {
     let attributes = resource.resource.iter().flat_map(|r| &r.attributes);
     let of_resource = attributes.filter(|a| a.key == "service.instance.id");
@@ -163,7 +167,7 @@ fn instance(resource: &ResourceMetrics, point: &NumberDataPoint) -> String {
     let mut instances = of_resource.chain(of_point);
     let value = instances.next().and_then(|a| a.value.clone()?.value);
     match value {
-        Some(opentelemetry_proto::tonic::common::v1::any_value::Value::StringValue(text)) => text,
+        Some(any_value::Value::StringValue(text)) => text,
         _ => String::new(),
     }
 }

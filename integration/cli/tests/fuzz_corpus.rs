@@ -1,8 +1,8 @@
 //! Replays the seeds of `fuzz/corpus` and the inputs that fuzzing found, on the stable
 //! toolchain and without libFuzzer.
 //!
-//! The fuzz crate is a separate workspace, built with a sanitizer. This test includes only
-//! its targets.
+//! The fuzz crate links libFuzzer, which needs a C++ compiler. This test includes only the
+//! source of its targets.
 
 use std::{collections::BTreeSet, fs, path::PathBuf};
 

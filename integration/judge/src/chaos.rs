@@ -1,18 +1,18 @@
-//! `chaos`: breaks one part of a mesh of real processes at a time, mends it, and
-//! judges from the stand-in's ledger what that cost.
+//! `chaos`: injects one failure at a time into a mesh of real processes and judges what it
+//! cost.
 //!
 //! ```text
-//! start ─▶ some scrapes ─▶ break ─▶ wait ─▶ mend ─▶ all has arrived ─▶ stop ─▶ judge
+//! start ─▶ some scrapes ─▶ fault ─▶ wait ─▶ repair ─▶ all has arrived ─▶ stop ─▶ judge
 //! ```
 //!
-//! `world` is the mesh, `views` and `proxy` decide who sees whom and who reaches
-//! whom, `scenarios` break it, and `judge` reads a `record` of what happened.
+//! `cluster` runs the mesh. `views` and `proxy` decide which pods see and reach each other.
+//! `scenarios` inject the faults. `judge` reads a `record` of what happened.
 
-mod audit;
 mod clock;
-mod day;
+mod cluster;
 mod disk;
 mod judge;
+mod monitor;
 mod pod;
 mod proxy;
 mod pushes;
@@ -22,7 +22,7 @@ mod scenarios;
 mod shape;
 mod table;
 mod views;
-mod world;
+mod virtual_day;
 
 use std::{
     path::{Path, PathBuf},
@@ -31,86 +31,97 @@ use std::{
 
 use anyhow::{Context, bail};
 use mesh_base::clock::Clock;
-use tokio::time::{Instant, sleep};
+use tokio::time::{sleep, timeout};
 
-use audit::Audit;
+use cluster::Cluster;
 use judge::Judgement;
+use monitor::Monitor;
 use pushes::Pushes;
 use record::Record;
 use scenario::Scenario;
-use world::World;
 
+use crate::starvation::{self, Void};
 use harness::cortex_server::Cortex;
 
-/// Flags of the chaos.
+/// Flags of `chaos`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ChaosArgs {
-    /// Run only some scenarios that take little time, one of each kind.
+    /// Run only a few short scenarios, one of each kind.
     #[arg(long, conflicts_with = "scenarios")]
     quick: bool,
 
-    /// What is left to chance follows from it: victims, delays, orders. Printed with
-    /// each result; by the clock where it is not given.
+    /// Seed of all random choices: victims, delays and orders. The default is the current
+    /// time. Each result names its seed.
     #[arg(long)]
     seed: Option<u64>,
 
-    /// Keep the services' logs of scenarios that fail, and say where.
+    /// Keep the logs of scenarios that fail, and print their path.
     #[arg(long)]
     keep: bool,
 
-    /// A Cortex that answers in the stand-in's place, one for each scenario; those that
-    /// need the stand-in's own answers are left out. At the end it has to hold what it
-    /// said that it holds.
+    /// Put this Cortex behind the stand-in, one process per scenario. Scenarios that need
+    /// responses of the stand-in itself are omitted. At the end, Cortex must store what it
+    /// acknowledged.
     #[arg(long)]
     cortex: Option<PathBuf>,
 
-    /// What to break, one after the other; everything where none is given.
+    /// Scenarios to run, in this order. The default is all of them.
     #[arg(value_enum)]
     scenarios: Vec<Scenario>,
 }
 
-/// Scrapes of each target that are stored before something breaks, and after it.
+/// Number of scrapes of each target that are stored before the fault, and after the repair.
 const SCRAPES: u32 = 3;
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(500);
-/// How long a service may take to stop.
-const DRAIN: Duration = Duration::from_secs(75);
 
-/// Runs scenarios with `program` as the services, and prints a line of each.
+/// Runs scenarios and prints one line for each. `program` is the executable whose
+/// subcommands run the services.
 ///
 /// # Errors
-/// Where a part does not start, or a scenario cost what it must not cost.
+/// Returns an error if a service does not start or a scenario breaks a law. The error is a
+/// [`Void`] if only a starved machine can be the reason.
 pub async fn run(args: &ChaosArgs, program: &Path) -> anyhow::Result<()> {
     table::print_header();
-    let mut failed = Vec::new();
+    let (mut failed, mut void) = (Vec::new(), Vec::new());
     for scenario in args.scenarios() {
-        let seed = args.seed.unwrap_or_else(by_the_clock);
+        let seed = args.seed.unwrap_or_else(random_seed);
         let name = scenario.name();
-        let judgement = match scenario {
-            Scenario::VirtualDay => day::play(seed).await,
-            _ => play(scenario, program, seed, args).await,
+        let run_name = format!("{name} --seed={seed}");
+        let judge = async || match scenario {
+            Scenario::VirtualDay => virtual_day::run(seed).await,
+            _ => run_scenario(scenario, program, seed, args).await,
         };
-        let judgement = judgement.with_context(|| format!("{name} --seed={seed}"));
-        let is_good = judgement.as_ref().is_ok_and(Judgement::is_good);
+        let (judgement, starvation) =
+            starvation::retry_if_void(&run_name, judge, is_excusable).await;
+        let passed = judgement.as_ref().is_ok_and(Judgement::passed);
         match judgement {
-            Ok(judgement) => table::print_line(&name, seed, &judgement),
-            Err(error) => println!("{error:#}"),
+            Ok(judgement) => {
+                table::print_line(&name, seed, &judgement, starvation.is_some());
+            }
+            Err(error) => println!("{run_name}: {error:#}"),
         }
-        if !is_good {
-            failed.push(format!("{name} --seed={seed}"));
+        if starvation.is_some() {
+            void.push(run_name);
+        } else if !passed {
+            failed.push(run_name);
         }
     }
     if !failed.is_empty() {
         bail!("failed: {}", failed.join(", "));
     }
+    if !void.is_empty() {
+        return Err(Void { runs: void }.into());
+    }
     Ok(())
 }
 
-/// Plays one scenario with a mesh of its own.
+/// Runs one scenario in a new mesh.
 ///
 /// # Errors
-/// Where a part does not start or stop, or nothing arrives before it breaks.
-async fn play(
+/// Returns an error if a service does not start or stop, or if no samples flow before the
+/// fault.
+async fn run_scenario(
     scenario: Scenario,
     program: &Path,
     seed: u64,
@@ -124,62 +135,71 @@ async fn play(
     if let Some(cortex) = &cortex {
         shape.upstream = Some(cortex.upstream()?);
     }
-    let mut world = World::start(shape, program.to_owned(), seed).await?;
-    let mut judgement = disturb(scenario, &mut world).await;
+    let mut cluster = Cluster::start(shape, program.to_owned(), seed).await?;
+    let mut judgement = run_in(scenario, &mut cluster).await;
     if let (Some(cortex), Ok(judgement)) = (&cortex, &mut judgement) {
-        let complaints = crate::cortex::audit::audit(cortex, world.amp.backend()).await?;
-        judgement.complaints.extend(complaints);
+        let violations = crate::audit::audit(cortex, cluster.amp.backend()).await?;
+        judgement.violations.extend(violations);
     }
-    if args.keep && !judgement.as_ref().is_ok_and(Judgement::is_good) {
-        println!("logs: {}", world.keep().display());
+    if args.keep && !judgement.as_ref().is_ok_and(Judgement::passed) {
+        println!("logs: {}", cluster.keep_logs().display());
     }
     judgement
 }
 
-/// Plays a scenario in a mesh that has just been started.
-async fn disturb(scenario: Scenario, world: &mut World) -> anyhow::Result<Judgement> {
-    let pushes = Pushes::start(world.gateways.address().to_string());
-    let mut audit = Audit::default();
-    world.mended();
-    arrived(world, &mut audit).await?;
-    scenario.play(world).await?;
-    arrived(world, &mut audit).await?;
+/// Runs a scenario in a mesh that has just been started.
+async fn run_in(scenario: Scenario, cluster: &mut Cluster) -> anyhow::Result<Judgement> {
+    let pushes = Pushes::start(cluster.gateways.address().to_string());
+    let mut monitor = Monitor::default();
+    cluster.end_fault();
+    wait_for_flows(cluster, &mut monitor).await?;
+    scenario.run(cluster).await?;
+    wait_for_flows(cluster, &mut monitor).await?;
     let acknowledged = pushes.stop().await?;
-    for pod in &mut world.pods {
-        pod.note_memory();
+    for pod in &mut cluster.pods {
+        pod.record_memory();
     }
-    audit.look(world).await;
-    let stops = world.pods.iter_mut().filter(|pod| pod.is_sender());
+    monitor.check(cluster).await;
+    let stops = cluster.pods.iter_mut().filter(|pod| pod.is_sender());
     futures::future::try_join_all(stops.map(|pod| pod.stop())).await?;
-    let mut record = Record::of(world, acknowledged, scenario.rules())?;
-    record.complaints = audit.complaints();
+    let mut record = Record::of(cluster, acknowledged, scenario.rules())?;
+    record.violations = monitor.violations();
     Ok(judge::judge(&record))
 }
 
-/// Waits until every target's samples have arrived since it was mended, and those of
-/// before are delivered.
+/// Waits until each flow has delivered since the end of the fault, and the backlogs have,
+/// too.
 ///
 /// # Errors
-/// Where that takes too long, with what has arrived.
-async fn arrived(world: &World, audit: &mut Audit) -> anyhow::Result<()> {
-    let (over_ms, flows) = (world.over_ms, world.flows());
-    let backend = world.amp.backend();
-    let started = Instant::now();
-    while backend.read(|arrivals| judge::first(arrivals, over_ms).len() < flows) {
-        if started.elapsed() > PATIENCE {
-            let arrived = backend.read(|arrivals| format!("{:?}", judge::first(arrivals, over_ms)));
-            bail!("of {flows} flows only these after {PATIENCE:?}: {arrived}");
+/// Returns an error after [`TIMEOUT`], with the flows that have arrived.
+async fn wait_for_flows(cluster: &Cluster, monitor: &mut Monitor) -> anyhow::Result<()> {
+    let (fault_end_ms, flows) = (cluster.fault_end_ms, cluster.flows());
+    let backend = cluster.amp.backend();
+    let all_arrived = async {
+        while backend.read(|arrivals| judge::first(arrivals, fault_end_ms).len() < flows) {
+            monitor.check(cluster).await;
+            sleep(POLL).await;
         }
-        audit.look(world).await;
-        sleep(POLL).await;
-    }
+    };
+    timeout(TIMEOUT, all_arrived).await.with_context(|| {
+        let arrived = backend.read(|all| format!("{:?}", judge::first(all, fault_end_ms)));
+        format!("after {TIMEOUT:?}, only these of {flows} flows have arrived: {arrived}")
+    })?;
     // The backlogs of all lanes follow their first requests.
-    sleep(world.shape.interval * SCRAPES).await;
+    sleep(cluster.shape.interval * SCRAPES).await;
     Ok(())
 }
 
-/// A seed that is another one each time.
-fn by_the_clock() -> u64 {
+/// Returns `true` if every failure may be due to a starved machine.
+fn is_excusable(judgement: &anyhow::Result<Judgement>) -> bool {
+    match judgement {
+        Ok(judgement) => judgement.violations.is_empty() && !judgement.passed(),
+        Err(error) => starvation::is_timeout(error),
+    }
+}
+
+/// A different seed each time.
+fn random_seed() -> u64 {
     Clock::system().now_ms().unsigned_abs() % 1_000_000
 }
 

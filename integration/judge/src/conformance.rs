@@ -1,9 +1,9 @@
-//! promesh against the test cases of others, which lie as data beside the checkout.
+//! `conformance`: runs the test suites of other projects, which lie as data beside the
+//! checkout.
 //!
-//! A [`Suite`] is a set of cases of one kind. Each runs the code under test over
-//! its cases and writes a [`Report`]: how many are met, which are not and why. A
-//! case that promesh means not to meet is excused, with the reason, in the file
-//! of its suite; one that is excused and met all the same is a failure.
+//! A [`Suite`] is a set of cases of one kind. It runs the code under test on each case and
+//! writes a [`Report`]. A case that promesh deliberately fails has an exemption, with the
+//! reason, in the file of its suite. An exempt case that passes is a failure.
 
 use std::path::{Path, PathBuf};
 
@@ -29,13 +29,13 @@ mod report;
 mod service_discovery;
 mod textparse;
 
-/// How the suites are run.
+/// Flags of `conformance`.
 #[derive(Args, Clone, Debug)]
 pub struct ConformanceArgs {
-    /// The folder of the suites.
+    /// Folder of the suites.
     #[arg(default_value = "../shared/suites")]
     pub suites: PathBuf,
-    /// Runs only the suites whose names begin so.
+    /// Run only suites whose names begin with this text.
     #[arg(long)]
     pub only: Option<String>,
 }
@@ -43,9 +43,9 @@ pub struct ConformanceArgs {
 /// Test cases of one kind.
 #[derive(Clone, Copy, Debug)]
 pub struct Suite {
-    /// Its name in the table.
+    /// Name in the table.
     pub name: &'static str,
-    /// How many cases it has at least, so that none is lost unnoticed.
+    /// Minimum number of cases, so that no missing case goes unnoticed.
     pub cases: usize,
     run: fn(&Path, &mut Report) -> anyhow::Result<()>,
 }
@@ -90,14 +90,14 @@ pub const SUITES: &[Suite] = &[
     Suite::new("otlp_nhcb_layout", 6, otlp_prw::native::custom_layouts),
 ];
 
-/// Runs the suites and prints a line for each, then what is not met.
+/// Runs the suites and prints a line for each, followed by its failures.
 ///
 /// # Errors
-/// Where a case that is not excused is not met.
+/// Returns an error if a case fails without an exemption.
 pub fn run(args: &ConformanceArgs) -> anyhow::Result<()> {
     anyhow::ensure!(
         args.suites.is_dir(),
-        "{} is no folder, expected that of the suites",
+        "{} is not a folder; expected the folder of the suites",
         args.suites.display()
     );
     let mut failed = 0;
@@ -112,7 +112,7 @@ pub fn run(args: &ConformanceArgs) -> anyhow::Result<()> {
     }
     match failed {
         0 => Ok(()),
-        failed => bail!("{failed} cases are not met"),
+        failed => bail!("{failed} cases fail"),
     }
 }
 
@@ -127,8 +127,7 @@ impl Suite {
         Self { name, cases, run }
     }
 
-    /// Runs all cases. What keeps it from running, and cases that are missing, are
-    /// failures in the report.
+    /// Runs all cases. Missing cases, and an error that prevents the run, are failures.
     pub fn run(&self, suites: &Path) -> Report {
         let mut report = Report::new(self.name);
         if let Err(error) = (self.run)(suites, &mut report) {
@@ -138,7 +137,7 @@ impl Suite {
         }
         let total = report.total();
         if total < self.cases {
-            let why = format!("{total} cases, expected {} at least", self.cases);
+            let why = format!("{total} cases, expected at least {}", self.cases);
             report.failed.push(("suite".to_owned(), why));
         }
         report

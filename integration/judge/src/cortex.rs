@@ -1,54 +1,45 @@
-//! `cortex`: the mesh before a real Cortex, the open code that AMP grew from, with its
-//! HA tracker and the limits of AMP.
+//! `cortex`: runs a mesh against a real Cortex, the open-source code that AMP is derived
+//! from, with its HA tracker and AMP's limits.
 //!
 //! ```text
-//! targets ─▶ mesh ─▶ stand-in, which notes ─▶ Cortex, which answers
+//! targets ─▶ mesh ─▶ stand-in with a ledger ─▶ Cortex
 //! ```
 //!
-//! The stand-in passes every request and every answer on and judges as it goes; at the
-//! end Cortex is asked for all it holds, by remote read, and for what it has counted.
-//! docs/cortex.md says how to get a Cortex.
+//! The stand-in forwards every request and response. At the end, the ledger is compared
+//! with all samples that Cortex stores, by remote read, and with its counters.
+//! `docs/cortex.md` says how to get a Cortex.
 
-pub(crate) mod audit;
+mod faults;
+mod judgement;
 mod native;
 mod scenario;
-mod stage;
+mod testbed;
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
+use judgement::Judgement;
 pub use scenario::Scenario;
-use stage::Stage;
+use testbed::Testbed;
 
-/// Flags of the command.
+/// Flags of `cortex`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct CortexArgs {
-    /// The Cortex.
+    /// Path of Cortex.
     #[arg(long, default_value = "cortex")]
     cortex: PathBuf,
 
-    /// What happens, one after the other; everything where none is given.
+    /// Scenarios to run, in this order. The default is all of them.
     #[arg(value_enum)]
     scenarios: Vec<Scenario>,
 }
 
-/// What was wrong, and what there was of it.
-#[derive(Clone, Debug, Default)]
-struct Judgement {
-    scrapes: usize,
-    samples: u64,
-    deduplicated: u64,
-    duplicates: u64,
-    refused: u64,
-    elections: u64,
-    complaints: Vec<String>,
-}
-
-/// Plays scenarios with `program` as the services, and prints a line of each.
+/// Runs scenarios and prints one line for each. `program` is the executable whose
+/// subcommands run the services.
 ///
 /// # Errors
-/// Where a part does not start, or something was not as it must be.
+/// Returns an error if a process does not start or a scenario breaks a law.
 pub async fn run(args: &CortexArgs, program: &Path) -> anyhow::Result<()> {
     println!(
         "{:<16} {:>8} {:>9} {:>9} {:>6} {:>8} {:>9}",
@@ -56,10 +47,10 @@ pub async fn run(args: &CortexArgs, program: &Path) -> anyhow::Result<()> {
     );
     let mut failed = Vec::new();
     for scenario in args.scenarios() {
-        let judgement = play(scenario, args, program).await;
+        let judgement = run_scenario(scenario, args, program).await;
         let judgement = judgement.with_context(|| scenario.name())?;
         print_line(&scenario.name(), &judgement);
-        if !judgement.complaints.is_empty() {
+        if !judgement.violations.is_empty() {
             failed.push(scenario.name());
         }
     }
@@ -69,13 +60,17 @@ pub async fn run(args: &CortexArgs, program: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Plays one scenario, with a mesh and a Cortex of its own.
-async fn play(scenario: Scenario, args: &CortexArgs, program: &Path) -> anyhow::Result<Judgement> {
-    let mut stage = Stage::start(&args.cortex, program, scenario.max_series()).await?;
-    stage.settle().await?;
-    scenario.play(&mut stage).await?;
-    stage.settle().await?;
-    stage.end(scenario).await
+/// Runs one scenario with a new mesh and a new Cortex.
+async fn run_scenario(
+    scenario: Scenario,
+    args: &CortexArgs,
+    program: &Path,
+) -> anyhow::Result<Judgement> {
+    let mut testbed = Testbed::start(&args.cortex, program, scenario.max_series()).await?;
+    testbed.wait_until_settled().await?;
+    testbed.run(scenario).await?;
+    testbed.wait_until_settled().await?;
+    testbed.stop_and_judge(scenario).await
 }
 
 fn print_line(name: &str, judgement: &Judgement) {
@@ -87,13 +82,14 @@ fn print_line(name: &str, judgement: &Judgement) {
         judgement.duplicates,
         judgement.refused,
         judgement.elections,
-        match judgement.complaints.is_empty() {
-            true => "ok",
-            false => "FAILED",
+        if judgement.violations.is_empty() {
+            "ok"
+        } else {
+            "FAILED"
         }
     );
-    for complaint in judgement.complaints.iter().take(20) {
-        println!("  {complaint}");
+    for violation in judgement.violations.iter().take(20) {
+        println!("  {violation}");
     }
 }
 
@@ -101,9 +97,10 @@ fn print_line(name: &str, judgement: &Judgement) {
 
 impl CortexArgs {
     fn scenarios(&self) -> Vec<Scenario> {
-        match self.scenarios.is_empty() {
-            true => Scenario::all(),
-            false => self.scenarios.clone(),
+        if self.scenarios.is_empty() {
+            Scenario::all()
+        } else {
+            self.scenarios.clone()
         }
     }
 }

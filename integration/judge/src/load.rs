@@ -1,12 +1,13 @@
-//! `load`: many targets, scraped and stored by real processes at a given rate while
-//! some of them are killed, and what that cost.
+//! `load`: scrapes many targets at a given rate with real processes, kills some of them,
+//! and measures loss and cost.
 //!
 //! ```text
 //! targets ─▶ receivers ─▶ exporters ─▶ stand-in ─▶ ledger ─▶ judge
-//!              ▲     SIGKILL    ▲          ▲ sick            ▲
-//!              └───── kills ────┴──────────┘  served, accounts
+//!              ▲     SIGKILL    ▲          ▲ fault           ▲
+//!              └───── kills ────┴──────────┘ served, accounts
 //! ```
 
+mod args;
 mod delays;
 mod exposition;
 mod fleet;
@@ -16,134 +17,97 @@ mod ledger;
 mod peer;
 mod report;
 pub mod targets;
-mod watch;
+mod usage;
 
 use std::{
     collections::{BTreeSet, VecDeque},
-    path::{Path, PathBuf},
+    path::Path,
     sync::Arc,
     time::Duration,
 };
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use mesh_base::clock::Clock;
 use mesh_net::http_client::HttpClient;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use stand_ins::amp::{Amp, AmpOptions};
+use crate::starvation::{self, Void};
+pub use args::LoadArgs;
 use delays::Delays;
 use exposition::Exposition;
-use fleet::{Fleet, Life};
-use judge::Run;
-use kills::{Event, Kill, Rhythm, Sickness, Victim};
+use fleet::{Fleet, Lifetime};
+use judge::{Judgement, Run};
+use kills::{BackendFault, Event, Kill, Victim};
 use ledger::Ledger;
-use report::{Conditions, Tick};
+use report::{Costs, Progress};
+use stand_ins::amp::{Amp, AmpOptions};
 use targets::Served;
-use watch::Watch;
+use usage::{STAND_IN, Usage};
 
-/// Flags of the load.
-#[derive(Clone, Debug, clap::Args)]
-pub struct LoadArgs {
-    /// Samples a second that are scraped, on average over the run.
-    #[arg(long, default_value_t = 100_000)]
-    rate: usize,
-
-    /// How long, from when every target has been scraped once.
-    #[arg(long, default_value = "30m", value_parser = mesh_model::config::duration::parse)]
-    duration: Duration,
-
-    /// Time between two scrapes of a target.
-    #[arg(long, default_value = "15s", value_parser = mesh_model::config::duration::parse)]
-    interval: Duration,
-
-    /// Time between two kills, on average; 0 for none.
-    #[arg(long, default_value = "60s", value_parser = mesh_model::config::duration::parse)]
-    kill_every: Duration,
-
-    /// Who is killed when follows from it, and what ails the backend meanwhile.
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
-
-    /// Series of a target at most.
-    #[arg(long, default_value_t = 25_000)]
-    max_series: usize,
-
-    /// How many receivers share the targets.
-    #[arg(long, default_value_t = 3)]
-    receivers: usize,
-
-    /// How many exporters.
-    #[arg(long, default_value_t = 3)]
-    exporters: usize,
-
-    /// After how long receivers spill what waits; 0 for at once.
-    #[arg(long, default_value = "0s", value_parser = mesh_model::config::duration::parse)]
-    spill_after: Duration,
-
-    /// Receivers have no disk: those that are killed take with them what waits.
-    #[arg(long, conflicts_with = "spill_after")]
-    no_spill: bool,
-
-    /// Show what takes too long, and do not fail for it: the machine has other things
-    /// to do.
-    #[arg(long)]
-    any_pace: bool,
-
-    /// A program that scrapes and sends in the place of receivers and exporters, to see
-    /// what it costs: vmagent, or a Prometheus 3, which runs as an agent. Nothing is
-    /// killed, and nothing is judged.
-    #[arg(long)]
-    peer: Option<PathBuf>,
-}
-
-/// A run under way.
+/// A run in progress.
 struct Load<'a> {
     args: &'a LoadArgs,
     amp: Amp,
     fleet: Fleet,
     ledger: Arc<Ledger>,
-    watch: Watch,
+    usage: Usage,
     started: Instant,
     delays: Delays,
     served: Vec<Served>,
-    lives: Vec<Life>,
+    lifetimes: Vec<Lifetime>,
     kills: Vec<Kill>,
-    sickness: Option<Sickness>,
+    fault: Option<BackendFault>,
 }
 
-const TICK: Duration = Duration::from_secs(5);
-const STAND_IN: &str = "stand-in";
-/// How long it may take until every target has been scraped once, beside an interval.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
+/// Maximum time until every target has been scraped once, in addition to an interval.
 const WARM_UP: Duration = Duration::from_secs(60);
-/// More series than kills and the rendering of whole blocks ask for.
-const MARGIN: f64 = 0.005;
 
-/// Runs it with `program` as the services, and prints what it cost.
+/// Runs the load. `program` is the executable whose subcommands run the services.
 ///
 /// # Errors
-/// Where a part does not start, or a law was broken.
+/// Returns an error if a process does not start or a law was broken. The error is a
+/// [`Void`] if only a starved machine can be the reason.
 pub async fn run(args: &LoadArgs, program: &Path) -> anyhow::Result<()> {
+    let judge = async || run_once(args, program).await;
+    let (judgement, starvation) =
+        starvation::retry_if_void("load", judge, |judgement| match judgement {
+            Ok(judgement) => judgement.violations.is_empty() && args.failures(judgement) > 0,
+            Err(error) => starvation::is_timeout(error),
+        })
+        .await;
+    if starvation.is_some() {
+        let runs = vec!["load".to_owned()];
+        return Err(Void { runs }.into());
+    }
+    let failures = args.failures(&judgement?);
+    ensure!(failures == 0, "{failures} violations");
+    Ok(())
+}
+
+/// Runs the load once and prints the report.
+async fn run_once(args: &LoadArgs, program: &Path) -> anyhow::Result<Judgement> {
     let mut load = Load::start(args, program).await?;
     report::print_header(args);
     load.warm_up().await?;
     let before = load.served.len();
-    load.go().await?;
+    load.run_schedule().await?;
     let scraped = (load.served.len() - before) * args.samples();
-    let mut complaints = load.end().await?;
+    let mut violations = load.stop().await?;
     let counts = load.ledger.counts();
-    let conditions = Conditions {
+    let costs = Costs {
         duration: args.duration,
         asked: args.rate as f64,
         achieved: scraped as f64 / args.duration.as_secs_f64(),
         stored: counts.stored,
         delays: &load.delays,
-        watch: &load.watch,
+        usage: &load.usage,
     };
     if args.peer.is_some() {
-        report::print_cost(&conditions);
-        return Ok(());
+        report::print_cost(&costs);
+        return Ok(Judgement::default());
     }
     let run = Run {
         interval: args.interval,
@@ -152,64 +116,17 @@ pub async fn run(args: &LoadArgs, program: &Path) -> anyhow::Result<()> {
         served: load.served,
         scrapes: load.ledger.scrapes(),
         counts,
-        lives: load.lives,
+        lifetimes: load.lifetimes,
         kills: load.kills,
     };
-    complaints.extend(conditions.complaints());
+    violations.extend(costs.violations());
     let mut judgement = judge::judge(&run);
-    judgement.complaints.extend(complaints);
-    judgement.late.extend(conditions.late());
-    report::print(&run, &judgement, &conditions);
-    let late = judgement.late.len();
-    let failures = judgement.complaints.len() + if args.any_pace { 0 } else { late };
-    ensure!(failures == 0, "{failures} complaints");
-    Ok(())
-}
-
-// === impl LoadArgs ===
-
-impl LoadArgs {
-    /// How many targets there are.
-    fn targets(&self) -> usize {
-        self.all_series()
-            .div_ceil(self.max_series)
-            .max(self.receivers)
-    }
-
-    /// How many series each has.
-    fn series(&self) -> usize {
-        let series = self.all_series().div_ceil(self.targets());
-        series.next_multiple_of(exposition::BLOCK)
-    }
-
-    /// How many samples a scrape has.
-    fn samples(&self) -> usize {
-        Exposition::new(self.series()).samples()
-    }
-
-    /// As many as make up for the slots that receivers miss while they are away.
-    fn all_series(&self) -> usize {
-        let spare = 1.0 + self.rhythm().missed() + MARGIN;
-        (self.rate as f64 * spare * self.interval.as_secs_f64()) as usize
-    }
-
-    fn rhythm(&self) -> Rhythm {
-        Rhythm {
-            seed: self.seed,
-            every: match self.peer {
-                Some(_) => Duration::ZERO,
-                None => self.kill_every,
-            },
-            until: self.duration,
-            receivers: self.receivers,
-            exporters: self.exporters,
-        }
-    }
-
-    /// After how long a receiver spills; `None` where it has no disk.
-    fn spill_after(&self) -> Option<Duration> {
-        (!self.no_spill).then_some(self.spill_after)
-    }
+    judgement.violations.extend(violations);
+    judgement
+        .timing_violations
+        .extend(costs.timing_violations());
+    report::print(&run, &judgement, &costs);
+    Ok(judgement)
 }
 
 // === impl Load ===
@@ -228,124 +145,129 @@ impl<'a> Load<'a> {
             fleet: Fleet::start(args, program, &amp).await?,
             amp,
             ledger,
-            watch: Watch::default(),
+            usage: Usage::default(),
             started: Instant::now(),
             delays: Delays::default(),
             served: Vec::new(),
-            lives: Vec::new(),
+            lifetimes: Vec::new(),
             kills: Vec::new(),
-            sickness: None,
+            fault: None,
         })
     }
 
-    /// Waits until every target has been scraped once: the run begins then.
+    /// Waits until every target has been scraped once. The run begins then.
     async fn warm_up(&mut self) -> anyhow::Result<()> {
         let limit = self.args.interval + WARM_UP;
-        loop {
-            self.fetch_served().await?;
-            let scraped: BTreeSet<_> = self.served.iter().map(|served| served.target).collect();
-            if scraped.len() == self.args.targets() {
-                self.started = Instant::now();
-                return Ok(());
+        let all_scraped = timeout(limit, async {
+            while self.scraped_targets() < self.args.targets() {
+                sleep(PROGRESS_INTERVAL / 10).await;
+                self.fetch_served().await?;
             }
-            let scraped = scraped.len();
-            ensure!(
-                self.started.elapsed() < limit,
-                "{scraped} targets scraped in {limit:?}"
-            );
-            sleep(TICK / 10).await;
-        }
+            Ok::<_, anyhow::Error>(())
+        });
+        let all_scraped = all_scraped.await;
+        all_scraped.with_context(|| {
+            let (scraped, all) = (self.scraped_targets(), self.args.targets());
+            format!("{scraped} of {all} targets scraped in {limit:?}")
+        })??;
+        self.started = Instant::now();
+        Ok(())
     }
 
-    /// Lets things happen and looks on until the time is over.
-    async fn go(&mut self) -> anyhow::Result<()> {
-        let mut events = VecDeque::from(self.args.rhythm().events());
-        let mut tick = TICK;
+    fn scraped_targets(&self) -> usize {
+        let scraped: BTreeSet<_> = self.served.iter().map(|served| served.target).collect();
+        scraped.len()
+    }
+
+    /// Applies the scheduled events and prints the progress until the run is over.
+    async fn run_schedule(&mut self) -> anyhow::Result<()> {
+        let mut events = VecDeque::from(self.args.schedule().events());
+        let mut tick = PROGRESS_INTERVAL;
         loop {
             let next = events.front().map_or(Duration::MAX, |(at, _)| *at);
             let until = next.min(tick).min(self.args.duration);
             sleep_until(self.started + until).await;
             if until == self.args.duration {
-                return self.tick().await;
+                return self.report_progress().await;
             }
             if until == tick {
-                self.tick().await?;
-                tick += TICK;
+                self.report_progress().await?;
+                tick += PROGRESS_INTERVAL;
             } else if let Some((_, event)) = events.pop_front() {
-                self.happen(event).await?;
+                self.apply(event).await?;
             }
         }
     }
 
-    /// Looks at everything and prints a line.
-    async fn tick(&mut self) -> anyhow::Result<()> {
+    /// Measures all processes, checks the accounts and prints a line.
+    async fn report_progress(&mut self) -> anyhow::Result<()> {
         let counts = self.ledger.counts();
-        self.look()?;
+        self.measure_processes()?;
         self.fetch_served().await?;
-        for receiver in 0..self.fleet.receivers.len() {
-            if self.fleet.receivers[receiver].pid().is_some() {
+        for receiver in 0..self.fleet.mesh.receivers.len() {
+            if self.fleet.mesh.receivers[receiver].pid().is_some() {
                 let account = self.fleet.account(receiver).await?;
                 ensure!(account.balances(), "receiver-{receiver}: {account:?}");
             }
         }
         let delays = self.ledger.take_delays();
         self.delays.merge(&delays);
-        report::print_tick(&Tick {
+        report::print_progress(&Progress {
             elapsed: self.started.elapsed(),
             served: self.served.len(),
             counts,
             delays: &delays,
-            watch: &self.watch,
+            usage: &self.usage,
         });
         Ok(())
     }
 
-    fn look(&mut self) -> anyhow::Result<()> {
+    fn measure_processes(&mut self) -> anyhow::Result<()> {
         let now = self.started.elapsed();
         for (name, pid) in self.fleet.processes() {
-            self.watch.look(name, pid, now)?;
+            self.usage.measure(name, pid, now)?;
         }
-        self.watch.look(STAND_IN, std::process::id(), now)
+        self.usage.measure(STAND_IN, std::process::id(), now)
     }
 
-    async fn happen(&mut self, event: Event) -> anyhow::Result<()> {
+    async fn apply(&mut self, event: Event) -> anyhow::Result<()> {
         let faults = self.amp.backend().faults().clone();
         match event {
-            Event::Sicken(sickness) => {
-                faults.always(Some(sickness.fault()));
-                self.sickness = Some(sickness);
+            Event::StartFault(fault) => {
+                faults.always(Some(fault.fault()));
+                self.fault = Some(fault);
             }
-            Event::Heal => {
+            Event::EndFault => {
                 faults.always(None);
-                self.sickness = None;
+                self.fault = None;
                 if let Some(kill) = self.kills.last_mut() {
-                    kill.well_ms = Clock::system().now_ms();
+                    kill.recovered_ms = Clock::system().now_ms();
                 }
             }
             Event::Kill(victim) => self.kill(victim).await?,
-            Event::Return(victim) => self.bring_back(victim).await?,
+            Event::Restart(victim) => self.restart(victim).await?,
         }
         Ok(())
     }
 
     async fn kill(&mut self, victim: Victim) -> anyhow::Result<()> {
-        // Its processor time goes with it.
-        self.look()?;
+        // The CPU time of a process cannot be read after its end.
+        self.measure_processes()?;
         let mut waiting = 0;
         for receiver in 0..self.args.receivers {
             waiting += self.fleet.account(receiver).await?.waiting;
         }
-        let (had, on_disk, account) = match victim {
+        let (pending, on_disk, account) = match victim {
             Victim::Receiver(i) => {
                 let account = self.fleet.account(i).await?;
                 (account.waiting, account.spilled, Some(account))
             }
-            Victim::Exporter(i) => (self.fleet.under_way(i).await?, 0, None),
+            Victim::Exporter(i) => (self.fleet.in_flight(i).await?, 0, None),
         };
         self.fleet.service(victim).kill().await?;
         let at_ms = Clock::system().now_ms();
         if let (Victim::Receiver(receiver), Some(account)) = (victim, account) {
-            self.lives.push(Life {
+            self.lifetimes.push(Lifetime {
                 receiver,
                 until_ms: i64::MAX,
                 account,
@@ -354,12 +276,12 @@ impl<'a> Load<'a> {
         }
         let kill = Kill {
             victim,
-            sickness: self.sickness,
+            fault: self.fault,
             at_ms,
-            back_ms: i64::MAX,
-            well_ms: i64::MAX,
+            restarted_ms: i64::MAX,
+            recovered_ms: i64::MAX,
             waiting,
-            had,
+            pending,
             on_disk,
         };
         println!("SIGKILL to {kill}");
@@ -367,31 +289,31 @@ impl<'a> Load<'a> {
         Ok(())
     }
 
-    async fn bring_back(&mut self, victim: Victim) -> anyhow::Result<()> {
-        // Until now nothing that was scraped was scraped by its next life.
+    async fn restart(&mut self, victim: Victim) -> anyhow::Result<()> {
+        // All scrapes until now belong to the previous process.
         let until_ms = Clock::system().now_ms();
-        if let (Victim::Receiver(_), Some(life)) = (victim, self.lives.last_mut()) {
-            life.until_ms = until_ms;
+        if let (Victim::Receiver(_), Some(lifetime)) = (victim, self.lifetimes.last_mut()) {
+            lifetime.until_ms = until_ms;
         }
         self.fleet.service(victim).restart().await?;
         if let Some(kill) = self.kills.last_mut() {
-            let back_ms = Clock::system().now_ms();
-            (kill.back_ms, kill.well_ms) = (back_ms, back_ms);
+            let restarted_ms = Clock::system().now_ms();
+            (kill.restarted_ms, kill.recovered_ms) = (restarted_ms, restarted_ms);
         }
         Ok(())
     }
 
-    /// Stops the receivers. Returns what is wrong with the exporters' counts.
-    async fn end(&mut self) -> anyhow::Result<Vec<String>> {
+    /// Stops the receivers. Describes what is wrong with the exporters' counts.
+    async fn stop(&mut self) -> anyhow::Result<Vec<String>> {
         let ended = self.fleet.stop_receivers().await?;
-        self.lives.extend(ended);
+        self.lifetimes.extend(ended);
         self.fetch_served().await?;
         self.delays.merge(&self.ledger.take_delays());
-        self.fleet.unsettled().await
+        self.fleet.unbalanced().await
     }
 
     async fn fetch_served(&mut self) -> anyhow::Result<()> {
-        let web = &self.fleet.targets.addresses.web;
+        let web = self.fleet.targets.addresses.web;
         let url = format!("http://{web}/served?from={}", self.served.len());
         let request = http::Request::get(url).body(Bytes::new())?;
         let response = HttpClient::new(&Default::default())?

@@ -1,15 +1,14 @@
-//! promesh and a real Prometheus server scrape the same targets; afterwards the
-//! same must be stored.
+//! `parity`: lets promesh and a real Prometheus server scrape the same targets, and compares
+//! what both store.
 //!
 //! ```text
 //!             ┌──▶ Prometheus ─────────────────────────┐
-//! stage ──────┤                                        ├─ remote read ─▶ compare
+//! proxy ──────┤                                        ├─ remote read ─▶ compare
 //!             └──▶ receiver ─▶ exporter ─▶ Prometheus ─┘
 //! ```
 //!
-//! The stage answers the n-th scrape of each scraper with the same body, so that
-//! samples are compared by the scrape they come from: each scraper has times of its
-//! own.
+//! The proxy gives the same response to the n-th scrape of each scraper. Samples are
+//! compared by the index of their scrape, since the timestamps of the scrapers differ.
 
 use std::{
     collections::HashMap,
@@ -23,42 +22,45 @@ use clap::Args;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
+use harness::{
+    process::Processes,
+    prometheus::{Program, Prometheus},
+    topology::Topology,
+};
 use stand_ins::amp::Series;
-use harness::{child::Service, prometheus::{Program, Prometheus}};
 
 mod backend;
 mod compare;
 mod config;
 mod jobs;
 mod known;
+mod proxy;
 mod recording;
 mod script;
-mod stage;
-mod value;
+mod setting;
 
-pub(crate) use self::value::{Comparable, comparable};
 use self::{
     backend::Backend,
-    config::Scrapes,
-    stage::{Live, Stage},
+    config::ScrapeFile,
+    proxy::{LiveOptions, ReplayProxy},
 };
 pub use self::{
     compare::{Comparison, EXCLUDED},
     recording::{Capture, Recording},
+    setting::Setting,
 };
 
-const DRAIN: Duration = Duration::from_secs(60);
-/// Time between two looks at the stage.
-const STEP: Duration = Duration::from_millis(100);
-/// How long the scrapers may take to start, and how many times longer than it
-/// should their run may take, on a busy machine.
-const GRACE: Duration = Duration::from_secs(60);
+/// Time between two checks of the progress.
+const POLL: Duration = Duration::from_millis(100);
+/// Time that the scrapers may take to start. On a busy machine, the run may take
+/// [`PATIENCE`] times longer than it should.
+const START_TIME: Duration = Duration::from_secs(60);
 const PATIENCE: u32 = 4;
 
-/// What is compared.
+/// Flags of `parity`.
 #[derive(Args, Clone, Debug)]
 pub struct ParityArgs {
-    /// Folders of recorded bodies: `<source>/<number>.<kind>.body`.
+    /// Folders with recorded bodies: `<source>/<number>.<kind>.body`.
     #[arg(
         long,
         default_value = "../shared/suites/bodies",
@@ -66,50 +68,35 @@ pub struct ParityArgs {
     )]
     pub bodies: Vec<PathBuf>,
 
-    /// A Prometheus configuration file with live targets to scrape instead.
+    /// Scrape the live targets of this Prometheus configuration file instead.
     #[arg(long)]
     pub config: Option<PathBuf>,
 
-    /// The Prometheus server; the newest that Debian has unless given.
+    /// Path of the Prometheus server. The default is the newest one in Debian.
     #[arg(long)]
     pub prometheus: Option<PathBuf>,
 
-    /// A Cortex that promesh writes to instead of a second Prometheus server.
+    /// Cortex that promesh writes to instead of a second Prometheus server.
     #[arg(long)]
     pub cortex: Option<PathBuf>,
 
-    /// Milliseconds between two scrapes of a target.
+    /// Scrape interval in milliseconds.
     #[arg(long, default_value_t = 2000)]
     pub interval: u64,
 
-    /// Scrapes of each live target.
+    /// Number of scrapes of each live target.
     #[arg(long, default_value_t = 8)]
     pub scrapes: usize,
 
-    /// The remote-write message that the exporter sends.
+    /// Remote-write message that the exporter sends.
     #[arg(long, default_value = "prometheus.WriteRequest")]
-    pub protobuf_message: String,
-}
-
-/// What is scraped, and by whom.
-#[derive(Clone, Debug)]
-pub struct Setting {
-    /// The server.
-    pub prometheus: Program,
-    /// The Cortex that promesh writes to, instead of another such server.
-    pub cortex: Option<PathBuf>,
-    /// The program with the services' subcommands.
-    pub program: PathBuf,
-    /// Time between two scrapes of a target.
-    pub interval: Duration,
-    /// The remote-write message that the exporter sends.
     pub protobuf_message: String,
 }
 
 /// Compares recorded or live targets and prints every difference.
 ///
 /// # Errors
-/// Where there is one.
+/// Returns an error if there is a difference.
 pub async fn run(args: ParityArgs, program: PathBuf) -> anyhow::Result<()> {
     let prometheus = match &args.prometheus {
         Some(path) => Program::at(path).await?,
@@ -142,10 +129,10 @@ pub async fn run(args: ParityArgs, program: PathBuf) -> anyhow::Result<()> {
     }
 }
 
-/// Compares what becomes of recorded bodies.
+/// Compares what both store of recorded bodies.
 ///
 /// # Errors
-/// Where a part does not start, or the scrapes do not come to their end.
+/// Returns an error if a process does not start, or if the scrapes take too long.
 pub async fn recorded(setting: &Setting, recordings: &[Recording]) -> anyhow::Result<Comparison> {
     let (mut jobs, mut scripts) = (Vec::new(), HashMap::new());
     for job in jobs::all(recordings, setting.prometheus.version) {
@@ -156,31 +143,39 @@ pub async fn recorded(setting: &Setting, recordings: &[Recording]) -> anyhow::Re
         .iter()
         .map(|(job, s)| (job.clone(), s.len()))
         .collect();
-    let stage = Stage::start(jobs.len(), scripts, Live::default()).await?;
+    let proxy = ReplayProxy::start(jobs.len(), scripts, LiveOptions::default()).await?;
     let folder = tempfile::tempdir()?;
     let targets = jobs.len();
-    let [prometheus, promesh] =
-        scrape(setting, Scrapes::of(jobs), &stage, folder.path(), targets).await?;
+    let [prometheus, promesh] = scrape(
+        setting,
+        ScrapeFile::of(jobs),
+        &proxy,
+        folder.path(),
+        targets,
+    )
+    .await?;
     let scrapes = |job: &str| scrapes.get(job).copied().unwrap_or(usize::MAX);
     Ok(compare::compare(&prometheus, &promesh, &scrapes))
 }
 
-/// Compares what becomes of live targets.
+/// Compares what both store of live targets.
 async fn live(setting: &Setting, file: &Path, scrapes: usize) -> anyhow::Result<Comparison> {
-    let config = Scrapes::load(file)?;
-    let live = Live {
+    let config = ScrapeFile::load(file)?;
+    let live = LiveOptions {
         scrapes,
-        without_created: config.convert() && known::CREATED.applies_to(setting.prometheus.version),
+        without_created: config.converts_classic()
+            && known::CREATED.applies_to(setting.prometheus.version),
     };
-    let stage = Stage::start(config.len(), HashMap::new(), live).await?;
+    let proxy = ReplayProxy::start(config.len(), HashMap::new(), live).await?;
     let folder = tempfile::tempdir()?;
-    beside(file, folder.path())?;
-    let [prometheus, promesh] = scrape(setting, config, &stage, folder.path(), 1).await?;
+    link_siblings(file, folder.path())?;
+    let [prometheus, promesh] = scrape(setting, config, &proxy, folder.path(), 1).await?;
     Ok(compare::compare(&prometheus, &promesh, &|_| scrapes))
 }
 
-/// Files that a configuration names lie where they lay.
-fn beside(file: &Path, folder: &Path) -> anyhow::Result<()> {
+/// Links the files beside a configuration file into another folder, so that its relative
+/// paths work there.
+fn link_siblings(file: &Path, folder: &Path) -> anyhow::Result<()> {
     let file = fs::canonicalize(file)?;
     for entry in fs::read_dir(file.parent().context("no folder")?)? {
         let entry = entry?;
@@ -189,11 +184,12 @@ fn beside(file: &Path, folder: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Lets both scrape to the end, and returns what each has stored.
+/// Runs both scrapers until all targets have been scraped to the end. Returns what each has
+/// stored.
 async fn scrape(
     setting: &Setting,
-    mut scrapes: Scrapes,
-    stage: &Stage,
+    mut scrapes: ScrapeFile,
+    proxy: &ReplayProxy,
     folder: &Path,
     targets: usize,
 ) -> anyhow::Result<[Vec<Series>; 2]> {
@@ -205,9 +201,9 @@ async fn scrape(
         );
     }
     for key in scrapes.remove_unknown(version) {
-        println!("left out: {key}, which Prometheus {version} does not know");
+        println!("removed {key}, which Prometheus {version} does not know");
     }
-    scrapes.stage(stage.proxy_urls(), setting.interval);
+    scrapes.use_proxies(proxy.proxy_urls(), setting.interval);
 
     let empty = write(folder, "parity-empty.yml", &json!({}))?;
     let flags = config::native_flags(version);
@@ -217,13 +213,15 @@ async fn scrape(
     let (config, flags) = scrapes.for_prometheus(version);
     let config = write(folder, "parity-prometheus.yml", &config)?;
 
-    let logs = tempfile::tempdir()?;
-    let (mut exporter, mut receiver) = start(setting, &promesh, logs.path()).await?;
+    let mesh = Topology::with_config_file(&promesh)
+        .exporters(1)
+        .receivers(1)
+        .start(&Processes::new(&setting.program))
+        .await?;
     let prometheus = Prometheus::start_with(&setting.prometheus, &config, &flags).await?;
-    finish(stage, setting, targets).await?;
-    // Stopping delivers what was scraped.
-    receiver.stop(DRAIN).await?;
-    exporter.stop(DRAIN).await?;
+    wait_until_scraped(proxy, setting, targets).await?;
+    // A stopping receiver delivers its backlog.
+    mesh.stop().await?;
     let mut stored = [prometheus.read_all().await?, backend.read_all().await?];
     if known::MARKERS.applies_to(version) {
         for series in &mut stored {
@@ -241,39 +239,25 @@ async fn scrape(
     Ok(stored)
 }
 
-/// Starts promesh: an exporter and a receiver.
-async fn start(
+/// Waits until at least `targets` targets are known and all have been scraped to the end.
+async fn wait_until_scraped(
+    proxy: &ReplayProxy,
     setting: &Setting,
-    config: &Path,
-    logs: &Path,
-) -> anyhow::Result<(Service, Service)> {
-    let config = format!("--config.file={}", config.display());
-    let web = "--web.listen-address=127.0.0.1:0".to_owned();
-    let grpc = "--grpc.listen-address=127.0.0.1:0".to_owned();
-    let arguments = ["exporter".to_owned(), config.clone(), web.clone(), grpc];
-    let exporter = Service::start(&setting.program, "exporter", &arguments, &[], logs).await?;
-    let endpoint = exporter.addresses.grpc.as_deref().context("no endpoint")?;
-    let endpoints = format!("--exporter.endpoints={endpoint}");
-    let arguments = ["receiver".to_owned(), config, web, endpoints];
-    let receiver = Service::start(&setting.program, "receiver", &arguments, &[], logs).await?;
-    Ok((exporter, receiver))
-}
-
-/// Waits until all targets, at least this many, have been scraped to the end.
-async fn finish(stage: &Stage, setting: &Setting, targets: usize) -> anyhow::Result<()> {
-    let rounds = u32::try_from(stage.longest())?;
-    let deadline = Instant::now() + GRACE + setting.interval * rounds * PATIENCE;
+    targets: usize,
+) -> anyhow::Result<()> {
+    let rounds = u32::try_from(proxy.longest())?;
+    let deadline = Instant::now() + START_TIME + setting.interval * rounds * PATIENCE;
     loop {
-        let (known, waiting) = stage.progress();
+        let (known, waiting) = proxy.progress();
         if known >= targets && waiting.is_empty() {
             return Ok(());
         }
         anyhow::ensure!(
             Instant::now() < deadline,
-            "{known} of {targets} targets are scraped, and not to the end: {}",
+            "only {known} of {targets} targets are scraped; not yet to the end: {}",
             waiting.join(", ")
         );
-        sleep(STEP).await;
+        sleep(POLL).await;
     }
 }
 

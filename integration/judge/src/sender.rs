@@ -1,27 +1,29 @@
-//! A receiver and an exporter between one target and one backend, so that any
-//! remote-write sender test suite can drive promesh.
+//! `sender`: runs a receiver and an exporter between targets and a backend, so that any
+//! remote-write test suite can test promesh as a sender.
 //!
-//! Both run in this process, on ports and in a folder of their own.
+//! Both run in this process, with free ports and a temporary folder.
 
-use std::{fmt::Write, path::Path};
+use std::fmt::Write;
 
 use clap::Parser;
 use mesh_base::shutdown::Shutdown;
 use mesh_service::telemetry::LogArgs;
-use tempfile::TempDir;
 use tracing::error;
 
-use harness::in_process::{self, Running};
+use harness::{
+    in_process::{InProcess, Running},
+    topology::{Config, Mesh, RemoteWrite, Role, Topology},
+};
 
-/// What a sender is told.
+/// Flags of `sender`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct SenderArgs {
-    /// HOST:PORT whose /metrics is scraped every second, under the job `test`.
-    /// May be given several times.
+    /// HOST:PORT whose /metrics is scraped every second, with the job `test`. May be
+    /// repeated.
     #[arg(long = "scrape-target", required = true)]
     pub scrape_targets: Vec<String>,
 
-    /// Where remote write is posted; plain http is fine.
+    /// URL of remote write. Plain http is permitted.
     #[arg(long = "remote-write-url")]
     pub remote_write_url: String,
 
@@ -37,27 +39,24 @@ pub struct SenderArgs {
     pub log: LogArgs,
 }
 
-/// A receiver and an exporter at work.
+/// A running sender.
 #[derive(Debug)]
 pub struct Sender {
-    /// Scrapes.
-    pub receiver: Running<receiver_svc::Addresses>,
-    /// Writes.
-    pub exporter: Running<exporter_svc::Addresses>,
-    _folder: TempDir,
+    /// A receiver and an exporter.
+    pub mesh: Mesh<Running>,
 }
 
-/// Runs a sender until SIGINT or SIGTERM. One that cannot write to its URL has
-/// nothing to do and waits as well: suites take an end for a crash.
+/// Runs a sender until SIGINT or SIGTERM. A sender that cannot start waits as well, since
+/// suites take an exit for a crash.
 ///
 /// # Errors
-/// Where signals cannot be waited for, or what was scraped cannot be told to stop.
+/// Returns an error if signals cannot be handled, or if a service stops with a failure.
 pub async fn run(args: &SenderArgs) -> anyhow::Result<()> {
-    args.log.init()?;
+    args.log.init();
     let shutdown = Shutdown::on_signals()?;
     let started = Sender::start(args).await;
     if let Err(error) = &started {
-        error!(error = format!("{error:#}"), "Nothing to do");
+        error!(error = format!("{error:#}"), "Sender did not start");
     }
     shutdown.signaled().await;
     match started {
@@ -69,9 +68,9 @@ pub async fn run(args: &SenderArgs) -> anyhow::Result<()> {
 // === impl SenderArgs ===
 
 impl SenderArgs {
-    /// Those of a sender from `targets` to `url`.
+    /// Flags of a sender from `targets` to `url`.
     pub fn new(targets: &[String], url: &str, message: &str) -> Self {
-        /// The arguments alone.
+        /// Parser of these flags alone.
         #[derive(Parser)]
         struct Only {
             #[command(flatten)]
@@ -90,62 +89,54 @@ impl SenderArgs {
         Only::parse_from(all).args
     }
 
-    fn config(&self) -> Result<String, std::fmt::Error> {
-        let mut config = String::from(
-            "global: {scrape_interval: 1s, scrape_timeout: 1s}\nscrape_configs:\n\
-             - job_name: test\n  static_configs:\n",
-        );
+    fn config(&self) -> Config {
+        let mut job = String::from("- job_name: test\n  static_configs:\n");
         for target in &self.scrape_targets {
-            writeln!(config, "  - targets: ['{target}']")?;
+            // Writing to a string cannot fail.
+            let _ = writeln!(job, "  - targets: ['{target}']");
         }
-        writeln!(
-            config,
-            "remote_write:\n- url: '{}'\n  protobuf_message: {}\n  send_exemplars: true\n  \
-             send_native_histograms: true\n  metadata_config: {{send: true, send_interval: 5s}}",
-            self.remote_write_url, self.protobuf_message,
-        )?;
-        Ok(config)
+        let remote_write = RemoteWrite::new(&self.remote_write_url)
+            .setting(&format!("protobuf_message: {}", self.protobuf_message))
+            .setting("send_exemplars: true")
+            .setting("send_native_histograms: true")
+            .setting("metadata_config: {send: true, send_interval: 5s}");
+        Config::default()
+            .interval("1s")
+            .jobs(&job)
+            .remote_write(remote_write)
     }
 }
 
 // === impl Sender ===
 
 impl Sender {
-    /// Starts both.
+    /// Starts the exporter and the receiver.
     ///
     /// # Errors
-    /// Where one of them does not start.
+    /// Returns an error if one of them does not start.
     pub async fn start(args: &SenderArgs) -> anyhow::Result<Self> {
-        let folder = tempfile::tempdir()?;
-        let file = folder.path().join("prometheus.yml");
-        std::fs::write(&file, args.config()?)?;
-        let flags = |ports: &[&str], more: &[&str]| -> Vec<String> {
-            let own = in_process::own_ports(ports);
-            let file = format!("--config.file={}", Path::display(&file));
-            own.into_iter()
-                .chain([file])
-                .chain(more.iter().copied().map(str::to_owned))
-                .collect()
-        };
-        let allow = ["--remote-write.allow-http", "--shutdown.timeout=2"];
-        let exporter = in_process::exporter(&flags(&["grpc", "web"], &allow)).await?;
-        let endpoints = format!("--exporter.endpoints={}", exporter.addresses.grpc);
-        // Suites look on for a few seconds only.
-        let soon = [&endpoints, "--outbox.deadline=2", "--shutdown.timeout=2"];
-        let receiver = in_process::receiver(&flags(&["web"], &soon)).await?;
-        Ok(Self {
-            receiver,
-            exporter,
-            _folder: folder,
-        })
+        // Test suites observe a sender for a few seconds only.
+        let mesh = Topology::new(args.config())
+            .exporters(1)
+            .receivers(1)
+            .flags(
+                Role::Exporter,
+                ["--remote-write.allow-http", "--shutdown.timeout=2"],
+            )
+            .flags(
+                Role::Receiver,
+                ["--outbox.deadline=2", "--shutdown.timeout=2"],
+            )
+            .start(&InProcess)
+            .await?;
+        Ok(Self { mesh })
     }
 
-    /// Stops both, the receiver first, which delivers what it still has.
+    /// Stops the receiver, which delivers its backlog, then the exporter.
     ///
     /// # Errors
-    /// Where one of them ended with a failure.
+    /// Returns an error if one of them stops with a failure.
     pub async fn stop(self) -> anyhow::Result<()> {
-        self.receiver.stop().await?;
-        self.exporter.stop().await
+        self.mesh.stop().await
     }
 }

@@ -1,4 +1,4 @@
-//! Clocks of receivers that can be set, by Debian's `faketime`.
+//! Clocks of single receivers, which Debian's `faketime` can set.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use stand_ins::files::replace;
 
 const FILE: &str = "clock";
 
-/// What a process is started with whose clock can be set.
+/// Environment of a process whose clock can be set.
 pub(crate) fn environment(folder: &Path) -> Vec<(&'static str, String)> {
     let library = library().unwrap_or_default();
     vec![
@@ -22,19 +22,19 @@ pub(crate) fn environment(folder: &Path) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// Lets the clock of a process be wrong by so many milliseconds.
+/// Sets the offset of a process's clock, in milliseconds.
 ///
 /// # Errors
-/// Where that cannot be written.
-pub(crate) fn set(folder: &Path, wrong_ms: i64) -> anyhow::Result<()> {
-    let seconds = wrong_ms as f64 / 1000.0;
+/// Returns an error if the file cannot be written.
+pub(crate) fn set(folder: &Path, offset_ms: i64) -> anyhow::Result<()> {
+    let seconds = offset_ms as f64 / 1000.0;
     replace(&folder.join(FILE), &format!("{seconds:+.3}\n"))
 }
 
-/// Where the library is.
+/// Path of the faketime library.
 ///
 /// # Errors
-/// Where it is not installed.
+/// Returns an error if it is not installed.
 pub(crate) fn library() -> anyhow::Result<PathBuf> {
     let folders = std::fs::read_dir("/usr/lib")?;
     let paths = folders
@@ -43,5 +43,5 @@ pub(crate) fn library() -> anyhow::Result<PathBuf> {
     let mut found = paths.filter(|path| path.exists());
     found
         .next()
-        .context("clocks are set by Debian's faketime: apt-get install faketime")
+        .context("no faketime library; install it with: apt-get install faketime")
 }

@@ -1,5 +1,5 @@
-//! What a scenario cost, held against the laws: read from the stand-in's ledger, the
-//! targets' memory, and the accounts of the receivers.
+//! Judges a scenario by the laws. Sources are the stand-in's ledger, the responses of the
+//! targets, and the accounts of the receivers.
 
 mod accounts;
 mod delivery;
@@ -18,43 +18,45 @@ use delivery::Deliveries;
 
 pub(crate) use flow::first;
 
-/// What a scenario cost.
+/// Cost of a scenario.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Judgement {
     /// Samples that were acquired and never arrived.
     pub lost: usize,
     /// Samples that arrived out of order.
     pub out_of_order: usize,
-    /// Samples that arrived with a second value for one time.
+    /// Samples that arrived with a second value for one timestamp.
     pub conflicting: usize,
-    /// Samples that arrived again.
+    /// Samples that arrived again with the same value.
     pub duplicates: usize,
-    /// Staleness markers within the life of a target.
+    /// Staleness markers of running targets.
     pub markers: usize,
-    /// Samples that came after the other replica's newer ones, when that was elected.
+    /// Samples that were older than those of the other, newly elected replica.
     pub overtaken: usize,
-    /// Samples that the scenario's own fault refused.
+    /// Samples that the backend refused because of the scenario's fault.
     pub refused: usize,
-    /// Samples of times that a clock showed for the second time, refused by the
-    /// receiver.
+    /// Samples that the receiver dropped because its clock had shown their time before.
     pub repeated: usize,
-    /// Samples given up, and booked so.
+    /// Samples that expired in an outbox and are accounted for.
     pub expired: usize,
-    /// Samples that were in the memory of a killed receiver, at most.
+    /// Maximum number of samples that were lost with the memory of a killed receiver.
     pub died: usize,
-    /// Elections of a replica group, the first included.
+    /// Elections of a replica group, including the first.
     pub elections: u64,
     /// Slots of targets without a scrape.
     pub missed_slots: usize,
-    /// The most memory that one process had resident, in bytes.
+    /// Maximum resident memory of a process, in bytes.
     pub peak_memory: u64,
-    /// From the end of the fault until the samples of all targets flowed.
+    /// Time from the end of the fault until the samples of all targets flow. `None` if some
+    /// never flow.
     pub recovery: Option<Duration>,
-    /// Why it is not good, in words.
-    pub complaints: Vec<String>,
+    /// Broken laws that hold on a machine of any speed.
+    pub violations: Vec<String>,
+    /// Broken laws that a starved machine can break.
+    pub timing_violations: Vec<String>,
 }
 
-/// Lanes have to flow again this soon.
+/// Maximum time until all samples flow again.
 const MAX_RECOVERY: Duration = Duration::from_secs(10);
 
 /// Judges a run.
@@ -62,7 +64,7 @@ pub(crate) fn judge(record: &Record) -> Judgement {
     let mut judgement = Judgement {
         elections: record.elections,
         peak_memory: record.peak_memory,
-        complaints: record.complaints.clone(),
+        violations: record.violations.clone(),
         ..Judgement::default()
     };
     let deliveries = Deliveries::of(record);
@@ -78,49 +80,74 @@ pub(crate) fn judge(record: &Record) -> Judgement {
 // === impl Judgement ===
 
 impl Judgement {
-    /// Whether the scenario cost nothing that it must not cost.
-    pub(crate) fn is_good(&self) -> bool {
-        self.complaints.is_empty()
+    /// Returns `true` if no law was broken.
+    pub(crate) fn passed(&self) -> bool {
+        self.violations.is_empty() && self.timing_violations.is_empty()
     }
 
-    fn complain(&mut self, complaint: impl Into<String>) {
-        self.complaints.push(complaint.into());
+    /// Descriptions of all broken laws.
+    pub(crate) fn all_violations(&self) -> impl Iterator<Item = &String> {
+        self.violations.iter().chain(&self.timing_violations)
+    }
+
+    /// Adds a broken law that holds on a machine of any speed.
+    fn violates(&mut self, violation: impl Into<String>) {
+        self.violations.push(violation.into());
+    }
+
+    /// Adds a broken law that a starved machine can break.
+    fn violates_timing(&mut self, violation: impl Into<String>) {
+        self.timing_violations.push(violation.into());
     }
 
     fn bounds(&mut self, record: &Record) {
         for (n, what) in [
-            (self.lost, "samples are lost"),
             (self.out_of_order, "samples arrived out of order"),
             (self.conflicting, "samples have two values"),
-            (self.markers, "staleness markers of targets that live"),
         ] {
             if n > 0 {
-                self.complain(format!("{n} {what}"));
+                self.violates(format!("{n} {what}"));
+            }
+        }
+        if record.peak_memory > MEMORY_BOUND {
+            let (peak, bound) = (record.peak_memory >> 20, MEMORY_BOUND >> 20);
+            self.violates(format!("{peak} MiB of memory, {bound} are allowed"));
+        }
+        self.timing(record);
+    }
+
+    /// Checks laws that a scrape timeout, a late export or a fault without effect can
+    /// break.
+    fn timing(&mut self, record: &Record) {
+        for (n, what) in [
+            (self.lost, "samples are lost"),
+            (self.markers, "staleness markers of running targets"),
+        ] {
+            if n > 0 {
+                self.violates_timing(format!("{n} {what}"));
             }
         }
         match self.recovery {
             Some(recovery) if recovery <= MAX_RECOVERY => {}
-            Some(recovery) => self.complain(format!("{recovery:?} until everything flowed again")),
-            None => self.complain("something never flowed again"),
-        }
-        if record.peak_memory > MEMORY_BOUND {
-            let (peak, bound) = (record.peak_memory >> 20, MEMORY_BOUND >> 20);
-            self.complain(format!("{peak} MiB of memory, {bound} are allowed"));
+            Some(recovery) => {
+                self.violates_timing(format!("{recovery:?} until all samples flowed again"));
+            }
+            None => self.violates_timing("some samples never flowed again"),
         }
         if record.elections > record.rules.elections {
-            self.complain(format!("{} elections", record.elections));
+            self.violates_timing(format!("{} elections", record.elections));
         }
         if record.acknowledged.is_empty() {
-            self.complain("no push was acknowledged");
+            self.violates_timing("no push was acknowledged");
         }
         if record.rules.refuses.is_some() && self.refused == 0 {
-            self.complain("nothing was refused");
+            self.violates_timing("no sample was refused");
         }
-        if record.rules.repeats && self.repeated == 0 {
-            self.complain("no time came twice");
+        if record.rules.allows_repeated_times && self.repeated == 0 {
+            self.violates_timing("no time was repeated");
         }
-        if record.rules.expires && self.expired == 0 {
-            self.complain("nothing has expired");
+        if record.rules.allows_expiry && self.expired == 0 {
+            self.violates_timing("no sample has expired");
         }
     }
 }

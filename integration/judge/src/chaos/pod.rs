@@ -1,8 +1,9 @@
-//! One pod: a process with an address of its own, and what it sees of the others.
+//! A pod: a process with its own address, and its view of the other pods.
 
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    time::Duration,
 };
 
 use mesh_base::clock::Clock;
@@ -10,73 +11,77 @@ use mesh_base::clock::Clock;
 use super::{
     proxy::Proxy,
     shape::Tier,
-    views::{Endpoints, Sight, View},
+    views::{Endpoints, Propagation, View},
 };
-use harness::child::Service;
+use harness::process::Process;
 
 /// A pod.
 #[derive(Debug)]
 pub(crate) struct Pod {
-    /// Its number among all pods there ever were.
+    /// Number of the pod. Numbers are not reused.
     pub number: u8,
-    /// Its tier.
+    /// Tier.
     pub tier: Tier,
-    /// Its address.
+    /// Address.
     pub ip: Ipv4Addr,
-    /// The process.
-    pub service: Service,
-    /// What it sees, where it needs to see anything.
+    /// Process.
+    pub service: Process,
+    /// Source of the endpoints that it sees. `None` if it needs none.
     pub view: Option<View>,
-    /// How soon it sees changes; by chance where it is not given.
-    pub sight: Option<Sight>,
-    /// Its links to exporters, by their numbers, or an exporter's to the backend.
+    /// Delay until it learns of changes. `None` for a random delay.
+    pub propagation: Option<Propagation>,
+    /// Links to exporters by their pod numbers, or an exporter's link to the backend.
     pub links: BTreeMap<u8, Proxy>,
-    /// Whether it is an endpoint of its service.
+    /// Set if the pod is a ready endpoint of its service.
     pub listed: bool,
-    /// Its processes, one after the other.
-    pub lives: Vec<Life>,
-    /// The most memory that any of its processes had resident, in bytes.
+    /// Lifetimes of its processes, in order.
+    pub lifetimes: Vec<Lifetime>,
+    /// Maximum resident memory of its processes, in bytes.
     pub peak_memory: u64,
 }
 
-/// The life of one process, in milliseconds since the Unix epoch.
+/// Lifetime of one process, in milliseconds since the Unix epoch.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Life {
-    /// When it had started.
-    pub began_ms: i64,
-    /// When it was killed.
+pub(crate) struct Lifetime {
+    /// Time of the start.
+    pub started_ms: i64,
+    /// Time of the SIGKILL.
     pub killed_ms: Option<i64>,
-    /// When it was told to stop.
+    /// Time of the SIGTERM.
     pub stopped_ms: Option<i64>,
 }
+
+/// Maximum time that a service may take to stop.
+const STOP_TIMEOUT: Duration = Duration::from_secs(75);
 
 // === impl Pod ===
 
 impl Pod {
-    /// Whether its process runs.
-    pub(crate) fn runs(&self) -> bool {
+    /// Returns `true` while the process runs.
+    pub(crate) fn is_running(&self) -> bool {
         self.service.pid().is_some()
     }
 
-    /// Whether it is there, be it that its process is to start again.
-    pub(crate) fn is_there(&self) -> bool {
-        let is_told = |life: &Life| life.stopped_ms.is_some();
-        self.runs() || !self.lives.last().is_some_and(is_told)
+    /// Returns `true` while the pod exists. Its process may be about to restart.
+    pub(crate) fn exists(&self) -> bool {
+        let is_stopped = |lifetime: &Lifetime| lifetime.stopped_ms.is_some();
+        self.is_running() || !self.lifetimes.last().is_some_and(is_stopped)
     }
 
-    /// Whether it sends to exporters.
+    /// Returns `true` if it sends to exporters.
     pub(crate) fn is_sender(&self) -> bool {
         self.tier != Tier::Exporter
     }
 
-    /// Tells it who stands behind a service; exporters at the ends of its links.
-    pub(crate) fn tell(
+    /// Sends it the endpoints of a service, after a delay. Exporters appear at the
+    /// addresses of its links. Returns the time at which it learns of them.
+    pub(crate) fn update_view(
         &self,
         tier: Tier,
         endpoints: &Endpoints<(u8, Ipv4Addr)>,
-        sight: Sight,
+        propagation: Propagation,
     ) -> Option<i64> {
-        let sight = self.sight.unwrap_or(sight);
+        let propagation = self.propagation.unwrap_or(propagation);
         let links = &self.links;
         let seen = |(number, ip): &(u8, Ipv4Addr)| -> Option<IpAddr> {
             match tier {
@@ -85,73 +90,73 @@ impl Pod {
             }
         };
         let view = self.view.as_ref()?;
-        view.tell(&tier.service(), &endpoints.seen(seen), sight)
+        view.update(&tier.service(), &endpoints.seen(seen), propagation)
     }
 
-    /// Cuts all its links, or mends them.
+    /// Cuts or restores all its links.
     pub(crate) fn cut(&self, cut: bool) {
         for link in self.links.values() {
-            if cut { link.cut() } else { link.mend() }
+            if cut { link.cut() } else { link.restore() }
         }
     }
 
     /// Kills its process (SIGKILL).
     ///
     /// # Errors
-    /// Where it has ended already.
+    /// Returns an error if the process has already ended.
     pub(crate) async fn kill(&mut self) -> anyhow::Result<()> {
-        self.note_memory();
+        self.record_memory();
         self.service.kill().await?;
-        if let Some(life) = self.lives.last_mut() {
-            life.killed_ms = Some(Clock::system().now_ms());
+        if let Some(lifetime) = self.lifetimes.last_mut() {
+            lifetime.killed_ms = Some(Clock::system().now_ms());
         }
         Ok(())
     }
 
-    /// Starts its process again after it has ended.
+    /// Restarts its process.
     ///
     /// # Errors
-    /// Where it does not start.
+    /// Returns an error if the process does not start.
     pub(crate) async fn restart(&mut self) -> anyhow::Result<()> {
         self.service.restart().await?;
-        self.lives.push(Life::begin());
+        self.lifetimes.push(Lifetime::begin());
         Ok(())
     }
 
-    /// Tells its process to stop, and waits until it has.
+    /// Stops its process (SIGTERM) and waits until it has ended.
     ///
     /// # Errors
-    /// Where it does not stop in time or with a failure.
+    /// Returns an error if the process does not stop in time, or stops with a failure.
     pub(crate) async fn stop(&mut self) -> anyhow::Result<()> {
-        if !self.runs() {
+        if !self.is_running() {
             return Ok(());
         }
-        self.note_memory();
-        if let Some(life) = self.lives.last_mut() {
-            life.stopped_ms = Some(Clock::system().now_ms());
+        self.record_memory();
+        if let Some(lifetime) = self.lifetimes.last_mut() {
+            lifetime.stopped_ms = Some(Clock::system().now_ms());
         }
-        self.service.stop(super::DRAIN).await
+        self.service.stop(STOP_TIMEOUT).await
     }
 
-    /// Notes how much memory its process has had.
-    pub(crate) fn note_memory(&mut self) {
+    /// Records the peak memory of its process.
+    pub(crate) fn record_memory(&mut self) {
         let peak = self.service.peak_memory().unwrap_or_default();
         self.peak_memory = self.peak_memory.max(peak);
     }
 
-    /// Where it listens on a port.
+    /// Address with a port.
     pub(crate) fn at(&self, port: u16) -> SocketAddr {
         SocketAddr::from((self.ip, port))
     }
 }
 
-// === impl Life ===
+// === impl Lifetime ===
 
-impl Life {
-    /// A life that begins now.
+impl Lifetime {
+    /// Begins a lifetime now.
     pub(crate) fn begin() -> Self {
         Self {
-            began_ms: Clock::system().now_ms(),
+            started_ms: Clock::system().now_ms(),
             ..Self::default()
         }
     }

@@ -1,18 +1,19 @@
-//! A link between two pods that can be cut: a TCP proxy in front of whoever is asked.
+//! A link between two pods that can be cut: a TCP proxy.
 //!
-//! A network that is cut does not break connections. Bytes stay where they are, and
-//! a SYN is not answered; both go on when the cut is over, as TCP sends them again.
+//! A network partition does not close connections. Bytes are delayed, and a SYN gets no
+//! response. Both go through when the partition ends, as TCP retransmits them.
 
 use std::{
     io,
     net::SocketAddr,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
 };
 
 use anyhow::Context;
+use parking_lot::Mutex;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{
@@ -22,85 +23,80 @@ use tokio::{
     sync::watch,
     task::{JoinHandle, JoinSet},
 };
+use tokio_util::task::AbortOnDropHandle;
 
 use stand_ins::ports::reserve;
 
-/// A proxy. Its connections break when it is dropped.
+/// A running proxy. Dropping it closes its connections.
 #[derive(Debug)]
 pub(crate) struct Proxy {
     address: SocketAddr,
     upstreams: Upstreams,
-    /// Whether bytes move.
-    flows: watch::Sender<bool>,
-    task: JoinHandle<()>,
+    /// Set while bytes are forwarded.
+    forwarding: watch::Sender<bool>,
+    _task: AbortOnDropHandle<()>,
 }
 
-/// Where connections go, one after the other.
+/// Addresses that connections go to, in turn.
 #[derive(Clone, Debug)]
 struct Upstreams(Arc<Mutex<Vec<SocketAddr>>>, Arc<AtomicUsize>);
 
 const BACKLOG: u32 = 1024;
 const CHUNK: usize = 16 << 10;
-/// More than a queue of no length holds, so that the next SYN is not answered.
+/// More connections than a backlog of 0 holds, so that the next SYN gets no response.
 const FILLING: usize = 4;
 
 // === impl Proxy ===
 
 impl Proxy {
-    /// Starts a proxy at `address` in front of these.
+    /// Starts a proxy at `address`.
     ///
     /// # Errors
-    /// Where it cannot listen.
+    /// Returns an error if it cannot listen.
     pub(crate) fn start(address: SocketAddr, upstreams: Vec<SocketAddr>) -> anyhow::Result<Self> {
         let upstreams = Upstreams(Arc::new(Mutex::new(upstreams)), Arc::default());
-        let flows = watch::Sender::new(true);
+        let forwarding = watch::Sender::new(true);
         let listener = listen(address, BACKLOG).with_context(|| format!("a proxy at {address}"))?;
         let task = tokio::spawn(serve(
             listener,
             address,
             upstreams.clone(),
-            flows.subscribe(),
+            forwarding.subscribe(),
         ));
         Ok(Self {
             address,
             upstreams,
-            flows,
-            task,
+            forwarding,
+            _task: AbortOnDropHandle::new(task),
         })
     }
 
-    /// Where it listens.
+    /// Address it listens on.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Lets new connections go to these.
-    pub(crate) fn lead_to(&self, upstreams: Vec<SocketAddr>) {
+    /// Sets the addresses for new connections.
+    pub(crate) fn set_upstreams(&self, upstreams: Vec<SocketAddr>) {
         *self.upstreams.lock() = upstreams;
     }
 
-    /// Lets no byte through, and answers no SYN.
+    /// Stops forwarding, and leaves SYNs without a response.
     pub(crate) fn cut(&self) {
-        self.flows.send_replace(false);
+        self.forwarding.send_replace(false);
     }
 
-    /// Lets everything through again, what has waited first.
-    pub(crate) fn mend(&self) {
-        self.flows.send_replace(true);
-    }
-}
-
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        self.task.abort();
+    /// Forwards again, delayed bytes first.
+    pub(crate) fn restore(&self) {
+        self.forwarding.send_replace(true);
     }
 }
 
 // === impl Upstreams ===
 
 impl Upstreams {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<SocketAddr>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> parking_lot::MutexGuard<'_, Vec<SocketAddr>> {
+        self.0.lock()
     }
 
     fn next(&self) -> Option<SocketAddr> {
@@ -114,13 +110,13 @@ async fn serve(
     listener: TcpListener,
     address: SocketAddr,
     upstreams: Upstreams,
-    mut flows: watch::Receiver<bool>,
+    mut forwarding: watch::Receiver<bool>,
 ) {
     let mut connections = JoinSet::new();
     let mut open = Some(listener);
     let mut full: Option<(TcpListener, Vec<JoinHandle<()>>)> = None;
     loop {
-        if *flows.borrow_and_update() {
+        if *forwarding.borrow_and_update() {
             full = None;
             if open.is_none() {
                 open = listen(address, BACKLOG).ok();
@@ -130,7 +126,7 @@ async fn serve(
             full = listen(address, 0).ok().map(|l| (l, fill(address)));
         }
         let Some(listener) = &open else {
-            if flows.changed().await.is_err() {
+            if forwarding.changed().await.is_err() {
                 return;
             }
             continue;
@@ -138,10 +134,10 @@ async fn serve(
         tokio::select! {
             accepted = listener.accept() => {
                 if let (Ok((stream, _)), Some(upstream)) = (accepted, upstreams.next()) {
-                    connections.spawn(join(stream, upstream, flows.clone()));
+                    connections.spawn(join(stream, upstream, forwarding.clone()));
                 }
             }
-            changed = flows.changed() => if changed.is_err() { return },
+            changed = forwarding.changed() => if changed.is_err() { return },
             Some(_) = connections.join_next() => {}
         }
     }
@@ -151,7 +147,7 @@ fn listen(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
     reserve(address)?.listen(backlog)
 }
 
-/// Connections nobody accepts, until the queue of `address` is full.
+/// Connections that nothing accepts. They fill the backlog of `address`.
 fn fill(address: SocketAddr) -> Vec<JoinHandle<()>> {
     let connect = move |_| {
         tokio::spawn(async move {
@@ -162,29 +158,29 @@ fn fill(address: SocketAddr) -> Vec<JoinHandle<()>> {
     (0..FILLING).map(connect).collect()
 }
 
-async fn join(down: TcpStream, upstream: SocketAddr, flows: watch::Receiver<bool>) {
+async fn join(down: TcpStream, upstream: SocketAddr, forwarding: watch::Receiver<bool>) {
     let Ok(up) = TcpStream::connect(upstream).await else {
         return;
     };
     let _ = (down.set_nodelay(true), up.set_nodelay(true));
     let ((down_read, down_write), (up_read, up_write)) = (down.into_split(), up.into_split());
-    // Where one side has ended the other has nothing more to hear.
+    // If one side closes, the other can receive nothing more.
     tokio::select! {
-        _ = pump(down_read, up_write, flows.clone()) => {}
-        _ = pump(up_read, down_write, flows) => {}
+        _ = pump(down_read, up_write, forwarding.clone()) => {}
+        _ = pump(up_read, down_write, forwarding) => {}
     }
 }
 
 async fn pump(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
-    mut flows: watch::Receiver<bool>,
+    mut forwarding: watch::Receiver<bool>,
 ) -> io::Result<()> {
     let mut chunk = vec![0; CHUNK];
     loop {
         let read = from.read(&mut chunk).await;
-        // An end has to cross a cut link, too.
-        if flows.wait_for(|flows| *flows).await.is_err() {
+        // The end of a stream must not cross a cut link either.
+        if forwarding.wait_for(|forwarding| *forwarding).await.is_err() {
             return Ok(());
         }
         match read? {
@@ -226,13 +222,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_cut_link_holds_bytes_and_answers_no_connection() {
+    async fn a_cut_link_delays_bytes_and_accepts_no_connection() {
         let own = reserve(([127, 0, 0, 1], 0).into()).unwrap();
         let proxy = Proxy::start(own.local_addr().unwrap(), vec![echo().await]).unwrap();
         let mut old = TcpStream::connect(proxy.address()).await.unwrap();
         echoed(&mut old).await.unwrap();
         proxy.cut();
-        // Cut is cut once the listener has been changed.
+        // The link is cut once the listener has been replaced.
         timeout(LONG, async {
             while timeout(SHORT, TcpStream::connect(proxy.address()))
                 .await
@@ -243,7 +239,7 @@ mod tests {
         .unwrap();
         old.write_all(b"b").await.unwrap();
         assert!(timeout(SHORT, old.read_u8()).await.is_err());
-        proxy.mend();
+        proxy.restore();
         assert_eq!(timeout(LONG, old.read_u8()).await.unwrap().unwrap(), b'b');
         let new = timeout(LONG, TcpStream::connect(proxy.address())).await;
         let mut new = new.unwrap().unwrap();

@@ -1,4 +1,4 @@
-//! An application that pushes all the time, and what it was told had arrived.
+//! An application that pushes all the time, and records which pushes were acknowledged.
 
 use std::{
     sync::{
@@ -27,7 +27,7 @@ pub(crate) struct Pushes {
 // === impl Pushes ===
 
 impl Pushes {
-    /// Begins to push to the gateway at this address.
+    /// Starts to push to a gateway.
     pub(crate) fn start(gateway: String) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
@@ -37,23 +37,24 @@ impl Pushes {
             while !stopped.load(Ordering::Relaxed) {
                 let (back, pushed) = pusher.push().await?;
                 pusher = back;
-                // What fails is contained in the next push: the counter is cumulative.
+                // A failed push is contained in the next one, since the counter is
+                // cumulative.
                 if pushed.is_ok() {
                     acknowledged.push(pusher.orders());
                 }
                 sleep(INTERVAL).await;
             }
-            // Its end is a last push, and blocks.
+            // Dropping the pusher pushes once more, and blocks.
             spawn_blocking(move || drop(pusher)).await?;
             Ok(acknowledged)
         });
         Self { stop, task }
     }
 
-    /// Ends it. Returns the counter's values whose push was acknowledged.
+    /// Stops it. Returns the counter's values whose pushes were acknowledged.
     ///
     /// # Errors
-    /// Where the application could not be made.
+    /// Returns an error if the application could not be created.
     pub(crate) async fn stop(mut self) -> anyhow::Result<Vec<u64>> {
         self.stop.store(true, Ordering::Relaxed);
         (&mut self.task).await?

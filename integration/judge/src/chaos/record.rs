@@ -1,96 +1,106 @@
-//! What is known of a run once everything has stopped: all that the judge reads.
+//! Record of a run: all that the judge reads. It is complete once the services have
+//! stopped.
 
 use std::sync::Arc;
 
 use super::{
-    pod::Life,
+    cluster::{ClockStep, Cluster, Period},
+    pod::Lifetime,
     scenario::Rules,
     shape::{Disk, Tier},
-    world::{ClockStep, Spell, World},
 };
-use stand_ins::{amp::Arrival, validator::{REPORTS, expected}};
-use harness::books::Account;
+use harness::account::Account;
+use stand_ins::{
+    amp::Arrival,
+    validator::{REPORTS, expected},
+};
 
-/// What is known of a run.
+/// Record of a run.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Record {
-    /// The stand-in's ledger.
+    /// Ledger of the stand-in.
     pub arrivals: Vec<Arrival>,
-    /// Elections of a replica group, the first included.
+    /// Elections of a replica group, including the first.
     pub elections: u64,
-    /// The targets' memory.
+    /// Targets, with the scrapes they served.
     pub targets: Vec<Target>,
-    /// The receivers there were.
+    /// All receivers.
     pub receivers: Vec<Receiver>,
-    /// When a receiver could not scrape, until it was back or all others knew.
-    pub absences: Vec<Spell>,
-    /// When a receiver did not know of a change that all others knew of.
-    pub unaware: Vec<Spell>,
-    /// What receivers' clocks were set to.
+    /// Periods in which a receiver could not scrape. Each ends when it is back, or when all
+    /// others know that it is gone.
+    pub absences: Vec<Period>,
+    /// Periods in which a receiver did not know of a change that all others knew of.
+    pub stale_views: Vec<Period>,
+    /// Changes of receivers' clocks.
     pub clock_steps: Vec<ClockStep>,
-    /// When the members of a replica group changed, in milliseconds since the Unix
-    /// epoch; what is told together is one change.
+    /// Changes of a replica group's members: group, and time in milliseconds since the Unix
+    /// epoch. Changes that pods learn of together count as one.
     pub changes: Vec<(&'static str, i64)>,
-    /// Values of the pushed counter that were acknowledged.
+    /// Acknowledged values of the pushed counter.
     pub acknowledged: Vec<u64>,
-    /// Time between two scrapes, in milliseconds.
+    /// Scrape interval, in milliseconds.
     pub interval_ms: i64,
-    /// How many targets of groups, and pushing applications, have to flow again.
+    /// Number of flows: one per target and replica group, and one for the application that
+    /// pushes.
     pub flows: usize,
-    /// When the fault was over, in milliseconds since the Unix epoch.
-    pub over_ms: i64,
-    /// The most memory that one process had resident, in bytes.
+    /// End of the fault, in milliseconds since the Unix epoch.
+    pub fault_end_ms: i64,
+    /// Maximum resident memory of a process, in bytes.
     pub peak_memory: u64,
-    /// What was wrong with living services, in words.
-    pub complaints: Vec<String>,
-    /// What the scenario may cost.
+    /// Laws that running services broke.
+    pub violations: Vec<String>,
+    /// Laws that the scenario relaxes.
     pub rules: Rules,
 }
 
-/// A target.
+/// A scrape target.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
-    /// Its address.
+    /// Address.
     pub instance: String,
-    /// The scrapes it answered: the n-th has number n, from 1.
+    /// Served scrapes. The first has number 1.
     pub served: Vec<Scrape>,
 }
 
-/// A scrape that was answered.
+/// A served scrape.
 #[derive(Clone, Debug)]
 pub(crate) struct Scrape {
-    /// The receiver that asked.
+    /// Name of the receiver.
     pub by: String,
-    /// When, in milliseconds since the Unix epoch.
+    /// Time of the request, in milliseconds since the Unix epoch.
     pub at_ms: i64,
-    /// How many samples it comes to, reports included.
+    /// Number of samples, including the reports.
     pub samples: usize,
 }
 
 /// A receiver.
 #[derive(Clone, Debug)]
 pub(crate) struct Receiver {
-    /// Its name.
+    /// Name.
     pub name: String,
-    /// Its replica group.
+    /// Replica group.
     pub replica: &'static str,
-    /// Its processes.
-    pub lives: Vec<Life>,
-    /// Whether what waits gets onto a disk.
+    /// Lifetimes of its processes.
+    pub lifetimes: Vec<Lifetime>,
+    /// Set if its batches are spilled to a disk.
     pub spills: bool,
-    /// The final accounts of those of its processes that stopped.
+    /// Final accounts of its processes that stopped.
     pub accounts: Vec<Account>,
 }
 
 // === impl Record ===
 
 impl Record {
-    /// Collects it from a world whose services have stopped.
+    /// Collects the record of a mesh whose services have stopped.
     ///
     /// # Errors
-    /// Where a body or a log cannot be read.
-    pub(crate) fn of(world: &World, acknowledged: Vec<u64>, rules: Rules) -> anyhow::Result<Self> {
-        let receivers = world
+    /// Returns an error if a body or a log cannot be read.
+    pub(crate) fn of(
+        cluster: &Cluster,
+        acknowledged: Vec<u64>,
+        rules: Rules,
+    ) -> anyhow::Result<Self> {
+        let receivers = cluster
             .pods
             .iter()
             .filter(|pod| matches!(pod.tier, Tier::Receiver(_)));
@@ -98,60 +108,60 @@ impl Record {
             Ok(Receiver {
                 name: pod.service.name.clone(),
                 replica: pod.tier.replica().unwrap_or_default(),
-                lives: pod.lives.clone(),
-                spills: world.shape.disk == Disk::Good,
+                lifetimes: pod.lifetimes.clone(),
+                spills: cluster.shape.disk == Disk::Good,
                 accounts: Account::of_log(&pod.service.log()?)?,
             })
         });
-        let peaks = world.pods.iter().map(|pod| pod.peak_memory);
+        let peaks = cluster.pods.iter().map(|pod| pod.peak_memory);
         Ok(Self {
-            arrivals: world.amp.backend().arrivals(),
-            elections: world.amp.backend().elections(),
-            targets: targets(world)?,
+            arrivals: cluster.amp.backend().arrivals(),
+            elections: cluster.amp.backend().elections(),
+            targets: targets(cluster)?,
             receivers: receivers.collect::<anyhow::Result<_>>()?,
-            absences: world.absences.clone(),
-            unaware: world.unaware.clone(),
-            changes: world.changes.clone(),
-            clock_steps: world.clock_steps.clone(),
+            absences: cluster.absences.clone(),
+            stale_views: cluster.stale_views.clone(),
+            changes: cluster.changes.clone(),
+            clock_steps: cluster.clock_steps.clone(),
             acknowledged,
-            interval_ms: world.shape.interval.as_millis() as i64,
-            flows: world.flows(),
-            over_ms: world.over_ms,
+            interval_ms: cluster.shape.interval.as_millis() as i64,
+            flows: cluster.flows(),
+            fault_end_ms: cluster.fault_end_ms,
             peak_memory: peaks.max().unwrap_or_default(),
-            complaints: Vec::new(),
+            violations: Vec::new(),
             rules,
         })
     }
 
-    /// The receiver of this name.
+    /// Finds a receiver by name.
     pub(crate) fn receiver(&self, name: &str) -> Option<&Receiver> {
         self.receivers.iter().find(|receiver| receiver.name == name)
     }
 
-    /// By how many milliseconds a receiver's clock was wrong at a time.
-    pub(crate) fn wrong_ms(&self, name: &str, at_ms: i64) -> i64 {
+    /// Offset of a receiver's clock at a time, in milliseconds.
+    pub(crate) fn offset_ms(&self, name: &str, at_ms: i64) -> i64 {
         let own = self.clock_steps.iter().rev();
         let mut before = own.filter(|step| step.pod == name && step.at_ms <= at_ms);
-        before.next().map_or(0, |step| step.wrong_ms)
+        before.next().map_or(0, |step| step.offset_ms)
     }
 
-    /// When the members of a receiver's group changed.
+    /// Times at which the members of a receiver's group changed.
     pub(crate) fn changes_of(&self, name: &str) -> impl Iterator<Item = i64> {
         let replica = self.replica(name);
         let own = self.changes.iter().filter(move |(of, _)| *of == replica);
         own.map(|(_, at_ms)| *at_ms)
     }
 
-    /// The replica group of a receiver.
+    /// Replica group of a receiver.
     pub(crate) fn replica(&self, name: &str) -> &'static str {
         self.receiver(name).map_or("", |receiver| receiver.replica)
     }
 }
 
-fn targets(world: &World) -> anyhow::Result<Vec<Target>> {
+fn targets(cluster: &Cluster) -> anyhow::Result<Vec<Target>> {
     // All bodies of a target have the same series.
     let samples = |body: Arc<str>| Ok::<_, anyhow::Error>(expected(&body)?.len() + REPORTS.len());
-    let targets = world.targets.iter().map(|target| {
+    let targets = cluster.targets.iter().map(|target| {
         let served = target.served();
         let samples = served
             .first()

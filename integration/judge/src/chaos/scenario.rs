@@ -1,4 +1,4 @@
-//! The scenarios by their names: in which mesh each is played, and what it may cost.
+//! Scenarios by name, each with its mesh and with the laws that it relaxes.
 
 use std::time::Duration;
 
@@ -6,115 +6,115 @@ use clap::ValueEnum;
 use mesh_model::labels::{Labels, METRIC_NAME};
 
 use super::{
-    scenarios::{backend, clocks, disks, kill, network, outage, roll, scale, sight},
+    cluster::Cluster,
+    scenarios::{backend, clocks, disks, kill, network, outage, roll, scale, stale_views},
     shape::{Disk, Shape, Tier},
-    world::World,
 };
 
-/// One thing that goes wrong.
+/// A failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Scenario {
-    /// SIGKILL of one of two exporters, which comes back at the same address.
+    /// SIGKILL of one of two exporters, which restarts at the same address.
     KillExporter,
     /// SIGKILL of both exporters at once.
     KillBothExporters,
-    /// SIGKILL of the gateway, while an application pushes.
+    /// SIGKILL of the gateway while an application pushes.
     KillGateway,
-    /// SIGKILL of a receiver; the other one of its group takes over until it is back.
+    /// SIGKILL of a receiver. The other one of its group takes over until it is back.
     KillReceiver,
-    /// SIGKILL of a spilling receiver, over and over while the backend is away.
+    /// Repeated SIGKILL of a spilling receiver while the backend is down.
     KillSpillingReceiver,
-    /// A receiver is cut off from all exporters.
+    /// Partition between a receiver and all exporters.
     PartitionReceiver,
-    /// An exporter is cut off from the backend.
+    /// Partition between an exporter and the backend.
     PartitionExporter,
-    /// An exporter stands still: connections open, nothing answers.
+    /// Stopped exporter (SIGSTOP): connections stay open and get no response.
     FreezeExporter,
-    /// An exporter's packets vanish: not even connections open.
+    /// Exporter whose packets are lost: connections cannot be opened either.
     BlackHoleExporter,
-    /// A receiver stands still, for longer than its slots.
+    /// Stopped receiver (SIGSTOP), for longer than its slots.
     FreezeReceiver,
-    /// Receivers: 2, 5, 1.
+    /// Scales receivers from 2 to 5 to 1.
     ScaleReceivers,
-    /// Exporters: 2, 5, 1.
+    /// Scales exporters from 2 to 5 to 1.
     ScaleExporters,
-    /// Gateways: 2, 5, 1.
+    /// Scales gateways from 2 to 5 to 1.
     ScaleGateways,
-    /// New receivers for old ones, one by one.
+    /// Replaces receivers one by one.
     RollReceivers,
-    /// New exporters for old ones, one by one.
+    /// Replaces exporters one by one.
     RollExporters,
-    /// New gateways for old ones, one by one.
+    /// Replaces gateways one by one.
     RollGateways,
-    /// The receivers see changes of their members late, each at another time.
+    /// Receivers that learn late of changes of their members, each at another time.
     StaleReceivers,
-    /// A receiver never sees that exporters went and came.
+    /// Receiver that never learns that exporters were replaced.
     StaleExporters,
-    /// The backend throttles.
+    /// Backend that throttles.
     #[value(name = "amp-429")]
     Amp429,
-    /// The backend fails.
+    /// Backend that fails.
     #[value(name = "amp-500")]
     Amp500,
-    /// The backend stores and does not answer in time, for less than a deadline.
+    /// Backend that stores requests without a response, for less than an export's deadline.
     AmpTimeOut,
-    /// The backend stores and does not answer, for longer than a deadline.
+    /// Backend that stores requests without a response, for longer than an export's
+    /// deadline.
     AmpHang,
-    /// The backend stores ten seconds later than it is asked to.
+    /// Backend that stores requests ten seconds late.
     AmpSlow,
-    /// The backend refuses one metric and stores the rest.
+    /// Backend that refuses one metric and stores the others.
     AmpRefusesOneSeries,
-    /// The backend takes no new series while a target is new.
+    /// Backend that refuses new series while a target is new.
     AmpSeriesLimit,
-    /// The backend knows the credentials no more; new ones are found some seconds later.
+    /// Backend that revokes the credentials. The exporters get new ones some seconds later.
     #[value(name = "amp-403")]
     Amp403,
-    /// The backend is down for ten minutes.
+    /// Backend that is down for ten minutes.
     #[value(name = "amp-down-10m")]
     AmpDown10m,
-    /// The backend is down for seventy minutes, at a twentieth of all times.
+    /// Backend that is down for seventy minutes. All times are divided by twenty.
     #[value(name = "amp-down-70m")]
     AmpDown70m,
-    /// The disk under the outbox is full while the backend is away.
+    /// Disk of the outbox that is full while the backend is down.
     DiskFull,
-    /// `fdatasync` fails under the outbox while the backend is away.
+    /// `fdatasync` that fails under the outbox while the backend is down.
     SyncFails,
-    /// A receiver's clock is set ahead or back, and right again.
+    /// Receiver whose clock is set forward or back, and then corrected.
     ClockSteps,
-    /// A simulated day of an HA pair that is scraped once a minute; in each hour
-    /// something goes wrong.
+    /// Simulated day of an HA pair that is scraped once a minute, with a failure in each
+    /// hour.
     VirtualDay,
 }
 
-/// What a scenario may cost.
+/// Laws that a scenario relaxes.
 #[derive(Clone, Debug)]
 pub(crate) struct Rules {
-    /// What the backend refuses.
+    /// Samples that the backend refuses.
     pub refuses: Option<Refused>,
-    /// Samples may grow too old.
-    pub expires: bool,
-    /// Times may come twice, as clocks are set.
-    pub repeats: bool,
-    /// Elections of a replica group at most, the first included.
+    /// Set if samples may expire.
+    pub allows_expiry: bool,
+    /// Set if a receiver's clock may show a time twice.
+    pub allows_repeated_times: bool,
+    /// Maximum number of elections of a replica group, including the first.
     pub elections: u64,
-    /// How long a batch may be in the memory of a receiver that is killed, in
-    /// milliseconds.
+    /// Maximum time that a batch stays in the memory of a killed receiver, in milliseconds.
     pub memory_ms: i64,
 }
 
-/// What the backend refuses in a scenario.
+/// Samples that the backend refuses in a scenario.
 #[derive(Clone, Debug)]
 pub(crate) enum Refused {
-    /// A metric.
+    /// All samples of one metric.
     Metric(&'static str),
-    /// Whatever is new.
+    /// Samples of new series.
     New,
 }
 
 // === impl Scenario ===
 
 impl Scenario {
-    /// Those that `--quick` runs: one of each kind.
+    /// Scenarios of `--quick`: one of each kind.
     pub(crate) const QUICK: [Self; 5] = [
         Self::KillExporter,
         Self::KillReceiver,
@@ -123,18 +123,19 @@ impl Scenario {
         Self::Amp500,
     ];
 
-    /// All of them.
+    /// All scenarios.
     pub(crate) fn all() -> Vec<Self> {
         Self::value_variants().to_vec()
     }
 
-    /// Its name, as it is given on the command line.
+    /// Name on the command line.
     pub(crate) fn name(self) -> String {
         let value = self.to_possible_value();
         value.map_or_else(String::new, |value| value.get_name().to_owned())
     }
 
-    /// Whether it needs a backend that is told to refuse something, or hastened.
+    /// Returns `true` if the scenario needs responses of the stand-in, or its shorter
+    /// times.
     pub(crate) fn needs_stand_in(self) -> bool {
         matches!(
             self,
@@ -142,9 +143,9 @@ impl Scenario {
         )
     }
 
-    /// The mesh that it is played in.
+    /// Mesh of the scenario.
     pub(crate) fn shape(self) -> Shape {
-        let usual = Shape::default();
+        let default = Shape::default();
         match self {
             Self::KillReceiver | Self::FreezeReceiver => Shape {
                 groups: 2,
@@ -153,97 +154,97 @@ impl Scenario {
             Self::ScaleReceivers | Self::RollReceivers | Self::StaleReceivers => Shape::moving(),
             Self::ScaleGateways | Self::RollGateways => Shape {
                 gateways: 2,
-                ..usual
+                ..default
             },
             Self::KillSpillingReceiver => Shape {
                 groups: 1,
                 disk: Disk::Good,
-                ..usual
+                ..default
             },
             Self::AmpDown10m => Shape {
                 interval: Duration::from_secs(5),
-                ..usual
+                ..default
             },
-            Self::AmpDown70m => outage::hastened(usual),
+            Self::AmpDown70m => outage::time_scaled(default),
             Self::DiskFull => disks::shape(Disk::Full),
             Self::SyncFails => disks::shape(Disk::FailingSync),
             Self::ClockSteps => Shape {
                 own_clocks: true,
-                ..usual
+                ..default
             },
-            _ => usual,
+            _ => default,
         }
     }
 
-    /// What it may cost.
+    /// Laws that the scenario relaxes.
     pub(crate) fn rules(self) -> Rules {
-        let usual = Rules::default();
+        let default = Rules::default();
         match self {
             Self::AmpRefusesOneSeries => Rules {
                 refuses: Some(Refused::Metric(backend::REFUSED)),
-                ..usual
+                ..default
             },
             Self::AmpSeriesLimit => Rules {
                 refuses: Some(Refused::New),
-                ..usual
+                ..default
             },
-            // Away for longer than the 30 s of an election, whoever comes back first
-            // is elected.
+            // The outage is longer than the 30 s of an election. The first replica that
+            // comes back is elected.
             Self::AmpDown10m => Rules {
                 elections: 2,
-                ..usual
+                ..default
             },
             Self::AmpDown70m => Rules {
                 elections: 2,
-                expires: true,
-                ..usual
+                allows_expiry: true,
+                ..default
             },
             Self::ClockSteps => Rules {
-                repeats: true,
-                ..usual
+                allows_repeated_times: true,
+                ..default
             },
-            _ => usual,
+            _ => default,
         }
     }
 
-    /// Breaks it and mends it.
+    /// Injects the fault and repairs it.
     ///
     /// # Errors
-    /// Where a part does not start or stop, or cannot be found.
-    pub(crate) async fn play(self, world: &mut World) -> anyhow::Result<()> {
+    /// Returns an error if a process does not start or stop, or does not exist.
+    pub(crate) async fn run(self, cluster: &mut Cluster) -> anyhow::Result<()> {
         match self {
-            Self::KillExporter => kill::exporters(world, 1).await,
-            Self::KillBothExporters => kill::exporters(world, 2).await,
-            Self::KillGateway => kill::gateway(world).await,
-            Self::KillReceiver => kill::receiver(world).await,
-            Self::KillSpillingReceiver => kill::over_and_over(world).await,
-            Self::PartitionReceiver => network::cut(world, Tier::Receiver(0)).await,
-            Self::PartitionExporter => network::cut(world, Tier::Exporter).await,
-            Self::FreezeExporter => network::freeze(world, Tier::Exporter).await,
-            Self::FreezeReceiver => network::freeze(world, Tier::Receiver(0)).await,
-            Self::BlackHoleExporter => network::black_hole(world).await,
-            Self::ScaleReceivers => scale::two_five_one(world, Tier::Receiver(0)).await,
-            Self::ScaleExporters => scale::two_five_one(world, Tier::Exporter).await,
-            Self::ScaleGateways => scale::two_five_one(world, Tier::Gateway).await,
-            Self::RollReceivers => roll::all(world, Tier::Receiver(0)).await,
-            Self::RollExporters => roll::all(world, Tier::Exporter).await,
-            Self::RollGateways => roll::all(world, Tier::Gateway).await,
-            Self::StaleReceivers => sight::receivers(world).await,
-            Self::StaleExporters => sight::exporters(world).await,
-            Self::Amp429
-            | Self::Amp500
-            | Self::AmpTimeOut
-            | Self::AmpHang
-            | Self::AmpSlow
-            | Self::AmpRefusesOneSeries => backend::fault(world, self).await,
-            Self::AmpSeriesLimit => backend::series_limit(world).await,
-            Self::Amp403 => backend::rotated_credentials(world).await,
-            Self::AmpDown10m => outage::ten_minutes(world).await,
-            Self::AmpDown70m => outage::seventy_minutes(world).await,
-            Self::DiskFull => disks::fails(world, "disk_full").await,
-            Self::SyncFails => disks::fails(world, "sync").await,
-            Self::ClockSteps => clocks::steps(world).await,
-            Self::VirtualDay => anyhow::bail!("it is simulated, in no mesh of processes"),
+            Self::KillExporter => kill::exporters(cluster, 1).await,
+            Self::KillBothExporters => kill::exporters(cluster, 2).await,
+            Self::KillGateway => kill::gateway(cluster).await,
+            Self::KillReceiver => kill::receiver(cluster).await,
+            Self::KillSpillingReceiver => kill::repeatedly(cluster).await,
+            Self::PartitionReceiver => network::cut(cluster, Tier::Receiver(0)).await,
+            Self::PartitionExporter => network::cut(cluster, Tier::Exporter).await,
+            Self::FreezeExporter => network::freeze(cluster, Tier::Exporter).await,
+            Self::FreezeReceiver => network::freeze(cluster, Tier::Receiver(0)).await,
+            Self::BlackHoleExporter => network::black_hole(cluster).await,
+            Self::ScaleReceivers => scale::up_and_down(cluster, Tier::Receiver(0)).await,
+            Self::ScaleExporters => scale::up_and_down(cluster, Tier::Exporter).await,
+            Self::ScaleGateways => scale::up_and_down(cluster, Tier::Gateway).await,
+            Self::RollReceivers => roll::all(cluster, Tier::Receiver(0)).await,
+            Self::RollExporters => roll::all(cluster, Tier::Exporter).await,
+            Self::RollGateways => roll::all(cluster, Tier::Gateway).await,
+            Self::StaleReceivers => stale_views::receivers(cluster).await,
+            Self::StaleExporters => stale_views::exporters(cluster).await,
+            Self::Amp429 => backend::throttle(cluster).await,
+            Self::Amp500 => backend::errors(cluster).await,
+            Self::AmpTimeOut => backend::time_out(cluster).await,
+            Self::AmpHang => backend::hang(cluster).await,
+            Self::AmpSlow => backend::slow(cluster).await,
+            Self::AmpRefusesOneSeries => backend::reject_metric(cluster).await,
+            Self::AmpSeriesLimit => backend::series_limit(cluster).await,
+            Self::Amp403 => backend::rotated_credentials(cluster).await,
+            Self::AmpDown10m => outage::ten_minutes(cluster).await,
+            Self::AmpDown70m => outage::seventy_minutes(cluster).await,
+            Self::DiskFull => disks::fails(cluster, "disk_full").await,
+            Self::SyncFails => disks::fails(cluster, "sync").await,
+            Self::ClockSteps => clocks::steps(cluster).await,
+            Self::VirtualDay => anyhow::bail!("virtual-day runs in the simulation"),
         }
     }
 }
@@ -254,8 +255,8 @@ impl Default for Rules {
     fn default() -> Self {
         Self {
             refuses: None,
-            expires: false,
-            repeats: false,
+            allows_expiry: false,
+            allows_repeated_times: false,
             elections: 1,
             memory_ms: 3_000,
         }
@@ -263,7 +264,7 @@ impl Default for Rules {
 }
 
 impl Rules {
-    /// Whether the scenario has the backend refuse this series.
+    /// Returns `true` if the scenario makes the backend refuse this series.
     pub(crate) fn is_refused(&self, labels: &Labels) -> bool {
         match self.refuses {
             Some(Refused::Metric(name)) => labels.get(METRIC_NAME) == Some(name),

@@ -1,5 +1,5 @@
-//! What is broken, in which order, and how it is mended. What is left to chance
-//! follows from the world's seed.
+//! Order of faults and repairs in each scenario. The seed of the cluster decides all random
+//! choices.
 
 pub(crate) mod backend;
 pub(crate) mod clocks;
@@ -9,4 +9,4 @@ pub(crate) mod network;
 pub(crate) mod outage;
 pub(crate) mod roll;
 pub(crate) mod scale;
-pub(crate) mod sight;
+pub(crate) mod stale_views;

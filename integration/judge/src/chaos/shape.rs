@@ -1,70 +1,70 @@
-//! How large a mesh is, and how its services are set.
+//! Size of a mesh and settings of its services.
 
 use std::time::Duration;
 
 use stand_ins::amp::Upstream;
 
-/// The shape of a mesh.
+/// Size of a mesh and settings of its services.
 #[derive(Clone, Debug)]
 pub(crate) struct Shape {
-    /// Replica groups: one, or the two of an HA pair.
+    /// Number of replica groups: 1, or 2 for an HA pair.
     pub groups: usize,
-    /// Receivers of each group.
+    /// Receivers in each group.
     pub receivers: usize,
-    /// Exporters.
+    /// Number of exporters.
     pub exporters: usize,
-    /// Gateways.
+    /// Number of gateways.
     pub gateways: usize,
-    /// Targets, each with slots of its own.
+    /// Number of targets.
     pub targets: usize,
-    /// Time between two scrapes of a target.
+    /// Scrape interval.
     pub interval: Duration,
-    /// Where receivers spill to.
+    /// Disk of each receiver.
     pub disk: Disk,
-    /// More flags of receivers.
+    /// Further flags of receivers.
     pub receiver_flags: Vec<String>,
-    /// How old a batch may be that waits in a sender.
+    /// Maximum age of a batch in an outbox.
     pub max_batch_age: Duration,
-    /// How old a sample may be that the backend takes.
+    /// Maximum age of a sample that the backend accepts.
     pub max_sample_age: Duration,
-    /// The receivers' clocks can be set.
+    /// Set if the receivers' clocks can be changed.
     pub own_clocks: bool,
     /// A real backend behind the stand-in.
     pub upstream: Option<Upstream>,
 }
 
-/// The disk of a receiver.
+/// Disk of a receiver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Disk {
-    /// None: what waits is in memory.
+    /// No disk: batches stay in memory.
     None,
-    /// One that works.
+    /// A disk that works.
     Good,
-    /// One that is full after a moment.
+    /// A disk that soon is full.
     Full,
-    /// One whose `fdatasync` fails after a moment.
+    /// A disk whose `fdatasync` soon fails.
     FailingSync,
 }
 
-/// A tier, which is a Kubernetes service, too.
+/// A tier. Each is a Kubernetes service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Tier {
-    /// The receivers of the n-th replica group.
+    /// Receivers of the n-th replica group.
     Receiver(usize),
-    /// The exporters.
+    /// Exporters.
     Exporter,
-    /// The gateways.
+    /// Gateways.
     Gateway,
 }
 
-/// Bytes that batches may take in the memory of a sender.
+/// Memory budget of a sender's outbox, in bytes.
 pub(crate) const OUTBOX_BYTES: u64 = 64 << 20;
-/// Bytes that scrapes, pushes or Exports under way may take.
+/// Memory budget of scrapes, pushes or exports in flight, in bytes.
 pub(crate) const WORK_BYTES: u64 = 32 << 20;
-/// Bytes that a process takes without any of those: program, runtime, connections,
-/// series caches of some hundred series.
+/// Memory of a process without these budgets: program, runtime, connections, and caches of
+/// some hundred series.
 const BASE_BYTES: u64 = 64 << 20;
-/// What no process may exceed.
+/// Maximum resident memory of a process, in bytes.
 pub(crate) const MEMORY_BOUND: u64 = OUTBOX_BYTES + WORK_BYTES + BASE_BYTES;
 
 const GROUPS: [&str; 2] = ["a", "b"];
@@ -91,8 +91,7 @@ impl Default for Shape {
 }
 
 impl Shape {
-    /// One replica group, whose targets move: each of their slots has to be longer
-    /// than a new owner waits.
+    /// One replica group whose targets move. The interval is longer than a new owner waits.
     pub(crate) fn moving() -> Self {
         Self {
             groups: 1,
@@ -101,7 +100,7 @@ impl Shape {
         }
     }
 
-    /// The tiers, and how many pods are in each.
+    /// Tiers, each with its number of pods.
     pub(crate) fn tiers(&self) -> Vec<(Tier, usize)> {
         let groups = (0..self.groups).map(|group| (Tier::Receiver(group), self.receivers));
         let others = [
@@ -115,7 +114,7 @@ impl Shape {
 // === impl Tier ===
 
 impl Tier {
-    /// The name of its service.
+    /// Name of the Kubernetes service.
     pub(crate) fn service(self) -> String {
         match self {
             Self::Receiver(group) => format!("receiver-{}", GROUPS[group]),
@@ -124,7 +123,7 @@ impl Tier {
         }
     }
 
-    /// The replica that its samples are of.
+    /// Replica name of its samples.
     pub(crate) fn replica(self) -> Option<&'static str> {
         match self {
             Self::Receiver(group) => Some(GROUPS[group]),
@@ -132,8 +131,8 @@ impl Tier {
         }
     }
 
-    /// Whether its pods have to know those of the other.
-    pub(crate) fn knows(self, other: Self) -> bool {
+    /// Returns `true` if its pods watch the endpoints of the other tier.
+    pub(crate) fn watches(self, other: Self) -> bool {
         match self {
             Self::Exporter => false,
             Self::Receiver(_) | Self::Gateway => other == Self::Exporter || other == self,

@@ -1,11 +1,11 @@
-//! The table of results.
+//! Table of results.
 
 use super::judge::Judgement;
 
-/// Complaints that are shown of a scenario.
+/// Maximum number of violations shown for a scenario.
 const SHOWN: usize = 12;
 
-/// Prints what stands in each column.
+/// Prints the names of the columns.
 pub(crate) fn print_header() {
     println!(
         "{:<24} {:>6} {:>6} {:>8} {:>8} {:>6} {:>7} {:>9} {:>7} {:>9} {:>6} {:>7} {:>9} {:>8}",
@@ -26,8 +26,8 @@ pub(crate) fn print_header() {
     );
 }
 
-/// Prints what a scenario cost.
-pub(crate) fn print_line(name: &str, seed: u64, judgement: &Judgement) {
+/// Prints the cost of a scenario.
+pub(crate) fn print_line(name: &str, seed: u64, judgement: &Judgement, is_void: bool) {
     let recovery = judgement.recovery.map_or_else(
         || "never".to_owned(),
         |recovery| format!("{:.1} s", recovery.as_secs_f64()),
@@ -45,12 +45,17 @@ pub(crate) fn print_line(name: &str, seed: u64, judgement: &Judgement) {
         judgement.died,
         judgement.expired,
         judgement.peak_memory >> 20,
-        if judgement.is_good() { "ok" } else { "FAILED" }
+        match (judgement.passed(), is_void) {
+            (true, _) => "ok",
+            (false, true) => "VOID",
+            (false, false) => "FAILED",
+        }
     );
-    for complaint in judgement.complaints.iter().take(SHOWN) {
-        println!("  {complaint}");
+    let violations: Vec<_> = judgement.all_violations().collect();
+    for violation in violations.iter().take(SHOWN) {
+        println!("  {violation}");
     }
-    if let Some(more) = judgement.complaints.len().checked_sub(SHOWN + 1) {
-        println!("  and {} more", more + 1);
+    if violations.len() > SHOWN {
+        println!("  and {} more", violations.len() - SHOWN);
     }
 }

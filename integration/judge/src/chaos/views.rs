@@ -1,5 +1,5 @@
-//! What a pod knows of the others: a Kubernetes API server of its own, which may be
-//! told late.
+//! View that a pod has of the others. Each pod has its own Kubernetes API server, which can
+//! be late.
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
@@ -7,46 +7,47 @@ use mesh_base::clock::Clock;
 use serde_json::Value;
 use tokio::{
     sync::mpsc,
-    task::JoinHandle,
     time::{Instant, sleep_until},
 };
+use tokio_util::task::AbortOnDropHandle;
 
 use stand_ins::kube_api::{KubeApi, endpoint_slice, with_unready};
 
-/// The namespace of all services.
+/// Namespace of all services.
 pub(crate) const NAMESPACE: &str = "mesh";
 
-/// How soon a pod learns of a change.
+/// Delay until a pod learns of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Sight {
-    /// After this long.
+pub(crate) enum Propagation {
+    /// After this time.
     After(Duration),
-    /// Not at all, until it sees again.
+    /// Never, until the delay is reset.
     Never,
 }
 
-/// The endpoints of a service.
+/// Endpoints of a service.
 #[derive(Clone, Debug)]
 pub(crate) struct Endpoints<T> {
-    /// Those that are ready.
+    /// Ready endpoints.
     pub ready: Vec<T>,
-    /// Those that start, end or have been killed.
+    /// Endpoints that are starting, stopping or killed.
     pub unready: Vec<T>,
 }
 
-/// What one pod sees.
+/// Kubernetes API server of one pod.
 #[derive(Debug)]
 pub(crate) struct View {
     kubeconfig: PathBuf,
-    /// What it is told, and when: in this order, whatever is due first.
-    news: mpsc::UnboundedSender<(Instant, Value)>,
-    server: JoinHandle<()>,
+    /// Updates with the times at which they are due. They are applied in this order.
+    updates: mpsc::UnboundedSender<(Instant, Value)>,
+    _server: AbortOnDropHandle<()>,
 }
 
 // === impl Endpoints ===
 
 impl<T> Endpoints<T> {
-    /// Those that somebody sees, as it sees them.
+    /// Endpoints as one pod sees them. `see` returns `None` for an endpoint that the pod
+    /// cannot reach.
     pub(crate) fn seen<U>(&self, see: impl Fn(&T) -> Option<U>) -> Endpoints<U> {
         Endpoints {
             ready: self.ready.iter().filter_map(&see).collect(),
@@ -58,53 +59,47 @@ impl<T> Endpoints<T> {
 // === impl View ===
 
 impl View {
-    /// Starts the server of a pod.
+    /// Starts the API server of a pod.
     ///
     /// # Errors
-    /// Where it cannot listen or its file not be written.
+    /// Returns an error if it cannot listen or its kubeconfig cannot be written.
     pub(crate) async fn start(folder: PathBuf) -> anyhow::Result<Self> {
         std::fs::create_dir_all(&folder)?;
         let api = KubeApi::start().await?;
         let kubeconfig = api.write_kubeconfig(&folder)?;
-        let (news, mut told) = mpsc::unbounded_channel();
+        let (updates, mut updates_due) = mpsc::unbounded_channel();
         let server = tokio::spawn(async move {
-            while let Some((due, slice)) = told.recv().await {
+            while let Some((due, slice)) = updates_due.recv().await {
                 sleep_until(due).await;
                 api.apply(slice);
             }
         });
         Ok(Self {
             kubeconfig,
-            news,
-            server,
+            updates,
+            _server: AbortOnDropHandle::new(server),
         })
     }
 
-    /// The file that leads a service to it.
+    /// Path of the kubeconfig file.
     pub(crate) fn kubeconfig(&self) -> String {
         self.kubeconfig.display().to_string()
     }
 
-    /// Tells who stands behind a service. Returns when the pod is told, in
-    /// milliseconds since the Unix epoch; `None` where it is not.
-    pub(crate) fn tell(
+    /// Sends the endpoints of a service. Returns the time at which the pod learns of them,
+    /// in milliseconds since the Unix epoch, or `None` if it does not.
+    pub(crate) fn update(
         &self,
         service: &str,
         endpoints: &Endpoints<IpAddr>,
-        sight: Sight,
+        propagation: Propagation,
     ) -> Option<i64> {
-        let Sight::After(delay) = sight else {
+        let Propagation::After(delay) = propagation else {
             return None;
         };
         let slice = endpoint_slice(NAMESPACE, service, &endpoints.ready);
         let slice = with_unready(slice, &endpoints.unready);
-        self.news.send((Instant::now() + delay, slice)).ok()?;
+        self.updates.send((Instant::now() + delay, slice)).ok()?;
         Some(Clock::system().now_ms() + delay.as_millis() as i64)
-    }
-}
-
-impl Drop for View {
-    fn drop(&mut self) {
-        self.server.abort();
     }
 }

@@ -1,7 +1,7 @@
-//! Appending a body: what Prometheus' scrape loop gave to its storage.
+//! Appending of a body: samples that Prometheus's scrape loop gives to its storage.
 //!
-//! The rows of one loop are scrapes of one target in a row. Its storage is a
-//! stand-in that refuses what the row says and nothing else.
+//! The rows of one loop are consecutive scrapes of one target. The storage is a stand-in
+//! that rejects what the row says, and nothing else.
 
 use std::{
     cell::RefCell,
@@ -21,26 +21,28 @@ mod forms;
 mod metadata;
 mod options;
 
-/// Why a row may differ.
-fn listed(row: &Value) -> Option<&'static str> {
-    // One of the closures changes nothing.
+/// Reason why a row may differ.
+fn exemption(row: &Value) -> Option<&'static str> {
+    // This closure has no effect.
     let changes_nothing = row["test"] == "testScrapeLoopAppendExemplarSeries";
     if row["custom_mutator"] == true && !changes_nothing {
-        return Some("a Go closure that is not data changes the labels or a limit");
+        return Some(
+            "a Go closure, which the data does not contain, changes the labels or a limit",
+        );
     }
     if row["options"]["synthesize_st"] == true {
         return Some(
-            "start times made up from counter resets, and values changed to fit: an experiment \
+            "start times are derived from counter resets, and values are changed: an experiment \
              behind a feature flag of Prometheus that is off by default",
         );
     }
     if row["test"] == "testScrapeLoopFailWithInvalidLabelsAfterRelabel" {
-        return Some("labels that are not UTF-8, which no label set here can hold");
+        return Some("labels are not UTF-8; a label set holds UTF-8 only");
     }
     None
 }
 
-/// Refuses samples as a row tells, one answer for each.
+/// Storage that rejects the samples that a row says. It has one answer per sample.
 struct Scripted(RefCell<VecDeque<Option<Rejection>>>);
 
 impl Storage for Scripted {
@@ -73,46 +75,47 @@ impl Scripted {
         });
         let mut answers: VecDeque<_> = answers.collect();
         if row["test"] == "testScrapeLoopOutOfBoundsTimeError" {
-            // Refused before the storage, as 20 minutes ahead of the clock.
+            // The sample is 20 minutes ahead of the clock. It is rejected before the
+            // storage.
             answers.push_back(Some(Rejection::OutOfBounds));
         }
         Self(RefCell::new(answers))
     }
 }
 
-/// `_created` lines are series.
+/// Cases in which `_created` lines are series.
 pub(super) fn v1(suites: &Path, report: &mut Report) -> anyhow::Result<()> {
     run(&suites.join("scrape/append_v1.jsonl"), report)
 }
 
-/// `_created` lines are start times.
+/// Cases in which `_created` lines are start times.
 pub(super) fn v2(suites: &Path, report: &mut Report) -> anyhow::Result<()> {
     run(&suites.join("scrape/append_v2.jsonl"), report)
 }
 
 fn run(file: &Path, report: &mut Report) -> anyhow::Result<()> {
     let mut caches: BTreeMap<u64, Cache> = BTreeMap::new();
-    let mut listed_loops: BTreeMap<u64, usize> = BTreeMap::new();
+    let mut exempt_loops: BTreeMap<u64, usize> = BTreeMap::new();
     for row in cases::rows(file)? {
         let in_loop = row["loop"].as_u64().unwrap_or_default();
         let cache = caches.entry(in_loop).or_default();
         let test = cases::text(&row["test"]);
         let id = format!("{test} loop {in_loop} seq {}", row["seq"]);
-        match listed(&row) {
+        match exemption(&row) {
             None => report.case(id, || compare(&row, cache)),
             Some(reason) => {
-                let before = report.excused.len();
-                report.excusable(id, reason, || compare(&row, cache));
-                *listed_loops.entry(in_loop).or_default() += report.excused.len() - before;
+                let before = report.exempted.len();
+                report.case_of_exempt_group(id, reason, || compare(&row, cache));
+                *exempt_loops.entry(in_loop).or_default() += report.exempted.len() - before;
             }
         }
     }
-    // Such a loop differs somewhere, not in each of its rows.
-    for (in_loop, _) in listed_loops
+    // An exempt loop differs in some of its rows.
+    for (in_loop, _) in exempt_loops
         .iter()
         .filter(|(_, differing)| **differing == 0)
     {
-        let why = "is on the list, but agrees".to_owned();
+        let why = "passes, but is exempt".to_owned();
         report.failed.push((format!("loop {in_loop}"), why));
     }
     Ok(())
@@ -138,7 +141,7 @@ fn compare(row: &Value, cache: &mut Cache) -> Result<(), String> {
         &json!(!row["error"].is_null()),
     )?;
     if let (Err(found), Some(expected)) = (&outcome, row["error"].as_str()) {
-        // As the Go code of these tests does; others have a row for it.
+        // The Go code of these tests ends the iteration. Other tests have a row for it.
         let ends_iteration = [
             "testScrapeLoopDiscardDuplicateLabels",
             "testScrapeLoopAppendSampleLimitWithDisappearingSeries",
@@ -152,7 +155,7 @@ fn compare(row: &Value, cache: &mut Cache) -> Result<(), String> {
     let v2 = row["appender"] == "v2";
     let found = appended.samples().map(|sample| forms::event(&sample, v2));
     let (found, expected) = (found.collect(), forms::expected(row));
-    // Staleness markers come in no particular order.
+    // The order of staleness markers is not defined.
     let sorted = |mut events: Vec<Value>| {
         let first = events.iter().position(is_marker).unwrap_or(events.len());
         events[first..].sort_by_key(Value::to_string);
@@ -163,13 +166,14 @@ fn compare(row: &Value, cache: &mut Cache) -> Result<(), String> {
 }
 
 fn same(what: &str, found: &Value, expected: &Value) -> Result<(), String> {
-    match found == expected {
-        true => Ok(()),
-        false => Err(format!("{what}\nfound    {found}\nexpected {expected}")),
+    if found == expected {
+        Ok(())
+    } else {
+        Err(format!("{what}\nfound    {found}\nexpected {expected}"))
     }
 }
 
-/// Errors begin as those of Prometheus where they are about limits and labels.
+/// Compares errors. Those of limits and labels begin as Prometheus's own.
 fn same_error(found: &str, expected: &str) -> Result<(), String> {
     let ours: &[(&str, &str)] = &[
         (
@@ -197,9 +201,10 @@ fn same_error(found: &str, expected: &str) -> Result<(), String> {
         .iter()
         .find(|(theirs, _)| expected.starts_with(theirs))
         .map_or(expected, |(_, ours)| ours);
-    match found.starts_with(start) {
-        true => Ok(()),
-        false => Err(format!("error {found:?}, expected {start:?}")),
+    if found.starts_with(start) {
+        Ok(())
+    } else {
+        Err(format!("error {found:?}, expected {start:?}"))
     }
 }
 

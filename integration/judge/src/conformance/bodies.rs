@@ -1,4 +1,4 @@
-//! Bodies that real programs exposed, with what Prometheus read from them.
+//! Bodies of real programs, and the entries that Prometheus reads from them.
 
 use std::{fs, path::Path};
 
@@ -7,33 +7,33 @@ use serde_json::Value;
 
 use super::{Report, cases, entries};
 
-/// Golden files that differ in the exemplars of native histograms only.
+/// Golden files that differ only in the exemplars of native histograms.
 const EXEMPLARS_LOST: &[&str] = &[
     "client_golang_app/1.proto.native.entries.jsonl",
     "client_golang_app/1.proto.nhcb.entries.jsonl",
 ];
 
-/// Why they do.
-const ALL_EXEMPLARS: &str = "Prometheus does not go back to the first exemplar when it goes on to \
-     the next histogram of a family, so that the later ones lose as many as the first had; here \
-     all of them are given, and all else is the same";
+/// Reason for the difference.
+const ALL_EXEMPLARS: &str = "Prometheus loses exemplars of the later histograms in a family, as many as \
+     the first one has; promesh returns all exemplars, and all else is equal";
 
-/// Every capture has to parse, also those without a golden file.
+/// Parses each capture, including those without a golden file.
 pub(super) fn parse(suites: &Path, report: &mut Report) -> anyhow::Result<()> {
     each_capture(suites, |id, body, capture| {
         report.case(id, || {
             let found = entries::of(format(capture)?, &ParserOptions::default(), body);
             let found = found.map_err(|error| error.to_string())?;
-            match found.is_empty() {
-                true => Err("no entries".to_owned()),
-                false => Ok(()),
+            if found.is_empty() {
+                Err("no entries".to_owned())
+            } else {
+                Ok(())
             }
         });
         Ok(())
     })
 }
 
-/// Captures with golden files give the entries of Prometheus.
+/// Compares the entries of each capture with its golden files.
 pub(super) fn golden(suites: &Path, report: &mut Report) -> anyhow::Result<()> {
     each_capture(suites, |id, body, capture| {
         let folder = suites.join("bodies").join(id).with_file_name("");
@@ -46,9 +46,9 @@ pub(super) fn golden(suites: &Path, report: &mut Report) -> anyhow::Result<()> {
             };
             let (source, _) = id.split_once('/').unwrap_or((id, ""));
             let id = format!("{source}/{file}");
-            let excuse = EXEMPLARS_LOST.contains(&&*id).then_some(ALL_EXEMPLARS);
-            report.listed(&id, excuse, || entries::same(&found()?, &golden));
-            if excuse.is_some() {
+            let exemption = EXEMPLARS_LOST.contains(&&*id).then_some(ALL_EXEMPLARS);
+            report.case_unless_exempt(&id, exemption, || entries::same(&found()?, &golden));
+            if exemption.is_some() {
                 report.case(format!("{id} without exemplars"), || {
                     entries::same(&without_exemplars(found()?), &without_exemplars(golden))
                 });
@@ -90,7 +90,7 @@ fn options(golden: &Value) -> ParserOptions {
     }
 }
 
-/// The same without exemplars of native histograms.
+/// Removes the exemplars of native histograms.
 fn without_exemplars(mut entries: Vec<Value>) -> Vec<Value> {
     let histograms = entries
         .iter_mut()

@@ -1,7 +1,6 @@
-//! How the suites' files are read.
+//! Readers for the suites' files.
 //!
-//! A case whose form is not the expected one gives empty values here, and so
-//! does not come out as expected.
+//! A case without the expected form gives empty values, and so fails.
 
 use std::{collections::BTreeMap, fs, path::Path};
 
@@ -10,13 +9,13 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use mesh_model::labels::Labels;
 use serde_json::Value;
 
-/// A file that is one JSON value.
+/// Reads a file with one JSON value.
 pub(super) fn document(path: &Path) -> anyhow::Result<Value> {
     let bytes = fs::read(path).with_context(|| path.display().to_string())?;
     serde_json::from_slice(&bytes).with_context(|| path.display().to_string())
 }
 
-/// All rows of a file with a JSON value a line.
+/// Reads a file with one JSON value per line.
 pub(super) fn rows(path: &Path) -> anyhow::Result<Vec<Value>> {
     let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
     let rows = text.lines().map(serde_json::from_str);
@@ -24,7 +23,7 @@ pub(super) fn rows(path: &Path) -> anyhow::Result<Vec<Value>> {
         .with_context(|| path.display().to_string())
 }
 
-/// The entries of a folder, by name.
+/// Names of the entries of a folder, sorted.
 pub(super) fn folder(path: &Path) -> anyhow::Result<Vec<String>> {
     let entries = fs::read_dir(path).with_context(|| path.display().to_string())?;
     let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
@@ -48,7 +47,7 @@ pub(super) fn texts(value: &Value) -> Vec<String> {
         .collect()
 }
 
-/// A body; one that is not UTF-8 comes as base64.
+/// Reads a body. A body that is not UTF-8 is encoded as base64.
 pub(super) fn body(value: &Value) -> Vec<u8> {
     match value {
         Value::String(text) => text.clone().into_bytes(),
@@ -58,7 +57,7 @@ pub(super) fn body(value: &Value) -> Vec<u8> {
     }
 }
 
-/// A float, as text or not.
+/// Reads a float, which may be encoded as text.
 pub(super) fn float(number: &Value) -> f64 {
     let Some(text) = number.as_str() else {
         return number.as_f64().unwrap_or(f64::NAN);
@@ -69,16 +68,17 @@ pub(super) fn float(number: &Value) -> f64 {
     }
 }
 
-/// A map of label names to values.
+/// Reads a map of label names to values.
 pub(super) fn labels(map: &Value) -> Labels {
     let map: BTreeMap<String, String> = serde_json::from_value(map.clone()).unwrap_or_default();
     map.into_iter().collect()
 }
 
-/// What is different, if anything is.
+/// Compares two values.
 pub(super) fn same<T: PartialEq + std::fmt::Debug>(found: &T, expected: &T) -> Result<(), String> {
-    match found == expected {
-        true => Ok(()),
-        false => Err(format!("found {found:?}, expected {expected:?}")),
+    if found == expected {
+        Ok(())
+    } else {
+        Err(format!("found {found:?}, expected {expected:?}"))
     }
 }

@@ -1,4 +1,4 @@
-//! Prometheus' own configuration cases.
+//! Prometheus's own configuration cases.
 
 use std::path::Path;
 
@@ -13,18 +13,17 @@ pub(super) mod real;
 
 pub(super) use self::effective::effective;
 
-/// Files are accepted and refused as by Prometheus. Why one is refused is said in
-/// words of our own.
+/// Accepts and rejects the same files as Prometheus. The messages differ.
 pub(super) fn files(suites: &Path, report: &mut Report) -> anyhow::Result<()> {
     let document = document(suites)?;
     for case in cases::list(&document["cases"]) {
         let file = cases::text(&case["file"]);
         let name = name(file);
-        let excuse = accepted::ACCEPTED
+        let exemption = accepted::ACCEPTED
             .iter()
             .find(|(accepted, _)| *accepted == name)
             .map(|(_, reason)| *reason);
-        report.listed(name, excuse, || {
+        report.case_unless_exempt(name, exemption, || {
             let outcome = Config::load(&suites.join("config").join(file));
             match (outcome, cases::text(&case["expect"])) {
                 (Ok(_), "accept") | (Err(_), "reject") => Ok(()),
@@ -65,7 +64,7 @@ pub(super) fn env_expansion(suites: &Path, report: &mut Report) -> anyhow::Resul
         report.case(&case["env"], || {
             let variable = |name: &str| case["env"][name].as_str().map(str::to_owned);
             let config = Config::parse(&text, &path, &variable).map_err(|e| e.to_string())?;
-            // A label without a value is none.
+            // A label without a value does not exist.
             let expected = cases::labels(&case["external_labels"]);
             cases::same(&config.external_labels, &expected)
         });
@@ -77,7 +76,7 @@ fn document(suites: &Path) -> anyhow::Result<Value> {
     cases::document(&suites.join("config/cases.json"))
 }
 
-/// A file without its folder.
+/// File name without its folder.
 fn name(file: &str) -> &str {
     file.rsplit('/').next().unwrap_or(file)
 }

@@ -1,4 +1,4 @@
-//! What a parser returned, in the form of the golden files.
+//! Entries of a parser, in the form of the golden files.
 
 use receiver_svc::exposition::{
     AnyParser, Counts, Entry, Format, Histogram, ParseError, Parser, ParserOptions, Span,
@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::cases;
 
-/// All entries of `body`.
+/// Parses a body into entries.
 pub(super) fn of(
     format: Format,
     options: &ParserOptions,
@@ -28,7 +28,7 @@ pub(super) fn of(
     }
 }
 
-/// Compares the entries of `body` to `golden`.
+/// Compares the entries of a body with a golden file.
 pub(super) fn compare(
     format: Format,
     options: &ParserOptions,
@@ -40,7 +40,7 @@ pub(super) fn compare(
     same(&found, &golden)
 }
 
-/// What is different in two lists of entries, if anything is.
+/// Compares two lists of entries.
 pub(super) fn same(found: &[Value], golden: &[Value]) -> Result<(), String> {
     for (at, (found, golden)) in found.iter().zip(golden).enumerate() {
         if found != golden {
@@ -53,8 +53,7 @@ pub(super) fn same(found: &[Value], golden: &[Value]) -> Result<(), String> {
     }
 }
 
-/// `golden` with each float replaced by its bits, so that how a number is
-/// written does not matter and every bit of it does.
+/// Replaces each float by its bits, so that its format does not matter but each bit does.
 pub(super) fn normal(golden: Value) -> Value {
     match golden {
         Value::Array(items) => items.into_iter().map(normal).collect(),
@@ -116,13 +115,13 @@ fn fields(row: Value) -> Map<String, Value> {
     }
 }
 
-/// Adds what is asked from the parser after it returned a sample.
+/// Adds what the parser offers after a sample: labels, start timestamp and exemplars.
 fn complete(parser: &mut AnyParser<'_>, options: &ParserOptions, row: &mut Map<String, Value>) {
     let mut labels = Vec::new();
     parser.labels(&mut labels);
     labels.sort();
     row.insert("labels".to_owned(), json!(labels));
-    // The golden files without them were made by a caller that did not ask.
+    // The program that wrote the golden files asked only with this option.
     if options.start_timestamps
         && let Some(at) = parser.start_timestamp()
     {

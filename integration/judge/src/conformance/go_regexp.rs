@@ -1,5 +1,4 @@
-//! Expressions against what Go's own `regexp` did with them. These cases do not
-//! lie among the suites but beside them.
+//! Regular expressions, compared with Go's own `regexp`. The cases lie beside the suites.
 
 use std::{fs, path::Path};
 
@@ -23,9 +22,7 @@ struct Case {
 pub(super) fn run(suites: &Path, report: &mut Report) -> anyhow::Result<()> {
     let path = suites.join(CASES);
     let Ok(cases) = fs::read_to_string(&path) else {
-        report.listed(CASES, Some("is not beside these suites"), || {
-            Err(String::new())
-        });
+        report.case_unless_exempt(CASES, Some("the file is not there"), || Err(String::new()));
         return Ok(());
     };
     for line in cases.lines() {
@@ -34,16 +31,17 @@ pub(super) fn run(suites: &Path, report: &mut Report) -> anyhow::Result<()> {
         let case: Case = serde_json::from_str(case)?;
         report.case(format!("{:?} on {:?}", case.re, case.text), || {
             let ours = outcome(&case);
-            match agrees(&ours, go) {
-                true => Ok(()),
-                false => Err(format!("{ours}, in Go {go}")),
+            if agrees(&ours, go) {
+                Ok(())
+            } else {
+                Err(format!("{ours}, in Go {go}"))
             }
         });
     }
     Ok(())
 }
 
-/// What became of a case, in the words of the file.
+/// Outcome of a case, in the format of the file.
 fn outcome(case: &Case) -> String {
     let regexp = match Regexp::new(&case.re) {
         Ok(regexp) => regexp,
@@ -59,7 +57,7 @@ fn outcome(case: &Case) -> String {
     }
 }
 
-/// Our messages go on where Go's end, after the mistake.
+/// Compares outcomes. Our error messages continue where those of Go end.
 fn agrees(ours: &str, go: &str) -> bool {
     match go.strip_prefix("ERR ") {
         None => ours == go,

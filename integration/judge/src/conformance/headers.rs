@@ -1,4 +1,4 @@
-//! Which format is asked for and which one is read.
+//! Negotiation of the exposition format.
 
 use std::path::Path;
 

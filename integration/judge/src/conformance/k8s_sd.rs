@@ -1,5 +1,4 @@
-//! Kubernetes objects and what happens to them, against the target groups that
-//! Prometheus makes of them.
+//! Kubernetes objects and their changes, compared with Prometheus's target groups.
 
 mod cluster;
 
@@ -23,7 +22,7 @@ const FILE: &str = "k8s_sd.json";
 
 type Groups = BTreeMap<String, TargetGroup>;
 
-/// Objects, and what happens to them once they are watched.
+/// Objects, and their changes during a watch.
 pub(super) fn timelines(suites: &Path, report: &mut Report) -> anyhow::Result<()> {
     for case in list(&document(&suites.join(FILE))?["cases"]) {
         let config = config(case)?;
@@ -52,7 +51,7 @@ pub(super) fn lists(suites: &Path, report: &mut Report) -> anyhow::Result<()> {
         let config = config(&json!({ "role": case["role"] }))?;
         report.case(text(&case["id"]), || {
             let mut objects = list(&case["api_list"]).to_vec();
-            // A list names the kind of its items once for all.
+            // A list contains the kind of its items only once.
             let kind = kind(text(&case["role"]));
             objects
                 .iter_mut()
@@ -82,7 +81,7 @@ fn config(case: &Value) -> anyhow::Result<KubernetesConfig> {
     let given = keys.filter(|key| !case[*key].is_null());
     let mut mechanism: BTreeMap<_, _> = given.map(|key| (key, case[key].clone())).collect();
     if case["id"] == "TestPodDiscoveryWithNodeSelector" {
-        // The test sets it in a way that is lost in the data.
+        // The test sets the selector in a way that the data does not contain.
         let selector = json!([{"role": "node", "label": "node-type=worker"}]);
         mechanism.insert("selectors", selector);
     }
@@ -99,7 +98,7 @@ fn config(case: &Value) -> anyhow::Result<KubernetesConfig> {
     kubernetes.next().context("no kubernetes_sd_configs")
 }
 
-/// Takes up what has changed, as a mechanism does.
+/// Applies the changes, as discovery does.
 fn take(discoverers: &[Box<dyn Discover>], groups: &mut Groups) {
     let changed = discoverers.iter().filter_map(|all| all.update());
     for group in changed.flatten() {
@@ -107,8 +106,8 @@ fn take(discoverers: &[Box<dyn Discover>], groups: &mut Groups) {
     }
 }
 
-/// The groups of all sources, those without targets among them. Prometheus lists
-/// some targets of a group in no order.
+/// Compares the groups of all sources, including those without targets. The order of
+/// targets in a Prometheus group is not defined.
 fn compare(mut found: Groups, expected: &Value) -> Result<(), String> {
     found.values_mut().for_each(|group| group.targets.sort());
     let expected = expected.as_object().into_iter().flatten();

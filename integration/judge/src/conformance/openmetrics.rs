@@ -1,5 +1,5 @@
-//! The test suite of OpenMetrics. The measure is what Prometheus says to it, which
-//! accepts about half of the bodies that the suite calls bad.
+//! OpenMetrics test suite. The expected outcome is that of Prometheus, which accepts about
+//! half of the bodies that the suite calls bad.
 
 use std::path::Path;
 

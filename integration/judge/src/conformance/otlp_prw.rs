@@ -1,5 +1,5 @@
-//! What pushes become, against what Prometheus' own OTLP endpoint and the
-//! OpenTelemetry Collector made of the same bytes.
+//! Translation of OTLP, compared with Prometheus's OTLP endpoint and with the OpenTelemetry
+//! Collector.
 
 use std::sync::Arc;
 
@@ -32,19 +32,20 @@ pub(super) mod collector;
 pub(super) mod native;
 pub(super) mod prometheus;
 
-/// The push in a row.
+/// OTLP request of a row.
 fn request(row: &Value) -> Result<ExportMetricsServiceRequest, String> {
     serde_json::from_value(row["otlp"].clone()).map_err(|error| error.to_string())
 }
 
-/// The settings of a row.
+/// OTLP settings of a row.
 fn rules(settings: &Value) -> OtlpConfig {
     let flag = |name: &str| settings[name].as_bool().unwrap_or(false);
-    let listed = cases::texts(&settings["promote_or_ignore_resource_attributes"]);
+    let case_unless_exempt = cases::texts(&settings["promote_or_ignore_resource_attributes"]);
     let promote_all = flag("promote_all_resource_attributes");
-    let (ignored, promoted) = match promote_all {
-        true => (listed, Vec::new()),
-        false => (Vec::new(), listed),
+    let (ignored, promoted) = if promote_all {
+        (case_unless_exempt, Vec::new())
+    } else {
+        (Vec::new(), case_unless_exempt)
     };
     OtlpConfig {
         promote_resource_attributes: promoted,
@@ -64,7 +65,7 @@ fn rules(settings: &Value) -> OtlpConfig {
     }
 }
 
-/// Translates a push.
+/// Translates a request.
 fn translate(
     request: &ExportMetricsServiceRequest,
     rules: OtlpConfig,
@@ -90,7 +91,7 @@ fn translate(
     translated.map_err(|error| error.to_string())
 }
 
-/// Translates one metric by the default rules.
+/// Translates one metric with the default settings.
 pub(super) fn translate_metric(metric: Metric) -> Result<Translated, String> {
     let scope = ScopeMetrics {
         metrics: vec![metric],
@@ -106,7 +107,7 @@ pub(super) fn translate_metric(metric: Metric) -> Result<Translated, String> {
     translate(&request, OtlpConfig::default())
 }
 
-/// All series that came of a push.
+/// Decodes all translated series.
 fn series(translated: &Translated) -> Result<Vec<v1::TimeSeries>, String> {
     let encoded = translated.parts.iter().flat_map(|part| part.series());
     let series = encoded.map(|(bytes, _)| v1::TimeSeries::decode(bytes));
@@ -119,7 +120,7 @@ fn labels(labels: &[v1::Label]) -> Labels {
     pairs.map(|label| (&*label.name, &*label.value)).collect()
 }
 
-/// A list of pairs of name and value.
+/// Reads a list of pairs of name and value.
 fn label_pairs(pairs: &Value) -> Labels {
     let pairs = cases::list(pairs).iter();
     pairs
@@ -127,10 +128,11 @@ fn label_pairs(pairs: &Value) -> Labels {
         .collect()
 }
 
-/// A float as text that shows each of its bits.
+/// Formats a float such that all bits are visible.
 fn float(value: f64) -> String {
-    match value.is_nan() {
-        true => format!("NaN:{:#x}", value.to_bits()),
-        false => value.to_string(),
+    if value.is_nan() {
+        format!("NaN:{:#x}", value.to_bits())
+    } else {
+        value.to_string()
     }
 }

@@ -1,4 +1,4 @@
-//! From discovered labels to those of a target.
+//! Labels of a target, derived from discovered labels.
 
 use std::path::Path;
 
@@ -11,14 +11,14 @@ use super::{Report, cases};
 pub(super) fn run(suites: &Path, report: &mut Report) -> anyhow::Result<()> {
     let document = cases::document(&suites.join("scrape/populate_labels.json"))?;
     for (i, case) in cases::list(&document["cases"]).iter().enumerate() {
-        report.listed(format!("case {i}"), listed(case), || compare(case));
+        report.case_unless_exempt(format!("case {i}"), exemption(case), || compare(case));
     }
     Ok(())
 }
 
-fn listed(case: &Value) -> Option<&'static str> {
+fn exemption(case: &Value) -> Option<&'static str> {
     let not_utf8 = cases::text(&case["target"]["custom"]).contains(char::REPLACEMENT_CHARACTER);
-    not_utf8.then_some("a label value that is not UTF-8, which no label set here can hold")
+    not_utf8.then_some("the value of a label is not UTF-8; a label set holds UTF-8 only")
 }
 
 fn compare(case: &Value) -> Result<(), String> {
@@ -32,15 +32,16 @@ fn compare(case: &Value) -> Result<(), String> {
             cases::same(&target.discovered, &discovered)
         }
         (Err(error), Some(expected)) => {
-            // The words of Go's parsers are not ours.
+            // The messages of Go's parsers differ from ours.
             let start = expected.split(": ").next().unwrap_or(expected);
             let start = start.replace(
                 "convert classic histograms to nhcb",
                 "__convert_classic_histograms_to_nhcb__",
             );
-            match error.to_string().starts_with(&start) {
-                true => Ok(()),
-                false => Err(format!("{error}, expected {start}")),
+            if error.to_string().starts_with(&start) {
+                Ok(())
+            } else {
+                Err(format!("{error}, expected {start}"))
             }
         }
         (found, expected) => Err(format!("{found:?}, expected {expected:?}")),

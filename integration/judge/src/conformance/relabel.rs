@@ -1,4 +1,4 @@
-//! Prometheus' own relabeling cases.
+//! Prometheus's own relabeling cases.
 
 use mesh_model::validation::ValidationScheme;
 use std::{collections::BTreeMap, path::Path};
@@ -21,7 +21,7 @@ use super::{Report, cases};
 struct Case {
     id: String,
     input: BTreeMap<String, String>,
-    /// `None` where the set is dropped.
+    /// Expected labels. `None` if the label set is dropped.
     output: Option<BTreeMap<String, String>>,
     relabel_configs_yaml: String,
 }
@@ -47,7 +47,7 @@ struct YamlCase {
     marshalled: String,
 }
 
-/// A rule as a file or a Go table gives it.
+/// A rule from a configuration file or a Go table.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Rule {
@@ -105,7 +105,7 @@ pub(super) fn validation(suites: &Path, report: &mut Report) -> anyhow::Result<(
 pub(super) fn legacy_targets(suites: &Path, report: &mut Report) -> anyhow::Result<()> {
     for case in section::<TargetCase>(suites, "legacy_target_label_names")? {
         report.case(&case.target, || {
-            // Labelmap's replacement obeys that form whether or not it refers to groups.
+            // The replacement of labelmap must have that form even if it contains no group.
             let config = RelabelConfig {
                 action: Action::LabelMap,
                 replacement: case.target.clone(),
@@ -118,7 +118,7 @@ pub(super) fn legacy_targets(suites: &Path, report: &mut Report) -> anyhow::Resu
     Ok(())
 }
 
-/// What Prometheus writes of a rule that it read means what the rule meant.
+/// Parses a rule and what Prometheus writes of it. Both must have the same meaning.
 pub(super) fn yaml(suites: &Path, report: &mut Report) -> anyhow::Result<()> {
     for case in section::<YamlCase>(suites, "yaml_roundtrip")? {
         report.case(&case.name, || {
@@ -132,7 +132,7 @@ pub(super) fn yaml(suites: &Path, report: &mut Report) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A rule as the configuration file's reader understands it.
+/// Parses a rule as part of a configuration file.
 fn parse(rule: &str) -> Result<RelabelConfig, String> {
     let rule: String = rule
         .lines()
@@ -162,7 +162,7 @@ impl Rule {
         Ok(RelabelConfig {
             source_labels: self.source_labels,
             separator: self.separator.unwrap_or(default.separator),
-            // An expression that is none is not in these cases.
+            // The cases contain no invalid expressions.
             regex: regex.and_then(Result::ok).unwrap_or_default(),
             modulus: self.modulus,
             target_label: self.target_label,

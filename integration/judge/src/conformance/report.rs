@@ -1,20 +1,20 @@
-//! What became of a suite's cases.
+//! Results of a suite's cases.
 
 use std::{
     fmt::{self, Display},
     panic::{self, AssertUnwindSafe},
 };
 
-/// What became of a suite's cases.
+/// Results of a suite's cases.
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// The suite.
+    /// Name of the suite.
     pub name: &'static str,
-    /// Cases that are met.
+    /// Number of cases that passed.
     pub passed: usize,
-    /// Cases that promesh means not to meet, each with the reason.
-    pub excused: Vec<(String, &'static str)>,
-    /// Cases that are not met, each with what is different.
+    /// Cases that promesh deliberately fails, each with the reason.
+    pub exempted: Vec<(String, &'static str)>,
+    /// Cases that failed, each with the difference.
     pub failed: Vec<(String, String)>,
 }
 
@@ -25,43 +25,42 @@ impl Report {
         Self {
             name,
             passed: 0,
-            excused: Vec::new(),
+            exempted: Vec::new(),
             failed: Vec::new(),
         }
     }
 
-    /// How many cases there were.
+    /// Number of cases.
     pub fn total(&self) -> usize {
-        self.passed + self.excused.len() + self.failed.len()
+        self.passed + self.exempted.len() + self.failed.len()
     }
 
-    /// Runs a case, which tells what is different.
+    /// Runs a case, which returns the difference.
     pub(super) fn case(&mut self, id: impl Display, case: impl FnOnce() -> Result<(), String>) {
-        self.listed(id, None, case);
+        self.case_unless_exempt(id, None, case);
     }
 
-    /// Runs a case that may be on the list of those not to be met, with a reason.
-    pub(super) fn listed(
+    /// Runs a case that may have an exemption.
+    pub(super) fn case_unless_exempt(
         &mut self,
         id: impl Display,
-        excuse: Option<&'static str>,
+        exemption: Option<&'static str>,
         case: impl FnOnce() -> Result<(), String>,
     ) {
         let id = id.to_string();
-        match (outcome(case), excuse) {
+        match (outcome(case), exemption) {
             (Ok(()), None) => self.passed += 1,
             (Err(why), None) => self.failed.push((id, why)),
-            (Err(_), Some(reason)) => self.excused.push((id, reason)),
+            (Err(_), Some(reason)) => self.exempted.push((id, reason)),
             (Ok(()), Some(reason)) => {
                 self.failed
-                    .push((id, format!("is met, but excused: {reason}")));
+                    .push((id, format!("passes, but is exempt: {reason}")));
             }
         }
     }
 
-    /// Runs a case that belongs to a group which is excused as a whole: it may be
-    /// met or not.
-    pub(super) fn excusable(
+    /// Runs a case of a group that is exempt as a whole. It may pass or not.
+    pub(super) fn case_of_exempt_group(
         &mut self,
         id: impl Display,
         reason: &'static str,
@@ -69,12 +68,12 @@ impl Report {
     ) {
         match outcome(case) {
             Ok(()) => self.passed += 1,
-            Err(_) => self.excused.push((id.to_string(), reason)),
+            Err(_) => self.exempted.push((id.to_string(), reason)),
         }
     }
 }
 
-/// A panic is that case's failure, not the end of all others.
+/// Runs a case. A panic fails this case, but not the others.
 fn outcome(case: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
     panic::catch_unwind(AssertUnwindSafe(case)).unwrap_or_else(|_| Err("a panic".to_owned()))
 }
@@ -82,12 +81,12 @@ fn outcome(case: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
 impl Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:<24} {}/{}", self.name, self.passed, self.total())?;
-        if !self.excused.is_empty() {
-            write!(f, ", {} excused", self.excused.len())?;
+        if !self.exempted.is_empty() {
+            write!(f, ", {} exempt", self.exempted.len())?;
         }
         writeln!(f)?;
-        for (id, reason) in &self.excused {
-            writeln!(f, "    excused {id}: {reason}")?;
+        for (id, reason) in &self.exempted {
+            writeln!(f, "    exempt {id}: {reason}")?;
         }
         for (id, why) in &self.failed {
             writeln!(f, "    FAILED {id}: {why}")?;
@@ -101,16 +100,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_excuse_holds_only_for_what_is_not_met() {
+    fn rejects_an_exemption_of_a_case_that_passes() {
         let mut report = Report::new("suite");
-        report.case("met", || Ok(()));
-        report.case("not met", || Err("different".to_owned()));
+        report.case("passes", || Ok(()));
+        report.case("fails", || Err("different".to_owned()));
         report.case("panics", || panic!("on purpose"));
-        report.listed("excused", Some("reason"), || Err("different".to_owned()));
-        report.listed("not needed", Some("reason"), || Ok(()));
+        report.case_unless_exempt("exempted", Some("reason"), || Err("different".to_owned()));
+        report.case_unless_exempt("not needed", Some("reason"), || Ok(()));
         assert_eq!((report.passed, report.total()), (1, 5));
-        assert_eq!(report.excused, [("excused".to_owned(), "reason")]);
+        assert_eq!(report.exempted, [("exempted".to_owned(), "reason")]);
         let failed: Vec<_> = report.failed.iter().map(|(id, _)| &**id).collect();
-        assert_eq!(failed, ["not met", "panics", "not needed"]);
+        assert_eq!(failed, ["fails", "panics", "not needed"]);
     }
 }

@@ -1,4 +1,4 @@
-//! Prometheus' files and answers of target groups.
+//! Prometheus's files and HTTP responses with target groups.
 
 use std::{fs, path::Path};
 
@@ -6,7 +6,7 @@ use mesh_model::config_file::parse_target_groups;
 
 use super::{Report, cases};
 
-/// Files whose name says so are refused, all others have targets.
+/// Parses the files. Those named `invalid…` are rejected, all others contain targets.
 pub(super) fn run(suites: &Path, report: &mut Report) -> anyhow::Result<()> {
     for mechanism in ["file", "http"] {
         let folder = suites.join("config/sd_fixtures").join(mechanism);

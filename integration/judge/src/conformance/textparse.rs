@@ -1,4 +1,4 @@
-//! Prometheus' own parser cases.
+//! Prometheus's own parser cases.
 
 use std::{fs, path::Path};
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{Report, cases, entries};
 
-/// Bodies that give the same entries.
+/// Bodies with expected entries.
 pub(super) fn good(suites: &Path, report: &mut Report) -> anyhow::Result<()> {
     for row in cases::rows(&suites.join("textparse/good.jsonl"))? {
         report.case(cases::text(&row["id"]), || {
@@ -19,7 +19,7 @@ pub(super) fn good(suites: &Path, report: &mut Report) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Bodies that are refused, with the place of the mistake.
+/// Bodies that are rejected, with the position of the mistake.
 pub(super) fn bad(suites: &Path, report: &mut Report) -> anyhow::Result<()> {
     for row in cases::rows(&suites.join("textparse/bad.jsonl"))? {
         report.case(cases::text(&row["id"]), || {
@@ -39,27 +39,29 @@ fn has_place(error: &ParseError, input: &[u8]) -> Result<(), String> {
         Place::Line(line) => (1..=lines).contains(&line),
         Place::Family(family) => family == 1,
     };
-    match there && !error.message.is_empty() {
-        true => Ok(()),
-        false => Err(format!("the place is not in the body: {error}")),
+    if there && !error.message.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("the place is not in the body: {error}"))
     }
 }
 
-/// Odd bodies that are accepted.
+/// Unusual bodies that are accepted or rejected.
 pub(super) fn accepts(suites: &Path, report: &mut Report) -> anyhow::Result<()> {
     for row in cases::rows(&suites.join("textparse/accepts.jsonl"))? {
         report.case(cases::text(&row["id"]), || {
             let found = entries::of(format(&row)?, &options(&row), &cases::body(&row["input"]));
-            match row["accepts"] == found.is_ok() {
-                true => Ok(()),
-                false => Err(format!("{found:?}")),
+            if row["accepts"] == found.is_ok() {
+                Ok(())
+            } else {
+                Err(format!("{found:?}"))
             }
         });
     }
     Ok(())
 }
 
-/// Whole bodies, some of them with and without start timestamps.
+/// Whole bodies with golden files, some of them with and without start timestamps.
 pub(super) fn golden_bodies(suites: &Path, report: &mut Report) -> anyhow::Result<()> {
     let folder = suites.join("textparse");
     for name in cases::folder(&folder)? {
@@ -67,9 +69,10 @@ pub(super) fn golden_bodies(suites: &Path, report: &mut Report) -> anyhow::Resul
             continue;
         };
         let body = stem.trim_end_matches(".skip_created");
-        let format = match body.ends_with(".om.txt") {
-            true => Format::OpenMetrics,
-            false => Format::Text,
+        let format = if body.ends_with(".om.txt") {
+            Format::OpenMetrics
+        } else {
+            Format::Text
         };
         let options = ParserOptions {
             start_timestamps: stem != body,

@@ -1,4 +1,4 @@
-//! A target with a native histogram that has two observations for each scrape.
+//! A target with a native histogram that gets two observations per scrape.
 
 use std::{
     collections::BTreeMap,
@@ -16,33 +16,34 @@ use proto::{
     exposition::{BucketSpan, Histogram, Metric, MetricFamily, MetricType},
     v1,
 };
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::net::TcpListener;
+use tokio_util::task::AbortOnDropHandle;
 
-use stand_ins::amp::{Arrival, Value};
 use harness::arrivals;
+use stand_ins::amp::{Arrival, Value};
 
-/// A running target. It stops when it is dropped.
+/// A running target. It stops when dropped.
 #[derive(Debug)]
 pub(super) struct NativeApp {
     address: SocketAddr,
     served: Arc<AtomicU64>,
-    server: JoinHandle<()>,
+    _server: AbortOnDropHandle<()>,
 }
 
 const NAME: &str = "native_requests";
 const JOB: &str = "native";
 const CONTENT_TYPE: &str =
     "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited";
-/// Scrapes that may be on their way at the end: one of each group.
-const UNDER_WAY: u64 = 2;
+/// Maximum number of scrapes in flight at the end: one for each group.
+const IN_FLIGHT: u64 = 2;
 
 // === impl NativeApp ===
 
 impl NativeApp {
-    /// Starts one on a loopback port of its own.
+    /// Starts a target on a free loopback port.
     ///
     /// # Errors
-    /// Where it cannot listen.
+    /// Returns an error if it cannot listen.
     pub(super) async fn start() -> anyhow::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let (address, served) = (listener.local_addr()?, Arc::new(AtomicU64::new(0)));
@@ -51,17 +52,17 @@ impl NativeApp {
             .with_state(served.clone());
         let server = tokio::spawn(async move {
             if let Err(error) = axum::serve(listener, router).await {
-                tracing::error!(%error, "Native app stopped");
+                tracing::error!(%error, "Native histogram target stopped");
             }
         });
         Ok(Self {
             address,
             served,
-            server,
+            _server: AbortOnDropHandle::new(server),
         })
     }
 
-    /// Its scrape configuration.
+    /// Scrape configuration of the target.
     pub(super) fn job(&self) -> String {
         format!(
             "- job_name: {JOB}\n  scrape_native_histograms: true\n  static_configs: \
@@ -70,9 +71,9 @@ impl NativeApp {
         )
     }
 
-    /// What is wrong with the histograms that arrived, of which so many may be missing.
-    pub(super) fn complaints(&self, arrivals: &[Arrival], may_miss: usize) -> Vec<String> {
-        let mut complaints = Vec::new();
+    /// Describes wrong, repeated and missing histograms. Up to `may_miss` may be missing.
+    pub(super) fn violations(&self, arrivals: &[Arrival], may_miss: usize) -> Vec<String> {
+        let mut violations = Vec::new();
         let mut scrapes: BTreeMap<(&str, i64), u64> = BTreeMap::new();
         let of_app = |arrival: &&Arrival| arrival.labels.get(METRIC_NAME) == Some(NAME);
         for arrival in arrivals.iter().filter(of_app) {
@@ -80,7 +81,7 @@ impl NativeApp {
             let key = (arrivals::replica(arrival), arrival.timestamp);
             match number {
                 Some(number) if *scrapes.entry(key).or_insert(number) == number => {}
-                _ => complaints.push(format!("{NAME} is {:?}", arrival.value)),
+                _ => violations.push(format!("{NAME} is {:?}", arrival.value)),
             }
         }
         let mut times: BTreeMap<u64, usize> = BTreeMap::new();
@@ -88,20 +89,16 @@ impl NativeApp {
             *times.entry(*number).or_default() += 1;
         }
         let again = times.iter().filter(|(_, times)| **times > 1);
-        complaints.extend(again.map(|(n, times)| format!("{NAME} {n} arrived {times} times")));
+        violations.extend(again.map(|(n, times)| format!("{NAME} {n} arrived {times} times")));
         let served = self.served.load(Ordering::Relaxed);
-        let missing = (1..=served.saturating_sub(UNDER_WAY)).filter(|n| !times.contains_key(n));
+        let missing = (1..=served.saturating_sub(IN_FLIGHT)).filter(|n| !times.contains_key(n));
         let missing: Vec<_> = missing.collect();
         if times.is_empty() || missing.len() > may_miss {
-            complaints.push(format!("{NAME}: of {served}, these are lost: {missing:?}"));
+            violations.push(format!(
+                "{NAME}: of {served} scrapes, these are missing: {missing:?}"
+            ));
         }
-        complaints
-    }
-}
-
-impl Drop for NativeApp {
-    fn drop(&mut self) {
-        self.server.abort();
+        violations
     }
 }
 
@@ -144,12 +141,12 @@ fn sum(number: u64) -> f64 {
     number as f64 * 1.5
 }
 
-/// One observation in each bucket.
+/// Deltas for one observation per scrape in each bucket.
 fn deltas(number: u64) -> [i64; 2] {
     [number as i64, 0]
 }
 
-/// The number of the scrape that has this value.
+/// Number of the scrape with this value. `None` if no scrape has it.
 fn number(value: &Value) -> Option<u64> {
     let Value::Histogram(histogram) = value else {
         return None;
@@ -191,21 +188,21 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn each_scrape_arrives_once_and_as_it_was() {
+    async fn requires_each_histogram_once_and_unchanged() {
         let app = NativeApp::start().await.unwrap();
         app.served.store(4, Ordering::Relaxed);
         let all = [arrival(1, 1), arrival(2, 2), arrival(2, 2)];
-        assert!(app.complaints(&all, 0).is_empty());
-        assert_eq!(app.complaints(&all[..1], 0).len(), 1);
-        assert!(app.complaints(&all[..1], 1).is_empty());
+        assert!(app.violations(&all, 0).is_empty());
+        assert_eq!(app.violations(&all[..1], 0).len(), 1);
+        assert!(app.violations(&all[..1], 1).is_empty());
         let twice = [arrival(1, 1), arrival(2, 2), arrival(3, 2)];
-        assert_eq!(app.complaints(&twice, 0).len(), 1);
+        assert_eq!(app.violations(&twice, 0).len(), 1);
         let conflict = [arrival(1, 1), arrival(2, 2), arrival(2, 3)];
-        assert_eq!(app.complaints(&conflict, 0).len(), 1);
+        assert_eq!(app.violations(&conflict, 0).len(), 1);
         let mut wrong = all.clone();
         if let Value::Histogram(histogram) = &mut wrong[0].value {
             histogram.sum += 1.0;
         }
-        assert_eq!(app.complaints(&wrong, 1).len(), 1);
+        assert_eq!(app.violations(&wrong, 1).len(), 1);
     }
 }

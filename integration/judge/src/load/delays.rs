@@ -1,33 +1,33 @@
-//! How long samples took from scrape to stored.
+//! Delays of samples from the scrape until they are stored.
 
-/// A histogram of delays, exact to the millisecond.
+/// A histogram of delays with a resolution of one millisecond.
 #[derive(Clone, Debug)]
 pub(super) struct Delays {
     by_ms: Vec<u64>,
     count: u64,
 }
 
-/// Delays above are counted as this one.
+/// Maximum delay. Longer ones are counted as this one.
 const MAX_MS: usize = 120_000;
 
 // === impl Delays ===
 
 impl Delays {
-    /// Counts so many samples of one delay.
+    /// Adds samples with the same delay.
     pub(super) fn add(&mut self, delay_ms: i64, samples: u64) {
         let ms = usize::try_from(delay_ms).unwrap_or(0).min(MAX_MS);
         self.by_ms[ms] += samples;
         self.count += samples;
     }
 
-    /// Adds what others counted.
+    /// Adds another histogram.
     pub(super) fn merge(&mut self, others: &Self) {
         let both = self.by_ms.iter_mut().zip(&others.by_ms);
         both.for_each(|(mine, others)| *mine += others);
         self.count += others.count;
     }
 
-    /// The delay in milliseconds that this share of the samples did not exceed.
+    /// Quantile of the delays, in milliseconds. `share` is from 0 to 1.
     pub(super) fn quantile(&self, share: f64) -> usize {
         let rank = (self.count as f64 * share).ceil() as u64;
         let mut seen = 0;
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn quantiles_are_those_of_the_samples() {
+    fn quantiles_match_the_samples() {
         let mut delays = Delays::default();
         delays.add(10, 98);
         delays.add(500, 1);

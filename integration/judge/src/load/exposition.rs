@@ -1,8 +1,8 @@
-//! What every target of a load run exposes.
+//! Body that every target of a load run exposes.
 //!
-//! A body is a template with holes: each value holds the number of the scrape and a
-//! code of its series, so that whoever gets a sample can tell which scrape it is of,
-//! and that its value is right, without having kept the body.
+//! The body is a template. Each value contains the number of the scrape and the code of its
+//! series. So the ledger can assign a sample to its scrape, and check its value, without
+//! the body.
 
 use std::fmt::Write;
 
@@ -11,25 +11,25 @@ use mesh_wire::protobuf::{bytes_len, put_bytes, put_header};
 
 use stand_ins::validator::REPORTS;
 
-/// A target's body and series.
+/// Body and series of a target.
 #[derive(Debug)]
 pub(super) struct Exposition {
     template: Vec<u8>,
-    /// Where in the template a scrape's number goes.
-    holes: Vec<usize>,
+    /// Offsets in the template at which a scrape's number is written.
+    number_offsets: Vec<usize>,
     series: Vec<Series>,
 }
 
 /// One series of the body.
 #[derive(Debug)]
 struct Series {
-    /// As exposed, sorted: without the labels that a scrape adds.
+    /// Exposed labels, sorted, without those that a scrape adds.
     labels: Labels,
     code: u32,
     is_fraction: bool,
 }
 
-/// Series come by the block: a histogram, four counters and three gauges.
+/// Number of series in a block: a histogram, four counters and three gauges.
 pub(super) const BLOCK: usize = 20;
 
 const BLOCKS_IN_FAMILY: usize = 25;
@@ -37,18 +37,18 @@ const BOUNDS: [&str; 11] = [
     "0.005", "0.01", "0.025", "0.05", "0.1", "0.25", "0.5", "1.5", "2.5", "7.5", "+Inf",
 ];
 const CODES: u64 = 100_000;
-/// Added to a scrape's number, so that every value has as many digits.
+/// Added to a scrape's number, so that all values have the same number of digits.
 const FIRST: u64 = 1_000_000;
 const DIGITS: usize = 7;
 const FRACTION: f64 = 0.25;
 const FRACTION_TEXT: &str = ".25";
 
-/// The external label.
+/// External label.
 const CLUSTER: (&str, &str) = ("cluster", "load");
-/// The job of all targets.
+/// Job of all targets.
 pub(super) const JOB: &str = "load";
 
-/// The `instance` of a target.
+/// `instance` label of a target.
 pub(super) fn instance(target: usize) -> String {
     format!("target-{target:03}")
 }
@@ -56,11 +56,11 @@ pub(super) fn instance(target: usize) -> String {
 // === impl Exposition ===
 
 impl Exposition {
-    /// A body of this many series, a multiple of [`BLOCK`].
+    /// Creates a body with a number of series, which is a multiple of [`BLOCK`].
     pub(super) fn new(series: usize) -> Self {
         let mut exposition = Self {
             template: Vec::new(),
-            holes: Vec::new(),
+            number_offsets: Vec::new(),
             series: Vec::new(),
         };
         let blocks: Vec<usize> = (0..series / BLOCK).collect();
@@ -72,27 +72,27 @@ impl Exposition {
         exposition
     }
 
-    /// The body of a scrape, which is numbered from 1.
+    /// Body of a scrape. The first scrape has number 1.
     pub(super) fn render(&self, scrape: u32) -> Vec<u8> {
         let number = (FIRST + u64::from(scrape)).to_string();
         let mut body = self.template.clone();
-        for hole in &self.holes {
-            body[*hole..hole + DIGITS].copy_from_slice(number.as_bytes());
+        for offset in &self.number_offsets {
+            body[*offset..offset + DIGITS].copy_from_slice(number.as_bytes());
         }
         body
     }
 
-    /// How many samples a scrape has, reports included.
+    /// Number of samples in a scrape, including the reports.
     pub(super) fn samples(&self) -> usize {
         self.series.len() + REPORTS.len()
     }
 
-    /// How many samples its body has.
+    /// Number of samples in the body.
     pub(super) fn exposed(&self) -> usize {
         self.series.len()
     }
 
-    /// The scrape that a value of this series is of; `None` where no scrape has it.
+    /// Number of the scrape with this value of a series. `None` if no scrape has it.
     pub(super) fn scrape(&self, series: usize, value: f64) -> Option<u32> {
         let Series {
             code, is_fraction, ..
@@ -106,8 +106,8 @@ impl Exposition {
         (whole % CODES == u64::from(code)).then_some(u32::try_from(scrape).ok()?)
     }
 
-    /// The labels of all samples of a scrape as the labels fields of a remote-write
-    /// series: those of the body, then the reports.
+    /// Encoded labels of all series of a scrape, as fields of a remote-write time series.
+    /// Those of the body come first, then the reports.
     pub(super) fn written_labels(&self, target: usize) -> impl Iterator<Item = Vec<u8>> {
         let instance = instance(target);
         let reports = REPORTS.map(|name| Labels::from_iter([(METRIC_NAME, name)]));
@@ -130,7 +130,7 @@ impl Exposition {
             for (i, bound) in BOUNDS.iter().enumerate() {
                 self.sample(&bucket, *block, &[("le", bound)], code + i as u32, false);
             }
-            // A histogram is regular where its count is that of its last bucket.
+            // The count of a valid histogram is that of its last bucket.
             let last = (BOUNDS.len() - 1) as u32;
             self.sample(&format!("{name}_sum"), *block, &[], code + last, true);
             self.sample(&format!("{name}_count"), *block, &[], code + last, false);
@@ -182,7 +182,7 @@ impl Exposition {
         }
         line.pop();
         line.push_str("} ");
-        self.holes.push(self.template.len() + line.len());
+        self.number_offsets.push(self.template.len() + line.len());
         let fraction = if is_fraction { FRACTION_TEXT } else { "" };
         let _ = writeln!(line, "{:0DIGITS$}{code:05}{fraction}", 0);
         self.template.extend_from_slice(line.as_bytes());
@@ -215,7 +215,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_value_tells_its_scrape() {
+    fn every_value_contains_the_number_of_its_scrape() {
         let exposition = Exposition::new(3 * BLOCK);
         let body = String::from_utf8(exposition.render(42)).unwrap();
         let values = body.lines().filter(|line| !line.starts_with('#'));
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn labels_are_written_as_remote_write_has_them() {
+    fn encodes_labels_as_remote_write_does() {
         let written = Exposition::new(BLOCK).written_labels(7).next().unwrap();
         let series = proto::v1::TimeSeries::decode(written.as_slice()).unwrap();
         let labels: Vec<_> = series

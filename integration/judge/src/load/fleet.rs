@@ -1,60 +1,60 @@
-//! The processes of a load run: targets, receivers, exporters, and what is known of
-//! each life of a receiver.
+//! Processes of a load run: targets, receivers and exporters.
 
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{net::SocketAddr, path::Path, time::Duration};
 
 use anyhow::Context;
 use tempfile::TempDir;
-use tokio::net::TcpSocket;
 
 use super::{
-    LoadArgs, exposition,
+    args::LoadArgs,
+    exposition,
     kills::Victim,
     peer::{self, Peer, Setup},
     targets,
 };
-use stand_ins::{amp::{Amp, Keys}, ports::reserve_ports, sample_app::SCRAPED_BY};
-use harness::{books::Account, child::Service};
+use harness::{
+    account::Account,
+    process::{Process, Processes},
+    topology::{Config, KeysIn, Mesh, RemoteWrite, Role, Topology},
+};
+use stand_ins::{
+    amp::{Amp, Keys},
+    sample_app::SCRAPED_BY,
+};
 
-/// The processes.
+/// Running processes.
 #[derive(Debug)]
 pub(super) struct Fleet {
-    /// What is scraped.
-    pub(super) targets: Service,
-    /// They share the targets.
-    pub(super) receivers: Vec<Service>,
-    /// Any of them takes what a receiver sends.
-    pub(super) exporters: Vec<Service>,
-    /// What is in the place of both.
+    /// Process that serves all targets.
+    pub(super) targets: Process,
+    /// Receivers, which share the targets, and exporters.
+    pub(super) mesh: Mesh<Process>,
+    /// Agent that runs instead of receivers and exporters.
     peer: Option<Peer>,
     _folder: TempDir,
-    /// The receivers' addresses, while one of them is down.
-    _reserved: Vec<TcpSocket>,
 }
 
-/// One life of a receiver: from its start, or the one before, to its end.
+/// Lifetime of a receiver's process.
 #[derive(Clone, Debug)]
-pub(super) struct Life {
-    /// Which receiver.
+pub(super) struct Lifetime {
+    /// Number of the receiver.
     pub(super) receiver: usize,
-    /// Until when what is scraped by it belongs to this life, in milliseconds since
-    /// the Unix epoch.
+    /// End of the scrapes that belong to this lifetime, in milliseconds since the Unix
+    /// epoch.
     pub(super) until_ms: i64,
-    /// Its last word.
+    /// Account at the end.
     pub(super) account: Account,
-    /// When it ended by SIGKILL.
+    /// Time of the SIGKILL, in milliseconds since the Unix epoch. `None` if it stopped by
+    /// itself.
     pub(super) killed_ms: Option<i64>,
 }
 
 const DRAIN: Duration = Duration::from_secs(90);
 const RECEIVER: &str = "promesh_receiver";
 
-/// What the flags of a service allow, in bytes, and so the most it may ever have.
+/// Maximum memory that the flags of a service permit, in bytes.
 pub(super) const MAX_BYTES: u64 = 2 * BUDGET_BYTES;
-/// What each of a service's two large budgets may be.
+/// Size of each of a service's two large budgets, in bytes.
 const BUDGET_BYTES: u64 = 256 << 20;
 
 // === impl Fleet ===
@@ -63,159 +63,139 @@ impl Fleet {
     /// Starts targets, exporters and receivers.
     ///
     /// # Errors
-    /// Where one does not start, with the end of its log.
+    /// Returns an error with the end of the log if a process does not start.
     pub(super) async fn start(args: &LoadArgs, program: &Path, amp: &Amp) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
-        let logs = folder.path();
-        let targets = start_targets(args, program, logs).await?;
-        let config = |by| write_config(args, logs, &targets.addresses.web, amp, by);
-        let keys = Keys::example();
+        let targets = start_targets(args, program, folder.path()).await?;
+        let config = |receiver| config(args, targets.addresses.web, amp, receiver);
+        let (topology, launcher) = (Topology::new(config(0)), Processes::new(program));
         if let Some(program) = &args.peer {
+            let mesh = topology.start(&launcher).await?;
             let setup = Setup {
-                config: config(0)?,
+                config: mesh.config_file().to_owned(),
                 url: &amp.remote_write_url(),
-                keys: &keys,
-                folder: logs,
+                keys: &Keys::example(),
+                folder: folder.path(),
             };
-            let peer = Peer::start(program, &setup)?;
+            let peer = Some(Peer::start(program, &setup)?);
             return Ok(Self {
                 targets,
-                receivers: Vec::new(),
-                exporters: Vec::new(),
-                peer: Some(peer),
+                mesh,
+                peer,
                 _folder: folder,
-                _reserved: Vec::new(),
             });
         }
-        let credentials = [
-            ("AWS_ACCESS_KEY_ID", keys.access_key.as_str()),
-            ("AWS_SECRET_ACCESS_KEY", keys.secret_key.as_str()),
-            ("AWS_EC2_METADATA_DISABLED", "true"),
-        ];
-        let mut exporters = Vec::new();
-        for i in 0..args.exporters {
-            let flags = [
-                "exporter".to_owned(),
-                format!("--config.file={}", config(0)?.display()),
-                "--grpc.listen-address=127.0.0.1:0".to_owned(),
-                "--web.listen-address=127.0.0.1:0".to_owned(),
-                format!("--ingest.max-bytes={BUDGET_BYTES}"),
-                format!("--remote-write.cache-bytes={BUDGET_BYTES}"),
-            ];
-            let name = format!("exporter-{i}");
-            exporters.push(Service::start(program, &name, &flags, &credentials, logs).await?);
-        }
-        let endpoints = exporters.iter().filter_map(|e| e.addresses.grpc.clone());
-        let endpoints: Vec<_> = endpoints.collect();
-        // They ask each other before they scrape.
-        let (reserved, members) = reserve_ports(args.receivers)?;
-        let mut receivers = Vec::new();
-        for (i, own) in members.iter().enumerate() {
-            let mut flags = vec![
-                "receiver".to_owned(),
-                format!("--config.file={}", config(i)?.display()),
-                format!("--exporter.endpoints={}", endpoints.join(",")),
-                format!("--shard.members={}", members.join(",")),
-                format!("--shard.self={own}"),
-                format!("--web.listen-address={own}"),
-                format!("--outbox.max-bytes={BUDGET_BYTES}"),
-                format!("--scrape.memory-budget={BUDGET_BYTES}"),
-            ];
-            let name = format!("receiver-{i}");
+        let budget = |flag: &str| format!("--{flag}={BUDGET_BYTES}");
+        let exporter_budgets = ["ingest.max-bytes", "remote-write.cache-bytes"].map(budget);
+        let receiver_budgets = ["outbox.max-bytes", "scrape.memory-budget"].map(budget);
+        let mut plan = topology
+            .exporters(args.exporters)
+            .receivers(args.receivers)
+            .flags(Role::Exporter, exporter_budgets)
+            .flags(Role::Receiver, receiver_budgets)
+            .plan::<Processes>()?;
+        let services = plan.folder().to_owned();
+        for (i, receiver) in plan.receivers.iter_mut().enumerate() {
+            let own = services.join(format!("prometheus-{i}.yml"));
+            config(i).write(&own, KeysIn::Environment)?;
+            receiver.config_file = Some(own);
             if let Some(after) = args.spill_after() {
-                let dir = logs.join(&name);
-                flags.push(format!("--outbox.spill-dir={}", dir.display()));
-                flags.push(format!("--outbox.spill-after={}", after.as_secs()));
+                let directory = services.join(&receiver.name);
+                receiver.flags.extend([
+                    format!("--outbox.spill-dir={}", directory.display()),
+                    format!("--outbox.spill-after={}", after.as_secs()),
+                ]);
             }
-            receivers.push(Service::start(program, &name, &flags, &[], logs).await?);
         }
         Ok(Self {
             targets,
-            receivers,
-            exporters,
+            mesh: plan.start(&launcher).await?,
             peer: None,
             _folder: folder,
-            _reserved: reserved,
         })
     }
 
-    /// All processes that run, in the order a sample travels.
+    /// All running processes, in the order a sample travels.
     pub(super) fn processes(&self) -> impl Iterator<Item = (&str, u32)> {
         let services = std::iter::once(&self.targets)
-            .chain(&self.receivers)
-            .chain(&self.exporters);
+            .chain(&self.mesh.receivers)
+            .chain(&self.mesh.exporters);
         let services = services.filter_map(|service| Some((&*service.name, service.pid()?)));
         let peer = self.peer.iter().filter_map(|peer| peer.pid());
         services.chain(peer.map(|pid| (peer::NAME, pid)))
     }
 
-    /// The account of a receiver that runs.
+    /// Account of a running receiver.
     ///
     /// # Errors
-    /// Where it does not answer.
+    /// Returns an error if the receiver does not respond.
     pub(super) async fn account(&self, receiver: usize) -> anyhow::Result<Account> {
-        let metrics = self.receivers[receiver].metrics().await?;
+        let metrics = self.mesh.receivers[receiver].metrics().await?;
         Ok(Account::of_metrics(&metrics, RECEIVER))
     }
 
-    /// A process that may be killed.
-    pub(super) fn service(&mut self, victim: Victim) -> &mut Service {
+    /// Process of a victim.
+    pub(super) fn service(&mut self, victim: Victim) -> &mut Process {
         match victim {
-            Victim::Receiver(i) => &mut self.receivers[i],
-            Victim::Exporter(i) => &mut self.exporters[i],
+            Victim::Receiver(i) => &mut self.mesh.receivers[i],
+            Victim::Exporter(i) => &mut self.mesh.exporters[i],
         }
     }
 
-    /// Bytes of room that Exports take which an exporter has under way.
+    /// Memory of an exporter's exports in flight, in bytes.
     ///
     /// # Errors
-    /// Where it does not answer.
-    pub(super) async fn under_way(&self, exporter: usize) -> anyhow::Result<u64> {
-        let metrics = self.exporters[exporter].metrics().await?;
+    /// Returns an error if the exporter does not respond.
+    pub(super) async fn in_flight(&self, exporter: usize) -> anyhow::Result<u64> {
+        let metrics = self.mesh.exporters[exporter].metrics().await?;
         Ok(metrics.sum("promesh_exporter_ingest_in_flight_bytes") as u64)
     }
 
-    /// What is wrong with the counts of exporters that have nothing under way: those
-    /// of samples that were taken and those of what became of them.
+    /// Describes the exporters that received more samples than they finished. No export may
+    /// be in flight.
     ///
     /// # Errors
-    /// Where one does not answer.
-    pub(super) async fn unsettled(&self) -> anyhow::Result<Vec<String>> {
-        let mut unsettled = Vec::new();
-        for exporter in &self.exporters {
+    /// Returns an error if an exporter does not respond.
+    pub(super) async fn unbalanced(&self) -> anyhow::Result<Vec<String>> {
+        let mut unbalanced = Vec::new();
+        for exporter in &self.mesh.exporters {
             let metrics = exporter.metrics().await?;
-            let taken = metrics.sum("promesh_exporter_samples_received_total");
-            let became = metrics.sum("promesh_exporter_samples_total");
-            if taken > became {
+            let received = metrics.sum("promesh_exporter_samples_received_total");
+            let finished = metrics.sum("promesh_exporter_samples_total");
+            if received > finished {
                 let name = &exporter.name;
-                unsettled.push(format!("{name} took {taken} samples and settled {became}"));
+                unbalanced.push(format!(
+                    "{name} received {received} samples and finished {finished}"
+                ));
             }
         }
-        Ok(unsettled)
+        Ok(unbalanced)
     }
 
-    /// Stops the receivers, which deliver what they have first, and reads the account
-    /// that each leaves in its log.
+    /// Stops the receivers, which deliver their pending batches first. Reads the final
+    /// account in each log.
     ///
     /// # Errors
-    /// Where one does not stop in time or leaves no account.
-    pub(super) async fn stop_receivers(&mut self) -> anyhow::Result<Vec<Life>> {
-        // The log does not tell what was found on the disk.
+    /// Returns an error if a receiver does not stop in time, or writes no account.
+    pub(super) async fn stop_receivers(&mut self) -> anyhow::Result<Vec<Lifetime>> {
+        // The final account does not contain the replayed samples.
         let mut replayed = Vec::new();
-        for receiver in 0..self.receivers.len() {
+        for receiver in 0..self.mesh.receivers.len() {
             replayed.push(self.account(receiver).await?.replayed);
         }
         let stops = self
+            .mesh
             .receivers
             .iter_mut()
             .map(|receiver| receiver.stop(DRAIN));
         futures::future::try_join_all(stops).await?;
-        let ended = self.receivers.iter().enumerate();
+        let ended = self.mesh.receivers.iter().enumerate();
         ended
             .map(|(i, receiver)| {
                 let account = Account::of_log(&receiver.log()?)?.pop();
-                let account = account.with_context(|| format!("{}: no account", receiver.name))?;
-                Ok(Life {
+                let account = account
+                    .with_context(|| format!("{}: no final account in the log", receiver.name))?;
+                Ok(Lifetime {
                     receiver: i,
                     until_ms: i64::MAX,
                     account: Account {
@@ -229,53 +209,36 @@ impl Fleet {
     }
 }
 
-async fn start_targets(args: &LoadArgs, program: &Path, logs: &Path) -> anyhow::Result<Service> {
+async fn start_targets(args: &LoadArgs, program: &Path, logs: &Path) -> anyhow::Result<Process> {
     let flags = [
         "load-targets".to_owned(),
         format!("--targets={}", args.targets()),
         format!("--series={}", args.series()),
     ];
-    Service::start(program, "targets", &flags, &[], logs).await
+    Process::start(program, "targets", &flags, &[], logs).await
 }
 
-/// The configuration of one receiver, which differs from the others' in what it tells
-/// the targets of itself.
-fn write_config(
-    args: &LoadArgs,
-    folder: &Path,
-    targets: &str,
-    amp: &Amp,
-    receiver: usize,
-) -> anyhow::Result<PathBuf> {
-    let static_configs: Vec<_> = (0..args.targets())
-        .map(|target| {
-            format!(
-                "  - targets: ['{targets}']\n    labels: {{instance: {}, __metrics_path__: {}}}\n",
-                exposition::instance(target),
-                targets::path(target),
-            )
-        })
-        .collect();
-    let config = format!(
-        "global:
-  scrape_interval: {interval}
-  scrape_timeout: {interval}
-  external_labels: {{cluster: load}}
-scrape_configs:
-- job_name: {job}
+/// Configuration of a receiver. Each has its own name in the request header that targets
+/// record.
+fn config(args: &LoadArgs, targets: SocketAddr, amp: &Amp, receiver: usize) -> Config {
+    let static_configs = (0..args.targets()).map(|target| {
+        format!(
+            "  - targets: ['{targets}']\n    labels: {{instance: {}, __metrics_path__: {}}}\n",
+            exposition::instance(target),
+            targets::path(target),
+        )
+    });
+    let job = format!(
+        "- job_name: {}
   http_headers: {{{SCRAPED_BY}: {{values: ['{receiver}']}}}}
   static_configs:
-{static_configs}remote_write:
-- url: {url}
-  sigv4: {{region: {region}}}
-",
-        interval = mesh_model::config::duration::format(args.interval),
-        job = exposition::JOB,
-        static_configs = static_configs.concat(),
-        url = amp.remote_write_url(),
-        region = Keys::example().region,
+{}",
+        exposition::JOB,
+        static_configs.collect::<String>(),
     );
-    let path = folder.join(format!("prometheus-{receiver}.yml"));
-    std::fs::write(&path, config)?;
-    Ok(path)
+    Config::default()
+        .interval(&mesh_model::config::duration::format(args.interval))
+        .external_labels("cluster: load")
+        .jobs(&job)
+        .remote_write(RemoteWrite::to(amp))
 }

@@ -1,80 +1,83 @@
-//! What a run cost, from what the targets served, what the ledger has, and what the
-//! receivers say.
+//! Judges a run. Sources are the responses of the targets, the ledger, and the receivers'
+//! accounts.
 //!
-//! A receiver's account says what must have arrived of the scrapes it was served:
-//! everything it pushed, or, where it was killed, everything but what waited and was not
-//! on its disk. What arrived is counted scrape by scrape. Of a target, what a killed
-//! receiver took with it is the end of what it scraped: a scrape that is missing while
-//! a later one of the same life has arrived is lost, and so is one that the receiver had
-//! had the time to spill.
+//! The account of a receiver says which of its scrapes must have arrived: all that it
+//! pushed. A killed receiver need not have delivered what was pending and not on its disk.
+//! The ledger counts the arrived samples of each scrape.
+//!
+//! A killed receiver loses only the end of what it scraped. A missing scrape is lost if a
+//! later one of the same target and lifetime has arrived. It is also lost if the receiver
+//! had the time to spill it.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{
-    fleet::Life,
+    fleet::Lifetime,
     kills::{Kill, Victim},
     ledger::{Counts, Scrapes},
     targets::Served,
 };
 
-/// What is known of a run that has ended.
+/// Record of a run that has ended.
 #[derive(Debug)]
 pub(super) struct Run {
-    /// Time between two scrapes of a target.
+    /// Scrape interval.
     pub(super) interval: Duration,
-    /// After how long a receiver spills what waits; `None` where none has a disk.
+    /// Age at which receivers spill a batch. `None` if they have no disk.
     pub(super) spill_after: Option<Duration>,
-    /// Samples of a scrape, reports included.
+    /// Number of samples in a scrape, including the reports.
     pub(super) samples: usize,
-    /// Every scrape that was answered.
+    /// All served scrapes.
     pub(super) served: Vec<Served>,
-    /// Every scrape that arrived, by target.
+    /// All arrived scrapes, by target.
     pub(super) scrapes: Vec<Scrapes>,
-    /// What was wrong with samples.
+    /// Counts of the ledger.
     pub(super) counts: Counts,
-    /// The receivers' lives.
-    pub(super) lives: Vec<Life>,
-    /// Who was killed.
+    /// Lifetimes of the receivers.
+    pub(super) lifetimes: Vec<Lifetime>,
+    /// Kills, in order.
     pub(super) kills: Vec<Kill>,
 }
 
-/// What a run cost.
+/// Cost of a run.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Judgement {
-    /// Samples that were pushed by a receiver that kept them, and never arrived.
+    /// Samples that must have arrived and did not.
     pub(super) lost: u64,
-    /// Samples that killed receivers had been served and took with them.
+    /// Samples that were served to killed receivers and did not arrive.
     pub(super) died: u64,
-    /// The most that may be, by their accounts.
+    /// Maximum number of such samples, by the accounts.
     pub(super) may_have_died: u64,
-    /// Samples of scrapes that were under way when the receivers stopped.
-    pub(super) under_way: u64,
+    /// Samples of scrapes that were in flight when the receivers stopped.
+    pub(super) in_flight: u64,
     /// Slots without a scrape while their receiver was down.
     pub(super) missed_down: u64,
-    /// Slots without a scrape while their receiver was up.
+    /// Slots without a scrape while their receiver was running.
     pub(super) missed_up: u64,
-    /// How long each kill was felt, in the order of the kills.
+    /// Duration of the effects of each kill, in the order of the kills.
     pub(super) recoveries: Vec<Duration>,
-    /// Laws that were broken, in words.
-    pub(super) complaints: Vec<String>,
-    /// What took too long. A machine that has more to do than it can may be why.
-    pub(super) late: Vec<String>,
+    /// Laws that were broken, and that hold on a machine of any speed.
+    pub(super) violations: Vec<String>,
+    /// Losses that a scrape timeout on a starved machine can cause.
+    pub(super) loss_violations: Vec<String>,
+    /// Delays. A starved machine can cause them, and `--any-pace` permits them.
+    pub(super) timing_violations: Vec<String>,
 }
 
-/// Samples have to flow again this long after a killed process is back.
+/// Maximum time until samples flow again after a killed process has restarted.
 const MAX_RECOVERY: Duration = Duration::from_secs(10);
-/// How much longer than it is told a receiver may need to have a batch on its disk.
+/// Maximum time to write a batch to disk.
 const SPILL_TIME: Duration = Duration::from_secs(2);
 
-/// Of which life of a receiver a target was scraped when.
-type ByLife<'a> = BTreeMap<(usize, usize), Vec<&'a Served>>;
+/// Scrapes of a lifetime, by receiver and target.
+type ByLifetime<'a> = BTreeMap<(usize, usize), Vec<&'a Served>>;
 
 /// Judges a run.
 pub(super) fn judge(run: &Run) -> Judgement {
     let mut judgement = Judgement::default();
     let arrived = arrivals(run);
-    for (life, of_life) in run.lives.iter().zip(served_by_life(run)) {
-        judgement.judge_life(run, life, &of_life, &arrived);
+    for (lifetime, of_lifetime) in run.lifetimes.iter().zip(served_by_lifetime(run)) {
+        judgement.judge_lifetime(run, lifetime, &of_lifetime, &arrived);
     }
     judgement.judge_slots(run);
     judgement.judge_kills(run);
@@ -82,7 +85,7 @@ pub(super) fn judge(run: &Run) -> Judgement {
     judgement
 }
 
-/// How many samples of which scrape of which target have arrived.
+/// Number of arrived samples of each scrape, by target and number.
 fn arrivals(run: &Run) -> BTreeMap<(usize, u32), u64> {
     let targets = run.scrapes.iter().enumerate();
     let all = targets.flat_map(|(target, scrapes)| {
@@ -92,25 +95,27 @@ fn arrivals(run: &Run) -> BTreeMap<(usize, u32), u64> {
     all.collect()
 }
 
-/// What each life was served, by target.
-fn served_by_life(run: &Run) -> Vec<ByLife<'_>> {
-    let mut lives: Vec<ByLife<'_>> = vec![ByLife::new(); run.lives.len()];
+/// Scrapes served to each lifetime.
+fn served_by_lifetime(run: &Run) -> Vec<ByLifetime<'_>> {
+    let mut lifetimes: Vec<ByLifetime<'_>> = vec![ByLifetime::new(); run.lifetimes.len()];
     for served in &run.served {
-        let its = |life: &Life| life.receiver == served.by && served.at_ms < life.until_ms;
-        if let Some(i) = run.lives.iter().position(its) {
+        let is_served_by = |lifetime: &Lifetime| {
+            lifetime.receiver == served.by && served.at_ms < lifetime.until_ms
+        };
+        if let Some(i) = run.lifetimes.iter().position(is_served_by) {
             let key = (served.by, served.target);
-            lives[i].entry(key).or_default().push(served);
+            lifetimes[i].entry(key).or_default().push(served);
         }
     }
-    lives
+    lifetimes
 }
 
 // === impl Run ===
 
 impl Run {
-    /// Whether a receiver that was killed had had the time to put a scrape on its disk.
-    fn is_spilled(&self, life: &Life, served: &Served) -> bool {
-        let (Some(killed_ms), Some(after)) = (life.killed_ms, self.spill_after) else {
+    /// Returns `true` if a killed receiver had the time to write a scrape to its disk.
+    fn is_spilled(&self, lifetime: &Lifetime, served: &Served) -> bool {
+        let (Some(killed_ms), Some(after)) = (lifetime.killed_ms, self.spill_after) else {
             return false;
         };
         served.at_ms + ((after + SPILL_TIME).as_millis() as i64) < killed_ms
@@ -120,47 +125,56 @@ impl Run {
 // === impl Judgement ===
 
 impl Judgement {
-    /// Whether no law was broken, and nothing took too long.
-    pub(super) fn is_good(&self) -> bool {
-        self.complaints.is_empty() && self.late.is_empty()
+    /// Returns `true` if no law was broken.
+    pub(super) fn passed(&self) -> bool {
+        self.all_violations().next().is_none()
     }
 
-    fn complain(&mut self, complaint: String) {
-        self.complaints.push(complaint);
+    /// Descriptions of all broken laws.
+    pub(super) fn all_violations(&self) -> impl Iterator<Item = &String> {
+        let laws = self.violations.iter().chain(&self.loss_violations);
+        laws.chain(&self.timing_violations)
     }
 
-    fn judge_life(
+    fn violates(&mut self, violation: String) {
+        self.violations.push(violation);
+    }
+
+    fn judge_lifetime(
         &mut self,
         run: &Run,
-        life: &Life,
-        served: &ByLife<'_>,
+        lifetime: &Lifetime,
+        served: &ByLifetime<'_>,
         arrivals: &BTreeMap<(usize, u32), u64>,
     ) {
-        let name = format!("receiver-{}", life.receiver);
+        let name = format!("receiver-{}", lifetime.receiver);
         let arrived_of = |served: &Served| {
             let key = (served.target, served.scrape);
             arrivals.get(&key).copied().unwrap_or(0)
         };
         let all = served.values().flatten();
         let arrived: u64 = all.clone().map(|served| arrived_of(served)).sum();
-        let given = all.count() as u64 * run.samples as u64;
-        let account = &life.account;
-        let was_killed = life.killed_ms.is_some();
-        if !account.balances() || account.otherwise() > 0 || (account.waiting > 0 && !was_killed) {
-            self.complain(format!("{name} ended with {account:?}"));
+        let served_samples = all.count() as u64 * run.samples as u64;
+        let account = &lifetime.account;
+        let was_killed = lifetime.killed_ms.is_some();
+        if !account.balances() || account.not_stored() > 0 {
+            self.violates(format!("{name} ended with {account:?}"));
+        } else if account.waiting > 0 && !was_killed {
+            self.loss_violations
+                .push(format!("{name} ended with {account:?}"));
         }
-        let kept = account.kept();
-        let mut lost = kept.saturating_sub(arrived);
-        if !was_killed && arrived > kept {
-            self.complain(format!(
-                "{arrived} samples of {name} arrived, it pushed {kept}"
+        let must_arrive = account.durable();
+        let mut lost = must_arrive.saturating_sub(arrived);
+        if !was_killed && arrived > must_arrive {
+            self.violates(format!(
+                "{arrived} samples of {name} arrived, it pushed {must_arrive}"
             ));
         }
         if was_killed {
-            self.died += given.saturating_sub(arrived);
-            self.may_have_died += given.saturating_sub(kept);
+            self.died += served_samples.saturating_sub(arrived);
+            self.may_have_died += served_samples.saturating_sub(must_arrive);
         } else {
-            self.under_way += given.saturating_sub(arrived);
+            self.in_flight += served_samples.saturating_sub(arrived);
         }
         for of_target in served.values() {
             let missing =
@@ -168,18 +182,19 @@ impl Judgement {
             let newest = of_target.iter().rposition(|served| arrived_of(served) > 0);
             let before = of_target.iter().take(newest.unwrap_or(0));
             lost = lost.max(before.map(missing).sum());
-            let had_time = of_target
+            let spilled = of_target
                 .iter()
-                .filter(|served| run.is_spilled(life, served));
-            lost = lost.max(had_time.map(missing).sum());
+                .filter(|served| run.is_spilled(lifetime, served));
+            lost = lost.max(spilled.map(missing).sum());
         }
         if lost > 0 {
             self.lost += lost;
-            self.complain(format!("{lost} samples of {name} are lost"));
+            self.loss_violations
+                .push(format!("{lost} samples of {name} are lost"));
         }
     }
 
-    /// Finds the slots between two scrapes of a target that have none.
+    /// Counts the slots between two scrapes of a target.
     fn judge_slots(&mut self, run: &Run) {
         let mut last: BTreeMap<usize, &Served> = BTreeMap::new();
         for served in &run.served {
@@ -190,25 +205,26 @@ impl Judgement {
             let missed = (slots.round() as u64).saturating_sub(1);
             let down = run.kills.iter().filter(|kill| {
                 kill.victim == Victim::Receiver(before.by)
-                    && before.at_ms < kill.back_ms
+                    && before.at_ms < kill.restarted_ms
                     && kill.at_ms < served.at_ms
             });
-            let down: i64 = down.map(|kill| kill.back_ms - kill.at_ms).sum();
-            // A slot that begins while the receiver is down, and no other.
-            let excused = (down as f64 / run.interval.as_millis() as f64).ceil() as u64;
-            self.missed_down += missed.min(excused);
-            self.missed_up += missed.saturating_sub(excused);
+            let down: i64 = down.map(|kill| kill.restarted_ms - kill.at_ms).sum();
+            // Only slots that begin while the receiver is down are permitted.
+            let permitted = (down as f64 / run.interval.as_millis() as f64).ceil() as u64;
+            self.missed_down += missed.min(permitted);
+            self.missed_up += missed.saturating_sub(permitted);
         }
         if self.missed_up > 0 {
-            self.late.push(format!(
-                "{} slots were missed by receivers that ran",
+            self.timing_violations.push(format!(
+                "{} slots were missed by running receivers",
                 self.missed_up
             ));
         }
     }
 
-    /// How long it took until all was stored that was scraped before the kill of an
-    /// exporter, and until all targets of a receiver were scraped and stored again.
+    /// Measures the effects of each kill. After an exporter's kill, all earlier scrapes
+    /// must be stored. After a receiver's kill, its targets must be scraped and stored
+    /// again.
     fn judge_kills(&mut self, run: &Run) {
         for kill in &run.kills {
             let (until_ms, limit) = match kill.victim {
@@ -217,13 +233,13 @@ impl Judgement {
                     (scraped_again_ms(run, kill, i), MAX_RECOVERY + run.interval)
                 }
             };
-            let felt = until_ms.saturating_sub(kill.at_ms).max(0);
+            let effect = until_ms.saturating_sub(kill.at_ms).max(0);
             self.recoveries
-                .push(Duration::from_millis(felt.unsigned_abs()));
-            let after = Duration::from_millis((until_ms - kill.well_ms).max(0).unsigned_abs());
+                .push(Duration::from_millis(effect.unsigned_abs()));
+            let after = Duration::from_millis((until_ms - kill.recovered_ms).max(0).unsigned_abs());
             if after > limit {
-                self.late.push(format!(
-                    "samples flowed {after:?} after {} was back and the backend well",
+                self.timing_violations.push(format!(
+                    "samples flowed only {after:?} after {} had restarted and the backend had recovered",
                     kill.victim
                 ));
             }
@@ -235,17 +251,22 @@ impl Judgement {
         for (n, what) in [
             (counts.out_of_order, "samples arrived out of order"),
             (counts.conflicting, "samples have a second or a wrong value"),
-            (counts.markers, "staleness markers inside live series"),
             (counts.unknown, "samples of series that no target has"),
         ] {
             if n > 0 {
-                self.complain(format!("{n} {what}"));
+                self.violates(format!("{n} {what}"));
             }
+        }
+        if counts.markers > 0 {
+            self.loss_violations.push(format!(
+                "{} staleness markers of running targets",
+                counts.markers
+            ));
         }
     }
 }
 
-/// When everything was stored that was scraped before an exporter was killed.
+/// Time at which all scrapes before the kill of an exporter were stored.
 fn backlog_stored_ms(run: &Run, kill: &Kill) -> i64 {
     let scrapes = run.scrapes.iter();
     let before = scrapes.flat_map(|scrapes| scrapes.range(..kill.at_ms));
@@ -253,7 +274,7 @@ fn backlog_stored_ms(run: &Run, kill: &Kill) -> i64 {
     stored.max().unwrap_or(kill.at_ms)
 }
 
-/// When each target that a killed receiver had scraped was stored again.
+/// Time at which all targets of a killed receiver were stored again.
 fn scraped_again_ms(run: &Run, kill: &Kill, receiver: usize) -> i64 {
     let mut its = BTreeMap::new();
     for served in run.served.iter().filter(|served| served.at_ms < kill.at_ms) {
@@ -270,13 +291,13 @@ fn scraped_again_ms(run: &Run, kill: &Kill, receiver: usize) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use harness::books::Account;
     use crate::load::ledger::Scrape;
+    use harness::account::Account;
 
     const SAMPLES: usize = 10;
 
-    /// One target that receiver 1 scraped every second from 0, of which this many
-    /// samples have arrived; its account, and whether it was killed at second 4.
+    /// A target that receiver 1 scraped every second. `arrived` counts the arrived samples
+    /// of each scrape. The receiver may have been killed at second 4.
     fn run(arrived: &[usize], pushed: u64, waiting: u64, was_killed: bool) -> Run {
         let served = arrived.iter().enumerate().map(|(second, _)| Served {
             target: 0,
@@ -300,7 +321,7 @@ mod tests {
             served: served.collect(),
             scrapes: vec![scrapes.collect()],
             counts: Counts::default(),
-            lives: vec![Life {
+            lifetimes: vec![Lifetime {
                 receiver: 1,
                 until_ms: 60_000,
                 account: Account {
@@ -315,68 +336,68 @@ mod tests {
         }
     }
 
-    fn kill(victim: Victim, at_ms: i64, back_ms: i64) -> Kill {
+    fn kill(victim: Victim, at_ms: i64, restarted_ms: i64) -> Kill {
         Kill {
             victim,
-            sickness: None,
+            fault: None,
             at_ms,
-            back_ms,
-            well_ms: back_ms,
+            restarted_ms,
+            recovered_ms: restarted_ms,
             waiting: 0,
-            had: 0,
+            pending: 0,
             on_disk: 0,
         }
     }
 
     #[test]
-    fn what_a_stopped_receiver_pushed_has_arrived() {
+    fn requires_all_samples_of_a_stopped_receiver() {
         let good = judge(&run(&[10, 10, 10, 0], 30, 0, false));
-        assert!(good.is_good(), "{good:?}");
-        assert_eq!((good.lost, good.under_way), (0, 10));
+        assert!(good.passed(), "{good:?}");
+        assert_eq!((good.lost, good.in_flight), (0, 10));
         let bad = judge(&run(&[10, 10, 7], 30, 0, false));
-        assert_eq!((bad.lost, bad.complaints.len()), (3, 1));
-        // Another has arrived in its place, or more than it knows of.
+        assert_eq!((bad.lost, bad.loss_violations.len()), (3, 1));
+        // Another scrape has arrived in its place, or more than the receiver pushed.
         assert_eq!(judge(&run(&[10, 0, 10, 10], 30, 0, false)).lost, 10);
-        assert!(!judge(&run(&[10, 10, 10], 20, 0, false)).is_good());
+        assert!(!judge(&run(&[10, 10, 10], 20, 0, false)).passed());
     }
 
     #[test]
-    fn a_killed_receiver_takes_what_waited_and_no_more() {
+    fn permits_a_killed_receiver_to_lose_pending_samples_only() {
         let good = judge(&run(&[10, 10, 4, 0], 40, 20, true));
-        assert!(good.is_good(), "{good:?}");
+        assert!(good.passed(), "{good:?}");
         assert_eq!((good.lost, good.died, good.may_have_died), (0, 16, 20));
         let bad = judge(&run(&[10, 9, 0, 0], 40, 20, true));
         assert_eq!(bad.lost, 1);
-        // What waited was the end.
+        // Only the end of the scrapes may be lost.
         assert_eq!(judge(&run(&[10, 9, 10, 0], 40, 20, true)).lost, 1);
     }
 
     #[test]
-    fn what_a_killed_receiver_had_on_its_disk_arrives() {
+    fn requires_the_samples_on_the_disk_of_a_killed_receiver() {
         let mut good = run(&[10, 10, 10, 3], 40, 20, true);
-        good.lives[0].account.spilled = 10;
+        good.lifetimes[0].account.spilled = 10;
         good.spill_after = Some(Duration::ZERO);
         let judgement = judge(&good);
-        assert!(judgement.is_good(), "{judgement:?}");
+        assert!(judgement.passed(), "{judgement:?}");
         assert_eq!((judgement.died, judgement.may_have_died), (7, 10));
-        good.lives[0].account.spilled = 20;
+        good.lifetimes[0].account.spilled = 20;
         assert_eq!(judge(&good).lost, 7);
-        // Its account says nothing of the first two, but it had seconds for them.
+        // The account does not contain the first two, but there was time to spill them.
         let mut late = run(&[10, 0, 0, 0], 10, 0, true);
         assert_eq!(judge(&late).lost, 0);
         late.spill_after = Some(Duration::ZERO);
         assert_eq!(judge(&late).lost, 10);
-        // The next life delivers what is not its own.
+        // The next lifetime delivers the replayed samples.
         let mut next = run(&[10, 10, 10], 50, 0, false);
-        next.lives[0].account.replayed = 20;
-        assert!(judge(&next).is_good());
+        next.lifetimes[0].account.replayed = 20;
+        assert!(judge(&next).passed());
     }
 
     #[test]
-    fn slots_are_missed_by_who_runs_or_is_down() {
+    fn tells_slots_missed_while_down_from_others() {
         let mut run = run(&[10; 6], 60, 0, false);
         run.served.remove(3);
-        run.lives[0].account.pushed = 50;
+        run.lifetimes[0].account.pushed = 50;
         let judgement = judge(&run);
         assert_eq!((judgement.missed_up, judgement.missed_down), (1, 0));
         run.kills.push(kill(Victim::Receiver(1), 2500, 3400));
@@ -385,24 +406,24 @@ mod tests {
     }
 
     #[test]
-    fn a_kill_is_felt_until_the_backlog_is_stored() {
+    fn measures_a_kill_until_the_backlog_is_stored() {
         let mut run = run(&[10; 6], 60, 0, false);
         run.scrapes[0].get_mut(&2000).unwrap().complete_ms = Some(9_000);
         let victims = [Victim::Exporter(1), Victim::Receiver(1)];
         run.kills = victims.map(|victim| kill(victim, 2500, 3500)).to_vec();
         let judgement = judge(&run);
-        let felt: Vec<_> = judgement.recoveries.iter().map(|r| r.as_millis()).collect();
-        assert_eq!(felt, [6_500, 600]);
-        assert!(judgement.is_good(), "{judgement:?}");
+        let effect: Vec<_> = judgement.recoveries.iter().map(|r| r.as_millis()).collect();
+        assert_eq!(effect, [6_500, 600]);
+        assert!(judgement.passed(), "{judgement:?}");
         run.scrapes[0].get_mut(&2000).unwrap().complete_ms = Some(13_501);
-        assert!(!judge(&run).is_good());
+        assert!(!judge(&run).passed());
     }
 
     #[test]
-    fn what_arrived_wrong_is_told() {
+    fn reports_disorder_and_markers() {
         let mut run = run(&[10], 10, 0, false);
         run.counts.out_of_order = 1;
         run.counts.markers = 2;
-        assert_eq!(judge(&run).complaints.len(), 2);
+        assert_eq!(judge(&run).all_violations().count(), 2);
     }
 }

@@ -1,9 +1,9 @@
-//! What goes wrong in a run, and when: as a seed has it.
+//! Schedule of kills and faults in a run. It follows from the seed.
 //!
-//! Every so often a process is killed and comes back some seconds later. Before two of
-//! three kills the backend falls sick, so that they meet a backlog; the others meet
-//! what happens to be under way. The first receiver and the first exporter are spared:
-//! their memory shows what a process does that lives as long as the run.
+//! Regularly, a process is killed and restarted some seconds later. Before two of three
+//! kills the backend unavailable or slows down, so that the killed process has a backlog. The
+//! first receiver and the first exporter are never killed: their memory shows whether
+//! long-running processes leak.
 
 use std::{fmt, time::Duration};
 
@@ -14,84 +14,85 @@ use stand_ins::amp::Fault;
 /// A process that may be killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Victim {
-    /// The receiver with this number.
+    /// Receiver with this number.
     Receiver(usize),
-    /// The exporter with this number.
+    /// Exporter with this number.
     Exporter(usize),
 }
 
-/// What ails the backend.
+/// A fault of the backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Sickness {
-    /// It answers 503: batches wait in the receivers.
-    Fails,
-    /// It takes this long for every request: batches are under way in the exporters.
-    IsSlow(Duration),
+pub(super) enum BackendFault {
+    /// The backend answers 503. Batches wait in the receivers.
+    Unavailable,
+    /// The backend takes this long for each request. Requests are in flight in the
+    /// exporters.
+    Slow(Duration),
 }
 
-/// One thing that happens.
+/// A scheduled event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Event {
-    /// The backend falls sick.
-    Sicken(Sickness),
-    /// A process is killed.
+    /// Start of a fault of the backend.
+    StartFault(BackendFault),
+    /// Kill of a process.
     Kill(Victim),
-    /// It comes back.
-    Return(Victim),
-    /// The backend is well again.
-    Heal,
+    /// Restart of a killed process.
+    Restart(Victim),
+    /// End of the fault of the backend.
+    EndFault,
 }
 
-/// One kill that was done. Times are in milliseconds since the Unix epoch.
+/// A kill that was done. Times are in milliseconds since the Unix epoch.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Kill {
-    /// Who.
+    /// Killed process.
     pub(super) victim: Victim,
-    /// What ailed the backend then.
-    pub(super) sickness: Option<Sickness>,
-    /// When.
+    /// Fault of the backend at that time.
+    pub(super) fault: Option<BackendFault>,
+    /// Time of the kill.
     pub(super) at_ms: i64,
-    /// When it ran again.
-    pub(super) back_ms: i64,
-    /// When the backend was well, too.
-    pub(super) well_ms: i64,
-    /// Samples that waited in all receivers.
+    /// Time of the restart.
+    pub(super) restarted_ms: i64,
+    /// Time at which the process had restarted and the backend was healthy.
+    pub(super) recovered_ms: i64,
+    /// Pending samples of all receivers.
     pub(super) waiting: u64,
-    /// Samples that waited in the receiver, or bytes of room that the Exports took which
-    /// the exporter had under way.
-    pub(super) had: u64,
-    /// How many of the receiver's samples were on its disk.
+    /// Pending samples of a killed receiver, or memory of a killed exporter's exports in
+    /// flight, in bytes.
+    pub(super) pending: u64,
+    /// Number of the receiver's pending samples that were on its disk.
     pub(super) on_disk: u64,
 }
 
-/// How kills follow each other.
+/// Parameters of the schedule.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Rhythm {
-    /// Who is killed when follows from it.
+pub(super) struct KillSchedule {
+    /// Seed of all random choices.
     pub(super) seed: u64,
-    /// Time between two kills on average; zero for none.
+    /// Mean time between two kills; zero for none.
     pub(super) every: Duration,
-    /// None is killed that would not be back by then.
+    /// End of the run. All killed processes have restarted by then.
     pub(super) until: Duration,
-    /// How many receivers there are.
+    /// Number of receivers.
     pub(super) receivers: usize,
-    /// How many exporters there are.
+    /// Number of exporters.
     pub(super) exporters: usize,
 }
 
-/// Longest times, for kills that have room for them.
-const SICK_BEFORE: Duration = Duration::from_secs(8);
-const SICK_AFTER: Duration = Duration::from_secs(3);
-const AWAY: Duration = Duration::from_secs(5);
-/// A receiver that comes back needs to find its targets its own.
-const STARTING: Duration = Duration::from_secs(1);
-/// A slow backend takes no longer than exporters are given.
-const SLOWNESS_MS: std::ops::Range<u64> = 1000..6000;
+/// Maximum times. Short runs scale them down.
+const FAULT_BEFORE_KILL: Duration = Duration::from_secs(8);
+const FAULT_AFTER_RESTART: Duration = Duration::from_secs(3);
+const DOWNTIME: Duration = Duration::from_secs(5);
+/// Time that a restarted receiver needs to become the owner of its targets.
+const STARTUP_TIME: Duration = Duration::from_secs(1);
+/// Delay of a slow backend in milliseconds, below the timeout of the exporters.
+const SLOW_MS: std::ops::Range<u64> = 1000..6000;
 
-// === impl Rhythm ===
+// === impl KillSchedule ===
 
-impl Rhythm {
-    /// All that happens, in its order, with the time since the start.
+impl KillSchedule {
+    /// All events in order, with the time since the start.
     pub(super) fn events(&self) -> Vec<(Duration, Event)> {
         let mut random = SmallRng::seed_from_u64(self.seed);
         let victims: Vec<_> = (1..self.receivers)
@@ -104,7 +105,7 @@ impl Rhythm {
         }
         for n in 1.. {
             let victim = victims[random.random_range(0..victims.len())];
-            let one = self.one(victim, self.every * n, &mut random);
+            let one = self.kill(victim, self.every * n, &mut random);
             if one.last().is_none_or(|(at, _)| *at >= self.until) {
                 return events;
             }
@@ -113,38 +114,38 @@ impl Rhythm {
         events
     }
 
-    /// A kill and what belongs to it. Its phase is any; the next one begins after it.
-    fn one(&self, victim: Victim, due: Duration, random: &mut SmallRng) -> Vec<(Duration, Event)> {
+    /// A kill with its restart and fault. The next one begins later.
+    fn kill(&self, victim: Victim, due: Duration, random: &mut SmallRng) -> Vec<(Duration, Event)> {
         let part = |divisor: u32, most: Duration| most.min(self.every / divisor);
         let mut some = |most: Duration, least: f64| most.mul_f64(random.random_range(least..1.0));
         let at = due + some(self.every / 4, 0.0);
-        let back = at + some(part(4, AWAY), 0.2);
-        let sick = at - some(part(4, SICK_BEFORE), 0.4);
-        let well = back + some(part(10, SICK_AFTER), 0.0);
-        let sickness = match random.random_range(0..3) {
+        let back = at + some(part(4, DOWNTIME), 0.2);
+        let fault_start = at - some(part(4, FAULT_BEFORE_KILL), 0.4);
+        let fault_end = back + some(part(10, FAULT_AFTER_RESTART), 0.0);
+        let fault = match random.random_range(0..3) {
             0 => None,
-            1 => Some(Sickness::Fails),
-            _ => Some(Sickness::IsSlow(Duration::from_millis(
-                random.random_range(SLOWNESS_MS),
+            1 => Some(BackendFault::Unavailable),
+            _ => Some(BackendFault::Slow(Duration::from_millis(
+                random.random_range(SLOW_MS),
             ))),
         };
-        let kill = [(at, Event::Kill(victim)), (back, Event::Return(victim))];
-        match sickness {
+        let kill = [(at, Event::Kill(victim)), (back, Event::Restart(victim))];
+        match fault {
             None => kill.to_vec(),
-            Some(sickness) => {
-                let mut all = vec![(sick, Event::Sicken(sickness))];
+            Some(fault) => {
+                let mut all = vec![(fault_start, Event::StartFault(fault))];
                 all.extend(kill);
-                all.push((well, Event::Heal));
+                all.push((fault_end, Event::EndFault));
                 all
             }
         }
     }
 
-    /// The share of all slots that are missed as receivers are away.
-    pub(super) fn missed(&self) -> f64 {
+    /// Share of all slots that killed receivers miss.
+    pub(super) fn missed_share(&self) -> f64 {
         let events = self.events();
         let away = events.windows(2).filter_map(|two| match two {
-            [(at, Event::Kill(Victim::Receiver(_))), (back, _)] => Some(*back - *at + STARTING),
+            [(at, Event::Kill(Victim::Receiver(_))), (back, _)] => Some(*back - *at + STARTUP_TIME),
             _ => None,
         });
         let away: Duration = away.sum();
@@ -156,42 +157,42 @@ impl Rhythm {
 
 impl fmt::Display for Kill {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (victim, had) = (self.victim, self.had);
+        let (victim, pending) = (self.victim, self.pending);
         match victim {
             Victim::Receiver(_) => {
                 write!(
                     f,
-                    "{victim} with {had} samples, {} on its disk",
+                    "{victim} with {pending} samples pending, {} of them on disk",
                     self.on_disk
                 )?;
             }
-            Victim::Exporter(_) => write!(f, "{victim} with Exports under way of {had} bytes")?,
+            Victim::Exporter(_) => write!(f, "{victim} with exports of {pending} bytes in flight")?,
         }
-        write!(f, ", {} samples in all receivers", self.waiting)?;
-        match self.sickness {
-            Some(sickness) => write!(f, "; {sickness}"),
+        write!(f, ", {} samples pending in all receivers", self.waiting)?;
+        match self.fault {
+            Some(fault) => write!(f, "; {fault}"),
             None => Ok(()),
         }
     }
 }
 
-// === impl Sickness ===
+// === impl BackendFault ===
 
-impl Sickness {
-    /// As the stand-in is told.
+impl BackendFault {
+    /// Fault of the stand-in.
     pub(super) fn fault(self) -> Fault {
         match self {
-            Self::Fails => Fault::status(503, "told to fail"),
-            Self::IsSlow(delay) => Fault::Slow(delay),
+            Self::Unavailable => Fault::status(503, "unavailable"),
+            Self::Slow(delay) => Fault::Slow(delay),
         }
     }
 }
 
-impl fmt::Display for Sickness {
+impl fmt::Display for BackendFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Fails => f.write_str("backend fails"),
-            Self::IsSlow(delay) => write!(f, "backend takes {delay:?}"),
+            Self::Unavailable => f.write_str("backend unavailable"),
+            Self::Slow(delay) => write!(f, "backend takes {delay:?}"),
         }
     }
 }
@@ -211,8 +212,8 @@ impl fmt::Display for Victim {
 mod tests {
     use super::*;
 
-    fn rhythm(seed: u64, every_s: u64) -> Rhythm {
-        Rhythm {
+    fn schedule(seed: u64, every_s: u64) -> KillSchedule {
+        KillSchedule {
             seed,
             every: Duration::from_secs(every_s),
             until: Duration::from_secs(1800),
@@ -222,10 +223,10 @@ mod tests {
     }
 
     #[test]
-    fn a_seed_repeats_its_kills_and_spares_the_first() {
-        let events = rhythm(7, 10).events();
-        assert_eq!(events, rhythm(7, 10).events());
-        assert_ne!(events, rhythm(8, 10).events());
+    fn a_seed_repeats_its_kills_and_never_kills_the_first() {
+        let events = schedule(7, 10).events();
+        assert_eq!(events, schedule(7, 10).events());
+        assert_ne!(events, schedule(8, 10).events());
         let killed: Vec<_> = events
             .iter()
             .filter_map(|(_, event)| match event {
@@ -245,16 +246,16 @@ mod tests {
     }
 
     #[test]
-    fn kills_follow_each_other() {
+    fn kills_do_not_overlap() {
         for every_s in [10, 60] {
-            let events = rhythm(1, every_s).events();
+            let events = schedule(1, every_s).events();
             assert!(events.is_sorted_by_key(|(at, _)| *at));
             for two in events.windows(2) {
                 let is_next = match two[0].1 {
-                    Event::Sicken(_) => matches!(two[1].1, Event::Kill(_)),
-                    Event::Kill(victim) => two[1].1 == Event::Return(victim),
-                    Event::Return(_) => !matches!(two[1].1, Event::Return(_)),
-                    Event::Heal => matches!(two[1].1, Event::Sicken(_) | Event::Kill(_)),
+                    Event::StartFault(_) => matches!(two[1].1, Event::Kill(_)),
+                    Event::Kill(victim) => two[1].1 == Event::Restart(victim),
+                    Event::Restart(_) => !matches!(two[1].1, Event::Restart(_)),
+                    Event::EndFault => matches!(two[1].1, Event::StartFault(_) | Event::Kill(_)),
                 };
                 assert!(is_next, "{two:?}");
             }
@@ -262,15 +263,15 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_killed_where_all_are_spared() {
-        let alone = Rhythm {
+    fn kills_nothing_if_only_the_first_processes_run() {
+        let alone = KillSchedule {
             receivers: 1,
             exporters: 1,
-            ..rhythm(1, 10)
+            ..schedule(1, 10)
         };
-        assert_eq!((alone.events(), alone.missed()), (Vec::new(), 0.0));
-        assert_eq!(rhythm(1, 0).events(), []);
-        let missed = rhythm(1, 60).missed();
+        assert_eq!((alone.events(), alone.missed_share()), (Vec::new(), 0.0));
+        assert_eq!(schedule(1, 0).events(), []);
+        let missed = schedule(1, 60).missed_share();
         assert!(missed > 0.002 && missed < 0.03, "{missed}");
     }
 }

@@ -1,60 +1,58 @@
-//! The stand-in's ledger of a load run, which is too long to remember every sample.
+//! Ledger of a load run. It does not store the samples, as there are too many.
 //!
-//! Of a series it keeps the newest sample, of a scrape how many have arrived. As only
-//! what is newer than the newest is stored, none is counted twice, and as every value
-//! tells its scrape, that is enough to find each sample that is lost, repeated, out of
-//! order or has a second value.
+//! For each series it stores the newest sample, and for each scrape the number of arrived
+//! samples. Only samples newer than the newest one are stored, so none is counted twice.
+//! Each value contains its scrape. That is enough to find each sample that is lost,
+//! repeated, out of order or in conflict.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::collections::{BTreeMap, HashMap};
 
 use anyhow::Context;
 use mesh_wire::protobuf::Fields;
+use parking_lot::{Mutex, MutexGuard};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{delays::Delays, exposition::Exposition};
 use stand_ins::amp::{Intake, Value};
 
-/// What has arrived, and what was wrong with it.
+/// Counts of arrived samples.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Counts {
-    /// Requests.
+    /// Number of requests.
     pub(super) requests: u64,
-    /// Samples stored.
+    /// Stored samples.
     pub(super) stored: u64,
-    /// Stored already: the same value for the same time.
+    /// Samples that were stored already with the same value.
     pub(super) duplicates: u64,
-    /// Older than their series' newest: refused, as with a window of 0.
+    /// Samples older than the newest one of their series. The out-of-order window is 0.
     pub(super) out_of_order: u64,
-    /// Another value for a time that has one, or one that no scrape has.
+    /// Samples with a second value for a timestamp, or with a value of no scrape.
     pub(super) conflicting: u64,
-    /// Staleness markers, which no series of a run should have.
+    /// Staleness markers. No series of a run ends.
     pub(super) markers: u64,
-    /// Of series that no target has, or that are labelled otherwise.
+    /// Samples of series that no target has.
     pub(super) unknown: u64,
 }
 
-/// One scrape, as it arrived.
+/// Arrived part of one scrape.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Scrape {
-    /// Its number, 0 while none of its values has arrived.
+    /// Number of the scrape. It is 0 until one of its values has arrived.
     pub(super) number: u32,
-    /// Samples of it that are stored.
+    /// Number of stored samples.
     pub(super) arrived: usize,
-    /// When all of them had, in milliseconds since the Unix epoch.
+    /// Time at which the last sample arrived, in milliseconds since the Unix epoch.
     pub(super) complete_ms: Option<i64>,
 }
 
-/// The scrapes of one target by their time in milliseconds since the Unix epoch.
+/// Scrapes of one target by their timestamps in milliseconds since the Unix epoch.
 pub(super) type Scrapes = BTreeMap<i64, Scrape>;
 
-/// Everything that arrived.
+/// Ledger of all arrived samples.
 #[derive(Debug)]
 pub(super) struct Ledger {
     exposition: Exposition,
-    /// Target and series, by the hash of the labels as they are written.
+    /// Target and series by the hash of the encoded labels.
     series: HashMap<u64, (u32, u32)>,
     state: Mutex<State>,
 }
@@ -68,7 +66,7 @@ struct State {
 
 #[derive(Debug)]
 struct Target {
-    /// The newest sample of each series.
+    /// Newest sample of each series.
     newest: Vec<Newest>,
     scrapes: Scrapes,
 }
@@ -87,23 +85,23 @@ struct Sample {
     value: f64,
 }
 
-/// Room for the labels of most series.
+/// Capacity that fits the labels of most series.
 const LABELS_BYTES: usize = 256;
 
 // === impl Ledger ===
 
 impl Ledger {
-    /// A ledger for so many targets.
+    /// Creates a ledger.
     ///
     /// # Errors
-    /// Where two series cannot be told apart by their hash.
+    /// Returns an error if two series have the same hash.
     pub(super) fn new(targets: usize, exposition: Exposition) -> anyhow::Result<Self> {
         let samples = exposition.samples();
         let mut series = HashMap::with_capacity(targets * samples);
         for target in 0..targets {
             for (i, labels) in exposition.written_labels(target).enumerate() {
                 let other = series.insert(xxh3_64(&labels), (target as u32, i as u32));
-                anyhow::ensure!(other.is_none(), "two series have one hash");
+                anyhow::ensure!(other.is_none(), "two series have the same hash");
             }
         }
         let target = |_| Target {
@@ -127,17 +125,17 @@ impl Ledger {
         })
     }
 
-    /// What has arrived so far.
+    /// Counts so far.
     pub(super) fn counts(&self) -> Counts {
         self.state().counts
     }
 
-    /// The delays since this was asked the last time.
+    /// Delays since the last call.
     pub(super) fn take_delays(&self) -> Delays {
         std::mem::take(&mut self.state().delays)
     }
 
-    /// The scrapes of every target, as far as they have arrived.
+    /// Arrived scrapes of every target.
     pub(super) fn scrapes(&self) -> Vec<Scrapes> {
         let state = self.state();
         let targets = state.targets.iter();
@@ -145,7 +143,7 @@ impl Ledger {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     fn take_series(
@@ -155,7 +153,7 @@ impl Ledger {
         now_ms: i64,
     ) -> anyhow::Result<bool> {
         let mut labels = Vec::with_capacity(LABELS_BYTES);
-        let mut is_good = true;
+        let mut is_accepted = true;
         let mut known = None;
         for field in message {
             let field = field?;
@@ -175,12 +173,12 @@ impl Ledger {
                         time_ms,
                         value,
                     };
-                    is_good &= state.take(&self.exposition, &sample, now_ms);
+                    is_accepted &= state.take(&self.exposition, &sample, now_ms);
                 }
                 _ => state.counts.unknown += 1,
             }
         }
-        Ok(is_good)
+        Ok(is_accepted)
     }
 }
 
@@ -188,19 +186,20 @@ impl Intake for Ledger {
     fn handle(&self, request: &[u8], now_ms: i64) -> Result<(), String> {
         let mut state = self.state();
         state.counts.requests += 1;
-        let mut is_good = true;
+        let mut is_accepted = true;
         for field in Fields::new(request) {
             let field = field.map_err(|error| error.to_string())?;
-            // The others are metadata.
+            // Other fields are metadata.
             if field.number == 1 {
                 let series = field.fields().map_err(|error| error.to_string())?;
                 let taken = self.take_series(&mut state, series, now_ms);
-                is_good &= taken.map_err(|error| format!("{error:#}"))?;
+                is_accepted &= taken.map_err(|error| format!("{error:#}"))?;
             }
         }
-        match is_good {
-            true => Ok(()),
-            false => Err("out of order sample".to_owned()),
+        if is_accepted {
+            Ok(())
+        } else {
+            Err("out of order sample".to_owned())
         }
     }
 }
@@ -221,7 +220,7 @@ fn read_sample(message: Fields<'_>) -> anyhow::Result<(f64, i64)> {
 // === impl State ===
 
 impl State {
-    /// Whether the sample was stored or had been.
+    /// Returns `true` if the sample is stored, now or before.
     fn take(&mut self, exposition: &Exposition, sample: &Sample, now_ms: i64) -> bool {
         let target = &mut self.targets[sample.target];
         let newest = &mut target.newest[sample.series];
@@ -259,8 +258,8 @@ impl State {
 // === impl Target ===
 
 impl Target {
-    /// Whether the scrape of this time has this number, and stands in its place among
-    /// the others.
+    /// Returns `true` if the scrape at this timestamp has this number, and the numbers
+    /// around it are in order.
     fn is_of(&mut self, number: u32, time_ms: i64) -> bool {
         let scrape = self.scrapes.entry(time_ms).or_default();
         if scrape.number != 0 {
@@ -329,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scrape_is_complete_with_its_last_sample() {
+    fn completes_a_scrape_with_its_last_sample() {
         let ledger = ledger();
         for series in 0..BLOCK {
             assert!(write(&ledger, series, 900, value(series, 1)));
@@ -349,17 +348,17 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_counted_as_what_it_is() {
+    fn counts_each_defect_by_type() {
         let ledger = ledger();
         assert!(write(&ledger, 3, 900, value(3, 5)));
         assert!(write(&ledger, 3, 900, value(3, 5)));
         assert!(!write(&ledger, 3, 900, value(3, 6)));
         assert!(!write(&ledger, 3, 899, value(3, 4)));
-        // A value of another scrape, of another series, and none at all.
+        // A value of another scrape, a value of another series, and a staleness marker.
         assert!(write(&ledger, 4, 900, value(4, 6)));
         assert!(write(&ledger, 3, 901, value(4, 6)));
         assert!(write(&ledger, 3, 902, f64::from_bits(Value::STALE_NAN)));
-        // A scrape that comes twice, at two times.
+        // A scrape that arrives with two timestamps.
         assert!(write(&ledger, 3, 903, value(3, 5)));
         let expected = Counts {
             requests: 8,
@@ -374,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn other_labels_are_unknown() {
+    fn counts_other_labels_as_unknown() {
         let ledger = ledger();
         let labels = v1::Label {
             name: "__name__".to_owned(),

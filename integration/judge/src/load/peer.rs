@@ -1,4 +1,4 @@
-//! Another agent in the place of receivers and exporters, to see what it costs: it
+//! Another agent that runs instead of receivers and exporters, to compare the cost. It
 //! scrapes the same targets and writes to the same stand-in.
 
 use std::{
@@ -11,39 +11,39 @@ use tokio::process::{Child, Command};
 
 use stand_ins::amp::Keys;
 
-/// A running agent. It is killed when it is dropped.
+/// A running agent. Dropping it kills the process.
 #[derive(Debug)]
 pub(super) struct Peer(Child);
 
-/// What an agent works with.
+/// Settings of an agent.
 #[derive(Debug)]
 pub(super) struct Setup<'a> {
-    /// A Prometheus configuration file, `remote_write` included.
+    /// Prometheus configuration file, including `remote_write`.
     pub(super) config: PathBuf,
-    /// Where remote write goes.
+    /// Remote-write URL.
     pub(super) url: &'a str,
-    /// Whose signature it has.
+    /// Keys that sign the requests.
     pub(super) keys: &'a Keys,
-    /// Where it may write.
+    /// Folder for the agent's files.
     pub(super) folder: &'a Path,
 }
 
-/// What it is called in the table.
+/// Name in the report.
 pub(super) const NAME: &str = "peer";
 
 // === impl Peer ===
 
 impl Peer {
-    /// Starts a vmagent, where `program` is called so, or else a Prometheus 3 as an
-    /// agent.
+    /// Starts an agent: vmagent if the program is named so, else Prometheus 3 as an agent.
     ///
     /// # Errors
-    /// Where it does not start.
+    /// Returns an error if the process does not start.
     pub(super) fn start(program: &Path, setup: &Setup<'_>) -> anyhow::Result<Self> {
         let name = program.file_name().unwrap_or_default().to_string_lossy();
-        let flags = match name.starts_with("vmagent") {
-            true => setup.vmagent(),
-            false => setup.prometheus(),
+        let flags = if name.starts_with("vmagent") {
+            setup.vmagent()
+        } else {
+            setup.prometheus()
         };
         let log = std::fs::File::create(setup.folder.join("peer.log"))?;
         let child = Command::new(program)
@@ -59,7 +59,7 @@ impl Peer {
         Ok(Self(child))
     }
 
-    /// The process' number, while it runs.
+    /// Process ID, while the process runs.
     pub(super) fn pid(&self) -> Option<u32> {
         self.0.id()
     }
@@ -78,8 +78,8 @@ impl Setup<'_> {
         ]
     }
 
-    /// It has flags for what others have in their file, of which it knows the scrape
-    /// jobs. A backend need not take labels that are not sorted.
+    /// Flags of vmagent. It reads only scrape jobs from the file, and has flags for the
+    /// rest. AMP may refuse labels that are not sorted.
     fn vmagent(&self) -> Vec<String> {
         let folder = self.folder.join("vmagent");
         vec![

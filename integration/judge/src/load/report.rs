@@ -1,55 +1,55 @@
-//! What a run prints: a line every few seconds, and what it cost at the end.
+//! Output of a run: a line every few seconds, and a report at the end.
 
 use std::time::Duration;
 
 use super::{
-    LoadArgs, STAND_IN,
+    args::LoadArgs,
     delays::Delays,
     fleet::MAX_BYTES,
     judge::{Judgement, Run},
     ledger::Counts,
     peer,
-    watch::{Track, Trend, Watch},
+    usage::{ProcessUsage, STAND_IN, Trend, Usage},
 };
 
-/// What is known every few seconds.
-pub(super) struct Tick<'a> {
-    /// Since the start.
+/// Progress of a run.
+pub(super) struct Progress<'a> {
+    /// Time since the start.
     pub(super) elapsed: Duration,
-    /// Scrapes answered so far.
+    /// Scrapes served so far.
     pub(super) served: usize,
-    /// What was stored and what was wrong so far.
+    /// Counts of the ledger so far.
     pub(super) counts: Counts,
-    /// Of the samples stored since the last line.
+    /// Delays of the samples stored since the last line.
     pub(super) delays: &'a Delays,
-    /// What the processes cost.
-    pub(super) watch: &'a Watch,
+    /// CPU and memory of the processes.
+    pub(super) usage: &'a Usage,
 }
 
-/// What the run cost the machine.
-pub(super) struct Conditions<'a> {
-    /// How long it was.
+/// Cost of a run.
+pub(super) struct Costs<'a> {
+    /// Duration of the run.
     pub(super) duration: Duration,
-    /// Samples a second that were asked for.
+    /// Samples per second that `--rate` asks for.
     pub(super) asked: f64,
-    /// Samples a second that were scraped.
+    /// Samples per second that were scraped.
     pub(super) achieved: f64,
-    /// Samples that were stored.
+    /// Stored samples.
     pub(super) stored: u64,
-    /// Of all samples.
+    /// Delays of all samples.
     pub(super) delays: &'a Delays,
-    /// What the processes cost.
-    pub(super) watch: &'a Watch,
+    /// CPU and memory of the processes.
+    pub(super) usage: &'a Usage,
 }
 
-/// Whether memory is flat is judged in runs of this length.
+/// Shortest run in which memory growth is judged.
 const MIN_JUDGED: Duration = Duration::from_secs(300);
-/// In the first third of a run caches fill. From the first half of what follows to the
-/// second a median may grow by this share, and by this many bytes.
+/// Maximum growth of a service's median memory, as a share and in bytes. The first third of
+/// a run fills the caches and does not count. The halves of the rest are compared.
 const MAX_GROWTH: f64 = 0.03;
 const MAX_GROWTH_BYTES: u64 = 4 << 20;
 
-/// Says what is run.
+/// Prints the parameters of the run.
 pub(super) fn print_header(args: &LoadArgs) {
     let who = match &args.peer {
         Some(program) => program.display().to_string(),
@@ -73,11 +73,11 @@ pub(super) fn print_header(args: &LoadArgs) {
     );
 }
 
-/// Prints what is known now.
-pub(super) fn print_tick(tick: &Tick<'_>) {
+/// Prints the progress.
+pub(super) fn print_progress(tick: &Progress<'_>) {
     let resident = |kind| {
-        let tracks = tick.watch.of(kind);
-        let mebibytes = tracks.map(|(_, track)| (track.resident() >> 20).to_string());
+        let processes = tick.usage.of(kind);
+        let mebibytes = processes.map(|(_, process)| (process.resident() >> 20).to_string());
         mebibytes.collect::<Vec<_>>().join("/")
     };
     println!(
@@ -97,8 +97,8 @@ pub(super) fn print_tick(tick: &Tick<'_>) {
     );
 }
 
-/// Prints what the run cost.
-pub(super) fn print(run: &Run, judgement: &Judgement, conditions: &Conditions<'_>) {
+/// Prints the report.
+pub(super) fn print(run: &Run, judgement: &Judgement, costs: &Costs<'_>) {
     let counts = run.counts;
     println!(
         "\nscraped        {} samples in {} scrapes\nstored         {} samples in {} requests",
@@ -107,74 +107,73 @@ pub(super) fn print(run: &Run, judgement: &Judgement, conditions: &Conditions<'_
         counts.stored,
         counts.requests
     );
-    conditions.print_flow();
+    costs.print_flow();
     println!(
         "lost           {}\nout of order   {}\nconflicting    {}\nduplicates     {}\nmarkers        {}",
         judgement.lost, counts.out_of_order, counts.conflicting, counts.duplicates, counts.markers
     );
     println!(
-        "died           {} samples with killed receivers, of {} that may have; {} under way at the end",
-        judgement.died, judgement.may_have_died, judgement.under_way
+        "died           {} samples in killed receivers, {} permitted; {} in flight at the end",
+        judgement.died, judgement.may_have_died, judgement.in_flight
     );
     println!(
-        "missed slots   {} of receivers that were down, {} of others",
+        "missed slots   {} by receivers that were down, {} by running ones",
         judgement.missed_down, judgement.missed_up
     );
     for (kill, recovery) in run.kills.iter().zip(&judgement.recoveries) {
         println!(
-            "kill           {kill}; away for {} ms, felt for {} ms",
-            kill.back_ms - kill.at_ms,
+            "kill           {kill}; down for {} ms, effects for {} ms",
+            kill.restarted_ms - kill.at_ms,
             recovery.as_millis()
         );
     }
-    conditions.print_processes();
-    for complaint in judgement.complaints.iter().chain(&judgement.late) {
-        println!("FAILED: {complaint}");
+    costs.print_processes();
+    for violation in judgement.all_violations() {
+        println!("FAILED: {violation}");
     }
-    if judgement.is_good() {
+    if judgement.passed() {
         println!("no law was broken");
     }
 }
 
-/// Prints what a run cost that is not judged.
-pub(super) fn print_cost(conditions: &Conditions<'_>) {
-    println!("\nstored         {} samples", conditions.stored);
-    conditions.print_flow();
-    conditions.print_processes();
+/// Prints the cost of an agent, which is not judged.
+pub(super) fn print_cost(costs: &Costs<'_>) {
+    println!("\nstored         {} samples", costs.stored);
+    costs.print_flow();
+    costs.print_processes();
 }
 
-// === impl Conditions ===
+// === impl Costs ===
 
-impl Conditions<'_> {
-    /// What is wrong with the rate.
-    pub(super) fn late(&self) -> Option<String> {
+impl Costs<'_> {
+    /// Describes a rate that is too low.
+    pub(super) fn timing_violations(&self) -> Option<String> {
         let (achieved, asked) = (self.achieved, self.asked);
         let is_late = achieved < asked;
-        is_late.then(|| format!("{achieved:.0} samples/s of {asked:.0} were scraped"))
+        is_late.then(|| format!("{achieved:.0} samples/s were scraped, expected {asked:.0}"))
     }
 
-    /// What is wrong with the memory.
-    pub(super) fn complaints(&self) -> Vec<String> {
-        let mut complaints = Vec::new();
-        let services = ["receiver", "exporter"].map(|kind| self.watch.of(kind));
-        for (name, track) in services.into_iter().flatten() {
-            let peak = track.peak();
+    /// Describes the services that use too much memory.
+    pub(super) fn violations(&self) -> Vec<String> {
+        let mut violations = Vec::new();
+        let services = ["receiver", "exporter"].map(|kind| self.usage.of(kind));
+        for (name, process) in services.into_iter().flatten() {
+            let peak = process.peak();
             if peak > MAX_BYTES {
-                complaints.push(format!("{name} had {} MiB", peak >> 20));
+                violations.push(format!("{name} used {} MiB", peak >> 20));
             }
-            let growing = self.trend(track).filter(|trend| !trend.is_flat());
+            let growing = self.trend(process).filter(|trend| !trend.is_flat());
             if let Some(Trend { first, second }) = growing {
                 let (first, second) = (first >> 20, second >> 20);
-                complaints.push(format!("{name} grew from {first} MiB to {second} MiB"));
+                violations.push(format!("{name} grew from {first} MiB to {second} MiB"));
             }
         }
-        complaints
+        violations
     }
 
-    /// How the memory of a service went; `None` where the run is too short to tell, or
-    /// the service was killed.
-    fn trend(&self, track: &Track) -> Option<Trend> {
-        (self.duration >= MIN_JUDGED).then(|| track.trend(self.duration / 3))?
+    /// Memory trend of a service. `None` if the run is too short or the service was killed.
+    fn trend(&self, process: &ProcessUsage) -> Option<Trend> {
+        (self.duration >= MIN_JUDGED).then(|| process.trend(self.duration / 3))?
     }
 
     fn print_flow(&self) {
@@ -192,23 +191,23 @@ impl Conditions<'_> {
 
     fn print_processes(&self) {
         let millions = self.stored as f64 / 1e6;
-        for (name, track) in self.watch.tracks() {
-            let trend = self.trend(track).map_or_else(String::new, |trend| {
+        for (name, process) in self.usage.processes() {
+            let trend = self.trend(process).map_or_else(String::new, |trend| {
                 let (first, second) = (trend.first >> 20, trend.second >> 20);
-                format!(", median {first} MiB and later {second} MiB")
+                format!(", median {first} MiB, later {second} MiB")
             });
             println!(
-                "{name:<14} {:>7.2} CPU s ({:.3} a million samples), peak {} MiB{trend}",
-                track.cpu().as_secs_f64(),
-                track.cpu().as_secs_f64() / millions,
-                track.peak() >> 20,
+                "{name:<14} {:>7.2} CPU s ({:.3} per million samples), peak {} MiB{trend}",
+                process.cpu().as_secs_f64(),
+                process.cpu().as_secs_f64() / millions,
+                process.peak() >> 20,
             );
         }
         for kind in ["receiver", "exporter", peer::NAME, "targets", STAND_IN] {
-            let cpu: Duration = self.watch.of(kind).map(|(_, track)| track.cpu()).sum();
+            let cpu: Duration = self.usage.of(kind).map(|(_, process)| process.cpu()).sum();
             if !cpu.is_zero() {
                 let cost = cpu.as_secs_f64() / millions;
-                println!("all {kind:<10} {cost:.3} CPU s a million samples");
+                println!("all {kind:<10} {cost:.3} CPU s per million samples");
             }
         }
         println!("load average   {}", load_average());
@@ -224,7 +223,7 @@ impl Trend {
     }
 }
 
-/// The machine's, over one, five and fifteen minutes.
+/// Load average over one, five and fifteen minutes.
 fn load_average() -> String {
     let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     text.split(' ').take(3).collect::<Vec<_>>().join(" ")

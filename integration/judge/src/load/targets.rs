@@ -1,8 +1,8 @@
-//! The targets of a load run: one process that renders all of them from one
-//! template, and remembers which scrape it answered when, and to whom.
+//! Targets of a load run. One process renders all of them from one template, and records
+//! each scrape with its receiver.
 
 use std::sync::{
-    Arc, Mutex, PoisonError,
+    Arc,
     atomic::{AtomicU32, Ordering},
 };
 
@@ -14,35 +14,36 @@ use axum::{
     routing::get,
 };
 use mesh_base::clock::Clock;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 
 use super::exposition::Exposition;
-use harness::child::{self, Addresses};
+use harness::{launcher::Addresses, process};
 use stand_ins::sample_app::SCRAPED_BY;
 
 /// Flags of the targets' process.
 #[derive(Clone, Debug, clap::Args)]
 pub struct TargetsArgs {
-    /// How many targets there are.
+    /// Number of targets.
     #[arg(long)]
     pub targets: usize,
 
-    /// Series of each.
+    /// Number of series of each target.
     #[arg(long)]
     pub series: usize,
 }
 
-/// One scrape that was answered.
+/// A served scrape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Served {
-    /// The target's number, from 0.
+    /// Number of the target, from 0.
     pub target: usize,
-    /// The scrape's number, from 1, the same as in its body's values.
+    /// Number of the scrape, from 1. The values of its body contain it.
     pub scrape: u32,
-    /// When it was asked for, in milliseconds since the Unix epoch.
+    /// Time of the request, in milliseconds since the Unix epoch.
     pub at_ms: i64,
-    /// The receiver that asked.
+    /// Number of the receiver.
     pub by: usize,
 }
 
@@ -61,15 +62,15 @@ struct From {
     from: usize,
 }
 
-/// Where a target is scraped.
+/// Metrics path of a target.
 pub fn path(target: usize) -> String {
     format!("/target/{target}")
 }
 
-/// Serves until the process is ended.
+/// Serves the targets until the process ends.
 ///
 /// # Errors
-/// Where it cannot listen.
+/// Returns an error if it cannot listen.
 pub async fn run(args: &TargetsArgs) -> anyhow::Result<()> {
     let targets = Targets(Arc::new(Inner {
         exposition: Exposition::new(args.series),
@@ -81,10 +82,7 @@ pub async fn run(args: &TargetsArgs) -> anyhow::Result<()> {
         .route("/served", get(served))
         .with_state(targets);
     let listener = TcpListener::bind("127.0.0.1:0").await?;
-    child::announce(&Addresses {
-        web: listener.local_addr()?.to_string(),
-        ..Addresses::default()
-    });
+    process::announce(Addresses::web(listener.local_addr()?));
     Ok(axum::serve(listener, router).await?)
 }
 
@@ -93,8 +91,10 @@ async fn scrape(
     Path(target): Path<usize>,
     headers: HeaderMap,
 ) -> Response {
-    let asker = headers.get(SCRAPED_BY).and_then(|value| value.to_str().ok());
-    // Other agents do not say who they are.
+    let asker = headers
+        .get(SCRAPED_BY)
+        .and_then(|value| value.to_str().ok());
+    // Other agents do not send the header.
     let by = asker.and_then(|asker| asker.parse().ok()).unwrap_or(0);
     let Some(scrapes) = targets.0.scrapes.get(target) else {
         return StatusCode::NOT_FOUND.into_response();
@@ -107,15 +107,13 @@ async fn scrape(
         at_ms,
         by,
     };
-    let all = targets.0.served.lock();
-    all.unwrap_or_else(PoisonError::into_inner).push(served);
+    targets.0.served.lock().push(served);
     let content_type = [(header::CONTENT_TYPE, "text/plain; version=0.0.4")];
     (content_type, targets.0.exposition.render(scrape)).into_response()
 }
 
-/// All scrapes that were answered, but the first so many.
+/// Served scrapes from an index on.
 async fn served(State(targets): State<Targets>, Query(from): Query<From>) -> Json<Vec<Served>> {
     let served = targets.0.served.lock();
-    let served = served.unwrap_or_else(PoisonError::into_inner);
     Json(served.get(from.from..).unwrap_or_default().to_vec())
 }

@@ -1,32 +1,33 @@
-//! What promesh writes to: a second Prometheus, or a Cortex.
+//! Backend that promesh writes to: a second Prometheus server, or a Cortex.
 
 use std::path::Path;
 
-use super::Setting;
-use stand_ins::amp::{Amp, AmpOptions, Series};
+use super::setting::Setting;
 use harness::{cortex_server::Cortex, prometheus::Prometheus};
+use stand_ins::amp::{Amp, AmpOptions, Series};
 
 /// A running backend.
 #[derive(Debug)]
 pub(super) enum Backend {
     Prometheus(Box<Prometheus>),
-    /// A Cortex, and before it the stand-in, which names the tenant.
+    /// A Cortex, behind the stand-in, which sets the tenant.
     Cortex(Box<(Cortex, Amp)>),
 }
 
-/// Prometheus takes all names, Cortex only where it is told to.
+/// Flag that makes Cortex accept all names, as Prometheus does.
 const ALL_NAMES: &str = "-name-validation-scheme=utf8";
-/// AMP coarsens native histograms of more than 200 buckets, Prometheus none.
+/// Flag that makes Cortex store all buckets of a native histogram. AMP merges buckets
+/// beyond 200, Prometheus does not.
 const ALL_BUCKETS: &str = "-validation.max-native-histogram-buckets=0";
 
 // === impl Backend ===
 
 impl Backend {
-    /// Starts the backend of this setting: a Prometheus with this configuration and
-    /// these flags, unless it is a Cortex.
+    /// Starts the Cortex of the setting, or else Prometheus with this configuration and
+    /// these flags.
     ///
     /// # Errors
-    /// Where it does not start.
+    /// Returns an error if it does not start.
     pub(super) async fn start(
         setting: &Setting,
         config: &Path,
@@ -46,7 +47,7 @@ impl Backend {
         Ok(Self::Cortex(Box::new((cortex, amp))))
     }
 
-    /// Where remote write is posted.
+    /// Remote-write URL.
     pub(super) fn remote_write_url(&self) -> String {
         match self {
             Self::Prometheus(prometheus) => prometheus.remote_write_url(),
@@ -57,7 +58,7 @@ impl Backend {
     /// All series with all their samples.
     ///
     /// # Errors
-    /// Where the backend does not answer.
+    /// Returns an error if the backend does not respond.
     pub(super) async fn read_all(&self) -> anyhow::Result<Vec<Series>> {
         match self {
             Self::Prometheus(prometheus) => prometheus.read_all().await,

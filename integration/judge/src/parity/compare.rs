@@ -1,4 +1,4 @@
-//! Two databases, series by series and sample by sample.
+//! Compares two databases, series by series and sample by sample.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,7 +7,7 @@ use std::{
 
 use mesh_model::labels::{Labels, METRIC_NAME};
 
-use super::value::{self, Comparable};
+use crate::comparable::{Comparable, comparable};
 use stand_ins::amp::Series;
 
 /// Series that are not compared, each with the reason.
@@ -16,38 +16,37 @@ pub const EXCLUDED: [(&str, &str); 1] = [(
     "each scraper measures its own scrapes",
 )];
 
-/// What a comparison found.
+/// Result of a comparison.
 #[derive(Clone, Debug, Default)]
 pub struct Comparison {
-    /// Series that were compared.
+    /// Number of series compared.
     pub series: usize,
-    /// Their samples, markers included.
+    /// Number of samples compared, including staleness markers.
     pub samples: usize,
-    /// How many of these are native histograms.
+    /// Number of these that are native histograms.
     pub histograms: usize,
-    /// How many of these are staleness markers.
+    /// Number of these that are staleness markers.
     pub markers: usize,
-    /// What is different, a line for each.
+    /// Descriptions of all differences.
     pub differences: Vec<String>,
 }
 
-/// When a sample was taken.
+/// Key of a sample within its series.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Place {
-    /// In this scrape of its target, from 0: each scraper has a rhythm of its own.
+enum SampleKey {
+    /// Index of the target's scrape, from 0. The timestamps of the two scrapers differ.
     Scrape(usize),
-    /// At a time that the target gave, milliseconds since the Unix epoch.
+    /// Timestamp that the target set, in milliseconds since the Unix epoch.
     At(i64),
 }
 
-/// The times of all scrapes of each target, by job and instance.
-struct Scrapes(BTreeMap<(String, String), Vec<i64>>);
+/// Timestamps of all scrapes of each target, by job and instance.
+struct ScrapeTimes(BTreeMap<(String, String), Vec<i64>>);
 
-/// Samples by series and place.
-type Database = BTreeMap<Labels, BTreeMap<Place, Comparable>>;
+/// Samples by series and key.
+type Database = BTreeMap<Labels, BTreeMap<SampleKey, Comparable>>;
 
-/// Compares the first `scrapes` scrapes of all targets, of which that many depends
-/// on the job.
+/// Compares the first scrapes of all targets. `scrapes` returns how many for each job.
 pub(super) fn compare(
     prometheus: &[Series],
     promesh: &[Series],
@@ -68,7 +67,7 @@ pub(super) fn compare(
 }
 
 fn database(all: &[Series], scrapes: &dyn Fn(&str) -> usize) -> Database {
-    let times = Scrapes::of(all);
+    let times = ScrapeTimes::of(all);
     let compared = all.iter().filter(|series| {
         let name = series.labels.get(METRIC_NAME).unwrap_or_default();
         EXCLUDED.iter().all(|(excluded, _)| *excluded != name)
@@ -77,21 +76,21 @@ fn database(all: &[Series], scrapes: &dyn Fn(&str) -> usize) -> Database {
         let (job, of_target) = times.of_series(series);
         let limit = scrapes(job);
         let samples = series.samples.iter().filter_map(|sample| {
-            let place = match of_target.binary_search(&sample.timestamp) {
+            let key = match of_target.binary_search(&sample.timestamp) {
                 Ok(scrape) if scrape >= limit => return None,
-                Ok(scrape) => Place::Scrape(scrape),
-                Err(_) => Place::At(sample.timestamp),
+                Ok(scrape) => SampleKey::Scrape(scrape),
+                Err(_) => SampleKey::At(sample.timestamp),
             };
-            Some((place, value::comparable(&sample.value)))
+            Some((key, comparable(&sample.value)))
         });
         (series.labels.clone(), samples.collect::<BTreeMap<_, _>>())
     });
     series.filter(|(_, samples)| !samples.is_empty()).collect()
 }
 
-// === impl Scrapes ===
+// === impl ScrapeTimes ===
 
-impl Scrapes {
+impl ScrapeTimes {
     fn of(all: &[Series]) -> Self {
         let ups = all
             .iter()
@@ -104,8 +103,8 @@ impl Scrapes {
         Self(targets.collect())
     }
 
-    /// The job of a series' target, and the times of its scrapes. A series may have
-    /// labels of its own choice, and then it is known by its times.
+    /// Job of a series's target, and the timestamps of its scrapes. A series may have its
+    /// own `job` label. Then its timestamps identify the target.
     fn of_series(&self, series: &Series) -> (&str, &[i64]) {
         let label = |name| series.labels.get(name).unwrap_or_default();
         let is = |target: &(&(String, String), &Vec<i64>)| {
@@ -131,13 +130,13 @@ impl Comparison {
     fn samples(
         &mut self,
         labels: &Labels,
-        theirs: &BTreeMap<Place, Comparable>,
-        ours: &BTreeMap<Place, Comparable>,
+        theirs: &BTreeMap<SampleKey, Comparable>,
+        ours: &BTreeMap<SampleKey, Comparable>,
     ) {
-        let places: BTreeSet<_> = theirs.keys().chain(ours.keys()).collect();
-        for place in places {
+        let keys: BTreeSet<_> = theirs.keys().chain(ours.keys()).collect();
+        for key in keys {
             self.samples += 1;
-            let (theirs, ours) = (theirs.get(place), ours.get(place));
+            let (theirs, ours) = (theirs.get(key), ours.get(key));
             self.histograms += usize::from(matches!(theirs, Some(Comparable::Histogram(_))));
             self.markers += usize::from(matches!(theirs, Some(Comparable::Stale)));
             if theirs != ours {
@@ -146,7 +145,7 @@ impl Comparison {
                     None => "nothing".to_owned(),
                 };
                 let (theirs, ours) = (text(theirs), text(ours));
-                let what = format!("{place:?}: Prometheus has {theirs}, promesh {ours}");
+                let what = format!("{key:?}: Prometheus has {theirs}, promesh {ours}");
                 self.differs(labels, &what);
             }
         }
@@ -206,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn the_phase_does_not_matter_but_every_bit_does() {
+    fn compares_every_bit_but_no_timestamp_of_a_scrape() {
         let up = |at: i64| scraped("up", &[(at, 1.0), (at + 10, 1.0), (at + 20, 1.0)]);
         let a = |at: i64, second: f64| scraped("a", &[(at, 0.0), (at + 10, second)]);
         assert!(differences(&[up(0), a(0, 1.0)], &[up(5), a(5, 1.0)]).is_empty());
@@ -214,7 +213,7 @@ mod tests {
         assert_eq!(zero.len(), 1, "{zero:?}");
         let gone = differences(&[up(0), a(0, 0.0)], &[up(5)]);
         assert!(gone[0].ends_with("in Prometheus only"), "{gone:?}");
-        // A third scrape is not compared, a time of its own is.
+        // The third scrape is not compared. A timestamp that the target set is.
         let own = scraped("a", &[(0, 0.0), (7, 1.0), (20, 5.0)]);
         let missing = differences(&[up(0), own], &[up(0), scraped("a", &[(0, 0.0)])]);
         assert_eq!(missing.len(), 1, "{missing:?}");
@@ -222,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_series_with_a_job_of_its_own_is_known_by_its_times() {
+    fn finds_the_target_of_a_series_with_its_own_job() {
         let up = |at: i64| scraped("up", &[(at, 1.0), (at + 10, 1.0)]);
         let own = |at: i64| series(&[(METRIC_NAME, "a"), ("job", "own")], &[(at + 10, 1.0)]);
         assert!(differences(&[up(0), own(0)], &[up(5), own(5)]).is_empty());

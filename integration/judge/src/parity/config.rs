@@ -1,4 +1,4 @@
-//! The configuration files of both scrapers, made of one.
+//! Configuration files of both scrapers, derived from one file.
 
 use std::{fs, path::Path, time::Duration};
 
@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use harness::prometheus::Version;
 
-/// Since when a key of a scrape configuration is known.
+/// First version that knows each key of a scrape configuration.
 const KEYS: [(&str, Version); 9] = [
     (
         "scrape_protocols",
@@ -49,19 +49,19 @@ const KEYS: [(&str, Version); 9] = [
         },
     ),
 ];
-/// A server that does not know this key has a flag instead.
+/// Key for native histograms. An older server has a flag instead.
 const NATIVE: &str = "scrape_native_histograms";
 const CONVERT: &str = "convert_classic_histograms_to_nhcb";
 const NATIVE_FLAG: &str = "--enable-feature=native-histograms";
-/// What is asked for unless a job says otherwise, and what that flag changes.
+/// Default of `scrape_protocols`, which the flag changes.
 const PROTOCOLS: [&str; 4] = [
     "OpenMetricsText1.0.0",
     "OpenMetricsText0.0.1",
     "PrometheusText1.0.0",
     "PrometheusText0.0.4",
 ];
-/// Sections that both scrapers are left without: they scrape, and promesh writes to
-/// where it is told.
+/// Sections that are removed for both scrapers. They only scrape, and promesh gets its own
+/// `remote_write`.
 const DROPPED: [&str; 8] = [
     "rule_files",
     "alerting",
@@ -75,22 +75,23 @@ const DROPPED: [&str; 8] = [
 
 /// A configuration file as data.
 #[derive(Clone, Debug)]
-pub(super) struct Scrapes(Map<String, Value>);
+pub(super) struct ScrapeFile(Map<String, Value>);
 
-// === impl Scrapes ===
+// === impl ScrapeFile ===
 
-impl Scrapes {
-    /// These jobs.
+impl ScrapeFile {
+    /// Creates a file with these jobs.
     pub(super) fn of(jobs: Vec<Value>) -> Self {
         let mut file = Map::new();
         file.insert("scrape_configs".to_owned(), jobs.into());
         Self(file)
     }
 
-    /// The scrape configurations of a file.
+    /// Reads the scrape configurations of a file.
     ///
     /// # Errors
-    /// Where it cannot be read, or has jobs whose targets cannot be recorded.
+    /// Returns an error if the file cannot be read, or has jobs whose targets cannot be
+    /// recorded.
     pub(super) fn load(path: &Path) -> anyhow::Result<Self> {
         let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
         let mut file: Map<String, Value> = serde_saphyr::from_str(&text)?;
@@ -105,15 +106,19 @@ impl Scrapes {
         for job in scrapes.jobs() {
             anyhow::ensure!(
                 job["scheme"] != "https",
-                "job {}: scheme https: what is encrypted cannot be recorded",
+                "job {}: scheme https cannot be recorded; expected http",
                 job["job_name"]
             );
         }
         Ok(scrapes)
     }
 
-    /// Lets each job scrape through its own proxy, and all at one interval.
-    pub(super) fn stage(&mut self, proxies: impl Iterator<Item = String>, interval: Duration) {
+    /// Makes each job scrape through its own proxy, all at one interval.
+    pub(super) fn use_proxies(
+        &mut self,
+        proxies: impl Iterator<Item = String>,
+        interval: Duration,
+    ) {
         let interval = format!("{}ms", interval.as_millis());
         for (job, proxy) in self.jobs_mut().zip(proxies) {
             for key in ["no_proxy", "proxy_from_environment", "proxy_connect_header"] {
@@ -127,15 +132,15 @@ impl Scrapes {
                 job.insert(key.to_owned(), value.as_str().into());
             }
         }
-        // What a job inherits has to fit too.
+        // The global interval has to match, too: jobs inherit its timeout.
         self.global()
             .insert("scrape_interval".into(), interval.as_str().into());
         self.global()
             .insert("scrape_timeout".into(), interval.into());
     }
 
-    /// Removes the keys that a version does not know, and returns them. What they
-    /// ask for cannot be compared.
+    /// Removes the keys that a version does not know, and returns them. Their features
+    /// cannot be compared.
     pub(super) fn remove_unknown(&mut self, version: Version) -> Vec<&'static str> {
         let mut removed = Vec::new();
         let unknown = KEYS
@@ -151,7 +156,7 @@ impl Scrapes {
         removed
     }
 
-    /// The file for a server of this version, and the flags that go with it.
+    /// File for a Prometheus server of this version, with its flags.
     pub(super) fn for_prometheus(&self, version: Version) -> (Value, Vec<String>) {
         let mut file = self.clone();
         let knows_native = KEYS
@@ -166,7 +171,7 @@ impl Scrapes {
             let native = job.remove(NATIVE).map_or(global, |native| native == true);
             let converted = job.get(CONVERT) == Some(&json!(true));
             wanted |= native || converted;
-            // With the flag all jobs would ask for the protobuf format first.
+            // With the flag, all jobs would prefer the protobuf format.
             if !native && version >= KEYS[0].1 {
                 job.entry("scrape_protocols").or_insert(json!(PROTOCOLS));
             }
@@ -175,7 +180,7 @@ impl Scrapes {
         (file.0.into(), flags.into_iter().collect())
     }
 
-    /// The file for promesh, which writes to `url`.
+    /// File for promesh, which writes to `url`.
     pub(super) fn for_promesh(&self, url: &str, protobuf_message: &str) -> Value {
         let mut file = self.clone();
         let remote_write = json!([{
@@ -187,19 +192,19 @@ impl Scrapes {
         file.0.into()
     }
 
-    /// Whether a job converts classic histograms.
-    pub(super) fn convert(&self) -> bool {
+    /// Returns `true` if a job converts classic histograms.
+    pub(super) fn converts_classic(&self) -> bool {
         let global = self.0.get("global").into_iter();
         let mut all = global.chain(self.jobs());
         all.any(|keys| keys[CONVERT] == true)
     }
 
-    /// How many jobs there are.
+    /// Number of jobs.
     pub(super) fn len(&self) -> usize {
         self.jobs().count()
     }
 
-    /// The jobs.
+    /// All jobs.
     fn jobs(&self) -> impl Iterator<Item = &Value> {
         let jobs = self.0.get("scrape_configs").and_then(Value::as_array);
         jobs.into_iter().flatten()
@@ -220,14 +225,14 @@ impl Scrapes {
         }
         match global {
             Value::Object(keys) => keys,
-            _ => unreachable!("it was just made one"),
+            _ => unreachable!("the line above made it an object"),
         }
     }
 }
 
-/// The flags of a server of this version that takes native histograms.
+/// Flags with which a server of this version accepts native histograms.
 pub(super) fn native_flags(version: Version) -> Vec<String> {
-    let file = Scrapes::of(vec![json!({NATIVE: true})]);
+    let file = ScrapeFile::of(vec![json!({NATIVE: true})]);
     file.for_prometheus(version).1
 }
 
@@ -236,8 +241,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_older_server_has_a_flag_for_native_histograms() {
-        let file = Scrapes::of(vec![
+    fn uses_a_flag_for_native_histograms_of_older_servers() {
+        let file = ScrapeFile::of(vec![
             json!({"job_name": "a", "scrape_native_histograms": true}),
             json!({"job_name": "b"}),
         ]);
@@ -257,8 +262,8 @@ mod tests {
     }
 
     #[test]
-    fn what_a_server_does_not_know_is_removed_for_both() {
-        let mut file = Scrapes::of(vec![json!({"extra_scrape_metrics": true})]);
+    fn removes_unknown_keys_for_both() {
+        let mut file = ScrapeFile::of(vec![json!({"extra_scrape_metrics": true})]);
         let removed = file.remove_unknown(Version { major: 3, minor: 5 });
         assert_eq!(removed, ["extra_scrape_metrics"]);
         assert_eq!(file.jobs().next(), Some(&json!({})));

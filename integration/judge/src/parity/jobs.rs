@@ -1,32 +1,32 @@
-//! The jobs that scrape a recording: one for each way to read it that matters.
+//! Jobs that scrape a recording, one for each relevant set of options.
 
 use serde_json::{Value, json};
 
 use super::{
     known,
     recording::Recording,
-    script::{self, Answer},
+    script::{self, Reply},
 };
 use harness::prometheus::Version;
 
 /// A job with one recorded target.
 #[derive(Clone, Debug)]
 pub(super) struct Job {
-    /// Its name, which is its target's host too.
+    /// Name of the job and host of its target.
     pub(super) name: String,
     recording: Recording,
     options: &'static [&'static str],
 }
 
-/// How a recording is read.
+/// A set of options.
 struct Variant {
-    /// Part of the job's name.
+    /// Last part of the job's name.
     name: &'static str,
-    /// Keys of the scrape configuration that are set.
+    /// Keys of the scrape configuration that are set to `true`.
     options: &'static [&'static str],
-    /// Whether it asks for the protobuf format.
+    /// Set if it needs the protobuf format.
     protobuf: bool,
-    /// The first server that can do it.
+    /// First server version that supports it.
     since: Version,
 }
 
@@ -38,14 +38,14 @@ const VARIANTS: [Variant; 7] = [
     Variant::new("plain", &[], false, 0),
     Variant::new("nhcb", &[CONVERT], false, 0),
     Variant::new("nhcb_classic", &[CONVERT, CLASSIC], false, 0),
-    // A server that has a flag for native histograms takes them in all jobs.
+    // A server with a flag for native histograms stores them in all jobs.
     Variant::new("classic", &[], true, 8),
     Variant::new("native", &[NATIVE], true, 0),
     Variant::new("native_classic", &[NATIVE, CLASSIC], true, 0),
     Variant::new("native_nhcb", &[NATIVE, CONVERT], true, 0),
 ];
 
-/// All jobs that a server of this version can do.
+/// All jobs that a server of this version supports.
 pub(super) fn all(recordings: &[Recording], version: Version) -> Vec<Job> {
     let refused = |recording: &&Recording| {
         let mut captures = recording.captures.iter();
@@ -89,8 +89,8 @@ impl Variant {
 // === impl Job ===
 
 impl Job {
-    /// What its target answers to each scrape.
-    pub(super) fn script(&self, version: Version) -> Vec<Answer> {
+    /// Responses of the target, one for each scrape.
+    pub(super) fn script(&self, version: Version) -> Vec<Reply> {
         let mut recording = self.recording.clone();
         if self.options.contains(&CONVERT) && known::CREATED.applies_to(version) {
             for capture in recording.captures.iter_mut().filter(|c| c.is_openmetrics()) {
@@ -100,7 +100,7 @@ impl Job {
         script::of(&recording)
     }
 
-    /// Its scrape configuration.
+    /// Scrape configuration.
     pub(super) fn config(&self) -> Value {
         let mut config = json!({
             "job_name": self.name,

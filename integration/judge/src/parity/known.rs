@@ -1,81 +1,80 @@
-//! Where an older Prometheus server is known to differ from the newest, which
-//! promesh follows.
+//! Known differences between older Prometheus servers and the newest one, which promesh
+//! follows.
 
 use bytes::Bytes;
 use mesh_model::labels::{BUCKET, Labels, QUANTILE};
 use mesh_wire::float;
 
-use super::value::{self, Comparable};
-use stand_ins::amp::{Series, Value};
+use crate::comparable::{Comparable, comparable};
 use harness::prometheus::Version;
+use stand_ins::amp::{Series, Value};
 
 /// A known difference.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Known {
-    /// Its name in the output.
+pub(super) struct KnownDifference {
+    /// Name in the output.
     pub(super) name: &'static str,
-    /// What differs, and what is done about it.
+    /// Description, and how the comparison takes it into account.
     pub(super) reason: &'static str,
-    /// The first version without it.
+    /// First version without the difference.
     until: Version,
 }
 
-/// `_created` series are lost.
-pub(super) const CREATED: Known = Known {
-    name: "created-beside-nhcb",
-    reason: "converting a classic histogram loses all _created series behind it; OpenMetrics \
-             bodies are played without them where histograms are converted",
+/// Missing `_created` series.
+pub(super) const CREATED: KnownDifference = KnownDifference {
+    name: "created-link_siblings-nhcb",
+    reason: "converting a classic histogram loses all _created series after it; jobs that convert \
+             get OpenMetrics bodies without them",
     until: Version {
         major: 3,
         minor: 15,
     },
 };
 
-/// Staleness markers for what was never stored.
-pub(super) const MARKERS: Known = Known {
+/// Staleness markers of series that were never stored.
+pub(super) const MARKERS: KnownDifference = KnownDifference {
     name: "markers-beyond-limit",
-    reason: "series that a sample_limit kept out get staleness markers; series of markers alone \
-             are left out",
+    reason: "series beyond a sample_limit get staleness markers; series with only markers are not \
+             compared",
     until: Version { major: 3, minor: 6 },
 };
 
-/// Bounds are stored as they are written.
-pub(super) const BOUNDS: Known = Known {
+/// Bounds that are stored as the target writes them.
+pub(super) const BOUNDS: KnownDifference = KnownDifference {
     name: "bounds-as-written",
     reason: "le and quantile are stored as the target writes them (1, not 1.0); they are \
              compared as Prometheus 3 stores them",
     until: Version { major: 3, minor: 0 },
 };
 
-/// Bounds of native histograms with custom ones are not read back.
-pub(super) const UNREAD: Known = Known {
+/// Custom bounds of native histograms that remote read omits.
+pub(super) const UNREAD: KnownDifference = KnownDifference {
     name: "custom-bounds-unread",
-    reason: "remote read leaves the bounds of native histograms with custom ones away; they are \
-             compared without",
+    reason: "remote read omits custom bounds of native histograms; they are not compared",
     until: Version { major: 3, minor: 6 },
 };
 
-/// Names in quotes fail the scrape.
-pub(super) const NAMES: Known = Known {
+/// Quoted names that fail the scrape.
+pub(super) const NAMES: KnownDifference = KnownDifference {
     name: "quoted-names",
-    reason: "names that are written in quotes, as those beyond [a-zA-Z0-9_:] are, fail the scrape; \
-             recordings with them are left out",
+    reason: "quoted names, which contain other characters than [a-zA-Z0-9_:], fail the scrape; \
+             recordings with them are omitted",
     until: Version { major: 3, minor: 0 },
 };
 
-/// All of them.
-pub(super) const ALL: [Known; 5] = [CREATED, MARKERS, BOUNDS, UNREAD, NAMES];
+/// All known differences.
+pub(super) const ALL: [KnownDifference; 5] = [CREATED, MARKERS, BOUNDS, UNREAD, NAMES];
 
-// === impl Known ===
+// === impl KnownDifference ===
 
-impl Known {
-    /// Whether a server of this version has it.
+impl KnownDifference {
+    /// Returns `true` if a server of this version differs.
     pub(super) fn applies_to(&self, version: Version) -> bool {
         version < self.until
     }
 }
 
-/// A body without `_created` samples.
+/// Removes the `_created` samples of a body.
 pub(super) fn without_created(body: &Bytes) -> Bytes {
     let lines = body.split_inclusive(|byte| *byte == b'\n');
     let others = lines.filter(|line| {
@@ -85,20 +84,20 @@ pub(super) fn without_created(body: &Bytes) -> Bytes {
     others.collect::<Vec<_>>().concat().into()
 }
 
-/// Whether names of metrics or labels in a body of text are in quotes.
+/// Returns `true` if a text body contains quoted metric or label names.
 pub(super) fn has_quoted_names(body: &[u8]) -> bool {
     let mut lines = body.split(|byte| *byte == b'\n');
-    // Within a label's value the quote would be escaped.
+    // Within the value of a label, the quote would be escaped.
     lines.any(|line| !line.starts_with(b"#") && line.windows(2).any(|pair| pair == b"{\""))
 }
 
-/// Whether a series has more than markers.
+/// Returns `true` if a series has a sample that is not a staleness marker.
 pub(super) fn is_stored(series: &Series) -> bool {
     let mut samples = series.samples.iter();
-    samples.any(|sample| value::comparable(&sample.value) != Comparable::Stale)
+    samples.any(|sample| comparable(&sample.value) != Comparable::Stale)
 }
 
-/// Drops the custom bounds of native histograms.
+/// Removes the custom bounds of native histograms.
 pub(super) fn without_bounds(series: &mut Series) {
     for sample in &mut series.samples {
         if let Value::Histogram(histogram) = &mut sample.value {
@@ -107,7 +106,7 @@ pub(super) fn without_bounds(series: &mut Series) {
     }
 }
 
-/// Labels with their bounds as Prometheus 3 stores them.
+/// Formats the bounds in labels as Prometheus 3 does.
 pub(super) fn with_bounds(labels: &Labels) -> Labels {
     let mut changed = labels.to_builder();
     for name in [BUCKET, QUANTILE] {
@@ -123,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn created_samples_are_left_out() {
+    fn removes_created_samples() {
         let body = Bytes::from(
             "# TYPE a counter\na_total{x=\"b_created\"} 1\na_created{x=\"1\"} 2\nb_created 3\n",
         );
@@ -134,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn quoted_names_are_found() {
+    fn finds_quoted_names() {
         let quoted = [&b"a 1\n{\"b.c\",x=\"1\"} 2\n"[..], b"a{\"b.c\"=\"1\"} 2\n"];
         assert!(quoted.iter().all(|body| has_quoted_names(body)));
         let plain = b"# HELP a {\"b\"}\na{x=\"{\\\"y\\\":1}\"} 1\n";
@@ -142,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn bounds_are_those_of_prometheus_3() {
+    fn formats_bounds_as_prometheus_3_does() {
         let labels: Labels = [("a", "1"), ("le", "1"), ("quantile", "0.50")]
             .into_iter()
             .collect();

@@ -1,6 +1,5 @@
-//! Recorded bodies: `<source>/<number>.<kind>.body`, with a `meta.json` that tells
-//! each one's content type. A kind is an Accept header that the source was asked
-//! with.
+//! Recorded bodies: `<source>/<number>.<kind>.body`. A file `meta.json` contains their
+//! content types. Each kind stands for an Accept header of the recording.
 
 use std::{collections::BTreeMap, fs, path::Path};
 
@@ -13,23 +12,23 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 const PROTOBUF: &str =
     "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited";
 
-/// One answer of a source.
+/// One response of a source.
 #[derive(Clone, Debug)]
 pub struct Capture {
-    /// Its `Content-Type`, where it had one.
+    /// `Content-Type` header.
     pub content_type: Option<String>,
-    /// Its body.
+    /// Body.
     pub body: Bytes,
 }
 
-/// What a source answered to one Accept header again and again.
+/// Responses of a source to repeated requests with the same Accept header.
 #[derive(Clone, Debug)]
 pub struct Recording {
-    /// Who answered.
+    /// Name of the source.
     pub source: String,
-    /// What it was asked for.
+    /// Kind, which stands for the Accept header.
     pub kind: String,
-    /// Its answers, in their order.
+    /// Responses, in order.
     pub captures: Vec<Capture>,
 }
 
@@ -47,7 +46,7 @@ struct CaptureMeta {
 /// Reads all recordings of a folder.
 ///
 /// # Errors
-/// Where it has none, or one cannot be read.
+/// Returns an error if the folder has none, or one cannot be read.
 pub(super) fn load(folder: &Path) -> anyhow::Result<Vec<Recording>> {
     let mut recordings = Vec::new();
     for entry in fs::read_dir(folder).with_context(|| folder.display().to_string())? {
@@ -86,7 +85,7 @@ fn load_source(folder: &Path) -> anyhow::Result<Vec<Recording>> {
         let body = Bytes::from(fs::read(&path)?);
         let content_type = match types.get(&*file) {
             Some(given) => given.clone(),
-            None => Some(usual_type(kind, &body).to_owned()),
+            None => Some(default_content_type(kind, &body).to_owned()),
         };
         let capture = Capture { content_type, body };
         kinds
@@ -102,14 +101,14 @@ fn load_source(folder: &Path) -> anyhow::Result<Vec<Recording>> {
     Ok(recordings.collect())
 }
 
-/// Number and kind of a file with a body.
+/// Number and kind in the name of a body's file.
 fn name(file: &str) -> Option<(u64, &str)> {
     let (number, kind) = file.strip_suffix(".body")?.split_once('.')?;
     Some((number.parse().ok()?, kind))
 }
 
-/// What a body is where nobody says.
-fn usual_type(kind: &str, body: &[u8]) -> &'static str {
+/// Content type of a body that `meta.json` does not contain.
+fn default_content_type(kind: &str, body: &[u8]) -> &'static str {
     if kind.starts_with("proto") {
         PROTOBUF
     } else if body.trim_ascii_end().ends_with(b"# EOF") {
@@ -131,7 +130,7 @@ impl Capture {
         content_type.is_some_and(|content_type| content_type.contains(format))
     }
 
-    /// The first half of its families, a body as whole as before.
+    /// Body with the first half of the families. It is valid like the whole one.
     pub(super) fn half(&self) -> Bytes {
         if self.is("protobuf") {
             return self.body.slice(..half_of_messages(&self.body));
@@ -144,7 +143,7 @@ impl Capture {
     }
 }
 
-/// The lines before the first comment in the second half: families are not torn.
+/// Lines up to the first comment in the second half, so that no family is split.
 fn half_of_lines(body: &[u8]) -> &[u8] {
     let middle = body.len() / 2;
     let family = body[middle..].windows(2).position(|pair| pair == b"\n#");
@@ -154,8 +153,7 @@ fn half_of_lines(body: &[u8]) -> &[u8] {
     }
 }
 
-/// Where the message begins that is in the middle of messages which each have
-/// their length before them.
+/// Offset of the message in the middle of length-delimited messages.
 fn half_of_messages(body: &[u8]) -> usize {
     let mut rest = body;
     while body.len() - rest.len() < body.len() / 2 {
@@ -172,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn half_a_body_is_whole_families() {
+    fn half_a_body_contains_whole_families() {
         let half = |content_type: &str, body: &[u8]| {
             let capture = Capture {
                 content_type: Some(content_type.to_owned()),
@@ -189,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn recordings_are_found_by_their_names() {
+    fn finds_recordings_by_name() {
         let folder = tempfile::tempdir().unwrap();
         let source = folder.path().join("app");
         fs::create_dir(&source).unwrap();

@@ -1,46 +1,46 @@
-//! What a target answers to each scrape in turn.
+//! Scripted responses of a target, one for each scrape.
 
 use bytes::Bytes;
 use http::StatusCode;
 
 use super::recording::{Capture, Recording};
 
-/// What a target answers to one scrape.
+/// Response to one scrape.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Answer {
-    /// Its status.
+pub(super) struct Reply {
+    /// Status code.
     pub(super) status: StatusCode,
-    /// Its `Content-Type`, where it has one.
+    /// `Content-Type` header.
     pub(super) content_type: Option<String>,
-    /// Its body.
+    /// Body.
     pub(super) body: Bytes,
 }
 
-/// Plays a recording: each capture in turn, with series that disappear and come
-/// back, a scrape that fails, a body that breaks off, and values that go back.
-pub(super) fn of(recording: &Recording) -> Vec<Answer> {
+/// Script for a recording: each capture in turn, then series that disappear and come back,
+/// a failed scrape, a truncated body, and values that decrease.
+pub(super) fn of(recording: &Recording) -> Vec<Reply> {
     let captures = &recording.captures;
     let (Some(first), Some(last)) = (captures.first(), captures.last()) else {
         return Vec::new();
     };
-    let mut answers: Vec<_> = captures.iter().map(Answer::whole).collect();
-    answers.extend([
-        Answer::half(last),
-        Answer::half(last),
-        Answer::whole(last),
-        Answer::failure(),
-        Answer::whole(last),
-        Answer::torn(last),
-        Answer::whole(first),
-        Answer::half(first),
+    let mut replies: Vec<_> = captures.iter().map(Reply::whole).collect();
+    replies.extend([
+        Reply::half(last),
+        Reply::half(last),
+        Reply::whole(last),
+        Reply::failure(),
+        Reply::whole(last),
+        Reply::truncated(last),
+        Reply::whole(first),
+        Reply::half(first),
     ]);
-    answers
+    replies
 }
 
-// === impl Answer ===
+// === impl Reply ===
 
-impl Answer {
-    /// All of it.
+impl Reply {
+    /// The whole body.
     pub(super) fn whole(capture: &Capture) -> Self {
         Self::with(capture, capture.body.clone())
     }
@@ -50,8 +50,8 @@ impl Answer {
         Self::with(capture, capture.half())
     }
 
-    /// A body that ends anywhere.
-    fn torn(capture: &Capture) -> Self {
+    /// A body that ends in the middle of a line.
+    fn truncated(capture: &Capture) -> Self {
         let len = capture.body.len();
         Self::with(capture, capture.body.slice(..len - len / 3))
     }
@@ -64,7 +64,7 @@ impl Answer {
         }
     }
 
-    /// A scrape that fails.
+    /// A failed scrape.
     pub(super) fn failure() -> Self {
         Self {
             status: StatusCode::SERVICE_UNAVAILABLE,

@@ -1,10 +1,10 @@
-//! Law 10: what was acquired is accounted for, and the backend agrees.
+//! Law 10: each acquired sample is accounted for, and the backend agrees.
 
 use std::collections::HashSet;
 
 use super::{Judgement, Record};
+use harness::{account::Account, arrivals::replica};
 use stand_ins::amp::Outcome;
-use harness::{arrivals::replica, books::Account};
 
 // === impl Judgement ===
 
@@ -13,18 +13,21 @@ impl Judgement {
         let mut sum = Account::default();
         for receiver in &record.receivers {
             let stopped = receiver
-                .lives
+                .lifetimes
                 .iter()
-                .filter(|life| life.stopped_ms.is_some());
+                .filter(|lifetime| lifetime.stopped_ms.is_some());
             if stopped.count() != receiver.accounts.len() {
-                self.complain(format!("{} left no final account", receiver.name));
+                self.violates(format!("{} wrote no final account", receiver.name));
             }
             for account in &receiver.accounts {
                 if !account.balances() {
-                    self.complain(format!("{} does not balance: {account:?}", receiver.name));
+                    self.violates(format!(
+                        "{}: the account does not balance: {account:?}",
+                        receiver.name
+                    ));
                 }
-                if account.waiting > 0 || account.expired() > 0 && !record.rules.expires {
-                    self.complain(format!("{} gave up samples: {account:?}", receiver.name));
+                if account.waiting > 0 || account.expired() > 0 && !record.rules.allows_expiry {
+                    self.violates_timing(format!("{} dropped samples: {account:?}", receiver.name));
                 }
                 sum.pushed += account.pushed;
                 sum.stored += account.stored;
@@ -32,41 +35,45 @@ impl Judgement {
             }
         }
         let killed = |receiver: &super::super::record::Receiver| {
-            receiver.lives.iter().any(|life| life.killed_ms.is_some())
+            receiver
+                .lifetimes
+                .iter()
+                .any(|lifetime| lifetime.killed_ms.is_some())
         };
         if record.receivers.iter().any(killed) {
-            // A killed process takes its account with it.
+            // A killed process writes no final account.
             return;
         }
-        self.agree(record, &sum);
+        self.compare_with_ledger(record, &sum);
     }
 
-    /// Holds the sum of all accounts against the ledger.
-    fn agree(&mut self, record: &Record, sum: &Account) {
+    /// Compares the sum of all accounts with the ledger.
+    fn compare_with_ledger(&mut self, record: &Record, sum: &Account) {
         let scraped = record.arrivals.iter().filter(|a| !replica(a).is_empty());
         let arrived: HashSet<_> = scraped.clone().map(|a| (&a.labels, a.timestamp)).collect();
         let arrived = arrived.len() as u64;
         if sum.pushed != arrived + sum.expired() {
-            self.complain(format!(
+            self.violates(format!(
                 "{} acquired, {arrived} arrived and {} expired",
                 sum.pushed,
                 sum.expired()
             ));
         }
-        if record.rules.expires && self.expired as u64 != sum.expired() {
-            self.complain(format!(
-                "{} never arrived, {} are booked as expired",
+        if record.rules.allows_expiry && self.expired as u64 != sum.expired() {
+            // A scrape that timed out was never acquired, but counts as never arrived.
+            self.violates_timing(format!(
+                "{} never arrived, the accounts say that {} expired",
                 self.expired,
                 sum.expired()
             ));
         }
         let stored = scraped.filter(|a| a.outcome == Outcome::Stored).count() as u64;
-        // A refusal names one sample of a request, and what was stored without an
-        // answer may be another replica's copy when it comes again.
+        // A refusal names one sample of a request. A sample that was stored without a
+        // response may be another replica's copy when it is sent again.
         let exact = self.refused == 0 && record.elections <= 1;
         if exact && sum.stored != stored {
-            self.complain(format!(
-                "{} booked as stored, the backend has {stored}",
+            self.violates(format!(
+                "the accounts say that {} are stored, the backend has {stored}",
                 sum.stored
             ));
         }

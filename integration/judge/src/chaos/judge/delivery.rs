@@ -1,20 +1,20 @@
-//! Which scrapes have arrived, and with how many samples.
+//! Scrapes that have arrived, each with its series.
 
 use std::collections::{HashMap, HashSet};
 
 use mesh_model::labels::{Labels, METRIC_NAME};
 
 use super::Record;
-use stand_ins::amp::{Arrival, Outcome};
 use harness::arrivals::{is_counter, replica};
+use stand_ins::amp::{Arrival, Outcome};
 
-/// What has arrived of one scrape.
+/// Arrived part of one scrape.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Delivery<'a> {
-    /// The scrape's time, in milliseconds since the Unix epoch.
+    /// Timestamp of the scrape, in milliseconds since the Unix epoch.
     pub timestamp: i64,
-    /// The series that the backend has, dropped as the other group's copy, or refused
-    /// as the scenario has it.
+    /// Series that are accounted for: stored, deduplicated, or refused as the scenario
+    /// wants it.
     pub series: HashSet<&'a Labels>,
 }
 
@@ -22,14 +22,14 @@ pub(crate) struct Delivery<'a> {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Deliveries<'a> {
     by_number: HashMap<(&'a str, usize), Delivery<'a>>,
-    /// Times at which a group found a target down.
+    /// Failed scrapes: target, replica group and timestamp.
     down: Vec<(&'a str, &'a str, i64)>,
 }
 
 // === impl Deliveries ===
 
 impl<'a> Deliveries<'a> {
-    /// Reads the ledger.
+    /// Collects the scrapes from the ledger.
     pub(crate) fn of(record: &'a Record) -> Self {
         let mut by_time: HashMap<_, (Option<usize>, HashSet<&Labels>)> = HashMap::new();
         let mut down = Vec::new();
@@ -47,7 +47,7 @@ impl<'a> Deliveries<'a> {
             {
                 down.push((instance, replica(arrival), arrival.timestamp));
             }
-            if is_settled(arrival, record) {
+            if is_accounted_for(arrival, record) {
                 by_time.entry(key).or_default().1.insert(&arrival.labels);
             }
         }
@@ -61,12 +61,12 @@ impl<'a> Deliveries<'a> {
         }
     }
 
-    /// What has arrived of a target's n-th scrape.
+    /// Arrived part of a target's n-th scrape.
     pub(crate) fn get(&self, instance: &'a str, number: usize) -> Option<&Delivery<'a>> {
         self.by_number.get(&(instance, number))
     }
 
-    /// Whether a group found a target down within so many milliseconds of a time.
+    /// Returns `true` if a group's scrape failed within `within_ms` of a time.
     pub(crate) fn is_down(
         &self,
         instance: &str,
@@ -82,8 +82,9 @@ impl<'a> Deliveries<'a> {
     }
 }
 
-/// Whether nothing more has to become of it. What is out of order is judged as that.
-fn is_settled(arrival: &Arrival, record: &Record) -> bool {
+/// Returns `true` if a sample counts as arrived. Out-of-order samples break a law of their
+/// own.
+fn is_accounted_for(arrival: &Arrival, record: &Record) -> bool {
     match arrival.outcome {
         Outcome::Stored
         | Outcome::Duplicate

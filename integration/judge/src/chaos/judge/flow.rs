@@ -1,20 +1,24 @@
-//! How soon everything flows again: every target in every group, and what is pushed.
+//! Time until all samples flow again: from every target in every group, and from the
+//! application that pushes.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use mesh_model::labels::METRIC_NAME;
 
 use super::Record;
-use stand_ins::{amp::Arrival, otel};
 use harness::arrivals::{is_counter, replica};
+use stand_ins::{amp::Arrival, otel};
 
-/// What flows: a target's address and a replica group, or what is pushed.
+/// A stream of samples: a target's address and a replica group, or `pushed`.
 pub(crate) type Flow<'a> = (&'a str, &'a str);
 
-/// When the first samples of each flow arrived after the end of the fault.
-pub(crate) fn first<'a>(arrivals: &'a [Arrival], over_ms: i64) -> BTreeMap<Flow<'a>, i64> {
+/// Time at which each flow first arrived after the end of the fault.
+pub(crate) fn first<'a>(arrivals: &'a [Arrival], fault_end_ms: i64) -> BTreeMap<Flow<'a>, i64> {
     let mut first = BTreeMap::new();
-    for arrival in arrivals.iter().filter(|arrival| arrival.at_ms >= over_ms) {
+    for arrival in arrivals
+        .iter()
+        .filter(|arrival| arrival.at_ms >= fault_end_ms)
+    {
         let pushed = arrival.labels.get(METRIC_NAME) == Some(otel::COUNTER);
         let flow = match arrival.labels.get("instance") {
             Some(instance) if is_counter(arrival) => (instance, replica(arrival)),
@@ -26,14 +30,14 @@ pub(crate) fn first<'a>(arrivals: &'a [Arrival], over_ms: i64) -> BTreeMap<Flow<
     first
 }
 
-/// The time from the end of the fault until the first samples of the last flow arrived,
-/// less the time to its next slot; `None` where some never did.
+/// Time from the end of the fault until the last flow arrives again, less one interval.
+/// `None` if a flow never arrives.
 pub(super) fn recovery(record: &Record) -> Option<Duration> {
-    let first = first(&record.arrivals, record.over_ms);
+    let first = first(&record.arrivals, record.fault_end_ms);
     if first.len() < record.flows {
         return None;
     }
     let last = first.values().max()?;
-    let late_ms = last - record.over_ms - record.interval_ms;
+    let late_ms = last - record.fault_end_ms - record.interval_ms;
     Some(Duration::from_millis(late_ms.max(0).unsigned_abs()))
 }

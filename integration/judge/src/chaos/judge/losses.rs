@@ -1,33 +1,36 @@
-//! Nothing is lost: what was acquired has arrived, or its giving up is booked.
+//! Law 1: no sample is lost. Each acquired sample has arrived, or has expired and is
+//! accounted for.
 //!
-//! A scrape that was answered was not always acquired. Its receiver may have stopped,
-//! or let go of the target, while it read the answer; and a receiver that is killed
-//! takes with it what it had in memory only.
+//! A served scrape is not always an acquired one. The receiver may have stopped or handed
+//! over the target while it read the response. A killed receiver loses what it had only in
+//! memory.
 
 use std::collections::BTreeSet;
 
 use mesh_model::labels::METRIC_NAME;
 
 use super::{Judgement, Record, delivery::Deliveries};
-use stand_ins::{amp::{Outcome, Value}, otel};
 use crate::chaos::record::{Scrape, Target};
+use stand_ins::{
+    amp::{Outcome, Value},
+    otel,
+};
 
-/// What became of a scrape that never arrived.
-enum Fate {
-    /// It died with its receiver.
+/// Reason why a scrape never arrived.
+enum Cause {
+    /// The receiver was killed and had it only in memory.
     Died,
-    /// Its receiver did not read it to its end.
+    /// The receiver did not read it to its end.
     Unread,
-    /// The receiver's clock was set back, and has shown its time before: a Prometheus
-    /// scrapes then, too, and stores nothing.
+    /// The receiver's clock was set back and showed its time before. Prometheus scrapes in
+    /// this case, too, and stores nothing.
     Repeated,
     Lost,
 }
 
-/// How long a scrape may be read.
+/// Maximum time to read a scrape, in milliseconds.
 const READING_MS: i64 = 2_500;
-/// How long a batch is in memory only, where there is a disk: until it is spilled and
-/// synced.
+/// Maximum time until a batch is spilled and synced, in milliseconds.
 const SPILLING_MS: i64 = 5_000;
 
 // === impl Judgement ===
@@ -35,116 +38,131 @@ const SPILLING_MS: i64 = 5_000;
 impl Judgement {
     pub(super) fn losses<'a>(&mut self, record: &'a Record, deliveries: &Deliveries<'a>) {
         for target in &record.targets {
-            for (place, scrape) in target.served.iter().enumerate() {
-                let number = place + 1;
+            for (index, scrape) in target.served.iter().enumerate() {
+                let number = index + 1;
                 let delivery = deliveries.get(&target.instance, number);
                 if let Some(delivery) = delivery {
                     let missing = scrape.samples.saturating_sub(delivery.series.len());
                     if missing > 0 {
-                        self.lose(record, missing, || {
-                            format!("{missing} samples of {}: {scrape:?}", target.instance)
-                        });
+                        self.lose_part(record, missing, &target.instance, scrape);
                     }
                     continue;
                 }
                 let replica = record.replica(&scrape.by);
                 let down =
                     deliveries.is_down(&target.instance, replica, scrape.at_ms, record.interval_ms);
-                match fate(record, target, place, deliveries) {
-                    Fate::Repeated => self.repeated += scrape.samples,
-                    Fate::Died => self.died += scrape.samples,
-                    Fate::Unread => {}
-                    Fate::Lost if down => {}
-                    Fate::Lost => self.lose(record, scrape.samples, || {
+                match cause(record, target, index, deliveries) {
+                    Cause::Repeated => self.repeated += scrape.samples,
+                    Cause::Died => self.died += scrape.samples,
+                    Cause::Unread => {}
+                    Cause::Lost if down => {}
+                    Cause::Lost => self.lose(record, scrape.samples, || {
                         format!("scrape {number} of {}: {scrape:?}", target.instance)
                     }),
                 }
             }
         }
-        self.lost += lost_pushes(record);
+        let pushes = lost_pushes(record);
+        if pushes > 0 {
+            self.lost += pushes;
+            self.violates(format!("{pushes} acknowledged pushes are lost"));
+        }
     }
 
-    fn lose(&mut self, record: &Record, samples: usize, what: impl Fn() -> String) {
-        if record.rules.expires {
+    /// Counts missing samples of a scrape that has arrived in part. Such a scrape did not
+    /// time out.
+    fn lose_part(&mut self, record: &Record, samples: usize, instance: &str, scrape: &Scrape) {
+        if record.rules.allows_expiry {
             self.expired += samples;
         } else {
             self.lost += samples;
-            self.complain(format!("lost: {}", what()));
+            self.violates(format!("lost: {samples} samples of {instance}: {scrape:?}"));
+        }
+    }
+
+    fn lose(&mut self, record: &Record, samples: usize, what: impl Fn() -> String) {
+        if record.rules.allows_expiry {
+            self.expired += samples;
+        } else {
+            self.lost += samples;
+            self.violates_timing(format!("lost: {}", what()));
         }
     }
 }
 
-fn fate<'a>(
+fn cause<'a>(
     record: &Record,
     target: &'a Target,
-    place: usize,
+    index: usize,
     deliveries: &Deliveries<'a>,
-) -> Fate {
-    let scrape = &target.served[place];
+) -> Cause {
+    let scrape = &target.served[index];
     let Some(receiver) = record.receiver(&scrape.by) else {
-        return Fate::Lost;
+        return Cause::Lost;
     };
-    let mut lives = receiver.lives.iter().rev();
-    let Some(life) = lives.find(|life| life.began_ms <= scrape.at_ms + READING_MS) else {
-        return Fate::Lost;
+    let mut lifetimes = receiver.lifetimes.iter().rev();
+    let Some(lifetime) =
+        lifetimes.find(|lifetime| lifetime.started_ms <= scrape.at_ms + READING_MS)
+    else {
+        return Cause::Lost;
     };
     let memory_ms = if receiver.spills {
         SPILLING_MS
     } else {
         record.rules.memory_ms
     };
-    if let Some(killed_ms) = life.killed_ms {
+    if let Some(killed_ms) = lifetime.killed_ms {
         let at_ms = scrape.at_ms;
         if (killed_ms - memory_ms..=killed_ms + READING_MS).contains(&at_ms) {
-            return Fate::Died;
+            return Cause::Died;
         }
     }
-    // A busy target may have taken the request only after it was given up.
+    // A busy target may accept a request after the receiver has given up.
     let soon = |end_ms: i64| (-READING_MS..=READING_MS).contains(&(end_ms - scrape.at_ms));
-    let left = || handed_over(record, target, place);
+    let moved = || handed_over(record, target, index);
     let away = || {
         let own = record.absences.iter().filter(|a| a.pod == scrape.by);
         let mut during = own.map(|a| a.from_ms - READING_MS..=a.to_ms);
         during.any(|time| time.contains(&scrape.at_ms))
     };
-    if is_repeated(record, target, place, deliveries) {
-        return Fate::Repeated;
+    if is_repeated(record, target, index, deliveries) {
+        return Cause::Repeated;
     }
-    if life.stopped_ms.is_some_and(soon) || away() || left() {
-        return Fate::Unread;
+    if lifetime.stopped_ms.is_some_and(soon) || away() || moved() {
+        return Cause::Unread;
     }
-    Fate::Lost
+    Cause::Lost
 }
 
-/// Whether a receiver whose clock was set had shown a scrape's time before.
+/// Returns `true` if a receiver whose clock was set showed a scrape's time before.
 fn is_repeated<'a>(
     record: &Record,
     target: &'a Target,
-    place: usize,
+    index: usize,
     deliveries: &Deliveries<'a>,
 ) -> bool {
-    let scrape = &target.served[place];
+    let scrape = &target.served[index];
     if !record.clock_steps.iter().any(|step| step.pod == scrape.by) {
         return false;
     }
-    let time_ms = scrape.at_ms + record.wrong_ms(&scrape.by, scrape.at_ms);
-    let earlier = target.served[..place].iter().enumerate();
+    let time_ms = scrape.at_ms + record.offset_ms(&scrape.by, scrape.at_ms);
+    let earlier = target.served[..index].iter().enumerate();
     let mut own = earlier
         .filter(|(_, earlier)| earlier.by == scrape.by)
-        .filter_map(|(place, _)| deliveries.get(&target.instance, place + 1));
+        .filter_map(|(index, _)| deliveries.get(&target.instance, index + 1));
     own.any(|delivery| delivery.timestamp + record.interval_ms / 2 >= time_ms)
 }
 
-/// Whether the next scrape of the group was another receiver's.
-fn handed_over(record: &Record, target: &Target, place: usize) -> bool {
-    let by = &target.served[place].by;
-    let later = target.served[place + 1..].iter();
+/// Returns `true` if another receiver made the group's next scrape.
+fn handed_over(record: &Record, target: &Target, index: usize) -> bool {
+    let by = &target.served[index].by;
+    let later = target.served[index + 1..].iter();
     let mut of_group =
         later.filter(|next: &&Scrape| record.replica(&next.by) == record.replica(by));
     of_group.next().is_some_and(|next| next.by != *by)
 }
 
-/// Pushes that were acknowledged and are not stored.
+/// Number of acknowledged pushes that are not stored.
 fn lost_pushes(record: &Record) -> usize {
     let pushed = record.arrivals.iter().filter(|arrival| {
         arrival.labels.get(METRIC_NAME) == Some(otel::COUNTER)

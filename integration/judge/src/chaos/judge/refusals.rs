@@ -1,21 +1,21 @@
-//! Laws 2, 8 and 9: nothing out of order, no two values for one time, no marker in
-//! the life of a target.
+//! Laws 2, 8 and 9: no sample is out of order, no timestamp has two values, and no running
+//! target gets a staleness marker.
 
 use std::collections::HashMap;
 
 use mesh_model::labels::Labels;
 
 use super::{Judgement, Record};
-use stand_ins::amp::{Arrival, Outcome, Value};
 use harness::arrivals::replica;
+use stand_ins::amp::{Arrival, Outcome, Value};
 
-/// The label that the backend elects by.
+/// Label that the backend elects a replica by.
 const REPLICA: &str = "__replica__";
 
-/// What the backend has of a series.
+/// Samples of a series that the backend has stored.
 #[derive(Default)]
 struct Stored<'a> {
-    /// The replica whose sample is the newest.
+    /// Replica of the newest sample.
     newest: &'a str,
     values: HashMap<i64, &'a Value>,
 }
@@ -25,16 +25,20 @@ struct Stored<'a> {
 impl Judgement {
     pub(super) fn refusals(&mut self, record: &Record) {
         let is_replayed = |receiver: &super::super::record::Receiver| {
-            receiver.spills && receiver.lives.iter().any(|life| life.killed_ms.is_some())
+            receiver.spills
+                && receiver
+                    .lifetimes
+                    .iter()
+                    .any(|lifetime| lifetime.killed_ms.is_some())
         };
-        // What a killed process delivered and did not note as done comes again, after
-        // what it had sent since.
+        // A killed process may have delivered a batch without noting it on disk. Its
+        // successor sends the batch again, after newer ones.
         let replayed = record.receivers.iter().any(is_replayed);
         let mut series: HashMap<Labels, Stored<'_>> = HashMap::new();
         for arrival in &record.arrivals {
             if arrival.value == Value::Float(Value::STALE_NAN) {
                 self.markers += 1;
-                self.show(arrival, "marker");
+                self.violates_timing(describe(arrival, "marker"));
             }
             let mut labels = arrival.labels.to_builder();
             labels.del(REPLICA);
@@ -50,23 +54,21 @@ impl Judgement {
                 Outcome::OutOfOrder if stored.newest != replica(arrival) => self.overtaken += 1,
                 Outcome::OutOfOrder | Outcome::TooOld => {
                     self.out_of_order += 1;
-                    self.show(arrival, "out of order");
+                    self.violates(describe(arrival, "out of order"));
                 }
                 Outcome::Conflict => {
                     self.conflicting += 1;
-                    self.show(arrival, "conflict");
+                    self.violates(describe(arrival, "conflict"));
                 }
                 Outcome::Refused if record.rules.is_refused(&arrival.labels) => self.refused += 1,
-                Outcome::Refused => self.show(arrival, "refused"),
+                Outcome::Refused => self.violates(describe(arrival, "refused")),
                 Outcome::Deduplicated => {}
             }
         }
     }
+}
 
-    fn show(&mut self, arrival: &Arrival, what: &str) {
-        let (labels, timestamp, at_ms) = (&arrival.labels, arrival.timestamp, arrival.at_ms);
-        self.complain(format!(
-            "{what}: {labels} at {timestamp} arrived at {at_ms}"
-        ));
-    }
+fn describe(arrival: &Arrival, what: &str) -> String {
+    let (labels, timestamp, at_ms) = (&arrival.labels, arrival.timestamp, arrival.at_ms);
+    format!("{what}: {labels} at {timestamp} arrived at {at_ms}")
 }

@@ -1,25 +1,25 @@
-//! Clocks that are set.
+//! Clock steps.
 
 use std::time::Duration;
 
 use rand::Rng;
 use tokio::time::sleep;
 
-use crate::chaos::{shape::Tier, world::World};
+use crate::chaos::{cluster::Cluster, shape::Tier};
 
 const STEP_MS: std::ops::Range<i64> = 3_000..20_000;
 const PAUSE: Duration = Duration::from_secs(10);
 
-/// Sets one receiver's clock ahead or back, then to where it belongs.
-pub(crate) async fn steps(world: &mut World) -> anyhow::Result<()> {
-    let pod = world.any(Tier::Receiver(0))?;
-    let step_ms = world.rng.random_range(STEP_MS);
-    let ahead = world.rng.random_bool(0.5);
-    world.set_clock(pod, if ahead { step_ms } else { -step_ms })?;
+/// Sets one receiver's clock forward or back, and then corrects it.
+pub(crate) async fn steps(cluster: &mut Cluster) -> anyhow::Result<()> {
+    let pod = cluster.pick(Tier::Receiver(0))?;
+    let step_ms = cluster.rng.random_range(STEP_MS);
+    let ahead = cluster.rng.random_bool(0.5);
+    cluster.set_clock(pod, if ahead { step_ms } else { -step_ms })?;
     sleep(PAUSE).await;
-    world.set_clock(pod, 0)?;
-    // It is mended once the clock shows new times.
+    cluster.set_clock(pod, 0)?;
+    // The fault ends once the clock shows new times.
     sleep(Duration::from_millis(step_ms.unsigned_abs())).await;
-    world.mended();
+    cluster.end_fault();
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Partitions and black holes.
+//! Partitions, stopped processes and lost packets.
 
 use std::time::Duration;
 
@@ -6,49 +6,54 @@ use mesh_base::clock::Clock;
 use rand::Rng;
 use tokio::time::sleep;
 
-use crate::chaos::{shape::Tier, world::World};
+use crate::chaos::{cluster::Cluster, shape::Tier};
 
-/// Longer than a deadline, so that Exports under way are sent again while it lasts.
+/// Duration in milliseconds. It is longer than a deadline, so that exports in flight are
+/// retried meanwhile.
 const CUT: std::ops::Range<u64> = 8_000..15_000;
 
-/// Cuts all links of one pod that lead towards the backend.
-pub(crate) async fn cut(world: &mut World, tier: Tier) -> anyhow::Result<()> {
-    let pod = world.any(tier)?;
-    world.pods[pod].cut(true);
-    for_a_while(world).await;
-    world.pods[pod].cut(false);
-    world.mended();
+/// Cuts all links of one pod towards the backend.
+pub(crate) async fn cut(cluster: &mut Cluster, tier: Tier) -> anyhow::Result<()> {
+    let pod = cluster.pick(tier)?;
+    cluster.pods[pod].cut(true);
+    for_a_while(cluster).await;
+    cluster.pods[pod].cut(false);
+    cluster.end_fault();
     Ok(())
 }
 
-/// Lets a pod stand still.
-pub(crate) async fn freeze(world: &mut World, tier: Tier) -> anyhow::Result<()> {
-    let pod = world.any(tier)?;
-    world.absent(pod, Clock::system().now_ms());
-    world.pods[pod].service.freeze().await?;
-    for_a_while(world).await;
-    world.pods[pod].service.thaw().await?;
-    world.replaced(pod, Clock::system().now_ms());
-    world.mended();
+/// Stops a pod's process (SIGSTOP), and lets it continue.
+pub(crate) async fn freeze(cluster: &mut Cluster, tier: Tier) -> anyhow::Result<()> {
+    let pod = cluster.pick(tier)?;
+    cluster.start_absence(pod, Clock::system().now_ms());
+    cluster.pods[pod].service.freeze().await?;
+    for_a_while(cluster).await;
+    cluster.pods[pod].service.thaw().await?;
+    cluster.end_absence(pod, Clock::system().now_ms());
+    cluster.end_fault();
     Ok(())
 }
 
-/// Lets all packets to one exporter vanish.
-pub(crate) async fn black_hole(world: &mut World) -> anyhow::Result<()> {
-    let pod = world.any(Tier::Exporter)?;
-    let exporter = world.pods[pod].number;
-    let links = |world: &World, cut: bool| {
-        for link in world.pods.iter().filter_map(|pod| pod.links.get(&exporter)) {
-            if cut { link.cut() } else { link.mend() }
+/// Drops all packets to one exporter.
+pub(crate) async fn black_hole(cluster: &mut Cluster) -> anyhow::Result<()> {
+    let pod = cluster.pick(Tier::Exporter)?;
+    let exporter = cluster.pods[pod].number;
+    let links = |cluster: &Cluster, cut: bool| {
+        for link in cluster
+            .pods
+            .iter()
+            .filter_map(|pod| pod.links.get(&exporter))
+        {
+            if cut { link.cut() } else { link.restore() }
         }
     };
-    links(world, true);
-    for_a_while(world).await;
-    links(world, false);
-    world.mended();
+    links(cluster, true);
+    for_a_while(cluster).await;
+    links(cluster, false);
+    cluster.end_fault();
     Ok(())
 }
 
-async fn for_a_while(world: &mut World) {
-    sleep(Duration::from_millis(world.rng.random_range(CUT))).await;
+async fn for_a_while(cluster: &mut Cluster) {
+    sleep(Duration::from_millis(cluster.rng.random_range(CUT))).await;
 }

@@ -3,18 +3,17 @@
 use rand::seq::SliceRandom;
 use tokio::time::sleep;
 
-use crate::chaos::{shape::Tier, world::World};
+use crate::chaos::{cluster::Cluster, shape::Tier};
 
-/// A new pod for each old one: it is ready and listed before the old one is told to
-/// stop.
-pub(crate) async fn all(world: &mut World, tier: Tier) -> anyhow::Result<()> {
-    let mut old = world.of(tier);
-    old.shuffle(&mut world.rng);
+/// Replaces each pod. The new one is ready and listed before the old one stops.
+pub(crate) async fn all(cluster: &mut Cluster, tier: Tier) -> anyhow::Result<()> {
+    let mut old = cluster.running(tier);
+    old.shuffle(&mut cluster.rng);
     for pod in old {
-        world.scale_up(tier).await?;
-        world.scale_down(pod).await?;
-        sleep(world.shape.interval).await;
+        cluster.scale_up(tier).await?;
+        cluster.scale_down(pod).await?;
+        sleep(cluster.shape.interval).await;
     }
-    world.mended();
+    cluster.end_fault();
     Ok(())
 }

@@ -1,33 +1,32 @@
-//! A tier from two pods to five, and to one.
+//! Scaling of a tier from two pods to five, then to one.
 
 use std::time::Duration;
 
 use rand::{Rng, seq::SliceRandom};
 use tokio::time::sleep;
 
-use crate::chaos::{shape::Tier, world::World};
+use crate::chaos::{cluster::Cluster, shape::Tier};
 
 const MOST: usize = 5;
 
-/// Adds pods up to five, and takes them away down to one, in an order of chance: old
-/// ones and new ones.
-pub(crate) async fn two_five_one(world: &mut World, tier: Tier) -> anyhow::Result<()> {
-    while world.of(tier).len() < MOST {
-        world.scale_up(tier).await?;
-        pause(world).await;
+/// Adds pods up to five, then removes random ones until one is left.
+pub(crate) async fn up_and_down(cluster: &mut Cluster, tier: Tier) -> anyhow::Result<()> {
+    while cluster.running(tier).len() < MOST {
+        cluster.scale_up(tier).await?;
+        pause(cluster).await;
     }
-    sleep(world.shape.interval * 2).await;
-    let mut all = world.of(tier);
-    all.shuffle(&mut world.rng);
+    sleep(cluster.shape.interval * 2).await;
+    let mut all = cluster.running(tier);
+    all.shuffle(&mut cluster.rng);
     for pod in &all[1..] {
-        world.scale_down(*pod).await?;
-        pause(world).await;
+        cluster.scale_down(*pod).await?;
+        pause(cluster).await;
     }
-    world.mended();
+    cluster.end_fault();
     Ok(())
 }
 
-async fn pause(world: &mut World) {
-    let most = world.shape.interval.as_millis() as u64;
-    sleep(Duration::from_millis(world.rng.random_range(0..2 * most))).await;
+async fn pause(cluster: &mut Cluster) {
+    let most = cluster.shape.interval.as_millis() as u64;
+    sleep(Duration::from_millis(cluster.rng.random_range(0..2 * most))).await;
 }

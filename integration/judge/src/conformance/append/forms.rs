@@ -1,4 +1,4 @@
-//! Samples in the form in which what was found and what is expected are compared.
+//! Common form of found and expected samples.
 
 use receiver_svc::{
     exposition::{Counts as HistogramCounts, Exemplar, Histogram, Span},
@@ -12,7 +12,7 @@ fn bits(number: &Value) -> u64 {
     cases::float(number).to_bits()
 }
 
-/// A sample in the form in which both are compared.
+/// Converts a found sample.
 pub(super) fn event(sample: &SampleView<'_>, v2: bool) -> Value {
     let mut event = json!({
         "labels": sample.labels(),
@@ -83,7 +83,7 @@ fn histogram(histogram: &Histogram) -> Value {
     row
 }
 
-/// The samples of a row that were not refused, in the form of [`event`].
+/// Converts the accepted samples of a row to the form of [`event`].
 pub(super) fn expected(row: &Value) -> Vec<Value> {
     let v2 = row["appender"] == "v2";
     let mut samples: Vec<Value> = Vec::new();
@@ -128,7 +128,7 @@ fn expected_sample(event: &Value, v2: bool) -> Value {
     sample
 }
 
-/// An exemplar without a time has the sample's.
+/// Converts an exemplar. Its default timestamp is that of the sample.
 fn expected_exemplar(exemplar: &Value, time: &Value) -> Value {
     let own = Some(&exemplar["timestamp_ms"]).filter(|time| !time.is_null());
     json!({

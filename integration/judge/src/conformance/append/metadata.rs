@@ -1,4 +1,4 @@
-//! What is said of families.
+//! Metadata of metric families.
 
 use std::collections::BTreeSet;
 
@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use crate::conformance::cases;
 
-/// Compares what is said of families. v2 says it with every sample, v1 with the
-/// first of a series and after changes.
+/// Compares the metadata. v2 has it in every sample, v1 in the first one of a series and
+/// after a change.
 pub(super) fn same(appended: &AppendedSamples<'_>, row: &Value) -> Result<(), String> {
     if row["options"]["append_metadata"] != true {
         return Ok(());
@@ -39,10 +39,11 @@ pub(super) fn same(appended: &AppendedSamples<'_>, row: &Value) -> Result<(), St
     }
     let missing: Vec<_> = expected.difference(&found).collect();
     let more: Vec<_> = found.difference(&expected).collect();
-    match missing.is_empty() && (more.is_empty() || !v2) {
-        true => Ok(()),
-        false => Err(format!(
+    if missing.is_empty() && (more.is_empty() || !v2) {
+        Ok(())
+    } else {
+        Err(format!(
             "metadata: missing {missing:?}, not expected {more:?}"
-        )),
+        ))
     }
 }

@@ -1,4 +1,4 @@
-//! How a row is scraped.
+//! Scrape options of a row.
 
 use mesh_model::validation::ValidationScheme;
 use mesh_model::{
@@ -66,7 +66,7 @@ fn relabel_configs(yaml: &Value) -> Result<Vec<RelabelConfig>, String> {
     rules.iter().map(relabel_config).collect()
 }
 
-/// The fields that the suite's rules have.
+/// Converts a relabeling rule with the fields that the suite uses.
 fn relabel_config(rule: &Value) -> Result<RelabelConfig, String> {
     let text = |key: &str| cases::text(&rule[key]).to_owned();
     let action = cases::text(&rule["action"]).parse::<Action>();

@@ -1,5 +1,5 @@
-//! What a configuration file means: the one that Prometheus writes of it, with
-//! every default filled in, means the same.
+//! Meaning of a configuration file. Prometheus writes it again with all defaults, and both
+//! files must have the same meaning.
 
 use std::path::Path;
 
@@ -21,7 +21,7 @@ pub(crate) fn effective(suites: &Path, report: &mut Report) -> anyhow::Result<()
                 none @ "[]" => format!("scrape_configs: {none}"),
                 jobs => format!("scrape_configs:\n{jobs}"),
             };
-            // The paths in it are already those below the suite's folder.
+            // Its paths already begin with the suite's folder.
             let below = suites.join("config/effective.yml");
             let expected = Config::parse(&text, &below, &|_| None);
             let expected = expected.map_err(|error| error.to_string())?;
@@ -31,7 +31,7 @@ pub(crate) fn effective(suites: &Path, report: &mut Report) -> anyhow::Result<()
     Ok(())
 }
 
-/// Compares what can be printed: secrets, which the suite has not, print alike.
+/// Compares the debug output. It hides secrets, but the suite has none.
 fn compare(found: &[ScrapeConfig], expected: &[ScrapeConfig]) -> Result<(), String> {
     let (found, expected) = (format!("{found:#?}"), format!("{expected:#?}"));
     let mut lines = found.lines().zip(expected.lines());

@@ -1,4 +1,4 @@
-//! Configurations that were published for others to paste.
+//! Published configurations that users copy.
 
 use std::{fs, path::Path};
 
@@ -7,34 +7,34 @@ use mesh_model::config::Config;
 
 use crate::conformance::{Report, cases};
 
-/// Published files that Prometheus refuses too, each with its mistake.
-const REFUSED_BY_PROMETHEUS: [(&str, &str); 1] = [(
+/// Published files that Prometheus rejects, too, each with the mistake.
+const REJECTED_BY_PROMETHEUS: [(&str, &str); 1] = [(
     "adot_config_eks_prometheus_config-haproxy.yaml",
-    "Prometheus refuses it too: a replace rule without a target_label",
+    "Prometheus rejects it, too: a replace rule without a target_label",
 )];
 
-/// Kubernetes manifests without any scrape configuration inside.
+/// Kubernetes manifests without a scrape configuration.
 const MANIFESTS: [&str; 2] = [
     "adot_deployment-template_eks_otel-container-insights-prometheus.yaml",
     "adot_examples_eks_aws-prometheus_prometheus-blackbox-exporter.yaml",
 ];
 
-/// Prometheus' examples are files of their own; what a user of the AWS distribution
-/// would paste is the Prometheus section of its collector's configuration, where
-/// every `$` is written twice.
+/// Parses the published files. Those of Prometheus are configuration files. Those of the
+/// AWS distribution are configurations of a collector. They contain a Prometheus section,
+/// in which every `$` is doubled.
 pub(crate) fn run(suites: &Path, report: &mut Report) -> anyhow::Result<()> {
     let folder = suites.join("config/real");
     for name in cases::folder(&folder)? {
         let path = folder.join(&name);
         let text = fs::read_to_string(&path).with_context(|| name.clone())?;
-        let excuse = REFUSED_BY_PROMETHEUS
+        let exemption = REJECTED_BY_PROMETHEUS
             .iter()
             .find(|(refused, _)| *refused == name)
             .map(|(_, reason)| *reason);
-        report.listed(&name, excuse, || {
+        report.case_unless_exempt(&name, exemption, || {
             let sections = prometheus_sections(&filled_in(text, &path));
             if sections.is_empty() && !MANIFESTS.contains(&&*name) {
-                return Err("no Prometheus configuration is found in it".to_owned());
+                return Err("the file contains no Prometheus configuration".to_owned());
             }
             for section in sections {
                 Config::parse(&section, &path, &|_| None).map_err(|e| e.to_string())?;
@@ -45,7 +45,7 @@ pub(crate) fn run(suites: &Path, report: &mut Report) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A template's variables are filled in before anyone reads it.
+/// Fills in the variables of a template.
 fn filled_in(text: String, path: &Path) -> String {
     match path.extension() {
         Some(ending) if ending == "tpl" => text.replace("${", "").replace('}', ""),
@@ -53,8 +53,8 @@ fn filled_in(text: String, path: &Path) -> String {
     }
 }
 
-/// The Prometheus configurations in a file: itself, or what stands below the
-/// `config:` of a collector's `prometheus` receiver, wherever it is nested.
+/// Prometheus configurations in a file: the file itself, or each section `config:` of a
+/// collector's `prometheus` receiver.
 fn prometheus_sections(text: &str) -> Vec<String> {
     let lines: Vec<_> = text.lines().collect();
     let indent = |line: &str| line.len() - line.trim_start().len();

@@ -1,4 +1,4 @@
-//! A cluster of objects that lie as data.
+//! A Kubernetes cluster whose objects are data.
 
 use std::{cell::RefCell, sync::Arc};
 
@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::super::cases::text;
 
-/// All objects there are at first, and the subscribers to their changes.
+/// Initial objects, and subscribers to their changes.
 pub(super) struct Cluster {
     initial: Vec<Value>,
     subscribers: RefCell<Vec<Apply>>,
@@ -62,7 +62,7 @@ impl Watches for Cluster {
     }
 }
 
-/// The object, where it is of the scope; one that cannot be read is missing.
+/// Reads an object. `None` if it is out of scope or cannot be read.
 fn read<K: Object>(object: &Value, scope: &Scope) -> Option<K> {
     let object: K = serde_json::from_value(object.clone()).ok()?;
     let namespace = scope.namespace.as_deref();

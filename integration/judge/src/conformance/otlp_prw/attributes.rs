@@ -1,4 +1,4 @@
-//! The labels of a point.
+//! Labels of a data point.
 
 use std::path::Path;
 
@@ -29,7 +29,7 @@ pub(crate) fn run(suites: &Path, report: &mut Report) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A push of one point with a row's attributes.
+/// Request with one data point with a row's attributes.
 fn push(row: &Value) -> ExportMetricsServiceRequest {
     let resource = Resource {
         attributes: attributes(&row["resource_attributes"]),

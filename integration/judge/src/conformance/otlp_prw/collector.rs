@@ -1,4 +1,4 @@
-//! What the OpenTelemetry Collector's translator made of the same pushes.
+//! Translation by the OpenTelemetry Collector of the same requests.
 
 use std::path::Path;
 
@@ -15,12 +15,10 @@ use crate::conformance::{Report, cases};
 /// Rows in which it differs from Prometheus.
 const DIFFERS: [usize; 2] = [29, 30];
 
-/// Why.
-const TARGET_INFO: &str =
-    "the collector sends target_info once, Prometheus every half look-back period";
+/// Reason for the difference.
+const TARGET_INFO: &str = "the collector sends target_info once, Prometheus repeatedly";
 
-/// The collector's settings: their name, the remote write that has their series,
-/// and the strategy they amount to.
+/// Settings of the collector: name, remote-write version, and equivalent strategy.
 const SETTINGS: [(&str, &str, Strategy); 3] = [
     ("default", "v1", Strategy::UnderscoreEscapingWithSuffixes),
     (
@@ -35,8 +33,8 @@ pub(crate) fn run(suites: &Path, report: &mut Report) -> anyhow::Result<()> {
     let rows = cases::rows(&suites.join("otlp_prw/contrib_v0.156_from_metrics.jsonl"))?;
     for (setting, version, translation_strategy) in SETTINGS {
         for (i, row) in rows.iter().enumerate() {
-            let excuse = DIFFERS.contains(&i).then_some(TARGET_INFO);
-            report.listed(format!("{setting} row {i}"), excuse, || {
+            let exemption = DIFFERS.contains(&i).then_some(TARGET_INFO);
+            report.case_unless_exempt(format!("{setting} row {i}"), exemption, || {
                 let rules = OtlpConfig {
                     translation_strategy,
                     promote_scope_metadata: true,
@@ -60,10 +58,10 @@ fn sorted(samples: impl Iterator<Item = String>) -> Vec<String> {
     samples
 }
 
-/// Samples in the form in which both can be compared; of native histograms it is
-/// the schema and the count, other suites know the rest.
+/// Samples in a common form. It contains only the schema and count of native histograms.
+/// Other suites compare the rest.
 fn comparable(series: v1::TimeSeries) -> Vec<String> {
-    // The collector has no label for it.
+    // The collector does not add this label.
     let pairs = series.labels.iter();
     let pairs = pairs.filter(|label| label.name != "otel_scope_schema_url");
     let labels: Labels = pairs.map(|label| (&*label.name, &*label.value)).collect();
@@ -74,7 +72,7 @@ fn comparable(series: v1::TimeSeries) -> Vec<String> {
     floats.chain(native).collect()
 }
 
-/// What the suite has, in the same form.
+/// Expected samples, in the same form.
 fn wanted(series: &Value) -> Vec<String> {
     let labels = label_pairs(&series["labels"]);
     let floats = cases::list(&series["samples"]).iter();

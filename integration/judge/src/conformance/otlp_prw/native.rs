@@ -1,4 +1,4 @@
-//! Native histograms, of single points and of bare buckets.
+//! Native histograms from single data points, and from buckets alone.
 
 use std::path::Path;
 
@@ -11,10 +11,10 @@ use serde_json::Value;
 use super::{float, request, series, translate};
 use crate::conformance::{Report, cases};
 
-/// The finest schema: a scale that is finer by n is brought down by n.
+/// Finest schema. Finer scales are scaled down to it.
 const MAX_SCHEMA: i32 = 8;
 
-/// Buckets by index.
+/// Counts of non-empty buckets, by index.
 type Populated = Vec<(i64, i64)>;
 
 pub(crate) fn histograms(suites: &Path, report: &mut Report) -> anyhow::Result<()> {
@@ -73,7 +73,7 @@ fn counts(row: &Value) -> Vec<u64> {
     counts.filter_map(Value::as_u64).collect()
 }
 
-/// The same histogram can be laid out in spans in more than one way.
+/// Compares buckets. Spans can describe the same buckets in several ways.
 fn same_layout(found: &v1::Histogram, row: &Value) -> Result<(), String> {
     let expected = wanted_buckets(row, "spans", "deltas", "Offset", "Length");
     cases::same(
@@ -82,7 +82,7 @@ fn same_layout(found: &v1::Histogram, row: &Value) -> Result<(), String> {
     )
 }
 
-/// A histogram as text, so that a difference can be read.
+/// Formats a histogram.
 pub(super) fn text(histogram: &v1::Histogram) -> String {
     let count = match histogram.count {
         Some(histogram::Count::CountInt(count)) => count.to_string(),
@@ -108,7 +108,7 @@ pub(super) fn text(histogram: &v1::Histogram) -> String {
     )
 }
 
-/// What the suite has, in the same form.
+/// Expected histogram, in the same form.
 pub(super) fn wanted(histogram: &Value) -> String {
     let custom_values = cases::list(&histogram["custom_values"]).iter();
     format!(

@@ -1,4 +1,4 @@
-//! What Prometheus' own OTLP endpoint made of pushes, sample by sample.
+//! Translation by Prometheus's own OTLP endpoint, sample by sample.
 
 use std::path::Path;
 
@@ -10,33 +10,35 @@ use serde_json::Value;
 use super::{float, label_pairs, labels, native, request, rules, translate};
 use crate::conformance::{Report, cases};
 
-/// How many differences are told of a row.
-const TOLD: usize = 6;
+/// Maximum number of differences shown for a row.
+const SHOWN: usize = 6;
 
 pub(crate) fn run(suites: &Path, report: &mut Report) -> anyhow::Result<()> {
     let rows = cases::rows(&suites.join("otlp_prw/prometheus_from_metrics.jsonl"))?;
     for (i, row) in rows.iter().enumerate() {
         let id = format!("row {i} {}", cases::text(&row["id"]));
-        report.listed(id, unmet(row), || compare(row));
+        report.case_unless_exempt(id, exemption(row), || compare(row));
     }
     Ok(())
 }
 
-/// Why Prometheus translates a row and we do not.
-fn unmet(row: &Value) -> Option<&'static str> {
+/// Reason why Prometheus translates a row and promesh does not.
+fn exemption(row: &Value) -> Option<&'static str> {
     let sums = row.pointer("/otlp/resourceMetrics/0/scopeMetrics/0/metrics/0/sum");
     let unspecified = sums.is_some_and(|sum| sum["aggregationTemporality"].is_null());
     if row["settings"]["allow_delta_temporality"] == true && row["error"].is_null() {
-        return Some("delta becomes cumulative in the gateway, it is never stored as it is");
+        return Some("the gateway converts delta to cumulative temporality; delta is never stored");
     }
     if unspecified && row["level"] != "FromMetrics" {
-        return Some("calls a helper past the check of temporality, which refuses it there too");
+        return Some(
+            "calls a helper after the check of temporality, which rejects the row in Prometheus, too",
+        );
     }
     None
 }
 
 fn compare(row: &Value) -> Result<(), String> {
-    // The helpers below FromMetrics are called without any metadata.
+    // The helpers below FromMetrics are called without metadata.
     let metadata = row["level"] == "FromMetrics";
     let translated = translate(&request(row)?, rules(&row["settings"]))?;
     let got = samples(&translated, metadata)?;
@@ -46,16 +48,17 @@ fn compare(row: &Value) -> Result<(), String> {
     if got != want {
         let more = got.iter().filter(|sample| !want.contains(sample));
         let missing = want.iter().filter(|sample| !got.contains(sample));
-        let told = more.map(|sample| format!("not expected {sample}"));
-        let told = told.chain(missing.map(|sample| format!("missing {sample}")));
-        return Err(told.take(TOLD).collect::<Vec<_>>().join("; "));
+        let shown = more.map(|sample| format!("not expected {sample}"));
+        let shown = shown.chain(missing.map(|sample| format!("missing {sample}")));
+        return Err(shown.take(SHOWN).collect::<Vec<_>>().join("; "));
     }
-    match translated.problem.is_some() == row["error"].is_null() {
-        true => Err(format!(
+    if translated.problem.is_some() == row["error"].is_null() {
+        Err(format!(
             "refused {:?}, expected {}",
             translated.problem, row["error"]
-        )),
-        false => Ok(()),
+        ))
+    } else {
+        Ok(())
     }
 }
 
@@ -104,7 +107,7 @@ fn made(series: &v1::TimeSeries, start_ms: i64, family: Option<&Family>) -> Stri
     text
 }
 
-/// What the suite has, in the same form.
+/// Expected sample, in the same form.
 fn wanted(sample: &Value, metadata: bool) -> String {
     let labels = cases::labels(&sample["labels"]);
     let time = &sample["timestamp_ms"];

@@ -1,53 +1,53 @@
-//! Whether a Cortex holds what the stand-in before it says that it holds, and has
-//! counted the same.
+//! Compares what a Cortex stores and counts with the ledger of the stand-in in front of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use mesh_model::labels::Labels;
 
+use crate::comparable::{Comparable, comparable};
 use harness::cortex_server::Cortex;
 use stand_ins::amp::{Backend, Outcome, Series};
-use crate::parity::{Comparable, comparable};
 
-/// How long a Cortex has counted for.
+/// Start of a Cortex's counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Counters {
-    /// Since the stand-in's first request.
-    Whole,
-    /// Since it was started again.
-    Part,
+pub(crate) enum CounterScope {
+    /// Counters that include the stand-in's first request.
+    SinceStart,
+    /// Counters that start at the restart of Cortex.
+    SinceRestart,
 }
 
-/// Counts what distributors and ingesters refuse. Each has a counter of this name, and a
-/// Cortex that is both shows the one that happened to be registered first.
+/// Counter of refused samples. Distributors and ingesters each have one of this name. A
+/// Cortex that is both shows the one that was registered first.
 const DISCARDED: &str = "cortex_discarded_samples_total";
-/// What only distributors count: it is sent again, and refused by nobody in the end.
+/// Reason that only distributors count. The mesh sends these samples again until they are
+/// accepted.
 const RATE_LIMITED: &str = "reason=\"rate_limited\"";
 
-/// What differs between all that it holds and has counted, and what the stand-in
-/// says through which all of it was written, in words.
+/// Describes the differences between a Cortex and the ledger of the stand-in in front of
+/// it.
 ///
 /// # Errors
-/// Where it does not answer.
+/// Returns an error if Cortex does not respond.
 pub(crate) async fn audit(cortex: &Cortex, backend: &Backend) -> anyhow::Result<Vec<String>> {
-    audit_with(cortex, backend, Counters::Whole).await
+    audit_with(cortex, backend, CounterScope::SinceStart).await
 }
 
-pub(super) async fn audit_with(
+pub(crate) async fn audit_with(
     cortex: &Cortex,
     backend: &Backend,
-    counters: Counters,
+    counter_scope: CounterScope,
 ) -> anyhow::Result<Vec<String>> {
     let (theirs, ours) = (cortex.read_all().await?, backend.stored());
-    let mut complaints = compare(&samples(&theirs), &samples(&ours));
-    complaints.extend(backend.disagreements());
-    if counters == Counters::Whole {
-        complaints.extend(self::counters(cortex, backend).await?);
+    let mut violations = differences(&samples(&theirs), &samples(&ours));
+    violations.extend(backend.disagreements());
+    if counter_scope == CounterScope::SinceStart {
+        violations.extend(compare_counters(cortex, backend).await?);
     }
-    Ok(complaints)
+    Ok(violations)
 }
 
-async fn counters(cortex: &Cortex, backend: &Backend) -> anyhow::Result<Vec<String>> {
+async fn compare_counters(cortex: &Cortex, backend: &Backend) -> anyhow::Result<Vec<String>> {
     let totals = backend.totals();
     let refused = [
         Outcome::Conflict,
@@ -56,11 +56,11 @@ async fn counters(cortex: &Cortex, backend: &Backend) -> anyhow::Result<Vec<Stri
         Outcome::Refused,
     ];
     let refused: u64 = refused.map(|outcome| totals.of(outcome)).iter().sum();
-    let limited = cortex.counted_where(DISCARDED, RATE_LIMITED).await?;
-    let discarded = cortex.counted(DISCARDED).await? - limited;
+    let limited = cortex.metric_where(DISCARDED, RATE_LIMITED).await?;
+    let discarded = cortex.metric(DISCARDED).await? - limited;
     let deduplicated = totals.of(Outcome::Deduplicated);
     let mut differences = Vec::new();
-    // Nothing at all is what distributors refuse of a mesh's samples.
+    // Distributors refuse no sample of a mesh, so their counter is 0.
     if discarded != refused as f64 && discarded != 0.0 {
         differences.push(format!("{DISCARDED} is {discarded}, expected {refused}"));
     }
@@ -71,7 +71,7 @@ async fn counters(cortex: &Cortex, backend: &Backend) -> anyhow::Result<Vec<Stri
             backend.elections(),
         ),
     ] {
-        let counted = cortex.counted(name).await?;
+        let counted = cortex.metric(name).await?;
         if counted != expected as f64 {
             differences.push(format!("{name} is {counted}, expected {expected}"));
         }
@@ -79,7 +79,7 @@ async fn counters(cortex: &Cortex, backend: &Backend) -> anyhow::Result<Vec<Stri
     Ok(differences)
 }
 
-/// Samples by series and time.
+/// Samples by series and timestamp.
 type Samples<'a> = BTreeMap<&'a Labels, BTreeMap<i64, Comparable>>;
 
 fn samples(all: &[Series]) -> Samples<'_> {
@@ -91,7 +91,7 @@ fn samples(all: &[Series]) -> Samples<'_> {
     all.collect()
 }
 
-fn compare(theirs: &Samples<'_>, ours: &Samples<'_>) -> Vec<String> {
+fn differences(theirs: &Samples<'_>, ours: &Samples<'_>) -> Vec<String> {
     let mut differences = Vec::new();
     let nothing = BTreeMap::new();
     let all: BTreeSet<_> = theirs.keys().chain(ours.keys()).collect();
@@ -131,18 +131,18 @@ mod tests {
     }
 
     #[test]
-    fn every_sample_counts() {
-        let differences = |theirs: &[Series], ours: &[Series]| {
-            let all = compare(&samples(theirs), &samples(ours));
+    fn reports_every_different_sample() {
+        let last_words = |theirs: &[Series], ours: &[Series]| {
+            let all = differences(&samples(theirs), &samples(ours));
             all.into_iter()
                 .map(|text| text.rsplit(' ').next().unwrap_or_default().to_owned())
                 .collect::<Vec<_>>()
         };
         let both = [series("a", &[(1, 0.0), (2, 1.0)]), series("b", &[(1, 1.0)])];
-        assert!(differences(&both, &both).is_empty());
-        assert_eq!(differences(&both[..1], &both), ["lost"]);
-        assert_eq!(differences(&both, &both[..1]), ["written"]);
+        assert!(last_words(&both, &both).is_empty());
+        assert_eq!(last_words(&both[..1], &both), ["lost"]);
+        assert_eq!(last_words(&both, &both[..1]), ["written"]);
         let negative = [series("a", &[(1, -0.0), (2, 1.0)]), both[1].clone()];
-        assert_eq!(differences(&both, &negative).len(), 1);
+        assert_eq!(last_words(&both, &negative).len(), 1);
     }
 }

@@ -1,4 +1,4 @@
-//! Values in a form that is the same wherever they were stored.
+//! Sample values in a form that does not depend on where they are stored.
 
 use std::fmt;
 
@@ -9,15 +9,15 @@ use stand_ins::amp::Value;
 /// A value that can be compared.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Comparable {
-    /// By its bits.
+    /// Bits of a float.
     Float(u64),
-    /// A staleness marker, of whatever kind of series.
+    /// A staleness marker of a series of any type.
     Stale,
     /// A native histogram.
     Histogram(Box<Histogram>),
 }
 
-/// A native histogram, without what a database may lay out in its own way.
+/// A native histogram, without details that a database may lay out in its own way.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Histogram {
     schema: i32,
@@ -96,8 +96,7 @@ impl Histogram {
     }
 }
 
-/// The filled buckets: a database adds empty ones where neighbours in time have
-/// more.
+/// Non-empty buckets. A database adds empty ones if the samples before and after have more.
 fn populated(spans: &[v1::BucketSpan], deltas: &[i64], floats: &[f64]) -> Vec<(i64, Count)> {
     let mut index = 0;
     let mut indexes = Vec::new();

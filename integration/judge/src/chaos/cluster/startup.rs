@@ -1,4 +1,4 @@
-//! How a pod comes to be: its address, its links, what it sees, its process.
+//! Start of a pod: address, links, view of the others, and process.
 
 use std::{
     collections::BTreeMap,
@@ -6,24 +6,29 @@ use std::{
     time::Duration,
 };
 
-use super::{GRPC, World};
-use crate::chaos::{ pod::{Life, Pod}, proxy::Proxy, shape::Tier, views::{Sight, View}, };
-use harness::child::Service;
+use super::{Cluster, GRPC};
+use crate::chaos::{
+    pod::{Lifetime, Pod},
+    proxy::Proxy,
+    shape::Tier,
+    views::{Propagation, View},
+};
+use harness::{launcher::Launcher, process::Processes};
 
-/// The third byte of pods' addresses.
+/// Third byte of the pods' addresses.
 const POD_NET: u8 = 1;
-/// The third byte of the links of pod 0; those of others are that much higher.
+/// Third byte of the links of pod 0. Each other pod adds its number.
 const LINK_NET: u8 = 100;
-/// The fourth byte of an exporter's link to the backend, which is no pod.
+/// Fourth byte of an exporter's link to the backend, which is not a pod.
 const TO_BACKEND: u8 = 0;
 
-// === impl World ===
+// === impl Cluster ===
 
-impl World {
-    /// Starts a pod, which is no endpoint yet, and returns its place among the pods.
+impl Cluster {
+    /// Starts a pod that is not an endpoint yet. Returns its index.
     ///
     /// # Errors
-    /// Where it does not start, with the end of its log.
+    /// Returns an error with the end of the log if the pod does not start.
     pub(crate) async fn add(&mut self, tier: Tier) -> anyhow::Result<usize> {
         let number = u8::try_from(self.pods.len() + 1)?;
         let ip = Ipv4Addr::new(127, self.net, POD_NET, number);
@@ -38,7 +43,7 @@ impl World {
             self.write_exporter_config(&folder, at)?;
             self.link_senders(number, ip)?;
         } else {
-            for exporter in self.of(Tier::Exporter) {
+            for exporter in self.running(Tier::Exporter) {
                 let to = self.pods[exporter].number;
                 let (link, _) = self.link(number, to, self.pods[exporter].at(GRPC))?;
                 links.insert(to, link);
@@ -49,53 +54,46 @@ impl World {
             self.write_receiver_config(&folder, &name)?;
         }
         let kubeconfig = view.as_ref().map(View::kubeconfig).unwrap_or_default();
-        let (program, arguments) = self.command(tier, ip, &folder);
-        let environment = self.environment(tier, &kubeconfig, &folder);
-        let environment: Vec<_> = environment
-            .iter()
-            .map(|(name, value)| (*name, value.as_str()))
-            .collect();
+        let spec = self.spec(tier, &name, ip, &folder, &kubeconfig);
+        let launcher = Processes::new(&self.program);
         let pod = Pod {
             number,
             tier,
             ip,
-            service: Service::start(
-                &program,
-                &name,
-                &arguments,
-                &environment,
-                self.folder.path(),
-            )
-            .await?,
+            service: launcher.launch(&spec, self.folder.path()).await?,
             view,
-            sight: None,
+            propagation: None,
             links,
             listed: false,
-            lives: vec![Life::begin()],
+            lifetimes: vec![Lifetime::begin()],
             peak_memory: 0,
         };
         for (other, _) in self.shape.tiers() {
-            if tier.knows(other) {
-                pod.tell(other, &self.endpoints(other), Sight::After(Duration::ZERO));
+            if tier.watches(other) {
+                pod.update_view(
+                    other,
+                    &self.endpoints(other),
+                    Propagation::After(Duration::ZERO),
+                );
             }
         }
         self.pods.push(pod);
         Ok(self.pods.len() - 1)
     }
 
-    /// A link of pod `from`, and where its end is.
+    /// Creates a link from pod `from`. Returns it with its address.
     fn link(&self, from: u8, to: u8, server: SocketAddr) -> anyhow::Result<(Proxy, SocketAddr)> {
         let at = SocketAddr::from(([127, self.net, LINK_NET + from, to], GRPC));
         Ok((Proxy::start(at, vec![server])?, at))
     }
 
-    /// Links all senders there are to a new exporter.
+    /// Links all running senders to a new exporter.
     fn link_senders(&mut self, exporter: u8, ip: Ipv4Addr) -> anyhow::Result<()> {
-        for place in 0..self.pods.len() {
-            if self.pods[place].is_sender() {
-                let from = self.pods[place].number;
+        for index in 0..self.pods.len() {
+            if self.pods[index].is_sender() {
+                let from = self.pods[index].number;
                 let (link, _) = self.link(from, exporter, SocketAddr::from((ip, GRPC)))?;
-                self.pods[place].links.insert(exporter, link);
+                self.pods[index].links.insert(exporter, link);
             }
         }
         Ok(())

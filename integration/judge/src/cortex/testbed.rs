@@ -1,4 +1,4 @@
-//! A mesh and the Cortex behind it.
+//! A mesh in front of a Cortex.
 
 use std::{collections::BTreeSet, path::Path, time::Duration};
 
@@ -8,43 +8,47 @@ use tokio::{
     time::{Instant, sleep},
 };
 
+use super::{judgement::Judgement, native::NativeApp, scenario::Scenario};
+use crate::audit;
+use demo::mesh::{DemoMesh, MeshOptions};
+use harness::arrivals;
 use harness::cortex_server::Cortex;
-use super::{Judgement, native::NativeApp, scenario::Scenario};
-use stand_ins::{amp::{AmpOptions, Outcome}, otel::Pusher};
-use harness::{arrivals::{self, lost_or_repeated}, mesh::{Mesh, MeshOptions}};
-use demo;
+use stand_ins::{
+    amp::{AmpOptions, Outcome},
+    otel::Pusher,
+};
 
-/// A mesh and the Cortex behind it.
+/// A mesh in front of a Cortex.
 #[derive(Debug)]
-pub(super) struct Stage {
-    pub(super) mesh: Mesh,
+pub(super) struct Testbed {
+    pub(super) mesh: DemoMesh,
     pub(super) cortex: Cortex,
     native: NativeApp,
     pusher: Option<Pusher>,
-    /// Receivers that were killed, by their places.
+    /// Indexes of killed receivers.
     killed: Vec<usize>,
-    /// Scrapes that may have died with them.
+    /// Scrapes that may have been in the memory of killed receivers.
     died: BTreeSet<usize>,
 }
 
-/// Scrapes that have to arrive before something happens, and after it.
+/// Number of scrapes that must arrive before the fault, and after the repair.
 const SCRAPES: usize = 10;
-const PATIENCE: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(120);
 const POLL: Duration = Duration::from_millis(500);
-/// What a killed receiver has asked a target is answered by then, on a busy machine too,
-/// and what it has sent has arrived.
-const LAST_WORDS: Duration = Duration::from_secs(2);
-/// Each group's owner of the target may have had one on its way, and one in the hands
-/// of an exporter.
+/// Time after a SIGKILL in which the target's last response and the receiver's last request
+/// arrive, on a busy machine too.
+const KILL_SETTLE_TIME: Duration = Duration::from_secs(2);
+/// Maximum number of scrapes that a kill may lose. Each group's owner of the target may
+/// have one in flight, and one at an exporter.
 const MAX_DIED: usize = 4;
 
-// === impl Stage ===
+// === impl Testbed ===
 
-impl Stage {
-    /// Starts a Cortex and a mesh before it.
+impl Testbed {
+    /// Starts a Cortex and a mesh in front of it.
     ///
     /// # Errors
-    /// Where a part does not start.
+    /// Returns an error if a process does not start.
     pub(super) async fn start(
         cortex: &Path,
         program: &Path,
@@ -58,11 +62,11 @@ impl Stage {
         if let Some(max_series) = max_series {
             amp.max_series = max_series;
             cortex.limit(&format!("{{max_series_per_user: {max_series}}}"))?;
-            // They are read every second.
+            // Cortex reads its limits every second.
             sleep(Duration::from_secs(3)).await;
         }
         let native = NativeApp::start().await?;
-        let mesh = Mesh::start(MeshOptions {
+        let mesh = DemoMesh::start(MeshOptions {
             program: program.to_owned(),
             scrape_interval: "1s".to_owned(),
             more_jobs: native.job(),
@@ -70,7 +74,7 @@ impl Stage {
             ..MeshOptions::default()
         });
         let mesh = mesh.await?;
-        let gateway = mesh.gateway.addresses.grpc.clone().context("no gateway")?;
+        let gateway = mesh.gateway()?;
         let pusher = spawn_blocking(move || Pusher::new(&gateway)).await??;
         Ok(Self {
             mesh,
@@ -82,75 +86,75 @@ impl Stage {
         })
     }
 
-    /// Lets an application push for a while. What fails is in the next push, since its
+    /// Pushes repeatedly for a time. A failed push is contained in the next one, since the
     /// counter is cumulative.
     ///
     /// # Errors
-    /// Where the application panics.
-    pub(super) async fn go_on(&mut self, time: Duration) -> anyhow::Result<()> {
+    /// Returns an error if the application panics.
+    pub(super) async fn push_for(&mut self, time: Duration) -> anyhow::Result<()> {
         let until = Instant::now() + time;
         while Instant::now() < until {
-            // Whoever has to wait for an answer waits.
+            // A push may fail during a fault.
             let _ = self.push().await?;
             sleep(POLL).await;
         }
         Ok(())
     }
 
-    /// Waits until so many scrapes more have arrived and none but the newest waits.
+    /// Waits until [`SCRAPES`] more scrapes have arrived and only the newest are missing.
     ///
     /// # Errors
-    /// Where that takes too long.
-    pub(super) async fn settle(&mut self) -> anyhow::Result<()> {
+    /// Returns an error if that takes too long.
+    pub(super) async fn wait_until_settled(&mut self) -> anyhow::Result<()> {
         let wanted = self.arrived() + SCRAPES;
         let started = Instant::now();
         while self.arrived() < wanted || self.missing().len() > MAX_DIED {
-            if started.elapsed() > PATIENCE {
+            if started.elapsed() > TIMEOUT {
                 let logs = self.mesh.logs().display();
                 bail!("{} scrapes arrived; logs in {logs}", self.arrived());
             }
-            self.go_on(POLL).await?;
+            self.push_for(POLL).await?;
         }
         while let Err(error) = self.push().await? {
-            anyhow::ensure!(started.elapsed() < PATIENCE, "push: {error:#}");
+            anyhow::ensure!(started.elapsed() < TIMEOUT, "push: {error:#}");
         }
         Ok(())
     }
 
-    /// Stops everything and judges what it came to.
+    /// Stops the mesh and judges the scenario.
     ///
     /// # Errors
-    /// Where a part does not stop or answer.
-    pub(super) async fn end(mut self, scenario: Scenario) -> anyhow::Result<Judgement> {
-        self.mesh.stop_senders().await?;
+    /// Returns an error if a process does not stop or respond.
+    pub(super) async fn stop_and_judge(mut self, scenario: Scenario) -> anyhow::Result<Judgement> {
+        self.mesh.services.stop_senders().await?;
         let backend = self.mesh.amp.backend();
         let totals = backend.totals();
-        let pusher = self.pusher.take().context("no application")?;
-        let counters = scenario.counters();
-        let mut complaints = super::audit::audit_with(&self.cortex, backend, counters).await?;
+        let pusher = self.pusher.take().context("no pushing application")?;
+        let counter_scope = scenario.counter_scope();
+        let mut violations = audit::audit_with(&self.cortex, backend, counter_scope).await?;
         let refused = totals.of(Outcome::Refused);
         if scenario.max_series().is_none() {
-            complaints.extend(demo::validate(&self.mesh, &pusher)?.differences);
+            violations.extend(demo::validate(&self.mesh, &pusher)?.differences);
         } else if refused == 0 {
-            complaints.push("nothing was refused".to_owned());
+            violations.push("no sample was refused".to_owned());
         }
         let elections = backend.elections();
         if !scenario.elections().contains(&elections) {
-            complaints.push(format!("{elections} elections"));
+            violations.push(format!("{elections} elections"));
         }
         if self.died.len() > MAX_DIED {
-            complaints.push(format!("{} scrapes died", self.died.len()));
+            violations.push(format!("kills lost {} scrapes", self.died.len()));
         }
-        // Those of the other target that died are as many at most.
+        // A kill loses at most as many scrapes of the other target.
         let may_miss = if self.died.is_empty() { 0 } else { MAX_DIED };
-        let native = backend.read(|arrivals| self.native.complaints(arrivals, may_miss));
-        complaints.extend(native);
-        for (scrape, times) in lost_or_repeated(&self.mesh) {
+        let native = backend.read(|arrivals| self.native.violations(arrivals, may_miss));
+        violations.extend(native);
+        for (scrape, times) in self.mesh.lost_or_repeated() {
             if times > 1 || !self.died.contains(&scrape) {
-                complaints.push(format!("scrape {scrape} arrived {times} times"));
+                violations.push(format!("scrape {scrape} arrived {times} times"));
             }
         }
-        // Its end is a last push, which nobody takes any more, and blocks.
+        // Dropping the pusher pushes once more, which fails, and blocks.
         spawn_blocking(move || drop(pusher)).await?;
         Ok(Judgement {
             scrapes: self.arrived(),
@@ -159,53 +163,53 @@ impl Stage {
             duplicates: totals.of(Outcome::Duplicate),
             refused,
             elections,
-            complaints,
+            violations,
         })
     }
 
-    /// The group whose samples were stored last.
+    /// Group whose samples were stored last.
     ///
     /// # Errors
-    /// Where there is none.
+    /// Returns an error if there is none.
     pub(super) fn elected(&self) -> anyhow::Result<String> {
         let group = self.mesh.amp.backend().read(|arrivals| {
-            let counters = arrivals.iter().rev().filter(|a| arrivals::is_counter(a));
-            let mut stored = counters.filter(|arrival| arrival.outcome == Outcome::Stored);
+            let counter_scope = arrivals.iter().rev().filter(|a| arrivals::is_counter(a));
+            let mut stored = counter_scope.filter(|arrival| arrival.outcome == Outcome::Stored);
             stored.next().map(|a| arrivals::replica(a).to_owned())
         });
         group.context("no group is elected")
     }
 
-    /// Kills (SIGKILL) so many receivers of a group.
+    /// Kills `count` receivers of a group (SIGKILL).
     ///
     /// # Errors
-    /// Where one has ended already.
+    /// Returns an error if a receiver has already ended.
     pub(super) async fn kill_receivers(&mut self, group: &str, count: usize) -> anyhow::Result<()> {
-        let receivers = self.mesh.receivers.iter_mut().enumerate();
+        let receivers = self.mesh.services.receivers.iter_mut().enumerate();
         let prefix = format!("receiver-{group}-");
         let of_group = receivers.filter(|(_, service)| service.name.starts_with(&prefix));
-        for (place, service) in of_group.take(count) {
+        for (index, service) in of_group.take(count) {
             service.kill().await?;
-            self.killed.push(place);
+            self.killed.push(index);
         }
-        sleep(LAST_WORDS).await;
+        sleep(KILL_SETTLE_TIME).await;
         self.died = self.missing();
         Ok(())
     }
 
-    /// Starts all receivers that were killed.
+    /// Restarts all killed receivers.
     ///
     /// # Errors
-    /// Where one does not start.
+    /// Returns an error if a receiver does not start.
     pub(super) async fn restart_receivers(&mut self) -> anyhow::Result<()> {
-        for place in self.killed.drain(..) {
-            self.mesh.receivers[place].restart().await?;
+        for index in self.killed.drain(..) {
+            self.mesh.services.receivers[index].restart().await?;
         }
         Ok(())
     }
 
     async fn push(&mut self) -> anyhow::Result<anyhow::Result<()>> {
-        let pusher = self.pusher.take().context("no application")?;
+        let pusher = self.pusher.take().context("no pushing application")?;
         let (pusher, pushed) = pusher.push().await?;
         self.pusher = Some(pusher);
         Ok(pushed)

@@ -1,16 +1,10 @@
-//! Where targets play: a proxy that answers the n-th scrape of each scraper with
-//! the same body.
+//! Proxy that gives the same response to the n-th scrape of each scraper.
 //!
-//! Both scrapers reach their targets through it, so that labels are those of the
-//! target. A recorded target is answered for; a live one is asked once for each
-//! scrape, by whoever comes first, and both get that answer.
+//! Both scrapers reach their targets through it, so that their labels are those of the
+//! targets. The proxy itself responds for a recorded target. It fetches a live target once
+//! per scrape, when the first scraper asks, and sends that response to both.
 
-use std::{
-    collections::HashMap,
-    net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -22,71 +16,71 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
 use http_body_util::BodyExt;
 use mesh_net::http_client::HttpClient;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::{net::TcpListener, task::JoinSet, time::timeout};
 
-use super::{known, recording::Capture, script::Answer};
+use super::{known, recording::Capture, script::Reply};
 
-/// Which scrape of a live target fails.
-const FAILING: usize = 3;
-/// How long a live target may take.
+/// Index of the scrape of a live target that fails.
+const FAILED_SCRAPE: usize = 3;
+/// Timeout of a request to a live target.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A running stage. It stops when it is dropped.
+/// A running proxy. It stops when dropped.
 #[derive(Debug)]
-pub(super) struct Stage {
+pub(super) struct ReplayProxy {
     addresses: Vec<SocketAddr>,
-    play: Arc<Play>,
+    state: Arc<ProxyState>,
     _servers: JoinSet<()>,
 }
 
 #[derive(Debug)]
-struct Play {
+struct ProxyState {
     /// Recorded targets by host.
-    recorded: HashMap<String, Vec<Answer>>,
-    live: Live,
+    recorded: HashMap<String, Vec<Reply>>,
+    live: LiveOptions,
     client: HttpClient,
-    roles: Mutex<HashMap<Part, Arc<Role>>>,
+    targets: Mutex<HashMap<TargetKey, Arc<TargetState>>>,
 }
 
-/// How live targets are recorded.
+/// Options of live targets.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Live {
-    /// For so many scrapes.
+pub(super) struct LiveOptions {
+    /// Number of scrapes.
     pub(super) scrapes: usize,
-    /// OpenMetrics without its `_created` samples.
+    /// Set if `_created` samples are removed from OpenMetrics bodies.
     pub(super) without_created: bool,
 }
 
-/// A job's number and the URL that it scrapes: jobs may share a target.
-type Part = (usize, String);
+/// Index of a job, and URL. Jobs may share a target.
+type TargetKey = (usize, String);
 
-/// One target.
+/// State of one target.
 #[derive(Debug, Default)]
-struct Role {
-    /// What the live target answered so far.
-    fetched: tokio::sync::Mutex<Vec<Answer>>,
-    /// Scrapes of Prometheus and of promesh.
+struct TargetState {
+    /// Responses of the live target so far.
+    fetched: tokio::sync::Mutex<Vec<Reply>>,
+    /// Number of scrapes by Prometheus, and by promesh.
     served: Mutex<[usize; 2]>,
 }
 
-// === impl Stage ===
+// === impl ReplayProxy ===
 
-impl Stage {
-    /// Starts a stage for so many jobs, with these recorded targets; every other one
-    /// is live.
+impl ReplayProxy {
+    /// Starts a proxy for each job. A target without recorded responses is live.
     ///
     /// # Errors
-    /// Where it cannot listen.
+    /// Returns an error if it cannot listen.
     pub(super) async fn start(
         jobs: usize,
-        recorded: HashMap<String, Vec<Answer>>,
-        live: Live,
+        recorded: HashMap<String, Vec<Reply>>,
+        live: LiveOptions,
     ) -> anyhow::Result<Self> {
-        let play = Arc::new(Play {
+        let state = Arc::new(ProxyState {
             recorded,
             live,
             client: HttpClient::new(&Default::default())?,
-            roles: Mutex::default(),
+            targets: Mutex::default(),
         });
         let (mut addresses, mut servers) = (Vec::new(), JoinSet::new());
         for job in 0..jobs {
@@ -94,54 +88,53 @@ impl Stage {
             addresses.push(listener.local_addr()?);
             let router = Router::new()
                 .fallback(answer)
-                .with_state((job, play.clone()));
+                .with_state((job, state.clone()));
             servers.spawn(async move {
                 if let Err(error) = axum::serve(listener, router).await {
-                    tracing::error!(%error, "Stage stopped");
+                    tracing::error!(%error, "ReplayProxy stopped");
                 }
             });
         }
         Ok(Self {
             addresses,
-            play,
+            state,
             _servers: servers,
         })
     }
 
-    /// The proxy that each job has to use.
+    /// Proxy URL of each job.
     pub(super) fn proxy_urls(&self) -> impl Iterator<Item = String> {
         let addresses = self.addresses.iter();
         addresses.map(|address| format!("http://{address}"))
     }
 
-    /// How many scrapes of a target there are at most.
+    /// Maximum number of scrapes of a target.
     pub(super) fn longest(&self) -> usize {
-        let recorded = self.play.recorded.values().map(Vec::len);
-        recorded.max().unwrap_or(0).max(self.play.live.scrapes)
+        let recorded = self.state.recorded.values().map(Vec::len);
+        recorded.max().unwrap_or(0).max(self.state.live.scrapes)
     }
 
-    /// How many targets somebody has scraped, and which of them have not been
-    /// scraped to the end by both. A scraper has stored a scrape once it comes for
-    /// the next one.
+    /// Number of targets that were scraped, and a description of each that was not yet
+    /// scraped to the end by both. A scraper has stored a scrape when it makes the next
+    /// one.
     pub(super) fn progress(&self) -> (usize, Vec<String>) {
-        let roles = self.play.roles();
-        let waiting = roles.iter().filter_map(|((_, url), role)| {
-            let (served, scrapes) = (*role.served(), self.play.scrapes_of(url));
+        let targets = self.state.targets();
+        let waiting = targets.iter().filter_map(|((_, url), target)| {
+            let (served, scrapes) = (*target.served(), self.state.scrapes_of(url));
             let done = served.iter().all(|served| *served > scrapes);
             let [theirs, ours] = served;
             (!done).then(|| format!("{url} (by Prometheus {theirs} times, by promesh {ours})"))
         });
-        (roles.len(), waiting.collect())
+        (targets.len(), waiting.collect())
     }
 }
 
-// === impl Play ===
+// === impl ProxyState ===
 
-impl Play {
-    /// Targets by who scrapes them where.
-    fn roles(&self) -> MutexGuard<'_, HashMap<Part, Arc<Role>>> {
-        // No code that holds the lock can leave the map half changed.
-        self.roles.lock().unwrap_or_else(PoisonError::into_inner)
+impl ProxyState {
+    /// State of all targets.
+    fn targets(&self) -> MutexGuard<'_, HashMap<TargetKey, Arc<TargetState>>> {
+        self.targets.lock()
     }
 
     fn scrapes_of(&self, url: &str) -> usize {
@@ -150,30 +143,36 @@ impl Play {
             .map_or(self.live.scrapes, Vec::len)
     }
 
-    async fn answer(&self, job: usize, url: &str, headers: &HeaderMap) -> Answer {
-        let part = (job, url.to_owned());
-        let role = self.roles().entry(part).or_default().clone();
+    async fn answer(&self, job: usize, url: &str, headers: &HeaderMap) -> Reply {
+        let key = (job, url.to_owned());
+        let target = self.targets().entry(key).or_default().clone();
         let scraper = usize::from(!is_prometheus(headers));
         let scrape = {
-            let mut served = role.served();
+            let mut served = target.served();
             served[scraper] += 1;
-            // What comes after the end is not compared.
+            // Scrapes after the last response are not compared.
             (served[scraper] - 1).min(self.scrapes_of(url).saturating_sub(1))
         };
         match self.recorded.get(host(url)) {
-            Some(answers) => answers[scrape].clone(),
-            None => self.record(&role, scrape, url, headers).await,
+            Some(replies) => replies[scrape].clone(),
+            None => self.record(&target, scrape, url, headers).await,
         }
     }
 
-    async fn record(&self, role: &Role, scrape: usize, url: &str, headers: &HeaderMap) -> Answer {
-        let mut fetched = role.fetched.lock().await;
+    async fn record(
+        &self,
+        target: &TargetState,
+        scrape: usize,
+        url: &str,
+        headers: &HeaderMap,
+    ) -> Reply {
+        let mut fetched = target.fetched.lock().await;
         while fetched.len() <= scrape {
             let answer = match fetched.len() {
-                FAILING => Answer::failure(),
+                FAILED_SCRAPE => Reply::failure(),
                 _ => self.fetch(url, headers).await.unwrap_or_else(|error| {
-                    tracing::warn!(url, %error, "Target not reached");
-                    Answer::failure()
+                    tracing::warn!(url, %error, "Request to target failed");
+                    Reply::failure()
                 }),
             };
             fetched.push(answer);
@@ -181,10 +180,10 @@ impl Play {
         fetched[scrape].clone()
     }
 
-    async fn fetch(&self, url: &str, headers: &HeaderMap) -> anyhow::Result<Answer> {
+    async fn fetch(&self, url: &str, headers: &HeaderMap) -> anyhow::Result<Reply> {
         let mut request = http::Request::get(url).body(Bytes::new())?;
         *request.headers_mut() = headers.clone();
-        // The body is passed on as it is.
+        // The proxy forwards the body without decompression.
         request.headers_mut().remove(header::ACCEPT_ENCODING);
         let response = timeout(FETCH_TIMEOUT, self.client.request(request)).await??;
         let (head, body) = response.into_parts();
@@ -198,24 +197,27 @@ impl Play {
         if self.live.without_created && capture.is_openmetrics() {
             capture.body = known::without_created(&capture.body);
         }
-        Ok(Answer {
+        Ok(Reply {
             status: head.status,
-            ..Answer::whole(&capture)
+            ..Reply::whole(&capture)
         })
     }
 }
 
-// === impl Role ===
+// === impl TargetState ===
 
-impl Role {
+impl TargetState {
     fn served(&self) -> MutexGuard<'_, [usize; 2]> {
-        // Counting cannot leave it half changed.
-        self.served.lock().unwrap_or_else(PoisonError::into_inner)
+        // No code that holds the lock can leave the counts in an invalid state.
+        self.served.lock()
     }
 }
 
-async fn answer(State((job, play)): State<(usize, Arc<Play>)>, request: Request) -> Response {
-    let answer = play
+async fn answer(
+    State((job, state)): State<(usize, Arc<ProxyState>)>,
+    request: Request,
+) -> Response {
+    let answer = state
         .answer(job, &request.uri().to_string(), request.headers())
         .await;
     let mut response = Response::new(Body::from(answer.body));
@@ -233,7 +235,7 @@ async fn answer(State((job, play)): State<(usize, Arc<Play>)>, request: Request)
     response
 }
 
-/// The host of a URL, without its port.
+/// Host of a URL, without the port.
 fn host(url: &str) -> &str {
     let after = url.split_once("://").map_or(url, |(_, after)| after);
     let end = after.find([':', '/', '?']).unwrap_or(after.len());

@@ -3,8 +3,11 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use harness::child;
-use judge::{chaos, conformance, cortex, load, parity, sender};
+use harness::process::announce;
+use judge::{
+    chaos, conformance, cortex, load, parity, sender,
+    starvation::{self, Void},
+};
 use mesh_base::shutdown::Shutdown;
 
 #[global_allocator]
@@ -60,7 +63,11 @@ async fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error:#}");
-            ExitCode::FAILURE
+            if error.is::<Void>() {
+                ExitCode::from(starvation::EXIT_STATUS)
+            } else {
+                ExitCode::FAILURE
+            }
         }
     }
 }
@@ -76,39 +83,28 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Parity(args) => parity::run(args, std::env::current_exe()?).await,
         Command::Sender(args) => sender::run(&args).await,
         Command::Simulate(args) => {
-            args.log.init_with(simulate::Time)?;
+            args.log.init_with(simulate::Time);
             simulate::run(&args)
         }
         Command::Receiver(args) => {
-            args.log.init()?;
+            args.log.init();
             let shutdown = Shutdown::on_signals()?;
             let receiver = receiver_svc::bind(*args).await?;
-            child::announce(&child::Addresses {
-                web: receiver.addresses.web.to_string(),
-                ..Default::default()
-            });
+            announce(receiver.addresses);
             Ok(receiver.run(shutdown).await?)
         }
         Command::Exporter(args) => {
-            args.log.init()?;
+            args.log.init();
             let shutdown = Shutdown::on_signals()?;
             let exporter = exporter_svc::bind(*args).await?;
-            child::announce(&child::Addresses {
-                grpc: Some(exporter.addresses.grpc.to_string()),
-                web: exporter.addresses.web.to_string(),
-                ..Default::default()
-            });
+            announce(exporter.addresses);
             Ok(exporter.run(shutdown).await?)
         }
         Command::Gateway(args) => {
-            args.log.init()?;
+            args.log.init();
             let shutdown = Shutdown::on_signals()?;
             let gateway = gateway::bind(*args).await?;
-            child::announce(&child::Addresses {
-                grpc: Some(gateway.addresses.grpc.to_string()),
-                http: Some(gateway.addresses.http.to_string()),
-                web: gateway.addresses.web.to_string(),
-            });
+            announce(gateway.addresses);
             Ok(gateway.run(shutdown).await?)
         }
     }

@@ -1,7 +1,7 @@
 //! Targets with endless or broken bodies. Each costs at most the configured limits, and other
 //! targets are scraped as usual.
 
-use std::{io::Write, path::Path, time::Duration};
+use std::{io::Write, net::SocketAddr, time::Duration};
 
 use axum::{
     Router,
@@ -15,8 +15,9 @@ use axum::{
 };
 use bytes::Bytes;
 use harness::{
-    child::Metrics,
-    in_process::{self, Running},
+    in_process::InProcess,
+    metrics::Metrics,
+    topology::{Config, RemoteWrite, Role, Topology},
 };
 use http_body_util::BodyExt;
 use mesh_model::config::http::HttpClientConfig;
@@ -75,17 +76,8 @@ async fn target() -> String {
     address
 }
 
-async fn receiver(config: &Path, endpoints: &str) -> Running<receiver_svc::Addresses> {
-    let mut flags = in_process::own_ports(&["web"]);
-    flags.push(format!("--config.file={}", config.display()));
-    flags.push(format!("--exporter.endpoints={endpoints}"));
-    flags.push(format!("--scrape.memory-budget={BUDGET}"));
-    flags.push(format!("--scrape.max-body-bytes={MAX_BODY}"));
-    in_process::receiver(&flags).await.unwrap()
-}
-
 /// Reason and message of a job's last failure, as `/targets` shows them.
-async fn failure(web: &str, job: &str) -> Option<(String, String)> {
+async fn failure(web: SocketAddr, job: &str) -> Option<(String, String)> {
     let client = HttpClient::new(&HttpClientConfig::default()).ok()?;
     let request = Request::get(format!("http://{web}/targets")).body(Bytes::new());
     let response = client.request(request.ok()?).await.ok()?;
@@ -106,18 +98,25 @@ async fn a_bad_body_costs_at_most_its_limits() {
         format!("- {{job_name: {name}, metrics_path: /{name}, static_configs: [{{targets: ['{address}']}}]}}\n")
     });
     // Long enough for a busy machine to reach the limits.
-    let head = format!(
-        "global: {{scrape_interval: 5s, scrape_timeout: 5s}}\nscrape_configs:\n{}",
-        jobs.collect::<String>()
-    );
-    let folder = tempfile::tempdir().unwrap();
     let amp = Amp::start(AmpOptions::default()).await.unwrap();
-    let config = in_process::write_config(folder.path(), &head, &amp).unwrap();
-    let mut flags = in_process::own_ports(&["grpc", "web"]);
-    flags.push(format!("--config.file={}", config.display()));
-    let exporter = in_process::exporter(&flags).await.unwrap();
-    let receiver = receiver(&config, &exporter.addresses.grpc.to_string()).await;
-    let web = receiver.addresses.web.to_string();
+    let config = Config::default()
+        .interval("5s")
+        .jobs(&jobs.collect::<String>())
+        .remote_write(RemoteWrite::to(&amp));
+    let mesh = Topology::new(config)
+        .exporters(1)
+        .receivers(1)
+        .flags(
+            Role::Receiver,
+            [
+                format!("--scrape.memory-budget={BUDGET}"),
+                format!("--scrape.max-body-bytes={MAX_BODY}"),
+            ],
+        )
+        .start(&InProcess)
+        .await
+        .unwrap();
+    let web = mesh.receivers[0].addresses.web;
 
     for job in bad {
         let expected = match job {
@@ -126,7 +125,7 @@ async fn a_bad_body_costs_at_most_its_limits() {
         };
         let reported = timeout(Duration::from_secs(120), async {
             loop {
-                let failure = failure(&web, job).await;
+                let failure = failure(web, job).await;
                 let is_expected = |(reason, message): &(String, String)| {
                     reason == expected.0 && message.starts_with(expected.1)
                 };
@@ -139,7 +138,7 @@ async fn a_bad_body_costs_at_most_its_limits() {
         assert!(
             reported.await.is_ok(),
             "{job}: {:?}",
-            failure(&web, job).await
+            failure(web, job).await
         );
     }
     let value = |selector: String| {
@@ -158,7 +157,7 @@ async fn a_bad_body_costs_at_most_its_limits() {
         .expect("the backend stores `up` of every job");
     assert_eq!(value("a{job=\"good\"}".to_owned()), float(1.0));
 
-    let metrics = Metrics::fetch(&web).await.unwrap();
+    let metrics = Metrics::fetch(web).await.unwrap();
     let failures = |reason: &str| {
         metrics.sum(&format!(
             "promesh_receiver_scrape_failures_total{{reason=\"{reason}\"}}"
@@ -167,6 +166,5 @@ async fn a_bad_body_costs_at_most_its_limits() {
     assert!(failures("body_size_limit") >= 4.0 && failures("parse") >= 1.0);
     let peak = metrics.sum("promesh_receiver_scrape_memory_peak_bytes");
     assert!(peak > 0.0 && peak <= BUDGET as f64, "{peak}");
-    receiver.stop().await.unwrap();
-    exporter.stop().await.unwrap();
+    mesh.stop().await.unwrap();
 }

@@ -2,7 +2,6 @@
 //! and affects nothing else.
 
 use std::{
-    path::Path,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -11,8 +10,10 @@ use std::{
 };
 
 use harness::{
-    child::Metrics,
-    in_process::{self, Running},
+    in_process::{InProcess, Running},
+    launcher::{Addresses, Launcher, Service},
+    metrics::Metrics,
+    topology::{Config, Mesh, RemoteWrite, Role, ServiceSpec, Topology},
 };
 use stand_ins::amp::{Amp, AmpOptions, Fault, Outcome};
 use tokio::{
@@ -20,35 +21,24 @@ use tokio::{
     time::{sleep, timeout},
 };
 
+const TIMEOUT: Duration = Duration::from_secs(60);
+
 /// A receiver and an exporter in front of a stand-in.
 struct Pair {
     amp: Amp,
-    receiver: Running<receiver_svc::Addresses>,
-    exporter: Running<exporter_svc::Addresses>,
-    _folder: tempfile::TempDir,
+    mesh: Mesh<Running>,
 }
 
 impl Pair {
-    async fn start(scrape_configs: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+    async fn start(jobs: &str) -> Self {
         let amp = Amp::start(AmpOptions::default()).await.unwrap();
-        let head = format!("global: {{scrape_interval: 1s, scrape_timeout: 1s}}\n{scrape_configs}");
-        let config = in_process::write_config(folder.path(), &head, &amp).unwrap();
-        let exporter = exporter(&config).await;
-        let endpoints = exporter.addresses.grpc.to_string();
-        let receiver = receiver(&config, &endpoints).await.unwrap();
-        Self {
-            amp,
-            receiver,
-            exporter,
-            _folder: folder,
-        }
+        let mesh = topology(jobs, &amp).start(&InProcess).await.unwrap();
+        Self { amp, mesh }
     }
 
     async fn metrics(&self) -> Metrics {
-        Metrics::fetch(&self.receiver.addresses.web.to_string())
-            .await
-            .unwrap()
+        let web = self.mesh.receivers[0].addresses.web;
+        Metrics::fetch(web).await.unwrap()
     }
 
     /// Waits until a metric of the receiver reaches `value`.
@@ -59,28 +49,23 @@ impl Pair {
             }
         };
         let name = format!("{name} >= {value}");
-        timeout(Duration::from_secs(60), reached)
+        timeout(TIMEOUT, reached)
             .await
             .unwrap_or_else(|_| panic!("{name}"));
     }
 }
 
-async fn exporter(config: &Path) -> Running<exporter_svc::Addresses> {
-    let mut flags = in_process::own_ports(&["grpc", "web"]);
-    flags.push(format!("--config.file={}", config.display()));
-    in_process::exporter(&flags).await.unwrap()
-}
-
-async fn receiver(
-    config: &Path,
-    endpoints: &str,
-) -> anyhow::Result<Running<receiver_svc::Addresses>> {
-    let mut flags = in_process::own_ports(&["web"]);
-    flags.push(format!("--config.file={}", config.display()));
-    flags.push(format!("--exporter.endpoints={endpoints}"));
-    // A short deadline, for the backend that does not answer.
-    flags.push("--outbox.deadline=2".to_owned());
-    in_process::receiver(&flags).await
+/// A receiver and an exporter in front of `amp`, not started yet.
+fn topology(jobs: &str, amp: &Amp) -> Topology {
+    let config = Config::default()
+        .interval("1s")
+        .jobs(jobs)
+        .remote_write(RemoteWrite::to(amp));
+    Topology::new(config)
+        .exporters(1)
+        .receivers(1)
+        // A short deadline, for the backend that does not answer.
+        .flags(Role::Receiver, ["--outbox.deadline=2"])
 }
 
 fn job(name: &str, target: &str) -> String {
@@ -121,7 +106,7 @@ async fn only_the_bad_targets_are_down() {
         at("/nowhere", "missing"),
         at("/never", "slow"),
     ];
-    let pair = Pair::start(&format!("scrape_configs:\n{}", jobs.concat())).await;
+    let pair = Pair::start(&jobs.concat()).await;
     for reason in ["parse", "http_status", "timeout"] {
         let counter = format!("promesh_receiver_scrape_failures_total{{reason=\"{reason}\"}}");
         pair.until(&counter, 1.0).await;
@@ -138,21 +123,20 @@ async fn only_the_bad_targets_are_down() {
             sleep(Duration::from_millis(50)).await;
         }
     };
-    timeout(Duration::from_secs(60), all_stored).await.unwrap();
+    timeout(TIMEOUT, all_stored).await.unwrap();
     let up = |job: &str| stored(job)[0].samples[0].value.clone();
     let float = |value: f64| stand_ins::amp::Value::Float(value.to_bits());
     assert_eq!(
         [up("good"), up("garbage"), up("missing"), up("slow")],
         [1.0, 0.0, 0.0, 0.0].map(float)
     );
-    pair.receiver.stop().await.unwrap();
-    pair.exporter.stop().await.unwrap();
+    pair.mesh.stop().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failing_backend_loses_nothing() {
     let (address, scrapes) = counting_app("a 1\n").await;
-    let pair = Pair::start(&format!("scrape_configs:\n{}", job("a", &address))).await;
+    let mut pair = Pair::start(&job("a", &address)).await;
     let faults = [
         Fault::status(500, "oops"),
         Fault::status(403, "no"),
@@ -165,7 +149,7 @@ async fn a_failing_backend_loses_nothing() {
     pair.until("promesh_receiver_outbox_samples_stored_total", 12.0)
         .await;
     assert_eq!(pair.amp.backend().faults().remaining(), 0);
-    pair.receiver.stop().await.unwrap();
+    pair.mesh.stop_senders().await.unwrap();
     let totals = pair.amp.backend().totals();
     for bad in [Outcome::OutOfOrder, Outcome::Conflict, Outcome::Refused] {
         assert_eq!(totals.of(bad), 0, "{}", bad.as_str());
@@ -177,16 +161,12 @@ async fn a_failing_backend_loses_nothing() {
         answered - stored[0].samples.len() <= 1,
         "{answered} answered"
     );
-    pair.exporter.stop().await.unwrap();
+    pair.mesh.stop().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn counts_rejected_samples_and_does_not_retry_them() {
-    let pair = Pair::start(&format!(
-        "scrape_configs:\n{}",
-        job("a", &app("bad 1\n").await)
-    ))
-    .await;
+    let mut pair = Pair::start(&job("a", &app("bad 1\n").await)).await;
     pair.amp
         .backend()
         .faults()
@@ -195,56 +175,44 @@ async fn counts_rejected_samples_and_does_not_retry_them() {
         .await;
     pair.until("promesh_receiver_outbox_samples_stored_total", 6.0)
         .await;
-    pair.receiver.stop().await.unwrap();
+    pair.mesh.stop_senders().await.unwrap();
     assert_eq!(pair.amp.backend().totals().of(Outcome::Refused), 1);
-    pair.exporter.stop().await.unwrap();
+    pair.mesh.stop().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn waits_for_an_unreachable_exporter() {
-    let folder = tempfile::tempdir().unwrap();
     let amp = Amp::start(AmpOptions::default()).await.unwrap();
-    let head = format!(
-        "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\nscrape_configs:\n{}",
-        job("a", &app("a 1\n").await)
-    );
-    let config = in_process::write_config(folder.path(), &head, &amp).unwrap();
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let later = free.local_addr().unwrap();
-    drop(free);
-    let receiver = receiver(&config, &later.to_string()).await.unwrap();
-    let web = receiver.addresses.web.to_string();
-    let sum = async |name: &str| Metrics::fetch(&web).await.unwrap().sum(name);
+    let jobs = job("a", &app("a 1\n").await);
+    let plan = topology(&jobs, &amp).plan::<InProcess>().unwrap();
+    let receiver = InProcess.launch(&plan.receivers[0], plan.folder());
+    let mut receiver = receiver.await.unwrap();
+    let web = receiver.addresses.web;
+    let sum = async |name: &str| Metrics::fetch(web).await.unwrap().sum(name);
     let waiting = async {
         while sum("promesh_receiver_exports_total{outcome=\"unsent\"}").await < 1.0 {
             sleep(Duration::from_millis(50)).await;
         }
     };
-    timeout(Duration::from_secs(60), waiting).await.unwrap();
+    timeout(TIMEOUT, waiting).await.unwrap();
     assert!(sum("promesh_receiver_outbox_samples_waiting").await > 0.0);
-    let flags = vec![
-        format!("--config.file={}", config.display()),
-        format!("--grpc.listen-address={later}"),
-        "--web.listen-address=127.0.0.1:0".to_owned(),
-    ];
-    let exporter = in_process::exporter(&flags).await.unwrap();
-    receiver.stop().await.unwrap();
+    let exporter = InProcess.launch(&plan.exporters[0], plan.folder());
+    let mut exporter = exporter.await.unwrap();
+    receiver.stop(TIMEOUT).await.unwrap();
     assert!(!amp.backend().select("a").unwrap().is_empty());
-    exporter.stop().await.unwrap();
+    exporter.stop(TIMEOUT).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_failed_start_names_the_reason() {
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("prometheus.yml");
-    let start = async |text: &str, port: &str| {
+    let start = async |text: &str, address: &str| {
         std::fs::write(&config, text).unwrap();
-        let flags = vec![
-            format!("--config.file={}", config.display()),
-            format!("--web.listen-address={port}"),
-            "--exporter.endpoints=127.0.0.1:1".to_owned(),
-        ];
-        in_process::receiver(&flags)
+        let addresses = Addresses::web(address.parse().unwrap());
+        let spec = ServiceSpec::receiver("receiver", addresses, &config, "127.0.0.1:1");
+        InProcess
+            .launch(&spec, folder.path())
             .await
             .map(|_| ())
             .unwrap_err()

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use harness::{in_process, prometheus::Prometheus};
+use harness::{
+    in_process::InProcess,
+    prometheus::Prometheus,
+    topology::{Config, RemoteWrite, Topology},
+};
 use stand_ins::{
     sample_app::{SCRAPES, SampleApp, SampleAppArgs},
     validator::Report,
@@ -20,26 +24,16 @@ async fn a_real_prometheus_stores_every_scrape() {
         change_interval: 0,
     };
     let app = SampleApp::start(&args).await.unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let config = folder.path().join("prometheus.yml");
-    let text = format!(
-        "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\n\
-         scrape_configs:\n- job_name: app\n  static_configs: [{{targets: ['{}']}}]\n\
-         remote_write:\n- url: {}\n",
-        app.address(),
-        prometheus.remote_write_url(),
+    let job = format!(
+        "- job_name: app\n  static_configs: [{{targets: ['{}']}}]\n",
+        app.address()
     );
-    std::fs::write(&config, text).unwrap();
-    let config = format!("--config.file={}", config.display());
-    let mut flags = in_process::own_ports(&["grpc", "web"]);
-    flags.push(config.clone());
-    let exporter = in_process::exporter(&flags).await.unwrap();
-    let mut flags = in_process::own_ports(&["web"]);
-    flags.extend([
-        config,
-        format!("--exporter.endpoints={}", exporter.addresses.grpc),
-    ]);
-    let receiver = in_process::receiver(&flags).await.unwrap();
+    let config = Config::default()
+        .interval("1s")
+        .jobs(&job)
+        .remote_write(RemoteWrite::new(&prometheus.remote_write_url()));
+    let mesh = Topology::new(config).exporters(1).receivers(1);
+    let mut mesh = mesh.start(&InProcess).await.unwrap();
     let scraped = async {
         while app.scrapes() < SCRAPES_WANTED {
             sleep(Duration::from_millis(50)).await;
@@ -47,7 +41,7 @@ async fn a_real_prometheus_stores_every_scrape() {
     };
     timeout(Duration::from_secs(60), scraped).await.unwrap();
     // On shutdown the receiver delivers its backlog.
-    receiver.stop().await.unwrap();
+    mesh.stop_senders().await.unwrap();
 
     let stored = prometheus.select(r#"{job="app"}"#).await.unwrap();
     let instance = app.address().to_string();
@@ -57,5 +51,5 @@ async fn a_real_prometheus_stores_every_scrape() {
     assert!(report.is_good(), "{:#?}", report.differences);
     // The shutdown may have interrupted one scrape.
     assert!(report.scrapes >= SCRAPES_WANTED - 1 && app.scrapes() - report.scrapes <= 1);
-    exporter.stop().await.unwrap();
+    mesh.stop().await.unwrap();
 }

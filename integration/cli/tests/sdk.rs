@@ -1,6 +1,9 @@
 //! Pushes metrics of an OpenTelemetry SDK through the gateway to the backend.
 
-use harness::in_process;
+use harness::{
+    in_process::{InProcess, Running},
+    topology::{Config, Mesh, RemoteWrite, Topology},
+};
 use stand_ins::{
     amp::{Amp, AmpOptions, Fault, Outcome},
     otel::{COUNTER, Pusher},
@@ -10,29 +13,21 @@ use stand_ins::{
 struct Pipeline {
     amp: Amp,
     pusher: Option<Pusher>,
-    _services: (
-        in_process::Running<exporter_svc::Addresses>,
-        in_process::Running<gateway::Addresses>,
-        tempfile::TempDir,
-    ),
+    _mesh: Mesh<Running>,
 }
 
 impl Pipeline {
     async fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
         let amp = Amp::start(AmpOptions::default()).await.unwrap();
-        let config = in_process::write_config(folder.path(), "", &amp).unwrap();
-        let mut flags = in_process::own_ports(&["grpc", "web"]);
-        flags.push(format!("--config.file={}", config.display()));
-        let exporter = in_process::exporter(&flags).await.unwrap();
-        let mut flags = in_process::own_ports(&["otlp.grpc", "otlp.http", "web"]);
-        flags.push(format!("--exporter.endpoints={}", exporter.addresses.grpc));
-        let gateway = in_process::gateway(&flags).await.unwrap();
-        let pusher = Pusher::new(&gateway.addresses.grpc.to_string()).unwrap();
+        let config = Config::default().remote_write(RemoteWrite::to(&amp));
+        let mesh = Topology::new(config).exporters(1).gateways(1);
+        let mesh = mesh.start(&InProcess).await.unwrap();
+        let gateway = mesh.gateways[0].addresses.grpc().unwrap();
+        let pusher = Pusher::new(&gateway.to_string()).unwrap();
         Self {
             amp,
             pusher: Some(pusher),
-            _services: (exporter, gateway, folder),
+            _mesh: mesh,
         }
     }
 

@@ -14,9 +14,10 @@
 use std::{collections::BTreeMap, path::Path};
 
 use harness::{
-    in_process,
+    in_process::InProcess,
     prometheus::{Program, Prometheus},
     sdks::{self, Targets},
+    topology::{Config, RemoteWrite, Topology},
 };
 use proto::v1;
 use stand_ins::amp::{Series, Value};
@@ -114,18 +115,13 @@ async fn servers(folder: &Path) -> (Prometheus, Prometheus) {
 async fn translates_otlp_as_prometheus_does() {
     let folder = tempfile::tempdir().unwrap();
     let (endpoint, backend) = servers(folder.path()).await;
-    let config = folder.path().join("prometheus.yml");
-    let url = backend.remote_write_url();
-    std::fs::write(&config, format!("remote_write:\n- url: {url}\n")).unwrap();
-    let mut flags = in_process::own_ports(&["grpc", "web"]);
-    flags.push(format!("--config.file={}", config.display()));
-    let exporter = in_process::exporter(&flags).await.unwrap();
-    let mut flags = in_process::own_ports(&["otlp.grpc", "otlp.http", "web"]);
-    flags.push(format!("--exporter.endpoints={}", exporter.addresses.grpc));
-    let gateway = in_process::gateway(&flags).await.unwrap();
+    let config = Config::default().remote_write(RemoteWrite::new(&backend.remote_write_url()));
+    let mesh = Topology::new(config).exporters(1).gateways(1);
+    let mesh = mesh.start(&InProcess).await.unwrap();
+    let gateway = mesh.gateways[0].addresses;
     let targets = Targets {
-        grpc: format!("http://{}", gateway.addresses.grpc),
-        http: format!("http://{}", gateway.addresses.http),
+        grpc: format!("http://{}", gateway.grpc().unwrap()),
+        http: format!("http://{}", gateway.http().unwrap()),
         prometheus: endpoint.url(),
     };
     sdks::python().await.unwrap().push(&targets).await.unwrap();
@@ -139,6 +135,5 @@ async fn translates_otlp_as_prometheus_does() {
     for series in series {
         assert_eq!(found.get(series), expected.get(series), "{series}");
     }
-    gateway.stop().await.unwrap();
-    exporter.stop().await.unwrap();
+    mesh.stop().await.unwrap();
 }

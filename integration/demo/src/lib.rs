@@ -3,17 +3,16 @@
 //! It prints a table of the samples in each service, and compares what the backend has
 //! stored with what the app served.
 
+pub mod mesh;
 mod output;
 
 use std::{path::PathBuf, time::Duration};
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use tokio::time::{Instant, sleep};
 
-use harness::{
-    arrivals::lost_or_repeated,
-    mesh::{CLUSTER, JOB, Mesh, MeshOptions},
-};
+use harness::{arrivals::JOB, topology::CLUSTER};
+use mesh::{DemoMesh, MeshOptions};
 use stand_ins::{
     amp::{Outcome, Value},
     otel::{self, Pusher},
@@ -59,7 +58,7 @@ const TIMEOUT: Duration = Duration::from_secs(120);
 /// # Errors
 /// Returns an error if a service fails, or if the validator finds a difference.
 pub async fn run(args: DemoArgs, program: PathBuf) -> anyhow::Result<()> {
-    let mut mesh = Mesh::start(MeshOptions {
+    let mut mesh = DemoMesh::start(MeshOptions {
         program,
         scrape_interval: args.scrape_interval.clone(),
         sample_app: args.sample_app.clone(),
@@ -68,12 +67,7 @@ pub async fn run(args: DemoArgs, program: PathBuf) -> anyhow::Result<()> {
     })
     .await?;
     output::print_addresses(&mesh);
-    let gateway = mesh
-        .gateway
-        .addresses
-        .grpc
-        .clone()
-        .context("the gateway has no gRPC port")?;
+    let gateway = mesh.gateway()?;
     let mut pusher = tokio::task::spawn_blocking(move || Pusher::new(&gateway)).await??;
     let started = Instant::now();
     let mut killed = !args.kill_exporter;
@@ -86,7 +80,7 @@ pub async fn run(args: DemoArgs, program: PathBuf) -> anyhow::Result<()> {
         output::print_table(&mesh).await;
         let scrapes = stored_scrapes(&mesh)?;
         if !killed && scrapes * 2 >= args.scrapes {
-            let exporter = &mut mesh.exporters[0];
+            let exporter = &mut mesh.services.exporters[0];
             let pid = exporter.pid().unwrap_or_default();
             println!("\nKilling {} (SIGKILL to pid {pid})", exporter.name);
             exporter.kill().await?;
@@ -111,9 +105,9 @@ pub async fn run(args: DemoArgs, program: PathBuf) -> anyhow::Result<()> {
             _ = tokio::signal::ctrl_c() => return Ok(()),
         }
     }
-    mesh.stop_senders().await?;
+    mesh.services.stop_senders().await?;
     let mut report = validate(&mesh, &pusher)?;
-    for (scrape, arrivals) in lost_or_repeated(&mesh) {
+    for (scrape, arrivals) in mesh.lost_or_repeated() {
         report.differs(format!("scrape {scrape} arrived {arrivals} times"));
     }
     output::print_report(&report);
@@ -131,7 +125,7 @@ pub async fn run(args: DemoArgs, program: PathBuf) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// Returns an error if a selector cannot be parsed.
-pub fn validate(mesh: &Mesh, pusher: &Pusher) -> anyhow::Result<Report> {
+pub fn validate(mesh: &DemoMesh, pusher: &Pusher) -> anyhow::Result<Report> {
     let mut report = Report::default();
     let stored = mesh.amp.backend().select(&format!("{{job=\"{JOB}\"}}"))?;
     let instance = mesh.sample_app.address().to_string();
@@ -183,7 +177,7 @@ fn relabeled(body: &str) -> String {
 }
 
 /// Number of the sample app's scrapes that the backend has stored.
-fn stored_scrapes(mesh: &Mesh) -> anyhow::Result<usize> {
+fn stored_scrapes(mesh: &DemoMesh) -> anyhow::Result<usize> {
     let series = mesh
         .amp
         .backend()

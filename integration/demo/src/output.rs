@@ -1,16 +1,15 @@
 //! The demo's printed output.
 
-use harness::{
-    child::{Metrics, Service},
-    mesh::Mesh,
-};
+use harness::{metrics::Metrics, process::Process};
 use stand_ins::validator::Report;
+
+use crate::mesh::DemoMesh;
 
 /// Maximum number of differences that are printed.
 const MAX_DIFFERENCES: usize = 20;
 
 /// Prints the address of each part of the mesh, and a legend for the tables.
-pub(crate) fn print_addresses(mesh: &Mesh) {
+pub(crate) fn print_addresses(mesh: &DemoMesh) {
     println!("The mesh is running:");
     let line = |name: &str, address: String| println!("  {name:<14} {address}");
     line(
@@ -18,7 +17,7 @@ pub(crate) fn print_addresses(mesh: &Mesh) {
         format!("http://{}/metrics", mesh.sample_app.address()),
     );
     line("AMP stand-in", format!("{}/ledger", mesh.amp.url()));
-    for service in mesh.services() {
+    for service in mesh.services.all() {
         let pid = service.pid().unwrap_or_default();
         let address = &service.addresses.web;
         line(&service.name, format!("http://{address}/  (pid {pid})"));
@@ -27,12 +26,13 @@ pub(crate) fn print_addresses(mesh: &Mesh) {
     println!(
         "\nThe tables count samples. A receiver or gateway pushes samples to an exporter, and each\n\
          one waits until the backend has answered. The backend stores the samples of one replica\n\
-         group and deduplicates those of the other."
+         group and deduplicates those of the other. A histogram from the SDK counts as one sample\n\
+         until the exporter has translated it into its series."
     );
 }
 
 /// Prints the number of samples in each service, by outcome.
-pub(crate) async fn print_table(mesh: &Mesh) {
+pub(crate) async fn print_table(mesh: &DemoMesh) {
     let header = [
         "pushed",
         "waiting",
@@ -42,7 +42,7 @@ pub(crate) async fn print_table(mesh: &Mesh) {
         "expired",
     ];
     println!("\n{}", row("service", header.map(str::to_owned)));
-    for service in mesh.services() {
+    for service in mesh.services.all() {
         match service.metrics().await {
             Ok(metrics) => println!("{}", row(&service.name, columns(service, &metrics))),
             Err(_) => println!("{:<14} does not answer", service.name),
@@ -73,7 +73,7 @@ fn row(
     )
 }
 
-fn columns(service: &Service, metrics: &Metrics) -> [String; 6] {
+fn columns(service: &Process, metrics: &Metrics) -> [String; 6] {
     if service.name.starts_with("exporter") {
         exporter_columns(metrics)
     } else if service.name.starts_with("gateway") {

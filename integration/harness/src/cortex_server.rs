@@ -1,4 +1,4 @@
-//! A Cortex in a process of its own, with a folder of its own.
+//! A Cortex server, as a process with its own data folder.
 
 use std::{path::Path, time::Duration};
 
@@ -12,36 +12,41 @@ use tokio::{
 };
 use url::Url;
 
-use stand_ins::{amp::{Series, TENANT, Upstream}, ports::reserve_ports};
-use crate::{child::Service, prometheus};
+use crate::{process::Process, prometheus};
+use stand_ins::{
+    amp::{Series, TENANT, Upstream},
+    ports::reserve_ports,
+};
 
-/// A running Cortex. It is killed when it is dropped.
+/// A running Cortex. Dropping it kills the process.
 #[derive(Debug)]
 pub struct Cortex {
-    service: Service,
+    process: Process,
     client: HttpClient,
     folder: TempDir,
-    /// Keeps its ports while it is away.
+    /// Sockets that keep the ports reserved while the process is down.
     _reserved: Vec<TcpSocket>,
 }
 
-/// Who writes and reads: the tenant.
-const WHO: &str = "promesh";
-/// Beside the sources.
-const CONFIG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/cortex/cortex.yml");
-/// A Cortex does not say where it listens; whoever starts it has to.
-const ANNOUNCED: &str = r#"echo "{\"web\": \"127.0.0.1:$CORTEX_HTTP_PORT\"}" && exec "$0" "$@""#;
+/// Tenant of all writes and reads.
+const TENANT_ID: &str = "promesh";
+/// Configuration file, in the source tree.
+const CONFIG: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../../deploy/cortex/cortex.yml"
+);
+/// Shell script that prints the address of Cortex, which does not do so itself, and runs it.
+const ANNOUNCE: &str = r#"echo "{\"web\": \"127.0.0.1:$CORTEX_HTTP_PORT\"}" && exec "$0" "$@""#;
 const START_TIMEOUT: Duration = Duration::from_secs(120);
 const STOP_TIMEOUT: Duration = Duration::from_secs(60);
 
 // === impl Cortex ===
 
 impl Cortex {
-    /// Starts one that holds nothing yet with flags of its own, and waits until it is
-    /// ready.
+    /// Starts an empty Cortex with these flags, and waits until it is ready.
     ///
     /// # Errors
-    /// Where it does not become so, with the end of its log.
+    /// Returns an error with the end of the log if Cortex does not become ready.
     pub async fn start(program: &Path, flags: &[&str]) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         std::fs::write(folder.path().join("overrides.yml"), "overrides: {}\n")?;
@@ -55,13 +60,13 @@ impl Cortex {
         environment.push(("CORTEX_DATA", &data));
         let mut arguments = vec![
             "-c".to_owned(),
-            ANNOUNCED.to_owned(),
+            ANNOUNCE.to_owned(),
             program.display().to_string(),
             "-config.expand-env".to_owned(),
             format!("-config.file={CONFIG}"),
         ];
         arguments.extend(flags.iter().map(|flag| (*flag).to_owned()));
-        let service = Service::start(
+        let process = Process::start(
             Path::new("sh"),
             "cortex",
             &arguments,
@@ -69,116 +74,117 @@ impl Cortex {
             folder.path(),
         );
         let cortex = Self {
-            service: service.await?,
+            process: process.await?,
             client: HttpClient::new(&Default::default())?,
             folder,
             _reserved: reserved,
         };
-        cortex.ready().await?;
+        cortex.wait_until_ready().await?;
         Ok(cortex)
     }
 
-    /// Stops it as an orchestrator does. What it has acknowledged stays on its disk.
+    /// Stops Cortex as an orchestrator does. Acknowledged samples stay on its disk.
     ///
     /// # Errors
-    /// Where it does not stop in time.
+    /// Returns an error if Cortex does not stop in time.
     pub async fn stop(&mut self) -> anyhow::Result<()> {
-        self.service.stop(STOP_TIMEOUT).await
+        self.process.stop(STOP_TIMEOUT).await
     }
 
-    /// Kills it (SIGKILL).
+    /// Kills Cortex (SIGKILL).
     ///
     /// # Errors
-    /// Where it has ended already.
+    /// Returns an error if Cortex has ended already.
     pub async fn kill(&mut self) -> anyhow::Result<()> {
-        self.service.kill().await
+        self.process.kill().await
     }
 
-    /// Starts it once more where it was, and waits until it is ready.
+    /// Starts Cortex again on the same ports, and waits until it is ready.
     ///
     /// # Errors
-    /// Where it does not become so.
+    /// Returns an error if Cortex does not become ready.
     pub async fn restart(&mut self) -> anyhow::Result<()> {
-        self.service.restart().await?;
-        self.ready().await
+        self.process.restart().await?;
+        self.wait_until_ready().await
     }
 
-    /// Lets it stand still (SIGSTOP) or go on (SIGCONT).
+    /// Freezes Cortex (SIGSTOP), or continues it (SIGCONT).
     ///
     /// # Errors
-    /// Where it has ended.
-    pub async fn freeze(&self, still: bool) -> anyhow::Result<()> {
-        match still {
-            true => self.service.freeze().await,
-            false => self.service.thaw().await,
+    /// Returns an error if Cortex has ended.
+    pub async fn freeze(&self, freeze: bool) -> anyhow::Result<()> {
+        if freeze {
+            self.process.freeze().await
+        } else {
+            self.process.thaw().await
         }
     }
 
-    /// Where samples are written.
+    /// Cortex as the real backend behind the stand-in.
     ///
     /// # Errors
-    /// Where there can be no client.
+    /// Returns an error if no HTTP client can be built.
     pub fn upstream(&self) -> anyhow::Result<Upstream> {
         let url: Url = format!("{}/api/v1/push", self.url()).parse()?;
-        Upstream::new(url, WHO)
+        Upstream::new(url, TENANT_ID)
     }
 
-    /// All series with all their samples.
+    /// Reads all series with all their samples.
     ///
     /// # Errors
-    /// Where it does not answer.
+    /// Returns an error if Cortex does not answer.
     pub async fn read_all(&self) -> anyhow::Result<Vec<Series>> {
         let url = format!("{}/prometheus/api/v1/read", self.url());
-        let headers = HeaderMap::from_iter([(TENANT.parse()?, HeaderValue::from_static(WHO))]);
+        let tenant = (TENANT.parse()?, HeaderValue::from_static(TENANT_ID));
+        let headers = HeaderMap::from_iter([tenant]);
         prometheus::read_all(&self.client, &url, &headers).await
     }
 
-    /// Sets limits: a YAML mapping, as in `limits`. They hold from a second or two
-    /// later on.
+    /// Sets limits of the tenant: a YAML mapping, as in `limits`. Cortex reads them within
+    /// two seconds.
     ///
     /// # Errors
-    /// Where they cannot be written.
+    /// Returns an error if the file cannot be written.
     pub fn limit(&self, limits: &str) -> anyhow::Result<()> {
-        let overrides = format!("overrides:\n  {WHO}: {limits}\n");
+        let overrides = format!("overrides:\n  {TENANT_ID}: {limits}\n");
         Ok(std::fs::write(
             self.folder.path().join("overrides.yml"),
             overrides,
         )?)
     }
 
-    /// The sum of a metric over all of the tenant's series.
+    /// Sum of a metric over all series of the tenant.
     ///
     /// # Errors
-    /// Where it does not answer.
-    pub async fn counted(&self, metric: &str) -> anyhow::Result<f64> {
-        let of_tenant = format!("user=\"{WHO}\"");
-        self.counted_where(metric, &of_tenant).await
+    /// Returns an error if Cortex does not answer.
+    pub async fn metric(&self, name: &str) -> anyhow::Result<f64> {
+        let of_tenant = format!("user=\"{TENANT_ID}\"");
+        self.metric_where(name, &of_tenant).await
     }
 
-    /// The sum of a metric over the series that have this label, as exposed. There is
-    /// one tenant.
+    /// Sum of a metric over the series that have a label, such as `reason="rate_limited"`.
     ///
     /// # Errors
-    /// Where it does not answer.
-    pub async fn counted_where(&self, metric: &str, label: &str) -> anyhow::Result<f64> {
-        Ok(self.service.metrics().await?.sum_where(metric, label))
+    /// Returns an error if Cortex does not answer.
+    pub async fn metric_where(&self, name: &str, label: &str) -> anyhow::Result<f64> {
+        Ok(self.process.metrics().await?.sum_where(name, label))
     }
 
     fn url(&self) -> String {
-        format!("http://{}", self.service.addresses.web)
+        format!("http://{}", self.process.addresses.web)
     }
 
-    async fn ready(&self) -> anyhow::Result<()> {
+    async fn wait_until_ready(&self) -> anyhow::Result<()> {
         let deadline = Instant::now() + START_TIMEOUT;
         let url = format!("{}/ready", self.url());
         loop {
             let request = http::Request::get(&url).body(bytes::Bytes::new())?;
-            let answer = self.client.request(request).await;
-            if answer.is_ok_and(|answer| answer.status().is_success()) {
+            let response = self.client.request(request).await;
+            if response.is_ok_and(|response| response.status().is_success()) {
                 return Ok(());
             }
             if Instant::now() > deadline {
-                let log = self.service.log().context("not ready, and no log")?;
+                let log = self.process.log().context("reading the log of Cortex")?;
                 let end = log.lines().rev().take(5).collect::<Vec<_>>().join("\n");
                 anyhow::bail!("Cortex is not ready after {START_TIMEOUT:?}:\n{end}");
             }

@@ -1,112 +1,103 @@
-//! Services inside this process, for tests.
+//! Services inside this process, for tests that need no kill and no environment.
 
-use std::path::{Path, PathBuf};
+use std::{path::Path, time::Duration};
 
+use anyhow::{Context, ensure};
 use clap::Parser;
-use mesh_base::shutdown::{self, Trigger};
-use tokio::task::JoinHandle;
+use mesh_base::shutdown::{self, Shutdown, Trigger};
+use tokio::{task::JoinHandle, time::timeout};
 
-use stand_ins::amp::{Amp, Keys};
+use crate::{
+    launcher::{Addresses, Launcher, Service},
+    topology::{Role, ServiceSpec},
+};
 
-/// A service that runs. It is told to stop when it is dropped.
+/// Starts each service inside this process.
+#[derive(Clone, Copy, Debug)]
+pub struct InProcess;
+
+/// A service that runs inside this process. Dropping it stops the service.
 #[derive(Debug)]
-pub struct Running<A> {
-    /// Where it listens.
-    pub addresses: A,
-    trigger: Trigger,
-    task: JoinHandle<anyhow::Result<()>>,
+pub struct Running {
+    /// Addresses that the service listens on.
+    pub addresses: Addresses,
+    /// `None` once the service has been stopped.
+    task: Option<(Trigger, JoinHandle<anyhow::Result<()>>)>,
+}
+
+// === impl InProcess ===
+
+impl Launcher for InProcess {
+    type Service = Running;
+
+    const HAS_ENVIRONMENT: bool = false;
+
+    async fn launch(&self, spec: &ServiceSpec, _folder: &Path) -> anyhow::Result<Running> {
+        ensure!(
+            spec.environment.is_empty() && spec.wrapper.is_empty(),
+            "{}: a service inside this process has no environment and no wrapper",
+            spec.name
+        );
+        let name = spec.role.subcommand().to_owned();
+        let command = std::iter::once(name).chain(spec.arguments());
+        let (trigger, shutdown) = shutdown::channel();
+        let (addresses, task) = match spec.role {
+            Role::Receiver => receiver(command, shutdown).await?,
+            Role::Exporter => exporter(command, shutdown).await?,
+            Role::Gateway => gateway(command, shutdown).await?,
+        };
+        Ok(Running {
+            addresses,
+            task: Some((trigger, task)),
+        })
+    }
+}
+
+type Started = (Addresses, JoinHandle<anyhow::Result<()>>);
+
+async fn receiver(
+    command: impl Iterator<Item = String>,
+    shutdown: Shutdown,
+) -> anyhow::Result<Started> {
+    let bound = receiver_svc::bind(receiver_svc::Args::try_parse_from(command)?).await?;
+    let addresses = bound.addresses.into();
+    let task = tokio::spawn(async move { Ok(bound.run(shutdown).await?) });
+    Ok((addresses, task))
+}
+
+async fn exporter(
+    command: impl Iterator<Item = String>,
+    shutdown: Shutdown,
+) -> anyhow::Result<Started> {
+    let bound = exporter_svc::bind(exporter_svc::Args::try_parse_from(command)?).await?;
+    let addresses = bound.addresses.into();
+    let task = tokio::spawn(async move { Ok(bound.run(shutdown).await?) });
+    Ok((addresses, task))
+}
+
+async fn gateway(
+    command: impl Iterator<Item = String>,
+    shutdown: Shutdown,
+) -> anyhow::Result<Started> {
+    let bound = gateway::bind(gateway::Args::try_parse_from(command)?).await?;
+    let addresses = bound.addresses.into();
+    let task = tokio::spawn(async move { Ok(bound.run(shutdown).await?) });
+    Ok((addresses, task))
 }
 
 // === impl Running ===
 
-impl<A> Running<A> {
-    /// Tells it to stop and waits until it has.
-    ///
-    /// # Errors
-    /// Where it ended with a failure.
-    pub async fn stop(self) -> anyhow::Result<()> {
-        self.trigger.fire();
-        self.task.await?
+impl Service for Running {
+    async fn stop(&mut self, limit: Duration) -> anyhow::Result<()> {
+        let Some((trigger, task)) = self.task.take() else {
+            return Ok(());
+        };
+        trigger.fire();
+        let ended = timeout(limit, task).await;
+        ended.with_context(|| format!("a service did not stop within {limit:?}"))??
     }
-}
 
-/// Starts an exporter with these flags.
-///
-/// # Errors
-/// Where it does not start.
-pub async fn exporter(flags: &[String]) -> anyhow::Result<Running<exporter_svc::Addresses>> {
-    let bound = exporter_svc::bind(exporter_svc::Args::try_parse_from(command(
-        "exporter", flags,
-    ))?)
-    .await?;
-    let (addresses, (trigger, shutdown)) = (bound.addresses, shutdown::channel());
-    let task = tokio::spawn(async move { Ok(bound.run(shutdown).await?) });
-    Ok(Running {
-        addresses,
-        trigger,
-        task,
-    })
-}
-
-/// Starts a receiver with these flags.
-///
-/// # Errors
-/// Where it does not start.
-pub async fn receiver(flags: &[String]) -> anyhow::Result<Running<receiver_svc::Addresses>> {
-    let args = receiver_svc::Args::try_parse_from(command("receiver", flags))?;
-    let bound = receiver_svc::bind(args).await?;
-    let (addresses, (trigger, shutdown)) = (bound.addresses, shutdown::channel());
-    let task = tokio::spawn(async move { Ok(bound.run(shutdown).await?) });
-    Ok(Running {
-        addresses,
-        trigger,
-        task,
-    })
-}
-
-/// Starts a gateway with these flags.
-///
-/// # Errors
-/// Where it does not start.
-pub async fn gateway(flags: &[String]) -> anyhow::Result<Running<gateway::Addresses>> {
-    let bound = gateway::bind(gateway::Args::try_parse_from(command("gateway", flags))?).await?;
-    let (addresses, (trigger, shutdown)) = (bound.addresses, shutdown::channel());
-    let task = tokio::spawn(async move { Ok(bound.run(shutdown).await?) });
-    Ok(Running {
-        addresses,
-        trigger,
-        task,
-    })
-}
-
-/// Flags that let a service listen on loopback ports of its own.
-pub fn own_ports(flags: &[&str]) -> Vec<String> {
-    let ports = flags
-        .iter()
-        .map(|flag| format!("--{flag}.listen-address=127.0.0.1:0"));
-    ports.collect()
-}
-
-/// Writes a configuration whose backend is the stand-in, and returns its path.
-///
-/// # Errors
-/// Where it cannot be written.
-pub fn write_config(folder: &Path, rest: &str, amp: &Amp) -> anyhow::Result<PathBuf> {
-    let keys = Keys::example();
-    let config = format!(
-        "{rest}\nremote_write:\n- url: {}\n  sigv4: {{region: {}, access_key: {}, secret_key: {}}}\n",
-        amp.remote_write_url(),
-        keys.region,
-        keys.access_key,
-        keys.secret_key,
-    );
-    let path = folder.join("prometheus.yml");
-    std::fs::write(&path, config)?;
-    Ok(path)
-}
-
-fn command(name: &str, flags: &[String]) -> Vec<String> {
-    std::iter::once(name.to_owned())
-        .chain(flags.iter().cloned())
-        .collect()
+    fn addresses(&self) -> Addresses {
+        self.addresses
+    }
 }

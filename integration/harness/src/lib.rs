@@ -1,12 +1,14 @@
-//! Starts the parts of a mesh, as processes or in this process, beside real peers
-//! (Prometheus, Cortex, OpenTelemetry SDKs), and reads what they did.
+//! Starts the services of a mesh, as processes or inside this process, beside real peers
+//! (Prometheus, Cortex, OpenTelemetry SDKs), and reads their accounts and metrics.
 
+pub mod account;
 pub mod arrivals;
-pub mod books;
-pub mod child;
 pub mod cortex_server;
 pub mod in_process;
-pub mod mesh;
+pub mod launcher;
+pub mod metrics;
+pub mod process;
 pub mod prometheus;
 pub mod sdks;
-pub mod sender_bench;
+pub mod sender_peers;
+pub mod topology;

@@ -1,4 +1,4 @@
-//! A real Prometheus server, which scrapes or is written to.
+//! A real Prometheus server, as a scraper or as a backend.
 
 use std::{net::SocketAddr, path::Path, process::Stdio, time::Duration};
 
@@ -28,8 +28,7 @@ pub use self::{
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 const ATTEMPTS: usize = 5;
 
-/// A running Prometheus server that takes remote write. It is killed when it is
-/// dropped.
+/// A running Prometheus server that accepts remote write. Dropping it kills the process.
 #[derive(Debug)]
 pub struct Prometheus {
     address: SocketAddr,
@@ -38,8 +37,9 @@ pub struct Prometheus {
     _data: TempDir,
 }
 
+/// Response of the query API.
 #[derive(Deserialize)]
-struct Answer {
+struct QueryResponse {
     data: Data,
 }
 
@@ -60,7 +60,7 @@ impl Prometheus {
     /// Starts a server that scrapes nothing.
     ///
     /// # Errors
-    /// Where there is no server, or it does not start.
+    /// Returns an error if no server is installed, or it does not start.
     pub async fn start() -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let config = folder.path().join("prometheus.yml");
@@ -72,21 +72,21 @@ impl Prometheus {
     /// until it is ready.
     ///
     /// # Errors
-    /// Where it does not start, with what it says.
+    /// Returns an error with the log if the server does not become ready.
     pub async fn start_with(
         program: &Program,
         config: &Path,
         flags: &[String],
     ) -> anyhow::Result<Self> {
         let mut last = None;
-        // Somebody else may take the port between finding it and using it.
+        // Another process may take the free port before the server listens on it.
         for _ in 0..ATTEMPTS {
             match Self::start_once(program, config, flags).await {
                 Ok(server) => return Ok(server),
                 Err(error) => last = Some(error),
             }
         }
-        Err(last.context("no attempt was made")?)
+        Err(last.context("no attempt to start Prometheus")?)
     }
 
     async fn start_once(
@@ -123,7 +123,7 @@ impl Prometheus {
             }
             anyhow::ensure!(
                 Instant::now() < deadline,
-                "not ready after {START_TIMEOUT:?}"
+                "Prometheus is not ready after {START_TIMEOUT:?}"
             );
             sleep(Duration::from_millis(50)).await;
         }
@@ -135,26 +135,26 @@ impl Prometheus {
         })
     }
 
-    /// Where it listens.
+    /// URL of the server, without a path.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Where remote write is posted.
+    /// URL that accepts remote write.
     pub fn remote_write_url(&self) -> String {
         format!("http://{}/api/v1/write", self.address)
     }
 
-    /// All samples of the last hour of the series that a selector matches.
+    /// Samples of the last hour of all series that match a selector.
     ///
     /// # Errors
-    /// Where the server does not answer.
+    /// Returns an error if the server does not answer.
     pub async fn select(&self, selector: &str) -> anyhow::Result<Vec<Series>> {
         let query: String =
             url::form_urlencoded::byte_serialize(format!("{selector}[1h]").as_bytes()).collect();
         let url = format!("http://{}/api/v1/query?query={query}", self.address);
-        let answer: Answer = serde_json::from_slice(&get(&self.client, &url).await?)?;
-        answer.data.result.into_iter().map(series).collect()
+        let response: QueryResponse = serde_json::from_slice(&get(&self.client, &url).await?)?;
+        response.data.result.into_iter().map(series).collect()
     }
 }
 

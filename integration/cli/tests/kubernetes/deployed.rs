@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use harness::in_process;
+use harness::{
+    in_process::InProcess,
+    topology::{Config, RemoteWrite, Topology},
+};
 use mesh_model::labels::Labels;
 use serde_json::json;
 use stand_ins::{
@@ -21,7 +24,6 @@ const DEPLOYED: &str = include_str!("../../../../deploy/kubernetes/prometheus.ym
 /// Starts a receiver with the deployed jobs against a stand-in for the API server. Waits until
 /// the backend has stored a series of each job, and returns the labels by job.
 async fn stored_labels(api: &KubeApi, jobs: &[&str]) -> Vec<Vec<Labels>> {
-    let folder = tempfile::tempdir().unwrap();
     let amp = Amp::start(AmpOptions::default()).await.unwrap();
     let (scraping, _) = DEPLOYED.split_once("\nremote_write:").unwrap();
     let mechanism = format!("      - api_server: {}\n        role: ", api.url());
@@ -34,15 +36,11 @@ async fn stored_labels(api: &KubeApi, jobs: &[&str]) -> Vec<Vec<Labels>> {
         )
         .replace("      - role: ", &mechanism);
     assert_eq!(scraping.matches(&api.url()).count(), 2);
-    let config = in_process::write_config(folder.path(), &scraping, &amp).unwrap();
-    let config = format!("--config.file={}", config.display());
-    let mut flags = in_process::own_ports(&["grpc", "web"]);
-    flags.push(config.clone());
-    let exporter = in_process::exporter(&flags).await.unwrap();
-    let mut flags = in_process::own_ports(&["web"]);
-    flags.push(config);
-    flags.push(format!("--exporter.endpoints={}", exporter.addresses.grpc));
-    let _receiver = in_process::receiver(&flags).await.unwrap();
+    let config = Config::default()
+        .sections(&format!("{scraping}\n"))
+        .remote_write(RemoteWrite::to(&amp));
+    let mesh = Topology::new(config).exporters(1).receivers(1);
+    let _mesh = mesh.start(&InProcess).await.unwrap();
     let all = timeout(Duration::from_secs(120), async {
         loop {
             let select = |job: &&str| amp.backend().select(&format!("a{{job=\"{job}\"}}"));

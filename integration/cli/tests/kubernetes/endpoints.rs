@@ -3,8 +3,11 @@
 use std::{net::SocketAddr, time::Duration};
 
 use harness::{
-    child::{Metrics, Service},
-    in_process,
+    in_process::InProcess,
+    launcher::{Addresses, Launcher},
+    metrics::Metrics,
+    process::Processes,
+    topology::{Config, KeysIn, RemoteWrite, ServiceSpec},
 };
 use serde_json::Value;
 use stand_ins::{
@@ -23,7 +26,7 @@ fn exporters(ready: &[&str]) -> Value {
 /// Waits until an exporter has received another export.
 async fn wait_for_export(web: SocketAddr) {
     let exports = async || {
-        let metrics = Metrics::fetch(&web.to_string()).await.unwrap();
+        let metrics = Metrics::fetch(web).await.unwrap();
         metrics.sum("promesh_exporter_exports_total")
     };
     let before = exports().await;
@@ -39,46 +42,39 @@ async fn wait_for_export(web: SocketAddr) {
 async fn follows_exporters_through_restarts_of_the_api_server() {
     let folder = tempfile::tempdir().unwrap();
     let amp = Amp::start(AmpOptions::default()).await.unwrap();
-    let jobs = format!(
-        "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\nscrape_configs:\n\
-         - job_name: a\n  static_configs: [{{targets: ['127.0.0.1:{}']}}]\n",
+    let job = format!(
+        "- job_name: a\n  static_configs: [{{targets: ['127.0.0.1:{}']}}]\n",
         app().await
     );
-    let config = in_process::write_config(folder.path(), &jobs, &amp).unwrap();
-    let config = format!("--config.file={}", config.display());
-    let exporter = async |address: String| {
-        let flags = [
-            config.clone(),
-            format!("--grpc.listen-address={address}"),
-            "--web.listen-address=127.0.0.1:0".to_owned(),
-        ];
-        in_process::exporter(&flags).await.unwrap()
+    let config_file = folder.path().join("prometheus.yml");
+    Config::default()
+        .interval("1s")
+        .jobs(&job)
+        .remote_write(RemoteWrite::to(&amp))
+        .write(&config_file, KeysIn::File)
+        .unwrap();
+    let admin = Addresses::web(([127, 0, 0, 1], 0).into());
+    let exporter = async |grpc: SocketAddr| {
+        let addresses = Addresses {
+            grpc: Some(grpc),
+            ..admin
+        };
+        let spec = ServiceSpec::exporter("exporter", addresses, &config_file);
+        InProcess.launch(&spec, folder.path()).await.unwrap()
     };
-    let first = exporter("127.0.0.1:0".to_owned()).await;
-    let port = first.addresses.grpc.port();
-    let second = exporter(format!("127.0.0.2:{port}")).await;
+    let first = exporter(([127, 0, 0, 1], 0).into()).await;
+    let port = first.addresses.grpc().unwrap().port();
+    let second = exporter(([127, 0, 0, 2], port).into()).await;
 
     let mut api = KubeApi::start().await.unwrap();
     api.apply(exporters(&["127.0.0.1"]));
     let kubeconfig = api.write_kubeconfig(folder.path()).unwrap();
-    let arguments = [
-        "receiver".to_owned(),
-        config.clone(),
-        "--web.listen-address=127.0.0.1:0".to_owned(),
-        format!("--exporter.endpoints=k8s:///ns/exporter:{port}"),
-        "--shutdown.timeout=0".to_owned(),
-    ];
-    let program = env!("CARGO_BIN_EXE_integration");
-    let kubeconfig = kubeconfig.display().to_string();
-    let environment = [("KUBECONFIG", kubeconfig.as_str())];
-    let receiver = Service::start(
-        program.as_ref(),
-        "receiver",
-        &arguments,
-        &environment,
-        folder.path(),
-    );
-    let _receiver = receiver.await.unwrap();
+    let endpoints = format!("k8s:///ns/exporter:{port}");
+    let receiver = ServiceSpec::receiver("receiver", admin, &config_file, &endpoints)
+        .flag("--shutdown.timeout=0")
+        .env("KUBECONFIG", &kubeconfig.display().to_string());
+    let launcher = Processes::new(env!("CARGO_BIN_EXE_integration").as_ref());
+    let _receiver = launcher.launch(&receiver, folder.path()).await.unwrap();
     wait_for_export(first.addresses.web).await;
 
     for (gone, ready, next) in [

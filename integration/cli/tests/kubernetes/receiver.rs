@@ -1,10 +1,11 @@
 //! A receiver under test and its targets.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 
 use harness::{
-    child::Metrics,
-    in_process::{self, Running},
+    in_process::{InProcess, Running},
+    metrics::Metrics,
+    topology::{Config, Mesh, Role, Topology},
 };
 use mesh_net::http_client::HttpClient;
 use serde_json::Value;
@@ -19,8 +20,7 @@ pub(crate) const NONE: [&str; 0] = [];
 const LIMIT: Duration = Duration::from_secs(120);
 
 pub(crate) struct Receiver {
-    running: Running<receiver_svc::Addresses>,
-    folder: tempfile::TempDir,
+    mesh: Mesh<Running>,
 }
 
 /// A scrape config with a Kubernetes role. `more` holds further settings of the mechanism.
@@ -44,28 +44,26 @@ pub(crate) async fn app() -> u16 {
 impl Receiver {
     /// Starts a receiver with these jobs and without a reachable exporter.
     pub(crate) async fn start(jobs: &[String], flags: &[&str]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let config = folder.path().join("prometheus.yml");
-        let text = format!(
-            "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\nscrape_configs:\n{}",
-            jobs.concat()
-        );
-        std::fs::write(&config, text).unwrap();
-        let mut all = in_process::own_ports(&["web"]);
-        all.push(format!("--config.file={}", config.display()));
-        all.push("--exporter.endpoints=127.0.0.1:1".to_owned());
-        all.push("--discovery.update-interval=0".to_owned());
-        all.push("--shutdown.timeout=0".to_owned());
-        all.extend(flags.iter().map(|flag| (*flag).to_owned()));
-        Self {
-            running: in_process::receiver(&all).await.unwrap(),
-            folder,
-        }
+        let own = ["--discovery.update-interval=0", "--shutdown.timeout=0"];
+        let config = Config::default().interval("1s").jobs(&jobs.concat());
+        let mesh = Topology::new(config)
+            .receivers(1)
+            .send_to("127.0.0.1:1")
+            .flags(Role::Receiver, own)
+            .flags(Role::Receiver, flags.iter().copied())
+            .start(&InProcess)
+            .await
+            .unwrap();
+        Self { mesh }
+    }
+
+    fn web(&self) -> SocketAddr {
+        self.mesh.receivers[0].addresses.web
     }
 
     /// Targets of a job, from the status page.
     pub(crate) async fn targets(&self, job: &str) -> Vec<Value> {
-        let url = format!("http://{}/targets", self.running.addresses.web);
+        let url = format!("http://{}/targets", self.web());
         let client = HttpClient::new(&Default::default()).unwrap();
         let request = http::Request::get(url).body(bytes::Bytes::new()).unwrap();
         let response = client.request(request).await.unwrap();
@@ -111,9 +109,9 @@ impl Receiver {
 
     /// Waits until a metric reaches `value`.
     pub(crate) async fn wait_for_metric(&self, name: &str, value: f64) {
-        let web = self.running.addresses.web.to_string();
+        let web = self.web();
         let reached = async {
-            while Metrics::fetch(&web).await.unwrap().sum(name) < value {
+            while Metrics::fetch(web).await.unwrap().sum(name) < value {
                 sleep(Duration::from_millis(50)).await;
             }
         };
@@ -123,15 +121,15 @@ impl Receiver {
 
     /// Current value of a metric.
     pub(crate) async fn metric(&self, name: &str) -> f64 {
-        let web = self.running.addresses.web.to_string();
-        Metrics::fetch(&web).await.unwrap().sum(name)
+        let web = self.web();
+        Metrics::fetch(web).await.unwrap().sum(name)
     }
 
     /// Replaces all jobs.
     pub(crate) async fn reload(&self, jobs: &[String]) {
-        let config = self.folder.path().join("prometheus.yml");
-        std::fs::write(&config, format!("scrape_configs:\n{}", jobs.concat())).unwrap();
-        let url = format!("http://{}/-/reload", self.running.addresses.web);
+        let config = self.mesh.config_file();
+        std::fs::write(config, format!("scrape_configs:\n{}", jobs.concat())).unwrap();
+        let url = format!("http://{}/-/reload", self.web());
         let client = HttpClient::new(&Default::default()).unwrap();
         let request = http::Request::post(url).body(bytes::Bytes::new()).unwrap();
         assert!(client.request(request).await.unwrap().status().is_success());

@@ -6,8 +6,8 @@ use std::{
 };
 
 use harness::{
-    child::Metrics,
-    sender_bench::{Answer, Recorded, Recorder, Sent, Target},
+    metrics::Metrics,
+    sender_peers::{RecordedRequest, Recorder, Reply, SentSeries, Target},
 };
 use judge::sender::{Sender, SenderArgs};
 
@@ -27,9 +27,9 @@ const V2: &str = "io.prometheus.write.v2.Request";
 /// the recorded requests.
 async fn requests(
     what: &str,
-    script: impl Fn(usize, &[Sent]) -> Answer + Send + Sync + 'static,
-    enough: impl Fn(&[Recorded]) -> bool,
-) -> Vec<Recorded> {
+    script: impl Fn(usize, &[SentSeries]) -> Reply + Send + Sync + 'static,
+    enough: impl Fn(&[RecordedRequest]) -> bool,
+) -> Vec<RecordedRequest> {
     let target = Target::start(&["test_metric 42\n"]).await.unwrap();
     let recorder = Recorder::start(script).await.unwrap();
     let args = SenderArgs::new(&[target.address.to_string()], &recorder.url(), V2);
@@ -40,27 +40,27 @@ async fn requests(
 }
 
 /// Status codes of the responses to each scrape, by the scrape's timestamp.
-fn deliveries(seen: &[Recorded]) -> HashMap<i64, Vec<u16>> {
+fn deliveries(seen: &[RecordedRequest]) -> HashMap<i64, Vec<u16>> {
     let mut deliveries: HashMap<_, Vec<_>> = HashMap::new();
     for request in seen {
         let series = request.series().unwrap();
         let metric = series.iter().find(|series| series.name() == "test_metric");
-        for time in metric.into_iter().flat_map(Sent::times) {
+        for time in metric.into_iter().flat_map(SentSeries::times) {
             deliveries
                 .entry(time)
                 .or_default()
-                .push(request.answered.as_u16());
+                .push(request.status.as_u16());
         }
     }
     deliveries
 }
 
-fn gaps(seen: &[Recorded]) -> Vec<Duration> {
+fn gaps(seen: &[RecordedRequest]) -> Vec<Duration> {
     let times: Vec<Instant> = seen.iter().map(|request| request.at).collect();
     times.windows(2).map(|pair| pair[1] - pair[0]).collect()
 }
 
-fn at_least(n: usize) -> impl Fn(&[Recorded]) -> bool {
+fn at_least(n: usize) -> impl Fn(&[RecordedRequest]) -> bool {
     move |seen| seen.len() >= n
 }
 
@@ -68,15 +68,15 @@ fn at_least(n: usize) -> impl Fn(&[Recorded]) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn does_not_retry_a_permanent_rejection() {
     let rejections = [400, 401, 404, 413].map(|code| async move {
-        let script = move |n, _: &[Sent]| match n {
-            0 => Answer::status(code).with_body("Bad request"),
-            _ => Answer::default(),
+        let script = move |n, _: &[SentSeries]| match n {
+            0 => Reply::status(code).with_body("Bad request"),
+            _ => Reply::default(),
         };
         let seen = requests("three requests", script, at_least(3)).await;
         for (time, answers) in deliveries(&seen) {
             assert_eq!(answers.len(), 1, "{code}: {time} was answered {answers:?}");
         }
-        assert_eq!(seen[0].answered.as_u16(), code);
+        assert_eq!(seen[0].status.as_u16(), code);
     });
     futures::future::join_all(rejections).await;
 }
@@ -86,7 +86,7 @@ async fn does_not_retry_a_permanent_rejection() {
 #[tokio::test(flavor = "multi_thread")]
 async fn slows_down_when_the_backend_rejects_everything() {
     let rejections = [400, 401, 404, 413].map(|code| async move {
-        let script = move |_, _: &[Sent]| Answer::status(code).with_body("Bad request");
+        let script = move |_, _: &[SentSeries]| Reply::status(code).with_body("Bad request");
         let seen = requests("three requests", script, at_least(3)).await;
         let third = seen[2].at - seen[0].at;
         assert!(third > Duration::from_secs(8), "{code}: {third:?}");
@@ -98,9 +98,9 @@ async fn slows_down_when_the_backend_rejects_everything() {
 #[tokio::test(flavor = "multi_thread")]
 async fn retries_until_the_request_is_stored() {
     let failures = [429, 500, 502, 503, 504].map(|code| async move {
-        let script = move |n, _: &[Sent]| match n {
-            0 | 1 => Answer::status(code).with_body("not now"),
-            _ => Answer::default(),
+        let script = move |n, _: &[SentSeries]| match n {
+            0 | 1 => Reply::status(code).with_body("not now"),
+            _ => Reply::default(),
         };
         let seen = requests("four requests", script, at_least(4)).await;
         let deliveries = deliveries(&seen);
@@ -117,9 +117,9 @@ async fn retries_until_the_request_is_stored() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn waits_for_retry_after() {
-    let script = |n, _: &[Sent]| match n {
-        0 => Answer::status(429).with_header("retry-after", "3"),
-        _ => Answer::default(),
+    let script = |n, _: &[SentSeries]| match n {
+        0 => Reply::status(429).with_header("retry-after", "3"),
+        _ => Reply::default(),
     };
     let seen = requests("two requests", script, at_least(2)).await;
     let gap = seen[1].at - seen[0].at;
@@ -130,7 +130,7 @@ async fn waits_for_retry_after() {
 #[tokio::test(flavor = "multi_thread")]
 async fn retries_with_exponential_backoff() {
     let backoffs = [502, 503].map(|code| async move {
-        let script = move |_, _: &[Sent]| Answer::status(code);
+        let script = move |_, _: &[SentSeries]| Reply::status(code);
         let seen = requests("eight requests", script, at_least(8)).await;
         let gaps = gaps(&seen);
         for pair in gaps.windows(2) {
@@ -150,9 +150,9 @@ async fn retries_with_exponential_backoff() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn falls_back_to_version_1() {
-    let script = |n, _: &[Sent]| match n {
-        0 => Answer::status(415).with_body("RW 2.0 not supported, please use RW 1.0"),
-        _ => Answer::default(),
+    let script = |n, _: &[SentSeries]| match n {
+        0 => Reply::status(415).with_body("RW 2.0 not supported, please use RW 1.0"),
+        _ => Reply::default(),
     };
     let seen = requests("five requests", script, at_least(5)).await;
     assert!(seen[0].is_v2());
@@ -181,16 +181,16 @@ async fn falls_back_to_version_1() {
 #[tokio::test(flavor = "multi_thread")]
 async fn counts_samples_as_the_response_states() {
     let written = "x-prometheus-remote-write-samples-written";
-    let rejected = |answer: Answer| answer.with_body("out of order sample");
+    let rejected = |answer: Reply| answer.with_body("out of order sample");
     // Response to a scrape of six samples, and the samples counted as stored.
     let answers = [
-        (Answer::status(200), 6.0),
-        (Answer::status(204), 6.0),
-        (Answer::status(200).with_body("error: not stored"), 6.0),
-        (rejected(Answer::status(400)), 0.0),
-        (Answer::status(400).with_body("x".repeat(4 << 20)), 0.0),
-        (rejected(Answer::status(400).with_header(written, "4")), 4.0),
-        (rejected(Answer::status(400).with_header(written, "6")), 6.0),
+        (Reply::status(200), 6.0),
+        (Reply::status(204), 6.0),
+        (Reply::status(200).with_body("error: not stored"), 6.0),
+        (rejected(Reply::status(400)), 0.0),
+        (Reply::status(400).with_body("x".repeat(4 << 20)), 0.0),
+        (rejected(Reply::status(400).with_header(written, "4")), 4.0),
+        (rejected(Reply::status(400).with_header(written, "6")), 6.0),
     ];
     let counts = answers.map(|(answer, stored)| async move {
         let what = format!("{:?} {:?}", answer.status, answer.headers);
@@ -201,13 +201,13 @@ async fn counts_samples_as_the_response_states() {
 
 /// Numbers of samples that the receiver counts as stored and rejected, if the backend answers
 /// the first scrape with `answer` and no other.
-async fn counted(answer: Answer) -> (f64, f64) {
+async fn counted(answer: Reply) -> (f64, f64) {
     let target = Target::start(&["test_metric 42\n"]).await.unwrap();
-    let script = move |n, _: &[Sent]| match n {
+    let script = move |n, _: &[SentSeries]| match n {
         0 => answer.clone(),
-        _ => Answer {
+        _ => Reply {
             delay: Duration::from_secs(3600),
-            ..Answer::default()
+            ..Reply::default()
         },
     };
     let recorder = Recorder::start(script).await.unwrap();
@@ -215,8 +215,8 @@ async fn counted(answer: Answer) -> (f64, f64) {
     let sender = Sender::start(&args).await.unwrap();
     // The receiver sends the second scrape after it has counted the first.
     recorder.wait("two requests", at_least(2)).await.unwrap();
-    let web = sender.receiver.addresses.web.to_string();
-    let metrics = Metrics::fetch(&web).await.unwrap();
+    let web = sender.mesh.receivers[0].addresses.web;
+    let metrics = Metrics::fetch(web).await.unwrap();
     let sum = |name: &str| metrics.sum(&format!("promesh_receiver_outbox_samples_{name}_total"));
     (sum("stored"), sum("rejected"))
 }

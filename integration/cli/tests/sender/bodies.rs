@@ -1,7 +1,7 @@
 //! Cases of version 2.0 with a body. Each is a target of the same sender.
 
 use anyhow::Context;
-use harness::sender_bench::{Answer, Recorder, Target};
+use harness::sender_peers::{Recorder, Reply, Target};
 use judge::sender::{Sender, SenderArgs};
 
 use crate::{
@@ -89,13 +89,13 @@ async fn sends_bodies_as_version_2_requires() {
     for (_, body) in &cases {
         targets.push(Target::start(&[body]).await.unwrap());
     }
-    let recorder = Recorder::start(|_, _| Answer::default()).await.unwrap();
+    let recorder = Recorder::start(|_, _| Reply::default()).await.unwrap();
     let instances: Vec<_> = targets.iter().map(|t| t.address.to_string()).collect();
     let message = "io.prometheus.write.v2.Request";
     let args = SenderArgs::new(&instances, &recorder.url(), message);
     let sender = Sender::start(&args).await.unwrap();
     // `up` counts the scrapes of a target. Two scrapes of each target are enough.
-    let twice = |seen: &[harness::sender_bench::Recorded]| {
+    let twice = |seen: &[harness::sender_peers::RecordedRequest]| {
         let series = seen.iter().filter_map(|request| request.series().ok());
         let ups = series.flatten().filter(|series| series.name() == "up");
         let mut scrapes = std::collections::HashMap::new();

@@ -1,14 +1,14 @@
 //! The requests and series of one case.
 
 use anyhow::{Context, ensure};
-use harness::sender_bench::{Recorded, Sent};
+use harness::sender_peers::{RecordedRequest, SentSeries};
 
 /// Everything that arrived from one target.
 pub(crate) struct Case {
     /// Requests with at least one series of the target.
-    pub(crate) requests: Vec<Recorded>,
+    pub(crate) requests: Vec<RecordedRequest>,
     /// Series of the target in order of arrival, once per scrape.
-    pub(crate) series: Vec<Sent>,
+    pub(crate) series: Vec<SentSeries>,
 }
 
 /// Series that a receiver adds to every scrape.
@@ -22,7 +22,7 @@ const REPORTS: [&str; 5] = [
 
 impl Case {
     /// Selects what arrived from the target `instance`.
-    pub(crate) fn new(seen: &[Recorded], instance: &str) -> anyhow::Result<Self> {
+    pub(crate) fn new(seen: &[RecordedRequest], instance: &str) -> anyhow::Result<Self> {
         let mut case = Self {
             requests: Vec::new(),
             series: Vec::new(),
@@ -44,8 +44,8 @@ impl Case {
     }
 
     /// Series that the target exposed.
-    pub(crate) fn exposed(&self) -> impl Iterator<Item = &Sent> {
-        let reports = |series: &&Sent| !REPORTS.contains(&series.name());
+    pub(crate) fn exposed(&self) -> impl Iterator<Item = &SentSeries> {
+        let reports = |series: &&SentSeries| !REPORTS.contains(&series.name());
         self.series.iter().filter(reports)
     }
 
@@ -58,8 +58,8 @@ impl Case {
     }
 
     /// Finds a series of a metric that has at least these labels.
-    pub(crate) fn find(&self, name: &str, labels: &[(&str, &str)]) -> anyhow::Result<&Sent> {
-        let wanted = |series: &&Sent| {
+    pub(crate) fn find(&self, name: &str, labels: &[(&str, &str)]) -> anyhow::Result<&SentSeries> {
+        let wanted = |series: &&SentSeries| {
             let has = |(label, value): &(&str, &str)| series.label(label) == *value;
             series.name() == name && labels.iter().all(has)
         };

@@ -2,7 +2,7 @@
 
 use std::{process::Stdio, time::Duration};
 
-use harness::sender_bench::{Answer, Recorder, Target};
+use harness::sender_peers::{Recorder, Reply, Target};
 use judge::sender::{Sender, SenderArgs};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -44,7 +44,7 @@ async fn interrupt(mut sender: Child) {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_command_sends_until_sigint() {
     let target = Target::start(&["test_metric 42\n"]).await.unwrap();
-    let recorder = Recorder::start(|_, _| Answer::default()).await.unwrap();
+    let recorder = Recorder::start(|_, _| Reply::default()).await.unwrap();
     let sender = command(&target.address.to_string(), &recorder.url());
     let seen = recorder.wait("two requests", |seen| seen.len() >= 2);
     let seen = seen.await.unwrap();
@@ -135,7 +135,7 @@ const MISBEHAVIORS: [(&str, Misbehavior); 6] = [
 async fn loses_nothing_if_the_backend_misbehaves() {
     let all = MISBEHAVIORS.map(|(name, misbehavior)| async move {
         let target = Target::start(&["test_metric 42\n"]).await.unwrap();
-        let recorder = Recorder::start(|_, _| Answer::default()).await.unwrap();
+        let recorder = Recorder::start(|_, _| Reply::default()).await.unwrap();
         let (proxy, mut requests) = misbehave_once(recorder.address(), misbehavior).await;
         let url = format!("http://{proxy}/api/v1/write");
         let args = SenderArgs::new(

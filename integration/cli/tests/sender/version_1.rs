@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, bail, ensure};
-use harness::sender_bench::{Answer, Recorded, Recorder, Sent, Target};
+use harness::sender_peers::{RecordedRequest, Recorder, Reply, SentSeries, Target};
 use judge::sender::{Sender, SenderArgs};
 
 use crate::case::Case;
@@ -73,7 +73,7 @@ fn bodies(case: &str) -> &'static [&'static str] {
 fn check(name: &str, case: &Case) -> anyhow::Result<()> {
     match name {
         "Counter" => {
-            let values: Vec<_> = case.exposed().filter_map(Sent::value).collect();
+            let values: Vec<_> = case.exposed().filter_map(SentSeries::value).collect();
             ensure!(values.starts_with(&[0.0, 1.0, 2.0]), "{values:?}");
             Ok(())
         }
@@ -118,13 +118,16 @@ fn check(name: &str, case: &Case) -> anyhow::Result<()> {
         }
         "Staleness" => {
             let gone = case.exposed().filter(|series| series.name() == "goes");
-            let bits: Vec<_> = gone.filter_map(Sent::value).map(f64::to_bits).collect();
+            let bits: Vec<_> = gone
+                .filter_map(SentSeries::value)
+                .map(f64::to_bits)
+                .collect();
             ensure!(bits == [1.0_f64.to_bits(), STALE_NAN], "{bits:x?}");
             Ok(())
         }
         "Timestamp" => {
             let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis() as i64;
-            let times: Vec<_> = case.series.iter().flat_map(Sent::times).collect();
+            let times: Vec<_> = case.series.iter().flat_map(SentSeries::times).collect();
             ensure!(times.is_sorted(), "{times:?}");
             ensure!(
                 times
@@ -189,11 +192,11 @@ async fn sends_bodies_as_version_1_requires() {
     for case in CASES {
         targets.push(Target::start(bodies(case)).await.unwrap());
     }
-    let recorder = Recorder::start(|_, _| Answer::default()).await.unwrap();
+    let recorder = Recorder::start(|_, _| Reply::default()).await.unwrap();
     let instances: Vec<_> = targets.iter().map(|t| t.address.to_string()).collect();
     let args = SenderArgs::new(&instances, &recorder.url(), V1);
     let sender = Sender::start(&args).await.unwrap();
-    let four_scrapes = |seen: &[Recorded]| {
+    let four_scrapes = |seen: &[RecordedRequest]| {
         let series = seen.iter().filter_map(|request| request.series().ok());
         let ups = series.flatten().filter(|series| series.name() == "up");
         let mut scrapes: HashMap<String, usize> = HashMap::new();
@@ -204,18 +207,18 @@ async fn sends_bodies_as_version_1_requires() {
             .iter()
             .all(|instance| scrapes.get(instance) >= Some(&4))
     };
-    let metadata = |seen: &[Recorded]| {
+    let metadata = |seen: &[RecordedRequest]| {
         let mut messages = seen.iter().filter_map(|request| request.v1().ok());
         messages.any(|message| !message.metadata.is_empty())
     };
-    let enough = |seen: &[Recorded]| four_scrapes(seen) && metadata(seen);
+    let enough = |seen: &[RecordedRequest]| four_scrapes(seen) && metadata(seen);
     let seen = recorder
         .wait("four scrapes and metadata", enough)
         .await
         .unwrap();
     // On shutdown, the requests in flight arrive. So every scrape is complete.
     sender.stop().await.unwrap();
-    let seen = [seen, recorder.seen()]
+    let seen = [seen, recorder.requests()]
         .into_iter()
         .max_by_key(Vec::len)
         .unwrap();
@@ -249,9 +252,9 @@ async fn a_slow_backend_receives_samples_in_order() {
         .map(|i| format!("series{{i=\"{i}\"}} 1\n"))
         .collect();
     let target = Target::start(&[&body]).await.unwrap();
-    let slow = |n: usize, _: &[Sent]| Answer {
+    let slow = |n: usize, _: &[SentSeries]| Reply {
         delay: Duration::from_millis(700 * (n as u64 % 3)),
-        ..Answer::default()
+        ..Reply::default()
     };
     let recorder = Recorder::start(slow).await.unwrap();
     let args = SenderArgs::new(&[target.address.to_string()], &recorder.url(), V1);
@@ -276,9 +279,9 @@ async fn a_slow_backend_receives_samples_in_order() {
 async fn retries_after_500_and_not_after_400() {
     let cases = [(500, 2), (400, 1)].map(|(code, times)| async move {
         let target = Target::start(&["gauge 42\n"]).await.unwrap();
-        let script = move |n, _: &[Sent]| match n {
-            0 => Answer::status(code),
-            _ => Answer::default(),
+        let script = move |n, _: &[SentSeries]| match n {
+            0 => Reply::status(code),
+            _ => Reply::default(),
         };
         let recorder = Recorder::start(script).await.unwrap();
         let args = SenderArgs::new(&[target.address.to_string()], &recorder.url(), V1);

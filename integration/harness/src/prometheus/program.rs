@@ -1,8 +1,7 @@
-//! Where a Prometheus server is had from.
+//! Finds or downloads a Prometheus server.
 //!
-//! One of version 3 is wanted: from PATH, or unpacked from the package of one of
-//! Debian's newer suites into a folder of the build, which needs no root. Where
-//! there is none, an older one has to do.
+//! Version 3 is preferred: from `PATH`, or unpacked from the package of a newer Debian suite
+//! into the build folder, which needs no root. Otherwise an older version is used.
 
 use std::{
     fmt, fs,
@@ -14,11 +13,11 @@ use std::{
 use anyhow::{Context, bail};
 use tokio::process::Command;
 
-/// Debian's suites, the preferred first.
+/// Debian suites, the preferred one first.
 const SUITES: [&str; 3] = ["sid", "forky", "trixie"];
-/// Where Debian's packages are.
+/// URL of the Debian packages.
 const MIRROR: &str = "http://deb.debian.org/debian";
-/// Whose signatures they have.
+/// Keys that sign the Debian packages.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 const MISSING: &str = "this needs a Prometheus server: install Debian's package `prometheus`, \
      or let `apt-get download prometheus` work";
@@ -26,28 +25,28 @@ const MISSING: &str = "this needs a Prometheus server: install Debian's package 
 /// An installed server.
 #[derive(Clone, Debug)]
 pub struct Program {
-    /// The executable.
+    /// Path of the executable.
     pub path: PathBuf,
-    /// What it is.
+    /// Version of the server.
     pub version: Version,
 }
 
 /// A server's version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version {
-    /// 3 of 3.5.
+    /// Major version: 3 of 3.5.
     pub major: u32,
-    /// 5 of 3.5.
+    /// Minor version: 5 of 3.5.
     pub minor: u32,
 }
 
 // === impl Program ===
 
 impl Program {
-    /// The newest server that this machine can get.
+    /// Finds the newest server that this machine has or can download.
     ///
     /// # Errors
-    /// Where there is none, with what to do about it.
+    /// Returns an error that says what to install if there is none.
     pub async fn find() -> anyhow::Result<Self> {
         let wanted = Version { major: 3, minor: 0 };
         let installed = Self::installed().await;
@@ -67,18 +66,18 @@ impl Program {
         }
     }
 
-    /// The server at a path.
+    /// Returns the server at a path.
     ///
     /// # Errors
-    /// Where it does not run.
+    /// Returns an error if the program does not run or prints no version.
     pub async fn at(path: &Path) -> anyhow::Result<Self> {
         let mut command = Command::new(path);
         let output = command.arg("--version").output().await;
         let output = output.with_context(|| path.display().to_string())?;
-        // Version 2 may write it to standard error.
-        let said = [output.stdout, output.stderr].concat();
-        let said = String::from_utf8_lossy(&said);
-        let version = said.parse().with_context(|| path.display().to_string())?;
+        // Version 2 may print its version to standard error.
+        let output = [output.stdout, output.stderr].concat();
+        let output = String::from_utf8_lossy(&output);
+        let version = output.parse().with_context(|| path.display().to_string())?;
         Ok(Self {
             path: path.to_owned(),
             version,
@@ -92,21 +91,26 @@ impl Program {
         Self::at(&path).await.ok()
     }
 
-    /// Unpacks a suite's package below the build folder, once; without a suite that
-    /// of this system.
+    /// Unpacks the package of a suite below the build folder, unless it is there already.
+    /// `None` selects the suite of this system.
     async fn unpacked(suite: Option<&str>) -> anyhow::Result<Self> {
         let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2);
-        let folder = workspace.context("no workspace")?.join("target/prometheus");
+        let folder = workspace
+            .context("the workspace has no folder")?
+            .join("target/prometheus");
         let folder = folder.join(suite.unwrap_or("system"));
         let path = folder.join("usr/bin/prometheus");
         if !path.is_file() {
-            // Others may do the same at the same time: unpack aside, then move.
+            // Another process may do the same: unpack to a temporary folder, then rename.
             fs::create_dir_all(&folder)?;
-            let aside = tempfile::tempdir_in(&folder)?;
-            unpack(aside.path(), suite).await?;
-            let unpacked = aside.path().join("unpacked/usr");
+            let temporary = tempfile::tempdir_in(&folder)?;
+            unpack(temporary.path(), suite).await?;
+            let unpacked = temporary.path().join("unpacked/usr");
             if fs::rename(unpacked, folder.join("usr")).is_err() && !path.is_file() {
-                bail!("the package could not be moved to {}", folder.display());
+                bail!(
+                    "the unpacked package cannot be renamed to {}",
+                    folder.display()
+                );
             }
         }
         Self::at(&path).await
@@ -130,13 +134,12 @@ async fn unpack(folder: &Path, suite: Option<&str>) -> anyhow::Result<()> {
         .filter_map(Result::ok)
         .map(|entry| entry.path())
         .find(|path| path.extension().is_some_and(|ending| ending == "deb"))
-        .context("apt-get has downloaded nothing")?;
+        .context("apt-get download prometheus has created no .deb file")?;
     let package = package.to_string_lossy().into_owned();
     run(folder, "dpkg", &["-x".into(), package, "unpacked".into()]).await
 }
 
-/// The options of an apt of its own that knows one suite and leaves the system's
-/// alone.
+/// Options of apt-get that make it use one suite and its own state, not that of the system.
 fn private_apt(folder: &Path, suite: &str) -> anyhow::Result<Vec<String>> {
     for part in ["lists/partial", "cache/archives/partial"] {
         fs::create_dir_all(folder.join(part))?;
@@ -181,9 +184,9 @@ async fn run(folder: &Path, program: &str, arguments: &[String]) -> anyhow::Resu
 impl FromStr for Version {
     type Err = anyhow::Error;
 
-    /// Reads what `prometheus --version` says.
-    fn from_str(said: &str) -> anyhow::Result<Self> {
-        let number = said.split("version ").nth(1).context("no version")?;
+    /// Parses the output of `prometheus --version`.
+    fn from_str(output: &str) -> anyhow::Result<Self> {
+        let number = output.split("version ").nth(1).context("no version")?;
         let mut parts = number.split(|c: char| !c.is_ascii_digit());
         let mut part = || parts.next().and_then(|part| part.parse().ok());
         let (major, minor) = part().zip(part()).context("no version")?;
@@ -202,7 +205,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions_are_read_and_ordered() {
+    fn parses_and_orders_versions() {
         let version = |text: &str| text.parse::<Version>().unwrap();
         let debian = version("prometheus, version 3.5.3+ds1 (branch: debian/sid)");
         assert_eq!(debian.to_string(), "3.5");

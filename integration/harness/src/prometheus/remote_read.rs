@@ -1,5 +1,5 @@
-//! Remote read: all samples of a database to the bit, staleness markers and native
-//! histograms included, which the query API does not show.
+//! Remote read: the exact samples of a database. The query API would omit staleness markers
+//! and round native histograms.
 
 use anyhow::Context;
 use bytes::Bytes;
@@ -15,7 +15,7 @@ use super::Prometheus;
 use stand_ins::amp::{Sample, Series, Value};
 
 const TIMEOUT: Duration = Duration::from_secs(120);
-/// Matches a regular expression.
+/// Matcher type of a regular expression that must match (`RE`).
 const MATCH_REGEXP: i32 = 2;
 
 #[derive(Clone, PartialEq, Message)]
@@ -56,17 +56,17 @@ struct QueryResult {
     timeseries: Vec<v1::TimeSeries>,
 }
 
-/// All series with all their samples behind a remote-read endpoint, asked with these
-/// headers.
+/// Reads all series with all their samples from a remote-read endpoint. `headers` are added
+/// to the request.
 ///
 /// # Errors
-/// Where the server does not answer.
+/// Returns an error if the server does not answer.
 pub async fn read_all(
     client: &HttpClient,
     url: &str,
     headers: &HeaderMap,
 ) -> anyhow::Result<Vec<Series>> {
-    let everything = LabelMatcher {
+    let any_name = LabelMatcher {
         kind: MATCH_REGEXP,
         name: METRIC_NAME.to_owned(),
         value: ".+".to_owned(),
@@ -74,7 +74,7 @@ pub async fn read_all(
     let query = Query {
         start_timestamp_ms: 0,
         end_timestamp_ms: i64::MAX / 2,
-        matchers: vec![everything],
+        matchers: vec![any_name],
     };
     let request = ReadRequest {
         queries: vec![query],
@@ -106,10 +106,10 @@ pub async fn read_all(
 // === impl Prometheus ===
 
 impl Prometheus {
-    /// All series with all their samples.
+    /// Reads all series with all their samples.
     ///
     /// # Errors
-    /// Where the server does not answer.
+    /// Returns an error if the server does not answer.
     pub async fn read_all(&self) -> anyhow::Result<Vec<Series>> {
         let url = format!("http://{}/api/v1/read", self.address);
         read_all(&self.client, &url, &HeaderMap::new()).await

@@ -1,4 +1,4 @@
-//! Installs what a test needs below the build folder, once.
+//! Installs the dependencies of a test once, below the build folder.
 
 use std::{
     fs,
@@ -10,21 +10,22 @@ use anyhow::{Context, ensure};
 use sha2::{Digest, Sha256};
 use tokio::process::Command;
 
-/// A folder of `integration/sdks` that something has to be installed for.
+/// A folder of `sdks/` whose dependencies have to be installed.
 pub(super) struct Recipe {
+    /// Name of the folder.
     pub(super) name: &'static str,
-    /// What has to be there, for who has to install it.
+    /// Requirements of the installation, for the error message.
     pub(super) needs: &'static str,
 }
 
 // === impl Recipe ===
 
 impl Recipe {
-    /// The folder with all that is needed. It is named after the recipe's contents,
-    /// so that a change installs anew.
+    /// Returns the folder with the sources and their dependencies. Its name has a hash of the
+    /// sources, so that a change leads to a new installation.
     ///
     /// # Errors
-    /// Where something cannot be installed, with what that needs.
+    /// Returns an error that names the requirements if the installation fails.
     pub(super) async fn install(
         &self,
         install: impl AsyncFnOnce(&Path) -> anyhow::Result<()>,
@@ -46,25 +47,25 @@ impl Recipe {
         if folder.is_dir() {
             return Ok(folder);
         }
-        // Others may do the same at the same time: install aside, then move.
-        let aside = tempfile::tempdir_in(&all)?;
+        // Another process may do the same: install to a temporary folder, then rename.
+        let temporary = tempfile::tempdir_in(&all)?;
         for file in &files {
             let name = file.file_name().context("a file without a name")?;
-            fs::copy(file, aside.path().join(name))?;
+            fs::copy(file, temporary.path().join(name))?;
         }
-        let installed = install(&aside.path().canonicalize()?).await;
+        let installed = install(&temporary.path().canonicalize()?).await;
         installed.with_context(|| format!("this needs {}", self.needs))?;
-        let moved = fs::rename(aside.path(), &folder);
+        let renamed = fs::rename(temporary.path(), &folder);
         ensure!(
-            moved.is_ok() || folder.is_dir(),
-            "{}: {moved:?}",
+            renamed.is_ok() || folder.is_dir(),
+            "{}: {renamed:?}",
             folder.display()
         );
         Ok(folder)
     }
 }
 
-/// Installs packages of PyPI with a pip of the folder's own.
+/// Installs PyPI packages with a virtual environment of the folder.
 pub(super) async fn pip(folder: &Path, arguments: &[&str]) -> anyhow::Result<()> {
     run(folder, "python3", &["-m", "venv", "venv"]).await?;
     let python = folder.join("venv/bin/python");
@@ -73,7 +74,7 @@ pub(super) async fn pip(folder: &Path, arguments: &[&str]) -> anyhow::Result<()>
     run(folder, &python.to_string_lossy(), &arguments).await
 }
 
-/// Runs a program to its end.
+/// Runs a program and waits until it has succeeded.
 pub(super) async fn run(folder: &Path, program: &str, arguments: &[&str]) -> anyhow::Result<()> {
     let mut command = Command::new(program);
     command
@@ -83,8 +84,8 @@ pub(super) async fn run(folder: &Path, program: &str, arguments: &[&str]) -> any
         .stdin(Stdio::null())
         .kill_on_drop(true);
     let output = command.output().await.with_context(|| program.to_owned())?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    let what = arguments.join(" ");
-    ensure!(output.status.success(), "{program} {what}: {said}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let arguments = arguments.join(" ");
+    ensure!(output.status.success(), "{program} {arguments}: {stderr}");
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Checks of headers, content types and symbol tables.
 
 use anyhow::{bail, ensure};
-use harness::sender_bench::Recorded;
+use harness::sender_peers::RecordedRequest;
 
 use crate::case::Case;
 
@@ -63,7 +63,7 @@ pub(crate) fn check(group: &str, name: &str, case: &Case) -> anyhow::Result<()> 
 }
 
 /// Checks that the symbol table has no duplicate and no unused symbol.
-pub(crate) fn check_symbols(request: &Recorded) -> anyhow::Result<()> {
+pub(crate) fn check_symbols(request: &RecordedRequest) -> anyhow::Result<()> {
     let request = request.v2()?;
     let mut symbols = request.symbols.clone();
     symbols.sort();

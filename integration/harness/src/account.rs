@@ -1,38 +1,39 @@
-//! The accounts of senders: of living ones from their metrics, the final one of a
-//! process that has stopped from its log.
+//! Accounts of senders: the outcome of each sample that entered the outbox. A running sender
+//! shows its account in its metrics; a sender that stopped has logged it.
 
 use std::collections::BTreeMap;
 
 use anyhow::Context;
 
-use crate::child::Metrics;
+use crate::metrics::Metrics;
 
-/// What became of every sample of a sender.
+/// Numbers of samples of one sender, by outcome.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Account {
-    /// Taken into its outbox.
+    /// Samples that entered the outbox.
     pub pushed: u64,
-    /// In the backend.
+    /// Samples that the backend stored.
     pub stored: u64,
-    /// Dropped by the backend as another replica's copy.
+    /// Samples that the backend dropped as another replica's copy.
     pub deduplicated: u64,
-    /// Refused by the backend.
+    /// Samples that the backend rejected.
     pub rejected: u64,
-    /// Given up, by reason.
+    /// Samples that the sender gave up, by reason.
     pub expired: BTreeMap<String, u64>,
-    /// None of these yet.
+    /// Samples without an outcome yet.
     pub waiting: u64,
-    /// Those that wait and are on its disk.
+    /// Waiting samples that are on disk.
     pub spilled: u64,
-    /// Those of all taken that it found on its disk when it started; a log does not
-    /// tell.
+    /// Pushed samples that the sender found on disk when it started. A log does not have
+    /// this number.
     pub replayed: u64,
 }
 
 // === impl Account ===
 
 impl Account {
-    /// The account that a service shows, whose metrics begin with this.
+    /// Reads the account of a running sender. `prefix` is the prefix of its metrics, such as
+    /// `promesh_receiver`.
     pub fn of_metrics(metrics: &Metrics, prefix: &str) -> Self {
         let samples = |what: &str| metrics.sum(&format!("{prefix}_outbox_samples_{what}")) as u64;
         let total = |what: &str| samples(&format!("{what}_total"));
@@ -49,10 +50,10 @@ impl Account {
         }
     }
 
-    /// The final accounts of all processes that wrote this log and stopped.
+    /// Reads the final accounts of all processes that logged to a file and stopped.
     ///
     /// # Errors
-    /// Where one is not understood.
+    /// Returns an error if an account is malformed.
     pub fn of_log(log: &str) -> anyhow::Result<Vec<Self>> {
         let lines = log
             .lines()
@@ -61,12 +62,13 @@ impl Account {
         accounts.map(|account| Self::parse(&account)).collect()
     }
 
-    /// `pushed=3 stored=1 expired{too_old}=2`.
+    /// Parses `pushed=3 stored=1 expired{too_old}=2`.
     fn parse(text: &str) -> anyhow::Result<Self> {
         let mut account = Self::default();
         for field in text.split_whitespace() {
-            let (name, number) = field.split_once('=').with_context(|| field.to_owned())?;
-            let number: u64 = number.parse().with_context(|| field.to_owned())?;
+            let malformed = || format!("account {text:?}: {field:?} is not NAME=NUMBER");
+            let (name, number) = field.split_once('=').with_context(malformed)?;
+            let number: u64 = number.parse().with_context(malformed)?;
             match name {
                 "pushed" => account.pushed = number,
                 "stored" => account.stored = number,
@@ -85,26 +87,26 @@ impl Account {
         Ok(account)
     }
 
-    /// All that was given up.
+    /// Samples that the sender gave up, for any reason.
     pub fn expired(&self) -> u64 {
         self.expired.values().sum()
     }
 
-    /// What is neither stored nor waits.
-    pub fn otherwise(&self) -> u64 {
+    /// Samples with an outcome other than stored.
+    pub fn not_stored(&self) -> u64 {
         self.deduplicated + self.rejected + self.expired()
     }
 
-    /// How many of the samples that this process scraped must arrive: those that it has
-    /// delivered or has on its disk.
-    pub fn kept(&self) -> u64 {
+    /// Samples of this process that survive a kill: delivered, or on disk. Samples that an
+    /// earlier process left on disk do not count.
+    pub fn durable(&self) -> u64 {
         let in_memory = self.waiting.saturating_sub(self.spilled);
         self.pushed.saturating_sub(self.replayed + in_memory)
     }
 
-    /// Whether every sample is accounted for.
+    /// Returns true if the outcomes add up to the pushed samples.
     pub fn balances(&self) -> bool {
-        self.pushed == self.stored + self.otherwise() + self.waiting
+        self.pushed == self.stored + self.not_stored() + self.waiting
     }
 }
 
@@ -113,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_final_account_is_read_from_a_log() {
+    fn reads_a_final_account_from_a_log() {
         let log = r#"not JSON
 {"message":"Receiver started"}
 {"message":"Receiver stopped","account":"pushed=9 stored=4 deduplicated=1 waiting=0 spilled=0 rejected{out_of_order}=2 expired{too_old}=1 expired{outbox_full}=1"}
@@ -134,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn an_account_tells_what_waits_and_is_on_the_disk() {
+    fn reads_the_samples_that_wait_and_are_on_disk() {
         let line = r#"{"account":"pushed=9 stored=4 deduplicated=1 waiting=2 spilled=1 rejected{limit}=2","web":1}"#;
         let account = Account::of_log(line).unwrap().pop().unwrap();
         let expected = Account {
@@ -147,7 +149,7 @@ mod tests {
             ..Account::default()
         };
         assert_eq!(account, expected);
-        assert_eq!(account.otherwise(), 3);
+        assert_eq!(account.not_stored(), 3);
         assert!(account.balances());
         assert_eq!(Account::of_log("Receiver started").unwrap(), []);
     }

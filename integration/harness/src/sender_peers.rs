@@ -1,9 +1,9 @@
-//! What a sender under test runs between: targets that say what a case wants, and a
-//! backend that answers as it wants and writes every request down.
+//! Peers of a sender under test: targets with given bodies, and a backend that records every
+//! request and responds as a script says.
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -11,98 +11,99 @@ use anyhow::{Context, ensure};
 use axum::{Router, body::Body, extract::State, response::Response};
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode, header};
+use parking_lot::Mutex;
 use prost::Message;
 use proto::{v1, v2};
 use tokio::{net::TcpListener, task::JoinSet};
 
-/// Something to scrape. Each asking gets the next body, and the last one again.
+/// A target. Each scrape gets the next body; the last body repeats.
 #[derive(Debug)]
 pub struct Target {
-    /// Where it listens.
+    /// Address of the target.
     pub address: SocketAddr,
     _task: JoinSet<()>,
 }
 
-/// A backend that writes down what it gets.
+/// A backend that records requests.
 #[derive(Debug)]
 pub struct Recorder {
     address: SocketAddr,
-    seen: Seen,
+    requests: Requests,
     _task: JoinSet<()>,
 }
 
-/// What it got so far.
-type Seen = Arc<Mutex<Vec<Recorded>>>;
+/// Requests so far, oldest first.
+type Requests = Arc<Mutex<Vec<RecordedRequest>>>;
 
-/// One request.
+/// A recorded request.
 #[derive(Clone, Debug)]
-pub struct Recorded {
-    /// When it came.
+pub struct RecordedRequest {
+    /// Time of the request.
     pub at: Instant,
-    /// Its method.
+    /// HTTP method.
     pub method: Method,
-    /// Its headers.
+    /// HTTP headers.
     pub headers: HeaderMap,
-    /// Its body, as it came.
+    /// Compressed body.
     pub body: Bytes,
-    /// What it was answered.
-    pub answered: StatusCode,
+    /// Status code of the response.
+    pub status: StatusCode,
 }
 
-/// An answer to a request.
+/// Response to a request.
 #[derive(Clone, Debug, Default)]
-pub struct Answer {
-    /// The status; 204 at first.
+pub struct Reply {
+    /// Status code. Default: 204.
     pub status: Option<StatusCode>,
-    /// Headers.
+    /// HTTP headers.
     pub headers: Vec<(&'static str, String)>,
-    /// A body.
+    /// Body.
     pub body: String,
-    /// How long it takes.
+    /// Time until the response.
     pub delay: Duration,
 }
 
-/// Names and values of labels, in the order they were sent in.
+/// Names and values of labels, in the order of the request.
 pub type Pairs = Vec<(String, String)>;
 
-/// A series of a request of either version, its references resolved.
+/// A series of a request, in remote write 1.0 or 2.0.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Sent {
-    /// Its labels.
+pub struct SentSeries {
+    /// Labels.
     pub labels: Pairs,
-    /// Values and times.
+    /// Values and timestamps of the float samples.
     pub samples: Vec<(f64, i64)>,
-    /// Start times of the samples, 0 for none; in 2.0 only.
+    /// Start timestamps of the float samples (2.0 only). 0 for none.
     pub starts: Vec<i64>,
-    /// Native histograms' times.
+    /// Timestamps of the native histograms.
     pub histograms: Vec<i64>,
-    /// Exemplars: labels, value and time.
+    /// Exemplars: labels, value and timestamp.
     pub exemplars: Vec<(Pairs, f64, i64)>,
-    /// Type, HELP and UNIT; in 2.0 only.
+    /// Type, HELP and UNIT (2.0 only).
     pub metadata: Option<(v2::metadata::MetricType, String, String)>,
 }
 
-/// What the n-th request is answered.
-pub type Script = Arc<dyn Fn(usize, &[Sent]) -> Answer + Send + Sync>;
+/// Function from the number of a request, from 0, and its series to the response.
+pub type Script = Arc<dyn Fn(usize, &[SentSeries]) -> Reply + Send + Sync>;
 
 // === impl Target ===
 
 impl Target {
-    /// A target with these bodies. One with exemplars, or whose `openmetrics` is
-    /// set, says it is OpenMetrics, as the suite's target does.
+    /// Starts a target with these bodies. A body with exemplars has the content type of
+    /// OpenMetrics, as in the suite's target.
     ///
     /// # Errors
-    /// Where it cannot listen.
+    /// Returns an error if the target cannot listen.
     pub async fn start(bodies: &[&str]) -> anyhow::Result<Self> {
         let bodies: Vec<String> = bodies.iter().map(|body| (*body).to_owned()).collect();
-        let asked = Arc::new(Mutex::new(0));
-        let answer = move || {
-            let mut asked = lock(&asked);
-            let body = bodies[(*asked).min(bodies.len() - 1)].clone();
-            *asked += 1;
-            async move { exposed(body) }
+        let scrapes = Arc::new(Mutex::new(0));
+        let respond = move || {
+            let mut scrapes = scrapes.lock();
+            let body = bodies[(*scrapes).min(bodies.len() - 1)].clone();
+            *scrapes += 1;
+            async move { exposition(body) }
         };
-        let router = Router::new().route("/metrics", axum::routing::get(answer));
+        let router = Router::new().route("/metrics", axum::routing::get(respond));
         let (address, task) = serve(router).await?;
         Ok(Self {
             address,
@@ -111,14 +112,16 @@ impl Target {
     }
 }
 
-fn exposed(mut body: String) -> ([(header::HeaderName, &'static str); 1], String) {
+/// Adds the content type, and the end marker of OpenMetrics.
+fn exposition(mut body: String) -> ([(header::HeaderName, &'static str); 1], String) {
     let openmetrics = body.contains("# {");
     if openmetrics && !body.ends_with("# EOF\n") {
         body.push_str("# EOF\n");
     }
-    let content_type = match openmetrics {
-        true => "application/openmetrics-text; version=1.0.0; charset=utf-8",
-        false => "text/plain; version=0.0.4; charset=utf-8",
+    let content_type = if openmetrics {
+        "application/openmetrics-text; version=1.0.0; charset=utf-8"
+    } else {
+        "text/plain; version=0.0.4; charset=utf-8"
     };
     ([(header::CONTENT_TYPE, content_type)], body)
 }
@@ -126,89 +129,96 @@ fn exposed(mut body: String) -> ([(header::HeaderName, &'static str); 1], String
 // === impl Recorder ===
 
 impl Recorder {
-    /// A backend that answers as `script` says.
+    /// Starts a backend that responds as `script` says.
     ///
     /// # Errors
-    /// Where it cannot listen.
+    /// Returns an error if the backend cannot listen.
     pub async fn start(
-        script: impl Fn(usize, &[Sent]) -> Answer + Send + Sync + 'static,
+        script: impl Fn(usize, &[SentSeries]) -> Reply + Send + Sync + 'static,
     ) -> anyhow::Result<Self> {
-        let seen = Seen::default();
+        let requests = Requests::default();
         let script: Script = Arc::new(script);
         let router = Router::new()
             .fallback(record)
-            .with_state((Arc::clone(&seen), script));
+            .with_state((Arc::clone(&requests), script));
         let (address, task) = serve(router).await?;
         Ok(Self {
             address,
-            seen,
+            requests,
             _task: task,
         })
     }
 
-    /// Where it listens.
+    /// Address of the backend.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Where remote write is posted.
+    /// URL that accepts remote write.
     pub fn url(&self) -> String {
         format!("http://{}/api/v1/write", self.address)
     }
 
-    /// What has come so far.
-    pub fn seen(&self) -> Vec<Recorded> {
-        lock(&self.seen).clone()
+    /// Requests so far, oldest first.
+    pub fn requests(&self) -> Vec<RecordedRequest> {
+        self.requests.lock().clone()
     }
 
-    /// Waits until what has come is `enough`.
+    /// Waits until the requests are `enough`. `what` describes them in the error message.
     ///
     /// # Errors
-    /// Where that takes too long, with what was waited for.
+    /// Returns an error if that takes more than 90 seconds.
     pub async fn wait(
         &self,
         what: &str,
-        enough: impl Fn(&[Recorded]) -> bool,
-    ) -> anyhow::Result<Vec<Recorded>> {
-        let waited = tokio::time::timeout(PATIENCE, async {
-            while !enough(&lock(&self.seen)) {
+        enough: impl Fn(&[RecordedRequest]) -> bool,
+    ) -> anyhow::Result<Vec<RecordedRequest>> {
+        let waited = tokio::time::timeout(TIMEOUT, async {
+            while !enough(&self.requests.lock()) {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         });
         let timed_out = waited.await.is_err();
-        let seen = self.seen();
-        ensure!(!timed_out, "{} requests and not {what}", seen.len());
-        Ok(seen)
+        let requests = self.requests();
+        let count = requests.len();
+        ensure!(
+            !timed_out,
+            "not {what} within {TIMEOUT:?}: {count} requests"
+        );
+        Ok(requests)
     }
 }
 
-/// A loaded machine is slow; a sender that sends nothing is found out all the same.
-const PATIENCE: Duration = Duration::from_secs(90);
+/// Maximum time until the expected requests have arrived, on a busy machine.
+const TIMEOUT: Duration = Duration::from_secs(90);
 
-async fn record(State((seen, script)): State<(Seen, Script)>, request: Request<Body>) -> Response {
+async fn record(
+    State((requests, script)): State<(Requests, Script)>,
+    request: Request<Body>,
+) -> Response {
     let (head, body) = request.into_parts();
     let at = Instant::now();
     let body = axum::body::to_bytes(body, 64 << 20).await;
-    let mut recorded = Recorded {
+    let mut recorded = RecordedRequest {
         at,
         method: head.method,
         headers: head.headers,
         body: body.unwrap_or_default(),
-        answered: StatusCode::NO_CONTENT,
+        status: StatusCode::NO_CONTENT,
     };
     let sent = recorded.series().unwrap_or_default();
-    let answer = {
-        let mut seen = lock(&seen);
-        let answer = script(seen.len(), &sent);
-        recorded.answered = answer.status.unwrap_or(StatusCode::NO_CONTENT);
-        seen.push(recorded.clone());
-        answer
+    let reply = {
+        let mut requests = requests.lock();
+        let reply = script(requests.len(), &sent);
+        recorded.status = reply.status.unwrap_or(StatusCode::NO_CONTENT);
+        requests.push(recorded.clone());
+        reply
     };
-    tokio::time::sleep(answer.delay).await;
-    let mut response = Response::builder().status(recorded.answered);
-    if recorded.answered.is_success() {
-        // Remote write 2.0 wants to be told what was written.
-        let count = |of: fn(&Sent) -> usize| sent.iter().map(of).sum::<usize>();
+    tokio::time::sleep(reply.delay).await;
+    let mut response = Response::builder().status(recorded.status);
+    if recorded.status.is_success() {
+        // Remote write 2.0 requires the numbers of written samples.
+        let count = |of: fn(&SentSeries) -> usize| sent.iter().map(of).sum::<usize>();
         let written = [
             ("samples", count(|series| series.samples.len())),
             ("histograms", count(|series| series.histograms.len())),
@@ -218,10 +228,10 @@ async fn record(State((seen, script)): State<(Seen, Script)>, request: Request<B
             response = response.header(format!("x-prometheus-remote-write-{what}-written"), n);
         }
     }
-    for (name, value) in answer.headers {
+    for (name, value) in reply.headers {
         response = response.header(name, value);
     }
-    response.body(Body::from(answer.body)).unwrap_or_default()
+    response.body(Body::from(reply.body)).unwrap_or_default()
 }
 
 async fn serve(router: Router) -> anyhow::Result<(SocketAddr, JoinSet<()>)> {
@@ -236,14 +246,10 @@ async fn serve(router: Router) -> anyhow::Result<(SocketAddr, JoinSet<()>)> {
     Ok((address, task))
 }
 
-fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
-}
+// === impl Reply ===
 
-// === impl Answer ===
-
-impl Answer {
-    /// A status and nothing more.
+impl Reply {
+    /// Returns a response that has only a status code.
     pub fn status(code: u16) -> Self {
         Self {
             status: StatusCode::from_u16(code).ok(),
@@ -251,14 +257,14 @@ impl Answer {
         }
     }
 
-    /// With a body.
+    /// Sets the body.
     #[must_use]
     pub fn with_body(self, body: impl Into<String>) -> Self {
         let body = body.into();
         Self { body, ..self }
     }
 
-    /// With a header more.
+    /// Adds a header.
     #[must_use]
     pub fn with_header(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
@@ -266,66 +272,71 @@ impl Answer {
     }
 }
 
-// === impl Recorded ===
+// === impl RecordedRequest ===
 
-impl Recorded {
-    /// A header's text.
+impl RecordedRequest {
+    /// Value of a header.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// Whether it says that it is of remote write 2.0.
+    /// Returns true if the content type is that of remote write 2.0.
     pub fn is_v2(&self) -> bool {
         self.header("content-type")
             .is_some_and(|kind| kind.contains("io.prometheus.write.v2.Request"))
     }
 
-    /// The message in snappy's block format.
+    /// Decompresses the body (snappy block format).
     ///
     /// # Errors
-    /// Where it is none.
+    /// Returns an error if the body is not snappy.
     pub fn message(&self) -> anyhow::Result<Vec<u8>> {
         let mut decoder = snap::raw::Decoder::new();
         Ok(decoder.decompress_vec(&self.body)?)
     }
 
-    /// The request of remote write 2.0.
+    /// Decodes the body as remote write 2.0.
     ///
     /// # Errors
-    /// Where it is none.
+    /// Returns an error if the body is malformed.
     pub fn v2(&self) -> anyhow::Result<v2::Request> {
         Ok(v2::Request::decode(self.message()?.as_slice())?)
     }
 
-    /// The request of remote write 1.0.
+    /// Decodes the body as remote write 1.0.
     ///
     /// # Errors
-    /// Where it is none.
+    /// Returns an error if the body is malformed.
     pub fn v1(&self) -> anyhow::Result<v1::WriteRequest> {
         Ok(v1::WriteRequest::decode(self.message()?.as_slice())?)
     }
 
-    /// The series of either version.
+    /// Decodes the series of the body, in either version.
     ///
     /// # Errors
-    /// Where a body cannot be read, or a reference leads nowhere.
-    pub fn series(&self) -> anyhow::Result<Vec<Sent>> {
-        match self.is_v2() {
-            true => resolve(&self.v2()?),
-            false => Ok(self.v1()?.timeseries.into_iter().map(Sent::from).collect()),
+    /// Returns an error if the body is malformed, or a symbol reference is out of range.
+    pub fn series(&self) -> anyhow::Result<Vec<SentSeries>> {
+        if self.is_v2() {
+            return resolve(&self.v2()?);
         }
+        let series = self.v1()?.timeseries.into_iter();
+        Ok(series.map(SentSeries::from).collect())
     }
 }
 
-fn resolve(request: &v2::Request) -> anyhow::Result<Vec<Sent>> {
+/// Replaces the symbol references of a request.
+fn resolve(request: &v2::Request) -> anyhow::Result<Vec<SentSeries>> {
     let symbol = |reference: u32| {
         let symbol = request.symbols.get(reference as usize);
-        symbol.cloned().context("a reference beyond the symbols")
+        symbol
+            .cloned()
+            .with_context(|| format!("symbol reference {reference} is out of range"))
     };
     let labels = |references: &[u32]| {
         ensure!(
             references.len().is_multiple_of(2),
-            "an odd number of references"
+            "the number of label references is odd: {}",
+            references.len()
         );
         let pairs = references.chunks_exact(2);
         pairs
@@ -340,7 +351,7 @@ fn resolve(request: &v2::Request) -> anyhow::Result<Vec<Sent>> {
             let (help, unit) = (symbol(metadata.help_ref)?, symbol(metadata.unit_ref)?);
             anyhow::Ok((metadata.r#type(), help, unit))
         });
-        Ok(Sent {
+        Ok(SentSeries {
             labels: labels(&series.labels_refs)?,
             samples: series
                 .samples
@@ -356,33 +367,33 @@ fn resolve(request: &v2::Request) -> anyhow::Result<Vec<Sent>> {
     series.collect()
 }
 
-// === impl Sent ===
+// === impl SentSeries ===
 
-impl Sent {
-    /// A label's value; nothing where the series does not have it.
+impl SentSeries {
+    /// Value of a label. Empty if the series does not have it.
     pub fn label(&self, name: &str) -> &str {
         let found = self.labels.iter().find(|(other, _)| other == name);
         found.map_or("", |(_, value)| value)
     }
 
-    /// The metric's name.
+    /// Name of the metric.
     pub fn name(&self) -> &str {
         self.label("__name__")
     }
 
-    /// The value of its first sample.
+    /// Value of the first float sample.
     pub fn value(&self) -> Option<f64> {
         self.samples.first().map(|(value, _)| *value)
     }
 
-    /// Times of its samples and histograms.
+    /// Timestamps of all samples.
     pub fn times(&self) -> impl Iterator<Item = i64> + '_ {
         let samples = self.samples.iter().map(|(_, time)| *time);
         samples.chain(self.histograms.iter().copied())
     }
 }
 
-impl From<v1::TimeSeries> for Sent {
+impl From<v1::TimeSeries> for SentSeries {
     fn from(series: v1::TimeSeries) -> Self {
         let pairs = |labels: Vec<v1::Label>| -> Vec<_> {
             labels.into_iter().map(|l| (l.name, l.value)).collect()

@@ -1,9 +1,13 @@
 //! Command-line flags and environment variables.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use clap::Parser;
-use mesh_net::server::{Limits, Protocol, ServeMetrics, Server, ServerTlsError, TlsArgs};
+use mesh_model::flags::{self, ByteSize};
+use mesh_net::{
+    listen::ListenAddress,
+    server::{Limits, Protocol, ServeMetrics, Server, ServerTlsError, TlsArgs},
+};
 use mesh_service::telemetry::LogArgs;
 
 use crate::{destination::Options, ingest::IngestLimits};
@@ -16,7 +20,7 @@ use crate::{destination::Options, ingest::IngestLimits};
 /// samples. The exporter is stateless: any number of exporters can run side by side,
 /// and each can stop at any time.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "exporter-svc", version = mesh_service::VERSION)]
+#[command(name = "exporter-svc", version = mesh_service::VERSION, after_help = flags::NOTATION)]
 pub struct Args {
     /// Prometheus configuration file. The exporter uses `remote_write`, `otlp` and
     /// `global.external_labels`.
@@ -31,25 +35,28 @@ pub struct Args {
     #[arg(
         long = "grpc.listen-address",
         env = "PROMESH_GRPC_LISTEN_ADDRESS",
+        value_name = "ADDRESS",
         default_value = "0.0.0.0:4317"
     )]
-    pub grpc_listen_address: SocketAddr,
+    pub grpc_listen_address: ListenAddress,
 
     /// Address of the admin port, which serves /metrics, /-/healthy, /-/ready and
     /// /-/reload.
     #[arg(
         long = "web.listen-address",
         env = "PROMESH_WEB_LISTEN_ADDRESS",
+        value_name = "ADDRESS",
         default_value = "0.0.0.0:8080"
     )]
-    pub web_listen_address: SocketAddr,
+    pub web_listen_address: ListenAddress,
 
-    /// Seconds that a stopping exporter waits for the Exports in flight.
+    /// Time that a stopping exporter waits for the Exports in flight.
     #[arg(
         long = "shutdown.timeout",
         env = "PROMESH_SHUTDOWN_TIMEOUT",
-        value_parser = seconds,
-        default_value = "60"
+        value_name = "DURATION",
+        value_parser = flags::seconds,
+        default_value = "60s"
     )]
     pub shutdown_timeout: Duration,
 
@@ -79,22 +86,24 @@ pub struct Args {
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "OTLP/gRPC")]
 pub struct GrpcArgs {
-    /// Maximum size of one Export in bytes, both compressed and decompressed.
+    /// Maximum size of one Export, both compressed and decompressed.
     #[arg(
         long = "grpc.max-message-bytes",
         env = "PROMESH_GRPC_MAX_MESSAGE_BYTES",
-        default_value_t = 64 << 20
+        value_name = "SIZE",
+        default_value = "64MiB"
     )]
-    pub max_message_bytes: usize,
+    pub max_message_bytes: ByteSize,
 
-    /// Memory limit in bytes for all Exports in flight. The exporter rejects an Export
+    /// Memory limit for all Exports in flight. The exporter rejects an Export
     /// beyond it with RESOURCE_EXHAUSTED and a retry delay.
     #[arg(
         long = "ingest.max-bytes",
         env = "PROMESH_INGEST_MAX_BYTES",
-        default_value_t = 512 << 20
+        value_name = "SIZE",
+        default_value = "512MiB"
     )]
-    pub budget_bytes: usize,
+    pub budget_bytes: ByteSize,
 
     /// Maximum number of Exports in flight per connection.
     #[arg(
@@ -112,33 +121,36 @@ pub struct GrpcArgs {
     )]
     pub max_connections: usize,
 
-    /// Timeout in seconds of an Export whose sender sets no deadline.
+    /// Timeout of an Export whose sender sets no deadline.
     #[arg(
         long = "grpc.timeout",
         env = "PROMESH_GRPC_TIMEOUT",
-        value_parser = seconds,
-        default_value = "10"
+        value_name = "DURATION",
+        value_parser = flags::seconds,
+        default_value = "10s"
     )]
     pub timeout: Duration,
 
-    /// Seconds after which the exporter closes a connection gracefully, so that senders
+    /// Time after which the exporter closes a connection gracefully, so that senders
     /// spread over new exporters.
     #[arg(
         long = "grpc.max-connection-age",
         env = "PROMESH_GRPC_MAX_CONNECTION_AGE",
-        value_parser = seconds,
-        default_value = "600"
+        value_name = "DURATION",
+        value_parser = flags::seconds,
+        default_value = "10m"
     )]
     pub max_connection_age: Duration,
 
-    /// Seconds that Exports in flight have to finish on a connection that is being
+    /// Time that Exports in flight have to finish on a connection that is being
     /// closed. It should exceed the longest Export timeout, which is 60 seconds for the
     /// mesh's own services.
     #[arg(
         long = "grpc.max-connection-age-grace",
         env = "PROMESH_GRPC_MAX_CONNECTION_AGE_GRACE",
-        value_parser = seconds,
-        default_value = "70"
+        value_name = "DURATION",
+        value_parser = flags::seconds,
+        default_value = "70s"
     )]
     pub max_connection_age_grace: Duration,
 
@@ -197,29 +209,35 @@ pub struct RemoteWriteArgs {
     )]
     pub allow_http: bool,
 
-    /// Milliseconds that series wait for others to share a request.
+    /// Time that series wait for others to share a request. A number without a unit counts
+    /// milliseconds.
     #[arg(
-        long = "remote-write.linger-ms",
-        env = "PROMESH_REMOTE_WRITE_LINGER_MS",
-        default_value_t = 20
+        long = "remote-write.linger",
+        alias = "remote-write.linger-ms",
+        env = "PROMESH_REMOTE_WRITE_LINGER",
+        value_name = "DURATION",
+        value_parser = flags::milliseconds,
+        default_value = "20ms"
     )]
-    pub linger_ms: u64,
+    pub linger: Duration,
 
-    /// Maximum size of one request in bytes, before compression.
+    /// Maximum size of one request, before compression.
     #[arg(
         long = "remote-write.max-bytes",
         env = "PROMESH_REMOTE_WRITE_MAX_BYTES",
-        default_value_t = 1 << 20
+        value_name = "SIZE",
+        default_value = "1MiB"
     )]
-    pub request_bytes: usize,
+    pub request_bytes: ByteSize,
 
-    /// Maximum size in bytes of the label cache of each destination.
+    /// Maximum size of the label cache of each destination.
     #[arg(
         long = "remote-write.cache-bytes",
         env = "PROMESH_REMOTE_WRITE_CACHE_BYTES",
-        default_value_t = 256 << 20
+        value_name = "SIZE",
+        default_value = "256MiB"
     )]
-    pub cache_bytes: usize,
+    pub cache_bytes: ByteSize,
 }
 
 // === impl GrpcArgs ===
@@ -228,7 +246,7 @@ impl GrpcArgs {
     /// Limits of Exports in flight.
     pub fn limits(&self) -> IngestLimits {
         IngestLimits {
-            budget: self.budget_bytes,
+            budget: self.budget_bytes.in_memory(),
             timeout: self.timeout,
         }
     }
@@ -272,17 +290,13 @@ impl RemoteWriteArgs {
     /// Options that all destinations share.
     pub fn options(&self) -> Options {
         Options {
-            request_bytes: self.request_bytes,
-            linger: Duration::from_millis(self.linger_ms),
+            request_bytes: self.request_bytes.in_memory(),
+            linger: self.linger,
             allow_http: self.allow_http,
-            cache_bytes: self.cache_bytes,
+            cache_bytes: self.cache_bytes.in_memory(),
             connector: None,
         }
     }
-}
-
-fn seconds(text: &str) -> Result<Duration, std::num::ParseIntError> {
-    text.parse().map(Duration::from_secs)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use mesh_net::connector::Connector;
+use mesh_net::{connector::Connector, listen::ListenAddress};
 use tokio::net::TcpListener;
 
 use crate::{args::Args, error::Error};
@@ -40,8 +40,8 @@ impl Environment {
     /// Returns an error if a port cannot be opened.
     pub async fn system(args: &Args) -> Result<Self, Error> {
         let (grpc, grpc_address) =
-            listen("--grpc.listen-address", args.grpc_listen_address).await?;
-        let (web, web_address) = listen("--web.listen-address", args.web_listen_address).await?;
+            listen("--grpc.listen-address", &args.grpc_listen_address).await?;
+        let (web, web_address) = listen("--web.listen-address", &args.web_listen_address).await?;
         Ok(Self {
             grpc,
             web,
@@ -57,17 +57,12 @@ impl Environment {
 
 async fn listen(
     flag: &'static str,
-    address: SocketAddr,
+    address: &ListenAddress,
 ) -> Result<(TcpListener, SocketAddr), Error> {
-    let bound = async {
-        let listener = TcpListener::bind(address).await?;
-        let bound = listener.local_addr()?;
-        Ok((listener, bound))
-    };
-    let failed = |source| Error::Listen {
+    let bound = address.bind().await;
+    bound.map_err(|source| Error::Listen {
         flag,
-        address,
+        address: address.clone(),
         source,
-    };
-    bound.await.map_err(failed)
+    })
 }

@@ -1,10 +1,10 @@
 //! Errors of the exporter as a service.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::path::PathBuf;
 
 use mesh_contract::ha::HaError;
 use mesh_model::config::ConfigError;
-use mesh_net::server::ServerTlsError;
+use mesh_net::{listen::ListenAddress, server::ServerTlsError};
 use tokio::task::JoinError;
 
 use crate::destination::DestinationError;
@@ -40,7 +40,7 @@ pub enum Error {
         /// Flag that sets the address.
         flag: &'static str,
         /// Address that the flag gives.
-        address: SocketAddr,
+        address: ListenAddress,
         /// Error of the operating system.
         source: std::io::Error,
     },

@@ -222,7 +222,7 @@ pub async fn serve<L: Accept>(
     server: Server<L>,
     shutdown: Shutdown,
 ) {
-    let metrics = MetricsServer::new(ingest, args.grpc.max_message_bytes);
+    let metrics = MetricsServer::new(ingest, args.grpc.max_message_bytes.in_memory());
     let handler = move |request| {
         let call = metrics.clone().call(request);
         async move {

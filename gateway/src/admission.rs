@@ -54,7 +54,7 @@ impl Admission {
         trust_forwarded_for: bool,
         metrics: AdmissionMetrics,
     ) -> Self {
-        let budget = Budget::new(limits.memory_budget);
+        let budget = Budget::new(limits.memory_budget.in_memory());
         metrics.limits(limits);
         Self {
             auth,

@@ -68,9 +68,9 @@ impl Encoding {
 impl BodyLimits {
     pub(crate) fn new(args: &LimitArgs) -> Self {
         Self {
-            compressed: args.max_compressed_bytes,
-            decompressed: args.max_push_bytes,
-            timeout: Duration::from_secs(args.body_timeout_seconds),
+            compressed: args.max_compressed_bytes.in_memory(),
+            decompressed: args.max_push_bytes.in_memory(),
+            timeout: args.body_timeout,
         }
     }
 }

@@ -44,7 +44,7 @@ impl PushHandler {
             admission,
             intake,
             limits: BodyLimits::new(limits),
-            ack_timeout: Duration::from_secs(limits.ack_timeout_seconds),
+            ack_timeout: limits.ack_timeout,
         }
     }
 

@@ -29,7 +29,7 @@ mod push_error;
 mod resource_splitter;
 mod stream;
 
-use std::{net::SocketAddr, time::Duration};
+use std::net::SocketAddr;
 
 use mesh_balance::{Balance, BalanceMetrics};
 use mesh_base::{clock::Clock, shutdown::Shutdown};
@@ -40,6 +40,7 @@ use mesh_kubernetes::{
 use mesh_net::{
     connector::plaintext,
     endpoints::{Addresses as DiscoveredAddresses, Endpoints},
+    listen::ListenAddress,
     server::{Protocol, ServeMetrics, Server, ServerTlsError},
     tls::TlsError,
 };
@@ -98,7 +99,7 @@ pub enum Error {
         /// Flag that names the port.
         flag: &'static str,
         /// Address of the port.
-        address: SocketAddr,
+        address: ListenAddress,
         /// Error of the operating system.
         source: std::io::Error,
     },
@@ -131,13 +132,15 @@ pub enum Error {
 /// exporters or other gateways fails.
 pub async fn bind(args: Args) -> Result<Bound, Error> {
     let auth = args.auth.build()?;
-    let grpc = listen("--otlp.grpc.listen-address", args.grpc_listen_address).await?;
-    let http = listen("--otlp.http.listen-address", args.http_listen_address).await?;
-    let web = listen("--web.listen-address", args.web_listen_address).await?;
+    let (grpc, grpc_address) =
+        listen("--otlp.grpc.listen-address", &args.grpc_listen_address).await?;
+    let (http, http_address) =
+        listen("--otlp.http.listen-address", &args.http_listen_address).await?;
+    let (web, web_address) = listen("--web.listen-address", &args.web_listen_address).await?;
     let addresses = Addresses {
-        grpc: address(&grpc, args.grpc_listen_address),
-        http: address(&http, args.http_listen_address),
-        web: address(&web, args.web_listen_address),
+        grpc: grpc_address,
+        http: http_address,
+        web: web_address,
     };
     let mut registry = Registry::with_prefix("promesh_gateway");
     let serve_metrics = ServeMetrics::register(&mut registry);
@@ -199,7 +202,7 @@ async fn stages(
     let writers = WriterMetrics::register(registry);
     Ok(Stages {
         validator: Validator {
-            max_future: Duration::from_secs(args.limits.max_future_seconds),
+            max_future: args.limits.max_future,
         },
         defaults: ResourceDefaults::new(&args.identity),
         conflicts: ConflictDetector::new(args.identity.max_streams, writers),
@@ -243,7 +246,7 @@ impl Bound {
                 self.http.serve(http, shutdown.clone()),
             );
         };
-        let timeout = Duration::from_secs(self.args.shutdown_timeout_seconds);
+        let timeout = self.args.shutdown_timeout;
         let readiness = self.readiness.clone();
         let stopping = async {
             shutdown.signaled().await;
@@ -261,16 +264,15 @@ impl Bound {
     }
 }
 
-async fn listen(flag: &'static str, address: SocketAddr) -> Result<TcpListener, Error> {
-    let listener = TcpListener::bind(address).await;
-    listener.map_err(|source| Error::Listen {
+/// Opens a port. `flag` names it in errors.
+async fn listen(
+    flag: &'static str,
+    address: &ListenAddress,
+) -> Result<(TcpListener, SocketAddr), Error> {
+    let bound = address.bind().await;
+    bound.map_err(|source| Error::Listen {
         flag,
-        address,
+        address: address.clone(),
         source,
     })
-}
-
-/// Address that a listener is bound to, with the port that the system chose for port 0.
-fn address(listener: &TcpListener, requested: SocketAddr) -> SocketAddr {
-    listener.local_addr().unwrap_or(requested)
 }

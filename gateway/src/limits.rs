@@ -2,44 +2,49 @@
 
 use std::time::Duration;
 
+use mesh_model::flags::{self, ByteSize};
 use mesh_net::server;
 
 /// Flags for the limits on clients and their pushes.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Limits")]
 pub struct LimitArgs {
-    /// Maximum size of a push on the wire, in bytes.
+    /// Maximum size of a push on the wire.
     #[arg(
         long = "otlp.max-compressed-bytes",
         env = "PROMESH_OTLP_MAX_COMPRESSED_BYTES",
-        default_value_t = 16 << 20
+        value_name = "SIZE",
+        default_value = "16MiB"
     )]
-    pub max_compressed_bytes: usize,
+    pub max_compressed_bytes: ByteSize,
 
-    /// Maximum size of a push after decompression, in bytes.
+    /// Maximum size of a push after decompression.
     #[arg(
         long = "otlp.max-bytes",
         env = "PROMESH_OTLP_MAX_BYTES",
-        default_value_t = 64 << 20
+        value_name = "SIZE",
+        default_value = "64MiB"
     )]
-    pub max_push_bytes: usize,
+    pub max_push_bytes: ByteSize,
 
-    /// Memory for reading and decoding all pushes, in bytes. If it is used up, the client
-    /// must retry.
+    /// Memory for reading and decoding all pushes. If it is used up, the client must retry.
     #[arg(
         long = "otlp.memory-budget",
         env = "PROMESH_OTLP_MEMORY_BUDGET",
-        default_value_t = 512 << 20
+        value_name = "SIZE",
+        default_value = "512MiB"
     )]
-    pub memory_budget: usize,
+    pub memory_budget: ByteSize,
 
-    /// Maximum time that a data point may be ahead of the clock, in seconds.
+    /// Maximum time that a data point may be ahead of the clock.
     #[arg(
         long = "otlp.max-future",
         env = "PROMESH_OTLP_MAX_FUTURE",
-        default_value_t = 600
+        value_name = "DURATION",
+        value_parser = flags::seconds,
+        default_value = "10m"
     )]
-    pub max_future_seconds: u64,
+    pub max_future: Duration,
 
     /// Maximum number of connections per port. Further connections wait.
     #[arg(
@@ -74,48 +79,58 @@ pub struct LimitArgs {
     )]
     pub max_concurrent_pushes_per_client: usize,
 
-    /// Seconds after which a connection accepts no further pushes and closes, so that
+    /// Time after which a connection accepts no further pushes and closes, so that
     /// clients spread over new gateways.
     #[arg(
         long = "otlp.max-connection-age",
         env = "PROMESH_OTLP_MAX_CONNECTION_AGE",
-        default_value_t = 300
+        value_name = "DURATION",
+        value_parser = flags::seconds,
+        default_value = "5m"
     )]
-    pub max_connection_age_seconds: u64,
+    pub max_connection_age: Duration,
 
-    /// Seconds that a closing connection has to finish its pushes in flight.
+    /// Time that a closing connection has to finish its pushes in flight.
     #[arg(
         long = "otlp.max-connection-age-grace",
         env = "PROMESH_OTLP_MAX_CONNECTION_AGE_GRACE",
-        default_value_t = 60
+        value_name = "DURATION",
+        value_parser = flags::seconds,
+        default_value = "60s"
     )]
-    pub max_connection_age_grace_seconds: u64,
+    pub max_connection_age_grace: Duration,
 
-    /// Timeout in seconds for the first request, for an idle HTTP/1.1 connection, and for
+    /// Timeout for the first request, for an idle HTTP/1.1 connection, and for
     /// the headers of a request. SDKs push every 60 seconds.
     #[arg(
         long = "otlp.header-timeout",
         env = "PROMESH_OTLP_HEADER_TIMEOUT",
-        default_value_t = 75
+        value_name = "DURATION",
+        value_parser = flags::seconds,
+        default_value = "75s"
     )]
-    pub header_timeout_seconds: u64,
+    pub header_timeout: Duration,
 
-    /// Timeout in seconds for the body of a push.
+    /// Timeout for the body of a push.
     #[arg(
         long = "otlp.body-timeout",
         env = "PROMESH_OTLP_BODY_TIMEOUT",
-        default_value_t = 30
+        value_name = "DURATION",
+        value_parser = flags::seconds,
+        default_value = "30s"
     )]
-    pub body_timeout_seconds: u64,
+    pub body_timeout: Duration,
 
-    /// Seconds to wait for the backend's acknowledgement. Then the client must retry; the
+    /// Time to wait for the backend's acknowledgement. Then the client must retry; the
     /// data is not delivered twice. A client's own timeout may be shorter.
     #[arg(
         long = "otlp.ack-timeout",
         env = "PROMESH_OTLP_ACK_TIMEOUT",
-        default_value_t = 60
+        value_name = "DURATION",
+        value_parser = flags::seconds,
+        default_value = "60s"
     )]
-    pub ack_timeout_seconds: u64,
+    pub ack_timeout: Duration,
 }
 
 /// Interval of HTTP/2 keepalive pings to a silent client.
@@ -142,9 +157,9 @@ impl LimitArgs {
         server::Limits {
             max_connections: self.max_connections,
             max_concurrent_streams: self.max_concurrent_streams,
-            max_connection_age: Duration::from_secs(self.max_connection_age_seconds),
-            max_connection_age_grace: Duration::from_secs(self.max_connection_age_grace_seconds),
-            header_timeout: Duration::from_secs(self.header_timeout_seconds),
+            max_connection_age: self.max_connection_age,
+            max_connection_age_grace: self.max_connection_age_grace,
+            header_timeout: self.header_timeout,
             keepalive_interval: KEEPALIVE_INTERVAL,
             keepalive_timeout: KEEPALIVE_TIMEOUT,
         }

@@ -24,7 +24,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
     let provider = rustls::crypto::ring::default_provider();
     // Fails only if a provider is installed already.
     let _ = provider.install_default();
-    args.log.init()?;
+    args.log.init();
     let shutdown = Shutdown::on_signals()?;
     bind(args).await?.run(shutdown).await?;
     Ok(())

@@ -1,9 +1,11 @@
 //! The command line.
 
-use std::{ffi::OsString, net::SocketAddr, path::PathBuf};
+use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::{CommandFactory, FromArgMatches, Parser};
 use mesh_balance::ExporterArgs;
+use mesh_model::flags::{self, ByteSize};
+use mesh_net::listen::ListenAddress;
 use mesh_outbox::OutboxArgs;
 use mesh_service::telemetry::LogArgs;
 
@@ -17,7 +19,7 @@ use crate::{check::CheckArgs, heartbeat::HeartbeatArgs, shard::ShardArgs};
 /// HA pair. A receiver buffers samples until an exporter acknowledges or rejects
 /// them.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "receiver-svc", version = mesh_service::VERSION)]
+#[command(name = "receiver-svc", version = mesh_service::VERSION, after_help = flags::NOTATION)]
 pub struct Args {
     /// Prometheus configuration file. The receiver uses `global` and
     /// `scrape_configs`.
@@ -33,27 +35,30 @@ pub struct Args {
     #[arg(
         long = "web.listen-address",
         env = "PROMESH_WEB_LISTEN_ADDRESS",
+        value_name = "ADDRESS",
         default_value = "0.0.0.0:8080"
     )]
-    pub web_listen_address: SocketAddr,
+    pub web_listen_address: ListenAddress,
 
-    /// Bytes of response bodies that all running scrapes may hold in memory. A
-    /// scrape that needs more fails.
+    /// Memory limit for the response bodies of all running scrapes. A scrape that
+    /// needs more fails.
     #[arg(
         long = "scrape.memory-budget",
         env = "PROMESH_SCRAPE_MEMORY_BUDGET",
-        default_value_t = 512 << 20
+        value_name = "SIZE",
+        default_value = "512MiB"
     )]
-    pub memory_budget: usize,
+    pub memory_budget: ByteSize,
 
-    /// Size in bytes at which a decompressed body is rejected, even if its job
+    /// Size at which a decompressed body is rejected, even if its job
     /// allows more.
     #[arg(
         long = "scrape.max-body-bytes",
         env = "PROMESH_SCRAPE_MAX_BODY_BYTES",
-        default_value_t = 256 << 20
+        value_name = "SIZE",
+        default_value = "256MiB"
     )]
-    pub max_body_bytes: u64,
+    pub max_body_bytes: ByteSize,
 
     /// Maximum number of concurrent scrapes. A further scrape waits until one ends.
     #[arg(
@@ -71,13 +76,15 @@ pub struct Args {
     )]
     pub start_timestamps: bool,
 
-    /// Minimum number of seconds between two updates of the targets.
+    /// Minimum time between two updates of the targets.
     #[arg(
         long = "discovery.update-interval",
         env = "PROMESH_DISCOVERY_UPDATE_INTERVAL",
-        default_value_t = 5
+        value_name = "DURATION",
+        value_parser = flags::seconds,
+        default_value = "5s"
     )]
-    pub discovery_update_interval_seconds: u64,
+    pub discovery_update_interval: Duration,
 
     /// Discover only the Kubernetes targets on this node, for a receiver that runs
     /// on every node. Other nodes and their pods are not watched. Targets without
@@ -90,13 +97,15 @@ pub struct Args {
     )]
     pub node_local: Option<String>,
 
-    /// Seconds for which a stopping receiver keeps delivering scraped samples.
+    /// Time for which a stopping receiver keeps delivering scraped samples.
     #[arg(
         long = "shutdown.timeout",
         env = "PROMESH_SHUTDOWN_TIMEOUT",
-        default_value_t = 60
+        value_name = "DURATION",
+        value_parser = flags::seconds,
+        default_value = "60s"
     )]
-    pub shutdown_timeout_seconds: u64,
+    pub shutdown_timeout: Duration,
 
     #[command(flatten)]
     #[allow(
@@ -189,6 +198,82 @@ mod tests {
         assert_eq!(args.config_file, PathBuf::from("p.yml"));
         // The exporters have no default.
         assert!(CommandLine::try_parse_from(["receiver-svc"]).is_err());
+    }
+
+    fn run(flags: &[&str]) -> Result<Args, String> {
+        let line = [&["receiver-svc", "--exporter.endpoints=h:1"], flags].concat();
+        match CommandLine::try_parse_from(line) {
+            Ok(CommandLine::Run(args)) => Ok(*args),
+            Ok(CommandLine::Check(_)) => panic!("not run"),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    #[test]
+    fn accepts_units_and_bare_numbers() {
+        let minute = Duration::from_secs(60);
+        let args = run(&[]).unwrap();
+        assert_eq!(args.shutdown_timeout, minute);
+        assert_eq!(args.outbox.max_age, 55 * minute);
+        assert_eq!(args.outbox.max_bytes, ByteSize(512 << 20));
+        assert_eq!(args.exporter.failfast, Duration::from_secs(1));
+        for flag in ["--outbox.max-age=90", "--outbox.max-age=1m30s"] {
+            assert_eq!(run(&[flag]).unwrap().outbox.max_age, minute * 3 / 2);
+        }
+        for flag in [
+            "--outbox.linger=20ms",
+            "--outbox.linger=20",
+            "--outbox.linger-ms=20",
+        ] {
+            assert_eq!(
+                run(&[flag]).unwrap().outbox.linger.as_millis(),
+                20,
+                "{flag}"
+            );
+        }
+        for flag in ["--outbox.max-bytes=1.5KiB", "--outbox.max-bytes=1536"] {
+            assert_eq!(run(&[flag]).unwrap().outbox.max_bytes, ByteSize(1536));
+        }
+    }
+
+    #[test]
+    fn reports_the_flag_of_an_invalid_value() {
+        for (flag, value, expected) in [
+            ("--outbox.max-age", "5x", "such as 250ms, 30s or 1h30m"),
+            ("--outbox.max-age", "-5", "such as 250ms, 30s or 1h30m"),
+            ("--outbox.max-age", "99999999999999999999", "is too long"),
+            ("--outbox.linger", "5x", "or a number of milliseconds"),
+            ("--outbox.max-bytes", "5x", "such as 512MiB or 1.5GiB"),
+            ("--outbox.max-bytes", "16EiB", "is not a size"),
+            (
+                "--web.listen-address",
+                "8080",
+                "such as :8080 or localhost:8080",
+            ),
+            (
+                "--log.level",
+                "info,h2=debug",
+                "off, error, warn, info, debug, trace",
+            ),
+        ] {
+            let error = run(&[&format!("{flag}={value}")]).unwrap_err();
+            for part in [flag, value, expected] {
+                assert!(error.contains(part), "{flag}={value}: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn help_shows_defaults_with_units_and_no_old_names() {
+        let help = Args::command().render_long_help().to_string();
+        for part in [
+            "[default: 55m]",
+            "[default: 512MiB]",
+            "--outbox.linger <DURATION>",
+        ] {
+            assert!(help.contains(part), "{part}: {help}");
+        }
+        assert!(!help.contains("-ms"), "{help}");
     }
 
     #[test]

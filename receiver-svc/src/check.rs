@@ -7,7 +7,10 @@ mod targets;
 use std::{fmt, path::PathBuf, time::Duration};
 
 use clap::Parser;
-use mesh_model::config::{Config, ConfigError, discovery::DiscoveryConfig};
+use mesh_model::{
+    config::{Config, ConfigError, discovery::DiscoveryConfig},
+    flags,
+};
 use mesh_service::telemetry::LogArgs;
 
 use self::{files::FileProblems, targets::JobTargets};
@@ -33,13 +36,15 @@ pub struct CheckArgs {
     #[arg(long = "targets")]
     pub targets: bool,
 
-    /// Timeout in seconds for one round of discovery.
+    /// Timeout for one round of discovery.
     #[arg(
         long = "discovery.timeout",
         env = "PROMESH_DISCOVERY_TIMEOUT",
-        default_value_t = 10
+        value_name = "DURATION",
+        value_parser = flags::seconds,
+        default_value = "10s"
     )]
-    pub discovery_timeout_seconds: u64,
+    pub discovery_timeout: Duration,
 
     #[command(flatten)]
     #[allow(
@@ -90,8 +95,8 @@ pub async fn check(args: &CheckArgs) -> Result<Report, ConfigError> {
         report.warnings.extend(warnings);
     }
     if args.targets {
-        let timeout = Duration::from_secs(args.discovery_timeout_seconds);
-        let (jobs, failures) = targets::discover(&config.scrape_configs, timeout).await;
+        let discovered = targets::discover(&config.scrape_configs, args.discovery_timeout);
+        let (jobs, failures) = discovered.await;
         report.jobs = jobs;
         report.failures.extend(failures);
     }

@@ -21,6 +21,7 @@ use std::{sync::Arc, time::Duration};
 
 use mesh_base::clock::Clock;
 use mesh_contract::batch::{Batch, BatchContext, Ha};
+use mesh_model::flags;
 use mesh_outbox::{Outbox, Outcome};
 use opentelemetry_proto::tonic::{
     common::v1::{AnyValue, KeyValue, any_value::Value},
@@ -52,16 +53,18 @@ pub const JOB: &str = "promesh";
 #[derive(Clone, Copy, Debug, clap::Args)]
 #[command(next_help_heading = "HA pair")]
 pub struct HeartbeatArgs {
-    /// Seconds without a response of the backend after which a healthy receiver of an HA pair
+    /// Time without a response of the backend after which a healthy receiver of an HA pair
     /// writes a sample of promesh_replica_heartbeat, so that its group stays elected. 0 disables
     /// the heartbeat. The backend needs a request every 10 s.
     #[arg(
         id = "heartbeat_interval",
         long = "ha.heartbeat-interval",
         env = "PROMESH_HA_HEARTBEAT_INTERVAL",
-        default_value_t = 3
+        value_name = "DURATION",
+        value_parser = flags::seconds,
+        default_value = "3s"
     )]
-    pub seconds: u64,
+    pub interval: Duration,
 }
 
 /// Task that keeps a healthy replica group elected while it has nothing else to send.
@@ -98,15 +101,6 @@ pub struct HeartbeatMetrics {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct OutcomeLabels {
     outcome: &'static str,
-}
-
-// === impl HeartbeatArgs ===
-
-impl HeartbeatArgs {
-    /// Time without a response after which a heartbeat is sent.
-    pub fn interval(self) -> Duration {
-        Duration::from_secs(self.seconds)
-    }
 }
 
 // === impl Heartbeat ===

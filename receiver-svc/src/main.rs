@@ -32,7 +32,7 @@ async fn main() -> ExitCode {
 /// Checks a configuration file. Returns true if a receiver can run with it.
 async fn run_check(args: CheckArgs) -> anyhow::Result<bool> {
     install_crypto();
-    args.log.init()?;
+    args.log.init();
     println!("Checking {}", args.file.display());
     let report = check(&args).await?;
     print!("{report}");
@@ -47,7 +47,7 @@ fn install_crypto() {
 
 async fn run(args: Args) -> anyhow::Result<()> {
     install_crypto();
-    args.log.init()?;
+    args.log.init();
     let shutdown = Shutdown::on_signals()?;
     bind(args).await?.run(shutdown).await?;
     Ok(())

@@ -8,6 +8,7 @@ mod assignment;
 
 use std::time::Duration;
 
+use mesh_model::flags;
 use mesh_net::endpoints::Endpoints;
 
 pub use self::assignment::Assignment;
@@ -31,16 +32,18 @@ pub struct ShardArgs {
     #[arg(id = "self_address", long = "shard.self", env = "PROMESH_SHARD_SELF")]
     pub self_address: Option<String>,
 
-    /// Seconds for which the samples of a target are held back if its previous owner does not
+    /// Time for which the samples of a target are held back if its previous owner does not
     /// answer, since older samples may be in flight. Must be longer than --outbox.deadline.
     #[arg(
         long = "shard.handover-timeout",
         env = "PROMESH_SHARD_HANDOVER_TIMEOUT",
-        default_value_t = 10
+        value_name = "DURATION",
+        value_parser = flags::seconds,
+        default_value = "10s"
     )]
-    pub handover_timeout_seconds: u64,
+    pub handover_timeout: Duration,
 
-    /// Seconds for which the samples of a target are held back if its previous owner does not
+    /// Time for which the samples of a target are held back if its previous owner does not
     /// answer and may return with older samples. That is the case if it had batches on its disk
     /// (--outbox.spill-dir), or if it is still a ready member and may be partitioned from this
     /// receiver alone. A ready member is presumed to go on scraping for the same time. The disk
@@ -48,21 +51,9 @@ pub struct ShardArgs {
     #[arg(
         long = "shard.away-timeout",
         env = "PROMESH_SHARD_AWAY_TIMEOUT",
-        default_value_t = 60
+        value_name = "DURATION",
+        value_parser = flags::seconds,
+        default_value = "60s"
     )]
-    pub away_timeout_seconds: u64,
-}
-
-// === impl ShardArgs ===
-
-impl ShardArgs {
-    /// Time for which a receiver that does not answer may have exports in flight.
-    pub fn handover_timeout(&self) -> Duration {
-        Duration::from_secs(self.handover_timeout_seconds)
-    }
-
-    /// Time within which a receiver may return with batches to deliver.
-    pub fn away_timeout(&self) -> Duration {
-        Duration::from_secs(self.away_timeout_seconds)
-    }
+    pub away_timeout: Duration,
 }

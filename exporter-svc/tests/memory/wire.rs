@@ -43,8 +43,8 @@ impl Wire {
         let exporters = ExporterArgs {
             endpoints: "exporter:1".parse().unwrap(),
             compression: Compression::Zstd,
-            ping_interval_ms: 800,
-            failfast_ms: 1000,
+            ping_interval: Duration::from_millis(800),
+            failfast: Duration::from_secs(1),
             tls: tls.clone(),
         };
         let (known, addresses) = watch::channel(Some(BTreeSet::from(["exporter:1".to_owned()])));

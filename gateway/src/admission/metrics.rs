@@ -90,7 +90,8 @@ impl AdmissionMetrics {
         self.pushes_limit.set(gauge(limits.max_concurrent_pushes));
         self.client_limit
             .set(gauge(limits.max_concurrent_pushes_per_client));
-        self.memory_limit.set(gauge(limits.memory_budget));
+        self.memory_limit
+            .set(gauge(limits.memory_budget.in_memory()));
     }
 
     pub(super) fn in_use(&self, free_pushes: usize, memory: usize) {

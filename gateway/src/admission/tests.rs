@@ -1,4 +1,5 @@
 use http::Request;
+use mesh_model::flags::ByteSize;
 
 use super::*;
 
@@ -46,7 +47,7 @@ fn dropping_a_permit_frees_its_place_and_memory() {
     let limits = LimitArgs {
         max_concurrent_pushes: 3,
         max_concurrent_pushes_per_client: 2,
-        memory_budget: 10 << 10,
+        memory_budget: ByteSize(10 << 10),
         ..Default::default()
     };
     let admission = admission(false, limits);

@@ -1,8 +1,9 @@
 //! Flags for delta temporality.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use clap::ValueEnum;
+use mesh_model::flags::{self, ByteSize};
 use mesh_net::endpoints::Endpoints;
 
 /// Flags for delta temporality.
@@ -28,25 +29,28 @@ pub struct DeltaArgs {
     )]
     pub max_streams: usize,
 
-    /// Maximum memory of all totals, in bytes. Beyond it the gateway rejects points of
+    /// Maximum memory of all totals. Beyond it the gateway rejects points of
     /// new streams.
     #[arg(
         id = "delta_max_bytes",
         long = "delta.max-bytes",
         env = "PROMESH_DELTA_MAX_BYTES",
-        default_value_t = 256 << 20
+        value_name = "SIZE",
+        default_value = "256MiB"
     )]
-    pub max_bytes: usize,
+    pub max_bytes: ByteSize,
 
-    /// Seconds without a point after which the gateway evicts a stream's total. The next
+    /// Time without a point after which the gateway evicts a stream's total. The next
     /// point starts a new total.
     #[arg(
         id = "delta_max_age",
         long = "delta.max-age",
         env = "PROMESH_DELTA_MAX_AGE",
-        default_value_t = 300
+        value_name = "DURATION",
+        value_parser = flags::seconds,
+        default_value = "5m"
     )]
-    pub max_age_seconds: u64,
+    pub max_age: Duration,
 
     /// OTLP/gRPC addresses of all gateways that share the streams, including this one:
     /// HOST:PORT[,HOST:PORT…], dns:///HOST:PORT or k8s:///NAMESPACE/SERVICE:PORT. Without

@@ -33,7 +33,7 @@ impl DeltaMetrics {
         let own = metrics.clone();
         let gauge = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
         own.streams_limit.set(gauge(args.max_streams));
-        own.bytes_limit.set(gauge(args.max_bytes));
+        own.bytes_limit.set(gauge(args.max_bytes.in_memory()));
         for (name, help, gauge) in [
             ("delta_streams", "Streams with a total", own.streams),
             (

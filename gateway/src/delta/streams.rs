@@ -62,8 +62,8 @@ impl Streams {
     pub(crate) fn new(args: &DeltaArgs, metrics: DeltaMetrics) -> Self {
         let limits = Limits {
             streams: args.max_streams,
-            bytes: args.max_bytes,
-            max_age: Duration::from_secs(args.max_age_seconds),
+            bytes: args.max_bytes.in_memory(),
+            max_age: args.max_age,
         };
         Self {
             by_id: HashMap::new(),

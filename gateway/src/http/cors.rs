@@ -1,8 +1,9 @@
 //! CORS: lets web pages push from a browser (Fetch standard, "CORS protocol").
 
-use std::{convert::Infallible, str::FromStr};
+use std::{convert::Infallible, str::FromStr, time::Duration};
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
+use mesh_model::flags;
 
 /// Flags for pushes from web pages.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -27,13 +28,15 @@ pub struct CorsArgs {
     )]
     pub allowed_headers: Vec<HeaderName>,
 
-    /// Seconds for which a browser may cache the permission.
+    /// Time for which a browser may cache the permission.
     #[arg(
         long = "cors.max-age",
         env = "PROMESH_CORS_MAX_AGE",
-        default_value_t = 7200
+        value_name = "DURATION",
+        value_parser = flags::seconds,
+        default_value = "2h"
     )]
-    pub preflight_max_age_seconds: u32,
+    pub preflight_max_age: Duration,
 }
 
 /// Pattern of allowed origins. A `*` stands for any text.
@@ -71,7 +74,7 @@ impl CorsArgs {
         }
         response.insert(
             header::ACCESS_CONTROL_MAX_AGE,
-            self.preflight_max_age_seconds.into(),
+            self.preflight_max_age.as_secs().into(),
         );
         true
     }
@@ -117,7 +120,7 @@ mod tests {
         CorsArgs {
             allowed_origins: origins.split(',').map(|o| o.parse().unwrap()).collect(),
             allowed_headers: vec![header::CONTENT_TYPE],
-            preflight_max_age_seconds: 60,
+            preflight_max_age: Duration::from_secs(60),
         }
     }
 

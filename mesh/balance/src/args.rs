@@ -1,5 +1,8 @@
 //! Command-line flags of the exporter client.
 
+use std::time::Duration;
+
+use mesh_model::flags;
 use mesh_net::endpoints::Endpoints;
 use mesh_wire::compression::Compression;
 
@@ -21,24 +24,30 @@ pub struct ExporterArgs {
     )]
     pub compression: Compression,
 
-    /// Interval between two pings of an exporter's connection, in milliseconds. A
-    /// connection whose ping is not acknowledged within the same time is closed. 0
-    /// disables pings.
+    /// Interval between two pings of an exporter's connection. A connection whose ping is
+    /// not acknowledged within the same time is closed. 0 disables pings. A number without
+    /// a unit counts milliseconds.
     #[arg(
-        long = "exporter.ping-interval-ms",
-        env = "PROMESH_EXPORTER_PING_INTERVAL_MS",
-        default_value_t = 800
+        long = "exporter.ping-interval",
+        alias = "exporter.ping-interval-ms",
+        env = "PROMESH_EXPORTER_PING_INTERVAL",
+        value_name = "DURATION",
+        value_parser = flags::milliseconds,
+        default_value = "800ms"
     )]
-    pub ping_interval_ms: u64,
+    pub ping_interval: Duration,
 
-    /// Maximum time a request waits for a connected exporter, in milliseconds. After
-    /// that the request stays in the outbox and is retried.
+    /// Maximum time a request waits for a connected exporter. After that the request stays
+    /// in the outbox and is retried. A number without a unit counts milliseconds.
     #[arg(
-        long = "exporter.failfast-ms",
-        env = "PROMESH_EXPORTER_FAILFAST_MS",
-        default_value_t = 1000
+        long = "exporter.failfast",
+        alias = "exporter.failfast-ms",
+        env = "PROMESH_EXPORTER_FAILFAST",
+        value_name = "DURATION",
+        value_parser = flags::milliseconds,
+        default_value = "1s"
     )]
-    pub failfast_ms: u64,
+    pub failfast: Duration,
 
     #[command(flatten)]
     #[allow(

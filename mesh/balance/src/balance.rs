@@ -74,7 +74,7 @@ impl Balance {
         connector: Connector,
         metrics: BalanceMetrics,
     ) -> Self {
-        let ping_interval = Duration::from_millis(args.ping_interval_ms);
+        let ping_interval = args.ping_interval;
         let pool = Arc::<Pool>::default();
         let new_endpoint = NewEndpoint {
             connector,
@@ -90,7 +90,7 @@ impl Balance {
             waker: changed.clone().into(),
             changed,
             pool,
-            failfast: Duration::from_millis(args.failfast_ms),
+            failfast: args.failfast,
             metrics,
         });
         let driver = tokio::spawn(shared.clone().drive());

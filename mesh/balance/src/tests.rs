@@ -104,8 +104,8 @@ fn args() -> ExporterArgs {
     ExporterArgs {
         endpoints: "unused:1".parse().unwrap(),
         compression: Compression::Zstd,
-        ping_interval_ms: 800,
-        failfast_ms: 5000,
+        ping_interval: Duration::from_millis(800),
+        failfast: Duration::from_secs(5),
         tls: Default::default(),
     }
 }

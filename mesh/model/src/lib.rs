@@ -5,9 +5,10 @@
 //! - [`go_regexp`]: regular expressions with Go's syntax and semantics.
 //! - [`config`]: the meaning of a configuration file.
 //! - [`config_file`]: reads such a file.
+//! - [`flags`]: durations and sizes as values of command-line flags.
 //! - [`relabel`](mod@relabel): applies relabeling rules to label sets.
 //!
-//! Each module uses only modules above it in this list, except that `relabel` does not need
+//! Each module uses only modules above it in this list. `flags` and `relabel` do not need
 //! `config_file`. The crate reads configuration files and does no other I/O. It must not know
 //! the wire formats of `mesh-wire`, nor how the services use a configuration.
 //!
@@ -32,6 +33,7 @@
 
 pub mod config;
 pub mod config_file;
+pub mod flags;
 pub mod go_regexp;
 pub mod labels;
 pub mod relabel;

@@ -3,6 +3,7 @@
 //! - [`connector`]: opens byte streams to peers.
 //! - [`tls`]: TLS configurations for clients.
 //! - [`http_client`]: the HTTP client of scrapes, discovery and remote write.
+//! - [`listen`]: the notation of listen addresses in flags.
 //! - [`server`]: the HTTP and gRPC listener.
 //! - [`aws`]: AWS credentials and request signatures.
 //! - [`endpoints`]: the notation of peer addresses in flags.
@@ -22,5 +23,6 @@ pub mod aws;
 pub mod connector;
 pub mod endpoints;
 pub mod http_client;
+pub mod listen;
 pub mod server;
 pub mod tls;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use mesh_model::flags::{self, ByteSize};
+
 use crate::spill::SpillArgs;
 
 /// Limits of an outbox, as flags.
@@ -15,38 +17,58 @@ pub struct OutboxArgs {
     )]
     pub lanes: u16,
 
-    /// Maximum bytes of batches in memory. A full outbox drops the oldest batches.
-    #[arg(long = "outbox.max-bytes", env = "PROMESH_OUTBOX_MAX_BYTES", default_value_t = 512 << 20)]
-    pub max_bytes: usize,
-
-    /// Seconds after which a pending batch is dropped. AMP rejects samples older than an
-    /// hour.
-    #[arg(long = "outbox.max-age", env = "PROMESH_OUTBOX_MAX_AGE", default_value_t = 55 * 60)]
-    pub max_age_seconds: u64,
-
-    /// Maximum bytes of one request to an exporter. A larger batch is sent alone.
-    #[arg(long = "outbox.max-request-bytes", env = "PROMESH_OUTBOX_MAX_REQUEST_BYTES", default_value_t = 4 << 20)]
-    pub max_request_bytes: usize,
-
-    /// Minimum milliseconds between two requests of a lane with few bytes to send. New
-    /// batches join the next request. A lane does not wait with 256 KiB or more, or with a
-    /// batch whose client waits for the outcome.
+    /// Maximum size of all batches in memory. A full outbox drops the oldest batches.
     #[arg(
-        long = "outbox.linger-ms",
-        env = "PROMESH_OUTBOX_LINGER_MS",
-        default_value_t = 250
+        long = "outbox.max-bytes",
+        env = "PROMESH_OUTBOX_MAX_BYTES",
+        value_name = "SIZE",
+        default_value = "512MiB"
     )]
-    pub linger_ms: u64,
+    pub max_bytes: ByteSize,
 
-    /// Timeout of one request to an exporter, in seconds. It doubles, up to 60, while the
-    /// backend responds but needs longer. It does not grow while the backend does not
+    /// Time after which a pending batch is dropped. AMP rejects samples older than an hour.
+    #[arg(
+        long = "outbox.max-age",
+        env = "PROMESH_OUTBOX_MAX_AGE",
+        value_name = "DURATION",
+        value_parser = flags::seconds,
+        default_value = "55m"
+    )]
+    pub max_age: Duration,
+
+    /// Maximum size of one request to an exporter. A larger batch is sent alone.
+    #[arg(
+        long = "outbox.max-request-bytes",
+        env = "PROMESH_OUTBOX_MAX_REQUEST_BYTES",
+        value_name = "SIZE",
+        default_value = "4MiB"
+    )]
+    pub max_request_bytes: ByteSize,
+
+    /// Minimum time between two requests of a lane with few bytes to send. New batches
+    /// join the next request. A lane does not wait with 256 KiB or more, or with a batch
+    /// whose client waits for the outcome. A number without a unit counts milliseconds.
+    #[arg(
+        long = "outbox.linger",
+        alias = "outbox.linger-ms",
+        env = "PROMESH_OUTBOX_LINGER",
+        value_name = "DURATION",
+        value_parser = flags::milliseconds,
+        default_value = "250ms"
+    )]
+    pub linger: Duration,
+
+    /// Timeout of one request to an exporter. It doubles, up to 60s, while the backend
+    /// responds but needs longer. It does not grow while the backend does not
     /// respond at all.
     #[arg(
         long = "outbox.deadline",
         env = "PROMESH_OUTBOX_DEADLINE",
-        default_value_t = 8
+        value_name = "DURATION",
+        value_parser = flags::seconds,
+        default_value = "8s"
     )]
-    pub deadline_seconds: u64,
+    pub deadline: Duration,
 
     #[command(flatten)]
     #[allow(
@@ -56,6 +78,8 @@ pub struct OutboxArgs {
     pub spill: SpillArgs,
 }
 
+/// Minimum timeout of one request to an exporter.
+const MIN_EXPORT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Maximum timeout of one request to an exporter.
 pub(crate) const MAX_EXPORT_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -73,15 +97,8 @@ impl Default for OutboxArgs {
 }
 
 impl OutboxArgs {
-    pub(crate) fn max_age(&self) -> Duration {
-        Duration::from_secs(self.max_age_seconds)
-    }
-
-    pub(crate) fn linger(&self) -> Duration {
-        Duration::from_millis(self.linger_ms)
-    }
-
-    pub(crate) fn deadline(&self) -> Duration {
-        Duration::from_secs(self.deadline_seconds.clamp(1, MAX_EXPORT_TIMEOUT.as_secs()))
+    /// Timeout of one request, within its limits.
+    pub(crate) fn export_timeout(&self) -> Duration {
+        self.deadline.clamp(MIN_EXPORT_TIMEOUT, MAX_EXPORT_TIMEOUT)
     }
 }

@@ -100,7 +100,7 @@ impl Lanes {
 
     pub(crate) fn new(args: &OutboxArgs, clock: Clock) -> Self {
         let lanes = usize::from(args.lanes.max(1));
-        let max_age_ms = args.max_age().as_millis() as u64;
+        let max_age_ms = args.max_age.as_millis() as u64;
         Self {
             state: Mutex::new(State {
                 lanes: (0..lanes).map(|_| Lane::default()).collect(),
@@ -119,11 +119,11 @@ impl Lanes {
             disk: OnceLock::new(),
             spill_stats: Arc::default(),
             clock,
-            max_bytes: args.max_bytes,
-            max_request_bytes: args.max_request_bytes,
+            max_bytes: args.max_bytes.in_memory(),
+            max_request_bytes: args.max_request_bytes.in_memory(),
             max_age_ms,
-            linger: args.linger(),
-            spill_after: args.spill.spill_dir.as_ref().map(|_| args.spill.after()),
+            linger: args.linger,
+            spill_after: args.spill.spill_dir.as_ref().map(|_| args.spill.spill_after),
             shares_keys: false,
         }
     }

@@ -67,7 +67,7 @@ impl Spiller {
             lanes,
             dir: args.spill_dir.clone(),
             limits: args.limits(),
-            after: args.after(),
+            after: args.spill_after,
             log: None,
             not_before: Instant::now(),
             fence_ms: i64::MIN,

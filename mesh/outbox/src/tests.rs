@@ -17,6 +17,7 @@ use mesh_contract::{
     export::{Progress, SLOW_KEY},
     verdict::Reason,
 };
+use mesh_model::flags::ByteSize;
 
 const START_MS: i64 = 1_700_000_000_000;
 
@@ -288,7 +289,7 @@ async fn an_awaited_batch_gets_its_own_verdict() {
 async fn a_full_outbox_drops_the_oldest_batches() {
     let exporter = Exporter::scripted([Reply::Silence]);
     let args = OutboxArgs {
-        max_bytes: 10,
+        max_bytes: ByteSize(10),
         ..Default::default()
     };
     let (outbox, workers) = outbox(args, &exporter);
@@ -379,7 +380,7 @@ proptest! {
     fn loses_and_reorders_nothing(
         replies in proptest::collection::vec(any_reply(), 0..40),
         steps in proptest::collection::vec(any_step(), 1..80),
-        max_bytes in 20usize..400,
+        max_bytes in (20u64..400).prop_map(ByteSize),
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()

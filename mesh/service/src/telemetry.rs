@@ -1,26 +1,29 @@
 //! Logging of a service.
 
-use std::io::IsTerminal;
+use std::{env, fmt, io::IsTerminal, str::FromStr};
 
 use tracing_subscriber::{
     EnvFilter,
-    fmt::{self, time::SystemTime},
+    filter::ParseError,
+    fmt::{layer, time::SystemTime},
     layer::SubscriberExt,
     util::SubscriberInitExt,
 };
 
 pub use tracing_subscriber::fmt::{format::Writer, time::FormatTime};
 
-/// Silences kube's own logs of failed attempts, since our watches log failures once.
-const QUIET: &str = "kube_runtime=error,kube_client=error";
-
 /// Settings of the log, as flags.
 #[derive(Clone, Debug, clap::Args)]
 pub struct LogArgs {
-    /// Minimum severity of log lines: error, warn, info, debug or trace. Also accepts a
-    /// filter such as `info,mesh::balance=debug`.
+    /// Minimum severity of log lines. HTTP, DNS and TLS libraries log at most at
+    /// info, unless --log.filter names them.
     #[arg(long = "log.level", env = "PROMESH_LOG_LEVEL", default_value = "info")]
-    pub level: String,
+    pub level: LogLevel,
+
+    /// Levels by module, in addition to --log.level, such as
+    /// mesh_balance=debug,h2=trace.
+    #[arg(long = "log.filter", env = "PROMESH_LOG_FILTER")]
+    pub filter: Option<LogFilter>,
 
     /// Format of log lines.
     #[arg(
@@ -30,6 +33,28 @@ pub struct LogArgs {
     )]
     pub format: LogFormat,
 }
+
+/// Minimum severity of log lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub enum LogLevel {
+    /// No log lines.
+    Off,
+    /// Failures that somebody must act on now.
+    Error,
+    /// Failures that somebody should look at.
+    Warn,
+    /// Changes of state.
+    #[default]
+    Info,
+    /// Single requests and scrapes.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+/// Levels by module: `MODULE=LEVEL[,MODULE=LEVEL…]`, as `tracing_subscriber` defines them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogFilter(String);
 
 /// Format of log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -43,13 +68,32 @@ pub enum LogFormat {
     Json,
 }
 
-/// The log level is invalid.
+/// Error for a text that is not a log filter.
 #[derive(Debug, thiserror::Error)]
-#[error("--log.level={level}: not a level or filter: {source}")]
-pub struct LogError {
-    level: String,
-    source: tracing_subscriber::filter::ParseError,
+#[error(
+    "{found:?}: {source}; expected MODULE=LEVEL[,MODULE=LEVEL…], such as mesh_balance=debug,h2=trace"
+)]
+pub struct ParseFilterError {
+    found: String,
+    source: ParseError,
 }
+
+/// Maximum levels of libraries.
+///
+/// - kube logs failed attempts, which our watches log once.
+/// - The others log every frame, handshake or poll.
+const LIBRARIES: [(&str, LogLevel); 10] = [
+    ("kube_runtime", LogLevel::Error),
+    ("kube_client", LogLevel::Error),
+    ("h2", LogLevel::Info),
+    ("hyper", LogLevel::Info),
+    ("hyper_util", LogLevel::Info),
+    ("hyper_rustls", LogLevel::Info),
+    ("rustls", LogLevel::Info),
+    ("tower", LogLevel::Info),
+    ("hickory_proto", LogLevel::Info),
+    ("hickory_resolver", LogLevel::Info),
+];
 
 /// Formats the current time as in log lines: RFC 3339, in UTC.
 pub fn timestamp() -> String {
@@ -63,39 +107,185 @@ pub fn timestamp() -> String {
 
 impl LogArgs {
     /// Installs the log subscriber of the process, which writes to standard error.
-    ///
-    /// # Errors
-    /// Returns an error if the level is invalid.
-    pub fn init(&self) -> Result<(), LogError> {
-        self.init_with(SystemTime)
+    pub fn init(&self) {
+        self.init_with(SystemTime);
     }
 
     /// Installs the log subscriber with another clock than the system's.
-    ///
-    /// # Errors
-    /// Returns an error if the level is invalid.
-    pub fn init_with<T>(&self, time: T) -> Result<(), LogError>
+    pub fn init_with<T>(&self, time: T)
     where
         T: FormatTime + Send + Sync + 'static,
     {
-        let filter = format!("{QUIET},{}", self.level);
-        let filter = EnvFilter::try_new(filter).map_err(|source| LogError {
-            level: self.level.clone(),
-            source,
-        })?;
+        let is_terminal = std::io::stderr().is_terminal();
         let json = match self.format {
-            LogFormat::Auto => !std::io::stderr().is_terminal(),
+            LogFormat::Auto => !is_terminal,
             LogFormat::Text => false,
             LogFormat::Json => true,
         };
-        let registry = tracing_subscriber::registry().with(filter);
+        let registry = tracing_subscriber::registry().with(EnvFilter::new(self.directives()));
+        let layer = layer()
+            .with_timer(time)
+            .with_ansi(is_terminal && !is_colour_refused())
+            .with_writer(std::io::stderr);
         // A second call, as tests make, leaves the first subscriber in place.
-        let layer = fmt::layer().with_timer(time).with_writer(std::io::stderr);
         let _ = if json {
             registry.with(layer.json().flatten_event(true)).try_init()
         } else {
             registry.with(layer).try_init()
         };
-        Ok(())
+    }
+
+    /// Level, limits of the libraries and filter in one text. Later parts win over earlier ones.
+    fn directives(&self) -> String {
+        let mut directives = self.level.to_string();
+        for (library, max) in LIBRARIES {
+            directives.push_str(&format!(",{library}={}", self.level.min(max)));
+        }
+        if let Some(filter) = &self.filter {
+            directives.push_str(&format!(",{}", filter.0));
+        }
+        directives
+    }
+}
+
+/// Returns true if the environment asks for no colours (no-color.org).
+fn is_colour_refused() -> bool {
+    env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+}
+
+// === impl LogLevel ===
+
+impl fmt::Display for LogLevel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Off => "off",
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        })
+    }
+}
+
+// === impl LogFilter ===
+
+impl FromStr for LogFilter {
+    type Err = ParseFilterError;
+
+    fn from_str(text: &str) -> Result<Self, ParseFilterError> {
+        match EnvFilter::try_new(text) {
+            Ok(_) => Ok(Self(text.to_owned())),
+            Err(source) => Err(ParseFilterError {
+                found: text.to_owned(),
+                source,
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use clap::Parser;
+    use tracing::{Event, Subscriber};
+    use tracing_subscriber::layer::{Context, Layer};
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Only {
+        #[command(flatten)]
+        log: LogArgs,
+    }
+
+    fn parse(flags: &[&str]) -> Result<LogArgs, String> {
+        let all = [&["service"], flags].concat();
+        let parsed = Only::try_parse_from(all);
+        parsed.map(|it| it.log).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn accepts_only_levels_as_the_level() {
+        for level in ["off", "error", "warn", "info", "debug", "trace"] {
+            let args = parse(&[&format!("--log.level={level}")]).unwrap();
+            assert_eq!(args.level.to_string(), level);
+        }
+        for level in ["", "INFO", "warning", "info,mesh_balance=debug", "3"] {
+            let error = parse(&[&format!("--log.level={level}")]).unwrap_err();
+            for part in ["--log.level", "off, error, warn, info, debug, trace"] {
+                assert!(error.contains(part), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn reports_an_invalid_filter() {
+        let error = parse(&["--log.filter=mesh_balance=loud"]).unwrap_err();
+        for part in ["--log.filter", "mesh_balance=loud", "h2=trace"] {
+            assert!(error.contains(part), "{error}");
+        }
+    }
+
+    /// Sends target and level of each event.
+    struct Recorder(mpsc::Sender<String>);
+
+    impl<S: Subscriber> Layer<S> for Recorder {
+        fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+            let metadata = event.metadata();
+            let line = format!("{} {}", metadata.target(), metadata.level());
+            let _ = self.0.send(line);
+        }
+    }
+
+    /// Emits one event of each kind and returns those that the flags let through.
+    fn recorded(flags: &[&str]) -> Vec<String> {
+        let filter = EnvFilter::new(parse(flags).unwrap().directives());
+        let (recorder, lines) = mpsc::channel();
+        let subscriber = tracing_subscriber::registry().with(filter);
+        tracing::subscriber::with_default(subscriber.with(Recorder(recorder)), || {
+            tracing::error!(target: "kube_client", "x");
+            tracing::warn!(target: "kube_client", "x");
+            tracing::info!(target: "h2", "x");
+            tracing::debug!(target: "h2::codec", "x");
+            tracing::info!(target: "mesh_balance", "x");
+            tracing::debug!(target: "mesh_balance", "x");
+            tracing::debug!(target: "gateway", "x");
+            tracing::trace!(target: "gateway", "x");
+        });
+        lines.try_iter().collect()
+    }
+
+    #[test]
+    fn filters_by_level_library_and_module() {
+        let info = ["kube_client ERROR", "h2 INFO", "mesh_balance INFO"];
+        let debug = ["mesh_balance DEBUG", "gateway DEBUG"];
+        let all = |more: &[&'static str]| [&info, more].concat();
+        for (flags, expected) in [
+            (&["--log.level=off"][..], vec![]),
+            (&["--log.level=warn"], vec!["kube_client ERROR"]),
+            (&[], all(&[])),
+            (&["--log.level=debug"], all(&debug)),
+            (
+                &["--log.level=trace"],
+                all(&[&debug[..], &["gateway TRACE"]].concat()),
+            ),
+            (
+                &["--log.filter=mesh_balance=debug"],
+                all(&["mesh_balance DEBUG"]),
+            ),
+            (&["--log.filter=debug"], all(&debug)),
+            (
+                &["--log.level=off", "--log.filter=gateway=debug"],
+                vec!["gateway DEBUG"],
+            ),
+            (
+                &["--log.level=error", "--log.filter=h2=debug"],
+                vec!["kube_client ERROR", "h2 INFO", "h2::codec DEBUG"],
+            ),
+        ] {
+            assert_eq!(recorded(flags), expected, "{flags:?}");
+        }
     }
 }

@@ -50,9 +50,12 @@ impl Environment {
     /// # Errors
     /// Returns an error if the port is in use, or exporters or members cannot be discovered.
     pub async fn system(args: &Args) -> Result<Self, Error> {
-        let address = args.web_listen_address;
-        let listener = TcpListener::bind(address).await;
-        let listener = listener.map_err(|source| Error::Listen { address, source })?;
+        let address = &args.web_listen_address;
+        let bound = address.bind().await;
+        let (listener, web) = bound.map_err(|source| Error::Listen {
+            address: address.clone(),
+            source,
+        })?;
         let exporters = discover(&args.exporter.endpoints, "--exporter.endpoints").await?;
         let members = match &args.shard.members {
             Some(members) => Some(discover(members, "--shard.members").await?),
@@ -60,9 +63,7 @@ impl Environment {
         };
         Ok(Self {
             clock: Clock::system(),
-            addresses: Addresses {
-                web: listener.local_addr().unwrap_or(address),
-            },
+            addresses: Addresses { web },
             listener,
             connector: None,
             exporters: exporters.ready,

@@ -1,11 +1,11 @@
 //! Errors of the receiver as a service.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::path::PathBuf;
 
 use mesh_contract::ha::HaError;
 use mesh_kubernetes::endpoints::StartError;
 use mesh_model::config::ConfigError;
-use mesh_net::tls::TlsError;
+use mesh_net::{listen::ListenAddress, tls::TlsError};
 use tokio::task::JoinError;
 
 use crate::{discovery::DiscoveryError, scrape::JobError};
@@ -31,7 +31,7 @@ pub enum Error {
     #[error("--web.listen-address={address}: {source}")]
     Listen {
         /// Configured address.
-        address: SocketAddr,
+        address: ListenAddress,
         /// Cause.
         source: std::io::Error,
     },

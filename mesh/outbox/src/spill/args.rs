@@ -2,6 +2,8 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use mesh_model::flags::{self, ByteSize};
+
 use super::log::Limits;
 
 /// Location and limits of the spill directory, as flags.
@@ -12,32 +14,36 @@ pub struct SpillArgs {
     #[arg(long = "outbox.spill-dir", env = "PROMESH_OUTBOX_SPILL_DIR")]
     pub spill_dir: Option<PathBuf>,
 
-    /// Maximum bytes in the spill directory.
+    /// Maximum size of the spill directory.
     #[arg(
         long = "outbox.spill-max-bytes",
         env = "PROMESH_OUTBOX_SPILL_MAX_BYTES",
-        default_value_t = 4 << 30
+        value_name = "SIZE",
+        default_value = "4GiB"
     )]
-    pub spill_max_bytes: u64,
+    pub spill_max_bytes: ByteSize,
 
-    /// Seconds after which a pending batch is spilled, or compressed without a spill
+    /// Time after which a pending batch is spilled, or compressed without a spill
     /// directory. With 0, each batch is written at once: a killed process then loses only
     /// the scrapes that were in progress.
     #[arg(
         long = "outbox.spill-after",
         env = "PROMESH_OUTBOX_SPILL_AFTER",
-        default_value_t = 3
+        value_name = "DURATION",
+        value_parser = flags::seconds,
+        default_value = "3s"
     )]
-    pub spill_after_seconds: u64,
+    pub spill_after: Duration,
 
-    /// Maximum bytes of one file in the spill directory. A file is removed when all its
+    /// Maximum size of one file in the spill directory. A file is removed when all its
     /// batches are delivered.
     #[arg(
         long = "outbox.spill-segment-bytes",
         env = "PROMESH_OUTBOX_SPILL_SEGMENT_BYTES",
-        default_value_t = 64 << 20
+        value_name = "SIZE",
+        default_value = "64MiB"
     )]
-    pub spill_segment_bytes: u64,
+    pub spill_segment_bytes: ByteSize,
 }
 
 // === impl SpillArgs ===
@@ -45,12 +51,8 @@ pub struct SpillArgs {
 impl SpillArgs {
     pub(crate) fn limits(&self) -> Limits {
         Limits {
-            segment: self.spill_segment_bytes,
-            total: self.spill_max_bytes,
+            segment: self.spill_segment_bytes.bytes(),
+            total: self.spill_max_bytes.bytes(),
         }
-    }
-
-    pub(crate) fn after(&self) -> Duration {
-        Duration::from_secs(self.spill_after_seconds)
     }
 }

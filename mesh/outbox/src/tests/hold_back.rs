@@ -63,7 +63,7 @@ async fn a_drain_waits_for_held_back_batches() {
 async fn held_back_batches_expire() {
     let exporter = Exporter::default();
     let args = OutboxArgs {
-        max_age_seconds: 60,
+        max_age: Duration::from_secs(60),
         ..one_lane()
     };
     let (outbox, workers) = outbox(args, &exporter);

@@ -10,7 +10,7 @@ async fn stored_after_another(batches: Vec<Batch>, linger: Duration) -> Vec<(Str
     let exporter = Exporter::default();
     let args = OutboxArgs {
         lanes: 1,
-        linger_ms: linger.as_millis() as u64,
+        linger,
         ..Default::default()
     };
     let (outbox, workers) = outbox(args, &exporter);

@@ -99,7 +99,7 @@ async fn compresses_pending_batches_and_sends_the_original() {
 async fn spills_at_once_without_waiting_for_a_poll() {
     let dir = tempfile::tempdir().unwrap();
     let (mut args, clock) = (spilling(dir.path()), Clock::tokio(START_MS));
-    args.spill.spill_after_seconds = 0;
+    args.spill.spill_after = Duration::ZERO;
     let process = Process::start(&args, &clock, DOWN);
     process
         .until(|_| !process.outbox.lanes.is_replaying())
@@ -127,7 +127,7 @@ async fn announces_spilled_batches_before_they_are_written() {
         .await;
     push(&process.outbox, &clock, 0..3);
     assert!(!process.outbox.may_have_spilled(ahead));
-    tokio::time::sleep(args.spill.after() - ahead).await;
+    tokio::time::sleep(args.spill.spill_after - ahead).await;
     assert_eq!(process.outbox.account().spilled, 0);
     assert!(process.outbox.may_have_spilled(ahead));
     process.until(|account| account.spilled == 30).await;
@@ -233,7 +233,7 @@ async fn waits_for_exports_of_the_earlier_process() {
     for (payload, at) in stored {
         // Lanes without replayed batches deliver at once.
         if payload.starts_with(b"0") {
-            assert!(at - died >= args.deadline());
+            assert!(at - died >= args.export_timeout());
             assert!(at - back <= Duration::from_secs(10));
         } else {
             assert!(at - back < Duration::from_secs(1));
@@ -245,7 +245,7 @@ async fn waits_for_exports_of_the_earlier_process() {
 async fn a_full_disk_loses_no_batches() {
     let dir = tempfile::tempdir().unwrap();
     let (mut args, clock) = (spilling(dir.path()), Clock::tokio(START_MS));
-    args.spill.spill_max_bytes = 1000;
+    args.spill.spill_max_bytes = ByteSize(1000);
     let process = Process::start(&args, &clock, vec![Reply::Unsent; 200]);
     push(&process.outbox, &clock, 0..60);
     tokio::time::sleep(Duration::from_secs(20)).await;

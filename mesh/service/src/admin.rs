@@ -193,6 +193,10 @@ fn plain_text(openmetrics: &str) -> String {
 #[cfg(test)]
 mod tests {
     use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::{TcpListener, TcpStream},
+    };
     use tower::ServiceExt;
 
     use super::*;
@@ -242,6 +246,24 @@ mod tests {
         assert!(!plain.contains("# EOF"));
         let (_, open) = send(&admin, "GET", "/metrics", "application/openmetrics-text").await;
         assert!(open.contains("# TYPE test_things counter\n") && open.ends_with("# EOF\n"));
+    }
+
+    #[tokio::test]
+    async fn closes_idle_connections_on_shutdown() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (trigger, shutdown) = mesh_base::shutdown::channel();
+        let server = tokio::spawn(admin(Readiness::default()).serve(listener, shutdown));
+        let mut client = TcpStream::connect(address).await.unwrap();
+        let request = b"GET /-/healthy HTTP/1.1\r\nhost: test\r\n\r\n";
+        client.write_all(request).await.unwrap();
+        let mut response = [0; 12];
+        client.read_exact(&mut response).await.unwrap();
+        assert_eq!(&response, b"HTTP/1.1 200");
+        trigger.fire();
+        // The client keeps its connection open.
+        server.await.unwrap();
+        assert!(TcpStream::connect(address).await.is_err());
     }
 
     #[tokio::test]

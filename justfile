@@ -54,6 +54,10 @@ demo:
 chaos-quick:
     cargo run -p integration --locked -- chaos --quick
 
+# Runs a mesh under a small load and kills parts of it; needs an idle machine.
+load-quick:
+    cargo run -p integration --locked -- load --rate=2000 --duration=20s --interval=5s --kill-every=10s --receivers=2 --exporters=2
+
 # Builds what the long stages run.
 release:
     cargo build --release -p integration --locked

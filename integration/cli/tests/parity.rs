@@ -14,8 +14,8 @@ const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const PROTOBUF: &str =
     "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited";
-/// Long enough for a busy machine to answer a scrape in time.
-const INTERVAL: Duration = Duration::from_secs(2);
+/// Interval and timeout of scrapes. Long enough for a busy machine.
+const INTERVAL: Duration = Duration::from_secs(4);
 
 fn recording(kind: &str, content_type: &str, bodies: [Vec<u8>; 2]) -> Recording {
     let captures = bodies.map(|body| Capture {

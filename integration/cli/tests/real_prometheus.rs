@@ -21,7 +21,7 @@ async fn a_real_prometheus_stores_every_scrape() {
     let prometheus = Prometheus::start().await.unwrap();
     let args = SampleAppArgs {
         load: 5,
-        change_interval: 0,
+        change_interval: Duration::ZERO,
     };
     let app = SampleApp::start(&args).await.unwrap();
     let job = format!(
@@ -29,7 +29,8 @@ async fn a_real_prometheus_stores_every_scrape() {
         app.address()
     );
     let config = Config::default()
-        .interval("1s")
+        // A scrape times out after an interval. Long enough for a busy machine.
+        .interval("4s")
         .jobs(&job)
         .remote_write(RemoteWrite::new(&prometheus.remote_write_url()));
     let mesh = Topology::new(config).exporters(1).receivers(1);

@@ -40,7 +40,7 @@ use pushes::Pushes;
 use record::Record;
 use scenario::Scenario;
 
-use crate::starvation::{self, Void};
+use crate::starvation::{self, Void, Watchdog};
 use harness::cortex_server::Cortex;
 
 /// Flags of `chaos`.
@@ -83,6 +83,7 @@ const POLL: Duration = Duration::from_millis(500);
 /// [`Void`] if only a starved machine can be the reason.
 pub async fn run(args: &ChaosArgs, program: &Path) -> anyhow::Result<()> {
     table::print_header();
+    let watchdog = Watchdog::start();
     let (mut failed, mut void) = (Vec::new(), Vec::new());
     for scenario in args.scenarios() {
         let seed = args.seed.unwrap_or_else(random_seed);
@@ -107,6 +108,7 @@ pub async fn run(args: &ChaosArgs, program: &Path) -> anyhow::Result<()> {
             failed.push(run_name);
         }
     }
+    println!("machine: {}", watchdog.stop());
     if !failed.is_empty() {
         bail!("failed: {}", failed.join(", "));
     }

@@ -74,7 +74,9 @@ pub async fn run(args: &LoadArgs, program: &Path) -> anyhow::Result<()> {
     let judge = async || run_once(args, program).await;
     let (judgement, starvation) =
         starvation::retry_if_void("load", judge, |judgement| match judgement {
-            Ok(judgement) => judgement.violations.is_empty() && args.failures(judgement) > 0,
+            Ok(judgement) => {
+                judgement.violations.is_empty() && judgement.failures(args.any_pace) > 0
+            }
             Err(error) => starvation::is_timeout(error),
         })
         .await;
@@ -82,7 +84,7 @@ pub async fn run(args: &LoadArgs, program: &Path) -> anyhow::Result<()> {
         let runs = vec!["load".to_owned()];
         return Err(Void { runs }.into());
     }
-    let failures = args.failures(&judgement?);
+    let failures = judgement?.failures(args.any_pace);
     ensure!(failures == 0, "{failures} violations");
     Ok(())
 }

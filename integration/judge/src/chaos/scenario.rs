@@ -115,10 +115,11 @@ pub(crate) enum Refused {
 
 impl Scenario {
     /// Scenarios of `--quick`: one of each kind.
-    pub(crate) const QUICK: [Self; 5] = [
+    pub(crate) const QUICK: [Self; 6] = [
         Self::KillExporter,
         Self::KillReceiver,
         Self::BlackHoleExporter,
+        Self::ScaleReceivers,
         Self::RollExporters,
         Self::Amp500,
     ];

@@ -2,9 +2,10 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use mesh_model::flags;
+
 use super::{
     exposition::{self, Exposition},
-    judge::Judgement,
     kills::KillSchedule,
 };
 
@@ -16,15 +17,15 @@ pub struct LoadArgs {
     pub(super) rate: usize,
 
     /// Duration of the run. It begins when every target has been scraped once.
-    #[arg(long, default_value = "30m", value_parser = mesh_model::config::duration::parse)]
+    #[arg(long, default_value = "30m", value_parser = flags::seconds)]
     pub(super) duration: Duration,
 
     /// Scrape interval.
-    #[arg(long, default_value = "15s", value_parser = mesh_model::config::duration::parse)]
+    #[arg(long, default_value = "15s", value_parser = flags::seconds)]
     pub(super) interval: Duration,
 
     /// Mean time between two kills (SIGKILL); 0s for none.
-    #[arg(long, default_value = "60s", value_parser = mesh_model::config::duration::parse)]
+    #[arg(long, default_value = "60s", value_parser = flags::seconds)]
     pub(super) kill_every: Duration,
 
     /// Seed of all random choices: victims, times and faults of the backend.
@@ -44,7 +45,7 @@ pub struct LoadArgs {
     pub(super) exporters: usize,
 
     /// Age at which receivers write batches to disk; 0s for at once.
-    #[arg(long, default_value = "0s", value_parser = mesh_model::config::duration::parse)]
+    #[arg(long, default_value = "0s", value_parser = flags::seconds)]
     pub(super) spill_after: Duration,
 
     /// Run receivers without a disk. A killed receiver loses its pending batches.
@@ -67,16 +68,6 @@ const MARGIN: f64 = 0.005;
 // === impl LoadArgs ===
 
 impl LoadArgs {
-    /// Number of broken laws that fail the run.
-    pub(super) fn failures(&self, judgement: &Judgement) -> usize {
-        let permitted = if self.any_pace {
-            judgement.timing_violations.len()
-        } else {
-            0
-        };
-        judgement.all_violations().count() - permitted
-    }
-
     /// Number of targets.
     pub(super) fn targets(&self) -> usize {
         self.all_series()

@@ -130,6 +130,16 @@ impl Judgement {
         self.all_violations().next().is_none()
     }
 
+    /// Number of broken laws that fail the run.
+    pub(super) fn failures(&self, any_pace: bool) -> usize {
+        let permitted = if any_pace {
+            self.timing_violations.len()
+        } else {
+            0
+        };
+        self.all_violations().count() - permitted
+    }
+
     /// Descriptions of all broken laws.
     pub(super) fn all_violations(&self) -> impl Iterator<Item = &String> {
         let laws = self.violations.iter().chain(&self.loss_violations);

@@ -164,7 +164,7 @@ impl Cluster {
 
     /// Makes the backend unavailable (503), as a load balancer without targets is.
     pub(crate) fn stop_backend(&self) {
-        self.fail_backend(Fault::status(503, "told to fail"));
+        self.fail_backend(Fault::status(503, "unavailable"));
     }
 
     /// Ends the backend's failure, and with it the fault of the scenario.

@@ -59,8 +59,8 @@ impl Judgement {
         };
         // A clock step shifts the slots.
         let steps = usize::from(steps.any(|step| between(&step.at_ms)));
-        let lasted = |spells: &[Period], pod: &str| -> i64 {
-            let own = spells.iter().filter(|spell| spell.pod == pod);
+        let lasted = |periods: &[Period], pod: &str| -> i64 {
+            let own = periods.iter().filter(|period| period.pod == pod);
             let within = own.map(|s| s.to_ms.min(to.0) - s.from_ms.max(from.0));
             within.filter(|ms| *ms > 0).sum()
         };

@@ -332,12 +332,12 @@ fn rejects_accounts_that_do_not_balance_or_agree_with_the_ledger() {
 
 #[test]
 fn requires_an_account_of_each_expired_sample() {
-    let expired = |record: &mut Record, booked: u64| {
+    let expired = |record: &mut Record, accounted: u64| {
         record.rules.allows_expiry = true;
         remove_arrivals(record, 13);
         let account = &mut record.receivers[0].accounts[0];
-        account.stored -= booked;
-        account.expired.insert("too_old".to_owned(), booked);
+        account.stored -= accounted;
+        account.expired.insert("too_old".to_owned(), accounted);
     };
     let judgement = judge_with(|record| expired(record, 2));
     assert!(judgement.passed(), "{judgement:?}");

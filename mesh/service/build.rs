@@ -11,7 +11,10 @@ fn main() {
     let version = env!("CARGO_PKG_VERSION");
     let is_release = env::var("PROFILE").is_ok_and(|profile| profile == "release");
     let build = if is_release {
-        format!("commit {}", commit().unwrap_or_else(|| "unknown".to_owned()))
+        format!(
+            "commit {}",
+            commit().unwrap_or_else(|| "unknown".to_owned())
+        )
     } else {
         "debug build".to_owned()
     };

@@ -243,11 +243,11 @@ async fn a_receiver_without_replica_sends_no_heartbeat() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_heartbeat_arrives_like_any_other_sample() {
     let amp = Amp::start(AmpOptions::default()).await.unwrap();
-    let app = SampleApp::start(&SampleAppArgs {
+    let args = SampleAppArgs {
         load: 1,
-        change_interval: 1,
-    });
-    let app = app.await.unwrap();
+        change_interval: Duration::from_secs(1),
+    };
+    let app = SampleApp::start(&args).await.unwrap();
     let job = format!(
         "- job_name: app\n  static_configs: [{{targets: ['{}']}}]\n",
         app.address()

@@ -1,7 +1,10 @@
 //! The demo's mesh: two receivers of group `a` and two of group `b`, two exporters and a
 //! gateway, between a sample app and the stand-in for AMP.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use harness::{
     arrivals::JOB,
@@ -24,7 +27,7 @@ pub struct MeshOptions {
     pub sample_app: SampleAppArgs,
     /// Further scrape configurations: items of a YAML list.
     pub more_jobs: String,
-    /// Whether exporters use the HTTPS port of the stand-in.
+    /// Makes exporters use the HTTPS port of the stand-in.
     pub https: bool,
     /// Options of the stand-in.
     pub amp: AmpOptions,
@@ -50,7 +53,7 @@ impl Default for MeshOptions {
             scrape_interval: "2s".to_owned(),
             sample_app: SampleAppArgs {
                 load: 10,
-                change_interval: 1,
+                change_interval: Duration::from_secs(1),
             },
             more_jobs: String::new(),
             https: false,

@@ -57,7 +57,7 @@ pub struct Topology {
 #[derive(Clone, Debug)]
 enum ConfigFile {
     /// The topology writes the file.
-    New(Config),
+    New(Box<Config>),
     /// The file exists.
     At(PathBuf),
 }
@@ -75,7 +75,7 @@ struct Group {
 impl Topology {
     /// Returns a topology without services.
     pub fn new(config: Config) -> Self {
-        Self::with(ConfigFile::New(config))
+        Self::with(ConfigFile::New(Box::new(config)))
     }
 
     /// Returns a topology without services whose configuration file exists.

@@ -19,6 +19,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use clap::Args;
+use mesh_model::flags;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
@@ -80,9 +81,14 @@ pub struct ParityArgs {
     #[arg(long)]
     pub cortex: Option<PathBuf>,
 
-    /// Scrape interval in milliseconds.
-    #[arg(long, default_value_t = 2000)]
-    pub interval: u64,
+    /// Scrape interval. A number without a unit counts milliseconds.
+    #[arg(
+        long,
+        value_name = "DURATION",
+        value_parser = flags::milliseconds,
+        default_value = "2s"
+    )]
+    pub interval: Duration,
 
     /// Number of scrapes of each live target.
     #[arg(long, default_value_t = 8)]
@@ -111,7 +117,7 @@ pub async fn run(args: ParityArgs, program: PathBuf) -> anyhow::Result<()> {
         prometheus,
         cortex: args.cortex,
         program,
-        interval: Duration::from_millis(args.interval),
+        interval: args.interval,
         protobuf_message: args.protobuf_message,
     };
     let comparison = match &args.config {

@@ -18,6 +18,7 @@ use axum::{
     routing::get,
 };
 use mesh_base::clock::Clock;
+use mesh_model::flags;
 use parking_lot::{Mutex, MutexGuard};
 use rand::Rng;
 use serde_json::json;
@@ -40,9 +41,14 @@ pub struct SampleAppArgs {
     #[arg(long, env = "METRICS_LOAD", default_value_t = 10)]
     pub load: usize,
 
-    /// Seconds between two changes of the values; 0 changes them on every scrape.
-    #[arg(long, default_value_t = 1)]
-    pub change_interval: u64,
+    /// Time between two changes of the values; 0 changes them on every scrape.
+    #[arg(
+        long,
+        value_name = "DURATION",
+        value_parser = flags::seconds,
+        default_value = "1s"
+    )]
+    pub change_interval: Duration,
 }
 
 /// A running sample app. Dropping it stops the app.
@@ -156,7 +162,7 @@ impl App {
 impl Metrics {
     fn new(args: &SampleAppArgs) -> Self {
         let mut metrics = Self {
-            change_interval: Duration::from_secs(args.change_interval),
+            change_interval: args.change_interval,
             changed: Instant::now(),
             families: vec![Family::default(); args.load],
             served: Vec::new(),

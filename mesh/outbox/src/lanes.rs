@@ -123,7 +123,11 @@ impl Lanes {
             max_request_bytes: args.max_request_bytes.in_memory(),
             max_age_ms,
             linger: args.linger,
-            spill_after: args.spill.spill_dir.as_ref().map(|_| args.spill.spill_after),
+            spill_after: args
+                .spill
+                .spill_dir
+                .as_ref()
+                .map(|_| args.spill.spill_after),
             shares_keys: false,
         }
     }

@@ -140,7 +140,8 @@ impl Outbox {
         let lanes = Arc::new(lanes);
         let mut tasks = JoinSet::new();
         for lane in 0..lanes.len() {
-            let worker = worker::Worker::new(lane, lanes.clone(), exports.clone(), args.export_timeout());
+            let worker =
+                worker::Worker::new(lane, lanes.clone(), exports.clone(), args.export_timeout());
             tasks.spawn(worker.run());
         }
         let spiller = Spiller::new(&args.spill, lanes.clone());

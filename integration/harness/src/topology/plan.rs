@@ -43,7 +43,7 @@ impl Plan {
             KeysIn::File
         };
         let (config_file, config) = match &topology.config {
-            ConfigFile::New(config) => (folder.path().join(CONFIG_FILE), Some(config)),
+            ConfigFile::New(config) => (folder.path().join(CONFIG_FILE), Some(&**config)),
             ConfigFile::At(path) => (path.clone(), None),
         };
         if let Some(config) = config {

@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::Path, time::Duration};
 
 use anyhow::Context;
+use mesh_model::config::duration;
 use tempfile::TempDir;
 
 use super::{
@@ -103,7 +104,7 @@ impl Fleet {
                 let directory = services.join(&receiver.name);
                 receiver.flags.extend([
                     format!("--outbox.spill-dir={}", directory.display()),
-                    format!("--outbox.spill-after={}", after.as_secs()),
+                    format!("--outbox.spill-after={}", duration::format(after)),
                 ]);
             }
         }
@@ -237,7 +238,7 @@ fn config(args: &LoadArgs, targets: SocketAddr, amp: &Amp, receiver: usize) -> C
         static_configs.collect::<String>(),
     );
     Config::default()
-        .interval(&mesh_model::config::duration::format(args.interval))
+        .interval(&duration::format(args.interval))
         .external_labels("cluster: load")
         .jobs(&job)
         .remote_write(RemoteWrite::to(amp))

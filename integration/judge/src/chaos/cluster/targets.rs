@@ -1,6 +1,6 @@
 //! Scrape targets, and the file that receivers discover them from.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use serde_json::json;
 
@@ -17,7 +17,7 @@ pub(super) const FILE: &str = "targets.json";
 const TARGET_NET: u8 = 2;
 const APP: SampleAppArgs = SampleAppArgs {
     load: 1,
-    change_interval: 1,
+    change_interval: Duration::from_secs(1),
 };
 
 // === impl Cluster ===

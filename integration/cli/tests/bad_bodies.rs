@@ -17,7 +17,8 @@ use bytes::Bytes;
 use harness::{
     in_process::InProcess,
     metrics::Metrics,
-    topology::{Config, RemoteWrite, Role, Topology},
+    spec::Role,
+    topology::{Config, RemoteWrite, Topology},
 };
 use http_body_util::BodyExt;
 use mesh_model::config::http::HttpClientConfig;

@@ -11,9 +11,10 @@ use std::{
 
 use harness::{
     in_process::{InProcess, Running},
-    launcher::{Addresses, Launcher, Service},
+    launcher::{Launcher, Service},
     metrics::Metrics,
-    topology::{Config, Mesh, RemoteWrite, Role, ServiceSpec, Topology},
+    spec::{Addresses, Role, ServiceSpec},
+    topology::{Config, Mesh, RemoteWrite, Topology},
 };
 use stand_ins::amp::{Amp, AmpOptions, Fault, Outcome};
 use tokio::{

@@ -12,7 +12,8 @@ use std::{
 use futures::{FutureExt, future::BoxFuture};
 use harness::{
     in_process::InProcess,
-    topology::{Config, RemoteWrite, Role, Topology},
+    spec::Role,
+    topology::{Config, RemoteWrite, Topology},
 };
 use mesh_base::clock::Clock;
 use mesh_contract::{

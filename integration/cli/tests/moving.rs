@@ -9,10 +9,11 @@ use std::{
 
 use harness::{
     in_process::{InProcess, Running},
-    launcher::{Addresses, Launcher},
+    launcher::Launcher,
     metrics::Metrics,
     process::{Process, Processes},
-    topology::{Config, KeysIn, Mesh, RemoteWrite, ServiceSpec, Topology},
+    spec::{Addresses, ServiceSpec},
+    topology::{Config, KeysIn, Mesh, RemoteWrite, Topology},
 };
 use mesh_model::labels::METRIC_NAME;
 use mesh_net::http_client::HttpClient;

@@ -8,8 +8,8 @@ use mesh_base::shutdown::{self, Shutdown, Trigger};
 use tokio::{task::JoinHandle, time::timeout};
 
 use crate::{
-    launcher::{Addresses, Launcher, Service},
-    topology::{Role, ServiceSpec},
+    launcher::{Launcher, Service},
+    spec::{Addresses, Role, ServiceSpec},
 };
 
 /// Starts each service inside this process.

@@ -3,20 +3,8 @@
 use std::{future::Future, net::SocketAddr, path::Path, time::Duration};
 
 use anyhow::Context;
-use serde::{Deserialize, Serialize};
 
-use crate::topology::ServiceSpec;
-
-/// Addresses that a service listens on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
-pub struct Addresses {
-    /// Address of the gRPC port, if the service has one.
-    pub grpc: Option<SocketAddr>,
-    /// Address of the OTLP/HTTP port, if the service has one.
-    pub http: Option<SocketAddr>,
-    /// Address of the admin port.
-    pub web: SocketAddr,
-}
+use crate::spec::{Addresses, ServiceSpec};
 
 /// Starts services.
 pub trait Launcher {

@@ -11,4 +11,5 @@ pub mod process;
 pub mod prometheus;
 pub mod sdks;
 pub mod sender_peers;
+pub mod spec;
 pub mod topology;

@@ -18,9 +18,9 @@ use tokio::{
 };
 
 use crate::{
-    launcher::{Addresses, Launcher, Service},
+    launcher::{Launcher, Service},
     metrics::Metrics,
-    topology::ServiceSpec,
+    spec::{Addresses, ServiceSpec},
 };
 
 /// Maximum time from the start of a process until it listens.

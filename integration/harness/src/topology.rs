@@ -26,7 +26,6 @@
 mod config;
 mod mesh;
 mod plan;
-mod spec;
 
 use std::path::{Path, PathBuf};
 
@@ -34,9 +33,8 @@ pub use self::{
     config::{Config, KeysIn, RemoteWrite},
     mesh::Mesh,
     plan::Plan,
-    spec::{Role, ServiceSpec},
 };
-use crate::launcher::Launcher;
+use crate::{launcher::Launcher, spec::Role};
 
 /// Value of the environment variable `CLUSTER` of all receivers in a replica group.
 pub const CLUSTER: &str = "demo";

@@ -12,7 +12,8 @@ use tracing::error;
 
 use harness::{
     in_process::{InProcess, Running},
-    topology::{Config, Mesh, RemoteWrite, Role, Topology},
+    spec::Role,
+    topology::{Config, Mesh, RemoteWrite, Topology},
 };
 
 /// Flags of `sender`.

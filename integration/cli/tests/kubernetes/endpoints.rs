@@ -4,10 +4,11 @@ use std::{net::SocketAddr, time::Duration};
 
 use harness::{
     in_process::InProcess,
-    launcher::{Addresses, Launcher},
+    launcher::Launcher,
     metrics::Metrics,
     process::Processes,
-    topology::{Config, KeysIn, RemoteWrite, ServiceSpec},
+    spec::{Addresses, ServiceSpec},
+    topology::{Config, KeysIn, RemoteWrite},
 };
 use serde_json::Value;
 use stand_ins::{

@@ -5,7 +5,8 @@ use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 use harness::{
     in_process::{InProcess, Running},
     metrics::Metrics,
-    topology::{Config, Mesh, Role, Topology},
+    spec::Role,
+    topology::{Config, Mesh, Topology},
 };
 use mesh_net::http_client::HttpClient;
 use serde_json::Value;

@@ -7,8 +7,9 @@ use stand_ins::ports::reserve;
 use tempfile::TempDir;
 use tokio::net::TcpSocket;
 
-use super::{CLUSTER, ConfigFile, KeysIn, Mesh, Role, ServiceSpec, Topology, config::Config};
-use crate::launcher::{Addresses, Launcher};
+use super::{CLUSTER, ConfigFile, KeysIn, Mesh, Topology, config::Config};
+use crate::launcher::Launcher;
+use crate::spec::{Addresses, Role, ServiceSpec};
 
 /// Name of the configuration file.
 const CONFIG_FILE: &str = "prometheus.yml";

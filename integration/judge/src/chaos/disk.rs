@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use harness::topology::ServiceSpec;
+use harness::spec::ServiceSpec;
 
 use super::shape::Disk;
 

@@ -16,7 +16,8 @@ use super::{
 use harness::{
     account::Account,
     process::{Process, Processes},
-    topology::{Config, KeysIn, Mesh, RemoteWrite, Role, Topology},
+    spec::Role,
+    topology::{Config, KeysIn, Mesh, RemoteWrite, Topology},
 };
 use stand_ins::{
     amp::{Amp, Keys},

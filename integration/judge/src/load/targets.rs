@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 
 use super::exposition::Exposition;
-use harness::{launcher::Addresses, process};
+use harness::{process, spec::Addresses};
 use stand_ins::sample_app::SCRAPED_BY;
 
 /// Flags of the targets' process.

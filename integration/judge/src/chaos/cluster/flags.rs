@@ -13,8 +13,8 @@ use crate::chaos::{
 };
 use harness::{
     arrivals::JOB,
-    launcher::Addresses,
-    topology::{CLUSTER, Config, KeysIn, RemoteWrite, ServiceSpec},
+    spec::{Addresses, ServiceSpec},
+    topology::{CLUSTER, Config, KeysIn, RemoteWrite},
 };
 use stand_ins::{
     amp::{Keys, WORKSPACE},

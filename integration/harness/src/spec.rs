@@ -1,8 +1,22 @@
 //! The specification of one service: its flags, its environment and its addresses.
 
-use std::path::{Path, PathBuf};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
-use crate::launcher::Addresses;
+use serde::{Deserialize, Serialize};
+
+/// Addresses that a service listens on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Addresses {
+    /// Address of the gRPC port, if the service has one.
+    pub grpc: Option<SocketAddr>,
+    /// Address of the OTLP/HTTP port, if the service has one.
+    pub http: Option<SocketAddr>,
+    /// Address of the admin port.
+    pub web: SocketAddr,
+}
 
 /// Role of a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -29,6 +29,7 @@ pub use self::{
     histogram::{Counts, Histogram, Span},
     negotiate::{ContentTypeError, Format},
 };
+pub(crate) use self::{classic::CUSTOM_BUCKETS, histogram::indexes};
 
 /// Type of a metric family, from its `# TYPE` line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

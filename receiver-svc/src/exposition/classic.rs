@@ -3,7 +3,7 @@
 use super::{Counts, Histogram, Span};
 
 /// Schema of native histograms with custom buckets.
-const CUSTOM_BUCKETS: i32 = -53;
+pub(crate) const CUSTOM_BUCKETS: i32 = -53;
 
 /// Maximum length of a run of empty buckets that stays within a span. Splitting the
 /// span would take more space.

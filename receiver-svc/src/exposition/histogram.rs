@@ -141,7 +141,7 @@ fn compact<T: Copy + Default + PartialEq>(
 }
 
 /// Returns the index of each bucket.
-fn indexes(spans: &[Span]) -> impl Iterator<Item = i64> {
+pub(crate) fn indexes(spans: &[Span]) -> impl Iterator<Item = i64> {
     let runs = spans.iter().scan(0, |end, span| {
         let start = *end + i64::from(span.offset);
         *end = start + i64::from(span.length);

@@ -8,11 +8,11 @@ use proto::v1::{self, histogram};
 
 use super::{HISTOGRAM_ATTRIBUTE, exemplar, number};
 use crate::{
-    exposition::{Counts, Exemplar, Histogram, Span},
+    exposition::{CUSTOM_BUCKETS, Counts, Exemplar, Histogram, Span, indexes},
     samples::{
         Sample,
         attributes::{self, EXPONENTIAL_ATTRIBUTES, HISTOGRAM_ATTRIBUTES, NUMBER_ATTRIBUTES},
-        resolution::{CUSTOM_BUCKETS, indexes, is_exponential},
+        resolution::is_exponential,
     },
 };
 

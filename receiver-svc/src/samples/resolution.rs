@@ -2,10 +2,8 @@
 
 use std::ops::AddAssign;
 
-use crate::exposition::{Counts, Histogram, Span};
+use crate::exposition::{Counts, Histogram, Span, indexes};
 
-/// Schema of histograms with custom bounds.
-pub(crate) const CUSTOM_BUCKETS: i32 = -53;
 /// Coarsest schema: each bucket is 65536 times as wide as the previous one.
 pub(crate) const MIN_SCHEMA: i32 = -4;
 /// Finest schema.
@@ -94,16 +92,6 @@ fn merge<T: Copy + AddAssign>(spans: &mut Vec<Span>, counts: &mut Vec<T>, shift:
         last = Some(index);
     }
     (*spans, *counts) = (merged_spans, merged);
-}
-
-/// Returns the index of each bucket.
-pub(crate) fn indexes(spans: &[Span]) -> impl Iterator<Item = i64> {
-    let runs = spans.iter().scan(0_i64, |end, span| {
-        let start = *end + i64::from(span.offset);
-        *end = start + i64::from(span.length);
-        Some(start..*end)
-    });
-    runs.flatten()
 }
 
 #[cfg(test)]

@@ -3,8 +3,8 @@
 //! Prometheus does this in its storage. An invalid histogram fails the whole scrape.
 
 use crate::{
-    exposition::{Counts, Histogram, Span},
-    samples::resolution::{self, CUSTOM_BUCKETS},
+    exposition::{CUSTOM_BUCKETS, Counts, Histogram, Span},
+    samples::resolution,
 };
 
 /// Inconsistent native histogram.

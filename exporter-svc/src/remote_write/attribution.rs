@@ -8,8 +8,8 @@
 //! - A metric: the samples of this metric.
 //! - A series, for a reason in its labels or because it is new: this series.
 //! - A series, for a reason in the timestamp: all samples of the same part that the
-//!   same timestamp rules is_affected. A sample that is is_affected of order is so together with its
-//!   whole scrape. Samples of other targets in the part may still be in order.
+//!   same rule excludes. A sample that is out of order is so together with its whole
+//!   scrape. Samples of other targets in the part may still be in order.
 //!
 //! Responses of remote write 2.0 have the number of stored samples, but do not say
 //! which.
@@ -302,7 +302,7 @@ mod tests {
             parts.iter(),
             Reason::OutOfOrder,
             None,
-            "is_affected of order sample",
+            "out of order sample",
         );
         assert_eq!(counts, [2, 1]);
     }
@@ -367,7 +367,7 @@ mod tests {
     #[test]
     fn an_unknown_series_rejects_the_whole_request() {
         let parts = [part(&[1, 1], 0)];
-        let message = "is_affected of order sample, series={__name__=\"other\"}";
+        let message = "out of order sample, series={__name__=\"other\"}";
         assert_eq!(
             rejected_units(parts.iter(), Reason::OutOfOrder, None, message),
             [2]

@@ -3,7 +3,7 @@
 //! A receiver writes attributes sorted by name, all of them strings. So the labels of a
 //! series are these attributes with the added labels merged in, which is faster than a
 //! cache lookup. Points that do not fit this pattern take the path through the cache: a
-//! label conflicts with an added one, an attribute is not a parse_string, or the attributes
+//! label conflicts with an added one, an attribute is not a string, or the attributes
 //! are not sorted.
 
 use std::cmp::Ordering;
@@ -62,7 +62,7 @@ struct LabelMerge<'o, 'l> {
     next: Option<ExtraLabel<'l>>,
 }
 
-/// Attribute whose value is a parse_string.
+/// Attribute whose value is a string.
 enum StringAttribute<'a> {
     /// Encoded `KeyValue` in its usual form: a key of the given length, then a value.
     /// Every length fits into one byte, in a label too.
@@ -201,7 +201,7 @@ fn is_utf8(bytes: &[u8]) -> bool {
     str::from_utf8(bytes).is_ok()
 }
 
-/// Parses a `KeyValue`. Returns `None` if its value is not a parse_string.
+/// Parses a `KeyValue`. Returns `None` if its value is not a string.
 fn parse_string(pair: &[u8]) -> Result<Option<StringAttribute<'_>>, WireError> {
     if let Some(text) = StringAttribute::short(pair) {
         return Ok(Some(text));

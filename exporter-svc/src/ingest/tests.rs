@@ -135,6 +135,7 @@ pub(crate) fn entry(url: &str) -> RemoteWriteConfig {
         protobuf_message: ProtobufMessage::V1,
         send_exemplars: false,
         send_native_histograms: true,
+        convert_nhcb_to_classic: false,
         sigv4: None,
         http: HttpClientConfig::default(),
         queue: QueueConfig {

@@ -23,6 +23,19 @@ pub mod size;
 
 pub use self::{error::ConfigError, http::Params, secret::Secret};
 
+/// Minimum severity of log lines, as the file names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogLevel {
+    /// `debug`.
+    Debug,
+    /// `info`.
+    Info,
+    /// `warn`.
+    Warn,
+    /// `error`.
+    Error,
+}
+
 /// A whole configuration file.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -37,6 +50,8 @@ pub struct Config {
     pub remote_write: Vec<remote_write::RemoteWriteConfig>,
     /// `otlp`.
     pub otlp: remote_write::OtlpConfig,
+    /// `runtime.log_level`. Replaces the level that the process was started with.
+    pub log_level: Option<LogLevel>,
     /// Sections of the file that promesh accepts but does not use, such as `rule_files`.
     pub ignored_sections: Vec<String>,
     /// Paths of all files that were read, for reloads and messages.

@@ -35,6 +35,8 @@ pub struct RemoteWriteConfig {
     pub send_exemplars: bool,
     /// Send native histograms.
     pub send_native_histograms: bool,
+    /// Send native histograms with custom buckets as classic histograms.
+    pub convert_nhcb_to_classic: bool,
     /// Sign with AWS Signature Version 4.
     pub sigv4: Option<Sigv4Config>,
     /// HTTP client settings.

@@ -85,24 +85,27 @@ with_http! {
     }
 }
 
+/// `namespaces`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Namespaces {
+pub(in crate::config_file) struct Namespaces {
     own_namespace: Option<bool>,
     names: Option<Vec<String>>,
 }
 
+/// One entry of `selectors`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Selector {
+pub(in crate::config_file) struct Selector {
     role: Text<KubernetesRole>,
     label: Option<String>,
     field: Option<String>,
 }
 
+/// `attach_metadata`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Attach {
+pub(in crate::config_file) struct Attach {
     node: Option<bool>,
     namespace: Option<bool>,
     deployment: Option<bool>,
@@ -126,9 +129,10 @@ with_http! {
     }
 }
 
+/// One entry of `filters`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Filter {
+pub(in crate::config_file) struct Filter {
     name: String,
     values: Vec<String>,
 }

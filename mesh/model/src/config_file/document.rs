@@ -11,12 +11,13 @@ use serde_saphyr::Spanned;
 use super::{
     expand::expand,
     remote_write::{Otlp, RemoteWrite},
+    scalar::Text,
     scrape::{Global, Inherited, Scrape},
     section::{Context, List, Problem, build_all},
     yaml,
 };
 use crate::{
-    config::{Config, ConfigError, scrape::ScrapeConfig},
+    config::{Config, ConfigError, LogLevel, scrape::ScrapeConfig},
     labels::Labels,
     validation::{ValidationScheme, is_valid_legacy_label_name},
 };
@@ -24,8 +25,9 @@ use crate::{
 /// A configuration file as written.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct File {
+pub(in crate::config_file) struct File {
     global: Option<Global>,
+    runtime: Option<Runtime>,
     scrape_configs: List<Scrape>,
     scrape_config_files: Option<Vec<String>>,
     remote_write: List<RemoteWrite>,
@@ -36,7 +38,16 @@ struct File {
     remote_read: Option<IgnoredAny>,
     storage: Option<IgnoredAny>,
     tracing: Option<IgnoredAny>,
-    runtime: Option<IgnoredAny>,
+}
+
+/// `runtime`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config_file) struct Runtime {
+    log_level: Option<Text<LogLevel>>,
+    // Setting of Go's garbage collector. Accepted and ignored.
+    #[serde(rename = "gogc")]
+    _gogc: Option<i64>,
 }
 
 /// A file of `scrape_config_files` as written.
@@ -174,6 +185,11 @@ impl File {
             scrape_configs: scrape_configs(self.scrape_configs, &inherited, context)?,
             remote_write,
             otlp,
+            log_level: self
+                .runtime
+                .unwrap_or_default()
+                .log_level
+                .map(|level| level.0),
             ignored_sections: Vec::new(),
             sources: Vec::new(),
         };
@@ -187,7 +203,6 @@ impl File {
             ("remote_read", self.remote_read.is_some()),
             ("storage", self.storage.is_some()),
             ("tracing", self.tracing.is_some()),
-            ("runtime", self.runtime.is_some()),
         ];
         let given = sections.into_iter().filter(|(_, given)| *given);
         given.map(|(name, _)| name.to_owned()).collect()

@@ -9,14 +9,14 @@ mod tls;
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 use url::Url;
 
-use self::secret::{at_most_one, secret};
+use self::secret::{at_most_one, refuse_references, secret};
 pub(in crate::config_file) use self::{proxy::Proxy, tls::Tls};
 use super::{
     scalar::Text,
-    section::{Context, Problem},
+    section::{Context, Problem, refuse},
 };
 use crate::config::{
     Params, Secret,
@@ -101,6 +101,8 @@ pub(in crate::config_file) struct BasicAuth {
     username_file: Option<String>,
     password: Option<Text<Secret>>,
     password_file: Option<String>,
+    username_ref: Option<IgnoredAny>,
+    password_ref: Option<IgnoredAny>,
 }
 
 /// `authorization`.
@@ -110,6 +112,7 @@ pub(in crate::config_file) struct Authorization {
     r#type: Option<String>,
     credentials: Option<Text<Secret>>,
     credentials_file: Option<String>,
+    credentials_ref: Option<IgnoredAny>,
 }
 
 /// `oauth2`.
@@ -127,6 +130,17 @@ pub(in crate::config_file) struct OAuth2 {
     no_proxy: Option<String>,
     proxy_from_environment: Option<bool>,
     proxy_connect_header: Option<BTreeMap<String, Vec<Text<Secret>>>>,
+    client_secret_ref: Option<IgnoredAny>,
+    // Keys of the grant `urn:ietf:params:oauth:grant-type:jwt-bearer`.
+    grant_type: Option<String>,
+    client_certificate_key_id: Option<IgnoredAny>,
+    client_certificate_key: Option<IgnoredAny>,
+    client_certificate_key_file: Option<IgnoredAny>,
+    client_certificate_key_ref: Option<IgnoredAny>,
+    signature_algorithm: Option<IgnoredAny>,
+    iss: Option<IgnoredAny>,
+    audience: Option<IgnoredAny>,
+    claims: Option<IgnoredAny>,
 }
 
 /// One entry of `http_headers`.
@@ -224,6 +238,10 @@ impl Http {
 
 impl BasicAuth {
     fn build(self, context: Context<'_>) -> Result<Auth, Problem> {
+        refuse_references([
+            ("username_ref", self.username_ref.is_some()),
+            ("password_ref", self.password_ref.is_some()),
+        ])?;
         at_most_one(
             &self.username,
             &self.username_file,
@@ -247,6 +265,7 @@ impl BasicAuth {
 
 impl Authorization {
     fn build(self, context: Context<'_>) -> Result<Auth, Problem> {
+        refuse_references([("credentials_ref", self.credentials_ref.is_some())])?;
         at_most_one(
             &self.credentials,
             &self.credentials_file,
@@ -274,7 +293,41 @@ impl Authorization {
 // === impl OAuth2 ===
 
 impl OAuth2 {
+    /// Rejects the keys of the grant that signs a token with a certificate.
+    fn refuse_unsupported(&self) -> Result<(), Problem> {
+        const CLIENT_CREDENTIALS: [&str; 2] = ["", "client_credentials"];
+        refuse_references([("client_secret_ref", self.client_secret_ref.is_some())])?;
+        let grant = self.grant_type.as_deref().unwrap_or_default();
+        refuse(
+            "only the grant client_credentials is, use client_secret or client_secret_file",
+            [
+                ("grant_type", !CLIENT_CREDENTIALS.contains(&grant)),
+                (
+                    "client_certificate_key_id",
+                    self.client_certificate_key_id.is_some(),
+                ),
+                (
+                    "client_certificate_key",
+                    self.client_certificate_key.is_some(),
+                ),
+                (
+                    "client_certificate_key_file",
+                    self.client_certificate_key_file.is_some(),
+                ),
+                (
+                    "client_certificate_key_ref",
+                    self.client_certificate_key_ref.is_some(),
+                ),
+                ("signature_algorithm", self.signature_algorithm.is_some()),
+                ("iss", self.iss.is_some()),
+                ("audience", self.audience.is_some()),
+                ("claims", self.claims.is_some()),
+            ],
+        )
+    }
+
     fn build(self, context: Context<'_>) -> Result<Auth, Problem> {
+        self.refuse_unsupported()?;
         at_most_one(
             &self.client_secret,
             &self.client_secret_file,

@@ -12,7 +12,7 @@ use super::{
     http::with_http,
     relabel::{self, Rule},
     scalar::Text,
-    section::{Context, List, Problem},
+    section::{Context, List, Problem, refuse},
 };
 use crate::{
     config::{
@@ -36,6 +36,7 @@ with_http! {
         protobuf_message: Option<Text<ProtobufMessage>>,
         send_exemplars: Option<bool>,
         send_native_histograms: Option<bool>,
+        convert_nhcb_to_classic: Option<bool>,
         queue_config: Option<Queue>,
         metadata_config: Option<Metadata>,
         sigv4: Option<Sigv4>,
@@ -49,9 +50,10 @@ with_http! {
     }
 }
 
+/// `queue_config`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Queue {
+pub(in crate::config_file) struct Queue {
     capacity: Option<usize>,
     max_shards: Option<usize>,
     min_shards: Option<usize>,
@@ -67,17 +69,19 @@ struct Queue {
     sample_age_limit: Option<Text<Duration>>,
 }
 
+/// `metadata_config`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Metadata {
+pub(in crate::config_file) struct Metadata {
     send: Option<bool>,
     send_interval: Option<Text<Duration>>,
     max_samples_per_send: Option<usize>,
 }
 
+/// `sigv4`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Sigv4 {
+pub(in crate::config_file) struct Sigv4 {
     region: Option<String>,
     access_key: Option<String>,
     secret_key: Option<Text<Secret>>,
@@ -124,11 +128,13 @@ impl RemoteWrite {
         validation: ValidationScheme,
         context: Context<'_>,
     ) -> Result<RemoteWriteConfig, Problem> {
-        if self.azuread.is_some() || self.google_iam.is_some() {
-            return Err(Problem::new(
-                "azuread and google_iam are not supported, use sigv4 or an authorization",
-            ));
-        }
+        refuse(
+            "use sigv4, oauth2 or authorization",
+            [
+                ("azuread", self.azuread.is_some()),
+                ("google_iam", self.google_iam.is_some()),
+            ],
+        )?;
         let url = self
             .url
             .take()
@@ -168,6 +174,7 @@ impl RemoteWrite {
             // Prometheus defaults to false. AMP accepts native histograms, so dropping them
             // would lose data.
             send_native_histograms: self.send_native_histograms.unwrap_or(true),
+            convert_nhcb_to_classic: self.convert_nhcb_to_classic.unwrap_or(false),
             sigv4: self.sigv4.take().map(Sigv4::build),
             http,
             queue: self.queue_config.take().unwrap_or_default().build()?,

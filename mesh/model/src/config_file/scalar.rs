@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, de::Error};
 
 use crate::{
     config::{
-        Secret, duration,
+        LogLevel, Secret, duration,
         http::TlsVersion,
         relabel::Action,
         remote_write::{ProtobufMessage, TranslationStrategy},
@@ -84,12 +84,11 @@ macro_rules! keywords {
 }
 
 keywords! {
-    ScrapeProtocol, "scrape protocol": {
-        "PrometheusProto" => Self::PrometheusProto,
-        "PrometheusText0.0.4" => Self::PrometheusText0_0_4,
-        "PrometheusText1.0.0" => Self::PrometheusText1_0_0,
-        "OpenMetricsText0.0.1" => Self::OpenMetricsText0_0_1,
-        "OpenMetricsText1.0.0" => Self::OpenMetricsText1_0_0,
+    LogLevel, "log level": {
+        "debug" => Self::Debug,
+        "info" => Self::Info,
+        "warn" => Self::Warn,
+        "error" => Self::Error,
     }
     ValidationScheme, "metric_name_validation_scheme": {
         "utf8" => Self::Utf8,
@@ -116,6 +115,28 @@ keywords! {
         "TLS11" => Self::Tls11,
         "TLS12" => Self::Tls12,
         "TLS13" => Self::Tls13,
+    }
+}
+
+impl FromText for ScrapeProtocol {
+    fn from_text(text: &str) -> Result<Self, String> {
+        const ALL: [(&str, ScrapeProtocol); 5] = [
+            ("PrometheusProto", ScrapeProtocol::PrometheusProto),
+            ("PrometheusText0.0.4", ScrapeProtocol::PrometheusText0_0_4),
+            ("PrometheusText1.0.0", ScrapeProtocol::PrometheusText1_0_0),
+            ("OpenMetricsText0.0.1", ScrapeProtocol::OpenMetricsText0_0_1),
+            ("OpenMetricsText1.0.0", ScrapeProtocol::OpenMetricsText1_0_0),
+        ];
+        if text == "OpenMetricsText2.0.0" {
+            return Err(
+                "scrape protocol OpenMetricsText2.0.0 is not supported: its format is not stable yet, use OpenMetricsText1.0.0"
+                    .to_owned(),
+            );
+        }
+        let known = ALL.iter().find(|(name, _)| *name == text);
+        known
+            .map(|(_, protocol)| *protocol)
+            .ok_or_else(|| unknown("scrape protocol", text, &ALL.map(|(name, _)| name)))
     }
 }
 

@@ -47,6 +47,18 @@ pub(super) fn build_all<T, U>(
     built.collect()
 }
 
+/// Rejects keys of Prometheus that promesh does not implement. `keys` are their names, and
+/// true if the key is given; `advice` tells what to do instead.
+pub(super) fn refuse<'a>(
+    advice: &str,
+    keys: impl IntoIterator<Item = (&'a str, bool)>,
+) -> Result<(), Problem> {
+    match keys.into_iter().find(|(_, given)| *given) {
+        Some((key, _)) => Err(Problem::new(format!("{key} is not supported: {advice}"))),
+        None => Ok(()),
+    }
+}
+
 // === impl Problem ===
 
 impl Problem {

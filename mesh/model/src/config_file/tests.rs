@@ -1,3 +1,5 @@
+mod keys;
+
 use std::{path::Path, time::Duration};
 
 use crate::config::{Config, discovery::DiscoveryConfig};

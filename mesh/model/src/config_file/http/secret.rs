@@ -4,9 +4,20 @@ use crate::{
     config::{Secret, http::SecretSource},
     config_file::{
         scalar::Text,
-        section::{Context, Problem},
+        section::{Context, Problem, refuse},
     },
 };
+
+/// Rejects keys that name an entry of a secret provider. Prometheus parses them for programs
+/// that embed it, and fails to use them itself.
+pub(super) fn refuse_references<'a>(
+    keys: impl IntoIterator<Item = (&'a str, bool)>,
+) -> Result<(), Problem> {
+    refuse(
+        "there is no secret provider, use the key that ends in _file",
+        keys,
+    )
+}
 
 /// Returns an error if both keys are set. `names` is the description of the two keys.
 pub(super) fn at_most_one<A, B>(

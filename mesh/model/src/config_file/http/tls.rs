@@ -1,8 +1,8 @@
 //! The `tls_config` section.
 
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 
-use super::secret::{at_most_one, secret};
+use super::secret::{at_most_one, refuse_references, secret};
 use crate::{
     config::{
         Secret,
@@ -28,12 +28,20 @@ pub(in crate::config_file) struct Tls {
     insecure_skip_verify: Option<bool>,
     min_version: Option<Text<TlsVersion>>,
     max_version: Option<Text<TlsVersion>>,
+    ca_ref: Option<IgnoredAny>,
+    cert_ref: Option<IgnoredAny>,
+    key_ref: Option<IgnoredAny>,
 }
 
 // === impl Tls ===
 
 impl Tls {
     pub(super) fn build(self, context: Context<'_>) -> Result<TlsConfig, Problem> {
+        refuse_references([
+            ("ca_ref", self.ca_ref.is_some()),
+            ("cert_ref", self.cert_ref.is_some()),
+            ("key_ref", self.key_ref.is_some()),
+        ])?;
         at_most_one(&self.ca, &self.ca_file, "tls_config: ca & ca_file")?;
         at_most_one(&self.cert, &self.cert_file, "tls_config: cert & cert_file")?;
         at_most_one(&self.key, &self.key_file, "tls_config: key & key_file")?;

@@ -245,7 +245,7 @@ fn http(
     HttpClient::with_connector(&settings, connector)
 }
 
-/// Native histograms that the backend supports. AMP rejects custom buckets.
+/// Native histograms to send. AMP rejects custom buckets.
 fn native_histograms(config: &RemoteWriteConfig) -> NativeHistograms {
     let service = config
         .sigv4
@@ -254,7 +254,7 @@ fn native_histograms(config: &RemoteWriteConfig) -> NativeHistograms {
     let is_amp = sigv4::region_of(&config.url).is_some() || service == Some(AMP_SERVICE);
     if !config.send_native_histograms {
         NativeHistograms::None
-    } else if is_amp {
+    } else if is_amp || config.convert_nhcb_to_classic {
         NativeHistograms::Exponential
     } else {
         NativeHistograms::All
@@ -288,4 +288,42 @@ async fn signer(
     let metrics = families.credentials.for_destination(&config.name);
     let credentials = CredentialsCache::start(aws.credentials, metrics).await;
     Ok(Some(Arc::new(Signer::new(scope, Arc::new(credentials)))))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use mesh_model::config::Config;
+
+    use super::*;
+
+    fn native(entry: &str) -> NativeHistograms {
+        let text = format!("remote_write: [{{{entry}}}]");
+        let config = Config::parse(&text, Path::new("p.yml"), &|_| None).unwrap();
+        native_histograms(&config.remote_write[0])
+    }
+
+    #[test]
+    fn sends_custom_buckets_as_classic_histograms_if_configured() {
+        let url = "url: 'http://localhost/w'";
+        for (entry, expected) in [
+            ("", NativeHistograms::All),
+            (
+                ", convert_nhcb_to_classic: true",
+                NativeHistograms::Exponential,
+            ),
+            (", send_native_histograms: false", NativeHistograms::None),
+            (
+                ", send_native_histograms: false, convert_nhcb_to_classic: true",
+                NativeHistograms::None,
+            ),
+            (
+                ", sigv4: {region: eu-west-1}",
+                NativeHistograms::Exponential,
+            ),
+        ] {
+            assert_eq!(native(&format!("{url}{entry}")), expected, "{entry}");
+        }
+    }
 }

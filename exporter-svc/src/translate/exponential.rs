@@ -169,6 +169,29 @@ pub fn custom_buckets(
     }
 }
 
+/// Counts of each custom bucket of a native histogram, including the last one, which has no
+/// bound. Ignores buckets beyond it.
+pub fn custom_counts(histogram: &v1::Histogram) -> Vec<f64> {
+    let mut counts = vec![0.0; histogram.custom_values.len() + 1];
+    let mut total = 0i64;
+    let deltas = histogram.positive_deltas.iter().map(|delta| {
+        total = total.saturating_add(*delta);
+        total as f64
+    });
+    let mut listed = deltas.chain(histogram.positive_counts.iter().copied());
+    let mut next = 0usize;
+    for span in &histogram.positive_spans {
+        next = next.saturating_add(usize::try_from(span.offset).unwrap_or(0));
+        for count in listed.by_ref().take(span.length as usize) {
+            if let Some(bucket) = counts.get_mut(next) {
+                *bucket = count;
+            }
+            next = next.saturating_add(1);
+        }
+    }
+    counts
+}
+
 /// Lays out OTLP buckets, `2^scale_down` of them merged into one.
 fn layout(buckets: &Buckets, scale_down: u32) -> Result<Layout, ExponentialError> {
     spans(merged(buckets, scale_down))

@@ -36,6 +36,8 @@ pub struct ScrapeTranslator<'a> {
     sink: &'a mut Sink,
     /// Bucket counts of the current histogram.
     counts: Vec<u64>,
+    /// Number of observations at or below each bound of the current classic histogram.
+    cumulative: Vec<f64>,
     /// Bounds of the current histogram or quantiles of the current summary, as bits.
     bounds: Vec<u64>,
 }
@@ -55,6 +57,7 @@ impl<'a> ScrapeTranslator<'a> {
             series: SeriesBuilder::new(rewriter, rewriter_id, cache),
             sink,
             counts: Vec::new(),
+            cumulative: Vec::new(),
             bounds: Vec::new(),
         }
     }

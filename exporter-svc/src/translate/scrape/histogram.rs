@@ -4,7 +4,7 @@ use mesh_contract::verdict::Reason;
 use mesh_wire::protobuf::{Fields, WireError};
 use opentelemetry_proto::tonic::metrics::v1::exponential_histogram_data_point::Buckets;
 use prost::Message;
-use proto::v1;
+use proto::v1::{self, histogram::Count};
 
 use super::{
     ScrapeTranslator,
@@ -15,6 +15,15 @@ use crate::translate::{
     exponential::{self, CUSTOM_BUCKETS, Exponential},
     sink::NativeHistograms,
 };
+
+/// Samples of a classic histogram that count as samples of the sender.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Counted {
+    /// All samples: the sender had a classic histogram.
+    All,
+    /// The first one: the sender had one native histogram.
+    First,
+}
 
 // === impl ScrapeTranslator ===
 
@@ -55,28 +64,48 @@ impl ScrapeTranslator<'_> {
             self.sink.count(1);
             return self.custom_buckets(&point, count, sum);
         }
-        self.classic(&point, count, sum, metric.custom_buckets)
+        self.accumulate();
+        let bounds = self.bounds.len();
+        let written = bounds as u64 + 2 + u64::from(sum.is_some());
+        let counted = if metric.custom_buckets {
+            Counted::First
+        } else {
+            Counted::All
+        };
+        self.sink.count(match counted {
+            Counted::First => 1,
+            Counted::All => written,
+        });
+        self.classic(&point, count as f64, sum, counted)
     }
 
-    /// Writes `_bucket`, `_sum` and `_count`. A native histogram in this form still
-    /// counts as one sample.
+    /// Adds up `counts` into `cumulative`.
+    fn accumulate(&mut self) {
+        let mut total = 0u64;
+        let counts = self.counts.iter().map(|count| {
+            total = total.saturating_add(*count);
+            total as f64
+        });
+        self.cumulative.clear();
+        self.cumulative.extend(counts);
+    }
+
+    /// Writes `_bucket` from `bounds` and `cumulative`, `_sum` and `_count`.
     fn classic(
         &mut self,
         point: &Point<'_>,
-        count: u64,
+        count: f64,
         sum: Option<f64>,
-        one_sample: bool,
+        counted: Counted,
     ) -> Result<(), WireError> {
         let exemplars = self.exemplars(point)?;
         let buckets = self.bounds.len();
-        let written = buckets as u64 + 2 + u64::from(sum.is_some());
-        self.sink.count(if one_sample { 1 } else { written });
         let bound = |i: usize| {
             self.bounds
                 .get(i)
                 .map_or(f64::INFINITY, |bits| f64::from_bits(*bits))
         };
-        let mut cumulative = 0u64;
+        let mut below = 0.0;
         self.series.each(&self.bounds, |i, series| {
             let mut inside = Vec::new();
             let value = match i.checked_sub(buckets + 1) {
@@ -84,19 +113,18 @@ impl ScrapeTranslator<'_> {
                     let lower = i.checked_sub(1).map_or(f64::NEG_INFINITY, bound);
                     let within = |e: &&v1::Exemplar| e.value > lower && e.value <= bound(i);
                     inside.extend(exemplars.iter().filter(within).cloned());
-                    cumulative =
-                        cumulative.saturating_add(self.counts.get(i).copied().unwrap_or(0));
+                    below = self.cumulative.get(i).copied().unwrap_or(below);
                     // The last bucket holds all observations, whatever the others add
                     // up to.
-                    (if i == buckets { count } else { cumulative }) as f64
+                    if i == buckets { count } else { below }
                 }
                 Some(0) => match sum {
                     Some(sum) => sum,
                     None => return,
                 },
-                Some(_) => count as f64,
+                Some(_) => count,
             };
-            let counted = !one_sample || i == 0;
+            let counted = counted == Counted::All || i == 0;
             self.sink
                 .float(series, point.times, point.value(value), &inside, counted);
         })
@@ -156,7 +184,8 @@ impl ScrapeTranslator<'_> {
         }
     }
 
-    /// Writes a native histogram, or rejects it if the destination does not support it.
+    /// Writes a native histogram. Writes one with custom buckets as a classic histogram, and
+    /// rejects another one, if the destination does not support it.
     pub(super) fn native(
         &mut self,
         point: &Point<'_>,
@@ -170,11 +199,40 @@ impl ScrapeTranslator<'_> {
         if supported {
             return self.write_native(point, histogram);
         }
+        if histogram.schema == CUSTOM_BUCKETS {
+            return self.native_to_classic(point, &histogram);
+        }
         self.sink.reject(Reason::Unsupported, 1, || {
             let schema = histogram.schema;
             format!("the destination does not support native histograms of schema {schema}")
         });
         Ok(())
+    }
+
+    /// Writes a native histogram with custom buckets as a classic one.
+    fn native_to_classic(
+        &mut self,
+        point: &Point<'_>,
+        histogram: &v1::Histogram,
+    ) -> Result<(), WireError> {
+        let count = match histogram.count {
+            Some(Count::CountInt(count)) => count as f64,
+            Some(Count::CountFloat(count)) => count,
+            None => 0.0,
+        };
+        let bounds = &histogram.custom_values;
+        self.bounds.clear();
+        self.bounds
+            .extend(bounds.iter().map(|bound| bound.to_bits()));
+        self.cumulative.clear();
+        let counts = exponential::custom_counts(histogram);
+        self.cumulative
+            .extend(counts.iter().scan(0.0, |total, count| {
+                *total += count;
+                Some(*total)
+            }));
+        self.series.set_layout(SeriesLayout::Histogram);
+        self.classic(point, count, Some(histogram.sum), Counted::First)
     }
 
     fn write_native(

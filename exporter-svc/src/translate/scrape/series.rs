@@ -77,6 +77,12 @@ impl<'a> SeriesBuilder<'a> {
         self.attributes = self.key.len();
     }
 
+    /// Replaces the series of the point that [`SeriesBuilder::begin`] began.
+    pub fn set_layout(&mut self, kind: SeriesLayout) {
+        self.kind = kind;
+        self.key[size_of::<u32>()] = kind as u8;
+    }
+
     /// Adds an encoded attribute of the point.
     pub fn attribute(&mut self, field: &Field<'_>) {
         self.key.extend_from_slice(field.raw);

@@ -485,14 +485,8 @@ fn a_stale_native_histogram_has_a_native_marker() {
 
 const NO_RECORDED: u32 = crate::translate::NO_RECORDED_VALUE;
 
-#[test]
-fn decodes_a_native_histogram_from_its_attribute() {
-    let histogram = v1::Histogram {
-        count: Some(v1::histogram::Count::CountFloat(1.5)),
-        sum: 3.0,
-        reset_hint: v1::histogram::ResetHint::Gauge as i32,
-        ..Default::default()
-    };
+/// Metric that carries a histogram in its attribute.
+fn carried(histogram: &v1::Histogram) -> Metric {
     let carried = KeyValue {
         key: HISTOGRAM_ATTRIBUTE.to_owned(),
         value: Some(AnyValue {
@@ -507,7 +501,18 @@ fn decodes_a_native_histogram_from_its_attribute() {
         ..Default::default()
     };
     let data_points = vec![point];
-    let series = decode(&translate(vec![metric(Data::Gauge(Gauge { data_points }))])).remove(0);
+    metric(Data::Gauge(Gauge { data_points }))
+}
+
+#[test]
+fn decodes_a_native_histogram_from_its_attribute() {
+    let histogram = v1::Histogram {
+        count: Some(v1::histogram::Count::CountFloat(1.5)),
+        sum: 3.0,
+        reset_hint: v1::histogram::ResetHint::Gauge as i32,
+        ..Default::default()
+    };
+    let series = decode(&translate(vec![carried(&histogram)])).remove(0);
     assert_eq!(series.labels.len(), 2);
     let want = v1::Histogram {
         timestamp: TIME as i64,
@@ -536,6 +541,40 @@ fn assigns_exemplars_to_their_buckets() {
     let series = decode(&translate(vec![metric(data)]));
     let counts: Vec<_> = series.iter().map(|s| s.exemplars.len()).collect();
     assert_eq!(counts, [1, 2, 0]);
+}
+
+#[test]
+fn custom_buckets_in_an_attribute_become_classic_if_not_supported() {
+    // Float counts have no OTLP form, so the receiver sends the bytes.
+    let histogram = v1::Histogram {
+        count: Some(v1::histogram::Count::CountFloat(6.5)),
+        sum: 2.5,
+        schema: CUSTOM_BUCKETS,
+        positive_spans: vec![
+            v1::BucketSpan {
+                offset: 0,
+                length: 1,
+            },
+            v1::BucketSpan {
+                offset: 1,
+                length: 1,
+            },
+        ],
+        positive_counts: vec![1.5, 5.0],
+        custom_values: vec![1.0, 2.0],
+        ..Default::default()
+    };
+    for native in [NativeHistograms::Exponential, NativeHistograms::None] {
+        let cache = LabelCache::new(1 << 20);
+        let carried = vec![carried(&histogram)];
+        let translated = translate_with(carried, capabilities(native), &cache);
+        let values: Vec<_> = floats(&translated)
+            .iter()
+            .map(|s| f64::from_bits(s.2))
+            .collect();
+        assert_eq!(values, [1.5, 1.5, 6.5, 2.5, 6.5]);
+        assert_eq!((translated.units, translated.parts[0].units), (1, 1));
+    }
 }
 
 #[test]

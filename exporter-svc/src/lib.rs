@@ -18,7 +18,7 @@ use mesh_model::config::Config;
 use mesh_net::server::{Accept, ServeMetrics, Server};
 use mesh_service::{
     admin::{Admin, Listener, Readiness},
-    reload,
+    reload, telemetry,
 };
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
@@ -126,6 +126,7 @@ pub async fn start(
         info!(destination = entry.name, url = %entry.url, "Destination ready");
     }
     let external_labels = ha::external_labels_for_pushes(&config);
+    telemetry::set_level(config.log_level);
     Ok(Destinations {
         all,
         external_labels,

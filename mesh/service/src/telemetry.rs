@@ -1,12 +1,14 @@
 //! Logging of a service.
 
-use std::{env, fmt, io::IsTerminal, str::FromStr};
+use std::{env, fmt, io::IsTerminal, str::FromStr, sync::OnceLock};
 
+use mesh_model::config;
 use tracing_subscriber::{
-    EnvFilter,
+    EnvFilter, Registry,
     filter::ParseError,
     fmt::{layer, time::SystemTime},
     layer::SubscriberExt,
+    reload,
     util::SubscriberInitExt,
 };
 
@@ -95,6 +97,25 @@ const LIBRARIES: [(&str, LogLevel); 10] = [
     ("hickory_resolver", LogLevel::Info),
 ];
 
+/// Log of this process, once [`LogArgs::init`] has installed it.
+static INSTALLED: OnceLock<Installed> = OnceLock::new();
+
+/// Settings of the installed log, and the means to change its filter.
+struct Installed {
+    args: LogArgs,
+    filter: reload::Handle<EnvFilter, Registry>,
+}
+
+/// Replaces the level of `--log.level` by that of the configuration file; `None` restores it.
+/// Does nothing if this process has no log.
+pub fn set_level(level: Option<config::LogLevel>) {
+    if let Some(Installed { args, filter }) = INSTALLED.get() {
+        let level = level.map_or(args.level, LogLevel::from);
+        // Fails only after the subscriber is gone, and it lives as long as the process.
+        let _ = filter.reload(EnvFilter::new(args.directives(level)));
+    }
+}
+
 /// Formats the current time as in log lines: RFC 3339, in UTC.
 pub fn timestamp() -> String {
     let mut text = String::new();
@@ -122,24 +143,32 @@ impl LogArgs {
             LogFormat::Text => false,
             LogFormat::Json => true,
         };
-        let registry = tracing_subscriber::registry().with(EnvFilter::new(self.directives()));
+        let (filter, handle) = reload::Layer::new(EnvFilter::new(self.directives(self.level)));
+        let registry = tracing_subscriber::registry().with(filter);
         let layer = layer()
             .with_timer(time)
             .with_ansi(is_terminal && !is_colour_refused())
             .with_writer(std::io::stderr);
         // A second call, as tests make, leaves the first subscriber in place.
-        let _ = if json {
+        let installed = if json {
             registry.with(layer.json().flatten_event(true)).try_init()
         } else {
             registry.with(layer).try_init()
         };
+        if installed.is_ok() {
+            let _ = INSTALLED.set(Installed {
+                args: self.clone(),
+                filter: handle,
+            });
+        }
     }
 
-    /// Level, limits of the libraries and filter in one text. Later parts win over earlier ones.
-    fn directives(&self) -> String {
-        let mut directives = self.level.to_string();
+    /// Joins a level, the limits of the libraries and the filter. Later parts win over earlier
+    /// ones.
+    fn directives(&self, level: LogLevel) -> String {
+        let mut directives = level.to_string();
         for (library, max) in LIBRARIES {
-            directives.push_str(&format!(",{library}={}", self.level.min(max)));
+            directives.push_str(&format!(",{library}={}", level.min(max)));
         }
         if let Some(filter) = &self.filter {
             directives.push_str(&format!(",{}", filter.0));
@@ -154,6 +183,17 @@ fn is_colour_refused() -> bool {
 }
 
 // === impl LogLevel ===
+
+impl From<config::LogLevel> for LogLevel {
+    fn from(level: config::LogLevel) -> Self {
+        match level {
+            config::LogLevel::Debug => Self::Debug,
+            config::LogLevel::Info => Self::Info,
+            config::LogLevel::Warn => Self::Warn,
+            config::LogLevel::Error => Self::Error,
+        }
+    }
+}
 
 impl fmt::Display for LogLevel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -241,7 +281,8 @@ mod tests {
 
     /// Emits one event of each kind and returns those that the flags let through.
     fn recorded(flags: &[&str]) -> Vec<String> {
-        let filter = EnvFilter::new(parse(flags).unwrap().directives());
+        let args = parse(flags).unwrap();
+        let filter = EnvFilter::new(args.directives(args.level));
         let (recorder, lines) = mpsc::channel();
         let subscriber = tracing_subscriber::registry().with(filter);
         tracing::subscriber::with_default(subscriber.with(Recorder(recorder)), || {
@@ -287,5 +328,26 @@ mod tests {
         ] {
             assert_eq!(recorded(flags), expected, "{flags:?}");
         }
+    }
+
+    #[test]
+    fn the_configuration_file_replaces_the_level_of_the_flag() {
+        // The log belongs to the process, so no other test of this crate may install one.
+        let args = parse(&["--log.level=warn", "--log.filter=gateway=debug"]).unwrap();
+        args.init();
+        let enabled = || {
+            [
+                tracing::enabled!(target: "mesh_balance", tracing::Level::WARN),
+                tracing::enabled!(target: "mesh_balance", tracing::Level::DEBUG),
+                tracing::enabled!(target: "gateway", tracing::Level::DEBUG),
+            ]
+        };
+        assert_eq!(enabled(), [true, false, true]);
+        set_level(Some(config::LogLevel::Debug));
+        assert_eq!(enabled(), [true, true, true]);
+        set_level(Some(config::LogLevel::Error));
+        assert_eq!(enabled(), [false, false, true]);
+        set_level(None);
+        assert_eq!(enabled(), [true, false, true]);
     }
 }

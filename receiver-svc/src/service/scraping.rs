@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use mesh_contract::batch::BatchContext;
 use mesh_model::config::Config;
-use mesh_service::reload::Requests;
+use mesh_service::{reload::Requests, telemetry};
 use tokio::sync::watch;
 use tracing::{error, info};
 
@@ -90,6 +90,7 @@ impl Scraping {
         self.discovery.apply(&config.scrape_configs).await?;
         self.manager.apply(prepared);
         self.context.send_replace(context);
+        telemetry::set_level(config.log_level);
         for section in &config.ignored_sections {
             info!(section, "Configuration section ignored");
         }

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use mesh_model::config::remote_write::ProtobufMessage;
-use mesh_net::http_client::{HttpClient, HttpClientError};
+use mesh_net::http_client::{HttpClient, HttpClientError, Replayable};
 use mesh_wire::protobuf::WireError;
 use tokio::time::Instant;
 use tracing::warn;
@@ -122,9 +122,10 @@ impl Client {
 
     /// Posts one request with these parts and reads the response.
     ///
-    /// Posts a request twice in two cases only. After a rejected signature, the client
+    /// Posts a request twice in three cases only. After a rejected signature, the client
     /// signs again with new credentials. If the backend does not support remote write
-    /// 2.0, the client falls back to 1.0 from then on.
+    /// 2.0, the client falls back to 1.0 from then on. If the backend closes a reused
+    /// connection without a response, the HTTP client sends the same bytes again.
     ///
     /// # Errors
     /// Returns an error if there is no response before the deadline.
@@ -223,6 +224,9 @@ impl Client {
         let mut request = Request::new(body);
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.uri.clone();
+        // The backend ignores samples that it already has (law 2), so it may receive the same
+        // bytes twice. The deadline ends all attempts (law 3).
+        request.extensions_mut().insert(Replayable);
         let headers = request.headers_mut();
         *headers = self.headers.clone();
         let ours = [

@@ -1,23 +1,16 @@
 //! A client with a configuration of kube: of the pod's own cluster, or of a kubeconfig.
 
-use std::time::Duration;
-
-use http::{HeaderValue, Request, header::USER_AGENT};
-use hyper_util::{
-    client::legacy,
-    rt::{TokioExecutor, TokioTimer},
-};
+use http::{HeaderValue, Request, Response, header::USER_AGENT};
+use http_body_util::BodyExt;
 use kube::{
     Client, Config,
     client::{Body, ConfigExt, retry::RetryPolicy},
 };
 use tower::{BoxError, ServiceBuilder, retry::RetryLayer, service_fn};
 
-use super::transport::{AGENT, with_timeouts};
+use super::transport::{self, AGENT, Error, with_timeouts};
 use mesh_model::config::http::ProxyConfig;
-use mesh_net::http_client::Connect;
-
-const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(90);
+use mesh_net::http_client::{Connect, Transport};
 
 /// Creates a client that rotates tokens and certificates as kube does.
 ///
@@ -34,18 +27,19 @@ pub(super) fn client(mut config: Config) -> kube::Result<Client> {
         None,
     );
     let https = config.rustls_https_connector_with_connector(connect)?;
-    let http: legacy::Client<_, Body> = legacy::Client::builder(TokioExecutor::new())
-        .pool_idle_timeout(POOL_IDLE_TIMEOUT)
-        .pool_timer(TokioTimer::new())
-        .build(https);
+    let http = Transport::new(https);
     let service = ServiceBuilder::new()
         .layer(config.base_uri_layer())
         .layer(RetryLayer::new(RetryPolicy::server_retry()))
         .option_layer(config.auth_layer()?)
         .layer(config.extra_headers_layer()?)
         .map_err(BoxError::from)
-        .service(service_fn(move |request: Request<Body>| {
-            with_timeouts(http.request(request))
-        }));
+        .service(service_fn(move |request| send(http.clone(), request)));
     Ok(Client::new(service, config.default_namespace))
+}
+
+async fn send(http: Transport, request: Request<Body>) -> Result<Response<transport::Body>, Error> {
+    let (parts, body) = request.into_parts();
+    let body = body.collect().await?.to_bytes();
+    with_timeouts(http.request(Request::from_parts(parts, body))).await
 }

@@ -6,25 +6,21 @@
 
 mod auth;
 mod connect;
+mod http1;
 mod oauth2;
 mod redirect;
+mod transport;
 
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
 };
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request, Response};
-use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::{
-    client::legacy::{self, Client},
-    rt::{TokioExecutor, TokioTimer},
-};
-use mesh_base::{error::chain, watched_file::WatchedFile};
+use hyper_rustls::{FixedServerNameResolver, HttpsConnectorBuilder};
+use mesh_base::watched_file::WatchedFile;
 use mesh_model::config::http::{HttpClientConfig, SecretSource};
 
 use self::auth::Authenticator;
@@ -34,13 +30,7 @@ use crate::{
 };
 
 pub use connect::Connect;
-
-const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
-/// Interval and timeout of HTTP/2 pings while a response is pending.
-///
-/// All requests to a peer share one connection. Without pings, a connection that the network
-/// drops silently would stay in use for minutes.
-const KEEPALIVE: Duration = Duration::from_secs(3);
+pub use transport::{Replayable, Transport, TransportError};
 
 /// An HTTP client. Cheap to clone; clones share their connections.
 #[derive(Clone, Debug)]
@@ -69,8 +59,8 @@ pub enum HttpClientError {
     #[error("oauth2: {0}")]
     OAuth2(String),
     /// The connection failed or could not be opened.
-    #[error("{}", chain(.0))]
-    Connection(#[from] legacy::Error),
+    #[error(transparent)]
+    Connection(#[from] TransportError),
     /// A redirect is invalid, or there are too many.
     #[error("redirect: {0}")]
     Redirect(String),
@@ -80,11 +70,9 @@ pub enum HttpClientError {
 struct Shared {
     config: HttpClientConfig,
     authenticator: Option<Authenticator>,
-    /// Client with the current certificates.
-    client: WatchedFile<TlsClient>,
+    /// Connections with the current certificates.
+    transport: WatchedFile<Transport>,
 }
-
-type TlsClient = Client<HttpsConnector<Connect>, Full<Bytes>>;
 
 // === impl HttpClient ===
 
@@ -130,7 +118,7 @@ impl HttpClient {
         let shared = Shared {
             config: config.clone(),
             authenticator,
-            client: WatchedFile::watch("HTTP client's TLS", files, build)?,
+            transport: WatchedFile::watch("HTTP client's TLS", files, build)?,
         };
         Ok(Self {
             shared: Arc::new(shared),
@@ -180,18 +168,16 @@ impl HttpClient {
         {
             authenticator.authenticate(&mut parts.headers).await?;
         }
-        let client = self.shared.client.load();
-        Ok(client
-            .request(Request::from_parts(parts, Full::new(body)))
-            .await?)
+        let transport = self.shared.transport.load();
+        Ok(transport.request(Request::from_parts(parts, body)).await?)
     }
 }
 
-/// Builds a client with the current contents of the certificate files.
+/// Builds a transport with the current contents of the certificate files.
 fn build(
     config: &HttpClientConfig,
     connector: Option<Connector>,
-) -> Result<TlsClient, HttpClientError> {
+) -> Result<Transport, HttpClientError> {
     let builder = HttpsConnectorBuilder::new()
         .with_tls_config(tls::client_config(&config.tls)?)
         .https_or_http();
@@ -210,14 +196,7 @@ fn build(
     } else {
         builder.enable_http1().wrap_connector(connect)
     };
-    let client = Client::builder(TokioExecutor::new())
-        .pool_idle_timeout(IDLE_TIMEOUT)
-        .pool_timer(TokioTimer::new())
-        .timer(TokioTimer::new())
-        .http2_keep_alive_interval(KEEPALIVE)
-        .http2_keep_alive_timeout(KEEPALIVE)
-        .build(connector);
-    Ok(client)
+    Ok(Transport::new(connector))
 }
 
 /// Returns a secret; reads it from its file if necessary.

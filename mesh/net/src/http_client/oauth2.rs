@@ -10,7 +10,7 @@ use serde::Deserialize;
 use tokio::{sync::Mutex, time::Instant};
 use url::form_urlencoded::Serializer;
 
-use super::{HttpClient, HttpClientError, secret};
+use super::{HttpClient, HttpClientError, Replayable, secret};
 
 /// Time before the expiry at which a token is replaced.
 const MARGIN: Duration = Duration::from_secs(10);
@@ -75,6 +75,8 @@ impl Tokens {
         let request = Request::post(self.config.token_url.as_str())
             .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
             .header(header::ACCEPT, "application/json")
+            // A second token does no harm.
+            .extension(Replayable)
             .body(self.form().await?)
             .map_err(|error| failed(error.to_string()))?;
         // Boxed, since the request of this client could itself need a token.

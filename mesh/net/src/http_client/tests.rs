@@ -12,6 +12,8 @@ use tokio::net::TcpListener;
 
 use super::*;
 
+mod http1;
+mod resend;
 mod secure;
 
 /// Requests that a server received.

@@ -13,7 +13,7 @@ use mesh_net::{
         Aws, AwsOptions,
         sign::{CanonicalError, Scope, sign_at},
     },
-    http_client::{HttpClient, HttpClientError},
+    http_client::{HttpClient, HttpClientError, Replayable},
 };
 use serde::de::DeserializeOwned;
 use url::{Url, form_urlencoded::Serializer};
@@ -161,6 +161,8 @@ impl Api {
                 "application/x-www-form-urlencoded; charset=utf-8",
             )
             .header(header::USER_AGENT, USER_AGENT)
+            // Each call only reads.
+            .extension(Replayable)
             .body(form.into())
             .expect("a URL makes a request");
         let scope = Scope {

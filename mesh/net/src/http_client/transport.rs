@@ -1,0 +1,118 @@
+//! Sends requests over pooled connections, and sends those again that no server processed.
+
+mod retry;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper_rustls::HttpsConnector;
+use hyper_util::{
+    client::legacy::{self, Client},
+    rt::{TokioExecutor, TokioTimer},
+};
+use mesh_base::error::chain;
+use std::time::Duration;
+
+use self::retry::{Attempts, Decision};
+use super::{
+    connect::Connect,
+    http1::{ConnectionState, Http1Connect, head},
+};
+
+pub use retry::Replayable;
+
+const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
+/// Interval and timeout of HTTP/2 pings while a response is pending.
+///
+/// All requests to a peer share one connection. Without pings, a connection that the network
+/// drops silently would stay in use for minutes.
+const KEEPALIVE: Duration = Duration::from_secs(3);
+/// Size of hyper's buffer, which has to take a whole head.
+const MAX_BUFFER: usize = head::MAX_BYTES + (64 << 10);
+/// Fields that [`head`] adds to those of the server.
+const OWN_FIELDS: usize = 2;
+
+/// Sends requests over pooled connections. Cheap to clone; clones share the connections.
+///
+/// A request is sent again if the server did not process it, as in Go: the server closed a
+/// reused connection before it responded, or announced over HTTP/2 that it ignored the
+/// request. Over HTTP/1, a request that may have reached the server is sent again only if
+/// its method is safe or if it is [`Replayable`].
+#[derive(Clone, Debug)]
+pub struct Transport {
+    client: Client<Http1Connect<HttpsConnector<Connect>>, Full<Bytes>>,
+}
+
+/// Failure of a request without a response.
+#[derive(Debug, thiserror::Error)]
+#[error("{}{}", if *.may_have_arrived { "sent again: " } else { "" }, chain(.source))]
+pub struct TransportError {
+    source: legacy::Error,
+    /// True if the server may have received the request at an earlier attempt.
+    may_have_arrived: bool,
+}
+
+// === impl Transport ===
+
+impl Transport {
+    /// Creates a transport that opens its connections with `connector`.
+    pub fn new(connector: HttpsConnector<Connect>) -> Self {
+        let client = Client::builder(TokioExecutor::new())
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .pool_timer(TokioTimer::new())
+            .timer(TokioTimer::new())
+            .http1_max_buf_size(MAX_BUFFER)
+            .http1_max_headers(head::MAX_FIELDS + OWN_FIELDS)
+            .http2_keep_alive_interval(KEEPALIVE)
+            .http2_keep_alive_timeout(KEEPALIVE)
+            .build(Http1Connect(connector));
+        Self { client }
+    }
+
+    /// Sends a request and returns the head of the response.
+    ///
+    /// # Errors
+    /// Returns an error if there is no response.
+    pub async fn request(
+        &self,
+        request: Request<Bytes>,
+    ) -> Result<Response<Incoming>, TransportError> {
+        let mut attempts = Attempts::new(&request);
+        let mut may_have_arrived = false;
+        loop {
+            let error = match self.client.request(request.clone().map(Full::new)).await {
+                Ok(mut response) => {
+                    if let Some(state) = response.extensions_mut().remove::<ConnectionState>() {
+                        state.mark_used();
+                    }
+                    return Ok(response);
+                }
+                Err(error) => error,
+            };
+            match attempts.decide(&error) {
+                Decision::Fail => {
+                    return Err(TransportError {
+                        source: error,
+                        may_have_arrived,
+                    });
+                }
+                Decision::Repeat { after, unprocessed } => {
+                    may_have_arrived |= !unprocessed;
+                    if !after.is_zero() {
+                        tokio::time::sleep(after).await;
+                    }
+                }
+            }
+        }
+    }
+}
+
+// === impl TransportError ===
+
+impl TransportError {
+    /// Returns true if no connection was opened and the server received nothing.
+    pub fn is_connect(&self) -> bool {
+        self.source.is_connect() && !self.may_have_arrived
+    }
+}

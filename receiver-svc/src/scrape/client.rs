@@ -6,7 +6,7 @@ use bytes::Bytes;
 use flate2::write::MultiGzDecoder;
 use futures::{FutureExt, future::BoxFuture};
 use http::{
-    HeaderValue, Request, Response, StatusCode, Uri,
+    HeaderValue, Request, Response, StatusCode,
     header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, USER_AGENT},
 };
 use http_body_util::BodyExt;
@@ -15,7 +15,7 @@ use mesh_base::budget::{Budget, Reservation};
 use mesh_net::http_client::HttpClient;
 use tokio::time::{Instant, timeout_at};
 
-use super::failure::ScrapeError;
+use super::{failure::ScrapeError, target::uri};
 
 mod body;
 mod sockets;
@@ -117,7 +117,7 @@ impl Fetch for HttpFetcher {
 
 impl HttpFetcher {
     fn request(&self, url: &str, timeout: Duration) -> Result<Request<Bytes>, ScrapeError> {
-        let uri = Uri::try_from(url).map_err(|source| ScrapeError::Url {
+        let uri = uri::parse(url).map_err(|source| ScrapeError::Url {
             url: url.to_owned(),
             source,
         })?;

@@ -2,10 +2,10 @@
 
 use std::{io, time::Duration};
 
-use http::{StatusCode, uri::InvalidUri};
+use http::StatusCode;
 use mesh_net::http_client::HttpClientError;
 
-use super::{append::AppendError, labels::LabelsError, limits::LimitError};
+use super::{append::AppendError, labels::LabelsError, limits::LimitError, target::uri::UrlError};
 
 /// Failed scrape. The target counts as down.
 #[derive(Debug, thiserror::Error)]
@@ -16,7 +16,7 @@ pub enum ScrapeError {
         /// Target URL.
         url: String,
         /// Parse error.
-        source: InvalidUri,
+        source: UrlError,
     },
     /// Request without a response.
     #[error(transparent)]

@@ -14,6 +14,7 @@ use mesh_model::{
 
 use crate::exposition::ParserOptions;
 
+pub(super) mod uri;
 mod url;
 
 /// Prefix of labels that describe a target. Samples do not get them.

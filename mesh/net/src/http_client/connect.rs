@@ -1,5 +1,7 @@
 //! Opens connections, directly or through a proxy.
 
+mod dns;
+
 use std::{
     io,
     pin::Pin,
@@ -22,6 +24,7 @@ use mesh_model::config::http::ProxyConfig;
 use pin_project_lite::pin_project;
 use tower::Service;
 
+use self::dns::Resolver;
 use crate::connector::{Connector, Io};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -44,7 +47,7 @@ pub struct Connect {
 #[derive(Clone, Debug)]
 enum Dial {
     /// TCP.
-    Tcp(HttpConnector),
+    Tcp(HttpConnector<Resolver>),
     /// The connector that the caller provides.
     Custom(Connector),
 }
@@ -132,7 +135,7 @@ impl Service<Uri> for Connect {
 
 impl Dial {
     fn tcp() -> Self {
-        let mut http = HttpConnector::new();
+        let mut http = HttpConnector::new_with_resolver(Resolver::new());
         http.enforce_http(false);
         http.set_nodelay(true);
         http.set_connect_timeout(Some(CONNECT_TIMEOUT));

@@ -29,7 +29,11 @@ pub(super) fn of(labels: &Labels, params: &Params) -> String {
         "/"
     };
     let (scheme, host) = (label(SCHEME), label(ADDRESS));
-    let mut url = format!("{scheme}://{host}{slash}{}", escape(path, is_path));
+    let mut url = format!(
+        "{scheme}://{}{slash}{}",
+        escape(host, is_host_byte),
+        escape(path, is_path)
+    );
     let pairs = params
         .iter()
         .flat_map(|(name, values)| values.iter().map(move |value| (name, value)));
@@ -51,6 +55,11 @@ fn is_path(byte: u8) -> bool {
         byte,
         b'$' | b'&' | b'+' | b',' | b'/' | b':' | b';' | b'=' | b'@'
     )
+}
+
+/// Returns true for the bytes that Go leaves in the host of a URL.
+pub(super) fn is_host_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:[]<>\"".contains(&byte)
 }
 
 fn escape(text: &str, keeps: impl Fn(u8) -> bool) -> String {
@@ -99,5 +108,14 @@ mod tests {
             "https://h:1/a%20b%3Fc=1;2"
         );
         assert_eq!(url(&[(ADDRESS, "[::1]:9")], &[]), "https://[::1]:9/m");
+    }
+
+    #[test]
+    fn escapes_the_address() {
+        assert_eq!(
+            url(&[(ADDRESS, "u@ü:1?a=b#c")], &[]),
+            "https://u%40%C3%BC:1%3Fa=b%23c/m"
+        );
+        assert_eq!(url(&[(ADDRESS, ":9100")], &[]), "https://:9100/m");
     }
 }

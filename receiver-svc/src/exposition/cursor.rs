@@ -65,9 +65,40 @@ impl<'a> Cursor<'a> {
         found
     }
 
+    /// Reads a keyword of a metadata line and returns true. Reads nothing if another text
+    /// follows. Null bytes after a byte of the keyword are skipped, as in Prometheus.
+    pub(super) fn eat_keyword(&mut self, keyword: &[u8]) -> bool {
+        let start = self.at;
+        for &byte in keyword {
+            if !self.eat(byte) {
+                self.at = start;
+                return false;
+            }
+            self.skip_nulls();
+        }
+        true
+    }
+
     /// Skips spaces and tabs.
     pub(super) fn skip_whitespace(&mut self) {
         self.take_while(|byte| byte == b' ' || byte == b'\t');
+    }
+
+    /// Skips null bytes.
+    pub(super) fn skip_nulls(&mut self) {
+        self.take_while(|byte| byte == 0);
+    }
+
+    /// Skips spaces and tabs, and null bytes that follow the first of them.
+    pub(super) fn skip_whitespace_and_nulls(&mut self) {
+        if matches!(self.peek(), Some(b' ' | b'\t')) {
+            self.take_while(|byte| matches!(byte, b' ' | b'\t' | 0));
+        }
+    }
+
+    /// Skips the rest of the body.
+    pub(super) fn skip_to_end(&mut self) {
+        self.at = self.body.len();
     }
 
     /// Reads bytes while `of` returns true.
@@ -107,6 +138,8 @@ impl<'a> Cursor<'a> {
     ///
     /// Reads nothing and returns `None` if no quote follows, if the closing quote is
     /// missing, or if the text has a newline and `newlines` is false.
+    ///
+    /// As in Prometheus, null bytes between a backslash and the escaped byte are skipped.
     pub(super) fn take_quoted(&mut self, newlines: bool) -> Option<&'a [u8]> {
         let inner = self.body[self.at..].strip_prefix(b"\"")?;
         let mut length = 0;
@@ -118,14 +151,29 @@ impl<'a> Cursor<'a> {
                 memchr3(b'"', b'\\', b'\n', rest)
             }?;
             length += found;
-            match rest[found] {
-                b'"' => break,
-                b'\\' if !matches!(rest.get(found + 1), None | Some(b'\n')) => length += 2,
-                _ => return None,
+            if rest[found] == b'"' {
+                break;
             }
+            let escaped = &rest[found + 1..];
+            let nulls = count_nulls(escaped);
+            if rest[found] == b'\n' || matches!(escaped.get(nulls), None | Some(b'\n')) {
+                return None;
+            }
+            length += nulls + 2;
         }
         self.at += length + 2;
         Some(&inner[..length])
+    }
+
+    /// Reads a quoted label value, like [`Self::take_quoted`].
+    ///
+    /// As in Prometheus, null bytes after the closing quote belong to the token. The value
+    /// then includes the quote, and all null bytes but the last one.
+    pub(super) fn take_quoted_value(&mut self, newlines: bool) -> Option<&'a [u8]> {
+        let start = self.at + 1;
+        self.take_quoted(newlines)?;
+        self.skip_nulls();
+        Some(&self.body[start..self.at - 1])
     }
 
     /// Returns true if `text`, a part of the body, is UTF-8.
@@ -158,6 +206,12 @@ impl<'a> Cursor<'a> {
         let place = Place::Line(line);
         ParseError { place, message }
     }
+}
+
+/// Returns the number of null bytes at the start of `text`.
+fn count_nulls(text: &[u8]) -> usize {
+    let end = text.iter().position(|&byte| byte != 0);
+    end.unwrap_or(text.len())
 }
 
 /// Quotes `text` and truncates it to [`EXCERPT`] bytes.

@@ -54,7 +54,9 @@ pub(super) fn next_item<'a, D: Dialect>(
     if !cursor.eat(b'=') {
         return Err(cursor.expected("`=` after a label name"));
     }
-    skip_whitespace::<D>(cursor);
+    if D::WHITESPACE {
+        cursor.skip_whitespace_and_nulls();
+    }
     let value = value::<D>(cursor)?;
     skip_whitespace::<D>(cursor);
     if !cursor.eat(b',') && D::COMMAS && cursor.peek() != Some(b'}') {
@@ -78,7 +80,12 @@ pub(super) fn quoted_name<'a>(
 }
 
 fn value<'a, D: Dialect>(cursor: &mut Cursor<'a>) -> Result<&'a [u8], ParseError> {
-    let Some(value) = cursor.take_quoted(D::NEWLINES) else {
+    let value = if D::EXEMPLAR {
+        cursor.take_quoted(D::NEWLINES)
+    } else {
+        cursor.take_quoted_value(D::NEWLINES)
+    };
+    let Some(value) = value else {
         return Err(cursor.expected("a label value in quotes"));
     };
     if !cursor.is_utf8(value) {

@@ -59,8 +59,10 @@ impl<'a> OpenMetricsParser<'a> {
 
     fn metadata_line(&mut self) -> Result<Option<Entry<'a>>, ParseError> {
         let cursor = &mut self.cursor;
-        if cursor.eat_text(b"EOF") {
-            cursor.eat(b'\n');
+        if cursor.eat_keyword(b"EOF") {
+            if cursor.eat(b'\n') {
+                cursor.skip_nulls();
+            }
             self.ended = true;
             return match cursor.peek() {
                 None => Ok(None),
@@ -68,20 +70,27 @@ impl<'a> OpenMetricsParser<'a> {
             };
         }
         let read = match () {
-            () if cursor.eat_text(b"HELP ") => Self::help,
-            () if cursor.eat_text(b"TYPE ") => Self::metric_type,
-            () if cursor.eat_text(b"UNIT ") => Self::unit,
+            () if cursor.eat_keyword(b"HELP ") => Self::help,
+            () if cursor.eat_keyword(b"TYPE ") => Self::metric_type,
+            () if cursor.eat_keyword(b"UNIT ") => Self::unit,
             () => return Err(cursor.expected("HELP, TYPE, UNIT or EOF")),
         };
         let name = series_text::family_name(cursor)?;
         if !cursor.eat(b' ') {
             return Err(cursor.expected("a space after the metric name"));
         }
-        let text = cursor.take_line();
-        let entry = read(self, name, text)?;
-        if !self.cursor.eat(b'\n') {
-            return Err(self.cursor.expected("the end of the line"));
+        let start = cursor.at();
+        let mut next_line = cursor.clone();
+        next_line.take_line();
+        if !next_line.eat(b'\n') {
+            return Err(next_line.expected("the end of the line"));
         }
+        // As in Prometheus, null bytes at the start of the next line belong to this one. The
+        // last byte is not part of the text.
+        next_line.skip_nulls();
+        let text = next_line.since(start);
+        let entry = read(self, name, &text[..text.len() - 1])?;
+        self.cursor = next_line;
         self.family = name.len();
         Ok(Some(entry))
     }
@@ -138,6 +147,9 @@ impl<'a> OpenMetricsParser<'a> {
 impl<'a> BodyParser<'a> for OpenMetricsParser<'a> {
     fn advance(&mut self) -> Result<Option<Entry<'a>>, ParseError> {
         while !self.ended {
+            if self.sample.is_incomplete {
+                return Err(self.cursor.expected(sample::END_OF_LINE));
+            }
             if self.cursor.eat_text(b"# ") {
                 return self.metadata_line();
             }

@@ -17,7 +17,7 @@ use super::{
 ///
 /// The text that the cursor passes over identifies the series.
 pub(super) fn read<'a, D: Dialect>(cursor: &mut Cursor<'a>) -> Result<&'a [u8], ParseError> {
-    let before = cursor.take_metric_name();
+    let before = name_before_braces::<D>(cursor);
     let mut name = (!before.is_empty()).then_some(before);
     if eat_brace::<D>(cursor) {
         while let Some(item) = label_block::next_item::<D>(cursor)? {
@@ -43,7 +43,7 @@ pub(super) fn labels<D: Dialect>(
     out: &mut Vec<(String, String)>,
 ) {
     let name_at = out.len();
-    let name = unescape(Cursor::over_validated(raw).take_metric_name());
+    let name = unescape(name_before_braces::<D>(&mut Cursor::over_validated(raw)));
     out.push((METRIC_NAME.to_owned(), name.into_owned()));
     metadata.push_labels(out);
     for item in items::<D>(raw) {
@@ -63,7 +63,7 @@ pub(super) fn labels<D: Dialect>(
 /// Items between the braces of a series whose text was validated before.
 pub(super) fn items<'a, D: Dialect>(raw: &'a [u8]) -> impl Iterator<Item = Item<'a>> {
     let mut cursor = Cursor::over_validated(raw);
-    cursor.take_metric_name();
+    name_before_braces::<D>(&mut cursor);
     let braces = eat_brace::<D>(&mut cursor);
     iter::from_fn(move || {
         if braces {
@@ -87,6 +87,20 @@ pub(super) fn family_name<'a>(cursor: &mut Cursor<'a>) -> Result<&'a [u8], Parse
     }
 }
 
+/// Reads the name before the braces. Returns an empty name if none follows.
+///
+/// In the Prometheus text formats, blanks before a name are part of the name.
+fn name_before_braces<'a, D: Dialect>(cursor: &mut Cursor<'a>) -> &'a [u8] {
+    let start = cursor.at();
+    if D::WHITESPACE {
+        cursor.skip_whitespace();
+    }
+    match cursor.take_metric_name() {
+        [] => &[],
+        _ => cursor.since(start),
+    }
+}
+
 /// Reads the brace that opens the labels. Reads nothing if there are no labels.
 fn eat_brace<D: Dialect>(cursor: &mut Cursor<'_>) -> bool {
     let mut ahead = cursor.clone();
@@ -102,8 +116,7 @@ fn eat_brace<D: Dialect>(cursor: &mut Cursor<'_>) -> bool {
 
 /// Converts bucket bounds and quantiles to the canonical form of Prometheus 3.
 ///
-/// Leaves other labels unchanged, and values that are not valid sample values, such
-/// as hexadecimal digits.
+/// Leaves other labels unchanged, and values that Go's `strconv.ParseFloat` refuses.
 fn canonical<'a>(metric_type: MetricType, name: &str, value: Cow<'a, str>) -> Cow<'a, str> {
     let is_number = match metric_type {
         MetricType::Summary => name == QUANTILE,
@@ -113,7 +126,7 @@ fn canonical<'a>(metric_type: MetricType, name: &str, value: Cow<'a, str>) -> Co
     if !is_number {
         return value;
     }
-    match float::value(value.as_bytes()) {
+    match float::label_value(value.as_bytes()) {
         Some(number) => mesh_wire::float::openmetrics(number).into(),
         None => value,
     }

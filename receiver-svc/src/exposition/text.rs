@@ -3,12 +3,12 @@
 //! One parser handles both versions, because 1.0.0 only adds quoted names.
 //!
 //! If the description of the format and Prometheus disagree, the parser follows
-//! Prometheus. For example, commas between labels are optional. It deviates in two
-//! cases, because Prometheus would store other data than the target exposed:
-//! whitespace before a name is not part of the name, and a null byte at the start of a
-//! line is an error instead of the end of the body.
+//! Prometheus. For example, commas between labels are optional, blanks before a name are
+//! part of the name, and a null byte at the start of a line ends the body.
 
 use std::borrow::Cow;
+
+use memchr::memchr;
 
 use super::{
     Entry, Exemplar, MetricType, ParseError, Parser, Series, cursor::Cursor, float,
@@ -40,15 +40,17 @@ impl<'a> TextParser<'a> {
         }
     }
 
-    fn series(&mut self) -> Result<Entry<'a>, ParseError> {
-        let cursor = &mut self.cursor;
-        let start = cursor.at();
+    /// Reads a sample whose line begins at `start`.
+    fn series(&mut self, start: Cursor<'a>) -> Result<Entry<'a>, ParseError> {
         if !matches!(
-            cursor.peek(),
+            self.cursor.peek(),
             Some(b'a'..=b'z' | b'A'..=b'Z' | b'_' | b':' | b'{')
         ) {
-            return Err(cursor.expected("a metric name, `{` or `#`"));
+            return Err(self.cursor.expected("a metric name, `{` or `#`"));
         }
+        self.cursor = start;
+        let cursor = &mut self.cursor;
+        let start = cursor.at();
         series_text::read::<TextLabels>(cursor)?;
         self.raw = cursor.since(start);
         cursor.skip_whitespace();
@@ -62,39 +64,55 @@ impl<'a> TextParser<'a> {
         }))
     }
 
-    fn comment(&mut self) -> Result<Entry<'a>, ParseError> {
+    /// Reads a comment or a metadata line. Returns `None` if a null byte ends the body.
+    fn comment(&mut self) -> Result<Option<Entry<'a>>, ParseError> {
         let cursor = &mut self.cursor;
         let start = cursor.at();
         cursor.bump();
         let hash = cursor.at();
         cursor.skip_whitespace();
-        if cursor.at() > hash {
+        let has_blank = cursor.at() > hash;
+        if has_blank {
             if keyword(cursor, b"HELP") {
-                return help(cursor);
+                return help(cursor).map(Some);
             }
             if keyword(cursor, b"TYPE") {
                 let (metric, metric_type) = metric_type(cursor)?;
                 self.metadata.metric_type = metric_type;
-                return Ok(Entry::Type {
+                return Ok(Some(Entry::Type {
                     metric,
                     metric_type,
-                });
+                }));
             }
         }
-        cursor.take_line();
-        Ok(Entry::Comment(cursor.since(start)))
+        let text = cursor.take_line();
+        // After a blank, only a null byte at the start of the text ends the body.
+        let checked = if has_blank {
+            text.get(..1).unwrap_or_default()
+        } else {
+            text
+        };
+        if memchr(0, checked).is_some() {
+            cursor.skip_to_end();
+            return Ok(None);
+        }
+        Ok(Some(Entry::Comment(cursor.since(start))))
     }
 }
 
 impl<'a> BodyParser<'a> for TextParser<'a> {
     fn advance(&mut self) -> Result<Option<Entry<'a>>, ParseError> {
         loop {
+            let start = self.cursor.clone();
             self.cursor.skip_whitespace();
             match self.cursor.peek() {
-                None => return Ok(None),
+                None | Some(0) => {
+                    self.cursor.skip_to_end();
+                    return Ok(None);
+                }
                 Some(b'\n') => self.cursor.bump(),
-                Some(b'#') => return self.comment().map(Some),
-                Some(_) => return self.series().map(Some),
+                Some(b'#') => return self.comment(),
+                Some(_) => return self.series(start).map(Some),
             }
         }
     }
@@ -162,16 +180,16 @@ fn timestamp(cursor: &mut Cursor<'_>) -> Result<Option<i64>, ParseError> {
 /// Reads `word` and the whitespace after it. Reads nothing if another word follows.
 fn keyword(cursor: &mut Cursor<'_>, word: &[u8]) -> bool {
     let mut ahead = cursor.clone();
-    let found = ahead.eat_text(word) && matches!(ahead.peek(), Some(b' ' | b'\t'));
+    let found = ahead.eat_keyword(word) && matches!(ahead.peek(), Some(b' ' | b'\t'));
     if found {
-        ahead.skip_whitespace();
+        ahead.skip_whitespace_and_nulls();
         *cursor = ahead;
     }
     found
 }
 
 fn help<'a>(cursor: &mut Cursor<'a>) -> Result<Entry<'a>, ParseError> {
-    let metric = series_text::unescape(series_text::family_name(cursor)?);
+    let metric = family_name(cursor)?;
     let text = text(cursor);
     if !cursor.is_utf8(text) {
         return Err(cursor.unexpected(text, "a help text of UTF-8"));
@@ -181,7 +199,7 @@ fn help<'a>(cursor: &mut Cursor<'a>) -> Result<Entry<'a>, ParseError> {
 }
 
 fn metric_type<'a>(cursor: &mut Cursor<'a>) -> Result<(Cow<'a, str>, MetricType), ParseError> {
-    let metric = series_text::unescape(series_text::family_name(cursor)?);
+    let metric = family_name(cursor)?;
     let metric_type = match text(cursor) {
         b"counter" => MetricType::Counter,
         b"gauge" => MetricType::Gauge,
@@ -196,12 +214,21 @@ fn metric_type<'a>(cursor: &mut Cursor<'a>) -> Result<(Cow<'a, str>, MetricType)
     Ok((metric, metric_type))
 }
 
+/// Reads the family name of a metadata line. A null byte must not follow it.
+fn family_name<'a>(cursor: &mut Cursor<'a>) -> Result<Cow<'a, str>, ParseError> {
+    let name = series_text::family_name(cursor)?;
+    match cursor.peek() {
+        Some(0) => Err(cursor.expected("a space after the metric name")),
+        _ => Ok(series_text::unescape(name)),
+    }
+}
+
 /// Reads the rest of a metadata line. Drops the first byte, which separates the name
-/// from the text. Any further whitespace belongs to the text.
+/// from the text. Any further whitespace belongs to the text, unless nothing else does.
 fn text<'a>(cursor: &mut Cursor<'a>) -> &'a [u8] {
     let line = cursor.take_line();
     match line {
-        [_, text @ ..] if line.iter().any(|byte| !matches!(byte, b' ' | b'\t')) => text,
+        [_, text @ ..] if line.iter().any(|byte| !matches!(byte, b' ' | b'\t' | 0)) => text,
         _ => &[],
     }
 }

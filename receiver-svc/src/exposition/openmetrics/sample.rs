@@ -18,7 +18,13 @@ pub(super) struct Sample<'a> {
     pub(super) timestamp: Option<i64>,
     pub(super) value: f64,
     pub(super) exemplar: Option<RawExemplar<'a>>,
+    /// Set if the line has an invalid text after the value. As in Prometheus, the parser
+    /// returns the sample before the error.
+    pub(super) is_incomplete: bool,
 }
+
+/// Expected text after the value of a sample.
+pub(super) const END_OF_LINE: &str = "a timestamp, an exemplar or the end of the line";
 
 /// Exemplar whose labels are not parsed yet.
 #[derive(Clone, Debug)]
@@ -51,8 +57,10 @@ impl<'a> Sample<'a> {
         let value = number(cursor, "a value")?;
         let timestamp = timestamp(cursor)?;
         let exemplar = RawExemplar::read(cursor)?;
-        if !cursor.eat(b'\n') {
-            return Err(cursor.expected("a timestamp, an exemplar or the end of the line"));
+        let is_complete = cursor.eat(b'\n');
+        let has_value_only = timestamp.is_none() && exemplar.is_none();
+        if !is_complete && (!has_value_only || cursor.peek().is_none()) {
+            return Err(cursor.expected(END_OF_LINE));
         }
         Ok(Self {
             raw,
@@ -60,6 +68,7 @@ impl<'a> Sample<'a> {
             timestamp,
             value,
             exemplar,
+            is_incomplete: !is_complete,
         })
     }
 
@@ -133,7 +142,7 @@ fn number(cursor: &mut Cursor<'_>, what: &str) -> Result<f64, ParseError> {
     if !cursor.eat(b' ') {
         return Err(cursor.expected(&format!("a space and {what}")));
     }
-    let text = cursor.take_while(|byte| !matches!(byte, b' ' | b'\n'));
+    let text = cursor.take_while(|byte| !matches!(byte, b' ' | b'\n' | 0));
     if text.is_empty() {
         return Err(cursor.expected(what));
     }
@@ -143,7 +152,8 @@ fn number(cursor: &mut Cursor<'_>, what: &str) -> Result<f64, ParseError> {
 /// Reads a timestamp in seconds, if there is one. Returns milliseconds.
 fn timestamp(cursor: &mut Cursor<'_>) -> Result<Option<i64>, ParseError> {
     let mut ahead = cursor.clone();
-    if !ahead.eat(b' ') || ahead.eat_text(b"# {") {
+    let has_text = ahead.eat(b' ') && !matches!(ahead.peek(), None | Some(b' ' | b'\n' | 0));
+    if !has_text || ahead.eat_text(b"# ") {
         return Ok(None);
     }
     let seconds = number(cursor, "a timestamp")?;

@@ -16,6 +16,29 @@ fn stops_at_eof() {
 }
 
 #[test]
+fn returns_a_sample_before_the_error_after_its_value() {
+    for end in [" \n", "  5\n", "\0\n", " # x\n", " "] {
+        let body = format!("a 1{end}");
+        let mut parser = parser(&body);
+        assert!(parser.next().unwrap().is_some(), "{body:?}");
+        let error = parser.next().unwrap_err().to_string();
+        let expected = "line 1: expected a timestamp, an exemplar or the end of the line";
+        assert!(error.starts_with(expected), "{error}");
+    }
+    for body in ["a 1", "a 1 5 \n", "a 1 #\n", "a 1 # {b=\"c\"} 1 \n"] {
+        assert!(parser(body).next().is_err(), "{body:?}");
+    }
+}
+
+#[test]
+fn null_bytes_are_read_as_in_prometheus() {
+    let body = "# HE\0LP a b\na{c=\"d\0\"\0} 1\n# EOF\n\0\0";
+    assert_eq!(samples(parser(body)), ["a{c=d\0\"} 1"]);
+    error(parser("\0"));
+    error(parser("a 1\n\0# EOF\n"));
+}
+
+#[test]
 fn errors_name_the_line_and_the_expected_and_found_text() {
     let is = |body, want: &str| assert_eq!(error(parser(body)), want, "{body:?}");
     is(

@@ -10,9 +10,61 @@ fn accepts_whitespace_anywhere_and_missing_commas() {
     let plain = samples(parser("a{b=\"c\",d=\"e\"} 1 5\n"));
     assert_eq!(plain, ["a{b=c,d=e} 1 @5"]);
     assert_eq!(
-        samples(parser("\n \t\n  a { b = \"c\" d=\"e\",}\t1  5 ")),
+        samples(parser("\n \t\na { b = \"c\" d=\"e\",}\t1  5 ")),
         plain
     );
+}
+
+#[test]
+fn blanks_before_a_name_are_part_of_the_name() {
+    let body = "  a{b=\"c\"} 1\n\td 2\n \te { f=\"g\"} 3\n";
+    assert_eq!(
+        samples(parser(body)),
+        ["  a{b=c} 1", "\td 2", " \te{f=g} 3"]
+    );
+    assert_eq!(samples(parser("  {\"a.b\",c=\"d\"} 1\n")), ["a.b{c=d} 1"]);
+    let mut indented = parser("  # TYPE a gauge\n");
+    let entry = indented.advance().unwrap();
+    assert!(matches!(entry, Some(Entry::Type { .. })), "{entry:?}");
+}
+
+#[test]
+fn a_null_byte_at_the_start_of_a_line_or_comment_ends_the_body() {
+    for end in [
+        "\0", "\0\0\0", "\0b 2\n!", " \t\0\n!", "#x\0\n!", "# \0\n!", "#\0\n!",
+    ] {
+        let body = format!("a 1\n{end}");
+        let mut parser = parser(&body);
+        assert!(parser.advance().unwrap().is_some());
+        for _ in 0..2 {
+            assert_eq!(parser.advance().unwrap(), None, "{end:?}");
+        }
+    }
+    assert_eq!(
+        samples(parser("# a\0b\n# HE\0LP a\n# HELP \0a b\0\na 1\n")),
+        ["a 1"]
+    );
+    for body in [
+        "a 1\0\n",
+        "a\0 1\n",
+        "a{\0} 1\n",
+        "# HELP a\0 b\n",
+        "# TYPE a gauge\0\n",
+    ] {
+        error(parser(body));
+    }
+}
+
+#[test]
+fn null_bytes_in_label_values_are_read_as_in_prometheus() {
+    let is = |body: &str, value: &str| {
+        let want = format!("a{{b={value}}} 1");
+        assert_eq!(samples(parser(body)), [want], "{body:?}");
+    };
+    is("a{b=\"c\0d\"} 1\n", "c\0d");
+    is("a{b= \0\"c\"} 1\n", "c");
+    is("a{b=\"c\"\0} 1\n", "c\"");
+    is("a{b=\"c\\\0\"\"} 1\n", "c\\\0\"");
 }
 
 #[test]
@@ -24,11 +76,12 @@ fn accepts_names_within_the_braces() {
 #[test]
 fn normalizes_bounds_and_quantiles_in_families_of_their_type() {
     let body = "# TYPE a histogram\na_bucket{le=\"1\"} 1\na{quantile=\"1\"} 1\n\
-                # TYPE b summary\nb{quantile=\"1e6\"} 1\nb{le=\"1\"} 1\n";
+                # TYPE b summary\nb{quantile=\"1e6\"} 1\nb{quantile=\"1_0\"} 1\nb{le=\"1\"} 1\n";
     let want = [
         "a_bucket{le=1.0} 1",
         "a{quantile=1} 1",
         "b{quantile=1e+06} 1",
+        "b{quantile=10.0} 1",
         "b{le=1} 1",
     ];
     assert_eq!(samples(parser(body)), want);
@@ -75,10 +128,6 @@ fn errors_name_the_line_and_the_expected_and_found_text() {
     is(
         "a 1\n\n2 3",
         "line 3: expected a metric name, `{` or `#`, found \"2 3\"",
-    );
-    is(
-        "\0",
-        "line 1: expected a metric name, `{` or `#`, found \"\\0\"",
     );
     is(
         "a 1_0\n",

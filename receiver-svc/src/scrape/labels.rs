@@ -63,9 +63,17 @@ pub(crate) fn of_sample(
 }
 
 /// Returns the labels of a report series.
+///
+/// As in Prometheus, a label of the target removes the label `exported_…` of the same name
+/// that precedes it in the order of names: `job` removes `exported_job`, but `app` does not
+/// remove `exported_app`.
 pub(crate) fn of_report(name: &str, target: &Labels) -> Labels {
-    let mut labels = target.to_builder();
+    let mut labels = LabelsBuilder::default();
     labels.set(METRIC_NAME, name);
+    for (name, value) in target.iter() {
+        labels.del(&format!("{EXPORTED}{name}"));
+        labels.set(name, value);
+    }
     labels.build()
 }
 
@@ -126,4 +134,37 @@ fn validate(labels: &Labels, scheme: ValidationScheme) -> Result<(), LabelsError
         return Err(LabelsError::InvalidName(labels.clone()));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_series_has_no_exported_label_before_the_label_of_that_name() {
+        let of = |target: &[(&str, &str)]| {
+            let target = target.iter().copied().collect();
+            of_report("up", &target).to_string()
+        };
+        assert_eq!(
+            of(&[("exported_job", "a"), ("job", "b")]),
+            r#"{__name__="up", job="b"}"#
+        );
+        assert_eq!(
+            of(&[
+                ("exported_exported_pod", "a"),
+                ("exported_pod", "b"),
+                ("pod", "c")
+            ]),
+            r#"{__name__="up", pod="c"}"#
+        );
+        assert_eq!(
+            of(&[("app", "a"), ("exported_app", "b")]),
+            r#"{__name__="up", app="a", exported_app="b"}"#
+        );
+        assert_eq!(
+            of(&[("exported_job", "a")]),
+            r#"{__name__="up", exported_job="a"}"#
+        );
+    }
 }

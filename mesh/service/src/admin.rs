@@ -174,20 +174,29 @@ async fn metrics(State(admin): State<Arc<Admin>>, headers: HeaderMap) -> Respons
 /// Removes the end marker, units and exemplars, which text 0.0.4 does not have.
 fn plain_text(openmetrics: &str) -> String {
     let mut plain = String::with_capacity(openmetrics.len());
-    for line in openmetrics.lines() {
+    let mut lines = openmetrics.lines().peekable();
+    while let Some(line) = lines.next() {
         if line == "# EOF" || line.starts_with("# UNIT ") {
             continue;
         }
-        match line
-            .strip_prefix("# TYPE ")
-            .and_then(|l| l.strip_suffix(" counter"))
-        {
-            Some(family) => plain.push_str(&format!("# TYPE {family}_total counter")),
-            None => plain.push_str(line.split(" # {").next().unwrap_or(line)),
+        // HELP comes before TYPE, which tells that the family is a counter.
+        let metadata = line.strip_prefix("# HELP ").and_then(|l| l.split_once(' '));
+        let next = lines.peek().copied();
+        match (counter_family(line), metadata) {
+            (Some(family), _) => plain.push_str(&format!("# TYPE {family}_total counter")),
+            (None, Some((family, help))) if next.and_then(counter_family) == Some(family) => {
+                plain.push_str(&format!("# HELP {family}_total {help}"));
+            }
+            _ => plain.push_str(line.split(" # {").next().unwrap_or(line)),
         }
         plain.push('\n');
     }
     plain
+}
+
+/// Returns the family name in the TYPE line of a counter.
+fn counter_family(line: &str) -> Option<&str> {
+    line.strip_prefix("# TYPE ")?.strip_suffix(" counter")
 }
 
 #[cfg(test)]
@@ -242,10 +251,15 @@ mod tests {
     async fn returns_metrics_in_the_accepted_format() {
         let admin = admin(Readiness::default());
         let (_, plain) = send(&admin, "GET", "/metrics", "text/plain").await;
-        assert!(plain.contains("# TYPE test_things_total counter\ntest_things_total 1\n"));
+        let counter = "# HELP test_things_total Things.\n\
+                       # TYPE test_things_total counter\n\
+                       test_things_total 1\n";
+        assert!(plain.contains(counter), "{plain}");
+        assert!(plain.contains("# HELP test_level Level.\n# TYPE test_level gauge\n"));
         assert!(!plain.contains("# EOF"));
         let (_, open) = send(&admin, "GET", "/metrics", "application/openmetrics-text").await;
-        assert!(open.contains("# TYPE test_things counter\n") && open.ends_with("# EOF\n"));
+        assert!(open.contains("# HELP test_things Things.\n# TYPE test_things counter\n"));
+        assert!(open.ends_with("# EOF\n"));
     }
 
     #[tokio::test]

@@ -4,6 +4,7 @@
 //! one by one, applies the file or keeps the old configuration, and responds.
 
 use tokio::sync::{mpsc, oneshot};
+use tracing::{error, info};
 
 /// Requests reloads. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -61,12 +62,8 @@ impl Reloader {
         let reloader = self.clone();
         tokio::spawn(async move {
             while hangup.recv().await.is_some() {
-                match reloader.reload().await {
-                    Ok(()) => {}
-                    Err(ReloadError::Stopping) => return,
-                    Err(error) => {
-                        tracing::error!(%error, "Reload failed, keeping the old configuration");
-                    }
+                if let Err(ReloadError::Stopping) = reloader.reload().await {
+                    return;
                 }
             }
         });
@@ -89,8 +86,12 @@ impl Requests {
 // === impl Request ===
 
 impl Request {
-    /// Sends the result of the reload to the reloader.
+    /// Logs the result of the reload and sends it to the reloader.
     pub fn respond<E: std::fmt::Display>(self, result: Result<(), E>) {
+        match &result {
+            Ok(()) => info!("Configuration reloaded"),
+            Err(error) => error!(%error, "Reload failed, the previous configuration stays in use"),
+        }
         // The reloader may have stopped waiting, for example after a client disconnected.
         let _ = self.0.send(result.map_err(|error| error.to_string()));
     }

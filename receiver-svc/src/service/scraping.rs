@@ -6,7 +6,7 @@ use mesh_contract::batch::BatchContext;
 use mesh_model::config::Config;
 use mesh_service::{reload::Requests, telemetry};
 use tokio::sync::watch;
-use tracing::{error, info};
+use tracing::info;
 
 use super::error::{ApplyError, Error};
 use crate::{batch_context::batch_context, discovery::Discovery, scrape::Manager, shard::Shards};
@@ -57,10 +57,6 @@ impl Scraping {
                 }
                 request = requests.next() => {
                     let outcome = self.reload().await;
-                    match &outcome {
-                        Ok(()) => info!("Configuration reloaded"),
-                        Err(error) => error!(%error, "Reload failed, the previous configuration stays in use"),
-                    }
                     request.respond(outcome);
                 }
             }

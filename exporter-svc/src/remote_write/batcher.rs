@@ -298,7 +298,7 @@ impl Task {
                 count,
                 message,
             }) => {
-                warn!(reason = reason.as_str(), %message, "Samples rejected by the backend");
+                warn!(reason = reason.as_str(), error = %message, "Samples rejected by the backend");
                 let parts = pending.iter().map(|pending| &pending.part);
                 let units = attribution::rejected_units(parts.clone(), reason, count, &message);
                 let all = units.iter().sum::<u64>() >= parts.map(|part| part.units).sum();
@@ -339,7 +339,7 @@ impl Task {
         };
         self.concurrency.record_failure(took, after, now);
         let backoff = self.concurrency.backoff(now);
-        warn!(%message, ?backoff, "Request failed; senders will retry");
+        warn!(error = %message, ?backoff, "Request failed; senders will retry");
         let after = backoff + jitter(backoff);
         let retry = Retry {
             cause,

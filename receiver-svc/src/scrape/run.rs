@@ -157,7 +157,7 @@ impl ScrapeRun {
             if let Some(log) = &self.job.failure_log {
                 log.append(&self.job.config.job_name, &self.target.url, error);
             }
-            debug!(target = self.target.url, %error, "Scrape failed");
+            debug!(url = self.target.url, %error, "Scrape failed");
         }
     }
 }

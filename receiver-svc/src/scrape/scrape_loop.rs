@@ -286,7 +286,7 @@ impl ScrapeLoop {
     async fn scrape(&mut self, slot: i64) {
         if !self.shared.outbox.has_room(self.last_batch_bytes) {
             self.shared.metrics.skipped(SkipReason::OutboxFull);
-            debug!(target = self.target.url, "Outbox full, scrape skipped");
+            debug!(url = self.target.url, "Outbox full, scrape skipped");
             return;
         }
         let permit = self.shared.concurrency.clone().acquire_owned().await;

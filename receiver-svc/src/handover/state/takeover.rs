@@ -34,7 +34,7 @@ impl State {
             self.record_backlogs(&mut hold_back, target, responses);
             let barrier_ms = self.barrier_ms(&hold_back, responses);
             debug!(
-                target = format!("{target:016x}"),
+                target_id = format!("{target:016x}"),
                 barrier_ms, "Target taken over"
             );
             match barrier_ms {
@@ -74,7 +74,7 @@ impl State {
                 }
                 _ => {
                     debug!(
-                        target = format!("{target:016x}"),
+                        target_id = format!("{target:016x}"),
                         is_here, "Hold-back released"
                     );
                     outbox.release(target);

@@ -16,7 +16,7 @@ use mesh::{DemoMesh, MeshOptions};
 use stand_ins::{
     amp::{Outcome, Value},
     otel::{self, Pusher},
-    sample_app::{SCRAPES, SampleAppArgs},
+    sample_app::{SCRAPES, SampleApp, SampleAppArgs},
     validator::Report,
 };
 
@@ -50,6 +50,9 @@ pub struct DemoArgs {
 
 /// Time between two tables.
 const TABLE_INTERVAL: Duration = Duration::from_secs(2);
+/// Number of small apps beside the sample app. With 8 targets, sharing gives each of two
+/// receivers at least 3.
+const OTHER_APPS: usize = 7;
 /// Maximum time until enough scrapes are stored.
 const TIMEOUT: Duration = Duration::from_secs(120);
 
@@ -58,8 +61,10 @@ const TIMEOUT: Duration = Duration::from_secs(120);
 /// # Errors
 /// Returns an error if a service fails, or if the validator finds a difference.
 pub async fn run(args: DemoArgs, program: PathBuf) -> anyhow::Result<()> {
+    let (_other_apps, other_job) = start_other_apps().await?;
     let mut mesh = DemoMesh::start(MeshOptions {
         program,
+        more_jobs: other_job,
         scrape_interval: args.scrape_interval.clone(),
         sample_app: args.sample_app.clone(),
         https: args.https,
@@ -118,6 +123,25 @@ pub async fn run(args: DemoArgs, program: PathBuf) -> anyhow::Result<()> {
         );
     }
     Ok(())
+}
+
+/// Starts small apps, so that each receiver owns targets. Also returns the job that scrapes
+/// them.
+async fn start_other_apps() -> anyhow::Result<(Vec<SampleApp>, String)> {
+    let small = SampleAppArgs {
+        load: 1,
+        change_interval: Duration::from_secs(1),
+    };
+    let mut apps = Vec::new();
+    for _ in 0..OTHER_APPS {
+        apps.push(SampleApp::start(&small).await?);
+    }
+    let targets: Vec<_> = apps.iter().map(|app| app.address().to_string()).collect();
+    let job = format!(
+        "- job_name: other-apps\n  static_configs:\n  - targets: ['{}']\n",
+        targets.join("', '")
+    );
+    Ok((apps, job))
 }
 
 /// Compares the stored series with the bodies the sample app served and with the metrics

@@ -43,7 +43,8 @@ impl Metrics {
             (rest.starts_with([' ', '{']) && rest.contains(label))
                 .then(|| rest.rsplit(' ').next()?.parse::<f64>().ok())?
         });
-        values.sum()
+        // The sum of no values is -0.0.
+        values.sum::<f64>() + 0.0
     }
 }
 
@@ -61,5 +62,6 @@ mod tests {
             (5.0, 1.0, 0.0)
         );
         assert_eq!(metrics.sum_where("a_total", "x=\"2\""), 3.0);
+        assert!(metrics.sum("c").is_sign_positive());
     }
 }

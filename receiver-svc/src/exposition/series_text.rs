@@ -15,7 +15,8 @@ use super::{
 
 /// Reads the name and the labels of a sample. Returns the name, still escaped.
 ///
-/// The text that the cursor passes over identifies the series.
+/// The text that the cursor passes over identifies the series. A name in quotes may be empty,
+/// as metric relabeling may set another one.
 pub(super) fn read<'a, D: Dialect>(cursor: &mut Cursor<'a>) -> Result<&'a [u8], ParseError> {
     let before = name_before_braces::<D>(cursor);
     let mut name = (!before.is_empty()).then_some(before);
@@ -30,10 +31,7 @@ pub(super) fn read<'a, D: Dialect>(cursor: &mut Cursor<'a>) -> Result<&'a [u8], 
             }
         }
     }
-    match name {
-        Some([]) | None => Err(cursor.error("expected a metric name, found none".to_owned())),
-        Some(name) => Ok(name),
-    }
+    name.ok_or_else(|| cursor.error("expected a metric name, found none".to_owned()))
 }
 
 /// Adds the labels of a series whose text was validated before.

@@ -71,6 +71,7 @@ fn null_bytes_in_label_values_are_read_as_in_prometheus() {
 fn accepts_names_within_the_braces() {
     let body = "{\"a b\",\"c.d\"=\"e\"} 1\n{c=\"\",\"a\\\"\"} 2\n";
     assert_eq!(samples(parser(body)), ["a b{c.d=e} 1", "a\"{c=} 2"]);
+    assert_eq!(samples(parser("{\"\",b=\"c\"} 1\n")), ["{b=c} 1"]);
 }
 
 #[test]

@@ -12,6 +12,7 @@
 mod append;
 mod cache;
 mod client;
+mod endings;
 mod failure;
 mod failure_log;
 mod family;
@@ -34,6 +35,7 @@ mod target;
 pub use self::{
     append::{AppendError, Counts, Scrape},
     cache::Cache,
+    endings::Endings,
     failure::{FailureReason, ScrapeError},
     failure_log::FailureLogError,
     histogram::HistogramError,

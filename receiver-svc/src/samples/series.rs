@@ -6,6 +6,7 @@
 
 use mesh_model::labels::{BUCKET, Labels, QUANTILE};
 use mesh_wire::float;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use super::{attributes, interner::Interner, sample::SampleValue};
 
@@ -100,6 +101,18 @@ impl SeriesTable {
     /// Returns all labels except the name, as encoded attributes of a `NumberDataPoint`.
     pub(crate) fn attributes_of(&self, series: u32) -> &[u8] {
         &self.keys.get(series)[NAME_ID_LEN..]
+    }
+
+    /// Returns a hash of the name and the labels of a series, equal in all tables.
+    pub(crate) fn hash_of(&self, series: u32) -> u64 {
+        let name = xxh3_64(self.names.get(self.name_id(series)));
+        xxh3_64_with_seed(self.attributes_of(series), name)
+    }
+
+    /// Returns the hashes of all series that have a stored sample.
+    pub(crate) fn stored_hashes(&self) -> Vec<u64> {
+        let stored = (0..).zip(&self.list).filter(|(_, it)| it.last.is_some());
+        stored.map(|(series, _)| self.hash_of(series)).collect()
     }
 
     /// Returns the ID of the series with these labels, if there is one.

@@ -167,6 +167,18 @@ impl<'a, S: Storage> Scrape<'a, S> {
         }
     }
 
+    /// Discards the samples of each series for which `keep` returns false. Its arguments are
+    /// the hash of the series and the time of its last stored sample, in milliseconds since
+    /// the Unix epoch.
+    pub(crate) fn retain(&mut self, keep: impl Fn(u64, i64) -> bool) {
+        let series = &self.cache.series;
+        self.samples.retain(|sample| {
+            let last = series.get(sample.series).last.as_ref();
+            let last_ms = last.map_or(i64::MIN, |(time_ms, _)| *time_ms);
+            keep(series.hash_of(sample.series), last_ms)
+        });
+    }
+
     /// Ends the scrape. The next scrape treats its samples as stored.
     pub fn commit(self) -> AppendedSamples<'a> {
         for sample in &self.samples {

@@ -15,6 +15,7 @@ use tokio::sync::Semaphore;
 
 use super::{
     client::{BodyLimit, Fetch, HttpFetcher, UnixSocketClients},
+    endings::Endings,
     failure::ScrapeError,
     failure_log::{FailureLog, FailureLogError},
     metrics::ScrapeMetrics,
@@ -31,6 +32,8 @@ pub struct Shared {
     pub outbox: Outbox,
     /// Grants the targets that this receiver may scrape.
     pub ownership: Arc<dyn Ownership>,
+    /// Series of targets that have left discovery.
+    pub endings: Endings,
     /// Memory budget of all running scrapes.
     pub budget: Budget,
     /// Limits the number of concurrent scrapes.

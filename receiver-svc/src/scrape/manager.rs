@@ -169,7 +169,9 @@ impl Manager {
         let is_here = |target| assignment.owns(target) || retained.contains(&target);
         let pools = self.pools.iter_mut();
         let jobs = pools.map(|pool| pool.sync(is_here)).collect();
-        self.status.send_replace(Arc::new(Status { jobs }));
+        let status = Arc::new(Status { jobs });
+        self.shared.endings.set_status(status.clone());
+        self.status.send_replace(status);
     }
 
     /// Computes the owner of each target. Returns `None` until the members are known.

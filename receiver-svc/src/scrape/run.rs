@@ -10,6 +10,7 @@ use super::{
     append::{Counts, Scrape},
     cache::Cache,
     client::{FetchedBody, TargetAddress},
+    endings::Ending,
     failure::{FailureReason, ScrapeError},
     job::{Job, MAX_BATCH_BYTES, Shared},
     report::{self, Report},
@@ -89,12 +90,19 @@ impl ScrapeRun {
         Ok(fetched)
     }
 
-    /// Appends staleness markers for all series of a removed target.
-    pub(crate) fn end_series(&self, cache: &mut Cache, resource: &Resource) -> Vec<Encoded> {
+    /// Appends staleness markers for the series of a removed target that no other target
+    /// continues.
+    pub(crate) fn end_series(
+        &self,
+        cache: &mut Cache,
+        resource: &Resource,
+        ending: &Ending,
+    ) -> Vec<Encoded> {
         let options = &self.job.options;
         let mut scrape = self.begin(cache);
         scrape.append_nothing();
         report::append_stale(&mut scrape, options.extra_scrape_metrics);
+        scrape.retain(|series, last_ms| !ending.lives_on(series, last_ms));
         otlp::encode(&scrape.commit(), resource, MAX_BATCH_BYTES)
     }
 
@@ -127,7 +135,9 @@ impl ScrapeRun {
             },
         };
         report::append(&mut scrape, &report, options.extra_scrape_metrics);
-        let parts = otlp::encode(&scrape.commit(), resource, MAX_BATCH_BYTES);
+        let appended = scrape.commit();
+        self.shared.endings.record(&appended);
+        let parts = otlp::encode(&appended, resource, MAX_BATCH_BYTES);
         let failure = outcome.err();
         self.count(&counts, seconds, failure.as_ref());
         ScrapeResult {

@@ -19,6 +19,7 @@ use tracing::debug;
 
 use super::{
     cache::Cache,
+    endings::Ending,
     job::{Job, Shared},
     metrics::SkipReason,
     run::{self, ScrapeRun},
@@ -330,10 +331,12 @@ impl ScrapeLoop {
     /// Waits for a removed target to come back, and ends its series if it does not.
     ///
     /// As in Prometheus, the staleness markers follow about two intervals after the last
-    /// scrape. Their timestamp is that of the first missed scrape. Returns the job of a
-    /// target that came back, or `None` if the pool dropped the loop.
+    /// scrape. Their timestamp is that of the first missed scrape. A series that another
+    /// target continues gets none. Returns the job of a target that came back, or `None` if
+    /// the pool dropped the loop.
     async fn end_series_unless_back(&mut self) -> Option<Arc<Job>> {
         if let Some(last) = self.last_slot {
+            let ending = self.watch_series();
             let missed_ms = self
                 .schedule
                 .start_ms(last + 1)
@@ -349,9 +352,11 @@ impl ScrapeLoop {
                     Wakeup::SlotDue => break,
                 }
             }
-            if let Some(cache) = &mut self.cache {
+            if let Some(cache) = &mut self.cache
+                && !ending.has_unknown_successor(&self.target)
+            {
                 let run = ScrapeRun::new(&self.target, &self.job, &self.shared, missed_ms);
-                let parts = run.end_series(cache, &self.resource);
+                let parts = run.end_series(cache, &self.resource, &ending);
                 self.push(missed_ms, parts);
             }
         }
@@ -361,6 +366,16 @@ impl ScrapeLoop {
             claim.end();
         }
         self.wait_until_back().await
+    }
+
+    /// Watches whether other targets continue the series of this one.
+    fn watch_series(&self) -> Ending {
+        let cache = self.cache.as_ref();
+        let series = cache.map(|cache| cache.series.stored_hashes());
+        let now_ms = self.shared.clock.now_ms();
+        self.shared
+            .endings
+            .watch(series.unwrap_or_default(), now_ms)
     }
 
     /// Waits for a removed target to come back after its series have ended.

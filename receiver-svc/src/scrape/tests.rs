@@ -129,6 +129,84 @@ async fn a_target_that_comes_back_in_time_keeps_its_series() {
     );
 }
 
+/// Gives all targets the label `instance` of a pod that keeps its name.
+const SAME_INSTANCE: &str = "  relabel_configs:\n  - {target_label: instance, replacement: db-0}\n";
+
+#[tokio::test(start_paused = true)]
+async fn a_target_that_comes_back_at_another_address_gets_no_markers() {
+    let mut bench = Bench::scraping(TWO).await;
+    bench.configure(SAME_INSTANCE);
+    bench.seconds(20).await;
+    for address in ["t:2", "t:1", "t:3"] {
+        bench.discover(&[address]);
+        bench.seconds(60).await;
+    }
+    for name in ["a", "b", "up", "scrape_duration_seconds"] {
+        assert!(bench.values(name).iter().all(Option::is_some), "{name}");
+        assert!(bench.times(name).is_sorted(), "{name}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_series_that_the_successor_of_a_target_lacks_ends_once() {
+    let mut bench = Bench::scraping(TWO).await;
+    bench.configure(SAME_INSTANCE);
+    bench.seconds(10).await;
+    bench.answer(Reply::Body("a 1\n"));
+    bench.discover(&["t:2"]);
+    bench.seconds(60).await;
+    assert!(bench.values("a").iter().all(Option::is_some));
+    assert_eq!(bench.values("b"), [Some(2.0), None]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reload_that_changes_path_parameters_or_interval_writes_no_markers() {
+    let mut bench = Bench::scraping(TWO).await;
+    bench.seconds(20).await;
+    for keys in [
+        "  metrics_path: /other\n",
+        "  params: {collect: [x]}\n",
+        "  relabel_configs:\n  - {target_label: __scrape_interval__, replacement: 50s}\n",
+    ] {
+        bench.configure(keys);
+        bench.seconds(60).await;
+    }
+    for name in ["a", "up"] {
+        assert!(bench.values(name).iter().all(Option::is_some), "{name}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_whose_successor_another_receiver_scrapes_gets_no_markers() {
+    let mut bench = Bench::scraping(TWO).await;
+    bench.configure(SAME_INSTANCE);
+    bench.seconds(10).await;
+    bench.discover(&["t:2"]);
+    bench.update_shard(Shard::new("me:1", &BTreeSet::from(["other:1".to_owned()])));
+    bench.seconds(60).await;
+    for name in ["a", "up"] {
+        assert!(bench.values(name).iter().all(Option::is_some), "{name}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_of_two_targets_with_the_same_series_leaves_no_markers() {
+    let mut bench = Bench::scraping("a{instance=\"db-0\"} 1\n").await;
+    bench.configure("  honor_labels: true\n");
+    bench.discover(&["t:1", "t:2"]);
+    bench.seconds(20).await;
+    bench.discover(&["t:2"]);
+    bench.seconds(60).await;
+    assert!(bench.values("a").iter().all(Option::is_some));
+    // The report series of the two targets differ.
+    let markers = bench
+        .values("up")
+        .iter()
+        .filter(|value| value.is_none())
+        .count();
+    assert_eq!(markers, 1);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_target_that_moves_gets_no_markers_and_keeps_its_schedule() {
     let mut bench = Bench::scraping(TWO).await;

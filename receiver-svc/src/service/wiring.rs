@@ -31,7 +31,7 @@ use crate::{
     discovery::{Discovery, DiscoveryMetrics},
     handover::{self, Handover, HandoverMetrics, Poller},
     heartbeat::{Heartbeat, HeartbeatMetrics},
-    scrape::{Manager, ScrapeMetrics, Shared},
+    scrape::{Endings, Manager, ScrapeMetrics, Shared},
     shard::{self, Shards},
 };
 
@@ -153,6 +153,7 @@ impl Parts<'_> {
                 clock: self.clock.clone(),
                 outbox: self.outbox.clone(),
                 ownership: Arc::new(handover.clone()),
+                endings: Endings::default(),
                 budget: Budget::new(args.memory_budget.in_memory()),
                 concurrency: Arc::new(Semaphore::new(args.max_concurrent_scrapes)),
                 metrics: ScrapeMetrics::register(&mut self.registry),

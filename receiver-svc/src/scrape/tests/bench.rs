@@ -41,7 +41,7 @@ use crate::{
     discovery::Jobs,
     handover::{self, Handover, HandoverMetrics},
     scrape::{
-        LastScrape, Manager, Prepared, ScrapeError, ScrapeMetrics, Shared,
+        Endings, LastScrape, Manager, Prepared, ScrapeError, ScrapeMetrics, Shared,
         client::{Fetch, FetchedBody, TargetAddress},
         job::Job,
     },
@@ -141,6 +141,7 @@ impl Bench {
             clock,
             outbox: outbox.clone(),
             ownership: Arc::new(handover),
+            endings: Endings::default(),
             budget: Budget::new(1 << 20),
             concurrency: Arc::new(Semaphore::new(100)),
             metrics: ScrapeMetrics::register(&mut Registry::default()),

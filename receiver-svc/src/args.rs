@@ -60,6 +60,11 @@ pub struct Args {
     )]
     pub max_body_bytes: ByteSize,
 
+    /// Request bodies compressed with zstd, and gzip from targets without zstd. Up to
+    /// 8 MiB more memory per running scrape. Prometheus's feature flag zstd-scrape.
+    #[arg(long = "scrape.zstd", env = "PROMESH_SCRAPE_ZSTD")]
+    pub zstd: bool,
+
     /// Maximum number of concurrent scrapes. A further scrape waits until one ends.
     #[arg(
         long = "scrape.max-concurrent",

@@ -36,6 +36,15 @@ pub enum ContentTypeError {
         /// Reason why it is not a media type.
         source: MediaTypeError,
     },
+    /// The format is OpenMetrics 2.0.
+    #[error(
+        "Content-Type {content_type:?}: OpenMetrics 2.0 is not supported, since the format is \
+         not stable yet; configure the target to send OpenMetrics 1.0.0 or text"
+    )]
+    OpenMetrics2 {
+        /// Header value that the target sent.
+        content_type: String,
+    },
     /// The media type is not an exposition format.
     #[error(
         "Content-Type {content_type:?} is not an exposition format, expected text/plain, \
@@ -125,7 +134,13 @@ impl Format {
                 source,
             }
         })?;
-        match media_type.as_str() {
+        let version = media_type.version.unwrap_or_default();
+        match media_type.essence.as_str() {
+            "application/openmetrics-text" if version.starts_with("2.") => {
+                Err(ContentTypeError::OpenMetrics2 {
+                    content_type: content_type.to_owned(),
+                })
+            }
             "text/plain" => Ok(Self::Text),
             "application/openmetrics-text" => Ok(Self::OpenMetrics),
             "application/vnd.google.protobuf" => Ok(Self::Protobuf),
@@ -163,6 +178,20 @@ mod tests {
             "application/openmetrics-text;version=1.0.0;escaping=values;q=0.6,\
              text/plain;version=0.0.4;q=0.5,*/*;q=0.4"
         );
+    }
+
+    #[test]
+    fn refuses_openmetrics_2() {
+        let two = Some("application/openmetrics-text; version=2.0.0; charset=utf-8");
+        let error = Format::negotiated(two, None).unwrap_err().to_string();
+        assert!(
+            error.contains("OpenMetrics 2.0 is not supported"),
+            "{error}"
+        );
+        let fallback = Some(ScrapeProtocol::PrometheusText0_0_4);
+        assert_eq!(Format::negotiated(two, fallback), Ok(Format::Text));
+        let one = Some("application/openmetrics-text; version=1.0.0");
+        assert_eq!(Format::negotiated(one, None), Ok(Format::OpenMetrics));
     }
 
     #[test]

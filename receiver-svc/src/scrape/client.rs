@@ -13,7 +13,9 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use mesh_base::budget::{Budget, Reservation};
 use mesh_net::http_client::HttpClient;
+use mesh_wire::compression::WINDOW_LOG;
 use tokio::time::{Instant, timeout_at};
+use zstd::zstd_safe::DParameter;
 
 use super::{failure::ScrapeError, target::uri};
 
@@ -58,8 +60,10 @@ pub(crate) struct HttpFetcher {
     pub(crate) sockets: UnixSocketClients,
     /// Value of the `Accept` header.
     pub(crate) accept: String,
-    /// Requests gzip-compressed bodies if true.
+    /// Requests compressed bodies if true.
     pub(crate) compression: bool,
+    /// Prefers zstd to gzip, and accepts it, if true.
+    pub(crate) zstd: bool,
     /// Limit of the decompressed body.
     pub(crate) limit: BodyLimit,
 }
@@ -131,7 +135,11 @@ impl HttpFetcher {
         if let Ok(seconds) = HeaderValue::from_str(&timeout.as_secs_f64().to_string()) {
             headers.insert(TIMEOUT_SECONDS, seconds);
         }
-        let encoding = if self.compression { "gzip" } else { "identity" };
+        let encoding = match (self.compression, self.zstd) {
+            (false, _) => "identity",
+            (true, false) => "gzip",
+            (true, true) => "zstd,gzip;q=0.5",
+        };
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(encoding));
         headers.insert(USER_AGENT, HeaderValue::from_static(USER_AGENT_VALUE));
         Ok(request)
@@ -151,6 +159,8 @@ impl HttpFetcher {
         let body = Body::new(self.limit, expected, reservation);
         let mut sink = match header(&CONTENT_ENCODING) {
             Some("gzip") => Sink::Gzip(Box::new(MultiGzDecoder::new(body))),
+            Some("zstd") if self.zstd => Sink::zstd(body)?,
+            Some("zstd") => return Err(ScrapeError::UnrequestedZstd),
             _ => Sink::Plain(body),
         };
         while let Some(frame) = incoming.frame().await {
@@ -172,17 +182,35 @@ impl HttpFetcher {
 enum Sink {
     Plain(Body),
     Gzip(Box<MultiGzDecoder<Body>>),
+    Zstd(Box<ZstdDecoder>),
 }
+
+/// Decoder that accepts several frames, and fails at the end if the last one is incomplete.
+type ZstdDecoder = zstd::stream::zio::Writer<Body, zstd::stream::raw::Decoder<'static>>;
 
 // === impl Sink ===
 
 impl Sink {
+    /// Creates a zstd decoder with a bounded window.
+    fn zstd(body: Body) -> Result<Self, ScrapeError> {
+        let decoder = zstd::stream::raw::Decoder::new().and_then(|mut decoder| {
+            decoder.set_parameter(DParameter::WindowLogMax(WINDOW_LOG))?;
+            Ok(decoder)
+        });
+        let decoder = decoder.map_err(ScrapeError::Compression)?;
+        Ok(Self::Zstd(Box::new(ZstdDecoder::new(body, decoder))))
+    }
+
     fn write(&mut self, data: &[u8]) -> Result<(), ScrapeError> {
         match self {
             Self::Plain(body) => body.push(data),
             Self::Gzip(decoder) => {
                 let written = decoder.write_all(data);
                 written.map_err(|error| decoder.get_mut().failure(error))
+            }
+            Self::Zstd(decoder) => {
+                let written = decoder.write_all(data);
+                written.map_err(|error| decoder.writer_mut().failure(error))
             }
         }
     }
@@ -195,6 +223,13 @@ impl Sink {
                     return Err(decoder.get_mut().failure(error));
                 }
                 let body = decoder.finish().map_err(ScrapeError::Compression)?;
+                Ok(body.into_parts())
+            }
+            Self::Zstd(mut decoder) => {
+                if let Err(error) = decoder.finish() {
+                    return Err(decoder.writer_mut().failure(error));
+                }
+                let (body, _) = decoder.into_inner();
                 Ok(body.into_parts())
             }
         }

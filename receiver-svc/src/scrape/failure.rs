@@ -30,7 +30,12 @@ pub enum ScrapeError {
     /// Response that ended early.
     #[error("reading the body: {0}")]
     Body(#[source] hyper::Error),
-    /// Response that claims to be gzip and cannot be decompressed.
+    /// Response that is compressed with zstd although the scrape did not request it.
+    #[error(
+        "the target compressed the body with zstd, which the scrape did not request; correct the target or set --scrape.zstd"
+    )]
+    UnrequestedZstd,
+    /// Response that claims to be compressed and cannot be decompressed.
     #[error("decompressing the body: {0}")]
     Compression(#[source] io::Error),
     /// Body beyond the size limit.
@@ -116,7 +121,7 @@ impl ScrapeError {
             Self::Timeout(_) => FailureReason::Timeout,
             Self::Status(_) => FailureReason::HttpStatus,
             Self::Body(_) => FailureReason::Body,
-            Self::Compression(_) => FailureReason::Compression,
+            Self::UnrequestedZstd | Self::Compression(_) => FailureReason::Compression,
             Self::BodySize { .. } => FailureReason::BodySizeLimit,
             Self::Budget { .. } => FailureReason::MemoryBudget,
             Self::Targets { .. } => FailureReason::TargetLimit,

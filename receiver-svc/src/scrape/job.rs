@@ -42,6 +42,8 @@ pub struct Shared {
     pub metrics: ScrapeMetrics,
     /// Limit of a decompressed body in bytes, for all jobs. The body has to be smaller.
     pub max_body_bytes: u64,
+    /// Requests bodies compressed with zstd if true.
+    pub zstd: bool,
     /// Reads `_created` samples as start timestamps instead of series if true.
     pub start_timestamps: bool,
     /// Opens connections to targets; `None` for TCP.
@@ -122,6 +124,7 @@ impl Job {
                 sockets: sockets.clone(),
                 accept: accept_header(&config.scrape_protocols, escaping),
                 compression: config.enable_compression,
+                zstd: shared.zstd,
                 limit,
             }),
             client,

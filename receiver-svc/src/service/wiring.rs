@@ -158,6 +158,7 @@ impl Parts<'_> {
                 concurrency: Arc::new(Semaphore::new(args.max_concurrent_scrapes)),
                 metrics: ScrapeMetrics::register(&mut self.registry),
                 max_body_bytes: args.max_body_bytes.bytes(),
+                zstd: args.zstd,
                 start_timestamps: args.start_timestamps,
                 connector: self.connector.clone(),
             }),

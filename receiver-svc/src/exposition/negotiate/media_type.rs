@@ -26,13 +26,22 @@ pub enum MediaTypeError {
     Duplicate,
 }
 
-/// Returns the type and subtype of `text` in lower case.
-pub(super) fn parse(text: &str) -> Result<String, MediaTypeError> {
+/// A media type.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct MediaType {
+    /// Type and subtype in lower case.
+    pub(super) essence: String,
+    /// Parameter `version`, if it has one.
+    pub(super) version: Option<String>,
+}
+
+/// Parses a media type.
+pub(super) fn parse(text: &str) -> Result<MediaType, MediaTypeError> {
     let (media_type, parameters) = text.split_at(text.find(';').unwrap_or(text.len()));
-    let media_type = media_type.trim().to_ascii_lowercase();
-    check_type(&media_type)?;
-    check_parameters(parameters)?;
-    Ok(media_type)
+    let essence = media_type.trim().to_ascii_lowercase();
+    check_type(&essence)?;
+    let version = parse_parameters(parameters)?.remove("version");
+    Ok(MediaType { essence, version })
 }
 
 fn check_type(text: &str) -> Result<(), MediaTypeError> {
@@ -51,12 +60,12 @@ fn check_type(text: &str) -> Result<(), MediaTypeError> {
     }
 }
 
-fn check_parameters(mut text: &str) -> Result<(), MediaTypeError> {
+fn parse_parameters(mut text: &str) -> Result<HashMap<String, String>, MediaTypeError> {
     let mut seen = HashMap::new();
     loop {
         text = text.trim_start();
         if text.is_empty() || text.trim_end() == ";" {
-            return Ok(());
+            return Ok(seen);
         }
         let (name, value, rest) = split_parameter(text).ok_or(MediaTypeError::Parameter)?;
         text = rest;
@@ -105,7 +114,7 @@ mod tests {
 
     #[test]
     fn accepts_and_rejects_the_same_texts_as_go() {
-        let ok = |text: &str, want: &str| assert_eq!(parse(text).as_deref(), Ok(want), "{text}");
+        let ok = |text: &str, want: &str| assert_eq!(parse(text).unwrap().essence, want, "{text}");
         let err = |text: &str, want| assert_eq!(parse(text), Err(want), "{text}");
         ok("text/plain", "text/plain");
         ok(" Text/PLAIN ;version=0.0.4", "text/plain");

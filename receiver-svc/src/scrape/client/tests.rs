@@ -1,4 +1,7 @@
-use std::{io::Write, sync::Arc};
+use std::{
+    io::Write,
+    sync::{Arc, LazyLock},
+};
 
 use axum::{
     Router,
@@ -58,6 +61,14 @@ async fn target() -> String {
             get(move || async move { stream(Arc::from(*b"# more\n")) }),
         )
         .route(
+            "/zstd",
+            get(|| async { zstd_encoded(ZSTD_FRAMES.concat()) }),
+        )
+        .route(
+            "/cut-zstd",
+            get(|| async { zstd_encoded(ZSTD_FRAMES[0][..12].to_vec()) }),
+        )
+        .route(
             "/silent",
             get(|| async {
                 let silence = futures::stream::pending::<Result<Vec<u8>, std::io::Error>>();
@@ -70,12 +81,22 @@ async fn target() -> String {
     format!("http://{address}")
 }
 
+/// `up 1` and `down 1`, a zstd frame each.
+static ZSTD_FRAMES: LazyLock<[Vec<u8>; 2]> = LazyLock::new(|| {
+    ["up 1\n", "down 1\n"].map(|line| zstd::encode_all(line.as_bytes(), 0).unwrap())
+});
+
+fn zstd_encoded(body: Vec<u8>) -> axum::response::Response {
+    ([("content-encoding", "zstd")], body).into_response()
+}
+
 fn requests(limit: u64) -> HttpFetcher {
     HttpFetcher {
         client: HttpClient::new(&HttpClientConfig::default()).unwrap(),
         sockets: UnixSocketClients::default(),
         accept: "text/plain;q=0.5".to_owned(),
         compression: true,
+        zstd: false,
         limit: BodyLimit {
             bytes: limit,
             setting: "body_size_limit",
@@ -136,6 +157,58 @@ async fn reads_plain_and_gzip_bodies_and_releases_their_memory() {
         assert_eq!(fetched.body, body.as_bytes());
         fetched.reserve(1000).unwrap();
         assert!(budget.reserved() >= 1000 * body.len());
+    }
+    assert_eq!(budget.reserved(), 0);
+}
+
+#[tokio::test]
+async fn requests_and_reads_zstd_bodies_only_if_configured() {
+    let (url, budget) = (target().await, Budget::new(1 << 20));
+    let gzip = requests(1 << 20);
+    let zstd = HttpFetcher {
+        zstd: true,
+        ..gzip.clone()
+    };
+    let fetch = async |fetcher: &HttpFetcher, path: &str| {
+        let url = format!("{url}/{path}");
+        let fetched = fetcher.fetch(address_of(&url), LONG, 0, &budget).await;
+        fetched.map(|fetched| String::from_utf8(fetched.body).unwrap())
+    };
+    assert_eq!(fetch(&zstd, "zstd").await.unwrap(), "up 1\ndown 1\n");
+    assert_eq!(fetch(&zstd, "gzip").await.unwrap(), "up 1\ndown 1\n");
+    let headers = fetch(&zstd, "headers").await.unwrap();
+    assert!(headers.contains(" zstd,gzip;q=0.5 "), "{headers}");
+    let plain = HttpFetcher {
+        compression: false,
+        ..zstd.clone()
+    };
+    let headers = fetch(&plain, "headers").await.unwrap();
+    assert!(headers.contains(" identity "), "{headers}");
+    let small = HttpFetcher {
+        limit: BodyLimit {
+            bytes: 4,
+            ..zstd.limit
+        },
+        ..zstd.clone()
+    };
+    for (fetcher, path, reason, words) in [
+        (&gzip, "zstd", FailureReason::Compression, "--scrape.zstd"),
+        (
+            &zstd,
+            "cut-zstd",
+            FailureReason::Compression,
+            "incomplete frame",
+        ),
+        (
+            &small,
+            "zstd",
+            FailureReason::BodySizeLimit,
+            "4 bytes or more",
+        ),
+    ] {
+        let error = fetch(fetcher, path).await.unwrap_err();
+        assert_eq!(error.reason(), reason, "{path}: {error}");
+        assert!(error.to_string().contains(words), "{path}: {error}");
     }
     assert_eq!(budget.reserved(), 0);
 }

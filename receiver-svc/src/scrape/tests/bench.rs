@@ -146,6 +146,7 @@ impl Bench {
             concurrency: Arc::new(Semaphore::new(100)),
             metrics: ScrapeMetrics::register(&mut Registry::default()),
             max_body_bytes: 1 << 20,
+            zstd: false,
             start_timestamps: false,
             connector: None,
         };

@@ -20,7 +20,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use hyper_rustls::{FixedServerNameResolver, HttpsConnectorBuilder};
-use mesh_base::watched_file::WatchedFile;
+use mesh_base::{error::causes, watched_file::WatchedFile};
 use mesh_model::config::http::{HttpClientConfig, SecretSource};
 
 use self::auth::Authenticator;
@@ -72,6 +72,19 @@ struct Shared {
     authenticator: Option<Authenticator>,
     /// Connections with the current certificates.
     transport: WatchedFile<Transport>,
+}
+
+// === impl HttpClientError ===
+
+impl HttpClientError {
+    /// Returns true if a certificate or key cannot be used, or if a TLS handshake failed.
+    pub fn is_tls(&self) -> bool {
+        match self {
+            Self::Tls(_) => true,
+            Self::Connection(error) => causes(error).any(|cause| cause.is::<rustls::Error>()),
+            _ => false,
+        }
+    }
 }
 
 // === impl HttpClient ===

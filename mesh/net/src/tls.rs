@@ -1,6 +1,9 @@
 //! TLS configurations for clients, built from `tls_config`.
 
+mod explain;
 mod no_verification;
+mod trust;
+mod unsupported;
 
 use std::{
     io,
@@ -8,14 +11,16 @@ use std::{
     sync::Arc,
 };
 
-use hyper_rustls::ConfigBuilderExt;
 use mesh_model::config::http::{PemSource, TlsConfig, TlsVersion};
 use rustls::{
-    ClientConfig, RootCertStore, SupportedProtocolVersion,
+    ClientConfig, SupportedProtocolVersion,
     crypto::CryptoProvider,
     version::{TLS12, TLS13},
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject};
+
+use self::trust::TrustVerifier;
+pub use self::{explain::explain, unsupported::unsupported};
 
 /// Error of a `tls_config`.
 #[derive(Debug, thiserror::Error)]
@@ -64,14 +69,14 @@ pub fn client_config(config: &TlsConfig) -> Result<ClientConfig, TlsError> {
         builder
             .dangerous()
             .with_custom_certificate_verifier(no_verification::verifier(provider()))
-    } else if let Some(ca) = &config.ca {
-        let mut roots = RootCertStore::empty();
-        for certificate in certificates("ca", ca)? {
-            roots.add(certificate)?;
-        }
-        builder.with_root_certificates(roots)
     } else {
-        builder.with_native_roots().map_err(TlsError::NativeRoots)?
+        let trusted = match &config.ca {
+            Some(ca) => TrustVerifier::new(certificates("ca", ca)?, provider()),
+            None => TrustVerifier::of_the_system(provider()).map_err(TlsError::NativeRoots)?,
+        };
+        builder
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(trusted))
     };
     match (&config.cert, &config.key) {
         (Some(cert), Some(key)) => {

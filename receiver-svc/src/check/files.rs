@@ -138,6 +138,9 @@ impl FileProblems {
                 self.require(context, key, path);
             }
         }
+        let unsupported = mesh_net::tls::unsupported(tls).into_iter();
+        self.warnings
+            .extend(unsupported.map(|warning| format!("{context}: tls_config: {warning}")));
     }
 
     fn secret(&mut self, context: &str, key: &str, secret: &SecretSource) {

@@ -94,6 +94,22 @@ async fn reports_missing_files() {
 }
 
 #[tokio::test]
+async fn warns_of_tls_settings_that_are_not_supported() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "scrape_configs:\n\
+        - job_name: a\n  \
+          tls_config: {min_version: TLS10}\n";
+    let report = checked(folder.path(), text, &[]).await.unwrap();
+    assert!(report.is_success(), "{report}");
+    assert_eq!(
+        report.warnings,
+        [
+            "job \"a\": tls_config: min_version TLS10: TLS 1.0 and 1.1 are not supported, servers need TLS 1.2 or 1.3"
+        ]
+    );
+}
+
+#[tokio::test]
 async fn lists_active_and_dropped_targets() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("t.yml"), "- targets: ['f:1']\n").unwrap();

@@ -74,7 +74,7 @@ pub enum FailureReason {
     Url,
     /// Connection that could not be opened, or that broke.
     Connection,
-    /// Unusable certificate or key.
+    /// Unusable certificate or key, or a failed TLS handshake.
     Tls,
     /// Secret or token that could not be obtained.
     Credentials,
@@ -132,11 +132,11 @@ impl ScrapeError {
 
 fn request_reason(error: &HttpClientError) -> FailureReason {
     match error {
-        HttpClientError::Tls(_) => FailureReason::Tls,
+        error if error.is_tls() => FailureReason::Tls,
         HttpClientError::Secret { .. }
         | HttpClientError::Header(_)
         | HttpClientError::OAuth2(_) => FailureReason::Credentials,
-        HttpClientError::Connection(_) => FailureReason::Connection,
+        HttpClientError::Tls(_) | HttpClientError::Connection(_) => FailureReason::Connection,
         HttpClientError::Redirect(_) => FailureReason::Redirect,
     }
 }

@@ -19,6 +19,7 @@ use super::{
     connect::Connect,
     http1::{ConnectionState, Http1Connect, head},
 };
+use crate::tls;
 
 pub use retry::Replayable;
 
@@ -46,7 +47,12 @@ pub struct Transport {
 
 /// Failure of a request without a response.
 #[derive(Debug, thiserror::Error)]
-#[error("{}{}", if *.may_have_arrived { "sent again: " } else { "" }, chain(.source))]
+#[error(
+    "{}{}{}",
+    if *.may_have_arrived { "sent again: " } else { "" },
+    chain(.source),
+    explanation(.source)
+)]
 pub struct TransportError {
     source: legacy::Error,
     /// True if the server may have received the request at an earlier attempt.
@@ -115,4 +121,9 @@ impl TransportError {
     pub fn is_connect(&self) -> bool {
         self.source.is_connect() && !self.may_have_arrived
     }
+}
+
+/// Returns the explanation of a failed TLS handshake, to follow the error's own text.
+fn explanation(error: &legacy::Error) -> String {
+    tls::explain(error).map_or_else(String::new, |text| format!(" ({text})"))
 }

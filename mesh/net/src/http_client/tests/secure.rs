@@ -130,7 +130,8 @@ async fn verifies_the_server_certificate() {
     };
     get(&with(careless), &by_address).await.unwrap();
     let error = get(&HttpClientConfig::default(), &server.url()).await;
-    assert!(error.unwrap_err().to_string().contains("certificate"));
+    let error = error.unwrap_err();
+    assert!(error.is_tls() && error.to_string().contains("certificate"));
 }
 
 #[tokio::test]

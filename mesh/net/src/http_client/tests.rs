@@ -26,6 +26,7 @@ async fn answer(
     uri: Uri,
     headers: http::HeaderMap,
 ) -> axum::response::Response {
+    let by_basic = headers.contains_key(header::AUTHORIZATION);
     seen.0.lock().push((method, uri.to_string(), headers));
     match uri.path() {
         "/loop" => (StatusCode::FOUND, [(header::LOCATION, "/loop")]).into_response(),
@@ -35,7 +36,12 @@ async fn answer(
             [(header::LOCATION, "/here")],
         )
             .into_response(),
-        "/token" => r#"{"access_token": "t0k3n", "token_type": "bearer", "expires_in": 3600}"#
+        "/basic" if !by_basic => StatusCode::UNAUTHORIZED.into_response(),
+        "/body" if by_basic => StatusCode::UNAUTHORIZED.into_response(),
+        "/token" | "/basic" | "/body" => (
+            [(header::CONTENT_TYPE, "application/json")],
+            r#"{"access_token": "t0k3n", "token_type": "bearer", "expires_in": 3600}"#,
+        )
             .into_response(),
         _ => "hello".into_response(),
     }
@@ -53,6 +59,11 @@ async fn server() -> (String, Seen) {
 impl Seen {
     fn last(&self) -> (Method, String, http::HeaderMap) {
         self.0.lock().last().unwrap().clone()
+    }
+
+    fn paths(&self) -> Vec<String> {
+        let seen = self.0.lock();
+        seen.iter().map(|(_, path, _)| path.clone()).collect()
     }
 
     fn authorization(&self) -> String {
@@ -139,21 +150,7 @@ async fn uses_a_rotated_secret() {
 #[tokio::test]
 async fn caches_a_token() {
     let (url, seen) = server().await;
-    let oauth2 = OAuth2Config {
-        client_id: "id".to_owned(),
-        client_secret: inline("s3cret"),
-        scopes: vec!["a".to_owned(), "b".to_owned()],
-        token_url: format!("{url}/token").parse().unwrap(),
-        endpoint_params: Default::default(),
-        tls: TlsConfig::default(),
-        proxy: ProxyConfig::default(),
-    };
-    let auth = Some(Auth::OAuth2(Box::new(oauth2)));
-    let client = HttpClient::new(&HttpClientConfig {
-        auth,
-        ..Default::default()
-    })
-    .unwrap();
+    let client = HttpClient::new(&with_token(&format!("{url}/token"))).unwrap();
     for _ in 0..3 {
         client
             .request(Request::get(&url).body(Bytes::new()).unwrap())
@@ -161,13 +158,46 @@ async fn caches_a_token() {
             .unwrap();
         assert_eq!(seen.authorization(), "Bearer t0k3n");
     }
-    let paths: Vec<_> = seen
-        .0
-        .lock()
-        .iter()
-        .map(|(_, path, _)| path.clone())
-        .collect();
-    assert_eq!(paths, ["/token", "/", "/", "/"]);
+    assert_eq!(seen.paths(), ["/token", "/", "/", "/"]);
+}
+
+/// Returns settings with a token from `url`.
+fn with_token(url: &str) -> HttpClientConfig {
+    let oauth2 = OAuth2Config {
+        client_id: "id".to_owned(),
+        client_secret: inline("s3cret"),
+        scopes: Vec::new(),
+        token_url: url.parse().unwrap(),
+        endpoint_params: Default::default(),
+        tls: TlsConfig::default(),
+        proxy: ProxyConfig::default(),
+    };
+    HttpClientConfig {
+        auth: Some(Auth::OAuth2(Box::new(oauth2))),
+        ..Default::default()
+    }
+}
+
+#[tokio::test]
+async fn sends_the_client_credentials_where_the_token_endpoint_takes_them() {
+    for (path, expected) in [
+        ("/basic", &["/basic", "/"][..]),
+        ("/body", &["/body", "/body", "/"]),
+    ] {
+        let (url, seen) = server().await;
+        get(&with_token(&format!("{url}{path}")), &url)
+            .await
+            .unwrap();
+        assert_eq!(seen.paths(), expected);
+        assert_eq!(seen.authorization(), "Bearer t0k3n");
+    }
+    let (url, _) = server().await;
+    let error = get(&with_token(&format!("{url}/loop")), &url).await;
+    let error = error.unwrap_err().to_string();
+    assert!(
+        error.starts_with(&format!("oauth2: {url}/loop: ")),
+        "{error}"
+    );
 }
 
 #[tokio::test]

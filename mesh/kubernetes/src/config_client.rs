@@ -1,5 +1,7 @@
 //! A client with a configuration of kube: of the pod's own cluster, or of a kubeconfig.
 
+use std::sync::Arc;
+
 use http::{HeaderValue, Request, Response, header::USER_AGENT};
 use http_body_util::BodyExt;
 use kube::{
@@ -25,7 +27,8 @@ pub(super) fn client(mut config: Config) -> kube::Result<Client> {
             ..ProxyConfig::default()
         },
         None,
-    );
+    )
+    .with_proxy_tls(Arc::new(config.rustls_client_config()?), None);
     let https = config.rustls_https_connector_with_connector(connect)?;
     let http = Transport::new(https);
     let service = ServiceBuilder::new()

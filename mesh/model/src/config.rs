@@ -21,7 +21,11 @@ pub mod scrape;
 mod secret;
 pub mod size;
 
-pub use self::{error::ConfigError, http::Params, secret::Secret};
+pub use self::{
+    error::ConfigError,
+    http::Params,
+    secret::{Secret, redacted},
+};
 
 /// Minimum severity of log lines, as the file names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,8 +6,10 @@
 
 mod auth;
 mod connect;
+mod credentials;
 mod http1;
 mod oauth2;
+mod proxy;
 mod redirect;
 mod transport;
 
@@ -17,13 +19,22 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Request, Response};
+use http::{
+    HeaderName, HeaderValue, Request, Response,
+    header::{AUTHORIZATION, PROXY_AUTHORIZATION},
+    request::Parts,
+};
 use hyper::body::Incoming;
 use hyper_rustls::{FixedServerNameResolver, HttpsConnectorBuilder};
 use mesh_base::{error::causes, watched_file::WatchedFile};
 use mesh_model::config::http::{HttpClientConfig, SecretSource};
 
-use self::auth::Authenticator;
+use self::{
+    auth::Authenticator,
+    credentials::UrlCredentials,
+    proxy::Proxies,
+    redirect::{LeftOrigin, Redirects},
+};
 use crate::{
     connector::Connector,
     tls::{self, TlsError},
@@ -70,6 +81,7 @@ pub enum HttpClientError {
 struct Shared {
     config: HttpClientConfig,
     authenticator: Option<Authenticator>,
+    proxies: Option<Arc<Proxies>>,
     /// Connections with the current certificates.
     transport: WatchedFile<Transport>,
 }
@@ -124,13 +136,16 @@ impl HttpClient {
     ) -> Result<Self, HttpClientError> {
         let authenticator = config.auth.as_ref().map(Authenticator::new).transpose()?;
         let files = tls::files(&config.tls).map(Path::to_owned).collect();
+        let connect = Connect::new(&config.proxy, connector);
+        let proxies = connect.proxies();
         let build = {
             let config = config.clone();
-            move || build(&config, connector.clone())
+            move || build(&config, connect.clone())
         };
         let shared = Shared {
             config: config.clone(),
             authenticator,
+            proxies,
             transport: WatchedFile::watch("HTTP client's TLS", files, build)?,
         };
         Ok(Self {
@@ -147,60 +162,81 @@ impl HttpClient {
         &self,
         request: Request<Bytes>,
     ) -> Result<Response<Incoming>, HttpClientError> {
+        let mut redirects = Redirects::new(request.uri());
         let mut request = request;
-        for hop in 0.. {
+        loop {
             let response = self.send(&request).await?;
             if !self.shared.config.follow_redirects {
                 return Ok(response);
             }
-            match redirect::follow(request, &response, hop)? {
+            match redirects.follow(request, &response)? {
                 Some(next) => request = next,
                 None => return Ok(response),
             }
         }
-        unreachable!("redirects are bounded")
     }
 
     /// Sends one request without following redirects.
     async fn send(&self, request: &Request<Bytes>) -> Result<Response<Incoming>, HttpClientError> {
         let (mut parts, body) = request.clone().into_parts();
+        self.authorize(&mut parts).await?;
+        let transport = self.shared.transport.load();
+        Ok(transport.request(Request::from_parts(parts, body)).await?)
+    }
+
+    /// Adds the configured headers and credentials. Moves the credentials of the URL into the
+    /// `Authorization` header.
+    async fn authorize(&self, parts: &mut Parts) -> Result<(), HttpClientError> {
+        let in_url = UrlCredentials::take(&mut parts.uri);
+        let left_origin = parts.extensions.get::<LeftOrigin>().is_some();
+        if !left_origin {
+            self.add_headers(parts).await?;
+        }
+        if let Some(in_url) = in_url
+            && !parts.headers.contains_key(AUTHORIZATION)
+        {
+            parts.headers.insert(AUTHORIZATION, in_url.basic());
+        }
+        if let Some(authenticator) = &self.shared.authenticator
+            && !left_origin
+        {
+            authenticator.authenticate(&mut parts.headers).await?;
+        }
+        let for_proxy = self.shared.proxies.as_ref();
+        if let Some(value) = for_proxy.and_then(|proxies| proxies.authorization(&parts.uri)) {
+            parts.headers.insert(PROXY_AUTHORIZATION, value);
+        }
+        Ok(())
+    }
+
+    async fn add_headers(&self, parts: &mut Parts) -> Result<(), HttpClientError> {
         for (name, values) in &self.shared.config.http_headers {
             let Ok(name) = name.parse::<HeaderName>() else {
                 continue;
             };
             parts.headers.remove(&name);
             for value in values {
-                parts
-                    .headers
-                    .append(&name, header(&name, &secret(value).await?)?);
+                let value = header(&name, &secret(value).await?)?;
+                parts.headers.append(&name, value);
             }
         }
-        let leaves_origin = parts.extensions.get::<redirect::LeftOrigin>().is_some();
-        if let Some(authenticator) = &self.shared.authenticator
-            && !leaves_origin
-        {
-            authenticator.authenticate(&mut parts.headers).await?;
-        }
-        let transport = self.shared.transport.load();
-        Ok(transport.request(Request::from_parts(parts, body)).await?)
+        Ok(())
     }
 }
 
 /// Builds a transport with the current contents of the certificate files.
-fn build(
-    config: &HttpClientConfig,
-    connector: Option<Connector>,
-) -> Result<Transport, HttpClientError> {
-    let builder = HttpsConnectorBuilder::new()
-        .with_tls_config(tls::client_config(&config.tls)?)
-        .https_or_http();
+fn build(config: &HttpClientConfig, connect: Connect) -> Result<Transport, HttpClientError> {
+    let tls = tls::client_config(&config.tls)?;
     let name = config.tls.server_name.clone();
     let name = name.and_then(|name| rustls_pki_types::ServerName::try_from(name).ok());
+    let connect = connect.with_proxy_tls(Arc::new(tls.clone()), name.clone());
+    let builder = HttpsConnectorBuilder::new()
+        .with_tls_config(tls)
+        .https_or_http();
     let builder = match name {
         Some(name) => builder.with_server_name_resolver(FixedServerNameResolver::new(name)),
         None => builder,
     };
-    let connect = Connect::new(&config.proxy, connector);
     let connector = if config.enable_http2 {
         builder
             .enable_http1()

@@ -8,7 +8,7 @@ use http_body_util::{BodyExt, Limited};
 use mesh_model::{
     config::{
         discovery::{HttpConfig, TargetGroup},
-        duration,
+        duration, redacted,
     },
     config_file::parse_target_groups_json,
 };
@@ -55,7 +55,7 @@ impl Http {
             match fetched {
                 Ok(fetched) => groups.replace(fetched),
                 Err(error) => {
-                    let error = format!("{}: {error}", self.config.written_url);
+                    let error = format!("{}: {error}", redacted(&self.config.url));
                     self.failed(&metrics, &error);
                     groups.failed(error);
                 }
@@ -87,15 +87,13 @@ impl Http {
             .collect()
             .await?
             .to_bytes();
-        let mut groups = parse_target_groups_json(
-            std::str::from_utf8(&body)?,
-            self.config.url.as_str().as_ref(),
-        )?;
+        let url = redacted(&self.config.url).to_string();
+        let mut groups = parse_target_groups_json(std::str::from_utf8(&body)?, url.as_ref())?;
         for (i, group) in groups.iter_mut().enumerate() {
             let mut labels = group.labels.to_builder();
             labels.set(URL, &self.config.written_url);
             group.labels = labels.build();
-            group.source = format!("{}:{i}", self.config.written_url);
+            group.source = format!("{url}:{i}");
         }
         Ok(groups)
     }

@@ -120,9 +120,10 @@ pub struct TlsConfig {
 /// `proxy_url` and the other proxy settings.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProxyConfig {
-    /// URL of the proxy.
+    /// URL of the proxy: `http`, `https`, `socks5` or `socks5h`.
     pub url: Option<Url>,
-    /// Hosts to reach without the proxy, comma-separated as in `NO_PROXY`.
+    /// Hosts to reach without the proxy, comma-separated as in `NO_PROXY`. Loopback addresses
+    /// are among them, unless this is empty and `url` is set.
     pub no_proxy: String,
     /// Use `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` from the environment.
     pub from_environment: bool,

@@ -2,9 +2,21 @@
 
 use std::fmt;
 
+use url::Url;
+
 /// A secret string. `Debug` does not print it.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct Secret(String);
+
+/// Returns a URL for messages, with `xxxxx` in place of its password.
+pub fn redacted(url: &Url) -> Url {
+    let mut shown = url.clone();
+    if url.password().is_some() {
+        // Fails only for URLs without a host, which have no password.
+        let _ = shown.set_password(Some("xxxxx"));
+    }
+    shown
+}
 
 // === impl Secret ===
 
@@ -23,5 +35,17 @@ impl Secret {
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("<secret>")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hides_the_password_of_a_url() {
+        let shown = |url: &str| redacted(&url.parse().unwrap()).to_string();
+        assert_eq!(shown("http://u:secret@h/p"), "http://u:xxxxx@h/p");
+        assert_eq!(shown("http://u@h/p"), "http://u@h/p");
     }
 }

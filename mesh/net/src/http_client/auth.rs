@@ -1,10 +1,9 @@
 //! Sets the `Authorization` header.
 
-use base64::{Engine, prelude::BASE64_STANDARD};
 use http::{HeaderMap, header::AUTHORIZATION};
 use mesh_model::config::http::{Auth, SecretSource};
 
-use super::{HttpClientError, header, oauth2::Tokens, secret};
+use super::{HttpClientError, credentials::basic, header, oauth2::Tokens, secret};
 
 /// Authentication method with the state that it needs.
 #[derive(Debug)]
@@ -37,12 +36,13 @@ impl Authenticator {
         })
     }
 
-    /// Sets the `Authorization` header, unless the request already has one.
+    /// Sets the `Authorization` header. Credentials in the request or its URL precede those of
+    /// `basic_auth` and `authorization`, but not an oauth2 token, as in Prometheus.
     pub(super) async fn authenticate(
         &self,
         headers: &mut HeaderMap,
     ) -> Result<(), HttpClientError> {
-        if headers.contains_key(AUTHORIZATION) {
+        if headers.contains_key(AUTHORIZATION) && !matches!(self, Self::OAuth2(_)) {
             return Ok(());
         }
         let text = match self {
@@ -52,10 +52,9 @@ impl Authenticator {
                     Some(password) => secret(password).await?,
                     None => String::new(),
                 };
-                format!(
-                    "Basic {}",
-                    BASE64_STANDARD.encode(format!("{username}:{password}"))
-                )
+                let value = basic(username.as_bytes(), password.as_bytes());
+                headers.insert(AUTHORIZATION, value);
+                return Ok(());
             }
             Self::Credentials {
                 scheme,

@@ -1,6 +1,7 @@
 //! Opens connections, directly or through a proxy.
 
 mod dns;
+mod to_proxy;
 
 use std::{
     io,
@@ -11,20 +12,23 @@ use std::{
 };
 
 use futures::{FutureExt, future::BoxFuture};
-use http::{HeaderMap, HeaderName, HeaderValue, Uri, header::HOST};
+use http::Uri;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::{
-    client::{
-        legacy::connect::{Connected, Connection, HttpConnector, proxy::Tunnel},
-        proxy::matcher::Matcher,
+    client::legacy::connect::{
+        Connected, Connection, HttpConnector,
+        proxy::{SocksV5, Tunnel},
     },
     rt::TokioIo,
 };
 use mesh_model::config::http::ProxyConfig;
 use pin_project_lite::pin_project;
+use rustls::ClientConfig;
+use rustls_pki_types::ServerName;
 use tower::Service;
 
-use self::dns::Resolver;
+use self::{dns::Resolver, to_proxy::ToProxy};
+use super::proxy::{Proxies, Proxy, ProxyKind};
 use crate::connector::{Connector, Io};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -41,6 +45,15 @@ const PROBES: u32 = 3;
 pub struct Connect {
     dial: Dial,
     proxies: Option<Arc<Proxies>>,
+    proxy_tls: Option<ProxyTls>,
+}
+
+/// TLS settings for proxies with the scheme `https`.
+#[derive(Clone, Debug)]
+struct ProxyTls {
+    config: Arc<ClientConfig>,
+    /// Name to verify; `None` for the host of the proxy.
+    server_name: Option<ServerName<'static>>,
 }
 
 /// Opens byte streams.
@@ -50,12 +63,6 @@ enum Dial {
     Tcp(HttpConnector<Resolver>),
     /// The connector that the caller provides.
     Custom(Connector),
-}
-
-#[derive(Debug)]
-struct Proxies {
-    matcher: Matcher,
-    connect_header: HeaderMap,
 }
 
 pin_project! {
@@ -75,24 +82,35 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 impl Connect {
     /// Opens connections with `connector`, or over TCP if there is none.
     pub fn new(config: &ProxyConfig, connector: Option<Connector>) -> Self {
-        let matcher = match &config.url {
-            Some(url) => Some(
-                Matcher::builder()
-                    .all(url.as_str())
-                    .no(config.no_proxy.as_str())
-                    .build(),
-            ),
-            None if config.from_environment => Some(Matcher::from_env()),
-            None => None,
+        // The caller's connector decides the route.
+        let proxies = match &connector {
+            Some(_) => None,
+            None => Proxies::new(config).map(Arc::new),
         };
-        let proxies = matcher.map(|matcher| Proxies {
-            matcher,
-            connect_header: connect_header(config),
-        });
         Self {
             dial: connector.map_or_else(Dial::tcp, Dial::Custom),
-            proxies: proxies.map(Arc::new),
+            proxies,
+            proxy_tls: None,
         }
+    }
+
+    /// Sets the TLS settings for proxies with the scheme `https`. `server_name` is the name to
+    /// verify, by default the host of the proxy.
+    pub fn with_proxy_tls(
+        mut self,
+        config: Arc<ClientConfig>,
+        server_name: Option<ServerName<'static>>,
+    ) -> Self {
+        self.proxy_tls = Some(ProxyTls {
+            config,
+            server_name,
+        });
+        self
+    }
+
+    /// Returns the proxies, if any.
+    pub(super) fn proxies(&self) -> Option<Arc<Proxies>> {
+        self.proxies.clone()
     }
 }
 
@@ -106,29 +124,58 @@ impl Service<Uri> for Connect {
     }
 
     fn call(&mut self, target: Uri) -> Self::Future {
-        let proxies = match &self.dial {
-            Dial::Tcp(_) => self.proxies.as_ref(),
-            // The caller's connector decides the route.
-            Dial::Custom(_) => None,
-        };
-        let through = proxies
-            .and_then(|proxies| Some((proxies.clone(), proxies.matcher.intercept(&target)?)));
         let mut dial = self.dial.clone();
-        let Some((proxies, proxy)) = through else {
+        let proxies = self.proxies.clone();
+        let Some((proxies, proxy)) =
+            proxies.and_then(|proxies| Some((proxies.clone(), proxies.of(&target)?.clone())))
+        else {
             let connecting = dial.call(target);
             return async move { Ok(Stream::new(connecting.await?, false)) }.boxed();
         };
-        if target.scheme_str() != Some("https") {
-            let connecting = dial.call(proxy.uri().clone());
-            return async move { Ok(Stream::new(connecting.await?, true)) }.boxed();
-        }
-        let mut tunnel =
-            Tunnel::new(proxy.uri().clone(), dial).with_headers(proxies.connect_header.clone());
-        if let Some(auth) = proxy.basic_auth() {
-            tunnel = tunnel.with_auth(auth.clone());
-        }
-        async move { Ok(Stream::new(tunnel.call(target).await?, false)) }.boxed()
+        let tls = self.proxy_tls.clone();
+        async move { through(&proxies, proxy, ToProxy::new(dial, tls), target).await }.boxed()
     }
+}
+
+/// Opens a connection to `target` through a proxy.
+async fn through(
+    proxies: &Proxies,
+    proxy: Proxy,
+    mut to_proxy: ToProxy,
+    target: Uri,
+) -> Result<Stream, BoxError> {
+    let is_https = target.scheme_str() == Some("https");
+    match proxy.kind {
+        ProxyKind::Socks5 => {
+            let mut socks = SocksV5::new(proxy.uri, to_proxy);
+            if let Some(credentials) = proxy.credentials {
+                let (username, password) = credentials.text();
+                socks = socks.with_auth(username, password);
+            }
+            let target = with_port(target, if is_https { 443 } else { 80 })?;
+            Ok(Stream::new(socks.call(target).await?, false))
+        }
+        ProxyKind::Http if is_https => {
+            let headers = proxies.connect_header.clone();
+            let mut tunnel = Tunnel::new(proxy.uri, to_proxy).with_headers(headers);
+            if let Some(credentials) = proxy.credentials {
+                tunnel = tunnel.with_auth(credentials.basic());
+            }
+            Ok(Stream::new(tunnel.call(target).await?, false))
+        }
+        ProxyKind::Http => Ok(Stream::new(to_proxy.call(proxy.uri).await?, true)),
+    }
+}
+
+/// Adds the default port to a URI without one, since `SocksV5` assumes 443.
+fn with_port(target: Uri, default: u16) -> Result<Uri, http::Error> {
+    let port = target.port_u16().unwrap_or(default);
+    let authority = format!("{}:{port}", target.host().unwrap_or_default());
+    Uri::builder()
+        .scheme("http")
+        .authority(authority)
+        .path_and_query("/")
+        .build()
 }
 
 // === impl Dial ===
@@ -180,23 +227,6 @@ impl Service<Uri> for Dial {
             }
         }
     }
-}
-
-fn connect_header(config: &ProxyConfig) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    for (name, values) in &config.connect_header {
-        let name = name.parse::<HeaderName>().ok().filter(|name| name != HOST);
-        let values = values
-            .iter()
-            .filter_map(|v| HeaderValue::from_str(v.expose()).ok());
-        for (name, value) in name
-            .into_iter()
-            .flat_map(|name| values.clone().map(move |v| (name.clone(), v)))
-        {
-            headers.append(name, value);
-        }
-    }
-    headers
 }
 
 // === impl Stream ===

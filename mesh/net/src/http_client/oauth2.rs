@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use http::{StatusCode, header::CONTENT_TYPE};
 use http_body_util::{BodyExt, Limited};
-use mesh_model::config::http::{HttpClientConfig, OAuth2Config};
+use mesh_model::config::{
+    http::{HttpClientConfig, OAuth2Config},
+    redacted,
+};
 use tokio::{sync::Mutex, time::Instant};
 
 use self::{
@@ -84,8 +87,9 @@ impl Tokens {
         secret: String,
         accepted: &mut Option<CredentialsIn>,
     ) -> Result<Token, HttpClientError> {
-        let failed =
-            |why: String| HttpClientError::OAuth2(format!("{}: {why}", self.config.token_url));
+        let failed = |why: String| {
+            HttpClientError::OAuth2(format!("{}: {why}", redacted(&self.config.token_url)))
+        };
         let answer = match *accepted {
             Some(place) => self.exchange(place, &secret).await.map_err(failed)?,
             None => {

@@ -18,6 +18,9 @@ pub(in crate::config_file) struct Proxy {
     pub(in crate::config_file) proxy_connect_header: Option<BTreeMap<String, Vec<Text<Secret>>>>,
 }
 
+/// Schemes of the proxies that the HTTP client can use.
+const SCHEMES: [&str; 4] = ["http", "https", "socks5", "socks5h"];
+
 // === impl Proxy ===
 
 impl Proxy {
@@ -25,8 +28,9 @@ impl Proxy {
         let url = self.proxy_url.filter(|url| !url.is_empty());
         let url = url
             .map(|url| {
-                url.parse::<Url>()
-                    .map_err(|e| Problem::new(format!("proxy_url {url:?}: {e}")))
+                let parsed = url.parse::<Url>();
+                let parsed = parsed.map_err(|e| Problem::new(format!("proxy_url {url:?}: {e}")))?;
+                check_scheme(&url, parsed)
             })
             .transpose()?;
         let no_proxy = self.no_proxy.unwrap_or_default();
@@ -62,4 +66,13 @@ impl Proxy {
                 .collect(),
         })
     }
+}
+
+fn check_scheme(written: &str, url: Url) -> Result<Url, Problem> {
+    if SCHEMES.contains(&url.scheme()) && url.has_host() {
+        return Ok(url);
+    }
+    Err(Problem::new(format!(
+        "proxy_url {written:?}: expected a URL such as http://proxy:3128, with the scheme http, https, socks5 or socks5h"
+    )))
 }

@@ -266,6 +266,15 @@ async fn proxy(port: u16) -> (String, tokio::task::JoinHandle<String>) {
 }
 
 #[tokio::test]
+async fn speaks_tls_with_an_https_proxy() {
+    let proxy = Secure::start(&BOTH, None).await;
+    let mut config = with(proxy.tls());
+    config.proxy.url = Some(proxy.url().parse().unwrap());
+    let answer = get(&config, "http://far.test/").await.unwrap();
+    assert_eq!(answer, "HTTP/1.1 TLSv1_3");
+}
+
+#[tokio::test]
 async fn sends_the_configured_headers_to_a_proxy() {
     let server = Secure::start(&BOTH, None).await;
     let (url, asked) = proxy(server.port).await;

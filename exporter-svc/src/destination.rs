@@ -3,9 +3,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use http::{HeaderMap, HeaderName, HeaderValue};
 use mesh_contract::ha::REPLICA;
 use mesh_model::config::{
+    Secret,
+    http::SecretSource,
+    redacted,
     relabel::{Action, RelabelConfig},
     remote_write::{OtlpConfig, ProtobufMessage, RemoteWriteConfig},
 };
@@ -92,8 +94,6 @@ enum Problem {
     PlainHttp,
     #[error("url: scheme {0:?}, expected https")]
     Scheme(String),
-    #[error("headers: {0:?} is not a valid header name, or its value is not text")]
-    Header(String),
     #[error(transparent)]
     Http(#[from] HttpClientError),
     #[error(
@@ -151,12 +151,11 @@ impl Destination {
             return Err(Problem::Replica);
         }
         if sigv4::region_of(&config.url).is_some() && config.sigv4.is_none() {
-            warn!(url = %config.url, "No sigv4 section for an AMP destination");
+            warn!(url = %redacted(&config.url), "No sigv4 section for an AMP destination");
         }
         let client = Client::new(
             config.name.clone(),
-            config.url.as_str().parse()?,
-            headers(config)?,
+            url(config).as_str().parse()?,
             http(config, options.connector.clone())?,
             signer(config, families).await?,
             config.protobuf_message,
@@ -224,15 +223,15 @@ fn sets_replica(rule: &RelabelConfig) -> bool {
     rule.target_label == REPLICA && !compares
 }
 
-fn headers(config: &RemoteWriteConfig) -> Result<HeaderMap, Problem> {
-    let parse = |(name, value): (&String, &String)| {
-        let header = name
-            .parse::<HeaderName>()
-            .ok()
-            .zip(value.parse::<HeaderValue>().ok());
-        header.ok_or_else(|| Problem::Header(name.clone()))
-    };
-    config.headers.iter().map(parse).collect()
+/// URL to post to. A signature replaces the credentials of the URL.
+fn url(config: &RemoteWriteConfig) -> Url {
+    let mut url = config.url.clone();
+    if config.sigv4.is_some() {
+        // These fail only for URLs without a host, which have no credentials.
+        let _ = url.set_username("");
+        let _ = url.set_password(None);
+    }
+    url
 }
 
 fn http(
@@ -240,6 +239,12 @@ fn http(
     connector: Option<Connector>,
 ) -> Result<HttpClient, HttpClientError> {
     let mut settings = config.http.clone();
+    // The HTTP client adds these after the request is signed.
+    for (name, value) in &config.headers {
+        let value = SecretSource::Inline(Secret::new(value));
+        let values = settings.http_headers.entry(name.clone()).or_default();
+        values.insert(0, value);
+    }
     // A signature is valid for one address only.
     settings.follow_redirects &= config.sigv4.is_none();
     HttpClient::with_connector(&settings, connector)
@@ -275,6 +280,8 @@ async fn signer(
         profile: sigv4.profile.clone(),
         role_arn: sigv4.role_arn.clone(),
         external_id: sigv4.external_id.clone(),
+        session_name: sigv4.session_name.clone(),
+        tags: sigv4.tags.clone(),
         use_fips_sts: sigv4.use_fips_sts_endpoint,
     };
     let aws = options.resolve().await;

@@ -14,7 +14,7 @@
 use std::{path::Path, sync::Arc};
 
 use mesh_base::shutdown::{self, Shutdown};
-use mesh_model::config::Config;
+use mesh_model::config::{Config, redacted};
 use mesh_net::server::{Accept, ServeMetrics, Server};
 use mesh_service::{
     admin::{Admin, Listener, Readiness},
@@ -123,7 +123,7 @@ pub async fn start(
             file: file(),
             source,
         })?);
-        info!(destination = entry.name, url = %entry.url, "Destination ready");
+        info!(destination = entry.name, url = %redacted(&entry.url), "Destination ready");
     }
     let external_labels = ha::external_labels_for_pushes(&config);
     telemetry::set_level(config.log_level);

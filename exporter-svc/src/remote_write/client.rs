@@ -30,7 +30,6 @@ use crate::sigv4::{SignError, Signer};
 pub struct Client {
     name: String,
     uri: http::Uri,
-    headers: HeaderMap,
     http: HttpClient,
     signer: Option<Arc<Signer>>,
     message: ProtobufMessage,
@@ -95,11 +94,10 @@ const VERSION: HeaderName = HeaderName::from_static("x-prometheus-remote-write-v
 // === impl Client ===
 
 impl Client {
-    /// Creates a client that posts to `uri` with `headers` and a signature.
+    /// Creates a client that posts to `uri` with a signature.
     pub fn new(
         name: String,
         uri: http::Uri,
-        headers: HeaderMap,
         http: HttpClient,
         signer: Option<Arc<Signer>>,
         message: ProtobufMessage,
@@ -107,7 +105,6 @@ impl Client {
         Self {
             name,
             uri,
-            headers,
             http,
             signer,
             message,
@@ -228,7 +225,6 @@ impl Client {
         // bytes twice. The deadline ends all attempts (law 3).
         request.extensions_mut().insert(Replayable);
         let headers = request.headers_mut();
-        *headers = self.headers.clone();
         let ours = [
             (header::CONTENT_ENCODING, "snappy"),
             (header::CONTENT_TYPE, version.content_type),

@@ -7,6 +7,8 @@
 
 pub mod sign;
 
+use std::collections::BTreeMap;
+
 use aws_config::{BehaviorVersion, Region, SdkConfig, sts::AssumeRoleProvider};
 use aws_credential_types::{
     Credentials,
@@ -31,6 +33,10 @@ pub struct AwsOptions {
     pub role_arn: Option<String>,
     /// External ID of that role.
     pub external_id: Option<String>,
+    /// Name of the role's sessions in CloudTrail. Default: `promesh`.
+    pub session_name: Option<String>,
+    /// Tags of the role's sessions.
+    pub tags: BTreeMap<String, String>,
     /// Use the FIPS endpoint of STS.
     pub use_fips_sts: bool,
 }
@@ -51,7 +57,7 @@ pub struct Aws {
 #[derive(Debug)]
 struct Chain(AwsOptions);
 
-/// Name of promesh's role sessions in CloudTrail.
+/// Default name of role sessions in CloudTrail.
 const SESSION_NAME: &str = "promesh";
 
 // === impl AwsOptions ===
@@ -105,7 +111,8 @@ impl Chain {
             return found.provide_credentials().await;
         };
         let mut assumed = AssumeRoleProvider::builder(role)
-            .session_name(SESSION_NAME)
+            .session_name(self.0.session_name.as_deref().unwrap_or(SESSION_NAME))
+            .tags(&self.0.tags)
             .configure(&config);
         if let Some(external_id) = &self.0.external_id {
             assumed = assumed.external_id(external_id);

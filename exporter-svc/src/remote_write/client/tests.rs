@@ -41,14 +41,7 @@ impl Backend {
         tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
         let http = HttpClient::new(&HttpClientConfig::default()).unwrap();
         let name = "backend".to_owned();
-        Client::new(
-            name,
-            uri.parse().unwrap(),
-            HeaderMap::new(),
-            http,
-            None,
-            message,
-        )
+        Client::new(name, uri.parse().unwrap(), http, None, message)
     }
 
     fn script(&self, answers: &[(u16, Option<u64>)]) {

@@ -25,7 +25,8 @@ pub struct RemoteWriteConfig {
     pub name: String,
     /// Timeout of one request. Default: 30 s.
     pub remote_timeout: Duration,
-    /// Headers that are added to every request before it is signed.
+    /// Headers that are added to every request. They are not signed, so that a proxy may
+    /// remove them.
     pub headers: BTreeMap<String, String>,
     /// Relabeling rules for series, applied after the external labels are added.
     pub write_relabel_configs: Vec<RelabelConfig>,
@@ -66,6 +67,10 @@ pub struct Sigv4Config {
     pub role_arn: Option<String>,
     /// External ID of that role.
     pub external_id: Option<String>,
+    /// Name of the role's sessions. Default: `promesh`.
+    pub session_name: Option<String>,
+    /// Tags of the role's sessions.
+    pub tags: BTreeMap<String, String>,
     /// Use the FIPS endpoint of STS.
     pub use_fips_sts_endpoint: bool,
     /// Service name in the signature. Default: `aps`.

@@ -153,7 +153,7 @@ pub(in crate::config_file) struct Header {
 }
 
 /// Headers that users cannot set, since the client or another key sets them.
-const RESERVED_HEADERS: [&str; 15] = [
+const RESERVED_HEADERS: [&str; 21] = [
     "accept",
     "accept-encoding",
     "authorization",
@@ -162,11 +162,17 @@ const RESERVED_HEADERS: [&str; 15] = [
     "content-length",
     "content-type",
     "host",
+    "keep-alive",
     "te",
     "trailer",
     "transfer-encoding",
     "upgrade",
     "user-agent",
+    "www-authenticate",
+    "x-amz-content-sha256",
+    "x-amz-date",
+    "x-amz-security-token",
+    "x-prometheus-remote-read-version",
     "x-prometheus-remote-write-version",
     "x-prometheus-scrape-timeout-seconds",
 ];

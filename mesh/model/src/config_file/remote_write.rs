@@ -8,6 +8,9 @@ use std::{
 use serde::{Deserialize, de::IgnoredAny};
 use url::Url;
 
+pub(super) mod sigv4;
+
+use self::sigv4::Sigv4;
 use super::{
     http::with_http,
     relabel::{self, Rule},
@@ -15,12 +18,8 @@ use super::{
     section::{Context, List, Problem, refuse},
 };
 use crate::{
-    config::{
-        Secret,
-        remote_write::{
-            OtlpConfig, ProtobufMessage, QueueConfig, RemoteWriteConfig, Sigv4Config,
-            TranslationStrategy,
-        },
+    config::remote_write::{
+        OtlpConfig, ProtobufMessage, QueueConfig, RemoteWriteConfig, TranslationStrategy,
     },
     validation::ValidationScheme,
 };
@@ -78,20 +77,6 @@ pub(in crate::config_file) struct Metadata {
     max_samples_per_send: Option<usize>,
 }
 
-/// `sigv4`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(in crate::config_file) struct Sigv4 {
-    region: Option<String>,
-    access_key: Option<String>,
-    secret_key: Option<Text<Secret>>,
-    profile: Option<String>,
-    role_arn: Option<String>,
-    external_id: Option<String>,
-    use_fips_sts_endpoint: Option<bool>,
-    service_name: Option<String>,
-}
-
 /// `otlp`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -107,16 +92,25 @@ pub(in crate::config_file) struct Otlp {
     label_name_preserve_multiple_underscores: Option<bool>,
 }
 
-/// Headers that the exporter sets itself.
-const RESERVED_HEADERS: [&str; 9] = [
+/// Headers that the exporter or its HTTP client sets itself.
+const RESERVED_HEADERS: [&str; 18] = [
+    "accept-encoding",
     "connection",
     "content-encoding",
     "content-length",
     "content-type",
     "host",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
     "te",
     "transfer-encoding",
     "user-agent",
+    "www-authenticate",
+    "x-amz-content-sha256",
+    "x-amz-date",
+    "x-amz-security-token",
+    "x-prometheus-remote-read-version",
     "x-prometheus-remote-write-version",
 ];
 
@@ -175,7 +169,7 @@ impl RemoteWrite {
             // would lose data.
             send_native_histograms: self.send_native_histograms.unwrap_or(true),
             convert_nhcb_to_classic: self.convert_nhcb_to_classic.unwrap_or(false),
-            sigv4: self.sigv4.take().map(Sigv4::build),
+            sigv4: self.sigv4.take().map(Sigv4::build).transpose()?,
             http,
             queue: self.queue_config.take().unwrap_or_default().build()?,
             send_metadata: metadata.send.unwrap_or(true),
@@ -246,24 +240,6 @@ impl Queue {
             max_backoff,
             sample_age_limit: self.sample_age_limit.map_or(Duration::ZERO, |d| d.0),
         })
-    }
-}
-
-// === impl Sigv4 ===
-
-impl Sigv4 {
-    fn build(self) -> Sigv4Config {
-        let filled = |text: Option<String>| text.filter(|text| !text.is_empty());
-        Sigv4Config {
-            region: filled(self.region),
-            access_key: filled(self.access_key),
-            secret_key: self.secret_key.map(|key| key.0),
-            profile: filled(self.profile),
-            role_arn: filled(self.role_arn),
-            external_id: filled(self.external_id),
-            use_fips_sts_endpoint: self.use_fips_sts_endpoint.unwrap_or(false),
-            service_name: filled(self.service_name),
-        }
     }
 }
 

@@ -82,6 +82,8 @@ impl Api {
                 profile: config.profile.clone(),
                 role_arn: config.role_arn.clone(),
                 external_id: config.external_id.clone(),
+                session_name: None,
+                tags: Default::default(),
                 use_fips_sts: false,
             },
             endpoint: config.endpoint.clone(),

@@ -285,7 +285,7 @@ fn lists_each_key_that_the_parser_knows() {
     check(keys::<remote_write::RemoteWrite>(), &["remote_write", HTTP]);
     check(keys::<remote_write::Queue>(), &["queue_config"]);
     check(keys::<remote_write::Metadata>(), &["metadata_config"]);
-    check(keys::<remote_write::Sigv4>(), &["sigv4"]);
+    check(keys::<remote_write::sigv4::Sigv4>(), &["sigv4"]);
     check(keys::<remote_write::Otlp>(), &["otlp"]);
 }
 

@@ -167,15 +167,16 @@ impl<'a, S: Storage> Scrape<'a, S> {
         }
     }
 
-    /// Discards the samples of each series for which `keep` returns false. Its arguments are
-    /// the hash of the series and the time of its last stored sample, in milliseconds since
-    /// the Unix epoch.
-    pub(crate) fn retain(&mut self, keep: impl Fn(u64, i64) -> bool) {
+    /// Discards the staleness markers of the series for which `lives_on` returns true. Its
+    /// arguments are the hash of the series and the time of its last stored sample, in
+    /// milliseconds since the Unix epoch.
+    pub(crate) fn discard_markers(&mut self, lives_on: impl Fn(u64, i64) -> bool) {
         let series = &self.cache.series;
         self.samples.retain(|sample| {
             let last = series.get(sample.series).last.as_ref();
             let last_ms = last.map_or(i64::MIN, |(time_ms, _)| *time_ms);
-            keep(series.hash_of(sample.series), last_ms)
+            let is_marker = matches!(sample.value, SampleValue::Stale);
+            !(is_marker && lives_on(series.hash_of(sample.series), last_ms))
         });
     }
 

@@ -1,4 +1,4 @@
-//! Series of targets that have left discovery, and their samples from other targets.
+//! Series that may end, and their samples from other targets.
 //!
 //! A target may come back at another address under the same labels, or with another path or
 //! other parameters after a reload. Then another scrape loop continues its series, in this
@@ -8,6 +8,8 @@
 //!
 //! - While a loop waits to end its series, all loops of this receiver record their samples of
 //!   these series. A series with a newer sample gets no marker.
+//! - The same holds during a scrape, if another target has the same labels. A scrape that fails
+//!   after its timeout would otherwise write markers behind samples of the other target.
 //! - If another target has the same labels and this receiver has not scraped it since, the
 //!   loop writes no markers at all. Nobody here knows which series that target exposes.
 
@@ -24,7 +26,7 @@ use super::{
 };
 use crate::samples::{AppendedSamples, SampleValue};
 
-/// Series of the targets that have left discovery, for all scrape loops. Cheap to clone.
+/// Series that may end, for all scrape loops. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Endings(Arc<Mutex<State>>);
 
@@ -37,16 +39,16 @@ struct State {
     by_labels: Option<BTreeMap<u64, Vec<TargetStatus>>>,
 }
 
-/// Series that at least one loop is about to end.
+/// Series that at least one loop may end.
 #[derive(Debug)]
 struct Watched {
-    /// Number of loops that are about to end it.
+    /// Number of loops that may end it.
     loops: usize,
     /// Time of the newest sample since then, in milliseconds since the Unix epoch.
     newest_ms: i64,
 }
 
-/// Series of one target that has left discovery. Dropping it ends the watch.
+/// Series of one target that other targets may continue. Dropping it ends the watch.
 #[derive(Debug)]
 pub(crate) struct Ending {
     endings: Endings,
@@ -92,6 +94,12 @@ impl Endings {
         }
     }
 
+    /// Returns true if another active target has the labels of `target`.
+    pub(crate) fn has_twin(&self, target: &Target) -> bool {
+        let mut state = self.lock();
+        state.twins_of(target).next().is_some()
+    }
+
     /// Replaces the active targets.
     pub(crate) fn set_status(&self, status: Arc<Status>) {
         let mut state = self.lock();
@@ -107,8 +115,8 @@ impl Endings {
 // === impl State ===
 
 impl State {
-    /// Active targets with these public labels.
-    fn targets_like(&mut self, target: &Target) -> impl Iterator<Item = &TargetStatus> {
+    /// Other active targets with the public labels of `target`.
+    fn twins_of(&mut self, target: &Target) -> impl Iterator<Item = &TargetStatus> {
         let status = &self.status;
         let by_labels = self.by_labels.get_or_insert_with(|| {
             let mut by_labels = BTreeMap::<u64, Vec<TargetStatus>>::new();
@@ -120,30 +128,29 @@ impl State {
         });
         let found = by_labels.get(&target.public.stable_hash());
         let found = found.into_iter().flatten();
-        found.filter(|it| it.target.public == target.public)
+        found.filter(|other| {
+            let other = &other.target;
+            other.identity != target.identity && other.public == target.public
+        })
     }
 }
 
 // === impl Ending ===
 
 impl Ending {
-    /// Returns true if another loop of this receiver has a sample of the series after
-    /// `last_ms`, the time of the last sample of this loop.
-    pub(crate) fn lives_on(&self, series: u64, last_ms: i64) -> bool {
+    /// Returns true if another loop of this receiver has a sample of the series after `time_ms`.
+    pub(crate) fn has_sample_after(&self, time_ms: i64, series: u64) -> bool {
         let state = self.endings.lock();
         let watched = state.series.get(&series);
-        watched.is_some_and(|watched| watched.newest_ms > last_ms)
+        watched.is_some_and(|watched| watched.newest_ms > time_ms)
     }
 
     /// Returns true if another target has the labels of `target`, and this receiver has not
     /// scraped it since the watch began.
     pub(crate) fn has_unknown_successor(&self, target: &Target) -> bool {
         let mut state = self.endings.lock();
-        let mut others = state
-            .targets_like(target)
-            .filter(|other| other.target.identity != target.identity);
-        others.any(|other| {
-            let last = other.health.as_ref().and_then(|health| health.last());
+        state.twins_of(target).any(|twin| {
+            let last = twin.health.as_ref().and_then(|health| health.last());
             last.is_none_or(|last| last.time_ms < self.since_ms)
         })
     }
@@ -172,7 +179,7 @@ mod tests {
         let endings = Endings::default();
         let first = endings.watch(vec![1, 2], 0);
         let second = endings.watch(vec![2], 0);
-        assert!(!first.lives_on(1, 0));
+        assert!(!first.has_sample_after(0, 1));
         drop(first);
         assert_eq!(endings.lock().series.len(), 1);
         drop(second);

@@ -45,18 +45,20 @@ const MEMORY_FACTOR: usize = 2;
 
 /// Turns a fetched body into batches.
 ///
+/// `twins` watches the series of the target, if another target may have newer samples of them.
 /// A large body is processed on a blocking thread.
 pub(crate) async fn process(
     run: ScrapeRun,
     fetched: Result<FetchedBody, ScrapeError>,
     cache: Cache,
     resource: Resource,
+    twins: Option<Ending>,
 ) -> ScrapeResult {
     let large = matches!(&fetched, Ok(fetched) if fetched.body.len() >= BLOCKING_BYTES);
     if !large {
-        return run.process(fetched, cache, &resource);
+        return run.process(fetched, cache, &resource, twins.as_ref());
     }
-    blocking::run(move || run.process(fetched, cache, &resource)).await
+    blocking::run(move || run.process(fetched, cache, &resource, twins.as_ref())).await
 }
 
 // === impl ScrapeRun ===
@@ -102,7 +104,7 @@ impl ScrapeRun {
         let mut scrape = self.begin(cache);
         scrape.append_nothing();
         report::append_stale(&mut scrape, options.extra_scrape_metrics);
-        scrape.retain(|series, last_ms| !ending.lives_on(series, last_ms));
+        scrape.discard_markers(|series, last_ms| ending.has_sample_after(last_ms, series));
         otlp::encode(&scrape.commit(), resource, MAX_BATCH_BYTES)
     }
 
@@ -117,6 +119,7 @@ impl ScrapeRun {
         fetched: Result<FetchedBody, ScrapeError>,
         mut cache: Cache,
         resource: &Resource,
+        twins: Option<&Ending>,
     ) -> ScrapeResult {
         let options = self.job.options.clone();
         let mut scrape = self.begin(&mut cache);
@@ -135,6 +138,9 @@ impl ScrapeRun {
             },
         };
         report::append(&mut scrape, &report, options.extra_scrape_metrics);
+        if let Some(twins) = twins {
+            scrape.discard_markers(|series, _| twins.has_sample_after(self.time_ms, series));
+        }
         let appended = scrape.commit();
         self.shared.endings.record(&appended);
         let parts = otlp::encode(&appended, resource, MAX_BATCH_BYTES);

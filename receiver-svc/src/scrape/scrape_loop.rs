@@ -55,7 +55,7 @@ pub(crate) struct ScrapeLoop {
     claim: Option<Claim>,
     /// True once the series of a removed target have ended. The pool may then drop the loop.
     ended: Arc<AtomicBool>,
-    /// Scrape cache; `None` while a scrape runs.
+    /// Scrape cache; `None` while a response is processed.
     cache: Option<Cache>,
     /// Slot of the last scrape.
     last_slot: Option<i64>,
@@ -292,18 +292,31 @@ impl ScrapeLoop {
         }
         let permit = self.shared.concurrency.clone().acquire_owned().await;
         let time_ms = self.schedule.time_ms(slot, self.shared.clock.now_ms());
+        let has_twin = self.shared.endings.has_twin(&self.target);
+        let twins = has_twin.then(|| self.watch_series());
+        let run = ScrapeRun::new(&self.target, &self.job, &self.shared, time_ms);
+        let fetched = run.fetch(self.last_body_bytes).await;
+        if self.is_replaced() {
+            // The other target may have newer samples by now.
+            return;
+        }
         self.last_slot = Some(slot);
         let Some(cache) = self.cache.take() else {
             return;
         };
-        let run = ScrapeRun::new(&self.target, &self.job, &self.shared, time_ms);
-        let fetched = run.fetch(self.last_body_bytes).await;
-        let result = run::process(run, fetched, cache, self.resource.clone()).await;
+        let resource = self.resource.clone();
+        let result = run::process(run, fetched, cache, resource, twins).await;
         drop(permit);
         self.cache = Some(result.cache);
         self.last_body_bytes = result.body_bytes.unwrap_or(self.last_body_bytes);
         self.health.set(result.last);
         self.push(time_ms, result.parts);
+    }
+
+    /// Returns true if the target has left discovery and another target has its labels.
+    fn is_replaced(&self) -> bool {
+        let is_gone = matches!(*self.commands.borrow(), LoopCommand::TargetGone);
+        is_gone && self.shared.endings.has_twin(&self.target)
     }
 
     fn push(&mut self, time_ms: i64, parts: Vec<Encoded>) {

@@ -190,6 +190,38 @@ async fn a_target_whose_successor_another_receiver_scrapes_gets_no_markers() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_scrape_that_hangs_while_its_target_is_replaced_leaves_no_markers() {
+    let mut bench = Bench::scraping(TWO).await;
+    bench.configure(SAME_INSTANCE);
+    bench.seconds(20).await;
+    bench.silence("http://t:1/metrics");
+    let requests = bench.requests();
+    while bench.requests() == requests {
+        bench.seconds(1).await;
+    }
+    bench.discover(&["t:2"]);
+    bench.seconds(60).await;
+    for name in ["a", "b", "up"] {
+        let values = bench.values(name);
+        assert!(values.iter().all(Option::is_some), "{name}: {values:?}");
+        assert!(bench.times(name).is_sorted(), "{name}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_scrape_leaves_no_markers_behind_samples_of_a_twin() {
+    let mut bench = Bench::scraping(TWO).await;
+    bench.configure(SAME_INSTANCE);
+    bench.discover(&["t:1", "t:2"]);
+    bench.seconds(20).await;
+    bench.silence("http://t:1/metrics");
+    bench.seconds(60).await;
+    assert!(bench.values("up").contains(&Some(0.0)));
+    let values = bench.values("a");
+    assert!(values.iter().all(Option::is_some), "{values:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_of_two_targets_with_the_same_series_leaves_no_markers() {
     let mut bench = Bench::scraping("a{instance=\"db-0\"} 1\n").await;
     bench.configure("  honor_labels: true\n");

@@ -61,6 +61,8 @@ pub(super) enum Reply {
 #[derive(Debug)]
 struct Targets {
     reply: Mutex<Reply>,
+    /// URL of a target that does not respond.
+    silent: Mutex<&'static str>,
     requests: Mutex<usize>,
 }
 
@@ -83,13 +85,16 @@ pub(super) struct Bench {
 impl Fetch for Targets {
     fn fetch<'a>(
         &'a self,
-        _: TargetAddress<'a>,
+        address: TargetAddress<'a>,
         timeout: Duration,
         expected: usize,
         budget: &'a Budget,
     ) -> BoxFuture<'a, Result<FetchedBody, ScrapeError>> {
         *self.requests.lock() += 1;
-        let reply = *self.reply.lock();
+        let reply = match address.url == *self.silent.lock() {
+            true => Reply::Never,
+            false => *self.reply.lock(),
+        };
         async move {
             let reservation = budget.reserve(expected).await;
             let fetch = async {
@@ -157,6 +162,7 @@ impl Bench {
             skew_ms,
             targets: Arc::new(Targets {
                 reply: Mutex::new(Reply::Body(body)),
+                silent: Mutex::default(),
                 requests: Mutex::default(),
             }),
             exported,
@@ -209,6 +215,11 @@ impl Bench {
 
     pub(super) fn answer(&self, reply: Reply) {
         *self.targets.reply.lock() = reply;
+    }
+
+    /// Makes the target with this URL stop responding.
+    pub(super) fn silence(&self, url: &'static str) {
+        *self.targets.silent.lock() = url;
     }
 
     /// Returns the number of requests to all targets.

@@ -1,28 +1,35 @@
 //! Converts attribute values to label values.
+//!
+//! The text is the one of the OpenTelemetry specification ("AnyValue representation for
+//! non-OTLP protocols").
 
 use std::collections::BTreeMap;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value};
 
-/// Text of an attribute's value: a string as it is, any other type as JSON.
+/// Text of an attribute's value: a string as it is, bytes as base64, any other type as
+/// JSON. NaN and infinities are `NaN`, `Infinity` and `-Infinity` without quotes.
 pub fn text(value: Option<&AnyValue>) -> String {
     match value.and_then(|value| value.value.as_ref()) {
         // The last variant is an index into a table that only profiles have.
         None | Some(Value::StringValueStrindex(_)) => String::new(),
         Some(Value::StringValue(text)) => text.clone(),
         Some(Value::BytesValue(bytes)) => STANDARD.encode(bytes),
+        Some(Value::DoubleValue(value)) => number(*value),
         Some(value) => json(value),
     }
 }
 
+/// JSON of a value. JSON has no number for NaN and infinities, so they are strings.
 fn json(value: &Value) -> String {
     match value {
         Value::StringValue(text) => quoted(text),
         Value::BytesValue(bytes) => quoted(&STANDARD.encode(bytes)),
         Value::BoolValue(value) => value.to_string(),
         Value::IntValue(value) => value.to_string(),
-        Value::DoubleValue(value) => number(*value),
+        Value::DoubleValue(value) if value.is_finite() => number(*value),
+        Value::DoubleValue(value) => quoted(&number(*value)),
         Value::StringValueStrindex(_) => "null".to_owned(),
         Value::ArrayValue(array) => {
             let items: Vec<_> = array
@@ -58,8 +65,12 @@ fn json_or_null(value: Option<&AnyValue>) -> String {
 /// exponent if it is very small or very large.
 fn number(value: f64) -> String {
     let magnitude = value.abs();
-    if !value.is_finite() {
-        return mesh_wire::float::plain(value);
+    if magnitude == f64::INFINITY {
+        let sign = if value < 0.0 { "-" } else { "" };
+        return format!("{sign}Infinity");
+    }
+    if value.is_nan() {
+        return "NaN".to_owned();
     }
     if magnitude == 0.0 || (1e-6..1e21).contains(&magnitude) {
         return mesh_wire::float::plain(value);
@@ -105,7 +116,6 @@ mod tests {
         is(Value::DoubleValue(0.25), "0.25");
         is(Value::DoubleValue(1e21), "1e+21");
         is(Value::DoubleValue(1.5e-7), "1.5e-7");
-        is(Value::DoubleValue(f64::INFINITY), "+Inf");
         is(Value::BytesValue(vec![1, 2, 255]), "AQL/");
         let values = vec![any(Value::StringValue("x".to_owned())), AnyValue::default()];
         is(Value::ArrayValue(ArrayValue { values }), r#"["x",null]"#);
@@ -116,6 +126,50 @@ mod tests {
         is(
             Value::KvlistValue(KeyValueList { values }),
             r#"{"a":false,"b":1}"#,
+        );
+    }
+
+    #[test]
+    fn writes_numbers_that_json_lacks_as_the_specification_does() {
+        for (value, want) in [
+            (f64::NAN, "NaN"),
+            (f64::INFINITY, "Infinity"),
+            (f64::NEG_INFINITY, "-Infinity"),
+        ] {
+            let value = any(Value::DoubleValue(value));
+            assert_eq!(text(Some(&value)), want);
+            let quoted = format!("\"{want}\"");
+            let array = Value::ArrayValue(ArrayValue {
+                values: vec![value.clone()],
+            });
+            assert_eq!(text(Some(&any(array))), format!("[{quoted}]"));
+            let map = Value::KvlistValue(KeyValueList {
+                values: vec![KeyValue {
+                    value: Some(value),
+                    ..pair("k", Value::BoolValue(true))
+                }],
+            });
+            let nested = Value::ArrayValue(ArrayValue {
+                values: vec![any(map)],
+            });
+            assert_eq!(text(Some(&any(nested))), format!("[{{\"k\":{quoted}}}]"));
+        }
+    }
+
+    #[test]
+    fn nested_values_are_json() {
+        let values = vec![
+            any(Value::BytesValue(vec![0xfb])),
+            any(Value::StringValue("a\"\n<é".to_owned())),
+            any(Value::IntValue(i64::MAX)),
+            any(Value::DoubleValue(1e21)),
+            any(Value::ArrayValue(ArrayValue::default())),
+            any(Value::KvlistValue(KeyValueList::default())),
+        ];
+        let array = any(Value::ArrayValue(ArrayValue { values }));
+        assert_eq!(
+            text(Some(&array)),
+            r#"["+w==","a\"\n<é",9223372036854775807,1e+21,[],{}]"#
         );
     }
 

@@ -52,6 +52,7 @@ fn rule() -> RelabelConfig {
 fn translator(write_relabel: Vec<RelabelConfig>) -> Translator {
     let capabilities = Capabilities {
         native_histograms: NativeHistograms::Exponential,
+        inconsistent_histograms: false,
         exemplars: false,
         families: false,
         limits: RequestLimits {

@@ -167,6 +167,7 @@ impl Destination {
         let age_limit = config.queue.sample_age_limit;
         let capabilities = Capabilities {
             native_histograms: native_histograms(config),
+            inconsistent_histograms: false,
             exemplars: config.send_exemplars,
             families: config.protobuf_message == ProtobufMessage::V2 || config.send_metadata,
             limits,

@@ -25,6 +25,7 @@ use self::{
 use crate::ha::LabelRewriter;
 
 pub mod cache;
+pub mod consistency;
 pub mod exemplar;
 pub mod exponential;
 pub mod labels;

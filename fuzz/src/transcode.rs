@@ -54,6 +54,7 @@ pub(crate) fn translator(native_histograms: NativeHistograms) -> Translator {
     });
     let capabilities = Capabilities {
         native_histograms,
+        inconsistent_histograms: false,
         exemplars: true,
         families: true,
         limits: RequestLimits {

@@ -381,6 +381,7 @@ async fn replies_with_the_verdict() {
         .await
         .unwrap();
     assert_eq!(verdict.rejected, [(Reason::OutOfOrder, 1)]);
+    assert!(verdict.problem.unwrap().contains("out of order sample"));
     assert_eq!(backend.requests().len(), 2);
 }
 

@@ -265,6 +265,7 @@ mod tests {
         let native_histograms = NativeHistograms::None;
         let capabilities = Capabilities {
             native_histograms,
+            inconsistent_histograms: false,
             exemplars: false,
             families: false,
             limits,

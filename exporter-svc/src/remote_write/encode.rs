@@ -196,6 +196,7 @@ mod tests {
     fn part() -> RequestPart {
         let mut sink = Sink::new(Capabilities {
             native_histograms: NativeHistograms::All,
+            inconsistent_histograms: false,
             exemplars: true,
             families: true,
             limits: RequestLimits {

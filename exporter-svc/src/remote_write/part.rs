@@ -7,9 +7,10 @@
 
 use std::{collections::HashMap, hash::BuildHasherDefault, sync::Arc};
 
-use proto::v1::metric_metadata::MetricType;
-
-use mesh_wire::protobuf;
+use mesh_model::labels::METRIC_NAME;
+use mesh_wire::protobuf::{self, Field, Fields};
+use prost::Message;
+use proto::v1::{self, metric_metadata::MetricType};
 
 /// Maximum size of a request.
 #[derive(Clone, Copy, Debug)]
@@ -281,6 +282,14 @@ impl<'a> SeriesRef<'a> {
     pub fn new(labels: &'a [u8]) -> Self {
         let hash = xxhash_rust::xxh3::xxh3_64(labels);
         Self { labels, hash }
+    }
+
+    /// Name of the metric, or an empty string without one.
+    pub fn metric_name(&self) -> String {
+        let label = |field: Result<Field<'_>, _>| v1::Label::decode(field.ok()?.bytes().ok()?).ok();
+        let labels = Fields::new(self.labels).filter_map(label);
+        let mut names = labels.filter(|label| label.name == METRIC_NAME);
+        names.next().map(|label| label.value).unwrap_or_default()
     }
 }
 

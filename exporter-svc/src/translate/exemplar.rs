@@ -1,6 +1,6 @@
 //! Translates OTLP exemplars to Prometheus exemplars.
 
-use mesh_model::labels::Labels;
+use mesh_model::labels::LabelsBuilder;
 use opentelemetry_proto::tonic::metrics::v1::{Exemplar, exemplar};
 use proto::v1;
 
@@ -9,57 +9,73 @@ use super::labels;
 /// Maximum number of characters in an exemplar's label names and values together
 /// (OpenMetrics 1.0, "Exemplars").
 const MAX_CHARACTERS: usize = 128;
+/// Label names of the trace and span IDs.
+const TRACE_ID: &str = "trace_id";
+const SPAN_ID: &str = "span_id";
+
+/// Translates the exemplars of a data point and sorts them by time, since backends drop
+/// an exemplar that is older than the one before it.
+///
+/// Skips exemplars without a value.
+pub fn translate_all(exemplars: &[Exemplar]) -> Vec<v1::Exemplar> {
+    let mut translated: Vec<_> = exemplars.iter().filter_map(translate).collect();
+    // Prometheus breaks ties by value and labels.
+    translated.sort_by(|a, b| {
+        let by_time = a.timestamp.cmp(&b.timestamp);
+        by_time
+            .then_with(|| a.value.total_cmp(&b.value))
+            .then_with(|| pairs(a).cmp(pairs(b)))
+    });
+    translated
+}
 
 /// Translates an exemplar. Keeps the trace and span IDs, and drops the filtered
 /// attributes if they exceed the limit of OpenMetrics.
-pub fn translate(exemplar: &Exemplar) -> v1::Exemplar {
-    let value = match exemplar.value {
-        Some(exemplar::Value::AsDouble(value)) => value,
-        Some(exemplar::Value::AsInt(value)) => value as f64,
-        None => 0.0,
+fn translate(exemplar: &Exemplar) -> Option<v1::Exemplar> {
+    let value = match exemplar.value? {
+        exemplar::Value::AsDouble(value) => value,
+        exemplar::Value::AsInt(value) => value as f64,
     };
-    v1::Exemplar {
+    Some(v1::Exemplar {
         labels: exemplar_labels(exemplar),
         value,
         timestamp: (exemplar.time_unix_nano / 1_000_000) as i64,
-    }
+    })
 }
 
 fn exemplar_labels(exemplar: &Exemplar) -> Vec<v1::Label> {
-    let ids = [
-        ("trace_id", &exemplar.trace_id),
-        ("span_id", &exemplar.span_id),
-    ];
-    let mut pairs: Vec<_> = ids
-        .into_iter()
-        .filter(|(_, id)| id.iter().any(|&byte| byte != 0))
-        .map(|(name, id)| (name.to_owned(), hex(id)))
-        .collect();
-    let attributes: Vec<_> = exemplar
-        .filtered_attributes
-        .iter()
-        .map(|kv| (kv.key.clone(), labels::text(kv.value.as_ref())))
-        .collect();
-    let characters =
-        |(name, value): &(String, String)| name.chars().count() + value.chars().count();
-    if pairs
-        .iter()
-        .chain(&attributes)
-        .map(characters)
-        .sum::<usize>()
-        <= MAX_CHARACTERS
-    {
-        pairs.extend(attributes);
+    let mut own = LabelsBuilder::default();
+    for (name, id) in [(TRACE_ID, &exemplar.trace_id), (SPAN_ID, &exemplar.span_id)] {
+        if id.iter().any(|&byte| byte != 0) {
+            own.set(name, hex(id));
+        }
     }
-    pairs
-        .into_iter()
-        .collect::<Labels>()
-        .iter()
-        .map(|(name, value)| v1::Label {
-            name: name.to_owned(),
-            value: value.to_owned(),
-        })
-        .collect()
+    let mut all = own.clone();
+    for pair in &exemplar.filtered_attributes {
+        // An attribute must not replace an ID, and a label needs a name.
+        if own.get(&pair.key).is_none() && !pair.key.is_empty() {
+            all.set(&*pair.key, labels::text(pair.value.as_ref()));
+        }
+    }
+    let labels = match characters(&all) {
+        0..=MAX_CHARACTERS => all,
+        _ => own,
+    };
+    let labels = labels.iter().map(|(name, value)| v1::Label {
+        name: name.to_owned(),
+        value: value.to_owned(),
+    });
+    labels.collect()
+}
+
+fn characters(labels: &LabelsBuilder) -> usize {
+    let lengths = labels.iter().flat_map(|(name, value)| [name, value]);
+    lengths.map(|text| text.chars().count()).sum()
+}
+
+fn pairs(exemplar: &v1::Exemplar) -> impl Iterator<Item = (&str, &str)> {
+    let labels = exemplar.labels.iter();
+    labels.map(|label| (&*label.name, &*label.value))
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -90,6 +106,52 @@ mod tests {
 
     fn names(exemplar: &v1::Exemplar) -> Vec<&str> {
         exemplar.labels.iter().map(|l| l.name.as_str()).collect()
+    }
+
+    fn translate(exemplar: &Exemplar) -> v1::Exemplar {
+        super::translate(exemplar).unwrap()
+    }
+
+    #[test]
+    fn sorts_exemplars_by_time() {
+        let at = |millis: u64, value: f64| Exemplar {
+            time_unix_nano: millis * 1_000_000,
+            value: Some(exemplar::Value::AsDouble(value)),
+            ..exemplar("x")
+        };
+        let without_value = Exemplar {
+            value: None,
+            ..exemplar("x")
+        };
+        let all = [
+            at(3, 1.0),
+            at(0, 5.0),
+            at(1, 7.0),
+            at(3, 0.5),
+            without_value,
+        ];
+        let translated = translate_all(&all);
+        let found: Vec<_> = translated.iter().map(|e| (e.timestamp, e.value)).collect();
+        assert_eq!(found, [(0, 5.0), (1, 7.0), (3, 0.5), (3, 1.0)]);
+    }
+
+    #[test]
+    fn filtered_attributes_do_not_replace_ids() {
+        let mut exemplar = exemplar("u");
+        let mut named = |key: &str| {
+            let mut pair = exemplar.filtered_attributes[0].clone();
+            pair.key = key.to_owned();
+            exemplar.filtered_attributes.push(pair);
+        };
+        named("trace_id");
+        named("span_id");
+        named("");
+        let translated = translate(&exemplar);
+        let values: Vec<_> = translated.labels.iter().map(|l| &*l.value).collect();
+        assert_eq!(names(&translated), ["span_id", "trace_id", "user"]);
+        assert_eq!(values, ["00ab", "cd", "u"]);
+        exemplar.trace_id = vec![0; 16];
+        assert_eq!(translate(&exemplar).labels[1].value, "u");
     }
 
     #[test]

@@ -10,8 +10,8 @@ use proto::v1::{self, histogram};
 
 use super::STALE_NAN;
 
-/// Range of schemas, from the coarsest to the finest.
-const SCHEMAS: std::ops::RangeInclusive<i32> = -4..=8;
+/// Range of exponential schemas, from the coarsest to the finest.
+pub const SCHEMAS: std::ops::RangeInclusive<i32> = -4..=8;
 /// Schema of native histograms with custom buckets.
 pub const CUSTOM_BUCKETS: i32 = -53;
 /// Maximum number of scale reductions. With more, no bit of an i32 bucket index
@@ -105,7 +105,6 @@ impl Exponential {
         let zero = (self.zero_count > 0).then_some((self.zero_threshold, self.zero_count));
         let counts = negative
             .into_iter()
-            .rev()
             .map(|(index, count)| (-bound(index - 1), count))
             .chain(zero)
             .chain(
@@ -113,12 +112,20 @@ impl Exponential {
                     .into_iter()
                     .map(|(index, count)| (bound(index), count)),
             );
+        // The zero bucket can be wider than a bucket near it, and tiny bounds become 0.
+        let mut counts: Vec<_> = counts.map(|(bound, count)| (bound + 0.0, count)).collect();
+        counts.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+        let mut cumulative: Vec<(f64, u64)> = Vec::with_capacity(counts.len());
         let mut total = 0u64;
-        let cumulative = counts.map(|(bound, count)| {
+        for (bound, count) in counts {
             total = total.saturating_add(count);
-            (bound, total)
-        });
-        Ok(cumulative.filter(|(bound, _)| bound.is_finite()).collect())
+            match cumulative.last_mut() {
+                Some((last, at_last)) if *last == bound => *at_last = total,
+                _ => cumulative.push((bound, total)),
+            }
+        }
+        cumulative.retain(|(bound, _)| bound.is_finite());
+        Ok(cumulative)
     }
 
     fn native(&self, schema: i32, positive: Layout, negative: Layout) -> v1::Histogram {
@@ -324,6 +331,22 @@ mod tests {
         // Scale -1: bucket i is (4^i, 4^(i+1)].
         let buckets = exponential(-1, 0, vec![1, 2]).to_classic().unwrap();
         assert_eq!(buckets, [(4.0, 1), (16.0, 3)]);
+    }
+
+    #[test]
+    fn classic_bounds_are_distinct() {
+        let mut histogram = exponential(0, 0, vec![1, 2]);
+        histogram.zero_count = 4;
+        histogram.zero_threshold = 2.0;
+        assert_eq!(histogram.to_classic().unwrap(), [(2.0, 5), (4.0, 7)]);
+        histogram.zero_threshold = 3.0;
+        assert_eq!(
+            histogram.to_classic().unwrap(),
+            [(2.0, 1), (3.0, 5), (4.0, 7)]
+        );
+        // Bounds below the smallest double.
+        let tiny = exponential(0, -2000, vec![1, 2, 3]).to_classic().unwrap();
+        assert_eq!(tiny, [(0.0, 6)]);
     }
 
     #[test]

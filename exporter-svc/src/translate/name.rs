@@ -29,12 +29,23 @@ pub enum Kind {
     Other,
 }
 
-/// Error of a name without any legal character.
+/// Error of a name that has no Prometheus name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{what} {name:?} has no Prometheus name")]
-pub struct NameError {
-    what: &'static str,
-    name: String,
+pub enum NameError {
+    /// A name without any legal character.
+    #[error("{what} {name:?} has no character that a Prometheus name may have")]
+    NoLegalCharacter {
+        /// `metric` or `attribute`.
+        what: &'static str,
+        /// Name in OTLP.
+        name: String,
+    },
+    /// A metric without a name.
+    #[error("metric with an empty name")]
+    EmptyName,
+    /// An attribute without a key.
+    #[error("attribute with an empty key")]
+    EmptyKey,
 }
 
 /// Units of UCUM, and their names in Prometheus.
@@ -99,7 +110,8 @@ impl Namer {
         }
     }
 
-    /// Returns true if names keep all UTF-8 characters.
+    /// Returns true if names keep all UTF-8 characters. Different keys then always have
+    /// different label names.
     pub fn keeps_utf8(&self) -> bool {
         self.utf8
     }
@@ -107,9 +119,13 @@ impl Namer {
     /// Name of a metric.
     ///
     /// # Errors
-    /// Returns an error if no legal character is left.
+    /// Returns an error if no legal character is left, or if the name is empty and would
+    /// consist of suffixes only.
     pub fn metric(&self, name: &str, unit: &str, kind: Kind) -> Result<String, NameError> {
         if self.utf8 {
+            if name.is_empty() {
+                return Err(NameError::EmptyName);
+            }
             return Ok(if self.suffixes {
                 utf8_with_suffixes(name, unit, kind)
             } else {
@@ -122,19 +138,35 @@ impl Namer {
             escaped(name)
         };
         if made.is_empty() || (made != name && made.bytes().all(|byte| byte == b'_')) {
-            return Err(NameError {
-                what: "metric",
-                name: name.to_owned(),
+            return Err(if name.is_empty() {
+                NameError::EmptyName
+            } else {
+                NameError::illegal("metric", name)
             });
         }
         Ok(made)
     }
 
-    /// Name of a label.
+    /// Name of the label of a data point's own attribute. Keeps any key but an empty one
+    /// if names keep all UTF-8 characters.
+    ///
+    /// # Errors
+    /// Returns an error if no legal character is left.
+    pub fn own_label(&self, key: &str) -> Result<String, NameError> {
+        if self.utf8 && !key.is_empty() {
+            return Ok(key.to_owned());
+        }
+        self.label(key)
+    }
+
+    /// Name of the label of a promoted attribute.
     ///
     /// # Errors
     /// Returns an error if no legal character is left.
     pub fn label(&self, key: &str) -> Result<String, NameError> {
+        if key.is_empty() {
+            return Err(NameError::EmptyKey);
+        }
         let mut made = if self.utf8 {
             key.to_owned()
         } else {
@@ -148,12 +180,18 @@ impl Namer {
             made.insert_str(0, "key");
         }
         if made.bytes().all(|byte| byte == b'_') {
-            return Err(NameError {
-                what: "attribute",
-                name: key.to_owned(),
-            });
+            return Err(NameError::illegal("attribute", key));
         }
         Ok(made)
+    }
+}
+
+// === impl NameError ===
+
+impl NameError {
+    fn illegal(what: &'static str, name: &str) -> Self {
+        let name = name.to_owned();
+        Self::NoLegalCharacter { what, name }
     }
 }
 
@@ -360,8 +398,35 @@ mod tests {
     fn rejects_names_without_legal_characters() {
         let default = namer(TranslationStrategy::default());
         let error = default.metric("@@", "", Kind::Gauge).unwrap_err();
-        assert_eq!(error.to_string(), "metric \"@@\" has no Prometheus name");
+        let problem = "metric \"@@\" has no character that a Prometheus name may have";
+        assert_eq!(error.to_string(), problem);
         assert!(default.label("").is_err());
         assert!(default.label("--").is_err());
+    }
+
+    #[test]
+    fn rejects_empty_names_under_every_strategy() {
+        use TranslationStrategy as Strategy;
+        for strategy in [
+            Strategy::UnderscoreEscapingWithSuffixes,
+            Strategy::UnderscoreEscapingWithoutSuffixes,
+            Strategy::NoUtf8EscapingWithSuffixes,
+            Strategy::NoTranslation,
+        ] {
+            let namer = namer(strategy);
+            let name = namer.metric("", "", Kind::Other);
+            assert_eq!(name, Err(NameError::EmptyName));
+            for label in [namer.own_label(""), namer.label("")] {
+                assert_eq!(label, Err(NameError::EmptyKey));
+            }
+        }
+        // A suffix alone is no name.
+        for (unit, kind) in [("s", Kind::Other), ("1", Kind::Gauge), ("", Kind::Counter)] {
+            assert!(
+                namer(Strategy::NoUtf8EscapingWithSuffixes)
+                    .metric("", unit, kind)
+                    .is_err()
+            );
+        }
     }
 }

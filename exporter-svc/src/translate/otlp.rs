@@ -141,7 +141,7 @@ impl<'a> OtlpTranslator<'a> {
         for number in points {
             let times = times(number.time_unix_nano, number.start_time_unix_nano);
             let own = (&*number.attributes, number.flags, &*number.exemplars);
-            let Some(point) = self.point(attributes, own, times) else {
+            let Some(point) = self.point(name, attributes, own, times) else {
                 continue;
             };
             let value = match number.value {
@@ -157,6 +157,7 @@ impl<'a> OtlpTranslator<'a> {
     /// if an attribute has no legal name.
     fn point(
         &mut self,
+        name: &str,
         attributes: &Attributes<'_>,
         (own, flags, exemplars): (&[KeyValue], u32, &[Exemplar]),
         times: Times,
@@ -164,17 +165,17 @@ impl<'a> OtlpTranslator<'a> {
         let labels = match attributes.labels(own) {
             Ok(labels) => labels,
             Err(error) => {
-                self.sink
-                    .reject(Reason::InvalidLabel, 1, || error.to_string());
+                let problem = || format!("metric {name}: {error}");
+                self.sink.reject(Reason::InvalidLabel, 1, problem);
                 return None;
             }
         };
-        let exemplars = if self.sink.capabilities().exemplars {
-            exemplars.iter().map(exemplar::translate).collect()
+        let stale = flags & NO_RECORDED_VALUE != 0;
+        let exemplars = if self.sink.capabilities().exemplars && !stale {
+            exemplar::translate_all(exemplars)
         } else {
             Vec::new()
         };
-        let stale = flags & NO_RECORDED_VALUE != 0;
         Some(Point {
             labels,
             times,
@@ -222,3 +223,6 @@ fn times(time_unix_nano: u64, start_time_unix_nano: u64) -> Times {
         start_ms: millis(start_time_unix_nano),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -173,8 +173,10 @@ impl<'a> ScrapeTranslator<'a> {
         if !self.sink.capabilities().exemplars {
             return Ok(Vec::new());
         }
-        let translated = |encoded: &&[u8]| Ok(exemplar::translate(&Exemplar::decode(*encoded)?));
-        point.exemplars.iter().map(translated).collect()
+        let exemplars = point.exemplars.iter();
+        let exemplars = exemplars.map(|encoded| Exemplar::decode(*encoded));
+        let exemplars: Vec<_> = exemplars.collect::<Result<_, _>>()?;
+        Ok(exemplar::translate_all(&exemplars))
     }
 }
 

@@ -7,6 +7,7 @@ use mesh_contract::verdict::{Reason, Verdict};
 use mesh_wire::protobuf;
 use proto::v1;
 
+use super::consistency;
 use crate::remote_write::part::{
     Family, PartBuilder, RequestLimits, RequestPart, Sample, SeriesRef,
 };
@@ -27,6 +28,9 @@ pub enum NativeHistograms {
 pub struct Capabilities {
     /// Supported native histograms.
     pub native_histograms: NativeHistograms,
+    /// True if the destination accepts native histograms that contradict themselves, such
+    /// as a count that is not the sum of the buckets. No backend does.
+    pub inconsistent_histograms: bool,
     /// True if the destination accepts exemplars.
     pub exemplars: bool,
     /// True if the destination accepts metadata of families.
@@ -146,7 +150,8 @@ impl Sink {
         self.push(series, times, counted);
     }
 
-    /// Adds a native histogram.
+    /// Adds a native histogram. Rejects an inconsistent one, for which some backends refuse
+    /// the whole request.
     pub fn histogram(
         &mut self,
         series: SeriesRef<'_>,
@@ -154,6 +159,15 @@ impl Sink {
         mut histogram: v1::Histogram,
         exemplars: &[v1::Exemplar],
     ) {
+        if !self.capabilities.inconsistent_histograms
+            && let Err(error) = consistency::check(&histogram)
+            // A series that relabeling drops is no concern of the backend.
+            && !series.labels.is_empty()
+        {
+            return self.reject(Reason::InvalidHistogram, 1, || {
+                format!("native histogram {}: {error}", series.metric_name())
+            });
+        }
         histogram.timestamp = times.time_ms;
         self.fields.clear();
         self.put_exemplars(exemplars);

@@ -89,6 +89,7 @@ async fn write(
 fn part() -> RequestPart {
     let mut sink = Sink::new(Capabilities {
         native_histograms: NativeHistograms::None,
+        inconsistent_histograms: false,
         exemplars: false,
         families: false,
         limits: RequestLimits {

@@ -83,7 +83,10 @@ impl<'a> Attributes<'a> {
     /// # Errors
     /// Returns an error if an attribute key has no legal name.
     pub(super) fn labels(&self, own: &[KeyValue]) -> Result<LabelsBuilder, NameError> {
-        let mut labels = joined(self.rules, own, |key| key != METRIC_NAME)?;
+        let (mut labels, invalid) = joined(self.rules, own, |key| key != METRIC_NAME);
+        if let Some(error) = invalid {
+            return Err(error);
+        }
         for (name, value) in &self.promoted {
             if labels.get(name).is_none() {
                 labels.set(&**name, &**value);
@@ -109,33 +112,35 @@ impl<'a> Attributes<'a> {
 /// Converts the attributes that `keep` selects to labels. If two keys yield the same
 /// name, joins their values with `;` in the order of the keys.
 ///
-/// # Errors
-/// Returns an error if an attribute key has no legal name.
+/// Skips attributes whose key has no legal name, and returns the error of the first one.
 pub(super) fn joined(
     rules: &OtlpRules,
     attributes: &[KeyValue],
     keep: impl Fn(&str) -> bool,
-) -> Result<LabelsBuilder, NameError> {
+) -> (LabelsBuilder, Option<NameError>) {
     let mut pairs: Vec<_> = attributes
         .iter()
         .filter(|pair| keep(&pair.key))
         .map(|pair| (&*pair.key, text(pair.value.as_ref())))
         .collect();
     pairs.sort_by_key(|(key, _)| *key);
-    let mut labels = LabelsBuilder::default();
+    let (mut labels, mut invalid) = (LabelsBuilder::default(), None);
     for (key, value) in pairs {
-        if rules.namer.keeps_utf8() {
-            labels.set(key, value);
-            continue;
-        }
-        let name = rules.namer.label(key)?;
-        let value = match labels.get(&name) {
+        let name = match rules.namer.own_label(key) {
+            Ok(name) => name,
+            Err(error) => {
+                invalid.get_or_insert(error);
+                continue;
+            }
+        };
+        let first = labels.get(&name).filter(|_| !rules.namer.keeps_utf8());
+        let value = match first {
             Some(first) => format!("{first};{value}"),
             None => value,
         };
         labels.set(name, value);
     }
-    Ok(labels)
+    (labels, invalid)
 }
 
 fn is_promoted(rules: &OtlpRules, key: &str) -> bool {

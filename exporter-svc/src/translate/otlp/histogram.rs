@@ -17,6 +17,51 @@ const DEFAULT_ZERO_THRESHOLD: f64 = 1e-128;
 /// Maximum number of buckets in AMP. Histograms with more lose resolution.
 const MAX_NATIVE_BUCKETS: usize = 200;
 
+/// Buckets of a histogram with explicit bounds.
+struct ExplicitBuckets {
+    /// Upper bounds, without the `+Inf` of the last bucket.
+    bounds: Vec<f64>,
+    /// Number of observations by bucket. Empty if unknown.
+    counts: Vec<u64>,
+}
+
+// === impl ExplicitBuckets ===
+
+impl ExplicitBuckets {
+    /// Takes the buckets of a data point. Returns `None` if its bounds do not ascend, since
+    /// two buckets of one bound are two samples of one series.
+    ///
+    /// The bound `+Inf` is implied. A point that also lists it has an empty bucket above,
+    /// which joins the one below.
+    fn of(point: &mut HistogramDataPoint) -> Option<Self> {
+        let mut bounds = std::mem::take(&mut point.explicit_bounds);
+        let mut counts = std::mem::take(&mut point.bucket_counts);
+        // A single NaN has no pair to compare.
+        let ascend = bounds.windows(2).all(|pair| pair[0] < pair[1]);
+        if !ascend || bounds.iter().any(|bound| bound.is_nan()) {
+            return None;
+        }
+        if bounds.pop_if(|bound| *bound == f64::INFINITY).is_some() {
+            let above = counts.split_off(counts.len().min(bounds.len() + 1));
+            if let Some(last) = counts.get_mut(bounds.len()) {
+                *last = above.into_iter().fold(*last, u64::saturating_add);
+            }
+        }
+        Some(Self { bounds, counts })
+    }
+
+    /// Bounds below `+Inf`, and the number of observations at or below them.
+    fn cumulative(&self) -> Vec<(f64, u64)> {
+        let mut total = 0u64;
+        let buckets = self.bounds.iter().zip(&self.counts);
+        let buckets = buckets.map(|(bound, count)| {
+            total = total.saturating_add(*count);
+            (*bound, total)
+        });
+        buckets.collect()
+    }
+}
+
 // === impl OtlpTranslator ===
 
 impl OtlpTranslator<'_> {
@@ -30,42 +75,35 @@ impl OtlpTranslator<'_> {
         let native = self.rules.config.convert_histograms_to_nhcb
             && self.sink.capabilities().native_histograms == NativeHistograms::All;
         points.sort_by_key(|point| point.time_unix_nano);
-        for histogram in points {
+        for mut histogram in points {
             let times = times(histogram.time_unix_nano, histogram.start_time_unix_nano);
             let own = (
                 &*histogram.attributes,
                 histogram.flags,
                 &*histogram.exemplars,
             );
-            let Some(point) = self.point(attributes, own, times) else {
+            let Some(point) = self.point(name, attributes, own, times) else {
                 continue;
             };
-            if native {
+            let Some(buckets) = ExplicitBuckets::of(&mut histogram) else {
+                let problem = || format!("metric {name}: histogram whose bounds do not ascend");
+                self.sink.reject(Reason::InvalidHistogram, 1, problem);
+                continue;
+            };
+            if native && point.stale {
+                self.native(&point, name, exponential::stale());
+            } else if native {
                 let native = exponential::custom_buckets(
-                    &histogram.bucket_counts,
-                    histogram.explicit_bounds,
+                    &buckets.counts,
+                    buckets.bounds,
                     histogram.count,
                     histogram.sum,
                 );
-                let native = if point.stale {
-                    exponential::stale()
-                } else {
-                    native
-                };
                 self.native(&point, name, native);
-                continue;
+            } else {
+                let buckets = buckets.cumulative();
+                self.classic(&point, name, &buckets, histogram.count, histogram.sum);
             }
-            let mut total = 0u64;
-            let buckets = histogram
-                .explicit_bounds
-                .iter()
-                .zip(&histogram.bucket_counts);
-            let buckets = buckets.map(|(bound, count)| {
-                total = total.saturating_add(*count);
-                (*bound, total)
-            });
-            let buckets: Vec<_> = buckets.collect();
-            self.classic(&point, name, &buckets, histogram.count, histogram.sum);
         }
     }
 
@@ -85,7 +123,7 @@ impl OtlpTranslator<'_> {
                 histogram.flags,
                 &*histogram.exemplars,
             );
-            let Some(point) = self.point(attributes, own, times) else {
+            let Some(point) = self.point(name, attributes, own, times) else {
                 continue;
             };
             let exponential = Exponential {
@@ -138,14 +176,62 @@ impl OtlpTranslator<'_> {
             self.float(point, &format!("{name}_sum"), None, sum, &[], false);
         }
         let name = format!("{name}_bucket");
-        let mut lower = f64::NEG_INFINITY;
+        let mut lower = None;
         for (upper, total) in buckets.iter().copied().chain([(f64::INFINITY, count)]) {
-            let inside =
-                |exemplar: &&v1::Exemplar| exemplar.value > lower && exemplar.value <= upper;
+            // NaN and -Inf are in the first bucket.
+            let inside = |exemplar: &&v1::Exemplar| {
+                let value = exemplar.value;
+                lower.is_none_or(|lower| value > lower) && (value <= upper || value.is_nan())
+            };
             let inside: Vec<_> = point.exemplars.iter().filter(inside).cloned().collect();
             let bound = Some((BUCKET, mesh_wire::float::plain(upper)));
             self.float(point, &name, bound, total as f64, &inside, false);
-            lower = upper;
+            lower = Some(upper);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INF: f64 = f64::INFINITY;
+
+    fn buckets(bounds: &[f64], counts: &[u64]) -> Option<(Vec<f64>, Vec<u64>)> {
+        let buckets = ExplicitBuckets::of(&mut HistogramDataPoint {
+            explicit_bounds: bounds.to_vec(),
+            bucket_counts: counts.to_vec(),
+            ..Default::default()
+        });
+        buckets.map(|buckets| (buckets.bounds, buckets.counts))
+    }
+
+    #[test]
+    fn an_explicit_infinite_bound_joins_the_last_bucket() {
+        let is = |bounds: &[f64], counts: &[u64], want: (&[f64], &[u64])| {
+            let want = (want.0.to_vec(), want.1.to_vec());
+            assert_eq!(buckets(bounds, counts), Some(want));
+        };
+        is(&[1.0], &[2, 3], (&[1.0], &[2, 3]));
+        is(&[1.0, INF], &[2, 3, 0], (&[1.0], &[2, 3]));
+        is(&[-INF, 1.0, INF], &[1, 2, 3, 4], (&[-INF, 1.0], &[1, 2, 7]));
+        is(&[INF], &[5, 1], (&[], &[6]));
+        // Counts are missing.
+        is(&[INF], &[], (&[], &[]));
+        is(&[1.0, INF], &[2], (&[1.0], &[2]));
+    }
+
+    #[test]
+    fn bounds_must_ascend() {
+        for bounds in [
+            &[1.0, 1.0][..],
+            &[2.0, 1.0],
+            &[f64::NAN],
+            &[1.0, f64::NAN, 2.0],
+            &[1.0, INF, INF],
+            &[0.0, -0.0],
+        ] {
+            assert_eq!(buckets(bounds, &[1, 2, 3, 4]), None, "{bounds:?}");
         }
     }
 }

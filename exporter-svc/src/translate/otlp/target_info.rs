@@ -68,18 +68,14 @@ impl OtlpTranslator<'_> {
             return;
         }
         let keep_all = self.rules.config.keep_identifying_resource_attributes;
-        let labels = joined(self.rules, resource, |key| {
+        let (mut labels, invalid) = joined(self.rules, resource, |key| {
             key != METRIC_NAME && (keep_all || !is_identifying(key))
         });
-        let mut labels = match labels {
-            Ok(labels) => labels,
-            // The data points are translated nevertheless.
-            Err(error) => {
-                return self
-                    .sink
-                    .reject(Reason::InvalidLabel, 0, || error.to_string());
-            }
-        };
+        if let Some(error) = invalid {
+            // The other attributes and the data points are translated nevertheless.
+            self.sink
+                .reject(Reason::InvalidLabel, 0, || format!("resource: {error}"));
+        }
         Attributes::of_resource(self.rules, resource).identify(&mut labels);
         if labels.get(JOB).is_none() && labels.get(INSTANCE).is_none() {
             return;

@@ -35,6 +35,7 @@ type Seen = (Vec<(String, String)>, i64, u64);
 fn capabilities(native_histograms: NativeHistograms) -> Capabilities {
     Capabilities {
         native_histograms,
+        inconsistent_histograms: false,
         exemplars: true,
         families: false,
         limits: RequestLimits {

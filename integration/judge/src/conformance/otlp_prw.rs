@@ -72,6 +72,9 @@ fn translate(
 ) -> Result<Translated, String> {
     let capabilities = Capabilities {
         native_histograms: NativeHistograms::All,
+        // The suites hold what Prometheus translates. Its storage, which refuses
+        // inconsistent histograms, comes after that.
+        inconsistent_histograms: true,
         exemplars: true,
         families: true,
         limits: RequestLimits {

@@ -26,25 +26,31 @@ impl ExportResult {
     pub(crate) fn reject(&mut self, reason: Reason, points: u64, problem: impl FnOnce() -> String) {
         self.verdict.reject(reason, points);
         if points > 0 && self.problems.len() < MAX_PROBLEMS {
-            let mut problem = problem();
-            if problem.len() > MAX_PROBLEM {
-                let end = (0..=MAX_PROBLEM)
-                    .rev()
-                    .find(|i| problem.is_char_boundary(*i));
-                problem.truncate(end.unwrap_or(0));
-                problem.push('…');
-            }
-            if !self.problems.contains(&problem) {
-                self.problems.push(problem);
-            }
+            self.describe(problem());
         }
     }
 
-    /// Merges the verdict and the error message of another gateway.
-    pub(crate) fn merge(&mut self, verdict: &Verdict, message: String) {
+    /// Merges the verdict of an exporter or of another gateway.
+    pub(crate) fn merge(&mut self, verdict: &Verdict) {
         self.verdict.merge(verdict);
-        if !message.is_empty() && self.problems.len() < MAX_PROBLEMS {
-            self.problems.push(message);
+        if let Some(problem) = &verdict.problem {
+            self.describe(problem.clone());
+        }
+    }
+
+    fn describe(&mut self, mut problem: String) {
+        if self.problems.len() == MAX_PROBLEMS {
+            return;
+        }
+        if problem.len() > MAX_PROBLEM {
+            let end = (0..=MAX_PROBLEM)
+                .rev()
+                .find(|i| problem.is_char_boundary(*i));
+            problem.truncate(end.unwrap_or(0));
+            problem.push('…');
+        }
+        if !self.problems.contains(&problem) {
+            self.problems.push(problem);
         }
     }
 

@@ -185,12 +185,11 @@ impl Intake {
             .map(|(samples, pending)| async move { (samples, pending.outcome().await) });
         let (own, forwarded) = join(join_all(pending), join_all(forwarded)).await;
         for response in forwarded {
-            let (verdict, message) = response?;
-            result.merge(&verdict, message);
+            result.merge(&response?);
         }
         for (samples, outcome) in own {
             match outcome {
-                Some(Outcome::Verdict(verdict)) => result.verdict.merge(&verdict),
+                Some(Outcome::Verdict(verdict)) => result.merge(&verdict),
                 Some(Outcome::Expired(Expiry::TooOld)) => {
                     result.verdict.reject(Reason::TooOld, samples);
                 }

@@ -91,7 +91,7 @@ impl Peers {
         request: ExportMetricsServiceRequest,
         points: u64,
         deadline: Instant,
-    ) -> Result<(Verdict, String), RetryLater> {
+    ) -> Result<Verdict, RetryLater> {
         let mut request = Request::new(request);
         request.set_timeout(deadline.saturating_duration_since(Instant::now()));
         let metadata = request.metadata_mut();
@@ -107,15 +107,14 @@ impl Peers {
         match client.export(request).await {
             Ok(response) => {
                 let (metadata, response, _) = response.into_parts();
-                let verdict =
-                    mesh_contract::export::verdict(&metadata, response.encode_to_vec().into());
-                let partial = response.partial_success.unwrap_or_default();
-                Ok((verdict, partial.error_message))
+                let body = response.encode_to_vec().into();
+                Ok(mesh_contract::export::verdict(&metadata, body))
             }
             Err(status) if status.code() == Code::InvalidArgument => {
                 let mut verdict = Verdict::default();
                 verdict.reject(mesh_contract::verdict::Reason::Refused, points);
-                Ok((verdict, status.message().to_owned()))
+                verdict.problem = Some(status.message().to_owned());
+                Ok(verdict)
             }
             Err(status) => {
                 warn!(peer = &*peer, %status, "Forwarding to another gateway failed");

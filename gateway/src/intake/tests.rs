@@ -329,3 +329,18 @@ fn metric(name: &str, data: Data) -> Metric {
         ..Default::default()
     }
 }
+
+#[tokio::test]
+async fn the_client_reads_why_the_exporter_rejected() {
+    let mut exporters = Exporters::default();
+    exporters.verdict.reject(Reason::InvalidName, 2);
+    exporters.verdict.problem = Some("metric with an empty name".to_owned());
+    let (intake, _workers) = exporters.intake(Ack::Stored, &OutboxArgs::default());
+    let taken = take(&intake, push("x", 3)).await.unwrap();
+    let partial = taken.response().partial_success.unwrap();
+    assert_eq!(partial.rejected_data_points, 2);
+    assert_eq!(
+        partial.error_message,
+        "data points rejected: 2 invalid_name; metric with an empty name"
+    );
+}

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use mesh_contract::verdict::Reason;
 use opentelemetry_proto::tonic::metrics::v1::{
-    HistogramDataPoint, Metric, ResourceMetrics, metric::Data,
+    DataPointFlags, ExponentialHistogramDataPoint, HistogramDataPoint, Metric, ResourceMetrics,
+    metric::Data,
 };
 
 use crate::{export_result::ExportResult, points::Point};
@@ -49,7 +50,9 @@ fn metric(metric: &mut Metric, latest: u64, result: &mut ExportResult) {
             time(p, latest).or(buckets(p))
         }),
         Some(Data::ExponentialHistogram(data)) => {
-            retain(&mut data.data_points, name, result, |p| time(p, latest));
+            retain(&mut data.data_points, name, result, |p| {
+                time(p, latest).or(count(p))
+            })
         }
         Some(Data::Summary(data)) => {
             retain(&mut data.data_points, name, result, |p| time(p, latest));
@@ -103,4 +106,72 @@ fn buckets(point: &HistogramDataPoint) -> Problem {
         ));
     }
     None
+}
+
+/// Checks that the count of an exponential histogram is the sum of its buckets. A delta
+/// that is not would make its total useless for good.
+fn count(point: &ExponentialHistogramDataPoint) -> Problem {
+    let is_stale = point.flags & DataPointFlags::NoRecordedValueMask as u32 != 0;
+    let sides = point.positive.iter().chain(&point.negative);
+    let counts = sides.flat_map(|buckets| &buckets.bucket_counts);
+    let buckets: u128 = counts
+        .chain([&point.zero_count])
+        .map(|n| u128::from(*n))
+        .sum();
+    let count = u128::from(point.count);
+    // Observations of NaN add to the count but to no bucket.
+    let has_nan = point.sum.is_some_and(f64::is_nan);
+    let agrees = buckets == count || (has_nan && buckets < count);
+    (!agrees && !is_stale).then_some((
+        Reason::InvalidHistogram,
+        "exponential histogram whose count is not the sum of its buckets",
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry_proto::tonic::metrics::v1::exponential_histogram_data_point::Buckets;
+
+    use super::*;
+
+    #[test]
+    fn the_count_of_an_exponential_histogram_is_the_sum_of_its_buckets() {
+        let buckets = |bucket_counts| {
+            Some(Buckets {
+                offset: 0,
+                bucket_counts,
+            })
+        };
+        let is_valid = |count, sum, flags| {
+            let point = ExponentialHistogramDataPoint {
+                count,
+                sum,
+                flags,
+                zero_count: 1,
+                positive: buckets(vec![2, 3]),
+                negative: buckets(vec![4]),
+                ..Default::default()
+            };
+            super::count(&point).is_none()
+        };
+        assert!(is_valid(10, Some(1.0), 0));
+        assert!(is_valid(10, None, 0));
+        assert!(!is_valid(9, Some(1.0), 0));
+        assert!(!is_valid(11, Some(1.0), 0));
+        assert!(!is_valid(11, None, 0));
+        // Observations of NaN.
+        assert!(is_valid(11, Some(f64::NAN), 0));
+        assert!(!is_valid(9, Some(f64::NAN), 0));
+        assert!(is_valid(
+            0,
+            None,
+            DataPointFlags::NoRecordedValueMask as u32
+        ));
+        let overflow = ExponentialHistogramDataPoint {
+            count: 1,
+            positive: buckets(vec![u64::MAX, 2]),
+            ..Default::default()
+        };
+        assert!(super::count(&overflow).is_some());
+    }
 }

@@ -137,21 +137,23 @@ impl ExportError {
 
 /// Reads the verdict of a successful Export.
 ///
-/// A promesh exporter sends it as metadata. A stock OTLP server sends the number of
-/// rejected points only; they count as [`Reason::Refused`].
+/// A promesh exporter sends the counts as metadata. A stock OTLP server sends the number
+/// of rejected points only; they count as [`Reason::Refused`]. Both describe the first
+/// rejection in the body.
 pub fn verdict(metadata: &MetadataMap, body: Bytes) -> Verdict {
-    let verdict = Verdict::read(metadata);
-    if verdict != Verdict::default() {
+    let mut verdict = Verdict::read(metadata);
+    let response = ExportMetricsServiceResponse::decode(body).unwrap_or_default();
+    let Some(partial) = response.partial_success else {
         return verdict;
-    }
-    let mut stock = Verdict::default();
-    if let Ok(response) = ExportMetricsServiceResponse::decode(body)
-        && let Some(partial) = response.partial_success
-    {
+    };
+    if verdict == Verdict::default() {
         let rejected = u64::try_from(partial.rejected_data_points).unwrap_or(0);
-        stock.reject(Reason::Refused, rejected);
+        verdict.reject(Reason::Refused, rejected);
     }
-    stock
+    if !verdict.rejected.is_empty() && !partial.error_message.is_empty() {
+        verdict.problem = Some(partial.error_message);
+    }
+    verdict
 }
 
 /// Reads a failed Export. A promesh exporter's `InvalidArgument` is a verdict: the bytes
@@ -164,6 +166,7 @@ pub fn failure(status: Status, samples: u64) -> Result<Verdict, ExportError> {
     if settled && status.code() == Code::InvalidArgument {
         let mut verdict = Verdict::default();
         verdict.reject(Reason::Malformed, samples);
+        verdict.problem = Some(status.message().to_owned());
         return Ok(verdict);
     }
     if settled {
@@ -248,5 +251,25 @@ mod tests {
         };
         let verdict = verdict(&MetadataMap::new(), response.encode_to_vec().into());
         assert_eq!(verdict.rejected, [(Reason::Refused, 3)]);
+        assert_eq!(verdict.problem.as_deref(), Some("no"));
+    }
+
+    #[test]
+    fn an_exporters_verdict_has_the_description_of_its_body() {
+        let response = ExportMetricsServiceResponse {
+            partial_success: Some(ExportMetricsPartialSuccess {
+                rejected_data_points: 3,
+                error_message: "metric with an empty name".to_owned(),
+            }),
+        };
+        let (mut sent, mut metadata) = (Verdict::default(), MetadataMap::new());
+        sent.reject(Reason::InvalidName, 3);
+        sent.write(&mut metadata);
+        let verdict = verdict(&metadata, response.encode_to_vec().into());
+        assert_eq!(verdict.rejected, sent.rejected);
+        assert_eq!(
+            verdict.problem.as_deref(),
+            Some("metric with an empty name")
+        );
     }
 }

@@ -53,6 +53,8 @@ pub struct Verdict {
     pub deduplicated: u64,
     /// Permanently rejected samples, by reason.
     pub rejected: Vec<(Reason, u64)>,
+    /// Description of the first rejection, for the client. The response's body has it.
+    pub problem: Option<String>,
 }
 
 const DEDUPLICATED_KEY: &str = "promesh-deduplicated";
@@ -127,15 +129,18 @@ impl Verdict {
         }
     }
 
-    /// Adds the counts of another verdict.
+    /// Adds the counts of another verdict. Keeps the first description.
     pub fn merge(&mut self, other: &Self) {
+        if self.problem.is_none() {
+            self.problem.clone_from(&other.problem);
+        }
         self.deduplicated += other.deduplicated;
         for &(reason, n) in &other.rejected {
             self.reject(reason, n);
         }
     }
 
-    /// Writes the verdict into a response's metadata.
+    /// Writes the counts into a response's metadata.
     pub fn write(&self, metadata: &mut MetadataMap) {
         if self.deduplicated > 0 {
             metadata.insert(DEDUPLICATED_KEY, self.deduplicated.into());
@@ -151,7 +156,7 @@ impl Verdict {
         }
     }
 
-    /// Reads the verdict of a response. Unknown reasons, which a newer exporter may send,
+    /// Reads the counts from a response's metadata. Unknown reasons, which a newer exporter may send,
     /// count as [`Reason::Refused`].
     pub fn read(metadata: &MetadataMap) -> Self {
         let text = |key| metadata.get(key).and_then(|value| value.to_str().ok());
@@ -159,7 +164,7 @@ impl Verdict {
             deduplicated: text(DEDUPLICATED_KEY)
                 .and_then(|n| n.parse().ok())
                 .unwrap_or(0),
-            rejected: Vec::new(),
+            ..Self::default()
         };
         for part in text(REJECTED_KEY).into_iter().flat_map(|t| t.split(',')) {
             if let Some((name, n)) = part.split_once('=') {

@@ -91,6 +91,17 @@ pub struct Args {
     )]
     pub discovery_update_interval: Duration,
 
+    /// Maximum size of a target file of `file_sd_configs` and of a response of
+    /// `http_sd_configs`. A larger one is not read, and its last targets stay. The
+    /// default has room for a million targets.
+    #[arg(
+        long = "discovery.max-list-bytes",
+        env = "PROMESH_DISCOVERY_MAX_LIST_BYTES",
+        value_name = "SIZE",
+        default_value = "512MiB"
+    )]
+    pub discovery_max_list_bytes: ByteSize,
+
     /// Discover only the Kubernetes targets on this node, for a receiver that runs
     /// on every node. Other nodes and their pods are not watched. Targets without
     /// a node (services, ingresses, external addresses) are skipped.

@@ -14,7 +14,7 @@ use mesh_model::{
 use mesh_service::telemetry::LogArgs;
 
 use self::{files::FileProblems, targets::JobTargets};
-use crate::batch_context::batch_context;
+use crate::{batch_context::batch_context, discovery::DiscoveryError};
 
 /// Checks a Prometheus configuration file.
 ///
@@ -78,10 +78,11 @@ pub async fn check(args: &CheckArgs) -> Result<Report, ConfigError> {
     for scrape in &config.scrape_configs {
         for discovery in &scrape.discovery {
             if let DiscoveryConfig::Unsupported(mechanism) = discovery {
-                let job = &scrape.job_name;
-                report.warnings.push(format!(
-                    "job {job:?}: {mechanism} is not supported and a receiver does not start with it; use http_sd_configs or file_sd_configs with an adapter that writes its targets"
-                ));
+                let refused = DiscoveryError::Unsupported {
+                    job: scrape.job_name.clone(),
+                    mechanism: mechanism.clone(),
+                };
+                report.failures.push(refused.to_string());
             }
         }
     }
@@ -98,7 +99,11 @@ pub async fn check(args: &CheckArgs) -> Result<Report, ConfigError> {
         let discovered = targets::discover(&config.scrape_configs, args.discovery_timeout);
         let (jobs, failures) = discovered.await;
         report.jobs = jobs;
-        report.failures.extend(failures);
+        for failure in failures {
+            if !report.failures.contains(&failure) {
+                report.failures.push(failure);
+            }
+        }
     }
     Ok(report)
 }

@@ -15,6 +15,7 @@
 //! static     ─▶ TargetGroups ─┘
 //! ```
 
+mod by_config;
 mod dns;
 mod ec2;
 mod file;
@@ -23,7 +24,12 @@ pub mod kubernetes;
 mod metrics;
 mod target_groups;
 
-use std::{collections::BTreeMap, fmt::Display, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    fmt::Display,
+    sync::Arc,
+    time::Duration,
+};
 
 use mesh_model::config::{
     discovery::{DiscoveryConfig, TargetGroup},
@@ -35,6 +41,7 @@ use tokio::{
 };
 use tokio_util::task::AbortOnDropHandle;
 
+use by_config::ByConfig;
 use kubernetes::{Clusters, Kubernetes};
 
 pub(crate) use file::target_files;
@@ -50,6 +57,10 @@ pub const UPDATE_INTERVAL: Duration = Duration::from_secs(5);
 /// disappeared in between would get staleness markers.
 pub const RECONFIGURE_GRACE: Duration = Duration::from_secs(30);
 
+/// Default for the maximum size of a target file or an HTTP target list: 512 MiB. A million
+/// targets with ten labels each take about 300 MB.
+pub const MAX_LIST_BYTES: usize = 512 << 20;
+
 /// The target groups of each job, by job name.
 pub type Jobs = BTreeMap<String, Vec<Arc<TargetGroup>>>;
 
@@ -57,9 +68,11 @@ pub type Jobs = BTreeMap<String, Vec<Arc<TargetGroup>>>;
 #[derive(Debug)]
 pub struct Discovery {
     mechanisms: Vec<Mechanism>,
-    clusters: Clusters,
+    clusters: Arc<Clusters>,
     /// Restricts Kubernetes targets to those on this node.
     node: Option<String>,
+    /// Maximum size of a target file or an HTTP target list.
+    max_list_bytes: usize,
     shared: Arc<Shared>,
     _publisher: AbortOnDropHandle<()>,
 }
@@ -91,8 +104,8 @@ pub enum DiscoveryError {
 #[derive(Debug)]
 struct Mechanism {
     config: DiscoveryConfig,
-    jobs: Vec<String>,
-    groups: TargetGroups,
+    jobs: HashSet<String>,
+    input: Input,
     task: Option<Task>,
 }
 
@@ -111,11 +124,23 @@ struct Shared {
 /// Target groups that the publisher merges.
 #[derive(Debug)]
 struct Inputs {
-    /// The groups of each job's mechanisms.
-    jobs: Vec<(String, Vec<TargetGroups>)>,
+    /// The mechanisms of each job.
+    jobs: Vec<(String, Vec<Input>)>,
     /// End of the [`RECONFIGURE_GRACE`] period.
     grace_until: Instant,
 }
+
+/// Target groups of one mechanism.
+#[derive(Clone, Debug)]
+struct Input {
+    groups: TargetGroups,
+    /// True if the mechanism ran already when the configuration was applied.
+    continues: bool,
+}
+
+/// Failures of discovery. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Failures(Arc<Shared>);
 
 // === impl Discovery ===
 
@@ -123,7 +148,8 @@ impl Discovery {
     /// Starts discovery without mechanisms. Publishes at most once per
     /// `update_interval`.
     pub fn new(metrics: DiscoveryMetrics, update_interval: Duration) -> Self {
-        let clusters = Clusters::new(metrics.kubernetes.clone());
+        let clusters = Arc::new(Clusters::new(metrics.kubernetes.clone()));
+        metrics.set_max_list_bytes(MAX_LIST_BYTES);
         let shared = Arc::new(Shared {
             changed: Arc::default(),
             inputs: watch::Sender::new(Inputs {
@@ -138,6 +164,7 @@ impl Discovery {
             mechanisms: Vec::new(),
             clusters,
             node: None,
+            max_list_bytes: MAX_LIST_BYTES,
             shared,
             _publisher: AbortOnDropHandle::new(publisher),
         }
@@ -147,6 +174,18 @@ impl Discovery {
     pub fn on_node(mut self, node: Option<String>) -> Self {
         self.node = node;
         self
+    }
+
+    /// Sets the maximum size of a target file or an HTTP target list.
+    pub fn with_max_list_bytes(mut self, bytes: usize) -> Self {
+        self.shared.metrics.set_max_list_bytes(bytes);
+        self.max_list_bytes = bytes;
+        self
+    }
+
+    /// Returns the failures of the mechanisms, now and later.
+    pub fn failures(&self) -> Failures {
+        Failures(self.shared.clone())
     }
 
     /// Returns a receiver for the published target groups of each job.
@@ -161,22 +200,32 @@ impl Discovery {
     /// Returns an error if a mechanism cannot start; the previous mechanisms then
     /// continue to run.
     pub async fn apply(&mut self, configs: &[ScrapeConfig]) -> Result<(), DiscoveryError> {
+        let running = ByConfig::of(&self.mechanisms);
         let mut next: Vec<Mechanism> = Vec::new();
+        let mut known = ByConfig::default();
         for scrape in configs {
+            let job = &scrape.job_name;
             for config in &scrape.discovery {
-                match next
-                    .iter_mut()
-                    .find(|mechanism| mechanism.config == *config)
-                {
-                    Some(mechanism) => mechanism.jobs.push(scrape.job_name.clone()),
-                    None => next.push(self.mechanism(&scrape.job_name, config).await?),
+                if let Some(i) = known.find(&next, config) {
+                    next[i].jobs.insert(job.clone());
+                    continue;
                 }
+                let running = running.find(&self.mechanisms, config);
+                let running = running.map(|i| &self.mechanisms[i]);
+                known.insert(config, next.len());
+                next.push(self.mechanism(job, config, running).await?);
+            }
+        }
+        let mut of_job: HashMap<&str, Vec<Input>> = HashMap::new();
+        for mechanism in &next {
+            for job in &mechanism.jobs {
+                let inputs = of_job.entry(job).or_default();
+                inputs.push(mechanism.input.clone());
             }
         }
         let jobs = configs.iter().map(|scrape| {
-            let of_job = next.iter().filter(|m| m.jobs.contains(&scrape.job_name));
-            let groups = of_job.map(|mechanism| mechanism.groups.clone()).collect();
-            (scrape.job_name.clone(), groups)
+            let inputs = of_job.remove(scrape.job_name.as_str());
+            (scrape.job_name.clone(), inputs.unwrap_or_default())
         });
         self.shared.inputs.send_replace(Inputs {
             jobs: jobs.collect(),
@@ -192,7 +241,7 @@ impl Discovery {
     pub(crate) async fn first_refresh(&self) -> Vec<String> {
         let mut failures = Vec::new();
         for mechanism in &self.mechanisms {
-            failures.extend(mechanism.groups.first_refresh().await.err());
+            failures.extend(mechanism.input.groups.first_refresh().await.err());
         }
         failures
     }
@@ -202,26 +251,28 @@ impl Discovery {
         self.shared.inputs.borrow().merge(&Jobs::new())
     }
 
-    /// Returns the running mechanism with these settings, or starts a new one.
+    /// Continues the running mechanism with these settings, or starts a new one.
     async fn mechanism(
         &self,
         job: &str,
         config: &DiscoveryConfig,
+        running: Option<&Mechanism>,
     ) -> Result<Mechanism, DiscoveryError> {
-        if let Some(running) = self.mechanisms.iter().find(|m| m.config == *config) {
-            return Ok(Mechanism {
-                config: config.clone(),
-                jobs: vec![job.to_owned()],
-                groups: running.groups.clone(),
-                task: running.task.clone(),
-            });
-        }
-        let groups = TargetGroups::new(self.shared.changed.clone());
-        let task = self.start(job, config, groups.clone()).await?;
+        let (groups, task) = match running {
+            Some(running) => (running.input.groups.clone(), running.task.clone()),
+            None => {
+                let groups = TargetGroups::new(self.shared.changed.clone());
+                let task = self.start(job, config, groups.clone()).await?;
+                (groups, task)
+            }
+        };
         Ok(Mechanism {
             config: config.clone(),
-            jobs: vec![job.to_owned()],
-            groups,
+            jobs: HashSet::from([job.to_owned()]),
+            input: Input {
+                groups,
+                continues: running.is_some(),
+            },
             task,
         })
     }
@@ -242,16 +293,28 @@ impl Discovery {
                 groups.replace(fixed);
                 return Ok(None);
             }
-            DiscoveryConfig::File(config) => tokio::spawn(file::run(config, groups, metrics)),
+            DiscoveryConfig::File(config) => {
+                tokio::spawn(file::run(config, self.max_list_bytes, groups, metrics))
+            }
             DiscoveryConfig::Http(config) => {
-                let http = http::Http::new(*config).map_err(|e| failed(e.into()))?;
+                let http =
+                    http::Http::new(*config, self.max_list_bytes).map_err(|e| failed(e.into()))?;
                 tokio::spawn(http.run(groups, metrics))
             }
             DiscoveryConfig::Dns(config) => tokio::spawn(dns::run(config, groups, metrics)),
             DiscoveryConfig::Kubernetes(config) => {
                 let node = self.node.as_deref();
-                let kubernetes = Kubernetes::new(&config, &self.clusters, node).await;
-                tokio::spawn(kubernetes.map_err(|e| failed(e.into()))?.run(groups))
+                match Kubernetes::new(&config, &self.clusters, node).await {
+                    Ok(kubernetes) => tokio::spawn(kubernetes.run(groups)),
+                    // The reason of the failure may end without a reload.
+                    Err(_) => tokio::spawn(kubernetes::run_later(
+                        *config,
+                        self.clusters.clone(),
+                        self.node.clone(),
+                        groups,
+                        metrics,
+                    )),
+                }
             }
             DiscoveryConfig::Ec2(config) => {
                 let ec2 = ec2::Ec2::new(*config).map_err(|e| failed(e.into()))?;
@@ -269,17 +332,53 @@ impl Discovery {
 // === impl Inputs ===
 
 impl Inputs {
-    /// Merges the current groups of each job. During the grace period, a job keeps
-    /// its `last` groups until all its mechanisms are synced.
+    /// Merges the current groups of each job. During the grace period, a job keeps its `last`
+    /// groups until all its mechanisms have refreshed, and beside the current ones if a new
+    /// mechanism has failed.
     fn merge(&self, last: &Jobs) -> Jobs {
         let in_grace = Instant::now() < self.grace_until;
-        let jobs = self.jobs.iter().map(|(job, groups)| {
-            let waits = in_grace && !groups.iter().all(TargetGroups::is_synced);
-            let merged = match last.get(job) {
-                Some(last) if waits => last.clone(),
-                _ => groups.iter().flat_map(TargetGroups::all).collect(),
+        let jobs = self.jobs.iter().map(|(job, inputs)| {
+            let groups = || inputs.iter().flat_map(|input| input.groups.all());
+            let last = last.get(job).filter(|_| in_grace);
+            let merged = match last {
+                Some(last) if inputs.iter().any(Input::is_pending) => last.clone(),
+                Some(last) if inputs.iter().any(Input::has_failed_to_start) => {
+                    let mut merged: Vec<_> = groups().collect();
+                    let sources: HashSet<_> = merged.iter().map(|g| g.source.clone()).collect();
+                    let kept = last.iter().filter(|group| !sources.contains(&group.source));
+                    merged.extend(kept.cloned());
+                    merged
+                }
+                _ => groups().collect(),
             };
             (job.clone(), merged)
+        });
+        jobs.collect()
+    }
+}
+
+// === impl Input ===
+
+impl Input {
+    fn is_pending(&self) -> bool {
+        !self.groups.is_synced() && !self.groups.has_refreshed()
+    }
+
+    fn has_failed_to_start(&self) -> bool {
+        !self.groups.is_synced() && !self.continues
+    }
+}
+
+// === impl Failures ===
+
+impl Failures {
+    /// Returns the failures of each job that has any.
+    pub fn by_job(&self) -> HashMap<String, Vec<String>> {
+        let inputs = self.0.inputs.borrow();
+        let jobs = inputs.jobs.iter().filter_map(|(job, inputs)| {
+            let failures = inputs.iter().filter_map(|input| input.groups.failure());
+            let failures: Vec<_> = failures.collect();
+            (!failures.is_empty()).then(|| (job.clone(), failures))
         });
         jobs.collect()
     }

@@ -222,7 +222,7 @@ async fn a_failed_start_names_the_reason() {
     let path = config.display().to_string();
     let error = start("global: {scrape_intervall: 1s}\n", "127.0.0.1:0").await;
     assert!(
-        error.starts_with(&format!("{path}:1:10: unknown field `scrape_intervall`")),
+        error.starts_with(&format!("{path}:1:10: unknown key \"scrape_intervall\"")),
         "{error}"
     );
     let unsupported = "scrape_configs:\n- {job_name: a, consul_sd_configs: [{}]}\n";

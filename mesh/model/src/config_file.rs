@@ -23,6 +23,7 @@ mod scalar;
 mod scrape;
 mod section;
 mod target_groups;
+mod text;
 mod yaml;
 
 use std::path::Path;
@@ -38,8 +39,7 @@ impl Config {
     /// # Errors
     /// Returns an error with file, line and column if a file cannot be read or is invalid.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path);
-        let text = text.map_err(|error| ConfigError::new(path, None, error))?;
+        let text = text::read(path)?;
         Self::parse(&text, path, &|name| std::env::var(name).ok())
     }
 

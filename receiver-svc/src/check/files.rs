@@ -77,10 +77,10 @@ impl FileProblems {
                     .push(format!("{context}: file_sd file {pattern} does not exist"));
             }
             for path in paths {
-                let text = std::fs::read_to_string(&path);
-                let text = text.map_err(|error| format!("{}: {error}", path.display()));
-                let groups = text.and_then(|text| {
-                    parse_target_groups(&text, &path).map_err(|error| error.to_string())
+                let content = std::fs::read(&path);
+                let content = content.map_err(|error| format!("{}: {error}", path.display()));
+                let groups = content.and_then(|content| {
+                    parse_target_groups(content, &path).map_err(|error| error.to_string())
                 });
                 match groups {
                     Ok(groups) => self.groups(context, scrape, &groups),

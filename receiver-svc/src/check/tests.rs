@@ -16,7 +16,7 @@ async fn reports_the_line_of_an_unknown_field() {
     let text = "global:\n  scrape_intervall: 1s\n";
     let error = checked(folder.path(), text, &[]).await.unwrap_err();
     let expected = format!(
-        "{}:2:3: unknown field `scrape_intervall`",
+        "{}:2:3: unknown key \"scrape_intervall\"",
         folder.path().join("prometheus.yml").display()
     );
     assert!(error.to_string().starts_with(&expected), "{error}");
@@ -25,12 +25,24 @@ async fn reports_the_line_of_an_unknown_field() {
 #[tokio::test]
 async fn summarizes_a_valid_file() {
     let folder = tempfile::tempdir().unwrap();
-    let text = "rule_files: [r.yml]\nalerting: {}\nremote_write: [{url: 'http://h/'}]\nscrape_configs:\n- {job_name: a, static_configs: [{targets: ['h:1']}]}\n- {job_name: b, consul_sd_configs: [{}]}\n";
+    let text = "rule_files: [r.yml]\nalerting: {}\nremote_write: [{url: 'http://h/'}]\nscrape_configs:\n- {job_name: a, static_configs: [{targets: ['h:1']}]}\n- {job_name: b, static_configs: [{targets: ['h:2']}]}\n";
     let report = checked(folder.path(), text, &[]).await.unwrap();
     assert!(report.is_success());
     let text = report.to_string();
-    assert!(text.contains("WARNING: job \"b\": consul_sd_configs is not supported"));
     assert!(text.ends_with("  SUCCESS: 2 scrape jobs, 1 remote write destination; ignored sections: rule_files, alerting\n"), "{text}");
+}
+
+#[tokio::test]
+async fn rejects_a_mechanism_that_a_receiver_refuses() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "scrape_configs:\n- {job_name: b, consul_sd_configs: [{}]}\n";
+    let report = checked(folder.path(), text, &[]).await.unwrap();
+    assert!(!report.is_success());
+    let report = report.to_string();
+    assert!(
+        report.contains("FAILED: job \"b\": consul_sd_configs is not supported"),
+        "{report}"
+    );
 }
 
 #[tokio::test]

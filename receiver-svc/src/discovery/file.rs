@@ -1,7 +1,11 @@
 //! `file_sd_configs`: target groups in files, re-read when they change.
 
+mod pattern;
+
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
+    fs::File,
+    io::Read,
     path::{Path, PathBuf},
 };
 
@@ -19,16 +23,22 @@ use tracing::{debug, warn};
 use super::{DiscoveryMetrics, TargetGroups, refresh};
 
 const FILEPATH: &str = "__meta_filepath";
-/// Maximum size of a target file (64 MiB).
-const MAX_FILE: u64 = 64 << 20;
 
 /// Reads the files at once, when their folders change, and at every refresh
-/// interval. The interval covers file systems without change events.
-pub(super) async fn run(config: FileConfig, groups: TargetGroups, metrics: DiscoveryMetrics) {
+/// interval. The interval covers file systems without change events. A file of more than
+/// `max_bytes` is not read.
+pub(super) async fn run(
+    config: FileConfig,
+    max_bytes: usize,
+    groups: TargetGroups,
+    metrics: DiscoveryMetrics,
+) {
     let (sender, mut events) = mpsc::channel(1);
     let mut watcher = watcher(sender);
     let mut refresh = refresh(config.refresh_interval);
-    let mut sources = BTreeSet::new();
+    let mut unreadable = metrics.unreadable_files();
+    // Number of groups that each file had when it was last read.
+    let mut counts: BTreeMap<PathBuf, usize> = BTreeMap::new();
     loop {
         tokio::select! {
             _ = refresh.tick() => {}
@@ -39,52 +49,60 @@ pub(super) async fn run(config: FileConfig, groups: TargetGroups, metrics: Disco
             watch(watcher, &config);
         }
         let found = target_files(&config.files);
-        let mut failure = None;
+        let mut failures = Vec::new();
         for path in &found {
-            let path = path.clone();
-            match tokio::task::spawn_blocking(move || read(&path)).await {
-                Ok(Ok((read_groups, path))) => {
-                    sources.extend(read_groups.iter().map(|g| (path.clone(), g.source.clone())));
-                    let current: BTreeSet<_> =
-                        read_groups.iter().map(|g| g.source.clone()).collect();
-                    // A file that has become shorter loses its last groups.
-                    let removed = sources
-                        .iter()
-                        .filter(|(p, s)| *p == path && !current.contains(s));
-                    groups.update(removed.map(|(_, source)| empty(source)).collect::<Vec<_>>());
+            let file = path.clone();
+            match tokio::task::spawn_blocking(move || read(&file, max_bytes)).await {
+                Ok(Ok(read_groups)) => {
+                    let count = read_groups.len();
+                    let before = counts.insert(path.clone(), count).unwrap_or(0);
                     groups.update(read_groups);
+                    // A file that has become shorter loses its last groups.
+                    groups.update((count..before).map(|i| empty(path, i)));
                 }
                 Ok(Err(error)) => {
                     metrics.failed("file");
-                    failure = Some(error.to_string());
                     warn!(%error, "Reading a target file failed, keeping its last targets");
+                    failures.push(error.to_string());
                 }
                 Err(panicked) => warn!(%panicked, "Reading a target file panicked"),
             }
         }
-        let removed = sources.iter().filter(|(path, _)| !found.contains(path));
-        groups.update(removed.map(|(_, source)| empty(source)).collect::<Vec<_>>());
+        counts.retain(|path, count| {
+            let exists = found.contains(path);
+            if !exists {
+                groups.update((0..*count).map(|i| empty(path, i)));
+            }
+            exists
+        });
+        unreadable.set(failures.len());
+        let failure = (!failures.is_empty()).then(|| failures.join("; "));
         match failure {
-            None => groups.mark_synced(),
-            Some(failure) => groups.failed(failure),
+            // Targets of the last configuration stay for a while if no file can be read.
+            Some(failure) if counts.is_empty() => groups.failed(failure),
+            failure => groups.reported(failure),
         }
     }
 }
 
+/// Returns the source of a group: its file and its place in it.
+fn source(path: &Path, i: usize) -> String {
+    format!("{}:{i}", path.display())
+}
+
 /// Returns a group without targets, which removes its source.
-fn empty(source: &str) -> TargetGroup {
+fn empty(path: &Path, i: usize) -> TargetGroup {
     TargetGroup {
-        source: source.to_owned(),
+        source: source(path, i),
         ..TargetGroup::default()
     }
 }
 
 /// Returns the existing files that match the patterns of a configuration.
 pub(crate) fn target_files(files: &[PathBuf]) -> BTreeSet<PathBuf> {
-    // Go treats `**` as `*`; the glob crate treats it as a recursive wildcard.
     let patterns = files
         .iter()
-        .map(|file| file.to_string_lossy().replace("**", "*"));
+        .map(|file| pattern::of_go(&file.to_string_lossy()));
     patterns
         .filter_map(|pattern| glob::glob(&pattern).ok())
         .flat_map(|paths| paths.filter_map(Result::ok))
@@ -93,25 +111,29 @@ pub(crate) fn target_files(files: &[PathBuf]) -> BTreeSet<PathBuf> {
 
 fn read(
     path: &Path,
-) -> Result<(Vec<TargetGroup>, PathBuf), Box<dyn std::error::Error + Send + Sync>> {
+    max_bytes: usize,
+) -> Result<Vec<TargetGroup>, Box<dyn std::error::Error + Send + Sync>> {
     let failed = |error| format!("{}: {error}", path.display());
-    let size = std::fs::metadata(path).map_err(failed)?.len();
-    if size > MAX_FILE {
+    let file = File::open(path).map_err(failed)?;
+    let mut content = Vec::new();
+    let limit = max_bytes as u64;
+    let taken = file.take(limit.saturating_add(1)).read_to_end(&mut content);
+    if taken.map_err(failed)? > max_bytes {
         return Err(format!(
-            "{}: {size} bytes, expected at most {MAX_FILE}",
+            "{}: larger than {max_bytes} bytes, split the file or raise --discovery.max-list-bytes",
             path.display()
         )
         .into());
     }
-    let text = std::fs::read_to_string(path).map_err(failed)?;
-    let mut groups = parse_target_groups(&text, path)?;
+    let mut groups = parse_target_groups(&content, path)?;
+    drop(content);
     for (i, group) in groups.iter_mut().enumerate() {
-        let mut labels = group.labels.to_builder();
+        let mut labels = std::mem::take(&mut group.labels).to_builder();
         labels.set(FILEPATH, path.to_string_lossy());
         group.labels = labels.build();
-        group.source = format!("{}:{i}", path.display());
+        group.source = source(path, i);
     }
-    Ok((groups, path.to_owned()))
+    Ok(groups)
 }
 
 /// Watches for file changes. Returns `None` if the platform has no file events;

@@ -1,10 +1,10 @@
 //! `http_sd_configs`: target groups from an HTTP endpoint.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, StatusCode, header};
-use http_body_util::{BodyExt, Limited};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use mesh_model::{
     config::{
         discovery::{HttpConfig, TargetGroup},
@@ -13,20 +13,20 @@ use mesh_model::{
     config_file::parse_target_groups_json,
 };
 use mesh_net::http_client::{HttpClient, HttpClientError};
-use tokio::time::timeout;
+use tokio::{task::spawn_blocking, time::timeout};
 use tracing::warn;
 
 use super::{DiscoveryMetrics, TargetGroups, refresh};
 
 const URL: &str = "__meta_url";
 const USER_AGENT: &str = concat!("promesh/", env!("CARGO_PKG_VERSION"));
-/// Maximum size of a response body (64 MiB).
-const MAX_BODY: usize = 64 << 20;
 
 /// Fetches a list of target groups at every refresh interval.
 #[derive(Debug)]
 pub(super) struct Http {
     config: HttpConfig,
+    /// Maximum size of a response body in bytes.
+    max_bytes: usize,
     client: HttpClient,
 }
 
@@ -35,9 +35,13 @@ type Error = Box<dyn std::error::Error + Send + Sync>;
 // === impl Http ===
 
 impl Http {
-    pub(super) fn new(config: HttpConfig) -> Result<Self, HttpClientError> {
+    pub(super) fn new(config: HttpConfig, max_bytes: usize) -> Result<Self, HttpClientError> {
         let client = HttpClient::new(&config.http)?;
-        Ok(Self { config, client })
+        Ok(Self {
+            config,
+            max_bytes,
+            client,
+        })
     }
 
     /// Refreshes the target groups until the task is aborted. A failed refresh keeps
@@ -83,12 +87,13 @@ impl Http {
         if !is_json(content_type) {
             return Err(format!("content type {content_type:?}, expected application/json").into());
         }
-        let body = Limited::new(response.into_body(), MAX_BODY)
-            .collect()
-            .await?
-            .to_bytes();
-        let url = redacted(&self.config.url).to_string();
-        let mut groups = parse_target_groups_json(std::str::from_utf8(&body)?, url.as_ref())?;
+        let body = Limited::new(response.into_body(), self.max_bytes).collect();
+        let body = body.await.map_err(|error| self.body_error(error))?;
+        let body = body.to_bytes();
+        let origin = PathBuf::from(redacted(&self.config.url).to_string());
+        // A large list takes seconds.
+        let parsed = spawn_blocking(move || parse_target_groups_json(&body, &origin));
+        let mut groups = parsed.await??;
         for (i, group) in groups.iter_mut().enumerate() {
             let mut labels = group.labels.to_builder();
             labels.set(URL, &self.config.written_url);
@@ -96,6 +101,17 @@ impl Http {
             group.source = format!("{url}:{i}");
         }
         Ok(groups)
+    }
+
+    fn body_error(&self, error: Error) -> Error {
+        if error.is::<LengthLimitError>() {
+            let limit = self.max_bytes;
+            return format!(
+                "larger than {limit} bytes, split the list or raise --discovery.max-list-bytes"
+            )
+            .into();
+        }
+        error
     }
 
     fn failed(&self, metrics: &DiscoveryMetrics, error: &str) {

@@ -36,7 +36,7 @@ use mesh_model::config::discovery::{KubernetesConfig, KubernetesRole};
 use tokio::{sync::Notify, time::sleep};
 use tracing::warn;
 
-use super::TargetGroups;
+use super::{DiscoveryMetrics, TargetGroups};
 use cluster::{Cluster, ClusterWatches};
 
 pub(super) use cluster::Clusters;
@@ -48,6 +48,9 @@ pub use watches::{Scope, Watches, discoverers};
 
 /// Delay that batches changes: short beside the interval between publications.
 const BATCH_DELAY: Duration = Duration::from_millis(50);
+
+/// Interval between attempts to build the API client.
+const RETRY: Duration = Duration::from_secs(5);
 
 /// Discovers the targets of one `kubernetes_sd_configs` entry.
 pub(super) struct Kubernetes {
@@ -100,21 +103,44 @@ impl Kubernetes {
     pub(super) async fn run(self, groups: TargetGroups) {
         loop {
             let mut complete = true;
+            let mut failure = None;
             for discoverer in &self.discoverers {
                 match discoverer.update() {
                     Some(changed) => groups.update(changed),
                     None => complete = false,
                 }
-                if let Some(failure) = discoverer.failure() {
-                    groups.failed(failure);
-                }
+                failure = discoverer.failure().or(failure);
             }
-            if complete {
-                groups.mark_synced();
+            match failure {
+                failure if complete => groups.reported(failure),
+                Some(failure) => groups.failed(failure),
+                None => {}
             }
             self.changed.notified().await;
             sleep(BATCH_DELAY).await;
         }
+    }
+}
+
+/// Discovers targets once the API client can be built: once the files that it needs exist, or
+/// the variables of a pod. Tries every [`RETRY`], so that other jobs need not wait for them.
+pub(super) async fn run_later(
+    config: KubernetesConfig,
+    clusters: Arc<Clusters>,
+    node: Option<String>,
+    groups: TargetGroups,
+    metrics: DiscoveryMetrics,
+) {
+    loop {
+        match Kubernetes::new(&config, &clusters, node.as_deref()).await {
+            Ok(kubernetes) => return kubernetes.run(groups).await,
+            Err(error) => {
+                metrics.failed("kubernetes");
+                warn!(%error, "Kubernetes discovery cannot start, trying again");
+                groups.failed(format!("kubernetes_sd_configs: {error}"));
+            }
+        }
+        sleep(RETRY).await;
     }
 }
 

@@ -14,6 +14,8 @@ pub struct DiscoveryMetrics {
     targets: Family<Job, Gauge>,
     updates: Counter,
     failures: Family<Mechanism, Counter>,
+    unreadable_files: Gauge,
+    max_list_bytes: Gauge,
     pub(super) kubernetes: KubernetesMetrics,
 }
 
@@ -25,6 +27,13 @@ struct Job {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Mechanism {
     mechanism: &'static str,
+}
+
+/// Share of one mechanism in the gauge of unreadable target files. It ends with the mechanism.
+#[derive(Debug)]
+pub(super) struct UnreadableFiles {
+    all: Gauge,
+    own: i64,
 }
 
 // === impl DiscoveryMetrics ===
@@ -47,7 +56,30 @@ impl DiscoveryMetrics {
             "Failed refreshes; the targets of the last successful refresh stay",
             self.failures.clone(),
         );
+        registry.register(
+            "discovery_unreadable_files",
+            "Target files that could not be read or parsed at their last refresh",
+            self.unreadable_files.clone(),
+        );
+        registry.register(
+            "discovery_max_list_bytes",
+            "Maximum size of a target file or an HTTP target list in bytes",
+            self.max_list_bytes.clone(),
+        );
         self.kubernetes.register(registry);
+    }
+
+    pub(super) fn set_max_list_bytes(&self, bytes: usize) {
+        self.max_list_bytes
+            .set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
+    /// Unreadable target files of one mechanism.
+    pub(super) fn unreadable_files(&self) -> UnreadableFiles {
+        UnreadableFiles {
+            all: self.unreadable_files.clone(),
+            own: 0,
+        }
     }
 
     pub(super) fn observe(&self, jobs: &Jobs) {
@@ -62,5 +94,21 @@ impl DiscoveryMetrics {
 
     pub(super) fn failed(&self, mechanism: &'static str) {
         self.failures.get_or_create(&Mechanism { mechanism }).inc();
+    }
+}
+
+// === impl UnreadableFiles ===
+
+impl UnreadableFiles {
+    pub(super) fn set(&mut self, files: usize) {
+        let files = files as i64;
+        self.all.inc_by(files - self.own);
+        self.own = files;
+    }
+}
+
+impl Drop for UnreadableFiles {
+    fn drop(&mut self) {
+        self.set(0);
     }
 }

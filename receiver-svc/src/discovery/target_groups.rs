@@ -20,6 +20,8 @@ struct State {
     groups: BTreeMap<String, Arc<TargetGroup>>,
     /// Set once the mechanism has reported all its groups.
     synced: bool,
+    /// Failure of the last refresh.
+    failure: Option<String>,
 }
 
 // === impl TargetGroups ===
@@ -53,23 +55,47 @@ impl TargetGroups {
 
     /// Marks the groups as complete, even if there are none.
     pub(super) fn mark_synced(&self) {
-        if !std::mem::replace(&mut self.state().synced, true) {
+        self.reported(None);
+    }
+
+    /// Marks the groups as complete, except for the sources that `failure` is about. Their
+    /// groups of earlier refreshes stay.
+    pub(super) fn reported(&self, failure: Option<String>) {
+        let mut state = self.state();
+        state.failure.clone_from(&failure);
+        if !std::mem::replace(&mut state.synced, true) {
             self.changed.notify_one();
         }
-        self.record_first_refresh(Ok(()));
+        drop(state);
+        self.record_first_refresh(failure.map_or(Ok(()), Err));
     }
 
     /// Records a failed refresh. The groups of earlier refreshes stay.
     pub(super) fn failed(&self, error: impl Into<String>) {
-        self.record_first_refresh(Err(error.into()));
+        let error = error.into();
+        self.state().failure = Some(error.clone());
+        if self.record_first_refresh(Err(error)) {
+            self.changed.notify_one();
+        }
     }
 
-    fn record_first_refresh(&self, outcome: Result<(), String>) {
+    /// Returns the failure of the last refresh, or `None` if it succeeded.
+    pub(super) fn failure(&self) -> Option<String> {
+        self.state().failure.clone()
+    }
+
+    /// Returns true once the first refresh has ended, successful or not.
+    pub(super) fn has_refreshed(&self) -> bool {
+        self.first_refresh.borrow().is_some()
+    }
+
+    /// Records the outcome if it is the first one. Returns true in that case.
+    fn record_first_refresh(&self, outcome: Result<(), String>) -> bool {
         self.first_refresh.send_if_modified(|first| {
             let is_first = first.is_none();
             first.get_or_insert(outcome);
             is_first
-        });
+        })
     }
 
     /// Waits until the mechanism has completed its first refresh.
@@ -92,8 +118,10 @@ impl TargetGroups {
         let new = State {
             groups: groups.collect(),
             synced: true,
+            failure: None,
         };
         let mut state = self.state();
+        state.failure = None;
         if *state != new {
             *state = new;
             self.changed.notify_one();

@@ -282,3 +282,102 @@ async fn keeps_running_after_a_rejected_configuration() {
     write("- targets: ['a:2']\n");
     until(&mut jobs, "f", &["a:2"]).await;
 }
+
+#[tokio::test]
+async fn an_unreadable_file_hides_and_delays_no_other_target() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write("a.yml", "- targets: ['a:1']\n");
+    write("b.yml", "- targets: {}\n");
+    let mut discovery = discovery();
+    let mut jobs = discovery.jobs();
+    let failures = discovery.failures();
+    let files = "scrape_configs:\n- job_name: f\n  file_sd_configs: [{files: ['*.yml']}]\n";
+    discovery
+        .apply(&scrape_configs(files, folder.path()))
+        .await
+        .unwrap();
+    until(&mut jobs, "f", &["a:1"]).await;
+    let failed = discovery.first_refresh().await;
+    assert_eq!(failed.len(), 1);
+    assert!(
+        failed[0].contains("b.yml:1:12: expected a list"),
+        "{failed:?}"
+    );
+    assert_eq!(failures.by_job()["f"], failed);
+    // The file stays unreadable, and a reload takes effect all the same.
+    let began = std::time::Instant::now();
+    let more = format!("{files}  static_configs: [{{targets: ['s:1']}}]\n");
+    discovery
+        .apply(&scrape_configs(&more, folder.path()))
+        .await
+        .unwrap();
+    until(&mut jobs, "f", &["s:1", "a:1"]).await;
+    assert!(began.elapsed() < RECONFIGURE_GRACE / 2);
+    write("b.yml", "- targets: ['b:1']\n");
+    until(&mut jobs, "f", &["s:1", "a:1", "b:1"]).await;
+    assert!(failures.by_job().is_empty());
+}
+
+#[tokio::test]
+async fn a_new_mechanism_that_fails_delays_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("b.yml"), "nonsense").unwrap();
+    let mut discovery = discovery();
+    let mut jobs = discovery.jobs();
+    let before = "scrape_configs:\n- job_name: f\n  static_configs: [{targets: ['s:1']}]\n";
+    discovery
+        .apply(&scrape_configs(before, folder.path()))
+        .await
+        .unwrap();
+    until(&mut jobs, "f", &["s:1"]).await;
+    let began = std::time::Instant::now();
+    let after = before.replace("s:1", "s:2") + "  file_sd_configs: [{files: [b.yml]}]\n";
+    discovery
+        .apply(&scrape_configs(&after, folder.path()))
+        .await
+        .unwrap();
+    until(&mut jobs, "f", &["s:2"]).await;
+    assert!(began.elapsed() < RECONFIGURE_GRACE / 2);
+}
+
+#[tokio::test]
+async fn refuses_a_target_file_beyond_the_limit() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("a.yml"), "- targets: ['a:1']\n").unwrap();
+    let mut discovery = discovery().with_max_list_bytes(10);
+    let files = "scrape_configs:\n- job_name: f\n  file_sd_configs: [{files: ['*.yml']}]\n";
+    discovery
+        .apply(&scrape_configs(files, folder.path()))
+        .await
+        .unwrap();
+    let failed = discovery.first_refresh().await;
+    assert!(
+        failed[0].contains("--discovery.max-list-bytes"),
+        "{failed:?}"
+    );
+}
+
+#[tokio::test]
+async fn files_that_are_missing_stop_no_other_job() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "scrape_configs:\n\
+        - job_name: k\n  kubernetes_sd_configs: [{role: pod, kubeconfig_file: missing}]\n\
+        - job_name: h\n  http_sd_configs: [{url: 'https://localhost:1/', tls_config: {ca_file: missing}}]\n\
+        - job_name: s\n  static_configs: [{targets: ['s:1']}]\n";
+    let mut discovery = discovery();
+    let mut jobs = discovery.jobs();
+    discovery
+        .apply(&scrape_configs(text, folder.path()))
+        .await
+        .unwrap();
+    until(&mut jobs, "s", &["s:1"]).await;
+    let failed = discovery.first_refresh().await;
+    assert_eq!(failed.len(), 2, "{failed:?}");
+    assert!(
+        failed.iter().all(|failure| failure.contains("missing")),
+        "{failed:?}"
+    );
+    let failures = discovery.failures().by_job();
+    assert_eq!((failures["k"].len(), failures["h"].len()), (1, 1));
+}

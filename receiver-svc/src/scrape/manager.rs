@@ -81,16 +81,16 @@ impl Manager {
         configs: &[ScrapeConfig],
         context: &Arc<BatchContext>,
     ) -> Result<Prepared, JobError> {
+        let previous = self.pools.iter().map(Pool::job);
+        let previous: BTreeMap<&str, _> = previous
+            .map(|job| (job.config.job_name.as_str(), job))
+            .collect();
         let jobs = configs.iter().map(|config| {
-            let previous = self.pools.iter().map(Pool::job);
-            let previous = previous
-                .into_iter()
-                .find(|job| job.config.job_name == config.job_name);
             let job = Job::new(
                 config.clone(),
                 context.clone(),
                 &self.shared,
-                previous.map(|job| &**job),
+                previous.get(config.job_name.as_str()).map(|job| &***job),
             );
             job.map(Arc::new).map_err(|source| JobError {
                 job: config.job_name.clone(),

@@ -73,7 +73,8 @@ impl<L: Listener> Bound<L> {
         // The admin port serves until everything else has ended.
         let (admin_stop, admin_shutdown) = shutdown::channel();
         let status = scraping.manager.status();
-        let routes = pages::router(status.clone()).merge(self.handover.router());
+        let routes = pages::router(status.clone(), scraping.discovery.failures())
+            .merge(self.handover.router());
         let admin = Admin::new("receiver-svc", self.registry, readiness.clone())
             .with_reload(reloader)
             .with_routes(&["/targets"], routes);

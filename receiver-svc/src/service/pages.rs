@@ -1,6 +1,6 @@
 //! Status page of the targets, as HTML or as JSON.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use axum::{
     Json, Router,
@@ -13,35 +13,51 @@ use mesh_model::labels::Labels;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use crate::scrape::{JobStatus, Status, TargetStatus};
+use crate::{
+    discovery::Failures,
+    scrape::{JobStatus, Status, TargetStatus},
+};
 
 type Statuses = watch::Receiver<Arc<Status>>;
 
-pub(super) fn router(status: Statuses) -> Router {
+pub(super) fn router(status: Statuses, failures: Failures) -> Router {
     Router::new()
         .route("/targets", get(targets))
-        .with_state(status)
+        .with_state((status, failures))
 }
 
-async fn targets(State(status): State<Statuses>, headers: HeaderMap) -> Response {
+async fn targets(
+    State((status, failures)): State<(Statuses, Failures)>,
+    headers: HeaderMap,
+) -> Response {
     let status = status.borrow().clone();
+    let failures = failures.by_job();
     let accept = headers
         .get(header::ACCEPT)
         .and_then(|value| value.to_str().ok());
     if accept.is_some_and(|accept| accept.contains("text/html")) {
-        return Html(page(&status)).into_response();
+        return Html(page(&status, &failures)).into_response();
     }
-    Json(json!({"jobs": status.jobs.iter().map(job).collect::<Vec<_>>()})).into_response()
+    Json(json!({"jobs": status.jobs.iter().map(|status| job(status, &failures)).collect::<Vec<_>>()})).into_response()
 }
 
-fn job(job: &JobStatus) -> Value {
+/// Failures of discovery, by job.
+type ByJob = HashMap<String, Vec<String>>;
+
+/// Errors of a job: failures of its discovery, and targets that cannot be scraped.
+fn errors<'a>(job: &'a JobStatus, failures: &'a ByJob) -> impl Iterator<Item = &'a String> {
+    let failures = failures.get(&job.job).into_iter().flatten();
+    failures.chain(&job.errors)
+}
+
+fn job(job: &JobStatus, failures: &ByJob) -> Value {
     json!({
         "job": job.job,
         "targets": job.targets.iter().map(target).collect::<Vec<_>>(),
         "dropped": job.dropped_count,
         // At most `keep_dropped_targets`.
         "dropped_targets": job.dropped.iter().map(labels).collect::<Vec<_>>(),
-        "errors": job.errors,
+        "errors": errors(job, failures).collect::<Vec<_>>(),
     })
 }
 
@@ -68,7 +84,7 @@ fn target(status: &TargetStatus) -> Value {
     })
 }
 
-fn page(status: &Status) -> String {
+fn page(status: &Status, failures: &ByJob) -> String {
     let mut html = "<!doctype html><title>Targets</title><h1>Targets</h1>".to_owned();
     for job in &status.jobs {
         html.push_str(&format!(
@@ -83,7 +99,7 @@ fn page(status: &Status) -> String {
             "</table><p>{} dropped by relabeling",
             job.dropped_count
         ));
-        for error in &job.errors {
+        for error in errors(job, failures) {
             html.push_str(&format!("<p>{}", escape(error)));
         }
     }

@@ -174,7 +174,9 @@ impl Parts<'_> {
         let metrics = DiscoveryMetrics::default();
         metrics.register(&mut self.registry);
         let interval = self.args.discovery_update_interval;
-        Discovery::new(metrics, interval).on_node(self.args.node_local.clone())
+        Discovery::new(metrics, interval)
+            .on_node(self.args.node_local.clone())
+            .with_max_list_bytes(self.args.discovery_max_list_bytes.in_memory())
     }
 
     fn heartbeat(&mut self, scraping: &Scraping, addresses: Addresses) -> Heartbeat {

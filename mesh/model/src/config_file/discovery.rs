@@ -7,7 +7,7 @@ use url::Url;
 
 use super::{
     http::with_http,
-    scalar::{FromText, Text},
+    scalar::{FromText, Text, null_is_zero},
     section::{Context, List, Problem, build_all},
 };
 use crate::{
@@ -40,11 +40,11 @@ pub(in crate::config_file) struct Mechanisms {
 }
 
 /// An entry of `static_configs` or of a target file.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(in crate::config_file) struct StaticGroup {
-    targets: Option<Vec<String>>,
-    labels: Option<BTreeMap<String, String>>,
+    pub(in crate::config_file) targets: Option<Vec<String>>,
+    pub(in crate::config_file) labels: Option<BTreeMap<String, String>>,
 }
 
 /// `file_sd_configs`.
@@ -123,6 +123,7 @@ with_http! {
         profile: Option<String>,
         role_arn: Option<String>,
         external_id: Option<String>,
+        #[serde(default, deserialize_with = "null_is_zero")]
         port: Option<u16>,
         refresh_interval: Option<Text<Duration>>,
         filters: Option<Vec<Filter>>,
@@ -133,7 +134,9 @@ with_http! {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(in crate::config_file) struct Filter {
+    #[serde(default)]
     name: String,
+    #[serde(default)]
     values: Vec<String>,
 }
 

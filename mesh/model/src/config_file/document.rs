@@ -14,7 +14,7 @@ use super::{
     scalar::Text,
     scrape::{Global, Inherited, Scrape},
     section::{Context, List, Problem, build_all},
-    yaml,
+    text, yaml,
 };
 use crate::{
     config::{Config, ConfigError, LogLevel, scrape::ScrapeConfig},
@@ -91,8 +91,7 @@ fn load_scrape_file(
     inherited: &Inherited,
     variable: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Vec<ScrapeConfig>, ConfigError> {
-    let text = std::fs::read_to_string(path);
-    let text = text.map_err(|error| ConfigError::new(path, None, error))?;
+    let text = text::read(path)?;
     let folder = path.parent().unwrap_or(Path::new(""));
     let context = Context { folder, variable };
     let file: ScrapeFile = yaml::parse(&text, path)?;

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, de::IgnoredAny};
 use url::Url;
 
-use self::secret::{at_most_one, refuse_references, secret};
+use self::secret::{Given, at_most_one, refuse_references, secret};
 pub(in crate::config_file) use self::{proxy::Proxy, tls::Tls};
 use super::{
     scalar::Text,
@@ -35,7 +35,7 @@ pub(in crate::config_file) struct Http {
     pub(in crate::config_file) follow_redirects: Option<bool>,
     pub(in crate::config_file) enable_http2: Option<bool>,
     pub(in crate::config_file) proxy: Proxy,
-    pub(in crate::config_file) http_headers: Option<BTreeMap<String, Header>>,
+    pub(in crate::config_file) http_headers: Option<BTreeMap<String, Option<Header>>>,
 }
 
 /// Declares a strict struct that has the keys of the HTTP client besides its own.
@@ -52,7 +52,9 @@ macro_rules! with_http {
             bearer_token: Option<crate::config_file::scalar::Text<crate::config::Secret>>,
             bearer_token_file: Option<String>,
             tls_config: Option<crate::config_file::http::Tls>,
+            #[serde(default, deserialize_with = "crate::config_file::scalar::null_is_zero")]
             follow_redirects: Option<bool>,
+            #[serde(default, deserialize_with = "crate::config_file::scalar::null_is_zero")]
             enable_http2: Option<bool>,
             proxy_url: Option<String>,
             no_proxy: Option<String>,
@@ -64,7 +66,7 @@ macro_rules! with_http {
                 >,
             >,
             http_headers: Option<
-                std::collections::BTreeMap<String, crate::config_file::http::Header>,
+                std::collections::BTreeMap<String, Option<crate::config_file::http::Header>>,
             >,
         }
 
@@ -144,7 +146,7 @@ pub(in crate::config_file) struct OAuth2 {
 }
 
 /// One entry of `http_headers`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(in crate::config_file) struct Header {
     values: Option<Vec<String>>,
@@ -152,9 +154,8 @@ pub(in crate::config_file) struct Header {
     files: Option<Vec<String>>,
 }
 
-/// Headers that users cannot set, since the client or another key sets them.
-const RESERVED_HEADERS: [&str; 21] = [
-    "accept",
+/// Headers that users cannot set: those of Prometheus, and those that frame a message.
+const RESERVED_HEADERS: [&str; 22] = [
     "accept-encoding",
     "authorization",
     "connection",
@@ -163,6 +164,8 @@ const RESERVED_HEADERS: [&str; 21] = [
     "content-type",
     "host",
     "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
     "te",
     "trailer",
     "transfer-encoding",
@@ -204,18 +207,20 @@ impl Http {
             enable_http2: self.enable_http2.unwrap_or(true),
             proxy: self.proxy.build()?,
             http_headers: headers
-                .map(|(name, header)| header.build(name, context))
+                .map(|(name, header)| header.unwrap_or_default().build(name, context))
                 .collect::<Result<_, _>>()?,
         })
     }
 
     fn check_exclusive(&self) -> Result<(), Problem> {
-        if self.bearer_token.is_some() && self.bearer_token_file.is_some() {
+        let bearer_token = self.bearer_token.is_given();
+        let bearer_token_file = self.bearer_token_file.is_given();
+        if bearer_token && bearer_token_file {
             return Err(Problem::new(
                 "at most one of bearer_token & bearer_token_file must be configured",
             ));
         }
-        let bearer = self.bearer_token.is_some() || self.bearer_token_file.is_some();
+        let bearer = bearer_token || bearer_token_file;
         if bearer && (self.basic_auth.is_some() || self.oauth2.is_some()) {
             return Err(Problem::new(
                 "at most one of basic_auth, oauth2, bearer_token & bearer_token_file must be configured",
@@ -350,12 +355,9 @@ impl OAuth2 {
         Ok(Auth::OAuth2(Box::new(OAuth2Config {
             client_id: client_id
                 .ok_or_else(|| Problem::new("oauth2: client_id must be configured"))?,
+            // A public client has no secret.
             client_secret: secret(self.client_secret, self.client_secret_file, context)
-                .ok_or_else(|| {
-                    Problem::new(
-                        "oauth2: either client_secret or client_secret_file must be configured",
-                    )
-                })?,
+                .unwrap_or(SecretSource::Inline(Secret::default())),
             scopes: self.scopes.unwrap_or_default(),
             token_url: self
                 .token_url
@@ -379,7 +381,7 @@ impl Header {
         context: Context<'_>,
     ) -> Result<(String, Vec<SecretSource>), Problem> {
         let lower = name.to_ascii_lowercase();
-        if RESERVED_HEADERS.contains(&lower.as_str()) || lower.starts_with("proxy-") {
+        if RESERVED_HEADERS.contains(&lower.as_str()) {
             return Err(Problem::new(format!(
                 "setting header {name:?} is not allowed"
             )));

@@ -1,9 +1,9 @@
 //! Lists of relabeling rules.
 
-use serde::{Deserialize, Deserializer, de::Error};
+use serde::Deserialize;
 
 use super::{
-    scalar::{FromText, Text},
+    scalar::{Text, null_is_zero},
     section::{List, Problem, build_all},
 };
 use crate::{
@@ -17,28 +17,16 @@ use crate::{
 #[serde(deny_unknown_fields)]
 pub(in crate::config_file) struct Rule {
     source_labels: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "null_is_zero")]
     separator: Option<String>,
-    #[serde(default, deserialize_with = "null_is_empty")]
+    #[serde(default, deserialize_with = "null_is_zero")]
     regex: Option<Text<Regexp>>,
     modulus: Option<u64>,
     target_label: Option<String>,
+    #[serde(default, deserialize_with = "null_is_zero")]
     replacement: Option<String>,
+    #[serde(default, deserialize_with = "null_is_zero")]
     action: Option<Text<Action>>,
-}
-
-/// Reads `regex: null` as the empty expression, which matches only the empty text, and not
-/// as the default expression. Prometheus does the same.
-fn null_is_empty<'de, D>(deserializer: D) -> Result<Option<Text<Regexp>>, D::Error>
-where
-    D: Deserializer<'de>,
-{
-    match Option::deserialize(deserializer)? {
-        None => Regexp::from_text("")
-            .map(Text)
-            .map(Some)
-            .map_err(D::Error::custom),
-        given => Ok(given),
-    }
 }
 
 /// Builds the rules of one list. `what` is the description of a rule in messages.

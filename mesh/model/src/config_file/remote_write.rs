@@ -14,7 +14,7 @@ use self::sigv4::Sigv4;
 use super::{
     http::with_http,
     relabel::{self, Rule},
-    scalar::Text,
+    scalar::{Text, null_is_zero},
     section::{Context, List, Problem, refuse},
 };
 use crate::{
@@ -34,6 +34,7 @@ with_http! {
         write_relabel_configs: List<Rule>,
         protobuf_message: Option<Text<ProtobufMessage>>,
         send_exemplars: Option<bool>,
+        #[serde(default, deserialize_with = "null_is_zero")]
         send_native_histograms: Option<bool>,
         convert_nhcb_to_classic: Option<bool>,
         queue_config: Option<Queue>,
@@ -72,6 +73,7 @@ pub(in crate::config_file) struct Queue {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(in crate::config_file) struct Metadata {
+    #[serde(default, deserialize_with = "null_is_zero")]
     send: Option<bool>,
     send_interval: Option<Text<Duration>>,
     max_samples_per_send: Option<usize>,
@@ -88,7 +90,9 @@ pub(in crate::config_file) struct Otlp {
     keep_identifying_resource_attributes: Option<bool>,
     convert_histograms_to_nhcb: Option<bool>,
     promote_scope_metadata: Option<bool>,
+    #[serde(default, deserialize_with = "null_is_zero")]
     label_name_underscore_sanitization: Option<bool>,
+    #[serde(default, deserialize_with = "null_is_zero")]
     label_name_preserve_multiple_underscores: Option<bool>,
 }
 

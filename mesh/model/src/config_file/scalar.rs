@@ -34,6 +34,20 @@ impl<'de, T: FromText> Deserialize<'de> for Text<T> {
     }
 }
 
+/// Reads the value of a key whose default is not the zero of its type. A key with a null is
+/// zero, as in Go; the default belongs to a key that is not given.
+///
+/// For use as `#[serde(default, deserialize_with = "null_is_zero")]`.
+pub(in crate::config_file) fn null_is_zero<'de, D, T>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    T::deserialize(deserializer).map(Some)
+}
+
 impl FromText for Duration {
     fn from_text(text: &str) -> Result<Self, String> {
         duration::parse(text).map_err(text_of)

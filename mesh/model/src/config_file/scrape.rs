@@ -8,7 +8,7 @@ use super::{
     discovery::{DnsSd, Ec2Sd, FileSd, HttpSd, KubernetesSd, Mechanisms, StaticGroup},
     http::with_http,
     relabel::{self, Rule},
-    scalar::{Size, Text},
+    scalar::{Size, Text, null_is_zero},
     section::{Context, List, Problem},
 };
 use crate::{
@@ -127,8 +127,11 @@ scrape! {
         scrape_native_histograms: Option<bool>,
         always_scrape_classic_histograms: Option<bool>,
         convert_classic_histograms_to_nhcb: Option<bool>,
+        #[serde(default, deserialize_with = "null_is_zero")]
         metrics_path: Option<String>,
+        #[serde(default, deserialize_with = "null_is_zero")]
         scheme: Option<String>,
+        #[serde(default, deserialize_with = "null_is_zero")]
         enable_compression: Option<bool>,
         body_size_limit: Option<Text<Size>>,
         sample_limit: Option<u64>,
@@ -140,6 +143,7 @@ scrape! {
         native_histogram_min_bucket_factor: Option<f64>,
         keep_dropped_targets: Option<u64>,
         honor_labels: Option<bool>,
+        #[serde(default, deserialize_with = "null_is_zero")]
         honor_timestamps: Option<bool>,
         track_timestamps_staleness: Option<bool>,
         params: Option<BTreeMap<String, Vec<String>>>,
@@ -176,7 +180,7 @@ impl Global {
                 duration::format(interval)
             )));
         }
-        check_unique(self.scrape_protocols.as_deref())?;
+        check_protocols(self.scrape_protocols.as_deref())?;
         let validation = self.metric_name_validation_scheme.take();
         let validation = validation.map_or_else(ValidationScheme::default, |scheme| scheme.0);
         escaping(validation, self.metric_name_escaping_scheme.as_ref())?;
@@ -239,12 +243,15 @@ impl Scrape {
             .scrape_native_histograms
             .or(global.scrape_native_histograms)
             .unwrap_or(false);
-        check_unique(self.scrape_protocols.as_deref())?;
-        let protocols = non_empty(&self.scrape_protocols).or(non_empty(&global.scrape_protocols));
+        check_protocols(self.scrape_protocols.as_deref())?;
+        let protocols = self
+            .scrape_protocols
+            .as_ref()
+            .or(global.scrape_protocols.as_ref())
+            .map(|list| list.iter().map(|protocol| protocol.0).collect());
         let (http, unsupported) = (self.take_http().build(context)?, self.unsupported());
         let scrape_failure_log_file = path(self.scrape_failure_log_file, context)
             .or_else(|| inherited.scrape_failure_log_file.clone());
-        let scheme = self.scheme.filter(|scheme| !scheme.is_empty());
         let size = |size: &Option<Text<Size>>| size.as_ref().map_or(0, |size| size.0.0);
         let either = |own: Option<u64>, global: Option<u64>| {
             own.filter(|limit| *limit > 0).or(global).unwrap_or(0)
@@ -263,11 +270,8 @@ impl Scrape {
                 .convert_classic_histograms_to_nhcb
                 .or(global.convert_classic_histograms_to_nhcb)
                 .unwrap_or(false),
-            metrics_path: self
-                .metrics_path
-                .filter(|path| !path.is_empty())
-                .unwrap_or_else(|| "/metrics".to_owned()),
-            scheme: scheme.unwrap_or_else(|| "http".to_owned()),
+            metrics_path: self.metrics_path.unwrap_or_else(|| "/metrics".to_owned()),
+            scheme: self.scheme.unwrap_or_else(|| "http".to_owned()),
             enable_compression: self.enable_compression.unwrap_or(true),
             body_size_limit: match size(&self.body_size_limit) {
                 0 => size(&global.body_size_limit),
@@ -338,12 +342,6 @@ fn given(duration: &Option<Text<Duration>>) -> Option<Duration> {
     duration.as_ref().map(|d| d.0).filter(|d| !d.is_zero())
 }
 
-/// Returns the protocols, or `None` if the list is empty or not given.
-fn non_empty(protocols: &Option<Vec<Text<ScrapeProtocol>>>) -> Option<Vec<ScrapeProtocol>> {
-    let protocols = protocols.as_deref().filter(|list| !list.is_empty())?;
-    Some(protocols.iter().map(|protocol| protocol.0).collect())
-}
-
 fn default_protocols(native_histograms: bool) -> Vec<ScrapeProtocol> {
     let text = [
         ScrapeProtocol::OpenMetricsText1_0_0,
@@ -355,9 +353,16 @@ fn default_protocols(native_histograms: bool) -> Vec<ScrapeProtocol> {
     proto.into_iter().chain(text).collect()
 }
 
-/// Returns an error if a protocol occurs twice.
-fn check_unique(protocols: Option<&[Text<ScrapeProtocol>]>) -> Result<(), Problem> {
-    let protocols = protocols.unwrap_or_default();
+/// Returns an error if the list is empty or a protocol occurs twice.
+fn check_protocols(protocols: Option<&[Text<ScrapeProtocol>]>) -> Result<(), Problem> {
+    let Some(protocols) = protocols else {
+        return Ok(());
+    };
+    if protocols.is_empty() {
+        return Err(Problem::new(
+            "scrape_protocols is an empty list, name a protocol or remove the key",
+        ));
+    }
     for (i, protocol) in protocols.iter().enumerate() {
         if protocols[..i].contains(protocol) {
             return Err(Problem::new(format!(

@@ -13,7 +13,7 @@ fn reports_each_mistake_with_its_place() {
     for (text, expected) in [
         (
             "global:\n  scrape_intervall: 1s\n",
-            "p.yml:2:3: unknown field `scrape_intervall`",
+            "p.yml:2:3: unknown key \"scrape_intervall\", did you mean \"scrape_interval\"?",
         ),
         (
             "global:\n  scrape_interval: 1 minute\n",
@@ -21,11 +21,11 @@ fn reports_each_mistake_with_its_place() {
         ),
         (
             "scrape_configs:\n- job_name: a\n  sample_limit: many\n",
-            "p.yml:3:17: ",
+            "p.yml:3:17: found the text \"many\", expected a whole number, 0 or more",
         ),
         (
             "scrape_configs:\n- job_name: a\n  bogus: 1\n",
-            "p.yml:3:3: unknown field `bogus`",
+            "p.yml:3:3: unknown key \"bogus\", expected one of ",
         ),
         (
             "scrape_configs:\n- job_name: a\n- job_name: a\n",
@@ -47,7 +47,37 @@ fn reports_each_mistake_with_its_place() {
             "scrape_configs:\n- job_name: a\n  dns_sd_configs:\n  - {names: [x], type: A, port: 0}\n",
             "p.yml:4:5: a port is required",
         ),
-        ("scrape_configs: [}\n", "p.yml:1:"),
+        ("scrape_configs: [}\n", "p.yml:1:17: not valid YAML: "),
+        (
+            "global:\n  scrape_interval: 1s\n  scrape_interval: 2s\n",
+            "p.yml:3:3: key \"scrape_interval\" is given twice, remove one",
+        ),
+        ("scrape_configs: {}\n", "p.yml:1:17: expected a list"),
+        (
+            "global: [a]\n",
+            "p.yml:1:9: expected a mapping, lines of KEY: VALUE",
+        ),
+        (
+            "scrape_configs:\n- job_name: [a]\n",
+            "p.yml:2:13: expected a single value",
+        ),
+        (
+            "scrape_configs:\n- job_name: a\n  honor_labels: [a]\n",
+            "p.yml:3:17: found a list, expected true or false",
+        ),
+        (
+            "scrape_configs:\n- job_name: a\n  honor_labels: 'true'\n",
+            "p.yml:3:17: found the text \"true\", expected true or false",
+        ),
+        (
+            "scrape_configs:\n- job_name: a\n  ec2_sd_configs: [{port: 70000}]\n",
+            "p.yml:3:21: found integer `70000`, expected a whole number that fits u16",
+        ),
+        (
+            "scrape_configs:\n- job_name: a\n  scrape_protocols: []\n",
+            "p.yml:2:3: scrape_protocols is an empty list",
+        ),
+        ("scrape_configs:\n- job_name: *a\n", "p.yml:2:13: "),
     ] {
         let error = parse(text).unwrap_err();
         assert!(error.starts_with(expected), "{text}: {error}");
@@ -96,11 +126,21 @@ fn never_prints_a_secret() {
 
 #[test]
 fn rejects_an_alias_bomb() {
-    let mut text = "a0: &a0 [x, x]\n".to_owned();
+    let mut text = "alerting:\n  a0: &a0 [x, x]\n".to_owned();
     for i in 1..40 {
-        text.push_str(&format!("a{i}: &a{i} [*a{}, *a{}]\n", i - 1, i - 1));
+        text.push_str(&format!("  a{i}: &a{i} [*a{}, *a{}]\n", i - 1, i - 1));
     }
-    assert!(parse(&text).is_err());
+    let error = parse(&text).unwrap_err();
+    assert!(error.contains("repeat fewer anchors"), "{error}");
+}
+
+#[test]
+fn rejects_aliases_of_a_long_text() {
+    let long = "x".repeat(1 << 20);
+    let aliases = "*a, ".repeat(100);
+    let text = format!("scrape_config_files: [&a \"{long}\", {aliases}]\n");
+    let error = parse(&text).unwrap_err();
+    assert!(error.contains("repeat fewer anchors"), "{error}");
 }
 
 #[test]
@@ -160,4 +200,74 @@ fn inherits_the_scrape_failure_log_relative_to_its_file() {
     let in_folder = |name: &str| folder.path().join(name);
     let expected = ["all.log", "/b.log", "all.log", "jobs/d.log"];
     assert_eq!(logs, expected.map(in_folder));
+}
+
+#[test]
+fn keys_with_no_value_are_what_go_makes_of_them() {
+    let rule = |rule: &str| {
+        let text = format!("scrape_configs:\n- job_name: a\n  relabel_configs:\n  - {{{rule}}}\n");
+        parse(&text).map(|config| config.scrape_configs[0].relabel_configs[0].clone())
+    };
+    let empty = rule("source_labels: [a, ~], target_label: t, replacement: , separator: ").unwrap();
+    assert_eq!((&*empty.replacement, &*empty.separator), ("", ""));
+    assert_eq!(empty.source_labels, ["a", ""]);
+    assert!(rule("target_label: t, action: ").is_err());
+    assert!(rule("source_labels: [a], target_label: ").is_err());
+    assert!(rule("regex: a.*, action: labelmap, replacement: ").is_err());
+
+    let text = "scrape_configs:\n- job_name: a\n  honor_timestamps:\n  enable_compression:\n  \
+        follow_redirects:\n  enable_http2:\n  scrape_interval:\n  sample_limit:\n  metrics_path:\n  \
+        params: {x: , y: [~]}\n  http_headers: {X-A: , X-B: {values: }}\n  scrape_protocols:\n  \
+        basic_auth:\n  authorization: {type: , credentials: }\n";
+    let config = parse(text).unwrap();
+    let job = &config.scrape_configs[0];
+    assert!(!job.honor_timestamps && !job.enable_compression);
+    assert!(!job.http.follow_redirects && !job.http.enable_http2);
+    assert_eq!(job.scrape_interval, Duration::from_secs(60));
+    assert_eq!(job.metrics_path, "");
+    assert_eq!(job.params["x"], [] as [&str; 0]);
+    assert_eq!(job.params["y"], [""]);
+    assert_eq!(job.http.http_headers.len(), 2);
+    assert_eq!(job.scrape_protocols.len(), 4);
+
+    for text in [
+        "",
+        "global:\n",
+        "global: {external_labels: {a: }}\n",
+        "scrape_configs:\n",
+        "scrape_configs: []\n---\nbogus: 1\n",
+        "otlp:\n",
+        "remote_write:\n",
+        "remote_write: [{url: 'http://h/', headers: {a: }, queue_config: , sigv4: }]\n",
+        "remote_write: [{url: 'http://h/', queue_config: {capacity: 1e+04}}]\n",
+    ] {
+        assert!(parse(text).is_ok(), "{text}: {:?}", parse(text));
+    }
+}
+
+#[test]
+fn an_empty_secret_does_not_count_as_given() {
+    let text = "scrape_configs:\n- job_name: a\n  basic_auth: {username: '', username_file: /u}\n";
+    assert!(parse(text).is_ok());
+    let public =
+        "scrape_configs:\n- job_name: a\n  oauth2: {client_id: a, token_url: 'http://h/'}\n";
+    assert!(parse(public).is_ok());
+    let both = "scrape_configs:\n- job_name: a\n  bearer_token: x\n  bearer_token_file: /x\n";
+    assert!(parse(both).is_err());
+}
+
+#[test]
+fn allows_the_headers_that_prometheus_allows() {
+    let with = |name: &str| {
+        let text = format!(
+            "scrape_configs:\n- job_name: a\n  http_headers: {{{name}: {{values: [x]}}}}\n"
+        );
+        parse(&text)
+    };
+    for name in ["Accept", "Proxy-Foo", "X-Scope-OrgID"] {
+        assert!(with(name).is_ok(), "{name}");
+    }
+    for name in ["Keep-Alive", "Proxy-Authorization", "X-Amz-Date", "Host"] {
+        assert!(with(name).is_err(), "{name}");
+    }
 }

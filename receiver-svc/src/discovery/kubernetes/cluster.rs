@@ -60,23 +60,29 @@ impl Clusters {
     /// # Errors
     /// Returns an error if the client for a new cluster cannot be built.
     pub(super) async fn cluster(&self, server: ApiServer) -> Result<Arc<Cluster>, ClientError> {
-        let existing = self.clusters().iter().find_map(|cluster| {
-            let cluster = cluster.upgrade()?;
-            (cluster.server == server).then_some(cluster)
-        });
-        if let Some(cluster) = existing {
+        if let Some(cluster) = Self::known(&self.clusters(), &server) {
+            return Ok(cluster);
+        }
+        let client = server.client().await?;
+        let mut clusters = self.clusters();
+        // Another mechanism may have created it in the meantime.
+        if let Some(cluster) = Self::known(&clusters, &server) {
             return Ok(cluster);
         }
         let cluster = Arc::new(Cluster {
-            client: server.client().await?,
+            client,
             server,
             watches: Mutex::default(),
             metrics: self.metrics.clone(),
         });
-        let mut clusters = self.clusters();
         clusters.retain(|cluster| cluster.strong_count() > 0);
         clusters.push(Arc::downgrade(&cluster));
         Ok(cluster)
+    }
+
+    fn known(clusters: &[Weak<Cluster>], server: &ApiServer) -> Option<Arc<Cluster>> {
+        let mut clusters = clusters.iter().filter_map(Weak::upgrade);
+        clusters.find(|cluster| cluster.server == *server)
     }
 
     fn clusters(&self) -> MutexGuard<'_, Vec<Weak<Cluster>>> {

@@ -8,6 +8,12 @@ use crate::{
     },
 };
 
+/// A key that counts as given unless its value is empty, as in Go.
+pub(super) trait Given {
+    /// Returns true if the key has a value that is not empty.
+    fn is_given(&self) -> bool;
+}
+
 /// Rejects keys that name an entry of a secret provider. Prometheus parses them for programs
 /// that embed it, and fails to use them itself.
 pub(super) fn refuse_references<'a>(
@@ -19,13 +25,13 @@ pub(super) fn refuse_references<'a>(
     )
 }
 
-/// Returns an error if both keys are set. `names` is the description of the two keys.
-pub(super) fn at_most_one<A, B>(
-    one: &Option<A>,
-    other: &Option<B>,
+/// Returns an error if both keys are given. `names` is the description of the two keys.
+pub(super) fn at_most_one(
+    one: &impl Given,
+    other: &impl Given,
     names: &str,
 ) -> Result<(), Problem> {
-    if one.is_some() && other.is_some() {
+    if one.is_given() && other.is_given() {
         return Err(Problem::new(format!(
             "at most one of {names} must be configured"
         )));
@@ -33,15 +39,30 @@ pub(super) fn at_most_one<A, B>(
     Ok(())
 }
 
-/// Returns the source of a secret, or `None` if neither key is set.
+/// Returns the source of a secret, or `None` if neither key is given.
 pub(super) fn secret(
     inline: Option<Text<Secret>>,
     file: Option<String>,
     context: Context<'_>,
 ) -> Option<SecretSource> {
     match (inline, file.filter(|file| !file.is_empty())) {
-        (Some(inline), _) => Some(SecretSource::Inline(inline.0)),
-        (None, Some(file)) => Some(SecretSource::File(context.path(file))),
+        (Some(inline), None) => Some(SecretSource::Inline(inline.0)),
+        (_, Some(file)) => Some(SecretSource::File(context.path(file))),
         (None, None) => None,
+    }
+}
+
+// === impl Given ===
+
+impl Given for Option<String> {
+    fn is_given(&self) -> bool {
+        self.as_ref().is_some_and(|text| !text.is_empty())
+    }
+}
+
+impl Given for Option<Text<Secret>> {
+    fn is_given(&self) -> bool {
+        self.as_ref()
+            .is_some_and(|text| !text.0.expose().is_empty())
     }
 }

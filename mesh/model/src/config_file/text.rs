@@ -1,0 +1,71 @@
+//! The encoding of configuration and target files.
+
+use std::{borrow::Cow, path::Path};
+
+use crate::config::ConfigError;
+
+/// Reads the YAML file at `path`.
+///
+/// # Errors
+/// Returns an error if the file cannot be read or is not text.
+pub(super) fn read(path: &Path) -> Result<String, ConfigError> {
+    let content = std::fs::read(path).map_err(|error| ConfigError::new(path, None, error))?;
+    let text = decode(&content).map_err(|error| ConfigError::new(path, None, error))?;
+    Ok(text.into_owned())
+}
+
+/// Decodes the content of a YAML file. A byte order mark tells UTF-8 and UTF-16 apart, as in
+/// Go's YAML library; a file without one is UTF-8.
+///
+/// # Errors
+/// Returns a message for the user if the bytes are not text.
+pub(super) fn decode(content: &[u8]) -> Result<Cow<'_, str>, String> {
+    let units = |code_unit: fn([u8; 2]) -> u16| {
+        let (pairs, rest) = content[2..].as_chunks();
+        let units = pairs.iter().map(|pair| code_unit(*pair));
+        let text = char::decode_utf16(units).collect::<Result<String, _>>();
+        match text {
+            Ok(text) if rest.is_empty() => Ok(Cow::Owned(text)),
+            _ => Err("the file starts as UTF-16, but is not, save it as UTF-8".to_owned()),
+        }
+    };
+    match content {
+        [0xff, 0xfe, ..] => units(u16::from_le_bytes),
+        [0xfe, 0xff, ..] => units(u16::from_be_bytes),
+        [0xef, 0xbb, 0xbf, text @ ..] => utf8(text),
+        text => utf8(text),
+    }
+}
+
+fn utf8(text: &[u8]) -> Result<Cow<'_, str>, String> {
+    std::str::from_utf8(text)
+        .map(Cow::Borrowed)
+        .map_err(|error| {
+            let before = &text[..error.valid_up_to()];
+            let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+            format!("line {line} is not UTF-8, save the file as UTF-8")
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::decode;
+
+    #[test]
+    fn decodes_what_a_byte_order_mark_announces() {
+        let text = "- targets: [é:1]\n";
+        let little: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let big: Vec<u8> = text.encode_utf16().flat_map(u16::to_be_bytes).collect();
+        for (mark, content) in [
+            (&[][..], text.as_bytes()),
+            (&[0xef, 0xbb, 0xbf], text.as_bytes()),
+            (&[0xff, 0xfe], &little),
+            (&[0xfe, 0xff], &big),
+        ] {
+            assert_eq!(decode(&[mark, content].concat()).unwrap(), text, "{mark:?}");
+        }
+        for bad in [&b"a\nb\xff"[..], b"\xff\xfea", b"\xff\xfe\x00\xd8"] {
+            assert!(decode(bad).unwrap_err().contains("UTF-8"), "{bad:?}");
+        }
+    }
+}

@@ -6,7 +6,7 @@
 //! - [`budget`]: a memory limit that many tasks share.
 //! - [`backoff`]: delays between retries.
 //! - [`error`]: errors printed with their causes.
-//! - [`watched_file`]: values that follow the files they are made from.
+//! - [`watched_file`], [`awaited_file`]: values that follow the files they are made from.
 //!
 //! This crate knows nothing of Prometheus, OTLP or the network, and depends on no other
 //! crate of the workspace.
@@ -18,6 +18,7 @@
 //! assert!(backoff.delay().as_millis() <= 100);
 //! ```
 
+pub mod awaited_file;
 pub mod backoff;
 pub mod blocking;
 pub mod budget;

@@ -41,13 +41,43 @@ impl<T: Send + Sync + 'static> WatchedFile<T> {
         F: Fn() -> Result<T, E> + Send + 'static,
     {
         // Before `read`, so that a change in between is noticed.
-        let mut seen = fingerprint(&files);
-        let current = Arc::new(ArcSwap::from_pointee(read()?));
+        let seen = fingerprint(&files);
+        Ok(Self::changing(read()?, what, files, seen, read))
+    }
+
+    /// Starts with `value`, and reads the files as soon as they are there.
+    pub(crate) fn starting_with<E, F>(
+        value: T,
+        what: &'static str,
+        files: Vec<PathBuf>,
+        read: F,
+    ) -> Self
+    where
+        E: fmt::Display + Send,
+        F: Fn() -> Result<T, E> + Send + 'static,
+    {
+        let seen = fingerprint(&files);
+        Self::changing(value, what, files, seen, read)
+    }
+
+    /// Replaces `value` each time the files differ from `seen`.
+    fn changing<E, F>(
+        value: T,
+        what: &'static str,
+        files: Vec<PathBuf>,
+        mut seen: u128,
+        read: F,
+    ) -> Self
+    where
+        E: fmt::Display + Send,
+        F: Fn() -> Result<T, E> + Send + 'static,
+    {
+        let current = Arc::new(ArcSwap::from_pointee(value));
         if files.is_empty() {
-            return Ok(Self {
+            return Self {
                 current,
                 _task: None,
-            });
+            };
         }
         let slot = current.clone();
         let task = tokio::spawn(async move {
@@ -69,10 +99,10 @@ impl<T: Send + Sync + 'static> WatchedFile<T> {
                 seen = now;
             }
         });
-        Ok(Self {
+        Self {
             current,
             _task: Some(Arc::new(AbortOnDropHandle::new(task))),
-        })
+        }
     }
 
     /// Returns the current value.

@@ -2,7 +2,8 @@
 //!
 //! It is configured by [`HttpClientConfig`]. Secret files are read on each request, as in
 //! Prometheus. Certificates are reloaded within 5 s of a change of their files. So rotated
-//! credentials take effect without a reload of the configuration.
+//! credentials take effect without a reload of the configuration. A certificate or key that is
+//! missing or invalid at first fails the requests until it can be used.
 
 mod auth;
 mod connect;
@@ -26,7 +27,7 @@ use http::{
 };
 use hyper::body::Incoming;
 use hyper_rustls::{FixedServerNameResolver, HttpsConnectorBuilder};
-use mesh_base::{error::causes, watched_file::WatchedFile};
+use mesh_base::{awaited_file::AwaitedFile, error::causes};
 use mesh_model::config::http::{HttpClientConfig, SecretSource};
 
 use self::{
@@ -83,7 +84,7 @@ struct Shared {
     authenticator: Option<Authenticator>,
     proxies: Option<Arc<Proxies>>,
     /// Connections with the current certificates.
-    transport: WatchedFile<Transport>,
+    transport: AwaitedFile<Transport, HttpClientError>,
 }
 
 // === impl HttpClientError ===
@@ -106,7 +107,8 @@ impl HttpClient {
     /// refer to certificate files.
     ///
     /// # Errors
-    /// Returns an error if a certificate or key cannot be read or is invalid.
+    /// Returns an error if the settings cannot be used. A certificate or key that cannot be used
+    /// is an error of each request.
     pub fn new(config: &HttpClientConfig) -> Result<Self, HttpClientError> {
         Self::with_connector(config, None)
     }
@@ -115,7 +117,8 @@ impl HttpClient {
     /// URLs of the requests do not change.
     ///
     /// # Errors
-    /// Returns an error if a certificate or key cannot be read or is invalid.
+    /// Returns an error if the settings cannot be used. A certificate or key that cannot be used
+    /// is an error of each request.
     pub fn over_unix_socket(&self, path: &Path) -> Result<Self, HttpClientError> {
         let path: Arc<Path> = path.into();
         let connector = Connector::new(move |_| {
@@ -129,7 +132,8 @@ impl HttpClient {
     /// none.
     ///
     /// # Errors
-    /// Returns an error if a certificate or key cannot be read or is invalid.
+    /// Returns an error if the settings cannot be used. A certificate or key that cannot be used
+    /// is an error of each request.
     pub fn with_connector(
         config: &HttpClientConfig,
         connector: Option<Connector>,
@@ -146,7 +150,7 @@ impl HttpClient {
             config: config.clone(),
             authenticator,
             proxies,
-            transport: WatchedFile::watch("HTTP client's TLS", files, build)?,
+            transport: AwaitedFile::watch("HTTP client's TLS", files, build),
         };
         Ok(Self {
             shared: Arc::new(shared),
@@ -180,7 +184,7 @@ impl HttpClient {
     async fn send(&self, request: &Request<Bytes>) -> Result<Response<Incoming>, HttpClientError> {
         let (mut parts, body) = request.clone().into_parts();
         self.authorize(&mut parts).await?;
-        let transport = self.shared.transport.load();
+        let transport = self.shared.transport.load()?;
         Ok(transport.request(Request::from_parts(parts, body)).await?)
     }
 
@@ -214,7 +218,6 @@ impl HttpClient {
             let Ok(name) = name.parse::<HeaderName>() else {
                 continue;
             };
-            parts.headers.remove(&name);
             for value in values {
                 let value = header(&name, &secret(value).await?)?;
                 parts.headers.append(&name, value);

@@ -191,7 +191,7 @@ async fn limits_the_tls_versions() {
     let new = bounded(&only_old, Some(TlsVersion::Tls13), None);
     assert!(get(&new, &only_old.url()).await.is_err());
     let ancient = bounded(&both, None, Some(TlsVersion::Tls11));
-    let error = HttpClient::new(&ancient).unwrap_err().to_string();
+    let error = get(&ancient, &both.url()).await.unwrap_err().to_string();
     assert_eq!(error, "max_version: only TLS 1.2 and 1.3 are supported");
 }
 
@@ -222,6 +222,26 @@ async fn uses_a_replaced_client_certificate() {
     tokio::time::pause();
     tokio::time::sleep(watched_file::INTERVAL * 2).await;
     tokio::time::resume();
+    ask().await.unwrap();
+}
+
+#[tokio::test]
+async fn uses_a_certificate_that_appears_later() {
+    let server = Secure::start(&BOTH, None).await;
+    let folder = tempfile::tempdir().unwrap();
+    let ca = folder.path().join("ca");
+    let client = HttpClient::new(&with(TlsConfig {
+        ca: Some(PemSource::File(ca.clone())),
+        ..server.tls()
+    }))
+    .unwrap();
+    let ask = async || {
+        let request = Request::get(server.url()).body(Bytes::new()).unwrap();
+        client.request(request).await
+    };
+    let error = ask().await.unwrap_err();
+    assert!(matches!(error, HttpClientError::Tls(_)), "{error}");
+    std::fs::write(&ca, &server.certificate).unwrap();
     ask().await.unwrap();
 }
 

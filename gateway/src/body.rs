@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use crate::{admission::Permit, json, limits::LimitArgs, push_error::PushError};
 
-pub(crate) use decompress::Compression;
+pub(crate) use decompress::{Compression, SUPPORTED};
 
 /// Encoding of the message in a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Supported compressions, for the `grpc-accept-encoding` header.
-const ACCEPTED: HeaderValue = HeaderValue::from_static("identity,gzip,zstd,deflate");
+const ACCEPTED: HeaderValue = HeaderValue::from_static("identity,gzip,zstd,deflate,snappy,lz4");
 const ACCEPT_ENCODING: &str = "grpc-accept-encoding";
 /// Minimum time between the gateway's response and the client's timeout. The margin is a
 /// twentieth of the timeout, within the minimum and the maximum.

@@ -1,4 +1,4 @@
-//! OTLP/HTTP: `POST /v1/metrics` in protobuf or JSON.
+//! OTLP/HTTP: `POST /v1/metrics` in protobuf or JSON, also under Prometheus's path.
 
 mod cors;
 
@@ -11,7 +11,7 @@ use prost::Message;
 use serde_json::json;
 
 use crate::{
-    body::{Compression, Encoding},
+    body::{Compression, Encoding, SUPPORTED},
     export_result::ExportResult,
     handler::{PushHandler, PushOptions},
     push_error::PushError,
@@ -21,7 +21,18 @@ pub use cors::{CorsArgs, Origin};
 
 type HttpResponse = Response<Full<Bytes>>;
 
-const PATH: &str = "/v1/metrics";
+/// Kinds of resources that this port serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Route {
+    Metrics,
+    /// Traces or logs.
+    OtherSignal,
+    Unknown,
+}
+
+/// Prefix of OTLP paths in Prometheus: a client moves from its OTLP receiver to the gateway
+/// by the host alone.
+const PROMETHEUS_PREFIX: &str = "/api/v1/otlp";
 
 /// Handles one request.
 pub(crate) async fn handle(
@@ -30,25 +41,35 @@ pub(crate) async fn handle(
     request: Request<Incoming>,
 ) -> HttpResponse {
     let (parts, body) = request.into_parts();
-    let mut response = match (&parts.method, parts.uri.path()) {
-        (&Method::POST, PATH) => export(&handler, &parts, body).await,
-        (&Method::OPTIONS, PATH) => preflight(&cors, &parts),
-        (_, PATH) => {
+    let mut response = match (&parts.method, Route::of(parts.uri.path())) {
+        (&Method::POST, Route::Metrics) => export(&handler, &parts, body).await,
+        (&Method::OPTIONS, Route::Metrics) => preflight(&cors, &parts),
+        (_, Route::Metrics) => {
             let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "expected POST");
             let allow = HeaderValue::from_static("POST, OPTIONS");
             response.headers_mut().insert(header::ALLOW, allow);
             response
         }
-        (_, "/v1/traces" | "/v1/logs") => {
-            text(StatusCode::NOT_FOUND, "promesh supports metrics only")
-        }
-        _ => text(
+        (_, Route::OtherSignal) => text(StatusCode::NOT_FOUND, "promesh supports metrics only"),
+        (_, Route::Unknown) => text(
             StatusCode::NOT_FOUND,
             "not found; send metrics to /v1/metrics",
         ),
     };
     cors.allow(&parts.headers, response.headers_mut());
     response
+}
+
+// === impl Route ===
+
+impl Route {
+    fn of(path: &str) -> Self {
+        match path.strip_prefix(PROMETHEUS_PREFIX).unwrap_or(path) {
+            "/v1/metrics" => Self::Metrics,
+            "/v1/traces" | "/v1/logs" => Self::OtherSignal,
+            _ => Self::Unknown,
+        }
+    }
 }
 
 async fn export(handler: &PushHandler, parts: &Parts, body: Incoming) -> HttpResponse {
@@ -136,7 +157,7 @@ fn failure(encoding: Encoding, error: &PushError) -> HttpResponse {
             headers.insert(header::WWW_AUTHENTICATE, bearer);
         }
         PushError::Encoding(_) => {
-            let accepted = HeaderValue::from_static("gzip, zstd, deflate");
+            let accepted = HeaderValue::from_static(SUPPORTED);
             headers.insert(header::ACCEPT_ENCODING, accepted);
         }
         _ => {}

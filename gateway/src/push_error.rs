@@ -13,6 +13,8 @@ use prost::Message;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt, pb};
 
+use crate::body::SUPPORTED;
+
 /// Error that ends a push.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum PushError {
@@ -23,7 +25,7 @@ pub(crate) enum PushError {
     #[error("{0}")]
     ContentType(String),
     /// The compression of the body is not supported.
-    #[error("unsupported compression {0:?}, expected gzip, zstd, deflate or identity")]
+    #[error("unsupported compression {0:?}, expected one of {SUPPORTED} or identity")]
     Encoding(String),
     /// The body exceeds a size limit.
     #[error("the body is larger than {limit} bytes{stage}")]

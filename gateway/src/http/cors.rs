@@ -10,8 +10,8 @@ use mesh_model::flags;
 #[command(next_help_heading = "Browsers")]
 pub struct CorsArgs {
     /// Origins of the web pages that may push to OTLP/HTTP, such as
-    /// `https://shop.example` or `https://*.shop.example`; * allows all. Without this flag
-    /// browsers block all of them.
+    /// `https://shop.example` or `https://*.shop.example`; * allows all, without
+    /// credentials. Without this flag browsers block all of them.
     #[arg(
         long = "cors.allowed-origins",
         env = "PROMESH_CORS_ALLOWED_ORIGINS",
@@ -46,12 +46,22 @@ pub struct Origin(String);
 // === impl CorsArgs ===
 
 impl CorsArgs {
-    /// Adds the response headers that let the web page read the response.
+    /// Adds the response headers that let the web page read the response and send
+    /// credentials. `navigator.sendBeacon` always sends them.
+    ///
+    /// If every origin is allowed, the response says so with `*`. Browsers then send no
+    /// credentials, so that a foreign page cannot push with a user's certificate.
     pub(super) fn allow(&self, request: &HeaderMap, response: &mut HeaderMap) {
         let Some(origin) = self.allowed(request) else {
             return;
         };
-        response.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+        let origin = match self.allowed_origins.iter().any(Origin::is_any) {
+            true => HeaderValue::from_static("*"),
+            false => origin.clone(),
+        };
+        response.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        let credentials = HeaderValue::from_static("true");
+        response.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, credentials);
         response.insert(header::VARY, HeaderValue::from_static("origin"));
         let exposed = HeaderValue::from_static("retry-after");
         response.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
@@ -91,6 +101,10 @@ impl CorsArgs {
 // === impl Origin ===
 
 impl Origin {
+    fn is_any(&self) -> bool {
+        self.0 == "*"
+    }
+
     fn matches(&self, origin: &str) -> bool {
         match self.0.split_once('*') {
             None => self.0.eq_ignore_ascii_case(origin),
@@ -161,9 +175,18 @@ mod tests {
         assert_eq!(header_of(header::ACCESS_CONTROL_MAX_AGE), "60");
         let origin = header_of(header::ACCESS_CONTROL_ALLOW_ORIGIN);
         assert_eq!(origin, "https://a.example");
+        let credentials = header_of(header::ACCESS_CONTROL_ALLOW_CREDENTIALS);
+        assert_eq!(credentials, "true");
         let mut nothing = HeaderMap::new();
         assert!(!cors.preflight(&from("https://evil.example"), &mut nothing));
         cors.allow(&from("https://evil.example"), &mut nothing);
         assert!(nothing.is_empty());
+    }
+
+    #[test]
+    fn names_no_origin_if_all_are_allowed() {
+        let mut response = HeaderMap::new();
+        cors("https://a.example,*").allow(&from("https://a.example"), &mut response);
+        assert_eq!(response[header::ACCESS_CONTROL_ALLOW_ORIGIN], "*");
     }
 }

@@ -24,6 +24,22 @@ fn zstd(bytes: &[u8]) -> Vec<u8> {
     zstd::encode_all(bytes, 1).unwrap()
 }
 
+fn snappy(bytes: &[u8]) -> Vec<u8> {
+    snap::raw::Encoder::new().compress_vec(bytes).unwrap()
+}
+
+fn framed_snappy(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = snap::write::FrameEncoder::new(Vec::new());
+    encoder.write_all(bytes).unwrap();
+    encoder.into_inner().unwrap()
+}
+
+fn lz4(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = lz4_flex::frame::FrameEncoder::new(Vec::new());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
 /// A zstd frame that requires a window of 128 MiB.
 fn wide_zstd() -> Vec<u8> {
     let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
@@ -89,10 +105,34 @@ async fn rejects_bad_bodies_permanently_and_counts_them() {
         (protobuf("gzip", gzip(&bomb)), 413, "too_large"),
         (protobuf("zstd", zstd(&bomb)), 413, "too_large"),
         (protobuf("deflate", deflate(&bomb)), 413, "too_large"),
+        // 10 MB in a block of snappy are 470 KB; only the size that it declares is small.
+        (
+            protobuf("snappy", snappy(&bomb[..1_500_000])),
+            413,
+            "too_large",
+        ),
+        (
+            protobuf("snappy", b"\xff\xff\xff\xff\x0f".to_vec()),
+            413,
+            "too_large",
+        ),
+        (
+            protobuf("snappy", framed_snappy(&bomb[..1_500_000])),
+            413,
+            "too_large",
+        ),
+        (protobuf("lz4", lz4(&bomb)), 413, "too_large"),
         (protobuf("zstd", wide_zstd()), 400, "malformed"),
         (protobuf("gzip", good.clone()), 400, "malformed"),
         (protobuf("zstd", good.clone()), 400, "malformed"),
         (protobuf("deflate", good.clone()), 400, "malformed"),
+        (protobuf("snappy", good.clone()), 400, "malformed"),
+        (protobuf("lz4", good.clone()), 400, "malformed"),
+        (
+            protobuf("lz4", lz4(&good)[..lz4(&good).len() - 4].to_vec()),
+            400,
+            "malformed",
+        ),
         (
             protobuf("gzip", gzip(&good)[..20].to_vec()),
             400,
@@ -144,8 +184,15 @@ async fn rejects_bad_bodies_permanently_and_counts_them() {
     for (encoding, body) in [
         ("identity", good.clone()),
         ("gzip", gzip(&good)),
+        ("GZIP", gzip(&good)),
+        ("x-gzip", gzip(&good)),
         ("zstd", zstd(&good)),
         ("deflate", deflate(&good)),
+        ("zlib", deflate(&good)),
+        ("snappy", snappy(&good)),
+        ("snappy", framed_snappy(&good)),
+        ("x-snappy-framed", framed_snappy(&good)),
+        ("Lz4", lz4(&good)),
     ] {
         let answer = gateway
             .post(&[PROTOBUF, ("content-encoding", encoding)], body)
@@ -223,6 +270,7 @@ async fn rejects_unknown_methods_and_paths() {
     );
     for (path, message) in [
         ("/v1/traces", "promesh supports metrics only"),
+        ("/api/v1/otlp/v1/logs", "promesh supports metrics only"),
         ("/", "not found; send metrics to /v1/metrics"),
     ] {
         let url = format!("http://{}{path}", gateway.addresses.http);
@@ -230,4 +278,14 @@ async fn rejects_unknown_methods_and_paths() {
         assert_eq!(answer.status, 404);
         assert_eq!(answer.text().trim(), message);
     }
+}
+
+#[tokio::test]
+async fn accepts_pushes_under_the_path_of_prometheus() {
+    let gateway = Gateway::start(&[]).await;
+    let url = format!("http://{}/api/v1/otlp/v1/metrics", gateway.addresses.http);
+    let body = Bytes::from(one("a").encode_to_vec());
+    let answer = crate::harness::request(&url, "POST", &[PROTOBUF], body).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(gateway.exporter.stored().len(), 1);
 }

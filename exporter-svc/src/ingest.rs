@@ -8,7 +8,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use mesh_base::backoff::jitter;
+use mesh_base::{backoff::jitter, budget::Budget};
 use mesh_contract::{
     batch::{BatchContext, Origin},
     export::{Progress, parse_timeout},
@@ -16,16 +16,15 @@ use mesh_contract::{
 use mesh_model::labels::Labels;
 use mesh_wire::otlp::split_resource_metrics;
 use parking_lot::RwLock;
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
-    time::Instant,
-};
+use tokio::{sync::oneshot, time::Instant};
 use tonic::{Code, Request, Response, Status, metadata::MetadataMap};
 
 use self::{metrics::Metrics, outcome::ExportOutcome, progress::DestinationProgress};
 use crate::{
     destination::Destination,
+    memory::{ExportMemory, OutOfMemory},
     remote_write::{Retry, RetryCause, queue::PendingPart},
+    translate::TranslateError,
 };
 
 pub mod metrics;
@@ -36,8 +35,7 @@ pub mod progress;
 #[derive(Debug)]
 pub struct Ingest {
     destinations: RwLock<Arc<Destinations>>,
-    /// Semaphore with one permit per KiB of the memory budget.
-    budget: Arc<Semaphore>,
+    budget: Budget,
     limits: IngestLimits,
     metrics: Metrics,
 }
@@ -61,8 +59,6 @@ pub struct IngestLimits {
     pub timeout: Duration,
 }
 
-/// Memory that a translated Export needs, as a multiple of its encoded size.
-const EXPANSION: usize = 3;
 /// Lower and upper bound of the reply margin: the time before the sender's deadline at
 /// which the exporter replies. The margin is a twentieth of the timeout.
 const MIN_MARGIN: Duration = Duration::from_millis(20);
@@ -77,7 +73,7 @@ impl Ingest {
     pub fn new(destinations: Destinations, limits: IngestLimits, metrics: Metrics) -> Self {
         Self {
             destinations: RwLock::new(Arc::new(destinations)),
-            budget: Arc::new(Semaphore::new(limits.budget / 1024)),
+            budget: Budget::new(limits.budget),
             limits,
             metrics,
         }
@@ -116,7 +112,8 @@ impl Ingest {
         let deadline = started + timeout(request.metadata()).unwrap_or(self.limits.timeout);
         let context = BatchContext::read(request.metadata()).map_err(malformed)?;
         let mut progress = DestinationProgress::decode(&Progress::read(request.metadata()));
-        let permit = self.admit(request.get_ref().len())?;
+        let memory = ExportMemory::reserve(&self.budget, request.get_ref().len());
+        let mut memory = memory.map_err(out_of_memory)?;
         self.record_in_flight();
         let resources = split_resource_metrics(request.get_ref()).map_err(malformed)?;
         let destinations = self.destinations();
@@ -126,15 +123,25 @@ impl Ingest {
             if progress.is_complete(&destination.name) {
                 continue;
             }
-            let translated = destination.translator.translate(&context, &resources);
-            pending.push((destination, translated.map_err(malformed)?, Vec::new()));
+            let translated = destination
+                .translator
+                .translate_within(&context, &resources, memory);
+            let (translated, used) = translated.map_err(|error| match error {
+                TranslateError::Malformed(error) => malformed(error),
+                TranslateError::OutOfMemory(error) => out_of_memory(error),
+            })?;
+            pending.push((destination, translated, Vec::new()));
+            // The next destination's series come on top.
+            memory = used;
         }
+        self.record_in_flight();
+        let memory = Arc::new(memory);
         // Translates for all destinations before it passes on any part, so that a
         // malformed Export has no effect.
         for (destination, translated, replies) in &mut pending {
             for part in translated.parts.drain(..) {
                 let (reply, outcome) = oneshot::channel();
-                let (context, permit) = (Arc::clone(&context), Arc::clone(&permit));
+                let (context, memory) = (Arc::clone(&context), Arc::clone(&memory));
                 let units = part.units;
                 let pending_part = PendingPart {
                     part,
@@ -142,7 +149,7 @@ impl Ingest {
                     started,
                     deadline,
                     reply,
-                    permit,
+                    memory,
                 };
                 destination.batcher.push(pending_part).await;
                 replies.push((units, outcome));
@@ -166,32 +173,8 @@ impl Ingest {
         ExportOutcome::merge(all).into_reply(&progress)
     }
 
-    /// Reserves memory for an Export of `len` bytes.
-    fn admit(&self, len: usize) -> Result<Arc<OwnedSemaphorePermit>, Status> {
-        let all = self.limits.budget / 1024;
-        // An Export that is larger than the whole budget may use all of it.
-        let wanted = (len.saturating_mul(EXPANSION) / 1024 + 1).min(all);
-        let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
-        let budget = Arc::clone(&self.budget);
-        budget
-            .try_acquire_many_owned(wanted)
-            .map(Arc::new)
-            .map_err(|_| {
-                Retry {
-                    cause: RetryCause::Exhausted,
-                    after: BUDGET_RETRY_DELAY + jitter(BUDGET_RETRY_DELAY),
-                    settled: true,
-                    slow: false,
-                    message: "the memory budget (--ingest.max-bytes) is exhausted; retry later or on another exporter".to_owned(),
-                }
-                .status()
-            })
-    }
-
     fn record_in_flight(&self) {
-        let free = self.budget.available_permits() * 1024;
-        self.metrics
-            .set_in_flight_bytes(self.limits.budget.saturating_sub(free));
+        self.metrics.set_in_flight_bytes(self.budget.reserved());
     }
 
     fn destinations(&self) -> Arc<Destinations> {
@@ -220,6 +203,18 @@ impl Destinations {
 fn timeout(metadata: &MetadataMap) -> Option<Duration> {
     let timeout = parse_timeout(metadata.get("grpc-timeout")?.to_str().ok()?)?;
     Some(timeout.saturating_sub((timeout / 20).clamp(MIN_MARGIN, MAX_MARGIN)))
+}
+
+/// Status of an Export for which too little memory is free.
+fn out_of_memory(error: OutOfMemory) -> Status {
+    Retry {
+        cause: RetryCause::Exhausted,
+        after: BUDGET_RETRY_DELAY + jitter(BUDGET_RETRY_DELAY),
+        settled: true,
+        slow: false,
+        message: error.to_string(),
+    }
+    .status()
 }
 
 /// Status of an Export that no retry can repair. It is marked settled, so the sender

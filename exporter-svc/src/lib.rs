@@ -43,6 +43,7 @@ mod environment;
 mod error;
 pub mod ha;
 pub mod ingest;
+pub mod memory;
 pub mod metrics;
 pub mod remote_write;
 pub mod service;

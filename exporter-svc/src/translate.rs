@@ -12,9 +12,7 @@ use foldhash::HashMap;
 use mesh_contract::batch::{BatchContext, Origin};
 use mesh_model::config::relabel::RelabelConfig;
 use mesh_wire::protobuf::WireError;
-use opentelemetry_proto::tonic::metrics::v1::ResourceMetrics;
 use parking_lot::Mutex;
-use prost::Message;
 
 use self::{
     cache::LabelCache,
@@ -22,7 +20,10 @@ use self::{
     scrape::ScrapeTranslator,
     sink::{Capabilities, Sink, Translated},
 };
-use crate::ha::LabelRewriter;
+use crate::{
+    ha::LabelRewriter,
+    memory::{ExportMemory, OutOfMemory},
+};
 
 pub mod cache;
 pub mod consistency;
@@ -33,6 +34,17 @@ pub mod name;
 pub mod otlp;
 pub mod scrape;
 pub mod sink;
+
+/// Error of a translation.
+#[derive(Debug, thiserror::Error)]
+pub enum TranslateError {
+    /// The Export is malformed.
+    #[error(transparent)]
+    Malformed(#[from] WireError),
+    /// Too little memory is free.
+    #[error(transparent)]
+    OutOfMemory(#[from] OutOfMemory),
+}
 
 /// Value of a staleness marker, a specific NaN.
 pub const STALE_NAN: f64 = f64::from_bits(0x7ff0_0000_0000_0002);
@@ -81,7 +93,7 @@ impl Translator {
         }
     }
 
-    /// Translates the encoded `ResourceMetrics` of one Export.
+    /// Translates the encoded `ResourceMetrics` of one Export, without a limit on memory.
     ///
     /// # Errors
     /// Returns an error if the bytes are malformed.
@@ -89,14 +101,29 @@ impl Translator {
         &self,
         context: &Arc<BatchContext>,
         resources: &[Bytes],
-    ) -> Result<Translated, WireError> {
-        let mut sink = Sink::new(self.capabilities);
+    ) -> Result<Translated, TranslateError> {
+        let translated = self.translate_within(context, resources, ExportMemory::unlimited());
+        translated.map(|(translated, _)| translated)
+    }
+
+    /// Translates the encoded `ResourceMetrics` of one Export. The parts take their memory
+    /// from `memory`, which comes back with them.
+    ///
+    /// # Errors
+    /// Returns an error if the bytes are malformed, or too little memory is free.
+    pub fn translate_within(
+        &self,
+        context: &Arc<BatchContext>,
+        resources: &[Bytes],
+        memory: ExportMemory,
+    ) -> Result<(Translated, ExportMemory), TranslateError> {
+        let mut sink = Sink::within(self.capabilities, memory);
         let (id, rewriter) = self.rewriter(context);
         match context.origin {
             Origin::Otlp => {
                 let mut otlp = OtlpTranslator::new(&self.otlp, &rewriter, &mut sink);
                 for resource in resources {
-                    otlp.resource_metrics(ResourceMetrics::decode(resource.as_ref())?);
+                    otlp.encoded_resource_metrics(resource)?;
                 }
             }
             Origin::Scrape => {
@@ -106,7 +133,7 @@ impl Translator {
                 }
             }
         }
-        Ok(sink.finish())
+        Ok(sink.finish()?)
     }
 
     fn rewriter(&self, context: &Arc<BatchContext>) -> (u32, Arc<LabelRewriter>) {

@@ -7,7 +7,8 @@ use prost::Message;
 /// through protobuf.
 pub fn run(data: &[u8]) {
     match gateway::json::decode(data) {
-        Ok(request) => {
+        Ok(decoded) => {
+            let request = decoded.request;
             let encoded = request.encode_to_vec();
             let decoded = ExportMetricsServiceRequest::decode(encoded.as_slice());
             let decoded = decoded.expect("decodes its own encoding");

@@ -129,9 +129,25 @@ impl Permit {
         self.grow_to(bytes)
     }
 
-    /// Releases the memory. The outbox accounts for the data from now on.
-    pub(crate) fn release_memory(&mut self) {
-        self.memory = self.budget.empty_reservation();
+    /// Reserves memory for the copies of a push that is split: `bytes` in addition.
+    ///
+    /// # Errors
+    /// Returns the same errors as [`Self::reserve_decoded`].
+    pub(crate) fn reserve_more(&mut self, bytes: usize) -> Result<(), PushError> {
+        let bytes = self.memory.bytes().saturating_add(bytes);
+        let limit = self.budget.capacity();
+        if bytes > limit {
+            return Err(PushError::TooLarge {
+                limit,
+                stage: " once split so that each part has one point of each stream",
+            });
+        }
+        self.grow_to(bytes)
+    }
+
+    /// Releases the memory except `bytes`. The outbox accounts for the data from now on.
+    pub(crate) fn release_memory(&mut self, bytes: usize) {
+        self.memory.shrink_to(bytes);
     }
 
     /// Raises the reserved memory to `bytes`.

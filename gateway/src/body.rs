@@ -9,11 +9,19 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, header};
 use http_body::Body;
 use http_body_util::BodyExt;
+use mesh_contract::verdict::Reason;
+use mesh_wire::otlp::{schema::Kind, utf8};
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use prost::Message;
 use tokio::time::timeout;
 
-use crate::{admission::Permit, json, limits::LimitArgs, push_error::PushError};
+use crate::{
+    admission::Permit,
+    decoded::{Decoded, RejectedPoints},
+    json,
+    limits::LimitArgs,
+    push_error::PushError,
+};
 
 pub(crate) use decompress::{Compression, SUPPORTED};
 
@@ -132,12 +140,12 @@ pub(crate) async fn decode(
     encoding: Encoding,
     limits: BodyLimits,
     mut permit: Permit,
-) -> Result<(ExportMetricsServiceRequest, Permit), PushError> {
+) -> Result<(Decoded, Permit), PushError> {
     let large = bytes.len() > LARGE || compression != Compression::Identity;
     let decoding = move || {
         let bytes = decompress::decompress(bytes, compression, limits.decompressed, &mut permit)?;
-        let request = decode_message(&bytes, encoding, &mut permit)?;
-        Ok((request, permit))
+        let decoded = decode_message(&bytes, encoding, &mut permit)?;
+        Ok((decoded, permit))
     };
     if !large {
         return decoding();
@@ -152,18 +160,46 @@ fn decode_message(
     bytes: &Bytes,
     encoding: Encoding,
     permit: &mut Permit,
-) -> Result<ExportMetricsServiceRequest, PushError> {
+) -> Result<Decoded, PushError> {
     let cost = match encoding {
         Encoding::Protobuf => cost::estimate_protobuf(bytes),
         Encoding::Json => cost::estimate_json(bytes),
     };
     permit.reserve_decoded(cost)?;
     match encoding {
-        Encoding::Protobuf => ExportMetricsServiceRequest::decode(bytes.clone()).map_err(|error| {
-            PushError::Malformed(format!("not an ExportMetricsServiceRequest: {error}"))
-        }),
+        Encoding::Protobuf => decode_protobuf(bytes, permit),
         Encoding::Json => {
             json::decode(bytes).map_err(|error| PushError::Malformed(error.to_string()))
         }
     }
+}
+
+/// Decodes a protobuf request. If it cannot be decoded, repairs strings that are not UTF-8.
+fn decode_protobuf(bytes: &Bytes, permit: &mut Permit) -> Result<Decoded, PushError> {
+    let malformed =
+        |error| PushError::Malformed(format!("not an ExportMetricsServiceRequest: {error}"));
+    let error = match ExportMetricsServiceRequest::decode(bytes.clone()) {
+        Ok(request) => return Ok(request.into()),
+        Err(error) => error,
+    };
+    if !utf8::needs_repair(Kind::Request, bytes) {
+        return Err(malformed(error));
+    }
+    // The repaired message, a part of it, and its longer strings once decoded.
+    permit.reserve_more(3 * utf8::MAX_GROWTH * bytes.len())?;
+    let Some(repaired) = utf8::repair(Kind::Request, bytes) else {
+        return Err(malformed(error));
+    };
+    let request = ExportMetricsServiceRequest::decode(&*repaired.message).map_err(malformed)?;
+    let rejected = repaired.removed.into_iter().map(|metric| RejectedPoints {
+        metric: metric.name,
+        points: metric.points,
+        reason: Reason::InvalidName,
+        problem: utf8::INVALID_NAME,
+    });
+    Ok(Decoded {
+        request,
+        rejected: rejected.collect(),
+        is_repaired: true,
+    })
 }

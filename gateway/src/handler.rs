@@ -14,6 +14,7 @@ use crate::{
     body::{self, BodyLimits, Compression, Encoding},
     export_result::ExportResult,
     intake::{Intake, PushSource},
+    invalid_text::InvalidText,
     limits::LimitArgs,
     push_error::{PushError, RetryCause, RetryLater},
 };
@@ -23,6 +24,7 @@ use crate::{
 pub(crate) struct PushHandler {
     admission: Admission,
     intake: Intake,
+    invalid_text: InvalidText,
     limits: BodyLimits,
     ack_timeout: Duration,
 }
@@ -39,10 +41,16 @@ pub(crate) struct PushOptions {
 // === impl PushHandler ===
 
 impl PushHandler {
-    pub(crate) fn new(admission: Admission, intake: Intake, limits: &LimitArgs) -> Self {
+    pub(crate) fn new(
+        admission: Admission,
+        intake: Intake,
+        invalid_text: InvalidText,
+        limits: &LimitArgs,
+    ) -> Self {
         Self {
             admission,
             intake,
+            invalid_text,
             limits: BodyLimits::new(limits),
             ack_timeout: limits.ack_timeout,
         }
@@ -86,13 +94,17 @@ impl PushHandler {
         let deadline = Instant::now() + timeout.min(self.ack_timeout);
         let decoded = body::decode(bytes, compression, encoding, self.limits, permit).await;
         self.admission.update_gauges();
-        let (request, mut permit) = decoded?;
+        let (decoded, mut permit) = decoded?;
+        if decoded.is_repaired {
+            self.invalid_text.record(permit.client);
+        }
         let source = PushSource {
             client: permit.client,
             from_peer: options.from_peer,
         };
-        let accepted = self.intake.accept(request, &source)?;
-        permit.release_memory();
+        let reserve = &mut |bytes| permit.reserve_more(bytes);
+        let accepted = self.intake.accept(decoded, &source, reserve)?;
+        permit.release_memory(accepted.bytes());
         self.admission.update_gauges();
         match timeout_at(deadline, self.intake.result(accepted, deadline)).await {
             Ok(result) => Ok(result?),

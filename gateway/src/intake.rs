@@ -30,16 +30,17 @@ use tokio::time::Instant;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
+    decoded::Decoded,
     delta::{AccumulatorGuard, DeltaAccumulator, Peers},
     export_result::ExportResult,
     identity::{ConflictDetector, ResourceDefaults},
     points,
-    push_error::{RetryCause, RetryLater},
+    push_error::{PushError, RetryCause, RetryLater},
 };
 pub use ack::Ack;
 pub(crate) use metrics::IntakeMetrics;
 use retry_cache::{PendingBatch, RetryCache};
-use sequence::into_sequence;
+use sequence::{BATCH_BYTES, Sequence};
 pub(crate) use validator::Validator;
 
 /// Puts pushes into the outbox. Cheap to clone.
@@ -85,6 +86,9 @@ pub(crate) struct AcceptedPush {
     forwarded: Vec<ForwardedRequest>,
 }
 
+/// Batches of one resource, in the order in which the backend must store them.
+type BatchSequence = Vec<Batch>;
+
 /// Points to forward to the gateway that owns their streams.
 #[derive(Debug)]
 struct ForwardedRequest {
@@ -108,20 +112,34 @@ impl Intake {
         }
     }
 
-    /// Puts a push into the outbox, either all of it or nothing.
+    /// Puts a push into the outbox, either all of it or nothing. `reserve` reserves more
+    /// memory for a push that has to be split.
     ///
     /// # Errors
-    /// Returns an error if the outbox is full or closed, or a stream has no settled owner.
+    /// Returns an error if the outbox is full or closed, a stream has no settled owner, or
+    /// too little memory is free.
     pub(crate) fn accept(
         &self,
-        mut request: ExportMetricsServiceRequest,
+        decoded: impl Into<Decoded>,
         source: &PushSource,
-    ) -> Result<AcceptedPush, RetryLater> {
+        reserve: &mut impl FnMut(usize) -> Result<(), PushError>,
+    ) -> Result<AcceptedPush, PushError> {
         let now_ms = self.clock.now_ms();
         let stages = &self.stages;
+        let Decoded {
+            mut request,
+            rejected,
+            ..
+        } = decoded.into();
         let resources = &mut request.resource_metrics;
-        let points = resources.iter().map(points::count).sum();
+        let mut points: u64 = resources.iter().map(points::count).sum();
         let mut result = ExportResult::default();
+        for rejected in rejected {
+            points += rejected.points;
+            result.reject(rejected.reason, rejected.points, || {
+                format!("metric {:?}: {}", rejected.metric, rejected.problem)
+            });
+        }
         // Locked until all batches are in the outbox, to preserve the order of totals.
         let mut deltas = stages.deltas.lock(resources, source.from_peer);
         for resource in resources.iter_mut() {
@@ -135,24 +153,27 @@ impl Intake {
                 deltas.convert(resource, &mut result)?;
             }
         }
-        let batches: Vec<_> = resources
-            .iter_mut()
-            .flat_map(into_sequence)
-            .map(|resource| self.batch(&resource, now_ms))
-            .filter(|batch| batch.samples > 0)
-            .collect();
+        let sequences = resources.iter_mut().map(|resource| {
+            let parts = Sequence::new(resource, reserve)?.into_parts();
+            let batches = parts.map(|part| self.batch(&part, now_ms));
+            Ok(batches.filter(|batch| batch.samples > 0).collect())
+        });
+        let sequences = sequences.collect::<Result<Vec<BatchSequence>, PushError>>()?;
         drop(request);
-        let bytes = batches.iter().map(|batch| batch.payload.len()).sum();
+        let batches = sequences.iter().flatten();
+        let bytes = batches.map(|batch| batch.payload.len()).sum();
         if !self.outbox.has_room(bytes) {
-            return Err(RetryLater::new(RetryCause::Outbox));
+            return Err(RetryLater::new(RetryCause::Outbox).into());
         }
         self.metrics.accepted(points);
-        let pending = batches.into_iter().map(|batch| self.push(batch));
-        let pending = pending.collect::<Result<Vec<_>, RetryLater>>()?;
+        let mut pending = Vec::new();
+        for sequence in sequences {
+            self.push(sequence, &mut pending)?;
+        }
         let forwarded = deltas.map(AccumulatorGuard::finish).into_iter().flatten();
         Ok(AcceptedPush {
             result,
-            pending: pending.into_iter().flatten().collect(),
+            pending,
             forwarded: forwarded.map(ForwardedRequest::new).collect(),
         })
     }
@@ -207,22 +228,40 @@ impl Intake {
         Ok(result)
     }
 
-    /// Pushes a batch into the outbox, unless a retry finds it there already. Returns
-    /// `None` if `--ack=accepted` makes its outcome irrelevant.
-    fn push(&self, batch: Batch) -> Result<Option<(u64, PendingBatch)>, RetryLater> {
+    /// Pushes the batches of a resource into the outbox, except those that a retry finds
+    /// there already. Adds them to `pending`, unless `--ack=accepted` makes their outcome
+    /// irrelevant.
+    fn push(
+        &self,
+        batches: BatchSequence,
+        pending: &mut Vec<(u64, PendingBatch)>,
+    ) -> Result<(), RetryLater> {
         let stopping = |_| RetryLater::new(RetryCause::Stopping);
-        if self.ack == Ack::Accepted {
-            return self.outbox.push(batch).map(|()| None).map_err(stopping);
+        let Some(first) = batches.first() else {
+            return Ok(());
+        };
+        let waiter = self.outbox.waiter(first.key);
+        for batch in batches {
+            if self.ack == Ack::Accepted {
+                self.outbox.push(batch).map_err(stopping)?;
+                continue;
+            }
+            let samples = batch.samples;
+            let payload = batch.payload.clone();
+            let found = self.retries.find(&payload);
+            if found.is_some() {
+                self.metrics.retried();
+            }
+            let batch = match found {
+                Some(found) => found,
+                None => {
+                    let outcome = self.outbox.push_for(batch, &waiter).map_err(stopping)?;
+                    self.retries.insert(&payload, outcome, &waiter)
+                }
+            };
+            pending.push((samples, batch));
         }
-        let samples = batch.samples;
-        let payload = batch.payload.clone();
-        if let Some(pending) = self.retries.find(&payload) {
-            self.metrics.retried();
-            return Ok(Some((samples, pending)));
-        }
-        let (outcome, waiter) = self.outbox.push_with_waiter(batch).map_err(stopping)?;
-        let pending = self.retries.insert(&payload, outcome, waiter);
-        Ok(Some((samples, pending)))
+        Ok(())
     }
 
     fn batch(&self, resource_metrics: &ResourceMetrics, now_ms: i64) -> Batch {
@@ -236,6 +275,15 @@ impl Intake {
             time_ms: now_ms,
             context: Arc::clone(&self.context),
         }
+    }
+}
+
+// === impl AcceptedPush ===
+
+impl AcceptedPush {
+    /// Bytes that the push occupies besides its payload in the outbox.
+    pub(crate) fn bytes(&self) -> usize {
+        self.pending.len() * BATCH_BYTES
     }
 }
 

@@ -3,10 +3,14 @@
 //! Follows protobuf's JSON mapping, with OTLP's exception that identifiers are in hex:
 //!
 //! - Names are in lowerCamelCase. Unknown names are ignored.
-//! - `null` stands for the default.
+//! - `null` stands for the default. As a number of a data point it makes the point invalid:
+//!   `JSON.stringify` writes it for NaN and Infinity, which are no zeros.
 //! - 64-bit integers are strings or numbers.
 //! - Doubles are numbers or strings (`"NaN"`, `"Infinity"`, `"1.5"`).
 //! - Enumerations are numbers or names.
+//!
+//! Text that is not UTF-8, and escapes of lone surrogates, become U+FFFD. The points of a
+//! metric with such a name are rejected.
 //!
 //! Every other value is an error that names its path. The decoder of `opentelemetry-proto`
 //! (feature `serde`) turns such values into empty ones instead, and loses points silently.
@@ -14,8 +18,9 @@
 mod message;
 mod object;
 mod scalar;
+mod text;
 
-use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use crate::decoded::Decoded;
 
 /// Error in the body of an OTLP/JSON metrics request.
 #[derive(Debug, thiserror::Error)]
@@ -30,9 +35,9 @@ pub struct JsonError {
 /// # Errors
 /// Returns an error if the body is not JSON, or a value has the wrong type for its field.
 /// The message names the path, line and column of the field.
-pub fn decode(body: &[u8]) -> Result<ExportMetricsServiceRequest, JsonError> {
+pub fn decode(body: &[u8]) -> Result<Decoded, JsonError> {
     let mut json = serde_json::Deserializer::from_slice(body);
-    let request: message::ExportRequest =
+    let mut request: message::ExportRequest =
         serde_path_to_error::deserialize(&mut json).map_err(|error| JsonError {
             path: error.path().to_string(),
             source: error.into_inner(),
@@ -41,7 +46,12 @@ pub fn decode(body: &[u8]) -> Result<ExportMetricsServiceRequest, JsonError> {
         path: ".".to_owned(),
         source,
     })?;
-    Ok(request.into())
+    let rejected = request.remove_invalid();
+    Ok(Decoded {
+        request: request.into(),
+        rejected,
+        is_repaired: text::has_invalid(body),
+    })
 }
 
 #[cfg(test)]

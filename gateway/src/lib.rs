@@ -15,6 +15,7 @@ mod admission;
 mod args;
 mod auth;
 mod body;
+mod decoded;
 mod delta;
 mod export_result;
 mod grpc;
@@ -22,6 +23,7 @@ mod handler;
 mod http;
 mod identity;
 mod intake;
+mod invalid_text;
 pub mod json;
 mod limits;
 mod points;
@@ -54,6 +56,7 @@ use admission::{Admission, AdmissionMetrics};
 pub use args::Args;
 use auth::Authenticator;
 pub use auth::{AuthArgs, TokensError};
+pub use decoded::{Decoded, RejectedPoints};
 use delta::{DeltaAccumulator, DeltaMetrics, Owners, Peers};
 pub use delta::{DeltaArgs, Mode};
 use handler::PushHandler;
@@ -62,6 +65,7 @@ use identity::{ConflictDetector, ResourceDefaults, WriterMetrics};
 pub use identity::{IdentityArgs, Source};
 pub use intake::Ack;
 use intake::{Intake, IntakeMetrics, Stages, Validator};
+use invalid_text::InvalidText;
 pub use limits::LimitArgs;
 
 /// A gateway that listens but does not serve yet.
@@ -170,7 +174,8 @@ pub async fn bind(args: Args) -> Result<Bound, Error> {
     let trust = args.identity.trust_forwarded_for;
     let metrics = AdmissionMetrics::register(&mut registry);
     let admission = Admission::new(auth, &args.limits, trust, metrics);
-    let handler = PushHandler::new(admission, intake, &args.limits);
+    let invalid_text = InvalidText::register(&mut registry);
+    let handler = PushHandler::new(admission, intake, invalid_text, &args.limits);
     Ok(Bound {
         addresses,
         args,

@@ -344,6 +344,75 @@ async fn samples_of_one_series_go_in_successive_requests() {
 }
 
 #[tokio::test]
+async fn hundreds_of_samples_of_one_series_are_stored_in_order() {
+    let backend = Backend::default();
+    let ingest = ingest(&[&backend.serve().await]).await;
+    let samples: Vec<_> = (1..=250).map(|time_ms| ("m", time_ms)).collect();
+    let answer = send(&ingest, &BatchContext::default(), batch(&samples)).await;
+    assert_eq!(answer.unwrap(), Verdict::default());
+    let stored: Vec<_> = backend.requests().into_iter().flatten().collect();
+    let expected: Vec<_> = samples.iter().map(|(n, t)| (n.to_string(), *t)).collect();
+    assert_eq!(stored, expected);
+}
+
+/// Each sample of a series travels with all labels of the series.
+#[tokio::test]
+async fn rejects_samples_beyond_the_memory_budget_and_stores_the_rest() {
+    let backend = Backend::default();
+    let ingest = ingest(&[&backend.serve().await]).await;
+    let name = "m".repeat(50_000);
+    let point = |time: u64| NumberDataPoint {
+        time_unix_nano: time * 1_000_000,
+        ..Default::default()
+    };
+    let metric = Metric {
+        name,
+        data: Some(Data::Gauge(Gauge {
+            data_points: (1..=100).map(point).collect(),
+        })),
+        ..Default::default()
+    };
+    let resource = ResourceMetrics {
+        scope_metrics: vec![ScopeMetrics {
+            metrics: vec![metric],
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    let payload = Batch::frame(&resource.encode_to_vec());
+    let answer = send(&ingest, &BatchContext::default(), payload).await;
+    let verdict = answer.unwrap();
+    let (reason, rejected) = verdict.rejected[0];
+    assert_eq!(reason, Reason::TooLarge);
+    let stored = backend.requests().len() as u64;
+    assert_eq!(stored + rejected, 100);
+    // 1 MiB in parts of 50 KB.
+    assert!((18..=21).contains(&stored), "{stored} samples");
+    assert_eq!(ingest.budget.reserved(), 0);
+}
+
+#[tokio::test]
+async fn repairs_strings_that_are_not_utf8() {
+    let backend = Backend::default();
+    let ingest = ingest(&[&backend.serve().await]).await;
+    // The last byte of the name of `spoilt`, and the value of the attribute of `kept`.
+    let mut spoilt = batch(&[("spoilt", 1)]).to_vec();
+    let name = spoilt.windows(6).position(|text| text == b"spoilt");
+    spoilt[name.unwrap() + 5] = 0xff;
+    let mut kept = batch(&[("kept", 1)]).to_vec();
+    let value = kept.iter().rposition(|byte| *byte == b'x');
+    kept[value.unwrap()] = 0xe9;
+    let payload = [spoilt, kept].concat().into();
+    let answer = send(&ingest, &BatchContext::default(), payload).await;
+    assert_eq!(answer.unwrap().rejected, [(Reason::InvalidName, 1)]);
+    let request = backend.0.requests.lock()[0].clone();
+    assert_eq!(request.timeseries.len(), 1);
+    let labels = &request.timeseries[0].labels;
+    let labels: Vec<_> = labels.iter().map(|l| (&*l.name, &*l.value)).collect();
+    assert_eq!(labels, [("__name__", "kept"), ("job", "\u{fffd}")]);
+}
+
+#[tokio::test]
 async fn a_failure_returns_later_samples_of_its_series() {
     let backend = Backend::default();
     backend.script(Scripted::Respond(500, "unwell", None));

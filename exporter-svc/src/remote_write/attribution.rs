@@ -293,7 +293,7 @@ mod tests {
                 true,
             );
         }
-        sink.finish().parts.remove(0)
+        sink.finish().unwrap().0.parts.remove(0)
     }
 
     #[test]

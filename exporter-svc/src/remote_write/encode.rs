@@ -250,7 +250,7 @@ mod tests {
             ..Default::default()
         };
         sink.histogram(labels("h", "x").as_ref(), times, histogram, &[]);
-        sink.finish().parts.remove(0)
+        sink.finish().unwrap().0.parts.remove(0)
     }
 
     #[test]

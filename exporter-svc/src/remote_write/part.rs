@@ -3,7 +3,8 @@
 //! A part holds each series at most once. Backends accept samples in order only if a
 //! request has at most one sample per series (law 2). So an Export with several samples
 //! of a series yields several parts, in the order of the samples. The batcher sends
-//! them one after another because they share the series' [`SeriesMeta::hash`].
+//! them one after another because they share the series' [`SeriesMeta::hash`]. The memory
+//! of the parts limits their number.
 
 use std::{collections::HashMap, hash::BuildHasherDefault, sync::Arc};
 
@@ -11,6 +12,8 @@ use mesh_model::labels::METRIC_NAME;
 use mesh_wire::protobuf::{self, Field, Fields};
 use prost::Message;
 use proto::v1::{self, metric_metadata::MetricType};
+
+use crate::memory::{ExportMemory, OutOfMemory};
 
 /// Maximum size of a request.
 #[derive(Clone, Copy, Debug)]
@@ -100,6 +103,7 @@ pub struct Sample<'a> {
 #[derive(Debug)]
 pub struct PartBuilder {
     limits: RequestLimits,
+    memory: ExportMemory,
     /// Number of samples of each series so far.
     seen: HashMap<u64, u32, BuildHasherDefault<PrehashedHasher>>,
     /// Unfinished parts: the n-th has the n-th sample of each series.
@@ -114,14 +118,10 @@ pub struct PartBuilder {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PrehashedHasher(u64);
 
-/// Error of an Export with too many samples of one series.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("more than {MAX_SAMPLES_PER_SERIES} samples of one series in one Export")]
-pub struct TooManySamples;
-
-/// Maximum number of samples of one series in an Export. Each needs a request of its
-/// own, and all of them must complete before the Export's deadline.
-const MAX_SAMPLES_PER_SERIES: u32 = 100;
+/// Bytes of a part in a queue, in addition to its series.
+const PART_BYTES: usize = 512;
+/// Bytes of a series in a part, in addition to its encoding.
+const SERIES_BYTES: usize = size_of::<SeriesMeta>() + 24;
 
 // === impl Family ===
 
@@ -137,10 +137,11 @@ impl Family {
 // === impl PartBuilder ===
 
 impl PartBuilder {
-    /// Creates a builder without parts.
-    pub fn new(limits: RequestLimits) -> Self {
+    /// Creates a builder without parts, which takes their bytes from `memory`.
+    pub fn new(limits: RequestLimits, memory: ExportMemory) -> Self {
         Self {
             limits,
+            memory,
             seen: HashMap::default(),
             current: Vec::new(),
             done: Vec::new(),
@@ -162,26 +163,24 @@ impl PartBuilder {
     /// Adds one sample of one series.
     ///
     /// # Errors
-    /// Returns an error if the Export has too many samples of this series.
-    pub fn push(
-        &mut self,
-        series: SeriesRef<'_>,
-        sample: Sample<'_>,
-    ) -> Result<(), TooManySamples> {
+    /// Returns an error if the memory budget does not allow the sample.
+    pub fn push(&mut self, series: SeriesRef<'_>, sample: Sample<'_>) -> Result<(), OutOfMemory> {
         let count = self.seen.entry(series.hash).or_default();
-        if *count == MAX_SAMPLES_PER_SERIES {
-            return Err(TooManySamples);
-        }
         let occurrence = *count as usize;
+        let len = series.labels.len() + sample.fields.len();
+        let part = match occurrence == self.current.len() {
+            true => PART_BYTES,
+            false => 0,
+        };
+        self.memory.add(len + SERIES_BYTES + part)?;
         *count += 1;
         if self.current.len() == occurrence {
             self.current.push(RequestPart::default());
         }
-        let len = series.labels.len() + sample.fields.len();
         if !self.current[occurrence].fits(len, self.limits) {
             // The next part will probably be as large.
             let next = RequestPart {
-                bytes: Vec::with_capacity(self.limits.bytes),
+                bytes: Vec::with_capacity(self.current[occurrence].bytes.len()),
                 series_meta: Vec::with_capacity(self.current[occurrence].series_meta.len()),
                 ..Default::default()
             };
@@ -192,15 +191,13 @@ impl PartBuilder {
         Ok(())
     }
 
-    /// Returns the parts, those with earlier samples of a series first.
-    pub fn finish(mut self) -> Vec<RequestPart> {
+    /// Returns the parts, those with earlier samples of a series first, and their memory.
+    pub fn finish(mut self) -> (Vec<RequestPart>, ExportMemory) {
         self.done.extend(self.current.into_iter().enumerate());
         self.done.sort_by_key(|(occurrence, _)| *occurrence);
-        self.done
-            .into_iter()
-            .map(|(_, part)| part)
-            .filter(|part| !part.series_meta.is_empty())
-            .collect()
+        let parts = self.done.into_iter().map(|(_, part)| part);
+        let parts = parts.filter(|part| !part.series_meta.is_empty()).collect();
+        (parts, self.memory)
     }
 }
 
@@ -322,6 +319,8 @@ fn put_label(name: &str, value: &str, out: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
+    use mesh_base::budget::Budget;
+
     use super::*;
 
     const LIMITS: RequestLimits = RequestLimits {
@@ -342,12 +341,12 @@ mod tests {
     }
 
     fn split(names: &[&str], limits: RequestLimits) -> Vec<Vec<u64>> {
-        let mut builder = PartBuilder::new(limits);
+        let mut builder = PartBuilder::new(limits, ExportMemory::unlimited());
         for name in names {
             builder.push(series(name).as_ref(), sample(b"")).unwrap();
         }
         let hashes = |part: RequestPart| part.series_meta.iter().map(|meta| meta.hash).collect();
-        builder.finish().into_iter().map(hashes).collect()
+        builder.finish().0.into_iter().map(hashes).collect()
     }
 
     #[test]
@@ -385,21 +384,29 @@ mod tests {
     }
 
     #[test]
-    fn rejects_too_many_samples_of_one_series() {
-        let mut builder = PartBuilder::new(LIMITS);
-        let a = series("a");
-        for _ in 0..MAX_SAMPLES_PER_SERIES {
-            builder.push(a.as_ref(), sample(b"")).unwrap();
-        }
-        assert_eq!(builder.push(a.as_ref(), sample(b"")), Err(TooManySamples));
+    fn the_memory_budget_limits_the_samples_of_one_series() {
+        let budget = Budget::new(1 << 20);
+        let memory = ExportMemory::reserve(&budget, 10_000).unwrap();
+        let mut builder = PartBuilder::new(LIMITS, memory);
+        let a = series(&"a".repeat(1000));
+        let mut push = || builder.push(a.as_ref(), sample(b""));
+        let refused = (0..2000).find_map(|i| push().err().map(|error| (i, error)));
+        let (samples, error) = refused.unwrap();
+        assert_eq!(error, OutOfMemory::Always);
+        assert!((500..1000).contains(&samples), "{samples} samples");
+        assert_eq!(budget.reserved(), budget.capacity());
+        let (parts, memory) = builder.finish();
+        assert_eq!(parts.len(), samples);
+        drop(memory);
+        assert_eq!(budget.reserved(), 0);
     }
 
     #[test]
     fn iterates_over_the_series_that_were_added() {
-        let mut builder = PartBuilder::new(LIMITS);
+        let mut builder = PartBuilder::new(LIMITS, ExportMemory::unlimited());
         builder.push(series("a").as_ref(), sample(b"12")).unwrap();
         builder.push(series("b").as_ref(), sample(b"")).unwrap();
-        let part = builder.finish().remove(0);
+        let part = builder.finish().0.remove(0);
         let lens: Vec<_> = part.series().map(|(bytes, _)| bytes.len()).collect();
         assert_eq!(
             lens,

@@ -15,15 +15,13 @@ use std::{
 };
 
 use mesh_contract::batch::{BatchContext, Ha};
-use tokio::{
-    sync::{OwnedSemaphorePermit, oneshot},
-    time::Instant,
-};
+use tokio::{sync::oneshot, time::Instant};
 
 use super::{
     PartOutcome, Retry,
     part::{PrehashedHasher, RequestLimits, RequestPart},
 };
+use crate::memory::ExportMemory;
 
 /// Request part whose outcome is pending.
 #[derive(Debug)]
@@ -38,8 +36,8 @@ pub struct PendingPart {
     pub deadline: Instant,
     /// Channel for the outcome.
     pub reply: oneshot::Sender<PartOutcome>,
-    /// Memory reservation of the Export, released after the last outcome of its parts.
-    pub permit: Arc<OwnedSemaphorePermit>,
+    /// Memory of the Export, released after the last outcome of its parts.
+    pub memory: Arc<ExportMemory>,
 }
 
 /// Parts of one destination that wait for a request.
@@ -266,8 +264,6 @@ impl Group {
 
 #[cfg(test)]
 mod tests {
-    use tokio::sync::Semaphore;
-
     use super::*;
     use crate::remote_write::{
         RetryCause,
@@ -308,7 +304,6 @@ mod tests {
             series_meta: hashes.iter().enumerate().map(meta).collect(),
             ..Default::default()
         };
-        let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
         let pending = PendingPart {
             part,
             context: Arc::new(BatchContext {
@@ -318,7 +313,7 @@ mod tests {
             started: Instant::now(),
             deadline: Instant::now() + Duration::from_secs(10),
             reply,
-            permit: Arc::new(permit),
+            memory: Arc::new(ExportMemory::unlimited()),
         };
         (pending, outcome)
     }

@@ -28,6 +28,7 @@ use super::{
 use crate::ha::LabelRewriter;
 
 mod attributes;
+mod decode;
 mod family;
 mod histogram;
 mod summary;

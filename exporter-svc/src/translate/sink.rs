@@ -8,8 +8,9 @@ use mesh_wire::protobuf;
 use proto::v1;
 
 use super::consistency;
-use crate::remote_write::part::{
-    Family, PartBuilder, RequestLimits, RequestPart, Sample, SeriesRef,
+use crate::{
+    memory::{ExportMemory, OutOfMemory},
+    remote_write::part::{Family, PartBuilder, RequestLimits, RequestPart, Sample, SeriesRef},
 };
 
 /// Native histograms that a destination supports.
@@ -51,6 +52,8 @@ pub struct Sink {
     dropped: u64,
     rejections: Verdict,
     problem: Option<String>,
+    /// Set if too little memory was free for a sample.
+    is_out_of_memory: bool,
     /// Minimum timestamp of a sample.
     oldest_ms: i64,
     /// Encoded fields of the current sample.
@@ -85,15 +88,21 @@ pub struct Times {
 // === impl Sink ===
 
 impl Sink {
-    /// Creates an empty sink for a destination.
+    /// Creates an empty sink for a destination, without a limit on memory.
     pub fn new(capabilities: Capabilities) -> Self {
+        Self::within(capabilities, ExportMemory::unlimited())
+    }
+
+    /// Creates an empty sink for a destination, which takes its memory from `memory`.
+    pub fn within(capabilities: Capabilities, memory: ExportMemory) -> Self {
         Self {
             capabilities,
-            builder: PartBuilder::new(capabilities.limits),
+            builder: PartBuilder::new(capabilities.limits, memory),
             units: 0,
             dropped: 0,
             rejections: Verdict::default(),
             problem: None,
+            is_out_of_memory: false,
             oldest_ms: capabilities.max_age.map_or(i64::MIN, |age| {
                 let now_ms = Clock::system().now_ms();
                 now_ms.saturating_sub_unsigned(age.as_millis() as u64)
@@ -195,19 +204,31 @@ impl Sink {
             start_ms: times.start_ms,
             counted,
         };
-        if let Err(error) = self.builder.push(series, sample) {
-            self.reject(Reason::TooLarge, u64::from(counted), || error.to_string());
+        match self.builder.push(series, sample) {
+            Ok(()) => {}
+            Err(OutOfMemory::Now) => self.is_out_of_memory = true,
+            Err(error @ OutOfMemory::Always) => {
+                self.reject(Reason::TooLarge, u64::from(counted), || error.to_string());
+            }
         }
     }
 
-    /// Ends the Export and returns the result.
-    pub fn finish(self) -> Translated {
-        Translated {
-            parts: self.builder.finish(),
+    /// Ends the Export and returns the result, and the memory of the Export with its parts.
+    ///
+    /// # Errors
+    /// Returns [`OutOfMemory::Now`] if too little memory was free for a sample.
+    pub fn finish(self) -> Result<(Translated, ExportMemory), OutOfMemory> {
+        if self.is_out_of_memory {
+            return Err(OutOfMemory::Now);
+        }
+        let (parts, memory) = self.builder.finish();
+        let translated = Translated {
+            parts,
             units: self.units,
             dropped: self.dropped,
             rejections: self.rejections,
             problem: self.problem,
-        }
+        };
+        Ok((translated, memory))
     }
 }

@@ -6,44 +6,15 @@
 
 use std::mem::size_of;
 
-use mesh_wire::protobuf::{Fields, Value};
+use mesh_wire::{
+    otlp::schema::{Kind, Point},
+    protobuf::{Fields, Value},
+};
 use opentelemetry_proto::tonic::{
     common::v1 as common,
     metrics::v1::{self as metrics, exponential_histogram_data_point::Buckets, summary_data_point},
     resource::v1::Resource,
 };
-
-/// Message types of a metrics request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Request,
-    ResourceMetrics,
-    Resource,
-    ScopeMetrics,
-    Scope,
-    Metric,
-    /// Gauge, Sum, Histogram, ExponentialHistogram or Summary: a list of points.
-    Points(Point),
-    Point(Point),
-    Buckets,
-    Quantile,
-    Exemplar,
-    KeyValue,
-    AnyValue,
-    /// ArrayValue.
-    Values,
-    /// KeyValueList.
-    Pairs,
-    EntityRef,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Point {
-    Number,
-    Histogram,
-    Exponential,
-    Summary,
-}
 
 /// Bytes per JSON object: the largest frequent message, plus its copy during conversion.
 const JSON_MESSAGE: usize = 400;
@@ -62,7 +33,7 @@ pub(super) fn estimate_protobuf(bytes: &[u8]) -> usize {
             };
             match kind.child(field.number) {
                 Some(child) => {
-                    cost += child.size();
+                    cost += size(child);
                     rest.push((child, bytes));
                 }
                 // Packed counts take at least one byte each on the wire and eight in memory.
@@ -87,65 +58,29 @@ pub(super) fn estimate_json(bytes: &[u8]) -> usize {
     2 * bytes.len() + messages * JSON_MESSAGE + elements * JSON_ELEMENT
 }
 
-// === impl Kind ===
-
-impl Kind {
-    /// Type of the message in field number `field`; `None` for other fields.
-    fn child(self, field: u32) -> Option<Self> {
-        Some(match (self, field) {
-            (Self::Request, 1) => Self::ResourceMetrics,
-            (Self::ResourceMetrics, 1) => Self::Resource,
-            (Self::ResourceMetrics, 2) => Self::ScopeMetrics,
-            (Self::Resource, 1) | (Self::Scope, 3) | (Self::Metric, 12) => Self::KeyValue,
-            (Self::Resource, 3) => Self::EntityRef,
-            (Self::ScopeMetrics, 1) => Self::Scope,
-            (Self::ScopeMetrics, 2) => Self::Metric,
-            (Self::Metric, 5 | 7) => Self::Points(Point::Number),
-            (Self::Metric, 9) => Self::Points(Point::Histogram),
-            (Self::Metric, 10) => Self::Points(Point::Exponential),
-            (Self::Metric, 11) => Self::Points(Point::Summary),
-            (Self::Points(point), 1) => Self::Point(point),
-            (Self::Point(Point::Number | Point::Summary), 7)
-            | (Self::Point(Point::Histogram), 9)
-            | (Self::Point(Point::Exponential), 1)
-            | (Self::Exemplar, 7)
-            | (Self::Pairs, 1) => Self::KeyValue,
-            (Self::Point(Point::Number), 5)
-            | (Self::Point(Point::Histogram), 8)
-            | (Self::Point(Point::Exponential), 11) => Self::Exemplar,
-            (Self::Point(Point::Exponential), 8 | 9) => Self::Buckets,
-            (Self::Point(Point::Summary), 6) => Self::Quantile,
-            (Self::KeyValue, 2) | (Self::Values, 1) => Self::AnyValue,
-            (Self::AnyValue, 5) => Self::Values,
-            (Self::AnyValue, 6) => Self::Pairs,
-            _ => return None,
-        })
-    }
-
-    /// Bytes of the decoded message, without what it has on the heap.
-    fn size(self) -> usize {
-        match self {
-            Self::Request => 0,
-            Self::ResourceMetrics => size_of::<metrics::ResourceMetrics>(),
-            Self::Resource => size_of::<Resource>(),
-            Self::ScopeMetrics => size_of::<metrics::ScopeMetrics>(),
-            Self::Scope => size_of::<common::InstrumentationScope>(),
-            Self::Metric => size_of::<metrics::Metric>(),
-            // Included in the size of the metric.
-            Self::Points(_) => 0,
-            Self::Point(Point::Number) => size_of::<metrics::NumberDataPoint>(),
-            Self::Point(Point::Histogram) => size_of::<metrics::HistogramDataPoint>(),
-            Self::Point(Point::Exponential) => size_of::<metrics::ExponentialHistogramDataPoint>(),
-            Self::Point(Point::Summary) => size_of::<metrics::SummaryDataPoint>(),
-            Self::Buckets => size_of::<Buckets>(),
-            Self::Quantile => size_of::<summary_data_point::ValueAtQuantile>(),
-            Self::Exemplar => size_of::<metrics::Exemplar>(),
-            Self::KeyValue => size_of::<common::KeyValue>(),
-            Self::AnyValue => size_of::<common::AnyValue>(),
-            Self::Values => size_of::<common::ArrayValue>(),
-            Self::Pairs => size_of::<common::KeyValueList>(),
-            Self::EntityRef => size_of::<common::EntityRef>(),
-        }
+/// Bytes of the decoded message, without what it has on the heap.
+fn size(kind: Kind) -> usize {
+    match kind {
+        Kind::Request => 0,
+        Kind::ResourceMetrics => size_of::<metrics::ResourceMetrics>(),
+        Kind::Resource => size_of::<Resource>(),
+        Kind::ScopeMetrics => size_of::<metrics::ScopeMetrics>(),
+        Kind::Scope => size_of::<common::InstrumentationScope>(),
+        Kind::Metric => size_of::<metrics::Metric>(),
+        // Included in the size of the metric.
+        Kind::Points(_) => 0,
+        Kind::Point(Point::Number) => size_of::<metrics::NumberDataPoint>(),
+        Kind::Point(Point::Histogram) => size_of::<metrics::HistogramDataPoint>(),
+        Kind::Point(Point::Exponential) => size_of::<metrics::ExponentialHistogramDataPoint>(),
+        Kind::Point(Point::Summary) => size_of::<metrics::SummaryDataPoint>(),
+        Kind::Buckets => size_of::<Buckets>(),
+        Kind::Quantile => size_of::<summary_data_point::ValueAtQuantile>(),
+        Kind::Exemplar => size_of::<metrics::Exemplar>(),
+        Kind::KeyValue => size_of::<common::KeyValue>(),
+        Kind::AnyValue => size_of::<common::AnyValue>(),
+        Kind::Values => size_of::<common::ArrayValue>(),
+        Kind::Pairs => size_of::<common::KeyValueList>(),
+        Kind::EntityRef => size_of::<common::EntityRef>(),
     }
 }
 

@@ -76,26 +76,25 @@ impl RetryCache {
         }
     }
 
-    /// Adds a batch that was just pushed, with its first waiter.
+    /// Adds a batch that was just pushed for `waiter`.
     pub(super) fn insert(
         &self,
         payload: &[u8],
         outcome: oneshot::Receiver<Outcome>,
-        waiter: Waiter,
+        waiter: &Waiter,
     ) -> PendingBatch {
         let outcome = outcome.map(Result::ok).boxed().shared();
-        let entry = Entry {
+        let waiters = waiter.waiters();
+        let pending = PendingBatch {
             outcome: outcome.clone(),
-            waiters: waiter.waiters(),
+            _waiter: waiters.add(),
         };
+        let entry = Entry { outcome, waiters };
         let hash = xxh3_128(payload);
         let mut entries = self.lock();
         entries.by_payload.insert(hash, entry);
         entries.oldest_first.push_back((hash, Instant::now()));
-        PendingBatch {
-            outcome,
-            _waiter: waiter,
-        }
+        pending
     }
 
     fn lock(&self) -> MutexGuard<'_, Entries> {
@@ -158,7 +157,7 @@ mod tests {
         let retries = RetryCache::default();
         let (sender, outcome) = oneshot::channel();
         assert!(retries.find(b"a").is_none());
-        let first = retries.insert(b"a", outcome, waiter());
+        let first = retries.insert(b"a", outcome, &waiter());
         let second = retries.find(b"a").unwrap();
         assert!(retries.find(b"b").is_none());
         let judged = Outcome::Verdict(Verdict::default());
@@ -176,11 +175,11 @@ mod tests {
     async fn a_retry_of_an_expired_batch_is_sent_again() {
         let retries = RetryCache::default();
         let (sender, outcome) = oneshot::channel();
-        let _waiting = retries.insert(b"a", outcome, waiter());
+        let _waiting = retries.insert(b"a", outcome, &waiter());
         sender.send(Outcome::Expired(Expiry::OutboxFull)).unwrap();
         assert!(retries.find(b"a").is_none());
         let (sender, outcome) = oneshot::channel();
-        let _waiting = retries.insert(b"a", outcome, waiter());
+        let _waiting = retries.insert(b"a", outcome, &waiter());
         drop(sender);
         assert!(retries.find(b"a").is_none());
     }
@@ -189,10 +188,10 @@ mod tests {
     async fn evicts_the_oldest_batch_first() {
         let retries = RetryCache::default();
         let mut senders = Vec::new();
-        let waiters = waiter().waiters();
+        let waiter = waiter();
         for i in 0..=CAPACITY {
             let (sender, outcome) = oneshot::channel();
-            let _waiting = retries.insert(&i.to_le_bytes(), outcome, waiters.add());
+            let _waiting = retries.insert(&i.to_le_bytes(), outcome, &waiter);
             senders.push(sender);
         }
         assert!(retries.find(&0usize.to_le_bytes()).is_none());

@@ -10,36 +10,165 @@ use std::{
 };
 
 use opentelemetry_proto::tonic::metrics::v1::{
-    ExponentialHistogram, Gauge, Histogram, Metric, ResourceMetrics, Sum, Summary, metric::Data,
+    ExponentialHistogram, ExponentialHistogramDataPoint, Gauge, Histogram, Metric, ResourceMetrics,
+    ScopeMetrics, Sum, Summary, metric::Data,
 };
+use prost::Message;
 
-use crate::{points, resource_splitter::ResourceSplitter, stream::Prefix};
+use crate::{points, push_error::PushError, stream::Prefix};
 
-/// Maximum number of batches per resource. The last batch has all remaining points, even
-/// several of one stream.
-const MAX_STEPS: usize = 100;
+/// Parts of a resource with at most one point per stream each, in order of time.
+///
+/// Each part repeats the resource, its scopes and its metrics. They are copied part by part,
+/// so that no more than one copy is in memory besides the encoded ones.
+#[derive(Debug)]
+pub(super) struct Sequence {
+    /// The resource with its scopes and metrics, without points if there are several steps.
+    resource: ResourceMetrics,
+    /// Points of each step; empty if there is only one.
+    steps: Vec<Vec<StepPoints>>,
+}
 
-/// Splits a resource by time into parts with at most one point per stream.
-pub(super) fn into_sequence(resource: &mut ResourceMetrics) -> Vec<ResourceMetrics> {
-    if !may_repeat_a_stream(resource) {
-        return vec![mem::take(resource)];
+/// Points of one metric in one step.
+#[derive(Debug)]
+struct StepPoints {
+    /// Index of the scope.
+    scope: usize,
+    /// Index of the metric within the scope.
+    metric: usize,
+    data: Data,
+}
+
+/// Bytes to assign a point to a step.
+const ASSIGNED_BYTES: usize = 96;
+/// Bytes of a data point while it moves to its step: the largest type.
+const POINT_BYTES: usize = size_of::<ExponentialHistogramDataPoint>();
+/// Bytes of a metric in a step, in addition to its points.
+const STEP_BYTES: usize = size_of::<StepPoints>() + 64;
+/// Bytes of a batch in the outbox and in the retry cache, in addition to its payload.
+pub(super) const BATCH_BYTES: usize = 1024;
+
+// === impl Sequence ===
+
+impl Sequence {
+    /// Splits a resource. `reserve` reserves the memory of the points and of the encoded
+    /// copies before they are made.
+    ///
+    /// # Errors
+    /// Returns the error of `reserve`.
+    pub(super) fn new(
+        resource: &mut ResourceMetrics,
+        reserve: &mut impl FnMut(usize) -> Result<(), PushError>,
+    ) -> Result<Self, PushError> {
+        let mut sequence = Self {
+            resource: mem::take(resource),
+            steps: Vec::new(),
+        };
+        if !may_repeat_a_stream(&sequence.resource) {
+            return Ok(sequence);
+        }
+        let points = points::count(&sequence.resource) as usize;
+        reserve(points.saturating_mul(ASSIGNED_BYTES))?;
+        let steps = assign(&sequence.resource);
+        if steps.iter().all(|step| *step == 0) {
+            return Ok(sequence);
+        }
+        reserve(split_bytes(&sequence.resource, &steps))?;
+        sequence.split(steps);
+        Ok(sequence)
     }
-    let steps = assign(resource);
-    if steps.iter().all(|step| *step == 0) {
-        return vec![mem::take(resource)];
-    }
-    let (mut splitter, mut steps) = (ResourceSplitter::new(resource), steps.into_iter());
-    for (i, scope) in resource.scope_metrics.iter_mut().enumerate() {
-        for mut metric in mem::take(&mut scope.metrics) {
-            let data = metric.data.take();
-            for (step, data) in data.map_or_else(Vec::new, |data| split(data, &mut steps)) {
-                let metric = metric.clone();
-                let data = Some(data);
-                splitter.add(step, i, Metric { data, ..metric });
+
+    /// Moves the points into their steps.
+    fn split(&mut self, assigned: Vec<usize>) {
+        let count = assigned.iter().max().map_or(0, |last| last + 1);
+        self.steps = std::iter::repeat_with(Vec::new).take(count).collect();
+        let mut assigned = assigned.into_iter();
+        for (scope, of_scope) in self.resource.scope_metrics.iter_mut().enumerate() {
+            for (metric, of_metric) in of_scope.metrics.iter_mut().enumerate() {
+                let data = of_metric.data.take();
+                for (step, data) in data.map_or_else(Vec::new, |data| split(data, &mut assigned)) {
+                    self.steps[step].push(StepPoints {
+                        scope,
+                        metric,
+                        data,
+                    });
+                }
             }
         }
     }
-    splitter.finish().map(|(_, resource)| resource).collect()
+
+    /// Returns the parts, in order of time.
+    pub(super) fn into_parts(self) -> impl Iterator<Item = ResourceMetrics> {
+        let Self { resource, steps } = self;
+        let (whole, bare) = match steps.is_empty() {
+            true => (Some(resource), ResourceMetrics::default()),
+            false => (None, resource),
+        };
+        let steps = steps.into_iter().map(move |step| part(&bare, step));
+        whole.into_iter().chain(steps)
+    }
+}
+
+/// Builds the part of one step. It has only the scopes and metrics that it has points of.
+fn part(bare: &ResourceMetrics, step: Vec<StepPoints>) -> ResourceMetrics {
+    let mut scopes: Vec<(usize, ScopeMetrics)> = Vec::new();
+    for points in step {
+        let from = &bare.scope_metrics[points.scope];
+        if scopes
+            .last()
+            .is_none_or(|(scope, _)| *scope != points.scope)
+        {
+            let scope = ScopeMetrics {
+                scope: from.scope.clone(),
+                metrics: Vec::new(),
+                schema_url: from.schema_url.clone(),
+            };
+            scopes.push((points.scope, scope));
+        }
+        if let Some((_, scope)) = scopes.last_mut() {
+            scope.metrics.push(Metric {
+                data: Some(points.data),
+                ..from.metrics[points.metric].clone()
+            });
+        }
+    }
+    ResourceMetrics {
+        resource: bare.resource.clone(),
+        scope_metrics: scopes.into_iter().map(|(_, scope)| scope).collect(),
+        schema_url: bare.schema_url.clone(),
+    }
+}
+
+/// Bytes to split a resource: what the encoded batches repeat, which is the resource, scopes
+/// and metrics without points; and the points of one metric while they move.
+fn split_bytes(resource: &ResourceMetrics, steps: &[usize]) -> usize {
+    let count = steps.iter().max().map_or(0, |last| last + 1);
+    let own = resource.resource.as_ref().map_or(0, Message::encoded_len);
+    let mut bytes = count.saturating_mul(own + resource.schema_url.len() + BATCH_BYTES);
+    let mut steps = steps.iter();
+    let mut largest = 0;
+    for scope in &resource.scope_metrics {
+        let head = scope.scope.as_ref().map_or(0, Message::encoded_len) + scope.schema_url.len();
+        let mut of_scope: HashSet<&usize> = HashSet::new();
+        for metric in &scope.metrics {
+            let points = points::count_of(metric);
+            largest = largest.max(points);
+            let of_metric: HashSet<_> = steps.by_ref().take(points).collect();
+            let head = STEP_BYTES
+                + metric.name.len()
+                + metric.description.len()
+                + metric.unit.len()
+                + metric
+                    .metadata
+                    .iter()
+                    .map(Message::encoded_len)
+                    .sum::<usize>();
+            bytes = bytes.saturating_add(of_metric.len().saturating_mul(head));
+            of_scope.extend(of_metric);
+        }
+        bytes = bytes.saturating_add(of_scope.len().saturating_mul(head));
+    }
+    bytes.saturating_add(largest.saturating_mul(POINT_BYTES))
 }
 
 /// Assigns each point to a step of the sequence, in order of time.
@@ -63,7 +192,7 @@ fn assign(resource: &ResourceMetrics) -> Vec<usize> {
     let (mut steps, mut step) = (vec![0; points.len()], 0);
     let mut seen = HashSet::new();
     for (_, place, stream) in points {
-        if !seen.insert(stream) && step + 1 < MAX_STEPS {
+        if !seen.insert(stream) {
             step += 1;
             seen = HashSet::from([stream]);
         }
@@ -121,7 +250,8 @@ fn by_step<P>(
 ) -> Vec<(usize, Data)> {
     let mut steps: BTreeMap<usize, Vec<P>> = BTreeMap::new();
     for (point, step) in points.into_iter().zip(next) {
-        steps.entry(step).or_default().push(point);
+        let points = steps.entry(step).or_insert_with(|| Vec::with_capacity(1));
+        points.push(point);
     }
     let steps = steps.into_iter();
     steps.map(|(step, points)| (step, data(points))).collect()
@@ -176,7 +306,8 @@ mod tests {
             points::for_each(metric, |point| times.push(point.time()));
             (metric.name.clone(), times)
         };
-        let steps = into_sequence(&mut resource).into_iter().map(|step| {
+        let sequence = Sequence::new(&mut resource, &mut |_| Ok(())).unwrap();
+        let steps = sequence.into_parts().map(|step| {
             assert_eq!(step.schema_url, "url");
             step.scope_metrics[0].metrics.iter().map(times).collect()
         });
@@ -212,10 +343,72 @@ mod tests {
     }
 
     #[test]
-    fn limits_the_number_of_batches_without_loss() {
-        let points: Vec<_> = (1..=250).map(|time| ("x", time)).collect();
+    fn splits_thousands_of_points_of_one_stream() {
+        let points: Vec<_> = (1..=3000).map(|time| ("x", time)).collect();
         let steps = split_all(vec![metric("m", &points)]);
-        assert_eq!(steps.len(), MAX_STEPS);
-        assert_eq!(steps[MAX_STEPS - 1][0].1.len(), 250 - MAX_STEPS + 1);
+        let times = steps.into_iter().map(|mut step| step.remove(0).1);
+        assert!(times.eq((1..=3000).map(|time| vec![time])));
+    }
+
+    #[test]
+    fn repeats_only_the_scopes_and_metrics_of_a_step() {
+        let scope = |metrics| ScopeMetrics {
+            metrics,
+            ..Default::default()
+        };
+        let scopes = vec![
+            scope(vec![
+                metric("m", &[("x", 1)]),
+                metric("n", &[("x", 2), ("x", 3)]),
+            ]),
+            scope(vec![metric("o", &[("x", 1)])]),
+        ];
+        let mut resource = ResourceMetrics {
+            scope_metrics: scopes,
+            ..Default::default()
+        };
+        let sequence = Sequence::new(&mut resource, &mut |_| Ok(())).unwrap();
+        let parts: Vec<_> = sequence.into_parts().collect();
+        let names = |part: &ResourceMetrics| {
+            let scopes = part.scope_metrics.iter();
+            let names =
+                |scope: &ScopeMetrics| scope.metrics.iter().map(|m| m.name.clone()).collect();
+            scopes.map(names).collect::<Vec<Vec<_>>>()
+        };
+        assert_eq!(names(&parts[0]), [vec!["m", "n"], vec!["o"]]);
+        assert_eq!(names(&parts[1]), [vec!["n"]]);
+    }
+
+    #[test]
+    fn reserves_the_encoded_copies_before_it_makes_them() {
+        let points: Vec<_> = (1..=100).map(|time| ("x", time)).collect();
+        let mut large = metric("m", &points);
+        large.description = "d".repeat(100_000);
+        let mut resource = ResourceMetrics {
+            scope_metrics: vec![ScopeMetrics {
+                metrics: vec![large],
+                ..Default::default()
+            }],
+            ..Default::default()
+        };
+        let mut reserved = 0;
+        let mut reserve = |bytes| {
+            reserved += bytes;
+            Ok(())
+        };
+        let sequence = Sequence::new(&mut resource.clone(), &mut reserve).unwrap();
+        let encoded: usize = sequence.into_parts().map(|part| part.encoded_len()).sum();
+        assert!(encoded > 10_000_000 && reserved > encoded, "{reserved}");
+        assert!(reserved < encoded + 100 * 2 * BATCH_BYTES, "{reserved}");
+        let too_large = || PushError::TooLarge {
+            limit: 0,
+            stage: "",
+        };
+        let mut refuse = |bytes: usize| match bytes > 1_000_000 {
+            true => Err(too_large()),
+            false => Ok(()),
+        };
+        let refused = Sequence::new(&mut resource, &mut refuse);
+        assert_eq!(refused.unwrap_err(), too_large());
     }
 }

@@ -67,10 +67,10 @@ const SOURCE: PushSource = PushSource {
 async fn take(
     intake: &Intake,
     request: ExportMetricsServiceRequest,
-) -> Result<ExportResult, RetryLater> {
-    let accepted = intake.accept(request, &SOURCE)?;
+) -> Result<ExportResult, PushError> {
+    let accepted = intake.accept(request, &SOURCE, &mut |_| Ok(()))?;
     let deadline = Instant::now() + Duration::from_secs(60);
-    intake.result(accepted, deadline).await
+    Ok(intake.result(accepted, deadline).await?)
 }
 
 fn push(schema_url: &str, points: usize) -> ExportMetricsServiceRequest {
@@ -165,7 +165,10 @@ async fn a_full_outbox_asks_for_a_retry() {
     };
     let (intake, _workers) = Exporters::default().intake(Ack::Stored, &args);
     let error = take(&intake, push("a resource that does not fit", 3)).await;
-    assert_eq!(error.unwrap_err(), RetryLater::new(RetryCause::Outbox));
+    assert_eq!(
+        error.unwrap_err(),
+        RetryLater::new(RetryCause::Outbox).into()
+    );
 }
 
 #[tokio::test]

@@ -3,10 +3,37 @@
 use std::{fmt, marker::PhantomData, str::FromStr};
 
 use base64::Engine;
+use mesh_wire::otlp::utf8;
 use serde::{
     Deserialize, Deserializer,
-    de::{Error, Unexpected, Visitor},
+    de::{Error, IgnoredAny, Unexpected, Visitor},
 };
+
+/// Text. Bytes that are not UTF-8 and lone surrogates become U+FFFD.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Text {
+    pub(super) text: String,
+    /// Set if the text was not valid.
+    pub(super) is_repaired: bool,
+}
+
+/// A number that is null for NaN and the infinities, as `JSON.stringify` writes them.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) enum Number<T> {
+    /// The field is absent.
+    #[default]
+    Absent,
+    /// The field is `null`: it stands for a number that nobody can tell.
+    Null,
+    /// The field has this value.
+    Value(T),
+}
+
+/// A type of which `null` is a value.
+pub(super) trait FromNull {
+    /// Returns the value that `null` stands for.
+    fn from_null() -> Self;
+}
 
 /// A 32- or 64-bit integer, as a number or as a string.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -28,18 +55,107 @@ pub(super) struct Base64(pub(super) Vec<u8>);
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Temporality(pub(super) i32);
 
-/// Reads `null` as the default, as protobuf does for every field.
-pub(super) fn or_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+/// Reads a field that may be `null`.
+pub(super) fn nullable<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
-    T: Deserialize<'de> + Default,
+    T: Deserialize<'de> + FromNull,
 {
-    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+    Ok(Option::deserialize(deserializer)?.unwrap_or_else(T::from_null))
 }
 
+struct TextVisitor;
 struct IntegerVisitor<T>(PhantomData<T>);
 struct DoubleVisitor;
 struct TemporalityVisitor;
+
+// === impl FromNull ===
+
+/// Implements [`FromNull`] by the default, which protobuf prescribes for all fields.
+macro_rules! null_is_default {
+    ($($name:ty)*) => {$(
+        impl FromNull for $name {
+            fn from_null() -> Self {
+                Self::default()
+            }
+        }
+    )*};
+}
+
+null_is_default!(bool IgnoredAny Text Hex Base64 Temporality Integer<u32> Integer<i32> Integer<u64>);
+
+impl<T> FromNull for Vec<T> {
+    fn from_null() -> Self {
+        Self::new()
+    }
+}
+
+impl<T> FromNull for Option<T> {
+    fn from_null() -> Self {
+        None
+    }
+}
+
+impl<T> FromNull for Number<T> {
+    fn from_null() -> Self {
+        Self::Null
+    }
+}
+
+// === impl Text ===
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // As bytes, since serde_json refuses text with lone surrogates.
+        deserializer.deserialize_bytes(TextVisitor)
+    }
+}
+
+impl Visitor<'_> for TextVisitor {
+    type Value = Text;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Text, E> {
+        Ok(match std::str::from_utf8(bytes) {
+            Ok(text) => Text {
+                text: text.to_owned(),
+                is_repaired: false,
+            },
+            Err(_) => Text {
+                text: utf8::lossy(bytes.to_vec()),
+                is_repaired: true,
+            },
+        })
+    }
+}
+
+// === impl Number ===
+
+impl<T> Number<T> {
+    /// Returns the value, or `None` if the field is absent or null.
+    pub(super) fn value(self) -> Option<T> {
+        match self {
+            Self::Value(value) => Some(value),
+            Self::Absent | Self::Null => None,
+        }
+    }
+
+    pub(super) fn is_null(&self) -> bool {
+        matches!(self, Self::Null)
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Number<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(match Option::deserialize(deserializer)? {
+            Some(value) => Self::Value(value),
+            None => Self::Null,
+        })
+    }
+}
 
 // === impl Integer ===
 

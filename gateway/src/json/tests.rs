@@ -1,3 +1,4 @@
+use mesh_contract::verdict::Reason;
 use opentelemetry_proto::tonic::{
     collector::metrics::v1::ExportMetricsServiceRequest,
     common::v1::{AnyValue, any_value},
@@ -6,6 +7,7 @@ use opentelemetry_proto::tonic::{
 use proptest::prelude::*;
 
 use super::decode;
+use crate::{decoded::Decoded, points};
 
 fn request(metric: &str) -> String {
     format!(r#"{{"resourceMetrics":[{{"scopeMetrics":[{{"metrics":[{metric}]}}]}}]}}"#)
@@ -13,7 +15,7 @@ fn request(metric: &str) -> String {
 
 fn one_metric(metric: &str) -> Metric {
     let decoded = decode(request(metric).as_bytes()).unwrap();
-    decoded.resource_metrics[0].scope_metrics[0].metrics[0].clone()
+    decoded.request.resource_metrics[0].scope_metrics[0].metrics[0].clone()
 }
 
 fn error_of(metric: &str) -> String {
@@ -55,7 +57,7 @@ fn reads_integers_from_numbers_and_strings() {
 
 #[test]
 fn ignores_null_and_unknown_fields() {
-    assert_eq!(gauge_value(r#""asDouble": null, "attributes": null"#), None);
+    assert_eq!(gauge_value(r#""attributes": null, "flags": null"#), None);
     assert_eq!(gauge_value(r#""color": {"of": ["the", "moon"]}"#), None);
 }
 
@@ -83,7 +85,7 @@ fn reads_attributes_of_every_type() {
         {"key":"k","value":{"kvlistValue":{"values":[{"key":"x","value":{"stringValue":"y"}}]}}},
         {"key":"y","value":{"bytesValue":"_-8"}},
         {"key":"n"}]}}]}"#;
-    let request = decode(body.as_bytes()).unwrap();
+    let request = decode(body.as_bytes()).unwrap().request;
     let attributes = &request.resource_metrics[0]
         .resource
         .as_ref()
@@ -158,9 +160,101 @@ fn rejects_bodies_that_are_not_one_object() {
     for body in ["", "[]", "{} {}", "{\"resourceMetrics\":", "\u{1f}"] {
         assert!(decode(body.as_bytes()).is_err(), "{body:?}");
     }
-    assert_eq!(
-        decode(b"{}").unwrap(),
-        ExportMetricsServiceRequest::default()
+    assert_eq!(decode(b"{}").unwrap(), Decoded::default());
+}
+
+/// Rejections of a push of one metric: number of points and reason.
+fn rejections(metric: &str) -> Vec<(u64, Reason)> {
+    let decoded = decode(request(metric).as_bytes()).unwrap();
+    let rejected = decoded.rejected.into_iter();
+    rejected.map(|r| (r.points, r.reason)).collect()
+}
+
+#[test]
+fn rejects_points_with_a_null_number_and_keeps_the_others() {
+    for (kind, valid, invalid) in [
+        (
+            "gauge",
+            r#"{"asDouble":1},{"asInt":"1"},{"asInt":1,"asDouble":null},{},
+               {"asDouble":null,"flags":1}"#,
+            r#"{"asDouble":null},{"asInt":null}"#,
+        ),
+        ("sum", r#"{"asDouble":"NaN"}"#, r#"{"asDouble":null}"#),
+        (
+            "histogram",
+            r#"{"sum":"Infinity","min":null,"max":null,"explicitBounds":["-Infinity",1]},{}"#,
+            r#"{"sum":null},{"explicitBounds":[1,null]},{"count":null},{"bucketCounts":[null,"1"]}"#,
+        ),
+        (
+            "exponentialHistogram",
+            r#"{"sum":"NaN","zeroThreshold":"0.5","min":null,"max":null},{}"#,
+            r#"{"sum":null},{"zeroThreshold":null},{"zeroCount":null},
+               {"negative":{"bucketCounts":[null]}}"#,
+        ),
+        (
+            "summary",
+            r#"{"sum":"NaN","quantileValues":[{"quantile":0.5,"value":"NaN"}]},{}"#,
+            r#"{"sum":null},{"quantileValues":[{"quantile":null}]},
+               {"quantileValues":[{"quantile":1,"value":null}]}"#,
+        ),
+    ] {
+        let metric =
+            |points: &str| format!(r#"{{"name":"m","{kind}":{{"dataPoints":[{points}]}}}}"#);
+        let kept = points::count_of(&one_metric(&metric(valid)));
+        assert_eq!(rejections(&metric(valid)), [], "{kind}");
+        let both = metric(&format!("{valid},{invalid}"));
+        assert_eq!(points::count_of(&one_metric(&both)), kept, "{kind}");
+        let count = rejections(&both).first().map_or(0, |rejected| rejected.0);
+        let expected = serde_json::from_str::<Vec<serde_json::Value>>(&format!("[{invalid}]"));
+        assert_eq!(count as usize, expected.unwrap().len(), "{kind}");
+        assert_eq!(rejections(&both), [(count, Reason::Malformed)], "{kind}");
+    }
+}
+
+#[test]
+fn an_exemplar_with_a_null_value_is_dropped_alone() {
+    let metric = one_metric(
+        r#"{"sum":{"dataPoints":[{"asInt":1,"exemplars":[
+            {"asDouble":null},{"asDouble":"Infinity"},{"asInt":"3"},{}]}]}}"#,
+    );
+    let Some(metric::Data::Sum(sum)) = metric.data else {
+        panic!("no sum");
+    };
+    assert_eq!(sum.data_points[0].exemplars.len(), 3);
+}
+
+#[test]
+fn text_that_is_not_unicode_is_repaired() {
+    let body = br#"{"resourceMetrics":[{"schemaUrl":"\udc00x","scopeMetrics":[{
+        "scope":{"name":"s\ud83d","version":"\ud83d\ude00"},
+        "metrics":[{"name":"a","unit":"caf@","gauge":{"dataPoints":[{"asInt":1,"attributes":[
+            {"key":"k\ud83d","value":{"arrayValue":{"values":[{"stringValue":"cut \ud83d"}]}}}
+        ]}]}},
+        {"name":"b@","gauge":{"dataPoints":[{"asInt":1},{"asInt":null}]}},
+        {"name":"c\ud83d","gauge":{"dataPoints":[{"asInt":1}]}}]}]}]}"#;
+    let body: Vec<_> = body
+        .iter()
+        .map(|b| if *b == b'@' { 0xe9 } else { *b })
+        .collect();
+    let decoded = decode(&body).unwrap();
+    assert!(decoded.is_repaired);
+    let rejected: Vec<_> = decoded
+        .rejected
+        .iter()
+        .map(|r| (&*r.metric, r.points))
+        .collect();
+    assert_eq!(rejected, [("b\u{fffd}", 2), ("c\u{fffd}", 1)]);
+    let resource = &decoded.request.resource_metrics[0];
+    assert_eq!(resource.schema_url, "\u{fffd}x");
+    let scope = &resource.scope_metrics[0];
+    let names = scope.scope.as_ref().map(|s| (&*s.name, &*s.version));
+    assert_eq!(names, Some(("s\u{fffd}", "\u{1f600}")));
+    assert_eq!(scope.metrics.len(), 1);
+    assert_eq!(scope.metrics[0].unit, "caf\u{fffd}");
+    let text = format!("{:?}", scope.metrics[0]);
+    assert!(
+        text.contains("\"k\u{fffd}\"") && text.contains("\"cut \u{fffd}\""),
+        "{text}"
     );
 }
 
@@ -191,6 +285,6 @@ proptest! {
             }],
         };
         let json = serde_json::to_vec(&request).unwrap();
-        prop_assert_eq!(decode(&json).unwrap(), request);
+        prop_assert_eq!(decode(&json).unwrap(), request.into());
     }
 }

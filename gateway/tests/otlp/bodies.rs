@@ -6,7 +6,9 @@ use bytes::Bytes;
 use prost::Message;
 use tonic::{Code, codec::CompressionEncoding};
 
-use crate::harness::{Gateway, JSON, PROTOBUF, gauge, number, one, push};
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+
+use crate::harness::{Gateway, JSON, PROTOBUF, attribute, gauge, number, one, push};
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
@@ -88,18 +90,13 @@ async fn rejects_bad_bodies_permanently_and_counts_them() {
             400,
             "malformed",
         ),
-        // A length beyond the end, an unknown wire type, a name that is not UTF-8.
+        // A length beyond the end, an unknown wire type.
         (
             protobuf("", b"\x0a\xff\xff\xff\xff\x0f".to_vec()),
             400,
             "malformed",
         ),
         (protobuf("", b"\x0f".to_vec()), 400, "malformed"),
-        (
-            protobuf("", b"\x0a\x08\x12\x06\x12\x04\x0a\x02\xc3\x28".to_vec()),
-            400,
-            "malformed",
-        ),
         (protobuf("", nested(1000)), 400, "malformed"),
         (protobuf("", vec![0; 100_001]), 413, "too_large"),
         (protobuf("gzip", gzip(&bomb)), 413, "too_large"),
@@ -203,6 +200,64 @@ async fn rejects_bad_bodies_permanently_and_counts_them() {
         gateway.metric("promesh_gateway_push_memory_bytes").await,
         0.0
     );
+}
+
+/// A push whose metric `kept` has an attribute that is not UTF-8, and whose metric `name@` has
+/// two points and a name that is not UTF-8.
+fn invalid_text() -> Vec<u8> {
+    let mut kept = number(1.0);
+    kept.attributes = vec![attribute("a", Value::StringValue("caf@".to_owned()))];
+    let spoilt = gauge("name@", vec![number(1.0), number(2.0)]);
+    let body = push(vec![gauge("kept", vec![kept]), spoilt]).encode_to_vec();
+    let spoil = |byte| if byte == b'@' { 0xe9 } else { byte };
+    body.into_iter().map(spoil).collect()
+}
+
+#[tokio::test]
+async fn repairs_text_that_is_not_utf8_over_http_and_grpc() {
+    let gateway = Gateway::start(&[]).await;
+    let answer = gateway.post(&[PROTOBUF], invalid_text()).await;
+    let (rejected, message) = answer.partial_success().unwrap();
+    assert_eq!(rejected, 2, "{message}");
+    let expected = "2 invalid_name; metric \"name\u{fffd}\": the name is not valid UTF-8";
+    assert!(message.contains(expected), "{message}");
+    let answer = gateway.grpc_raw(&invalid_text()).await;
+    assert_eq!(answer.rejected_data_points, 2);
+    assert_eq!(answer.error_message, message);
+    let stored = gateway.exporter.stored();
+    assert_eq!(stored.len(), 2);
+    for (_, metric) in stored {
+        assert_eq!(metric.name, "kept");
+        assert!(format!("{metric:?}").contains("caf\u{fffd}"), "{metric:?}");
+    }
+    let repaired = gateway
+        .metric("promesh_gateway_pushes_repaired_total")
+        .await;
+    assert_eq!(repaired, 2.0);
+}
+
+#[tokio::test]
+async fn refuses_a_push_whose_parts_would_exceed_the_memory_budget() {
+    let gateway = Gateway::start(&["--otlp.memory-budget=8MiB"]).await;
+    let point = |ago: u64| {
+        let mut point = number(1.0);
+        point.time_unix_nano -= ago * 1_000_000;
+        point
+    };
+    // Each point travels with the whole description.
+    let mut metric = gauge("m", (0..100).map(point).collect());
+    metric.description = "d".repeat(1_000_000);
+    let body = push(vec![metric.clone()]).encode_to_vec();
+    let answer = gateway.post(&[PROTOBUF], body).await;
+    assert_eq!(answer.status, 413, "{}", answer.text());
+    assert!(answer.text().contains("once split"), "{}", answer.text());
+    metric.description.truncate(1000);
+    let body = push(vec![metric]).encode_to_vec();
+    let answer = gateway.post(&[PROTOBUF], body).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(gateway.exporter.stored().len(), 100);
+    let memory = gateway.metric("promesh_gateway_push_memory_bytes").await;
+    assert_eq!(memory, 0.0);
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use mesh_base::shutdown::Trigger;
 use opentelemetry_proto::tonic::{
     collector::metrics::v1::{
-        ExportMetricsServiceRequest, ExportMetricsServiceResponse,
+        ExportMetricsPartialSuccess, ExportMetricsServiceRequest, ExportMetricsServiceResponse,
         metrics_service_client::MetricsServiceClient,
         metrics_service_server::{MetricsService, MetricsServiceServer},
     },
@@ -155,6 +155,20 @@ impl Gateway {
     pub(crate) async fn grpc(&self) -> MetricsServiceClient<Channel> {
         let url = format!("http://{}", self.addresses.grpc);
         MetricsServiceClient::connect(url).await.unwrap()
+    }
+
+    /// Sends encoded bytes as a push over OTLP/gRPC. Returns the partial success.
+    pub(crate) async fn grpc_raw(&self, body: &[u8]) -> ExportMetricsPartialSuccess {
+        let url = format!("http://{}", self.addresses.grpc);
+        let channel = Channel::from_shared(url).unwrap().connect().await.unwrap();
+        let mut client = tonic::client::Grpc::new(channel);
+        client.ready().await.unwrap();
+        let request = tonic::Request::new(Bytes::copy_from_slice(body));
+        let path = http::uri::PathAndQuery::from_static(mesh_wire::otlp::EXPORT_PATH);
+        let answer = client.unary(request, path, mesh_wire::otlp::RawCodec).await;
+        let message = answer.unwrap().into_inner();
+        let response = ExportMetricsServiceResponse::decode(message).unwrap();
+        response.partial_success.unwrap_or_default()
     }
 
     /// Value of a metric, given with its labels, on the admin port.

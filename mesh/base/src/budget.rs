@@ -111,6 +111,18 @@ impl Reservation {
             Err(_) => false,
         }
     }
+
+    /// Releases all but `bytes` of the reservation.
+    pub fn shrink_to(&mut self, bytes: usize) {
+        let reserved = self.permits.num_permits();
+        let excess = reserved.saturating_sub(self.budget.units_of(bytes));
+        drop(self.permits.split(excess));
+    }
+
+    /// Returns the number of reserved bytes.
+    pub fn bytes(&self) -> usize {
+        self.permits.num_permits() * UNIT
+    }
 }
 
 #[cfg(test)]
@@ -132,6 +144,10 @@ mod tests {
         assert!(two.grow_to(3 * UNIT));
         drop(one);
         assert!(two.grow_to(10 * UNIT));
+        two.shrink_to(3 * UNIT);
+        assert_eq!((two.bytes(), budget.reserved()), (3 * UNIT, 3 * UNIT));
+        two.shrink_to(5 * UNIT);
+        assert_eq!(two.bytes(), 3 * UNIT);
         drop(two);
         assert_eq!(budget.reserved(), 0);
     }

@@ -189,12 +189,31 @@ impl Outbox {
         &self,
         batch: Batch,
     ) -> Result<(oneshot::Receiver<Outcome>, Waiter), OutboxClosed> {
-        let (sender, outcome) = oneshot::channel();
-        let queue: Weak<dyn Withdraw> = Arc::<Lanes>::downgrade(&self.lanes);
-        let waiters = Waiters::new(queue, self.lanes.lane_of(batch.key));
-        let waiter = waiters.add();
-        self.lanes.push(batch, Some(sender), Some(waiters))?;
+        let waiter = self.waiter(batch.key);
+        let outcome = self.push_for(batch, &waiter)?;
         Ok((outcome, waiter))
+    }
+
+    /// Creates a waiter for batches of `key`, which [`Self::push_for`] pushes.
+    pub fn waiter(&self, key: u64) -> Waiter {
+        let queue: Weak<dyn Withdraw> = Arc::<Lanes>::downgrade(&self.lanes);
+        Waiters::new(queue, self.lanes.lane_of(key)).add()
+    }
+
+    /// Pushes a batch like [`Self::push_with_waiter`], for an existing waiter of its key.
+    /// All batches of a waiter are withdrawn together, however many they are.
+    ///
+    /// # Errors
+    /// Returns an error if the outbox is closed.
+    pub fn push_for(
+        &self,
+        batch: Batch,
+        waiter: &Waiter,
+    ) -> Result<oneshot::Receiver<Outcome>, OutboxClosed> {
+        let (sender, outcome) = oneshot::channel();
+        self.lanes
+            .push(batch, Some(sender), Some(waiter.waiters()))?;
+        Ok(outcome)
     }
 
     /// Returns true if `bytes` more fit without dropping an older batch.

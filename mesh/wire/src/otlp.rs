@@ -5,6 +5,8 @@
 //! any OTLP client or server can be the peer.
 
 pub mod frame;
+pub mod schema;
+pub mod utf8;
 
 use bytes::{Buf, BufMut, Bytes};
 use tonic::{

@@ -111,7 +111,7 @@ fn part() -> RequestPart {
             true,
         );
     }
-    sink.finish().parts.remove(0)
+    sink.finish().unwrap().0.parts.remove(0)
 }
 
 async fn post_one(client: &Client) -> WriteResponse {

@@ -53,7 +53,7 @@ fn with(config: OtlpConfig, resource: &[&str], metrics: Vec<Metric>) -> Translat
         }],
         ..Default::default()
     });
-    sink.finish()
+    sink.finish().unwrap().0
 }
 
 fn translate(metrics: Vec<Metric>) -> Translated {

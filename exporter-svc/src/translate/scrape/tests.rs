@@ -73,7 +73,7 @@ fn translate_resource(
     translator
         .resource_metrics(&resource.encode_to_vec())
         .unwrap();
-    sink.finish()
+    sink.finish().unwrap().0
 }
 
 fn translate(metrics: Vec<Metric>) -> Translated {

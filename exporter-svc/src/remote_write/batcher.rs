@@ -264,8 +264,9 @@ impl Task {
             took,
             response,
         } = completed;
+        let now = Instant::now();
         for part in &pending {
-            self.queue.complete(&part.part);
+            self.queue.complete(part, now);
         }
         self.metrics.record_response(&response, took);
         let outcomes = self.outcomes(&pending, took, response);

@@ -6,15 +6,18 @@
 //! later part with one of its series. This keeps the order of a target whose batches
 //! meet here, for example during a handover. It also keeps the order of several samples
 //! of one series in a push.
+//!
+//! A pushed sample that follows another one of its series at once does not linger. Its
+//! sender waits for each of them, and hundreds of lingers would exceed its timeout.
 
 use std::{
-    collections::{BTreeMap, HashSet, VecDeque},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     hash::BuildHasherDefault,
     sync::Arc,
     time::Duration,
 };
 
-use mesh_contract::batch::{BatchContext, Ha};
+use mesh_contract::batch::{BatchContext, Ha, Origin};
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{
@@ -48,6 +51,8 @@ pub struct Queue {
     groups: BTreeMap<Option<Ha>, Group>,
     /// Series of the requests in flight.
     in_flight: SeriesSet,
+    /// Pushed series of the last requests, with the time of the response.
+    stored: HashMap<u64, Instant, BuildHasherDefault<PrehashedHasher>>,
     /// Number of samples whose senders disconnected, since the last sweep.
     abandoned: u64,
 }
@@ -66,6 +71,13 @@ struct QueuedPart {
     queued_at: Instant,
 }
 
+/// Time after a response within which a pushed sample of the same series does not linger.
+const FOLLOWS_WITHIN: Duration = Duration::from_secs(1);
+/// Maximum number of series of one part to remember and to look for.
+const MAX_FOLLOWED: usize = 256;
+/// Maximum number of series to remember.
+const MAX_STORED: usize = 1 << 14;
+
 /// Set of series, by hash.
 type SeriesSet = HashSet<u64, BuildHasherDefault<PrehashedHasher>>;
 
@@ -80,19 +92,34 @@ impl Queue {
             linger,
             groups: BTreeMap::new(),
             in_flight: SeriesSet::default(),
+            stored: HashMap::default(),
             abandoned: 0,
         }
     }
 
     /// Adds a part.
     pub fn push(&mut self, pending: PendingPart, now: Instant) {
+        let lingered = now
+            .checked_sub(self.linger)
+            .filter(|_| self.follows(&pending, now));
         let group = self.groups.entry(pending.context.ha.clone()).or_default();
         group.series += pending.part.series_meta.len();
         group.bytes += pending.part.bytes.len();
         group.queued.push_back(QueuedPart {
             pending,
-            queued_at: now,
+            queued_at: lingered.unwrap_or(now),
         });
+    }
+
+    /// Returns true if the part is of a push and the last sample of one of its series was
+    /// stored just now.
+    fn follows(&self, pending: &PendingPart, now: Instant) -> bool {
+        let mut series = pending.part.series_meta.iter().take(MAX_FOLLOWED);
+        pending.context.origin == Origin::Otlp
+            && series.any(|meta| {
+                let stored = self.stored.get(&meta.hash);
+                stored.is_some_and(|at| now.duration_since(*at) < FOLLOWS_WITHIN)
+            })
     }
 
     /// Returns true if no part waits.
@@ -146,9 +173,17 @@ impl Queue {
     }
 
     /// Marks the series of a completed request's part as no longer in flight.
-    pub fn complete(&mut self, part: &RequestPart) {
-        for meta in &part.series_meta {
+    pub fn complete(&mut self, pending: &PendingPart, now: Instant) {
+        let series = &pending.part.series_meta;
+        for meta in series {
             self.in_flight.remove(&meta.hash);
+        }
+        if pending.context.origin == Origin::Otlp {
+            if self.stored.len() > MAX_STORED {
+                self.stored.clear();
+            }
+            let series = series.iter().take(MAX_FOLLOWED);
+            self.stored.extend(series.map(|meta| (meta.hash, now)));
         }
     }
 
@@ -352,6 +387,24 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_pushed_sample_that_follows_its_series_does_not_linger() {
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let mut queue = queue(3);
+        let _first = push(&mut queue, None, &[1]);
+        let first = queue.take(Instant::now(), true).unwrap().remove(0);
+        queue.complete(&first, Instant::now());
+        let _second = push(&mut queue, None, &[1]);
+        let second = queue.take(Instant::now(), false).unwrap().remove(0);
+        queue.complete(&second, Instant::now());
+        let _other = push(&mut queue, None, &[2]);
+        assert!(queue.take(Instant::now(), false).is_none());
+        tokio::time::advance(FOLLOWS_WITHIN).await;
+        assert!(queue.take(Instant::now(), false).is_some());
+        let _later = push(&mut queue, None, &[1]);
+        assert!(queue.take(Instant::now(), false).is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn limits_a_request_except_for_its_first_part() {
         let mut queue = queue(3);
         let _replies: Vec<_> = [&[1, 2][..], &[3, 4], &[5, 6, 7, 8, 9]]
@@ -366,13 +419,13 @@ mod tests {
     async fn a_part_waits_for_earlier_samples_of_its_series() {
         let mut queue = queue(100);
         let _first = push(&mut queue, None, &[1, 2]);
-        let complete = queue.take(Instant::now(), true).unwrap().remove(0).part;
+        let complete = queue.take(Instant::now(), true).unwrap().remove(0);
         // Series 2 is in flight. Series 3 is not, but its sample must follow the one in
         // the part with series 2.
         let _rest = [&[2, 3][..], &[3, 4], &[5]].map(|hashes| push(&mut queue, None, hashes));
         assert_eq!(take(&mut queue), Some(vec![5]));
         assert_eq!(take(&mut queue), None);
-        queue.complete(&complete);
+        queue.complete(&complete, Instant::now());
         assert_eq!(take(&mut queue), Some(vec![2, 3]));
         assert_eq!(take(&mut queue), None);
     }

@@ -8,6 +8,10 @@ use mesh_model::config::http::HttpClientConfig;
 use parking_lot::Mutex;
 use prost::Message;
 use proto::{v1, v2};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::{TcpListener, TcpStream},
+};
 
 use super::*;
 use crate::{
@@ -32,16 +36,13 @@ struct BackendState {
 
 impl Backend {
     async fn client(&self, message: ProtobufMessage) -> Client {
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let uri = format!("http://{}/", listener.local_addr().unwrap());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = client(&listener, message);
         let routes = Router::new()
             .route("/", post(write))
             .with_state(self.clone());
         tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
-        let http = HttpClient::new(&HttpClientConfig::default()).unwrap();
-        let name = "backend".to_owned();
-        Client::new(name, uri.parse().unwrap(), http, None, message)
+        client
     }
 
     fn script(&self, answers: &[(u16, Option<u64>)]) {
@@ -52,6 +53,41 @@ impl Backend {
         let seen = &self.0.lock().seen;
         seen.iter().map(|(version, ..)| version.clone()).collect()
     }
+}
+
+fn client(backend: &TcpListener, message: ProtobufMessage) -> Client {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let uri = format!("http://{}/", backend.local_addr().unwrap());
+    Client::new(
+        "backend".to_owned(),
+        uri.parse().unwrap(),
+        HttpClient::new(&HttpClientConfig::default()).unwrap(),
+        None,
+        message,
+    )
+}
+
+/// Serves one connection: answers the first request and closes on the second. Returns the
+/// second one.
+async fn close_on_reuse(backend: &TcpListener) -> Vec<u8> {
+    let (stream, _) = backend.accept().await.unwrap();
+    let mut stream = BufReader::new(stream);
+    read_request(&mut stream).await;
+    let answer = b"HTTP/1.1 204 No Content\r\n\r\n";
+    stream.write_all(answer).await.unwrap();
+    read_request(&mut stream).await
+}
+
+async fn read_request(stream: &mut BufReader<TcpStream>) -> Vec<u8> {
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        assert_ne!(stream.read_line(&mut head).await.unwrap(), 0, "{head}");
+    }
+    let (_, length) = head.split_once("content-length: ").unwrap();
+    let length = length.lines().next().unwrap().parse().unwrap();
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).await.unwrap();
+    [head.into_bytes(), body].concat()
 }
 
 async fn write(
@@ -159,4 +195,42 @@ async fn version_1_does_not_fall_back() {
         WriteResponse::Rejected { .. }
     ));
     assert_eq!(backend.versions(), ["0.1.0"]);
+}
+
+#[tokio::test]
+async fn resends_a_post_whose_connection_ended_without_a_response() {
+    let backend = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = client(&backend, ProtobufMessage::V1);
+    let serving = tokio::spawn(async move {
+        let lost = close_on_reuse(&backend).await;
+        let (stream, _) = backend.accept().await.unwrap();
+        let mut stream = BufReader::new(stream);
+        let resent = read_request(&mut stream).await;
+        let answer = b"HTTP/1.1 204 No Content\r\n\r\n";
+        stream.write_all(answer).await.unwrap();
+        (lost, resent)
+    });
+    assert_eq!(post_one(&client).await, WriteResponse::Stored);
+    assert_eq!(post_one(&client).await, WriteResponse::Stored);
+    let (lost, resent) = serving.await.unwrap();
+    assert_eq!(lost, resent);
+}
+
+/// The backend may still process the first attempt (law 3).
+#[tokio::test]
+async fn a_resent_post_without_a_connection_is_in_flight() {
+    let backend = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = client(&backend, ProtobufMessage::V1);
+    let serving = tokio::spawn(async move {
+        close_on_reuse(&backend).await;
+        drop(backend);
+    });
+    assert_eq!(post_one(&client).await, WriteResponse::Stored);
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let error = client.post(&[&part()], deadline).await.unwrap_err();
+    assert!(matches!(error, PostError::Broken(_)), "{error}");
+    assert!(!error.is_settled());
+    serving.await.unwrap();
+    let error = client.post(&[&part()], deadline).await.unwrap_err();
+    assert!(matches!(error, PostError::Connect(_)), "{error}");
 }

@@ -20,13 +20,14 @@ use std::{
 };
 
 use bytes::{Buf, BytesMut};
-use futures::{TryFutureExt, future::MapOk};
+use futures::{FutureExt, future::BoxFuture};
 use http::Uri;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::{
     client::legacy::connect::{Connected, Connection},
     rt::TokioIo,
 };
+use mesh_base::budget::{Budget, Reservation};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio_util::io::poll_read_buf;
 use tower::Service;
@@ -40,7 +41,11 @@ pub(super) use state::{ConnectionState, Stage};
 
 /// Opens connections whose HTTP/1 responses are read as Go reads them.
 #[derive(Clone, Debug)]
-pub(super) struct Http1Connect<C>(pub(super) C);
+pub(super) struct Http1Connect<C> {
+    pub(super) connector: C,
+    /// Memory of all large heads.
+    pub(super) heads: Budget,
+}
 
 /// A connection. Passes HTTP/2 through unchanged.
 #[derive(Debug)]
@@ -52,6 +57,9 @@ pub(super) struct Http1<T> {
     output: BytesMut,
     /// Bytes of the server that were not passed on yet.
     input: BytesMut,
+    heads: Budget,
+    /// Memory of the current head, if it is large.
+    large: Option<Reservation>,
 }
 
 #[derive(Debug)]
@@ -74,31 +82,38 @@ enum Phase {
 
 /// Number of bytes that one call reads from the connection.
 const READ_BYTES: usize = 16 << 10;
+/// Size in bytes from which on a head uses the budget of large heads.
+const LARGE_HEAD: usize = 64 << 10;
+/// Number of copies of a head while it is read.
+const COPIES: usize = 4;
 
 // === impl Http1Connect ===
 
 impl<C, T> Service<Uri> for Http1Connect<C>
 where
     C: Service<Uri, Response = T>,
+    C::Future: Send + 'static,
     T: Connection,
 {
     type Response = Http1<T>;
     type Error = C::Error;
-    type Future = MapOk<C::Future, fn(T) -> Http1<T>>;
+    type Future = BoxFuture<'static, Result<Http1<T>, C::Error>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), C::Error>> {
-        self.0.poll_ready(cx)
+        self.connector.poll_ready(cx)
     }
 
     fn call(&mut self, target: Uri) -> Self::Future {
-        self.0.call(target).map_ok(Http1::new)
+        let connecting = self.connector.call(target);
+        let heads = self.heads.clone();
+        async move { Ok(Http1::new(connecting.await?, heads)) }.boxed()
     }
 }
 
 // === impl Http1 ===
 
 impl<T: Connection> Http1<T> {
-    fn new(io: T) -> Self {
+    fn new(io: T, heads: Budget) -> Self {
         let http1 = !io.connected().is_negotiated_h2();
         Self {
             io: TokioIo::new(io),
@@ -106,6 +121,8 @@ impl<T: Connection> Http1<T> {
             phase: if http1 { Phase::Idle } else { Phase::Raw },
             output: BytesMut::new(),
             input: BytesMut::new(),
+            heads,
+            large: None,
         }
     }
 }
@@ -147,7 +164,22 @@ impl<T> Http1<T> {
         };
         // Idle connections hold no memory.
         self.input = BytesMut::new();
+        self.large = None;
         self.state.enter(Stage::Unsent);
+    }
+
+    /// Reserves memory if the head is large.
+    fn reserve(&mut self) -> Result<(), HeadError> {
+        if self.input.len() <= LARGE_HEAD {
+            return Ok(());
+        }
+        let large = &mut self.large;
+        let large = large.get_or_insert_with(|| self.heads.empty_reservation());
+        if large.grow_to(self.input.len() * COPIES) {
+            Ok(())
+        } else {
+            Err(HeadError::NoMemory(self.heads.capacity() >> 20))
+        }
     }
 
     /// Notes that hyper writes a request.
@@ -217,6 +249,7 @@ impl<T: Read + Unpin> Read for Http1<T> {
                         return Poll::Ready(Ok(()));
                     } else {
                         this.state.enter(Stage::Answered);
+                        this.reserve()?;
                     }
                 }
                 Phase::Body(framing) => {

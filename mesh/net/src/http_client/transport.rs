@@ -2,6 +2,8 @@
 
 mod retry;
 
+use std::{sync::LazyLock, time::Duration};
+
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
@@ -11,8 +13,7 @@ use hyper_util::{
     client::legacy::{self, Client},
     rt::{TokioExecutor, TokioTimer},
 };
-use mesh_base::error::chain;
-use std::time::Duration;
+use mesh_base::{budget::Budget, error::chain};
 
 use self::retry::{Attempts, Decision};
 use super::{
@@ -29,8 +30,12 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 /// All requests to a peer share one connection. Without pings, a connection that the network
 /// drops silently would stay in use for minutes.
 const KEEPALIVE: Duration = Duration::from_secs(3);
+/// Memory of the large response heads of all clients in bytes (128 MiB).
+const LARGE_HEADS: usize = 128 << 20;
 /// Size of hyper's buffer, which has to take a whole head.
 const MAX_BUFFER: usize = head::MAX_BYTES + (64 << 10);
+/// Maximum size of a response head over HTTP/2 in bytes (1 MiB).
+const MAX_HTTP2_HEAD: u32 = 1 << 20;
 /// Fields that [`head`] adds to those of the server.
 const OWN_FIELDS: usize = 2;
 
@@ -64,15 +69,22 @@ pub struct TransportError {
 impl Transport {
     /// Creates a transport that opens its connections with `connector`.
     pub fn new(connector: HttpsConnector<Connect>) -> Self {
+        static HEADS: LazyLock<Budget> = LazyLock::new(|| Budget::new(LARGE_HEADS));
+        Self::with_head_budget(connector, HEADS.clone())
+    }
+
+    /// Creates a transport whose large response heads share `heads`.
+    pub(super) fn with_head_budget(connector: HttpsConnector<Connect>, heads: Budget) -> Self {
         let client = Client::builder(TokioExecutor::new())
             .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_timer(TokioTimer::new())
             .timer(TokioTimer::new())
             .http1_max_buf_size(MAX_BUFFER)
             .http1_max_headers(head::MAX_FIELDS + OWN_FIELDS)
+            .http2_max_header_list_size(MAX_HTTP2_HEAD)
             .http2_keep_alive_interval(KEEPALIVE)
             .http2_keep_alive_timeout(KEEPALIVE)
-            .build(Http1Connect(connector));
+            .build(Http1Connect { connector, heads });
         Self { client }
     }
 

@@ -60,6 +60,8 @@ pub(super) enum HeadError {
     TooManyFields,
     #[error("response head of more than {} MiB", MAX_BYTES >> 20)]
     TooLarge,
+    #[error("all large response heads together use more than {0} MiB; try again")]
+    NoMemory(usize),
 }
 
 // === impl HeadEnd ===

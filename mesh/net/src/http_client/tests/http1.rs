@@ -1,5 +1,6 @@
 //! Tests HTTP/1 responses as devices send them.
 
+use mesh_base::budget::Budget;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
@@ -116,4 +117,35 @@ async fn an_incomplete_response_is_an_error() {
     ] {
         fetch(response.as_bytes(), 100).await.unwrap_err();
     }
+}
+
+#[tokio::test]
+async fn large_heads_share_a_budget() {
+    let budget = Budget::new(1 << 20);
+    let connector = HttpsConnectorBuilder::new()
+        .with_tls_config(tls::client_config(&TlsConfig::default()).unwrap())
+        .https_or_http()
+        .enable_http1()
+        .wrap_connector(Connect::new(&ProxyConfig::default(), None));
+    let transport = Transport::with_head_budget(connector, budget.clone());
+    let fetch = async |length: usize| {
+        let field = "x".repeat(length);
+        let head = format!("HTTP/1.1 200 OK\r\nA: {field}\r\nContent-Length: 4\r\n\r\nbody");
+        let url = serve(head.into_bytes(), usize::MAX).await;
+        let request = Request::get(&url).body(Bytes::new()).unwrap();
+        let response = transport.request(request).await?;
+        assert!(length < 64 << 10 || budget.peak() > length);
+        response.into_body().collect().await.unwrap();
+        Ok::<_, TransportError>(())
+    };
+    fetch(60_000).await.unwrap();
+    assert_eq!(budget.peak(), 0);
+    for _ in 0..3 {
+        fetch(200_000).await.unwrap();
+    }
+    let error = fetch(300_000).await.unwrap_err().to_string();
+    assert!(
+        error.contains("all large response heads together use more than 1 MiB"),
+        "{error}"
+    );
 }

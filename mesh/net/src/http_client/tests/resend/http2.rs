@@ -10,13 +10,15 @@ use super::*;
 enum Reaction {
     /// Responds with status 200.
     Ok,
+    /// Responds with a field of this many bytes.
+    Large(usize),
     /// Resets the stream with this code.
     Reset(u32),
     /// Ends the connection with this code, before the stream of the request.
     GoAway(u32),
 }
 
-use Reaction::{GoAway, Ok as Answer, Reset as ResetStream};
+use Reaction::{GoAway, Large, Ok as Answer, Reset as ResetStream};
 
 const NO_ERROR: u32 = 0;
 const PROTOCOL_ERROR: u32 = 1;
@@ -35,6 +37,7 @@ fn reaction(reaction: Reaction, stream: u32) -> Vec<u8> {
     match reaction {
         // The one byte is ":status: 200" in the static table of HPACK.
         Answer => frame(1, 5, stream, &[0x88]),
+        Large(length) => large(length, stream),
         ResetStream(code) => frame(3, 0, stream, &code.to_be_bytes()),
         GoAway(code) => {
             let last = (stream - 1).saturating_sub(1);
@@ -42,6 +45,26 @@ fn reaction(reaction: Reaction, stream: u32) -> Vec<u8> {
             frame(7, 0, 0, &payload)
         }
     }
+}
+
+/// Returns the frames of a response with the field `a` of `length` bytes.
+fn large(length: usize, stream: u32) -> Vec<u8> {
+    // ":status: 200", then a literal field with a new name (RFC 7541, section 6.2.2).
+    let mut fields = vec![0x88, 0, 1, b'a', 0x7f];
+    let mut rest = length - 0x7f;
+    while rest >= 0x80 {
+        fields.push(u8::try_from(rest % 0x80).unwrap() | 0x80);
+        rest /= 0x80;
+    }
+    fields.push(u8::try_from(rest).unwrap());
+    fields.resize(fields.len() + length, b'x');
+    let mut pieces = fields.chunks(16 << 10).peekable();
+    let mut frames = frame(1, 1, stream, pieces.next().unwrap());
+    while let Some(piece) = pieces.next() {
+        let flags = if pieces.peek().is_some() { 0 } else { 4 };
+        frames.extend(frame(9, flags, stream, piece));
+    }
+    frames
 }
 
 /// Reacts to the requests of one connection. Counts them.
@@ -174,4 +197,12 @@ async fn does_not_resend_a_request_that_a_server_failed() {
     let (result, requests) = exchange(script, &[Method::GET, Method::GET]).await;
     result.unwrap_err();
     assert_eq!(requests, 2);
+}
+
+#[tokio::test]
+async fn reads_large_heads() {
+    let script = &[&[Large(900_000)][..]];
+    let (result, requests) = exchange(script, &[Method::GET]).await;
+    result.unwrap();
+    assert_eq!(requests, 1);
 }

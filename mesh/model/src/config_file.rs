@@ -16,7 +16,9 @@
 mod discovery;
 mod document;
 mod expand;
+mod field_selector;
 mod http;
+mod label_selector;
 mod relabel;
 mod remote_write;
 mod scalar;

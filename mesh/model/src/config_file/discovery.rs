@@ -6,7 +6,9 @@ use serde::Deserialize;
 use url::Url;
 
 use super::{
+    field_selector::FieldSelector,
     http::with_http,
+    label_selector::LabelSelector,
     scalar::{FromText, Text, null_is_zero},
     section::{Context, List, Problem, build_all},
 };
@@ -98,8 +100,8 @@ pub(in crate::config_file) struct Namespaces {
 #[serde(deny_unknown_fields)]
 pub(in crate::config_file) struct Selector {
     role: Text<KubernetesRole>,
-    label: Option<String>,
-    field: Option<String>,
+    label: Option<Text<LabelSelector>>,
+    field: Option<Text<FieldSelector>>,
 }
 
 /// `attach_metadata`.
@@ -405,21 +407,10 @@ fn selectors(
             )));
         }
         seen.push(of);
-        let (label, field) = (
-            selector.label.unwrap_or_default(),
-            selector.field.unwrap_or_default(),
-        );
-        for term in field.split(',').filter(|term| !term.is_empty()) {
-            if !term.contains('=') {
-                return Err(Problem::new(format!(
-                    "invalid selector: {field:?}; can't understand {term:?}, expected KEY=VALUE or KEY!=VALUE"
-                )));
-            }
-        }
         Ok(KubernetesSelector {
             role: of,
-            label,
-            field,
+            label: selector.label.map(|text| text.0.0).unwrap_or_default(),
+            field: selector.field.map(|text| text.0.0).unwrap_or_default(),
         })
     };
     selectors.into_iter().map(build).collect()

@@ -78,6 +78,14 @@ fn reports_each_mistake_with_its_place() {
             "p.yml:2:3: scrape_protocols is an empty list",
         ),
         ("scrape_configs:\n- job_name: *a\n", "p.yml:2:13: "),
+        (
+            "scrape_configs:\n- job_name: a\n  kubernetes_sd_configs:\n  - role: pod\n    selectors:\n    - role: pod\n      label: '!!a'\n",
+            "p.yml:7:14: \"!!a\" is not a label selector: ",
+        ),
+        (
+            "scrape_configs:\n- job_name: a\n  kubernetes_sd_configs:\n  - {role: pod, selectors: [{role: pod, field: a}]}\n",
+            "p.yml:4:48: \"a\" is not a field selector: ",
+        ),
     ] {
         let error = parse(text).unwrap_err();
         assert!(error.starts_with(expected), "{text}: {error}");

@@ -96,10 +96,69 @@ mod tests {
     use base64::{Engine, prelude::BASE64_STANDARD};
     use http::{Response, StatusCode, header::AUTHORIZATION};
     use k8s_openapi::api::core::v1::Namespace;
-    use kube::Api;
+    use kube::{Api, api::WatchParams};
     use serde_json::json;
+    use std::sync::atomic::Ordering::Relaxed;
 
-    use super::*;
+    use super::{tls_server::Endless, *};
+    use mesh_model::config::{
+        Secret,
+        http::{PemSource, TlsConfig},
+    };
+
+    /// Creates a client from a kubeconfig that trusts this authority.
+    async fn kubeconfig_client(port: u16, authority: &str) -> Client {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("kubeconfig");
+        let kubeconfig = json!({
+            "current-context": "c",
+            "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+            "users": [{"name": "u", "user": {"token": "secret"}}],
+            "clusters": [{"name": "c", "cluster": {
+                "server": format!("https://localhost:{port}"),
+                "certificate-authority-data": BASE64_STANDARD.encode(authority),
+            }}],
+        });
+        std::fs::write(&path, kubeconfig.to_string()).unwrap();
+        ApiServer::Kubeconfig(path).client().await.unwrap()
+    }
+
+    /// Creates a client from a URL and an authority.
+    async fn url_client(port: u16, authority: &str) -> Client {
+        let http = HttpClientConfig {
+            tls: TlsConfig {
+                ca: Some(PemSource::Inline(Secret::new(authority))),
+                ..TlsConfig::default()
+            },
+            ..HttpClientConfig::default()
+        };
+        let server = ApiServer::Url {
+            url: format!("https://localhost:{port}").parse().unwrap(),
+            http: Box::new(http),
+        };
+        server.client().await.unwrap()
+    }
+
+    /// Starts 250 watches at once. Returns the numbers of connections and of requests.
+    async fn watch_many(client: Client, server: &Endless) -> (usize, usize) {
+        let namespaces = Api::<Namespace>::all(client);
+        let params = WatchParams::default();
+        let watches = (0..250).map(|_| namespaces.watch(&params, "1"));
+        let watches = futures::future::join_all(watches).await;
+        assert!(watches.iter().all(Result::is_ok));
+        let connections = server.connections.load(Relaxed);
+        (connections, server.requests.load(Relaxed))
+    }
+
+    #[tokio::test]
+    async fn many_watches_share_a_few_connections() {
+        let (port, certificate, server) = tls_server::serve_endless(100).await;
+        let client = kubeconfig_client(port, &certificate).await;
+        assert_eq!(watch_many(client, &server).await, (4, 250));
+        let (port, certificate, server) = tls_server::serve_endless(100).await;
+        let client = url_client(port, &certificate).await;
+        assert_eq!(watch_many(client, &server).await, (4, 250));
+    }
 
     #[tokio::test]
     async fn uses_the_authority_and_the_token_of_a_kubeconfig() {
@@ -113,21 +172,7 @@ mod tests {
             response
         })
         .await;
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("kubeconfig");
-        let client = async |authority: &str| {
-            let kubeconfig = json!({
-                "current-context": "c",
-                "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
-                "users": [{"name": "u", "user": {"token": "secret"}}],
-                "clusters": [{"name": "c", "cluster": {
-                    "server": format!("https://localhost:{port}"),
-                    "certificate-authority-data": BASE64_STANDARD.encode(authority),
-                }}],
-            });
-            std::fs::write(&path, kubeconfig.to_string()).unwrap();
-            ApiServer::Kubeconfig(path.clone()).client().await.unwrap()
-        };
+        let client = async |authority: &str| kubeconfig_client(port, authority).await;
         let list = async |authority| {
             let namespaces = Api::<Namespace>::all(client(authority).await);
             namespaces.list(&Default::default()).await

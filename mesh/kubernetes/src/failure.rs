@@ -1,9 +1,11 @@
 //! The description of a failed watch.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use kube::{Error, core::Status, runtime::watcher};
 use mesh_base::error::chain;
+
+use crate::connections::StartTimeout;
 
 /// Describes a failed watch, as a line for logs and as a label for metrics.
 #[derive(Clone, Copy, Debug)]
@@ -26,11 +28,21 @@ impl<'a> WatchFailure<'a> {
     pub fn reason(&self) -> &'static str {
         match self.cause() {
             Cause::Status(status) => status_reason(status),
+            Cause::Request(Error::Service(error)) if error.is::<StartTimeout>() => "timeout",
             Cause::Request(Error::Auth(_)) => "unauthorized",
             Cause::Request(Error::SerdeError(_) | Error::FromUtf8(_))
             | Cause::NoResourceVersion => "malformed",
             Cause::Request(_) => "connection",
         }
+    }
+
+    /// Returns the time for which the API server asks not to repeat the request.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        let Cause::Status(status) = self.cause() else {
+            return None;
+        };
+        let details = status.details.as_ref()?;
+        Some(Duration::from_secs(details.retry_after_seconds.into()))
     }
 
     fn cause(&self) -> Cause<'a> {

@@ -22,6 +22,7 @@ pub mod shard;
 
 mod api_server;
 mod config_client;
+mod connections;
 mod failure;
 mod transport;
 mod url_client;

@@ -2,27 +2,27 @@
 
 use http::{HeaderValue, Request, Response, Uri, header::USER_AGENT};
 use http_body_util::BodyExt;
-use kube::{
-    Client,
-    client::{Body, retry::RetryPolicy},
-};
-use tower::{ServiceBuilder, retry::RetryLayer, service_fn};
+use kube::{Client, client::Body};
+use tower::service_fn;
 use url::Url;
 
-use super::transport::{self, AGENT, Error, with_timeouts};
+use super::{
+    connections::Connections,
+    transport::{self, AGENT, Error},
+};
 use mesh_net::http_client::HttpClient;
 
-/// Creates a client of the API server at `base`.
+/// Creates a client of the API server at `base`. Failed requests are not repeated here: the
+/// caller counts and logs each failure.
 pub(super) fn client(http: HttpClient, base: Url) -> Client {
-    let send = service_fn(move |request| send(http.clone(), base.clone(), request));
-    let service = ServiceBuilder::new()
-        .layer(RetryLayer::new(RetryPolicy::server_retry()))
-        .service(send);
+    let another = http.clone();
+    let connections = Connections::new(http, move || Ok(another.with_own_connections()?));
+    let service = service_fn(move |request| send(connections.clone(), base.clone(), request));
     Client::new(service, "default")
 }
 
 async fn send(
-    http: HttpClient,
+    connections: Connections<HttpClient>,
     base: Url,
     request: Request<Body>,
 ) -> Result<Response<transport::Body>, Error> {
@@ -31,7 +31,9 @@ async fn send(
     let agent = HeaderValue::from_static(AGENT);
     parts.headers.insert(USER_AGENT, agent);
     let body = body.collect().await?.to_bytes();
-    with_timeouts(http.request(Request::from_parts(parts, body))).await
+    let request = Request::from_parts(parts, body);
+    let send = async |http: HttpClient, request| http.request(request).await;
+    transport::send(&connections, request, send).await
 }
 
 /// Appends the path of a resource to the URL of the API server.
@@ -48,8 +50,14 @@ mod tests {
         response::IntoResponse,
         routing::get,
     };
+    use futures::StreamExt;
     use k8s_openapi::api::core::v1::Namespace;
-    use kube::Api;
+    use kube::{Api, api::WatchParams};
+    use mesh_base::error::chain;
+    use std::sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    };
     use tokio::net::TcpListener;
 
     use super::*;
@@ -100,6 +108,44 @@ mod tests {
         std::fs::write(&file, "new").unwrap();
         let listed = namespaces.list(&Default::default()).await.unwrap();
         assert_eq!(listed.items[0].metadata.name.as_deref(), Some("n"));
+    }
+
+    #[tokio::test]
+    async fn reports_each_refused_request() {
+        for code in [429, 503, 504] {
+            let requests = Arc::new(AtomicUsize::new(0));
+            let counted = requests.clone();
+            let app = Router::new().fallback(move || {
+                counted.fetch_add(1, Relaxed);
+                std::future::ready(StatusCode::from_u16(code).unwrap())
+            });
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let base = format!("http://{}", listener.local_addr().unwrap());
+            tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+            let http = HttpClient::new(&HttpClientConfig::default()).unwrap();
+            let namespaces = Api::<Namespace>::all(client(http, base.parse().unwrap()));
+            let refused = namespaces.list(&Default::default()).await.unwrap_err();
+            assert!(matches!(refused, kube::Error::Api(status) if status.code == code));
+            assert_eq!(requests.load(Relaxed), 1);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_watch_that_ends_at_once_fails() {
+        let app = Router::new().fallback(|| std::future::ready(""));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+        let http = HttpClient::new(&HttpClientConfig::default()).unwrap();
+        let namespaces = Api::<Namespace>::all(client(http, base.parse().unwrap()));
+        let events = namespaces
+            .watch(&WatchParams::default(), "1")
+            .await
+            .unwrap();
+        let event = events.boxed().next().await.unwrap();
+        let error = event.unwrap_err();
+        let error = chain(&error).to_string();
+        assert!(error.contains("ended the watch at once"), "{error}");
     }
 
     #[tokio::test(start_paused = true)]

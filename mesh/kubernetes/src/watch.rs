@@ -18,8 +18,10 @@ use mesh_base::backoff::Backoff;
 
 /// Delay before the first retry.
 const MIN_RETRY_DELAY: Duration = Duration::from_millis(500);
-/// Maximum delay between two retries.
-const MAX_RETRY_DELAY: Duration = Duration::from_secs(15);
+/// Maximum delay between two retries. The state is known again soon after an outage.
+const MAX_RETRY_DELAY: Duration = Duration::from_secs(5);
+/// Maximum delay between two retries if the API server asks for a longer one.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(8);
 
 struct Watch<K> {
     api: Api<K>,
@@ -77,8 +79,10 @@ where
             Ok(Event::Init) => {}
             Ok(_) => self.backoff.reset(),
             Err(error) => {
-                self.delay = Some(self.backoff.delay());
-                self.is_version_expired = WatchFailure(error).reason() == "gone";
+                let failure = WatchFailure(error);
+                let asked = failure.retry_after().unwrap_or_default();
+                self.delay = Some(self.backoff.delay().max(asked.min(MAX_RETRY_AFTER)));
+                self.is_version_expired = failure.reason() == "gone";
             }
         }
         Some((event, self))

@@ -81,6 +81,8 @@ pub enum HttpClientError {
 #[derive(Debug)]
 struct Shared {
     config: HttpClientConfig,
+    /// Opens the connections, in place of TCP.
+    connector: Option<Connector>,
     authenticator: Option<Authenticator>,
     proxies: Option<Arc<Proxies>>,
     /// Connections with the current certificates.
@@ -113,6 +115,14 @@ impl HttpClient {
         Self::with_connector(config, None)
     }
 
+    /// Builds a client with the same settings and connections of its own.
+    ///
+    /// # Errors
+    /// Returns an error if a certificate or key cannot be read or is invalid.
+    pub fn with_own_connections(&self) -> Result<Self, HttpClientError> {
+        Self::with_connector(&self.shared.config, self.shared.connector.clone())
+    }
+
     /// Builds a client with the same settings that sends all requests to a Unix socket. The
     /// URLs of the requests do not change.
     ///
@@ -140,7 +150,7 @@ impl HttpClient {
     ) -> Result<Self, HttpClientError> {
         let authenticator = config.auth.as_ref().map(Authenticator::new).transpose()?;
         let files = tls::files(&config.tls).map(Path::to_owned).collect();
-        let connect = Connect::new(&config.proxy, connector);
+        let connect = Connect::new(&config.proxy, connector.clone());
         let proxies = connect.proxies();
         let build = {
             let config = config.clone();
@@ -148,6 +158,7 @@ impl HttpClient {
         };
         let shared = Shared {
             config: config.clone(),
+            connector,
             authenticator,
             proxies,
             transport: AwaitedFile::watch("HTTP client's TLS", files, build),

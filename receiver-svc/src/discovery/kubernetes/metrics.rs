@@ -13,6 +13,7 @@ pub struct KubernetesMetrics {
     objects: Family<Resource, Gauge>,
     events: Family<Event, Counter>,
     failures: Family<Failure, Counter>,
+    failing: Family<Resource, Gauge>,
 }
 
 /// Metrics of one watch. Subtracts its objects from the gauge when dropped.
@@ -21,6 +22,7 @@ pub(super) struct WatchMetrics {
     metrics: KubernetesMetrics,
     resource: Resource,
     objects: i64,
+    is_failing: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -65,6 +67,11 @@ impl KubernetesMetrics {
             "Failed list and watch requests; the last objects stay",
             self.failures.clone(),
         );
+        registry.register(
+            "discovery_kubernetes_failing_watches",
+            "Watches whose last list or watch request failed",
+            self.failing.clone(),
+        );
     }
 
     pub(super) fn watch(&self, resource: &str) -> WatchMetrics {
@@ -72,10 +79,13 @@ impl KubernetesMetrics {
             resource: resource.to_owned(),
         };
         self.watches.get_or_create(&resource).inc();
+        // Shows the resource even if no watch of it ever fails.
+        drop(self.failing.get_or_create(&resource));
         WatchMetrics {
             metrics: self.clone(),
             resource,
             objects: 0,
+            is_failing: false,
         }
     }
 }
@@ -99,17 +109,29 @@ impl WatchMetrics {
             .inc_by(change);
     }
 
-    pub(super) fn failed(&self, reason: &'static str) {
+    /// Counts a failed request. The watch is failing until [`Self::recovered`].
+    pub(super) fn failed(&mut self, reason: &'static str) {
         let resource = self.resource.resource.clone();
         self.metrics
             .failures
             .get_or_create(&Failure { resource, reason })
             .inc();
+        if !std::mem::replace(&mut self.is_failing, true) {
+            self.metrics.failing.get_or_create(&self.resource).inc();
+        }
+    }
+
+    /// Records that requests succeed again.
+    pub(super) fn recovered(&mut self) {
+        if std::mem::take(&mut self.is_failing) {
+            self.metrics.failing.get_or_create(&self.resource).dec();
+        }
     }
 }
 
 impl Drop for WatchMetrics {
     fn drop(&mut self) {
+        self.recovered();
         self.metrics.watches.get_or_create(&self.resource).dec();
         self.metrics
             .objects

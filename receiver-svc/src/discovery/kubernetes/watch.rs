@@ -1,6 +1,6 @@
 //! One list and watch of a resource, which runs as long as it has subscribers.
 
-use std::{mem, pin::pin, sync::Arc};
+use std::{mem, pin::pin, sync::Arc, time::Duration};
 
 use futures::StreamExt;
 use kube::{
@@ -8,6 +8,7 @@ use kube::{
     runtime::watcher::{self, Event},
 };
 use mesh_kubernetes::WatchFailure;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
@@ -32,9 +33,22 @@ struct WatchTask<K> {
     metrics: WatchMetrics,
     /// Objects of an incomplete list.
     listed: Vec<K>,
-    /// Reason of the current failure. A repeated reason is logged once.
-    failure_reason: Option<&'static str>,
+    /// The current failure; `None` while requests succeed.
+    failure: Option<CurrentFailure>,
 }
+
+/// A failure from which a watch has not recovered.
+#[derive(Clone, Copy, Debug)]
+struct CurrentFailure {
+    /// Reason as a metric label. A repeated reason is logged once.
+    reason: &'static str,
+    /// Time of the last failed request.
+    at: Instant,
+}
+
+/// Time without a failed request after which a watch without events has recovered. Longer
+/// than the delay before a retry and the timeout of its start together.
+const RECOVERY: Duration = Duration::from_secs(20);
 
 // === impl Watch ===
 
@@ -50,7 +64,7 @@ impl<K: Object> Watch<K> {
             scope,
             metrics: metrics.watch(&K::plural(&())),
             listed: Vec::new(),
-            failure_reason: None,
+            failure: None,
         };
         Self {
             store,
@@ -71,10 +85,20 @@ impl<K: Object> WatchTask<K> {
             ..watcher::Config::default()
         };
         let mut events = pin!(mesh_kubernetes::watch(api, config));
-        while let Some(event) = events.next().await {
+        loop {
+            let recovery = self.failure.map(|failure| failure.at + RECOVERY);
+            let event = tokio::select! {
+                biased;
+                event = events.next() => event,
+                () = sleep_until(recovery.unwrap_or_else(Instant::now)), if recovery.is_some() => {
+                    self.recovered();
+                    continue;
+                }
+            };
             match event {
-                Ok(event) => self.handle(event),
-                Err(error) => self.failed(WatchFailure(&error)),
+                Some(Ok(event)) => self.handle(event),
+                Some(Err(error)) => self.failed(WatchFailure(&error)),
+                None => return,
             }
         }
     }
@@ -104,7 +128,12 @@ impl<K: Object> WatchTask<K> {
             }
         };
         self.metrics.event(name, self.store.len());
-        if self.failure_reason.take().is_some() {
+        self.recovered();
+    }
+
+    fn recovered(&mut self) {
+        if self.failure.take().is_some() {
+            self.metrics.recovered();
             info!(resource = %K::plural(&()), scope = %self.scope, "Kubernetes watch recovered");
         }
     }
@@ -115,7 +144,12 @@ impl<K: Object> WatchTask<K> {
         let resource = K::plural(&());
         self.store
             .fail(format!("{resource} in {}: {failure}", self.scope));
-        if self.failure_reason.replace(reason) != Some(reason) {
+        let current = CurrentFailure {
+            reason,
+            at: Instant::now(),
+        };
+        let last = self.failure.replace(current);
+        if last.is_none_or(|last| last.reason != reason) {
             warn!(%resource, scope = %self.scope, reason, error = %failure, "Kubernetes watch failed, keeping the last objects");
         }
     }

@@ -81,7 +81,8 @@ pub struct Args {
     )]
     pub start_timestamps: bool,
 
-    /// Minimum time between two updates of the targets.
+    /// Time between two updates of the targets while they change all the time. After a
+    /// pause, the first update takes effect at once and the next one after 100 ms.
     #[arg(
         long = "discovery.update-interval",
         env = "PROMESH_DISCOVERY_UPDATE_INTERVAL",

@@ -2,8 +2,9 @@
 //!
 //! Each discovery mechanism runs as a task and writes its target groups to a
 //! [`TargetGroups`] handle. Mechanisms with equal settings run once, however many
-//! jobs use them. The publisher merges the groups per job and publishes them: the
-//! first time at once, then at most every five seconds, as Prometheus does.
+//! jobs use them. The publisher merges the groups per job and publishes them: the first
+//! change at once, and further ones at growing intervals of up to five seconds, as
+//! Prometheus does.
 //!
 //! A job that gets a new mechanism keeps its targets until the new one has
 //! reported its own, for [`RECONFIGURE_GRACE`] at most.
@@ -31,6 +32,7 @@ use std::{
     time::Duration,
 };
 
+use mesh_base::backoff::Backoff;
 use mesh_model::config::{
     discovery::{DiscoveryConfig, TargetGroup},
     scrape::ScrapeConfig,
@@ -48,8 +50,14 @@ pub(crate) use file::target_files;
 pub use metrics::DiscoveryMetrics;
 pub use target_groups::TargetGroups;
 
-/// Default for the minimum time between two publications.
+/// Default for the time between two publications while targets change all the time.
 pub const UPDATE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Time between the publication of a first change and the next one.
+///
+/// One change of an object reaches the mechanisms of several jobs a few milliseconds apart.
+/// All these jobs have to see it at once.
+const MIN_UPDATE_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Maximum time for which a reconfigured job keeps its previous targets.
 ///
@@ -145,8 +153,8 @@ pub struct Failures(Arc<Shared>);
 // === impl Discovery ===
 
 impl Discovery {
-    /// Starts discovery without mechanisms. Publishes at most once per
-    /// `update_interval`.
+    /// Starts discovery without mechanisms. Publishes once per `update_interval` while
+    /// targets change all the time, and sooner after a pause.
     pub fn new(metrics: DiscoveryMetrics, update_interval: Duration) -> Self {
         let clusters = Arc::new(Clusters::new(metrics.kubernetes.clone()));
         metrics.set_max_list_bytes(MAX_LIST_BYTES);
@@ -386,7 +394,11 @@ impl Failures {
 
 /// Publishes the merged target groups whenever they change.
 async fn publish(shared: Arc<Shared>, update_interval: Duration) {
+    let min_interval = MIN_UPDATE_INTERVAL.min(update_interval);
+    let mut interval = Backoff::with_bounds(min_interval, update_interval);
+    let mut last_published = Instant::now();
     loop {
+        let waits_since = Instant::now();
         let grace_until = shared.inputs.borrow().grace_until;
         tokio::select! {
             biased;
@@ -400,9 +412,14 @@ async fn publish(shared: Arc<Shared>, update_interval: Duration) {
         if jobs.is_empty() && last.is_empty() {
             continue;
         }
+        let paused = waits_since.elapsed() >= min_interval;
+        if paused && last_published.elapsed() >= update_interval {
+            interval.reset();
+        }
         shared.metrics.observe(&jobs);
         shared.published.send_replace(Arc::new(jobs));
-        sleep(update_interval).await;
+        last_published = Instant::now();
+        sleep(interval.bound()).await;
     }
 }
 

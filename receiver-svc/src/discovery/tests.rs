@@ -153,27 +153,45 @@ async fn discovers_targets_in_a_recreated_folder() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn publishes_the_first_update_at_once_and_later_ones_per_interval() {
+async fn publishes_a_change_of_several_jobs_at_once_and_constant_changes_per_interval() {
     let mut discovery = Discovery::new(DiscoveryMetrics::default(), UPDATE_INTERVAL);
     let mut jobs = discovery.jobs();
-    let begun = tokio::time::Instant::now();
-    for targets in ["'h:1'", "'h:1', 'h:2'"] {
-        let text = format!(
-            "scrape_configs:\n- {{job_name: a, static_configs: [{{targets: [{targets}]}}]}}\n"
-        );
-        let configs = scrape_configs(&text, Path::new(""));
-        discovery.apply(&configs).await.unwrap();
-        if targets == "'h:1'" {
-            until(&mut jobs, "a", &["h:1"]).await;
-            assert!(begun.elapsed() < Duration::from_secs(1));
+    let text = "scrape_configs:\n\
+        - {job_name: a, static_configs: [{targets: ['h:1']}]}\n\
+        - {job_name: b, static_configs: [{targets: ['h:2']}]}\n";
+    let configs = scrape_configs(text, Path::new(""));
+    discovery.apply(&configs).await.unwrap();
+    until(&mut jobs, "b", &["h:2"]).await;
+    let change = |discovery: &Discovery, mechanism: usize, address: String| {
+        discovery.mechanisms[mechanism].groups.update([TargetGroup {
+            targets: vec![[("__address__", address)].into_iter().collect()],
+            source: "0".to_owned(),
+            ..TargetGroup::default()
+        }]);
+    };
+    for round in 3..5 {
+        sleep(Duration::from_secs(20)).await;
+        let began = Instant::now();
+        for (mechanism, job) in ["a", "b"].into_iter().enumerate() {
+            let address = format!("h:{round}");
+            change(&discovery, mechanism, address.clone());
+            until(&mut jobs, job, &[&address]).await;
         }
+        assert!(
+            began.elapsed() <= MIN_UPDATE_INTERVAL,
+            "{:?}",
+            began.elapsed()
+        );
     }
-    until(&mut jobs, "a", &["h:1", "h:2"]).await;
-    let elapsed = begun.elapsed();
-    assert!(
-        elapsed >= UPDATE_INTERVAL && elapsed < UPDATE_INTERVAL * 2,
-        "{elapsed:?}"
-    );
+    let (mut published, mut second) = (0, jobs.clone());
+    for change_number in 0..120 {
+        change(&discovery, 0, format!("h:{change_number}"));
+        sleep(Duration::from_millis(500)).await;
+        published += usize::from(second.has_changed().unwrap());
+        second.mark_unchanged();
+    }
+    // 60 s with intervals of 0.1 s to 5 s.
+    assert!((12..20).contains(&published), "{published}");
 }
 
 #[tokio::test]

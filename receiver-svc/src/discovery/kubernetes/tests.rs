@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 
 use super::*;
 
+mod deployed;
+
 /// Stores by resource and scope, which the tests fill.
 #[derive(Default)]
 struct Stores(Mutex<HashMap<(String, Scope), Arc<dyn Any + Send + Sync>>>);

@@ -46,9 +46,9 @@ pub use self::{
     metrics::ScrapeMetrics,
     options::Options,
     schedule::Schedule,
-    status::{Health, JobStatus, LastScrape, Status, TargetStatus},
+    status::{DroppedTarget, Health, JobStatus, LastScrape, Status, TargetStatus},
     storage::{Accepted, InOrder, Rejection, Storage},
-    target::{Populated, Target, TargetError, populate},
+    target::{Populated, Target, TargetError, labels_before_relabeling, populate},
 };
 pub use crate::samples::{AppendedSamples, Metadata, STALE_NAN, SampleValue, SampleView};
 

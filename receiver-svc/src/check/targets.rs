@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use crate::{
     discovery::{Discovery, DiscoveryMetrics},
-    scrape::{Populated, Target, populate},
+    scrape::{Populated, Target, labels_before_relabeling, populate},
 };
 
 /// The targets of one job, without duplicates.
@@ -67,7 +67,10 @@ impl JobTargets {
                     Ok(Populated::Active(target)) => {
                         targets.active.insert(target.identity, *target);
                     }
-                    Ok(Populated::Dropped(discovered)) => targets.dropped.push(discovered),
+                    Ok(Populated::Dropped) => {
+                        let discovered = labels_before_relabeling(config, group, labels);
+                        targets.dropped.push(discovered.build());
+                    }
                     Err(error) => targets.errors.push(format!("{labels}: {error}")),
                 }
             }

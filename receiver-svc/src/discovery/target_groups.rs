@@ -113,14 +113,18 @@ impl TargetGroups {
 
     /// Replaces all groups and marks them as complete.
     pub fn replace(&self, groups: impl IntoIterator<Item = TargetGroup>) {
+        let mut state = self.state();
         let groups = groups.into_iter().filter(|group| !group.targets.is_empty());
-        let groups = groups.map(|group| (group.source.clone(), Arc::new(group)));
+        // An unchanged group stays the same object, so that its targets are not relabeled.
+        let groups = groups.map(|group| match state.groups.get(&group.source) {
+            Some(old) if **old == group => (group.source, old.clone()),
+            _ => (group.source.clone(), Arc::new(group)),
+        });
         let new = State {
             groups: groups.collect(),
             synced: true,
             failure: None,
         };
-        let mut state = self.state();
         state.failure = None;
         if *state != new {
             *state = new;

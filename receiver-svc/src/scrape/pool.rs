@@ -1,21 +1,21 @@
 //! Scrape pool: the targets of one job and their scrape loops.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
 };
 
-use mesh_model::{config::discovery::TargetGroup, labels::Labels};
+use mesh_model::config::{discovery::TargetGroup, scrape::ScrapeConfig};
 use tokio::sync::watch;
 use tracing::{Instrument, info_span, warn};
 
 use super::{
     job::{Job, Shared},
     scrape_loop::{LoopCommand, ScrapeLoop},
-    status::{Health, JobStatus, TargetStatus},
+    status::{DroppedTarget, Health, JobStatus, TargetStatus},
     target::{Populated, Target, populate},
 };
 
@@ -27,6 +27,8 @@ pub(crate) struct Pool {
     /// Loops by target identity. The order is stable, so that simulations repeat.
     loops: BTreeMap<u64, RunningLoop>,
     groups: Vec<Arc<TargetGroup>>,
+    /// Results of the groups, as of the last [`Pool::populate`].
+    populated: Vec<PopulatedGroup>,
     discovered: DiscoveredTargets,
 }
 
@@ -46,9 +48,46 @@ struct RunningLoop {
 struct DiscoveredTargets {
     /// Active targets by identity, without duplicates.
     targets: BTreeMap<u64, Arc<Target>>,
-    dropped: Vec<Labels>,
+    dropped: Arc<[DroppedTarget]>,
     dropped_count: usize,
     errors: Vec<String>,
+}
+
+/// Targets that result from one target group. They are kept until the group changes, since
+/// relabeling a whole cluster costs much more than comparing its groups.
+#[derive(Debug)]
+struct PopulatedGroup {
+    group: Arc<TargetGroup>,
+    active: Vec<Arc<Target>>,
+    /// Positions of dropped targets in the group.
+    dropped: Vec<u32>,
+    errors: Vec<String>,
+}
+
+/// Returns the address of a group. No other group has it while the group exists.
+fn address(group: &Arc<TargetGroup>) -> usize {
+    Arc::as_ptr(group).addr()
+}
+
+// === impl PopulatedGroup ===
+
+impl PopulatedGroup {
+    fn new(config: &ScrapeConfig, group: &Arc<TargetGroup>) -> Self {
+        let mut populated = Self {
+            group: group.clone(),
+            active: Vec::new(),
+            dropped: Vec::new(),
+            errors: Vec::new(),
+        };
+        for (index, labels) in (0..).zip(&group.targets) {
+            match populate(config, group, labels) {
+                Ok(Populated::Active(target)) => populated.active.push(Arc::from(target)),
+                Ok(Populated::Dropped) => populated.dropped.push(index),
+                Err(error) => populated.errors.push(format!("{labels}: {error}")),
+            }
+        }
+        populated
+    }
 }
 
 // === impl Pool ===
@@ -60,6 +99,7 @@ impl Pool {
             shared,
             loops: BTreeMap::new(),
             groups: Vec::new(),
+            populated: Vec::new(),
             discovered: DiscoveredTargets::default(),
         }
     }
@@ -71,6 +111,7 @@ impl Pool {
     /// Applies the settings of a reload. The loops keep their caches and schedules.
     pub(crate) fn reload(&mut self, job: Arc<Job>) {
         self.job = job;
+        self.populated.clear();
         for running in self.loops.values().filter(|running| !running.gone) {
             running
                 .commands
@@ -87,7 +128,14 @@ impl Pool {
 
     /// Computes the targets from the target groups.
     pub(crate) fn populate(&mut self) {
-        let discovered = self.compute_targets();
+        let known = std::mem::take(&mut self.populated).into_iter();
+        let mut known: HashMap<_, _> = known.map(|known| (address(&known.group), known)).collect();
+        let populated = self.groups.iter().map(|group| {
+            let unchanged = known.remove(&address(group));
+            unchanged.unwrap_or_else(|| PopulatedGroup::new(&self.job.config, group))
+        });
+        self.populated = populated.collect();
+        let discovered = self.merge_groups();
         let errors = discovered.errors.len();
         let metrics = &self.shared.metrics;
         metrics.target_errors(&self.job.config.job_name, errors);
@@ -111,28 +159,28 @@ impl Pool {
         self.status(&here)
     }
 
-    fn compute_targets(&self) -> DiscoveredTargets {
+    fn merge_groups(&self) -> DiscoveredTargets {
         let mut discovered = DiscoveredTargets::default();
         let config = &self.job.config;
-        let keep = usize::try_from(config.keep_dropped_targets).unwrap_or(usize::MAX);
-        for group in &self.groups {
-            for labels in &group.targets {
-                match populate(config, group, labels) {
-                    Ok(Populated::Active(target)) => {
-                        discovered
-                            .targets
-                            .insert(target.identity, Arc::from(target));
-                    }
-                    Ok(Populated::Dropped(labels)) => {
-                        discovered.dropped_count += 1;
-                        if keep == 0 || discovered.dropped.len() < keep {
-                            discovered.dropped.push(labels);
-                        }
-                    }
-                    Err(error) => discovered.errors.push(format!("{labels}: {error}")),
-                }
-            }
+        for populated in &self.populated {
+            let active = populated.active.iter();
+            let active = active.map(|target| (target.identity, target.clone()));
+            discovered.targets.extend(active);
+            discovered.dropped_count += populated.dropped.len();
+            discovered.errors.extend(populated.errors.iter().cloned());
         }
+        let keep = match usize::try_from(config.keep_dropped_targets) {
+            Ok(0) | Err(_) => usize::MAX,
+            Ok(limit) => limit,
+        };
+        let dropped = self.populated.iter().flat_map(|populated| {
+            populated.dropped.iter().map(|index| DroppedTarget {
+                job: self.job.clone(),
+                group: populated.group.clone(),
+                index: *index,
+            })
+        });
+        discovered.dropped = dropped.take(keep).collect();
         if let Some(error) = discovered.errors.first() {
             let errors = discovered.errors.len();
             warn!(job = config.job_name, errors, %error, "Invalid targets");

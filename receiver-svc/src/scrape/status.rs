@@ -2,10 +2,14 @@
 
 use std::sync::Arc;
 
-use mesh_model::labels::Labels;
+use mesh_model::{config::discovery::TargetGroup, labels::Labels};
 use parking_lot::{Mutex, MutexGuard};
 
-use super::{failure::FailureReason, target::Target};
+use super::{
+    failure::FailureReason,
+    job::Job,
+    target::{Target, labels_before_relabeling},
+};
 use crate::ownership::ScrapeRecord;
 
 /// All jobs and their targets, as of the last sync.
@@ -22,12 +26,22 @@ pub struct JobStatus {
     pub job: String,
     /// Active targets.
     pub targets: Vec<TargetStatus>,
-    /// Labels of dropped targets before relabeling, at most `keep_dropped_targets`.
-    pub dropped: Vec<Labels>,
+    /// Dropped targets, at most `keep_dropped_targets`.
+    pub dropped: Arc<[DroppedTarget]>,
     /// Number of dropped targets.
     pub dropped_count: usize,
     /// Errors of invalid targets.
     pub errors: Vec<String>,
+}
+
+/// Target that relabeling dropped. Refers to its group, since a job can drop most of a
+/// cluster.
+#[derive(Clone, Debug)]
+pub struct DroppedTarget {
+    pub(super) job: Arc<Job>,
+    pub(super) group: Arc<TargetGroup>,
+    /// Position in the group.
+    pub(super) index: u32,
 }
 
 /// Target and the result of its last scrape.
@@ -77,6 +91,16 @@ impl Status {
             let slots_ms = 2 * i64::try_from(target.interval.as_millis()).unwrap_or(i64::MAX / 4);
             last.is_up && now_ms - last.time_ms <= slots_ms
         })
+    }
+}
+
+// === impl DroppedTarget ===
+
+impl DroppedTarget {
+    /// Returns the labels before relabeling.
+    pub fn labels(&self) -> Labels {
+        let target = &self.group.targets[self.index as usize];
+        labels_before_relabeling(&self.job.config, &self.group, target).build()
     }
 }
 

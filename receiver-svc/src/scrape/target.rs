@@ -34,8 +34,6 @@ const UNIX_SOCKET: &str = "__unix_socket__";
 /// Target to scrape.
 #[derive(Clone, Debug)]
 pub struct Target {
-    /// Labels before relabeling, including the defaults of the configuration.
-    pub discovered: Labels,
     /// Labels after relabeling.
     pub labels: Labels,
     /// Labels that the samples of the target get.
@@ -58,8 +56,8 @@ pub struct Target {
 pub enum Populated {
     /// Target to scrape.
     Active(Box<Target>),
-    /// Target that relabeling dropped, with its labels before relabeling.
-    Dropped(Labels),
+    /// Target that relabeling dropped.
+    Dropped,
 }
 
 /// Invalid target.
@@ -110,9 +108,8 @@ pub fn populate(
     target: &Labels,
 ) -> Result<Populated, TargetError> {
     let mut builder = labels_before_relabeling(config, group, target);
-    let discovered = builder.clone().build();
     if !relabel(&config.relabel_configs, &mut builder) {
-        return Ok(Populated::Dropped(discovered));
+        return Ok(Populated::Dropped);
     }
     let address = builder.get(ADDRESS).ok_or(TargetError::NoAddress)?;
     if address.contains('/') {
@@ -133,13 +130,12 @@ pub fn populate(
         .filter(|(name, _)| !name.starts_with(RESERVED))
         .collect();
     if public.is_empty() {
-        return Ok(Populated::Dropped(discovered));
+        return Ok(Populated::Dropped);
     }
     let url = url::of(&labels, &config.params);
     Ok(Populated::Active(Box::new(Target {
         identity: identity(&labels, &url),
         unix_socket: labels.get(UNIX_SOCKET).map(PathBuf::from),
-        discovered,
         labels,
         public,
         url,
@@ -150,7 +146,7 @@ pub fn populate(
 
 /// Returns the labels of a target before relabeling: its own labels, then those of its
 /// group, then the defaults of the configuration.
-fn labels_before_relabeling(
+pub fn labels_before_relabeling(
     config: &ScrapeConfig,
     group: &TargetGroup,
     target: &Labels,

@@ -1,6 +1,8 @@
 //! Scrape loops and pools with paused time.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
+
+use mesh_model::{config::discovery::TargetGroup, labels::Labels};
 
 use super::*;
 use crate::{handover::GRACE, shard::Shard};
@@ -432,9 +434,44 @@ async fn status_lists_dropped_and_invalid_targets() {
         (job.targets.len(), job.dropped.len(), job.dropped_count),
         (1, 1, 2)
     );
+    let dropped = job.dropped[0].labels();
+    assert_eq!(dropped.get("__address__"), Some("d:1"));
+    assert_eq!(dropped.get("__scheme__"), Some("http"));
     let error =
         "{__address__=\"a/b\"}: \"a/b\" is not a valid hostname, expected HOST or HOST:PORT";
     assert_eq!(job.errors, [error]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn relabels_only_the_groups_that_changed() {
+    let mut bench = Bench::scraping(TWO).await;
+    let group = |address: &str| {
+        let labels: Labels = [("__address__", address)].into_iter().collect();
+        Arc::new(TargetGroup {
+            targets: vec![labels],
+            ..TargetGroup::default()
+        })
+    };
+    let target = |bench: &Bench, url: &str| {
+        let status = bench.manager.status().borrow().clone();
+        let mut targets = status.jobs[0].targets.iter();
+        targets
+            .find(|status| status.target.url == url)
+            .unwrap()
+            .target
+            .clone()
+    };
+    let (stays, changes) = (group("a:1"), group("b:1"));
+    bench.discover_groups(vec![stays.clone(), changes]);
+    let before = target(&bench, "http://a:1/metrics");
+    bench.discover_groups(vec![group("b:2"), stays.clone()]);
+    assert!(Arc::ptr_eq(&before, &target(&bench, "http://a:1/metrics")));
+    target(&bench, "http://b:2/metrics");
+    // A reload can change the relabeling.
+    bench.configure("  relabel_configs: [{target_label: x, replacement: y}]\n");
+    bench.discover_groups(vec![stays]);
+    let after = target(&bench, "http://a:1/metrics");
+    assert_eq!(after.public.get("x"), Some("y"));
 }
 
 #[tokio::test(start_paused = true)]

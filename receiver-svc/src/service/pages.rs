@@ -56,7 +56,7 @@ fn job(job: &JobStatus, failures: &ByJob) -> Value {
         "targets": job.targets.iter().map(target).collect::<Vec<_>>(),
         "dropped": job.dropped_count,
         // At most `keep_dropped_targets`.
-        "dropped_targets": job.dropped.iter().map(labels).collect::<Vec<_>>(),
+        "dropped_targets": job.dropped.iter().map(|dropped| labels(&dropped.labels())).collect::<Vec<_>>(),
         "errors": errors(job, failures).collect::<Vec<_>>(),
     })
 }

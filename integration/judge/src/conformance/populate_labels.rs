@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use mesh_model::config::{Config, discovery::TargetGroup, scrape::ScrapeConfig};
-use receiver_svc::scrape::{Populated, populate};
+use receiver_svc::scrape::{Populated, labels_before_relabeling, populate};
 use serde_json::Value;
 
 use super::{Report, cases};
@@ -24,12 +24,14 @@ fn exemption(case: &Value) -> Option<&'static str> {
 fn compare(case: &Value) -> Result<(), String> {
     let config = config(cases::text(&case["scrape_config_yaml"]))?;
     let target = cases::labels(&case["target"]);
-    let found = populate(&config, &TargetGroup::default(), &target);
+    let group = TargetGroup::default();
+    let before = labels_before_relabeling(&config, &group, &target);
+    let found = populate(&config, &group, &target);
     match (found, case["error"].as_str()) {
         (Ok(Populated::Active(target)), None) => {
             cases::same(&target.labels, &cases::labels(&case["result"]))?;
             let discovered = cases::labels(&case["discovered_labels"]);
-            cases::same(&target.discovered, &discovered)
+            cases::same(&before.build(), &discovered)
         }
         (Err(error), Some(expected)) => {
             // The messages of Go's parsers differ from ours.

@@ -59,7 +59,7 @@ impl BackingPods {
                 for port in ports.filter(|port| !covered.contains(&port.container_port)) {
                     let mut target = pod.port(container, init, port);
                     pod.add_to(&mut target, related);
-                    targets.push(target.0.build());
+                    targets.push(target.build());
                 }
             }
         }

@@ -24,7 +24,7 @@ impl Role for Endpoints {
     fn group(&self, related: &Related) -> Option<TargetGroup> {
         let key = self.key();
         let mut labels = MetaLabels::default();
-        labels.0.set(NAMESPACE, &key.namespace);
+        labels.set_whole(NAMESPACE, &key.namespace);
         if let Some(service) = related.service(&key.namespace, &key.name) {
             service.add_to(&mut labels);
         }
@@ -43,14 +43,14 @@ impl Role for Endpoints {
                         let protocol = Some(port.protocol.as_str());
                         pods.add(&mut target, &pod, Some(port.port), protocol, related);
                     }
-                    targets.push(target.0.build());
+                    targets.push(target.build());
                 }
             }
         }
         targets.extend(pods.uncovered_targets(related));
         Some(TargetGroup {
             targets,
-            labels: labels.0.build(),
+            labels: labels.build(),
             source: Self::source(&key),
         })
     }

@@ -25,7 +25,7 @@ impl Role for EndpointSlice {
     fn group(&self, related: &Related) -> Option<TargetGroup> {
         let key = self.key();
         let mut labels = MetaLabels::default();
-        labels.0.set(NAMESPACE, &key.namespace);
+        labels.set_whole(NAMESPACE, &key.namespace);
         labels.set("endpointslice_address_type", &self.address_type);
         labels.object("endpointslice", &self.metadata);
         let service = self.service(related);
@@ -34,7 +34,7 @@ impl Role for EndpointSlice {
         }
         related.add_namespace(&mut labels, &key.namespace);
         let mut group = TargetGroup {
-            labels: labels.0.build(),
+            labels: labels.build(),
             source: Self::source(&key),
             ..TargetGroup::default()
         };
@@ -85,7 +85,7 @@ impl EndpointSlice {
                     if let Some(pod) = related.pod(endpoint.target_ref.as_ref()) {
                         pods.add(&mut target, &pod, port.port, None, related);
                     }
-                    targets.push(target.0.build());
+                    targets.push(target.build());
                 }
             }
         }

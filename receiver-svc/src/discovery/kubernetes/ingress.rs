@@ -17,7 +17,7 @@ impl Role for Ingress {
     fn group(&self, related: &Related) -> Option<TargetGroup> {
         let key = self.key();
         let mut labels = MetaLabels::default();
-        labels.0.set(NAMESPACE, &key.namespace);
+        labels.set_whole(NAMESPACE, &key.namespace);
         let class = self.spec.ingress_class_name.as_ref();
         labels.set_some("ingress_class_name", class);
         labels.object("ingress", &self.metadata);
@@ -25,7 +25,7 @@ impl Role for Ingress {
         let rules = self.spec.rules.iter();
         Some(TargetGroup {
             targets: rules.flat_map(|rule| self.targets(rule)).collect(),
-            labels: labels.0.build(),
+            labels: labels.build(),
             source: Self::source(&key),
         })
     }
@@ -50,7 +50,7 @@ impl Ingress {
                 .set("ingress_scheme", scheme)
                 .set("ingress_host", &rule.host)
                 .set("ingress_path", path);
-            target.0.build()
+            target.build()
         };
         match &rule.http {
             Some(http) => http.paths.iter().map(|path| target(&path.path)).collect(),

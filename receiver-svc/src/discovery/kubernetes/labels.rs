@@ -1,10 +1,10 @@
 //! Builds the meta labels that all roles share.
 
-use std::fmt::Display;
+use std::{fmt::Display, sync::Arc};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use mesh_model::{
-    labels::{ADDRESS, LabelsBuilder},
+    labels::{ADDRESS, Labels, LabelsBuilder},
     validation::sanitize_label_name,
 };
 
@@ -17,7 +17,11 @@ const PREFIX: &str = "__meta_kubernetes_";
 
 /// Builder for labels whose names lack the prefix `__meta_kubernetes_`.
 #[derive(Clone, Debug, Default)]
-pub(super) struct MetaLabels(pub(super) LabelsBuilder);
+pub(super) struct MetaLabels {
+    labels: LabelsBuilder,
+    /// Labels that other targets have too.
+    base: Option<Arc<Labels>>,
+}
 
 // === impl MetaLabels ===
 
@@ -25,14 +29,35 @@ impl MetaLabels {
     /// Creates the labels of a target at this address.
     pub(super) fn at(address: impl Into<String>) -> Self {
         let mut labels = Self::default();
-        labels.0.set(ADDRESS, address);
+        labels.set_whole(ADDRESS, address);
         labels
     }
 
     /// Sets `__meta_kubernetes_NAME`. An empty value sets no label.
     pub(super) fn set(&mut self, name: impl Display, value: impl Into<String>) -> &mut Self {
-        self.0.set(format!("{PREFIX}{name}"), value);
+        self.labels.set(format!("{PREFIX}{name}"), value);
         self
+    }
+
+    /// Sets a label by its whole name.
+    pub(super) fn set_whole(&mut self, name: &str, value: impl Into<String>) -> &mut Self {
+        self.labels.set(name, value);
+        self
+    }
+
+    /// Adds labels that other targets have too.
+    pub(super) fn set_base(&mut self, base: Arc<Labels>) -> &mut Self {
+        self.base = Some(base);
+        self
+    }
+
+    /// Builds the labels.
+    pub(super) fn build(self) -> Labels {
+        let labels = self.labels.build();
+        match self.base {
+            Some(base) => labels.with_base(base),
+            None => labels,
+        }
     }
 
     /// Sets the label if there is a value.
@@ -86,7 +111,7 @@ mod tests {
         let mut labels = MetaLabels::default();
         labels.object("pod", &meta);
         assert_eq!(
-            labels.0.build().to_string(),
+            labels.build().to_string(),
             r#"{__meta_kubernetes_pod_labelpresent_a_b="true", __meta_kubernetes_pod_name="n"}"#
         );
     }

@@ -42,7 +42,7 @@ impl Role for Node {
         };
         let port = self.status.daemon_endpoints.kubelet_endpoint.port;
         let mut target = MetaLabels::at(host_and_port(address, port));
-        target.0.set(INSTANCE, &key.name);
+        target.set_whole(INSTANCE, &key.name);
         for (kind, address) in &addresses {
             target.set(
                 format_args!("node_address_{}", sanitize_label_name(kind)),
@@ -50,7 +50,7 @@ impl Role for Node {
             );
         }
         Some(TargetGroup {
-            targets: vec![target.0.build()],
+            targets: vec![target.build()],
             labels: self.labels(),
             source: Self::source(&key),
         })
@@ -81,6 +81,6 @@ impl Node {
             labels.set(format_args!("node_condition_{kind}"), status);
         }
         labels.object("node", &self.metadata);
-        labels.0.build()
+        labels.build()
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! A container without declared ports makes one target without a port.
 
+use std::sync::Arc;
+
 use mesh_model::{config::discovery::TargetGroup, labels::Labels};
 
 use super::{
@@ -29,10 +31,10 @@ impl Role for Pod {
         }
         let mut labels = MetaLabels::default();
         self.add_to(&mut labels, related);
-        labels.0.set(NAMESPACE, &key.namespace);
+        labels.set_whole(NAMESPACE, &key.namespace);
         related.add_node(&mut labels, &self.spec.node_name);
         related.add_namespace(&mut labels, &key.namespace);
-        group.labels = labels.0.build();
+        group.labels = labels.build();
         group.targets = self.containers().flat_map(|c| self.targets(c)).collect();
         Some(group)
     }
@@ -47,6 +49,14 @@ impl Role for Pod {
 impl Pod {
     /// Adds the pod labels, which the targets of endpoints have too.
     pub(super) fn add_to(&self, labels: &mut MetaLabels, related: &Related) {
+        let shared = self.shared.get_or_init(|| self.own_labels());
+        labels.set_base(shared.clone());
+        self.add_controller(labels, related);
+    }
+
+    /// Builds the labels that depend on nothing but the pod.
+    fn own_labels(&self) -> Arc<Labels> {
+        let mut labels = MetaLabels::default();
         labels
             .set("pod_ip", &self.status.pod_ip)
             .set("pod_ready", self.ready())
@@ -55,7 +65,7 @@ impl Pod {
             .set("pod_host_ip", &self.status.host_ip)
             .set("pod_uid", self.metadata.uid.clone().unwrap_or_default())
             .object("pod", &self.metadata);
-        self.add_controller(labels, related);
+        Arc::new(labels.build())
     }
 
     fn add_controller(&self, labels: &mut MetaLabels, related: &Related) {
@@ -88,12 +98,12 @@ impl Pod {
             let mut target = MetaLabels::at(&self.status.pod_ip);
             target.set("pod_container_id", id);
             add_container(&mut target, container, init);
-            return vec![target.0.build()];
+            return vec![target.build()];
         }
         let target = |port| {
             let mut target = self.port(container, init, port);
             target.set("pod_container_id", id);
-            target.0.build()
+            target.build()
         };
         container.ports.iter().map(target).collect()
     }

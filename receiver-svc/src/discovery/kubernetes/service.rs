@@ -21,7 +21,7 @@ impl Role for Service {
         related.add_namespace(&mut labels, &key.namespace);
         Some(TargetGroup {
             targets: self.targets(&format!("{}.{}.svc", key.name, key.namespace)),
-            labels: labels.0.build(),
+            labels: labels.build(),
             source: Self::source(&key),
         })
     }
@@ -35,7 +35,7 @@ impl Service {
     /// Adds the service labels, which the targets of endpoints have too.
     pub(super) fn add_to(&self, labels: &mut MetaLabels) {
         let namespace = self.metadata.namespace.as_deref().unwrap_or_default();
-        labels.0.set(NAMESPACE, namespace);
+        labels.set_whole(NAMESPACE, namespace);
         labels.object("service", &self.metadata);
     }
 
@@ -54,7 +54,7 @@ impl Service {
             if self.spec.kind == "LoadBalancer" {
                 labels.set("service_loadbalancer_ip", self.load_balancer_ips());
             }
-            labels.0.build()
+            labels.build()
         };
         self.spec.ports.iter().map(target).collect()
     }

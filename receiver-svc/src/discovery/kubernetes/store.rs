@@ -74,28 +74,39 @@ impl<K: Object> Store<K> {
         }
     }
 
+    /// Strips an object, and returns the stored one if both are equal.
+    ///
+    /// So a new list of unchanged objects needs no memory for a second copy of them.
+    pub(super) fn shared(&self, mut object: K) -> Arc<K> {
+        object.strip();
+        let stored = self.state().objects.get(&object.key()).cloned();
+        match stored {
+            Some(stored) if *stored == object => stored,
+            _ => Arc::new(object),
+        }
+    }
+
     /// Replaces all objects and marks the store as synced.
     pub fn replace(&self, objects: impl IntoIterator<Item = K>) {
-        let objects = objects.into_iter().map(|mut object| {
-            object.strip();
-            (object.key(), object)
-        });
-        let mut objects: HashMap<_, _> = objects.collect();
+        let objects = objects.into_iter().map(|object| self.shared(object));
+        let objects: Vec<_> = objects.collect();
+        self.replace_shared(objects);
+    }
+
+    /// Replaces all objects by results of [`Store::shared`] and marks the store as synced.
+    pub(super) fn replace_shared(&self, objects: Vec<Arc<K>>) {
+        let objects = objects.into_iter().map(|object| (object.key(), object));
+        let objects: HashMap<_, _> = objects.collect();
         let mut state = self.state();
-        let mut changed = BTreeSet::new();
-        state.objects.retain(|key, old| {
-            let unchanged = objects.get(key) == Some(&**old);
-            if unchanged {
-                // Retain the old object, since readers share it.
-                objects.remove(key);
-            } else {
-                changed.insert(key.clone());
-            }
-            unchanged
-        });
-        changed.extend(objects.keys().cloned());
-        let objects = objects.into_iter().map(|(key, new)| (key, Arc::new(new)));
-        state.objects.extend(objects);
+        let old = std::mem::take(&mut state.objects);
+        let is_in = |all: &HashMap<ObjectKey, Arc<K>>, key: &ObjectKey, object: &Arc<K>| {
+            let same = |other: &Arc<K>| Arc::ptr_eq(other, object) || other == object;
+            all.get(key).is_some_and(same)
+        };
+        let gone = old.iter().filter(|(key, old)| !is_in(&objects, key, old));
+        let new = objects.iter().filter(|(key, new)| !is_in(&old, key, new));
+        let changed: BTreeSet<_> = gone.chain(new).map(|(key, _)| key.clone()).collect();
+        state.objects = objects;
         state.synced = true;
         state.failure = None;
         state.notify(changed);

@@ -32,7 +32,7 @@ struct WatchTask<K> {
     scope: Scope,
     metrics: WatchMetrics,
     /// Objects of an incomplete list.
-    listed: Vec<K>,
+    listed: Vec<Arc<K>>,
     /// The current failure; `None` while requests succeed.
     failure: Option<CurrentFailure>,
 }
@@ -109,13 +109,12 @@ impl<K: Object> WatchTask<K> {
                 self.listed.clear();
                 return;
             }
-            Event::InitApply(mut object) => {
-                object.strip();
-                self.listed.push(object);
+            Event::InitApply(object) => {
+                self.listed.push(self.store.shared(object));
                 return;
             }
             Event::InitDone => {
-                self.store.replace(mem::take(&mut self.listed));
+                self.store.replace_shared(mem::take(&mut self.listed));
                 "listed"
             }
             Event::Apply(object) => {

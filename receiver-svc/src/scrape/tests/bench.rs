@@ -201,9 +201,11 @@ impl Bench {
             targets: targets.collect(),
             ..TargetGroup::default()
         };
-        let jobs: Jobs = [("j".to_owned(), vec![Arc::new(group)])]
-            .into_iter()
-            .collect();
+        self.discover_groups(vec![Arc::new(group)]);
+    }
+
+    pub(super) fn discover_groups(&mut self, groups: Vec<Arc<TargetGroup>>) {
+        let jobs: Jobs = [("j".to_owned(), groups)].into_iter().collect();
         self.manager.update_targets(&jobs);
         self.manager.sync();
     }

@@ -1,6 +1,9 @@
 //! The Pod object.
 
+use std::sync::{Arc, OnceLock};
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use mesh_model::labels::Labels;
 use serde::Deserialize;
 
 use super::{Condition, Object, null_is_default};
@@ -15,7 +18,15 @@ pub struct Pod {
     pub spec: PodSpec,
     /// Observed state of the pod.
     pub status: PodStatus,
+    /// Labels of the pod, which all its targets share.
+    #[serde(skip)]
+    pub(in crate::discovery::kubernetes) shared: SharedLabels,
 }
+
+/// Labels that are built from an object when the first target needs them. They are no part of
+/// the object, so two objects are equal with or without them.
+#[derive(Clone, Debug, Default)]
+pub(in crate::discovery::kubernetes) struct SharedLabels(OnceLock<Arc<Labels>>);
 
 /// Desired state of a pod.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -91,6 +102,23 @@ pub struct ContainerStatus {
 }
 
 const READY: &str = "Ready";
+
+// === impl SharedLabels ===
+
+impl SharedLabels {
+    pub(in crate::discovery::kubernetes) fn get_or_init(
+        &self,
+        build: impl FnOnce() -> Arc<Labels>,
+    ) -> &Arc<Labels> {
+        self.0.get_or_init(build)
+    }
+}
+
+impl PartialEq for SharedLabels {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
 
 // === impl Pod ===
 

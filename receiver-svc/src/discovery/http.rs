@@ -90,7 +90,8 @@ impl Http {
         let body = Limited::new(response.into_body(), self.max_bytes).collect();
         let body = body.await.map_err(|error| self.body_error(error))?;
         let body = body.to_bytes();
-        let origin = PathBuf::from(redacted(&self.config.url).to_string());
+        let url = redacted(&self.config.url).to_string();
+        let origin = PathBuf::from(&url);
         // A large list takes seconds.
         let parsed = spawn_blocking(move || parse_target_groups_json(&body, &origin));
         let mut groups = parsed.await??;

@@ -82,6 +82,9 @@ async fn remote_write(State(cloud): State<Cloud>, headers: HeaderMap) -> Respons
     let mut cloud = cloud.0.lock();
     let authorization = headers["authorization"].to_str().unwrap();
     let key = authorization.split(['=', '/']).nth(1).unwrap().to_owned();
+    // A proxy may remove a configured header, so it is not signed.
+    assert_eq!(headers["x-tenant"], "t");
+    assert!(!authorization.contains("x-tenant"), "{authorization}");
     let date = headers["x-amz-date"].to_str().unwrap().to_owned();
     cloud.writes.push((key, date));
     let status = cloud.script.pop_front().unwrap_or(StatusCode::OK);
@@ -152,7 +155,7 @@ impl Exporter {
         std::fs::write(path("config"), "").unwrap();
         std::fs::write(path("credentials"), profile("PROFILE")).unwrap();
         let file = format!(
-            "remote_write:\n  - url: http://{cloud}/api/v1/remote_write\n    sigv4: {sigv4}\n"
+            "remote_write:\n  - url: http://{cloud}/api/v1/remote_write\n    headers: {{X-Tenant: t}}\n    sigv4: {sigv4}\n"
         );
         std::fs::write(path("prometheus.yml"), file).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_exporter-svc"));
@@ -349,11 +352,15 @@ async fn uses_the_instance_role() {
 #[tokio::test]
 async fn assumes_a_role() {
     let sigv4 = "{region: us-east-1, access_key: STATIC, secret_key: secret, \
-                 role_arn: 'arn:aws:iam::2:role/writer', external_id: shared}";
+                 role_arn: 'arn:aws:iam::2:role/writer', external_id: shared, session_name: my-prom, \
+                 tags: {team: x}}";
     let (key, requests) = key(sigv4, &[NO_IMDS]).await;
     assert_eq!(key, "KEY1");
     assert!(requests.contains("Action=AssumeRole&"), "{requests}");
     assert!(requests.contains("ExternalId=shared"), "{requests}");
+    assert!(requests.contains("RoleSessionName=my-prom"), "{requests}");
+    let tag = "Tags.member.1.Key=team&Tags.member.1.Value=x";
+    assert!(requests.contains(tag), "{requests}");
     assert!(requests.contains("Credential=STATIC/"), "{requests}");
 }
 

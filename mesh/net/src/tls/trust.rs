@@ -73,6 +73,9 @@ impl TrustVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<(), Error> {
+        if self.roots.is_empty() {
+            return Err(Error::General("no certificate in ca_file".to_owned()));
+        }
         let verified = verify_server_cert_signed_by_trust_anchor(
             parsed,
             &self.roots,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use url::Url;
 
 use crate::{
-    config::{Secret, http::ProxyConfig},
+    config::{Secret, http::ProxyConfig, redacted},
     config_file::{scalar::Text, section::Problem},
 };
 
@@ -30,7 +30,7 @@ impl Proxy {
             .map(|url| {
                 let parsed = url.parse::<Url>();
                 let parsed = parsed.map_err(|e| Problem::new(format!("proxy_url {url:?}: {e}")))?;
-                check_scheme(&url, parsed)
+                check_scheme(parsed)
             })
             .transpose()?;
         let no_proxy = self.no_proxy.unwrap_or_default();
@@ -68,11 +68,41 @@ impl Proxy {
     }
 }
 
-fn check_scheme(written: &str, url: Url) -> Result<Url, Problem> {
+fn check_scheme(url: Url) -> Result<Url, Problem> {
     if SCHEMES.contains(&url.scheme()) && url.has_host() {
         return Ok(url);
     }
+    let shown = redacted(&url);
     Err(Problem::new(format!(
-        "proxy_url {written:?}: expected a URL such as http://proxy:3128, with the scheme http, https, socks5 or socks5h"
+        "proxy_url \"{shown}\": expected a URL such as http://proxy:3128, with the scheme http, https, socks5 or socks5h"
     )))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use crate::config::Config;
+
+    #[test]
+    fn refuses_a_proxy_that_the_client_cannot_use() {
+        let parse = |url: &str| {
+            let text = format!("scrape_configs: [{{job_name: a, proxy_url: '{url}'}}]\n");
+            Config::parse(&text, Path::new("p.yml"), &|_| None).map_err(|error| error.to_string())
+        };
+        for url in [
+            "http://p",
+            "https://u:p@p:1",
+            "socks5://p",
+            "socks5h://p:1080",
+        ] {
+            assert!(parse(url).is_ok(), "{url}");
+        }
+        let error = parse("ftp://u:secret@p").unwrap_err();
+        assert!(
+            error.contains("proxy_url \"ftp://u:xxxxx@p/\": expected"),
+            "{error}"
+        );
+        assert!(parse("proxy:3128").is_err());
+    }
 }

@@ -70,6 +70,7 @@ with_http! {
 #[serde(deny_unknown_fields)]
 pub(in crate::config_file) struct DnsSd {
     names: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "null_is_zero")]
     r#type: Option<String>,
     port: Option<u16>,
     refresh_interval: Option<Text<Duration>>,

@@ -32,6 +32,7 @@ with_http! {
         remote_timeout: Option<Text<Duration>>,
         headers: Option<BTreeMap<String, String>>,
         write_relabel_configs: List<Rule>,
+        #[serde(default, deserialize_with = "null_is_zero")]
         protobuf_message: Option<Text<ProtobufMessage>>,
         send_exemplars: Option<bool>,
         #[serde(default, deserialize_with = "null_is_zero")]

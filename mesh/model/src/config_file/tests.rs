@@ -254,6 +254,13 @@ fn keys_with_no_value_are_what_go_makes_of_them() {
 }
 
 #[test]
+fn a_keyword_with_no_value_is_refused() {
+    let dns = "scrape_configs:\n- job_name: a\n  dns_sd_configs: [{names: [x], type: }]\n";
+    assert!(parse(dns).is_err());
+    assert!(parse("remote_write: [{url: 'http://h/', protobuf_message: }]\n").is_err());
+}
+
+#[test]
 fn an_empty_secret_does_not_count_as_given() {
     let text = "scrape_configs:\n- job_name: a\n  basic_auth: {username: '', username_file: /u}\n";
     assert!(parse(text).is_ok());

@@ -2,6 +2,7 @@
 
 mod cost;
 mod decompress;
+mod wording;
 
 use std::time::Duration;
 
@@ -176,8 +177,10 @@ fn decode_message(
 
 /// Decodes a protobuf request. If it cannot be decoded, repairs strings that are not UTF-8.
 fn decode_protobuf(bytes: &Bytes, permit: &mut Permit) -> Result<Decoded, PushError> {
-    let malformed =
-        |error| PushError::Malformed(format!("not an ExportMetricsServiceRequest: {error}"));
+    let malformed = |error| {
+        let problem = wording::describe(&error);
+        PushError::Malformed(format!("not an ExportMetricsServiceRequest: {problem}"))
+    };
     let error = match ExportMetricsServiceRequest::decode(bytes.clone()) {
         Ok(request) => return Ok(request.into()),
         Err(error) => error,

@@ -19,16 +19,20 @@ mod message;
 mod object;
 mod scalar;
 mod text;
+mod wording;
 
 use crate::decoded::Decoded;
 
 /// Error in the body of an OTLP/JSON metrics request.
 #[derive(Debug, thiserror::Error)]
-#[error("{path}: {source}")]
+#[error("{path}: {}", wording::describe(source))]
 pub struct JsonError {
     path: String,
     source: serde_json::Error,
 }
+
+/// Path of an error that is in no field.
+const BODY: &str = "body";
 
 /// Decodes the body of a `POST /v1/metrics` with `Content-Type: application/json`.
 ///
@@ -39,11 +43,14 @@ pub fn decode(body: &[u8]) -> Result<Decoded, JsonError> {
     let mut json = serde_json::Deserializer::from_slice(body);
     let mut request: message::ExportRequest =
         serde_path_to_error::deserialize(&mut json).map_err(|error| JsonError {
-            path: error.path().to_string(),
+            path: match error.path().to_string().as_str() {
+                "." => BODY.to_owned(),
+                path => path.to_owned(),
+            },
             source: error.into_inner(),
         })?;
     json.end().map_err(|source| JsonError {
-        path: ".".to_owned(),
+        path: BODY.to_owned(),
         source,
     })?;
     let rejected = request.remove_invalid();

@@ -175,8 +175,13 @@ where
     type Value = Integer<T>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = std::any::type_name::<T>();
-        write!(f, "an integer that fits {kind}, as a number or a string")
+        let (sign, bits) = std::any::type_name::<T>().split_at(1);
+        let sign = if sign == "u" {
+            "an unsigned"
+        } else {
+            "a signed"
+        };
+        write!(f, "{sign} {bits}-bit integer, as a number or a string")
     }
 
     fn visit_u64<E: Error>(self, n: u64) -> Result<Self::Value, E> {

@@ -117,14 +117,14 @@ fn errors_name_the_path_and_the_expected_value() {
     let cases = [
         (point(r#""asDouble":"fast""#), "expected a number"),
         (point(r#""asDouble":true"#), "expected a number"),
-        (point(r#""asInt":1.5"#), "expected an integer that fits i64"),
+        (point(r#""asInt":1.5"#), "expected a signed 64-bit integer"),
         (
             point(r#""asInt":"18446744073709551615""#),
-            "expected an integer that fits i64",
+            "expected a signed 64-bit integer",
         ),
         (
             point(r#""timeUnixNano":-1"#),
-            "expected an integer that fits u64",
+            "expected an unsigned 64-bit integer",
         ),
         (
             point(r#""asInt":1,"asDouble":1"#),

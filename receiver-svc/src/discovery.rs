@@ -16,13 +16,16 @@
 //! static     ─▶ TargetGroups ─┘
 //! ```
 
+mod aws;
 mod by_config;
 mod dns;
 mod ec2;
+mod ecs;
 mod file;
 mod http;
 pub mod kubernetes;
 mod metrics;
+mod msk;
 mod target_groups;
 
 use std::{
@@ -326,7 +329,15 @@ impl Discovery {
             }
             DiscoveryConfig::Ec2(config) => {
                 let ec2 = ec2::Ec2::new(*config).map_err(|e| failed(e.into()))?;
-                tokio::spawn(ec2.run(groups, metrics))
+                tokio::spawn(aws::run(ec2, groups, metrics))
+            }
+            DiscoveryConfig::Ecs(config) => {
+                let ecs = ecs::Ecs::new(*config).map_err(|e| failed(e.into()))?;
+                tokio::spawn(aws::run(ecs, groups, metrics))
+            }
+            DiscoveryConfig::Msk(config) => {
+                let msk = msk::Msk::new(*config).map_err(|e| failed(e.into()))?;
+                tokio::spawn(aws::run(msk, groups, metrics))
             }
             DiscoveryConfig::Unsupported(mechanism) => {
                 let job = job.to_owned();

@@ -13,6 +13,7 @@
 //! text ─▶ yaml ─▶ document (sections) ─▶ build ─▶ Config
 //! ```
 
+mod aws;
 mod discovery;
 mod document;
 mod expand;

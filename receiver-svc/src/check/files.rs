@@ -62,7 +62,13 @@ impl FileProblems {
                 }
             }
             DiscoveryConfig::Ec2(config) => {
-                self.http(&format!("{context}: ec2_sd_configs"), &config.http);
+                self.http(&format!("{context}: ec2_sd_configs"), &config.aws.http);
+            }
+            DiscoveryConfig::Ecs(config) => {
+                self.http(&format!("{context}: ecs_sd_configs"), &config.aws.http);
+            }
+            DiscoveryConfig::Msk(config) => {
+                self.http(&format!("{context}: msk_sd_configs"), &config.aws.http);
             }
             DiscoveryConfig::Dns(_) | DiscoveryConfig::Unsupported(_) => {}
         }

@@ -1,27 +1,22 @@
 //! `ec2_sd_configs`: targets from the EC2 instances of an AWS region.
 
-mod api;
-mod response;
+pub(super) mod response;
 mod target;
 
 use std::collections::BTreeMap;
 
 use mesh_model::{
-    config::{
-        discovery::{Ec2Config, TargetGroup},
-        duration,
-    },
+    config::discovery::{AwsConfig, Ec2Config, TargetGroup},
     labels::Labels,
 };
 use mesh_net::http_client::{HttpClient, HttpClientError};
-use tokio::time::timeout;
-use tracing::{debug, warn};
+use tracing::debug;
 
-use self::{
+use self::response::{AvailabilityZones, Instances, Item};
+use super::aws::{
+    Lister,
     api::{Api, ApiError},
-    response::{AvailabilityZones, Instances, Item},
 };
-use super::{DiscoveryMetrics, TargetGroups, refresh};
 
 /// Maximum number of instances per `DescribeInstances` page.
 const PAGE_SIZE: &str = "1000";
@@ -39,62 +34,11 @@ pub(super) struct Ec2 {
 
 impl Ec2 {
     pub(super) fn new(config: Ec2Config) -> Result<Self, HttpClientError> {
-        let client = HttpClient::new(&config.http)?;
+        let client = HttpClient::new(&config.aws.http)?;
         Ok(Self {
-            api: Api::new(&config, client),
+            api: Api::new(&config.aws, "ec2", client),
             config,
             zones: None,
-        })
-    }
-
-    /// Refreshes the target group until the task is aborted. A failed refresh keeps
-    /// the last targets.
-    pub(super) async fn run(mut self, groups: TargetGroups, metrics: DiscoveryMetrics) {
-        let mut refresh = refresh(self.config.refresh_interval);
-        loop {
-            refresh.tick().await;
-            let limit = self.config.refresh_interval;
-            let listed = timeout(limit, self.list()).await;
-            let listed = listed.map_or_else(
-                |_| Err(format!("no response within {}", duration::format(limit))),
-                |listed| listed.map_err(|error| error.to_string()),
-            );
-            match listed {
-                Ok(group) => groups.replace([group]),
-                Err(error) => {
-                    self.failed(&metrics, &error);
-                    groups.failed(error);
-                }
-            }
-        }
-    }
-
-    /// Lists the instances that match the filters, as one target group.
-    async fn list(&mut self) -> Result<TargetGroup, ApiError> {
-        let region = self.api.prepare().await?;
-        self.load_zones().await;
-        let zones = self.zones.clone().unwrap_or_default();
-        let mut targets = Vec::new();
-        let mut token = None;
-        loop {
-            let page: Instances = self.api.call("DescribeInstances", self.page(token)).await?;
-            for reservation in page.reservation_set.item {
-                let owner = reservation.owner_id.as_deref();
-                let instances = reservation.instances_set.item.iter();
-                let port = self.config.port;
-                targets.extend(
-                    instances.filter_map(|i| target::target(i, owner, &region, &zones, port)),
-                );
-            }
-            token = page.next_token.filter(|token| !token.is_empty());
-            if token.is_none() {
-                break;
-            }
-        }
-        Ok(TargetGroup {
-            targets,
-            labels: Labels::default(),
-            source: region,
         })
     }
 
@@ -117,7 +61,7 @@ impl Ec2 {
         if self.zones.is_some() {
             return;
         }
-        let response = self.api.call("DescribeAvailabilityZones", Vec::new());
+        let response = self.api.query("DescribeAvailabilityZones", Vec::new());
         match response.await {
             Ok(AvailabilityZones {
                 availability_zone_info: Item { item },
@@ -132,15 +76,48 @@ impl Ec2 {
             }
         }
     }
+}
 
-    fn failed(&mut self, metrics: &DiscoveryMetrics, error: &str) {
+impl Lister for Ec2 {
+    const MECHANISM: &'static str = "ec2";
+
+    fn config(&self) -> &AwsConfig {
+        &self.config.aws
+    }
+
+    async fn list(&mut self) -> Result<TargetGroup, ApiError> {
+        let region = self.api.prepare().await?;
+        self.load_zones().await;
+        let zones = self.zones.clone().unwrap_or_default();
+        let mut targets = Vec::new();
+        let mut token = None;
+        loop {
+            let page: Instances = self
+                .api
+                .query("DescribeInstances", self.page(token))
+                .await?;
+            for reservation in page.reservation_set.item {
+                let owner = reservation.owner_id.as_deref();
+                let instances = reservation.instances_set.item.iter();
+                let port = self.config.aws.port;
+                targets.extend(
+                    instances.filter_map(|i| target::target(i, owner, &region, &zones, port)),
+                );
+            }
+            token = page.next_token.filter(|token| !token.is_empty());
+            if token.is_none() {
+                break;
+            }
+        }
+        Ok(TargetGroup {
+            targets,
+            labels: Labels::default(),
+            source: region,
+        })
+    }
+
+    fn forget_credentials(&mut self) {
         self.api.forget_credentials();
-        metrics.failed("ec2");
-        let retry_in = duration::format(self.config.refresh_interval);
-        warn!(
-            error,
-            retry_in, "Listing EC2 instances failed, keeping the last ones"
-        );
     }
 }
 

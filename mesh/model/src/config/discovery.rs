@@ -34,6 +34,10 @@ pub enum DiscoveryConfig {
     Kubernetes(Box<KubernetesConfig>),
     /// `ec2_sd_configs`.
     Ec2(Box<Ec2Config>),
+    /// `ecs_sd_configs`.
+    Ecs(Box<AwsClustersConfig>),
+    /// `msk_sd_configs`.
+    Msk(Box<AwsClustersConfig>),
     /// A mechanism of Prometheus that promesh does not implement, by its key. Such a file
     /// can be checked but not run, since targets would be missing without notice.
     Unsupported(String),
@@ -155,9 +159,9 @@ pub struct AttachMetadata {
     pub cronjob: bool,
 }
 
-/// `ec2_sd_configs`.
+/// Settings that the AWS mechanisms share.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ec2Config {
+pub struct AwsConfig {
     /// AWS region. Default: from the environment or the instance metadata.
     pub region: Option<String>,
     /// Endpoint URL that replaces the region's endpoint.
@@ -176,10 +180,29 @@ pub struct Ec2Config {
     pub port: u16,
     /// Interval between requests. Default: 1 min.
     pub refresh_interval: Duration,
-    /// `DescribeInstances` filters: name and values.
-    pub filters: Vec<(String, Vec<String>)>,
     /// HTTP client settings for the API.
     pub http: HttpClientConfig,
+}
+
+/// `ec2_sd_configs`, and `aws_sd_configs` of the role `ec2`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ec2Config {
+    /// Settings that the AWS mechanisms share.
+    pub aws: AwsConfig,
+    /// `DescribeInstances` filters: name and values.
+    pub filters: Vec<(String, Vec<String>)>,
+}
+
+/// `ecs_sd_configs` and `msk_sd_configs`, and `aws_sd_configs` of these roles.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AwsClustersConfig {
+    /// Settings that the AWS mechanisms share.
+    pub aws: AwsConfig,
+    /// Names or ARNs of the clusters; MSK takes ARNs. Empty means all clusters.
+    pub clusters: Vec<String>,
+    /// Maximum number of clusters that are listed at the same time. Default: 20 for ECS, 10
+    /// for MSK.
+    pub request_concurrency: usize,
 }
 
 // === impl KubernetesRole ===

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use url::Url;
 
 use super::{
+    aws::{AwsSd, Ec2Sd, EcsSd, MskSd},
     field_selector::FieldSelector,
     http::with_http,
     label_selector::LabelSelector,
@@ -14,10 +15,9 @@ use super::{
 };
 use crate::{
     config::{
-        Secret,
         discovery::{
-            AttachMetadata, DiscoveryConfig, DnsConfig, DnsRecord, Ec2Config, FileConfig,
-            HttpConfig, KubernetesConfig, KubernetesRole, KubernetesSelector, TargetGroup,
+            AttachMetadata, DiscoveryConfig, DnsConfig, DnsRecord, FileConfig, HttpConfig,
+            KubernetesConfig, KubernetesRole, KubernetesSelector, TargetGroup,
         },
         http::HttpClientConfig,
     },
@@ -37,6 +37,9 @@ pub(in crate::config_file) struct Mechanisms {
     pub(in crate::config_file) dns: List<DnsSd>,
     pub(in crate::config_file) kubernetes: List<KubernetesSd>,
     pub(in crate::config_file) ec2: List<Ec2Sd>,
+    pub(in crate::config_file) ecs: List<EcsSd>,
+    pub(in crate::config_file) msk: List<MskSd>,
+    pub(in crate::config_file) aws: List<AwsSd>,
     /// Keys of mechanisms that promesh does not implement.
     pub(in crate::config_file) unsupported: Vec<String>,
 }
@@ -116,33 +119,6 @@ pub(in crate::config_file) struct Attach {
     cronjob: Option<bool>,
 }
 
-with_http! {
-    /// `ec2_sd_configs`.
-    struct Ec2Sd {
-        region: Option<String>,
-        endpoint: Option<String>,
-        access_key: Option<String>,
-        secret_key: Option<Text<Secret>>,
-        profile: Option<String>,
-        role_arn: Option<String>,
-        external_id: Option<String>,
-        #[serde(default, deserialize_with = "null_is_zero")]
-        port: Option<u16>,
-        refresh_interval: Option<Text<Duration>>,
-        filters: Option<Vec<Filter>>,
-    }
-}
-
-/// One entry of `filters`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(in crate::config_file) struct Filter {
-    #[serde(default)]
-    name: String,
-    #[serde(default)]
-    values: Vec<String>,
-}
-
 // === impl Mechanisms ===
 
 impl Mechanisms {
@@ -178,6 +154,15 @@ impl Mechanisms {
             |sd| sd.build(context),
         )?);
         all.extend(build_all(self.ec2, "ec2_sd_configs entry", |sd| {
+            sd.build(context)
+        })?);
+        all.extend(build_all(self.ecs, "ecs_sd_configs entry", |sd| {
+            sd.build(context)
+        })?);
+        all.extend(build_all(self.msk, "msk_sd_configs entry", |sd| {
+            sd.build(context)
+        })?);
+        all.extend(build_all(self.aws, "aws_sd_configs entry", |sd| {
             sd.build(context)
         })?);
         all.extend(
@@ -427,34 +412,11 @@ impl FromText for KubernetesRole {
     }
 }
 
-// === impl Ec2Sd ===
-
-impl Ec2Sd {
-    fn build(mut self, context: Context<'_>) -> Result<DiscoveryConfig, Problem> {
-        let filters = self.filters.take().unwrap_or_default();
-        if filters.iter().any(|filter| filter.values.is_empty()) {
-            return Err(Problem::new(
-                "EC2 SD configuration filter values cannot be empty",
-            ));
-        }
-        Ok(DiscoveryConfig::Ec2(Box::new(Ec2Config {
-            region: self.region.take().filter(|region| !region.is_empty()),
-            endpoint: self.endpoint.take().filter(|endpoint| !endpoint.is_empty()),
-            access_key: self.access_key.take(),
-            secret_key: self.secret_key.take().map(|key| key.0),
-            profile: self.profile.take(),
-            role_arn: self.role_arn.take(),
-            external_id: self.external_id.take(),
-            port: self.port.unwrap_or(80),
-            refresh_interval: refresh(self.refresh_interval.take(), 60)?,
-            filters: filters.into_iter().map(|f| (f.name, f.values)).collect(),
-            http: self.take_http().build(context)?,
-        })))
-    }
-}
-
 /// Returns the refresh interval, or the default if none is given.
-fn refresh(given: Option<Text<Duration>>, default_seconds: u64) -> Result<Duration, Problem> {
+pub(in crate::config_file) fn refresh(
+    given: Option<Text<Duration>>,
+    default_seconds: u64,
+) -> Result<Duration, Problem> {
     let interval = given.map_or(Duration::from_secs(default_seconds), |given| given.0);
     if interval.is_zero() {
         return Err(Problem::new("refresh_interval is 0, expected at least 1ms"));

@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 use serde::{Deserialize, de::IgnoredAny};
 
 use super::{
-    discovery::{DnsSd, Ec2Sd, FileSd, HttpSd, KubernetesSd, Mechanisms, StaticGroup},
+    aws::{AwsSd, Ec2Sd, EcsSd, MskSd},
+    discovery::{DnsSd, FileSd, HttpSd, KubernetesSd, Mechanisms, StaticGroup},
     http::with_http,
     relabel::{self, Rule},
     scalar::{Size, Text, null_is_zero},
@@ -84,13 +85,11 @@ macro_rules! scrape {
 
 scrape! {
     unsupported {
-        aws_sd_configs,
         azure_sd_configs,
         consul_sd_configs,
         digitalocean_sd_configs,
         docker_sd_configs,
         dockerswarm_sd_configs,
-        ecs_sd_configs,
         elasticache_sd_configs,
         eureka_sd_configs,
         gce_sd_configs,
@@ -100,7 +99,6 @@ scrape! {
         lightsail_sd_configs,
         linode_sd_configs,
         marathon_sd_configs,
-        msk_sd_configs,
         nerve_sd_configs,
         nomad_sd_configs,
         oci_sd_configs,
@@ -159,6 +157,9 @@ scrape! {
         dns_sd_configs: List<DnsSd>,
         kubernetes_sd_configs: List<KubernetesSd>,
         ec2_sd_configs: List<Ec2Sd>,
+        ecs_sd_configs: List<EcsSd>,
+        msk_sd_configs: List<MskSd>,
+        aws_sd_configs: List<AwsSd>,
     }
 }
 
@@ -322,6 +323,9 @@ impl Scrape {
                 dns: self.dns_sd_configs,
                 kubernetes: self.kubernetes_sd_configs,
                 ec2: self.ec2_sd_configs,
+                ecs: self.ecs_sd_configs,
+                msk: self.msk_sd_configs,
+                aws: self.aws_sd_configs,
                 unsupported,
             }
             .build(context)?,

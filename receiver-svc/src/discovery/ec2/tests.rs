@@ -19,6 +19,7 @@ use tokio::{
 };
 
 use super::*;
+use crate::discovery::{DiscoveryMetrics, TargetGroups, aws::run};
 
 /// A fake EC2 API with two pages of instances.
 #[derive(Clone, Default)]
@@ -120,20 +121,22 @@ impl Cloud {
 
 fn config(endpoint: String) -> Ec2Config {
     Ec2Config {
-        region: Some("eu-west-2".to_owned()),
-        endpoint: Some(endpoint),
-        access_key: Some("AKID".to_owned()),
-        secret_key: Some(Secret::new("secret")),
-        profile: None,
-        role_arn: None,
-        external_id: None,
-        port: 9100,
-        refresh_interval: Duration::from_secs(60),
+        aws: AwsConfig {
+            region: Some("eu-west-2".to_owned()),
+            endpoint: Some(endpoint),
+            access_key: Some("AKID".to_owned()),
+            secret_key: Some(Secret::new("secret")),
+            profile: None,
+            role_arn: None,
+            external_id: None,
+            port: 9100,
+            refresh_interval: Duration::from_secs(60),
+            http: HttpClientConfig::default(),
+        },
         filters: vec![(
             "instance-state-name".to_owned(),
             vec!["running".to_owned(), "pending".to_owned()],
         )],
-        http: HttpClientConfig::default(),
     }
 }
 
@@ -205,10 +208,10 @@ async fn signs_filters_and_pages_requests() {
 async fn keeps_targets_on_failure_and_reports_the_aws_error() {
     let cloud = Cloud::default();
     let mut config = config(cloud.serve().await);
-    config.refresh_interval = Duration::from_millis(200);
+    config.aws.refresh_interval = Duration::from_millis(200);
     let groups = TargetGroups::new(Arc::new(Notify::new()));
     let ec2 = Ec2::new(config.clone()).unwrap();
-    tokio::spawn(ec2.run(groups.clone(), DiscoveryMetrics::default()));
+    tokio::spawn(run(ec2, groups.clone(), DiscoveryMetrics::default()));
     let found = timeout(Duration::from_secs(60), async {
         while groups.all().is_empty() {
             sleep(Duration::from_millis(10)).await;

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use crate::{
     config::{Config, discovery::DiscoveryConfig},
-    config_file::{discovery, document, http, relabel, remote_write, scrape},
+    config_file::{aws, discovery, document, http, relabel, remote_write, scrape},
 };
 
 const PAGE: &str = include_str!("../../../../../docs/configuration.md");
@@ -122,6 +122,18 @@ fn place(section: &str) -> (&'static str, &'static [&'static str]) {
             "{scrape_configs: [{job_name: j, ec2_sd_configs: [{KEYS}]}]}",
             &[],
         ),
+        "ecs_sd_configs" => (
+            "{scrape_configs: [{job_name: j, ecs_sd_configs: [{KEYS}]}]}",
+            &[],
+        ),
+        "msk_sd_configs" => (
+            "{scrape_configs: [{job_name: j, msk_sd_configs: [{KEYS}]}]}",
+            &[],
+        ),
+        "aws_sd_configs" => (
+            "{scrape_configs: [{job_name: j, aws_sd_configs: [{KEYS}]}]}",
+            &["role: ec2"],
+        ),
         "filters" => (
             "{scrape_configs: [{job_name: j, ec2_sd_configs: [{filters: [{KEYS}]}]}]}",
             &["name: a", "values: [b]"],
@@ -166,10 +178,11 @@ fn parse(text: &str) -> Result<Config, String> {
 /// Builds a file that has `example` in its section.
 fn file_with(section: &str, example: &str) -> String {
     let (text, required) = place(section);
-    // `client_secret_file` replaces `client_secret`.
     let missing = required.iter().filter(|required| {
         let key = required.split(": ").next().unwrap();
-        !example.starts_with(key) && !example.contains(&format!(", {key}"))
+        let given = |key: &str| example.starts_with(key) || example.contains(&format!(", {key}"));
+        let replaced = key == "client_secret" && given("client_secret_");
+        !given(&format!("{key}: ")) && !replaced
     });
     let keys: Vec<_> = [example]
         .into_iter()
@@ -280,8 +293,11 @@ fn lists_each_key_that_the_parser_knows() {
     check(keys::<discovery::Namespaces>(), &["namespaces"]);
     check(keys::<discovery::Selector>(), &["selectors"]);
     check(keys::<discovery::Attach>(), &["attach_metadata"]);
-    check(keys::<discovery::Ec2Sd>(), &["ec2_sd_configs", HTTP]);
-    check(keys::<discovery::Filter>(), &["filters"]);
+    check(keys::<aws::Ec2Sd>(), &["ec2_sd_configs", HTTP]);
+    check(keys::<aws::EcsSd>(), &["ecs_sd_configs", HTTP]);
+    check(keys::<aws::MskSd>(), &["msk_sd_configs", HTTP]);
+    check(keys::<aws::AwsSd>(), &["aws_sd_configs", HTTP]);
+    check(keys::<aws::Filter>(), &["filters"]);
     check(keys::<remote_write::RemoteWrite>(), &["remote_write", HTTP]);
     check(keys::<remote_write::Queue>(), &["queue_config"]);
     check(keys::<remote_write::Metadata>(), &["metadata_config"]);

@@ -2,7 +2,7 @@
 
 use prost::DecodeError;
 
-/// What the library puts before every error.
+/// Text that the library puts before every error.
 const PREFIX: &str = "failed to decode Protobuf message: ";
 
 /// Descriptions of the library, and those for users.

@@ -163,11 +163,14 @@ async fn publishes_a_change_of_several_jobs_at_once_and_constant_changes_per_int
     discovery.apply(&configs).await.unwrap();
     until(&mut jobs, "b", &["h:2"]).await;
     let change = |discovery: &Discovery, mechanism: usize, address: String| {
-        discovery.mechanisms[mechanism].groups.update([TargetGroup {
-            targets: vec![[("__address__", address)].into_iter().collect()],
-            source: "0".to_owned(),
-            ..TargetGroup::default()
-        }]);
+        discovery.mechanisms[mechanism]
+            .input
+            .groups
+            .update([TargetGroup {
+                targets: vec![[("__address__", address)].into_iter().collect()],
+                source: "0".to_owned(),
+                ..TargetGroup::default()
+            }]);
     };
     for round in 3..5 {
         sleep(Duration::from_secs(20)).await;

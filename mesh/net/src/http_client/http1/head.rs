@@ -206,10 +206,11 @@ fn fields<'a>(
 
 /// Parses a field name. Returns `Some(None)` for a name that nobody asks for.
 fn name_of(name: &[u8]) -> Option<Option<HeaderName>> {
-    if !name.is_empty() && name.len() <= MAX_NAME {
-        if let Ok(name) = HeaderName::from_bytes(name) {
-            return Some(Some(name));
-        }
+    if !name.is_empty()
+        && name.len() <= MAX_NAME
+        && let Ok(name) = HeaderName::from_bytes(name)
+    {
+        return Some(Some(name));
     }
     let token = |byte: &u8| *byte == b' ' || HeaderName::from_bytes(&[*byte]).is_ok();
     (!name.is_empty() && name.iter().all(token)).then_some(None)

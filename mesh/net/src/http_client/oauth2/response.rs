@@ -101,12 +101,11 @@ impl TokenResponse {
 
     /// Value of the `Authorization` header with this token.
     pub(super) fn authorization(&self) -> String {
-        let known = ["Bearer", "MAC", "Basic"].into_iter();
+        let mut known = ["Bearer", "MAC", "Basic"].into_iter();
         let scheme = match self.token_type.as_str() {
             "" => "Bearer",
             given => known
-                .filter(|name| name.eq_ignore_ascii_case(given))
-                .last()
+                .find(|name| name.eq_ignore_ascii_case(given))
                 .unwrap_or(given),
         };
         format!("{scheme} {}", self.access_token)

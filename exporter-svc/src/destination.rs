@@ -159,7 +159,8 @@ impl Destination {
             http(config, options.connector.clone())?,
             signer(config, families).await?,
             config.protobuf_message,
-        );
+        )
+        .with_failed_request_logging(config.failed_request_logging);
         let limits = RequestLimits {
             series: config.queue.max_samples_per_send,
             bytes: options.request_bytes,

@@ -136,6 +136,7 @@ pub(crate) fn entry(url: &str) -> RemoteWriteConfig {
         send_exemplars: false,
         send_native_histograms: true,
         convert_nhcb_to_classic: false,
+        failed_request_logging: false,
         sigv4: None,
         http: HttpClientConfig::default(),
         queue: QueueConfig {

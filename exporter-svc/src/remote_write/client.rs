@@ -14,8 +14,10 @@ use http_body_util::{BodyExt, Limited};
 use mesh_model::config::remote_write::ProtobufMessage;
 use mesh_net::http_client::{HttpClient, HttpClientError, Replayable};
 use mesh_wire::protobuf::WireError;
+use prost::Message;
+use proto::v1;
 use tokio::time::Instant;
-use tracing::warn;
+use tracing::{Level, debug, warn};
 
 use super::{
     compress::compress,
@@ -35,6 +37,8 @@ pub struct Client {
     message: ProtobufMessage,
     /// True after the backend rejected remote write 2.0.
     fell_back: AtomicBool,
+    /// Logs the content of failed requests if true.
+    log_failed_requests: bool,
 }
 
 /// Error of a post that got no response.
@@ -109,7 +113,14 @@ impl Client {
             signer,
             message,
             fell_back: AtomicBool::new(false),
+            log_failed_requests: false,
         }
+    }
+
+    /// Logs the content of failed requests at level debug if `log` is true.
+    pub fn with_failed_request_logging(mut self, log: bool) -> Self {
+        self.log_failed_requests = log;
+        self
     }
 
     /// Name of the destination in logs and metrics.
@@ -147,7 +158,32 @@ impl Client {
             Ok(response.interpret(None))
         };
         let result = tokio::time::timeout_at(deadline, posting).await;
-        result.unwrap_or(Err(PostError::DeadlineExceeded))
+        let result = result.unwrap_or(Err(PostError::DeadlineExceeded));
+        if tracing::enabled!(Level::DEBUG)
+            && let Some((error, request)) = self.failed_request(parts, &result)
+        {
+            let destination = &self.name;
+            debug!(destination, error, ?request, "Remote-write request failed");
+        }
+        result
+    }
+
+    /// Returns the error and the content of a request that failed, if they are to be logged.
+    fn failed_request(
+        &self,
+        parts: &[&RequestPart],
+        result: &Result<(StatusCode, WriteResponse), PostError>,
+    ) -> Option<(String, v1::WriteRequest)> {
+        let error = match result {
+            Ok((_, WriteResponse::Stored | WriteResponse::Deduplicated)) => return None,
+            Ok((status, response)) => format!("{status}: {response:?}"),
+            Err(error) => error.to_string(),
+        };
+        if !self.log_failed_requests {
+            return None;
+        }
+        let request = v1::WriteRequest::decode(&*encode::v1(parts)).ok()?;
+        Some((error, request))
     }
 
     /// Posts metadata of families. Remote write 2.0 does not need it: there, metadata

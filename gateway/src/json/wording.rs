@@ -84,7 +84,7 @@ mod tests {
             "the body ends within an array at line 1 column 6",
         );
         is(
-            r#"{"a":nul"#,
+            r#"{"a":nux}"#,
             "expected true, false or null at line 1 column 8",
         );
         is("{} x", "text after the end of the JSON at line 1 column 4");

@@ -186,6 +186,32 @@ async fn falls_back_to_version_1_for_good() {
 }
 
 #[tokio::test]
+async fn logs_the_content_of_failed_requests_only_if_configured() {
+    let backend = Backend::default();
+    let quiet = backend.client(ProtobufMessage::V1).await;
+    let client = backend.client(ProtobufMessage::V1).await;
+    let client = client.with_failed_request_logging(true);
+    let part = part();
+    let parts = [&part];
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let stored = client.post(&parts, deadline).await;
+    assert_eq!(client.failed_request(&parts, &stored), None);
+    backend.script(&[(400, None)]);
+    let rejected = client.post(&parts, deadline).await;
+    let (error, request) = client.failed_request(&parts, &rejected).unwrap();
+    assert!(error.starts_with("400 Bad Request: "), "{error}");
+    let values = request
+        .timeseries
+        .iter()
+        .map(|s| s.labels[0].value.as_str());
+    assert_eq!(values.collect::<Vec<_>>(), ["a", "b"]);
+    assert_eq!(quiet.failed_request(&parts, &rejected), None);
+    let expired = Err(PostError::DeadlineExceeded);
+    let (error, _) = client.failed_request(&parts, &expired).unwrap();
+    assert_eq!(error, "no response before the deadline");
+}
+
+#[tokio::test]
 async fn version_1_does_not_fall_back() {
     let backend = Backend::default();
     let client = backend.client(ProtobufMessage::V1).await;

@@ -36,6 +36,8 @@ pub struct RemoteWriteConfig {
     pub send_exemplars: bool,
     /// Send native histograms.
     pub send_native_histograms: bool,
+    /// Log the content of failed requests at level debug.
+    pub failed_request_logging: bool,
     /// Send native histograms with custom buckets as classic histograms.
     pub convert_nhcb_to_classic: bool,
     /// Sign with AWS Signature Version 4.

@@ -38,6 +38,7 @@ with_http! {
         #[serde(default, deserialize_with = "null_is_zero")]
         send_native_histograms: Option<bool>,
         convert_nhcb_to_classic: Option<bool>,
+        failed_request_logging: Option<bool>,
         queue_config: Option<Queue>,
         metadata_config: Option<Metadata>,
         sigv4: Option<Sigv4>,
@@ -46,8 +47,6 @@ with_http! {
         // Settings of Prometheus's own sender. Accepted and ignored.
         #[serde(rename = "round_robin_dns")]
         _round_robin_dns: Option<bool>,
-        #[serde(rename = "failed_request_logging")]
-        _failed_request_logging: Option<bool>,
     }
 }
 
@@ -173,6 +172,7 @@ impl RemoteWrite {
             // Prometheus defaults to false. AMP accepts native histograms, so dropping them
             // would lose data.
             send_native_histograms: self.send_native_histograms.unwrap_or(true),
+            failed_request_logging: self.failed_request_logging.unwrap_or(false),
             convert_nhcb_to_classic: self.convert_nhcb_to_classic.unwrap_or(false),
             sigv4: self.sigv4.take().map(Sigv4::build).transpose()?,
             http,

@@ -351,9 +351,10 @@ impl Discovery {
 // === impl Inputs ===
 
 impl Inputs {
-    /// Merges the current groups of each job. During the grace period, a job keeps its `last`
-    /// groups until all its mechanisms have refreshed, and beside the current ones if a new
-    /// mechanism has failed.
+    /// Merges the current groups of each job.
+    ///
+    /// During the grace period, a job keeps its `last` groups until all its mechanisms have
+    /// refreshed. If a new mechanism has failed, the job keeps them beside the current groups.
     fn merge(&self, last: &Jobs) -> Jobs {
         let in_grace = Instant::now() < self.grace_until;
         let jobs = self.jobs.iter().map(|(job, inputs)| {

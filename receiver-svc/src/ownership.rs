@@ -58,7 +58,7 @@ pub struct ClaimKey {
 /// Request for a target.
 #[derive(Debug)]
 pub struct Request {
-    /// Number of the request; tells it from an earlier one for the same target and job.
+    /// Number of the request. Distinguishes it from an earlier one for the same target and job.
     pub id: u64,
     /// Receives the grant: the last scrape of the target, if one is known.
     pub granted: oneshot::Receiver<Option<ScrapeRecord>>,

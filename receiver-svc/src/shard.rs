@@ -46,8 +46,8 @@ pub struct ShardArgs {
     /// Time for which the samples of a target are held back if its previous owner does not
     /// answer and may return with older samples. That is the case if it had batches on its disk
     /// (--outbox.spill-dir), or if it is still a ready member and may be partitioned from this
-    /// receiver alone. A ready member is presumed to go on scraping for the same time. The disk
-    /// of a deleted pod is not waited for (k8s:///… only).
+    /// receiver alone. A ready member is presumed to go on scraping for the same time. With
+    /// k8s:///…, the receiver does not wait for the disk of a deleted pod.
     #[arg(
         long = "shard.away-timeout",
         env = "PROMESH_SHARD_AWAY_TIMEOUT",

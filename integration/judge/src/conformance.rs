@@ -1,5 +1,5 @@
-//! `conformance`: runs the test suites of other projects, which lie as data beside the
-//! checkout.
+//! `conformance`: runs the test suites of other projects. Their data is in a folder beside
+//! the checkout.
 //!
 //! A [`Suite`] is a set of cases of one kind. It runs the code under test on each case and
 //! writes a [`Report`]. A case that promesh deliberately fails has an exemption, with the

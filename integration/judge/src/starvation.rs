@@ -1,4 +1,4 @@
-//! Detects runs in which other programs kept the CPU from the processes under test.
+//! Detects runs in which other programs left too little CPU to the processes under test.
 //!
 //! Laws such as "samples flow 10 s after a failure" hold only if the machine runs the
 //! processes. A run that breaks only such laws on a starved machine is void: it is

@@ -123,7 +123,7 @@ where
 }
 
 fn batches(export: &Export) -> Vec<SentBatch> {
-    // An invalid payload yields no batches, so that the judge misses its samples.
+    // An invalid payload yields no batches, so the judge reports its samples as unsent.
     let request = ExportMetricsServiceRequest::decode(export.payload.clone()).unwrap_or_default();
     let mut batches = BTreeMap::<(String, i64), SentBatch>::new();
     for resource in &request.resource_metrics {

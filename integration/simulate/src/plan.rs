@@ -179,7 +179,7 @@ impl Plan {
             Kind::Kill(name) | Kind::Clock(name, _) => (group(name)?, false),
             Kind::Restart(name) => (group(name)?, receivers > 1),
             Kind::Change(change) => (change.group()?, change.leaves_one(receivers)),
-            // A target that moves meanwhile has to wait for the receiver that is not reached.
+            // A target that moves meanwhile has to wait for the receiver that cannot be reached.
             Kind::Partition(a, b)
             | Kind::PartitionOneWay(a, b)
             | Kind::Hold(a, b)

@@ -79,7 +79,7 @@ pub(super) async fn run(processes: Arc<Processes>, spec: Spec, view: Arc<View>) 
 }
 
 async fn record_reassignments(processes: Arc<Processes>, name: String, mut shards: Shards) {
-    // The receiver counts a share that it knows at its start as a change, too.
+    // The share that the receiver knows at its start counts as a change, too.
     shards.mark_changed();
     while shards.changed().await.is_ok() {
         if shards.borrow_and_update().is_some() {

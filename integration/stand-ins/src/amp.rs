@@ -1,6 +1,6 @@
 //! A stand-in for Amazon Managed Service for Prometheus.
 //!
-//! Every test measures against it. The stand-in verifies signatures with its own code,
+//! Tests use it as the backend. The stand-in verifies signatures with its own code,
 //! elects one HA replica and deduplicates the others, rejects samples that are out of
 //! order, and fails on demand. It records every sample that arrives, with its outcome, in
 //! a [`Ledger`]. Tests read loss, duplicates and disorder from the ledger, not from status

@@ -122,8 +122,8 @@ impl Kubernetes {
     }
 }
 
-/// Discovers targets once the API client can be built: once the files that it needs exist, or
-/// the variables of a pod. Tries every [`RETRY`], so that other jobs need not wait for them.
+/// Discovers targets once the API client can be built, which needs files or the environment
+/// variables of a pod. Tries every [`RETRY`]. Other jobs do not wait for it.
 pub(super) async fn run_later(
     config: KubernetesConfig,
     clusters: Arc<Clusters>,

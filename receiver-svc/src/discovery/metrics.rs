@@ -29,7 +29,7 @@ struct Mechanism {
     mechanism: &'static str,
 }
 
-/// Share of one mechanism in the gauge of unreadable target files. It ends with the mechanism.
+/// Number of unreadable target files of one mechanism. Subtracts it from the gauge when dropped.
 #[derive(Debug)]
 pub(super) struct UnreadableFiles {
     all: Gauge,

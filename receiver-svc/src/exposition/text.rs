@@ -150,7 +150,7 @@ fn value(cursor: &mut Cursor<'_>) -> Result<f64, ParseError> {
     if text.is_empty() {
         return Err(cursor.expected("a value"));
     }
-    float::value(text).ok_or_else(|| cursor.unexpected(text, "a number as value"))
+    float::value(text).ok_or_else(|| cursor.unexpected(text, "a number as a value"))
 }
 
 /// Reads the timestamp after a value, if there is one, up to the end of the line.

@@ -112,7 +112,7 @@ impl Peers {
                 peer.left_at = Instant::now();
             }
             if !peer.is_member && members.contains(name) {
-                // The peer is back. It may be unable to tell this receiver itself.
+                // The peer is back. It may be unable to reach this receiver to announce it.
                 peer.shutdown = None;
                 peer.drained_process = None;
             }
@@ -182,13 +182,13 @@ impl Peers {
         }
     }
 
-    /// Returns true if a receiver that is no member may exist nevertheless.
+    /// Returns true if a receiver that is not a member may still exist.
     pub(super) fn may_be_unready(&self, name: &str) -> bool {
         may_be_unready(&self.unready.borrow(), name)
     }
 
-    /// Forgets presumed peers: those that are no members and that nobody has heard from. Keeps
-    /// one that is still listed and for which `is_known` returns true.
+    /// Forgets presumed peers: those that are not members and that no receiver has heard from.
+    /// Keeps one that is still listed and for which `is_known` returns true.
     pub(super) fn evict_presumed(&mut self, is_known: impl Fn(&str) -> bool) {
         let unready = self.unready.borrow();
         self.peers.retain(|name, peer| {
@@ -228,7 +228,7 @@ impl Peers {
         peer.drained_process = None;
     }
 
-    /// Records that the process heard from last is shutting down. Never goes back to an earlier
+    /// Records that the last known process is shutting down. Never goes back to an earlier
     /// phase, since a response may be older than a request that arrived meanwhile.
     pub(super) fn record_shutdown(&mut self, name: &str, phase: ShutdownPhase) {
         if let Some(peer) = self.peers.get_mut(name) {

@@ -14,7 +14,7 @@ pub(super) struct Shared {
     state: Mutex<State>,
     /// Wakes the poller.
     pub(super) wake: Notify,
-    /// Notified once the peers have been told that the outbox is empty.
+    /// Notified once a request has announced to the peers that the outbox is empty.
     pub(super) drain_announced: Notify,
     pub(super) overrides: watch::Sender<Overrides>,
     pub(super) clock: Clock,

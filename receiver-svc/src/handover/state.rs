@@ -43,9 +43,9 @@ pub(super) struct State {
     foreign: ForeignTargets,
     /// Shutdown phase of this receiver; `None` while it scrapes.
     shutdown: Option<ShutdownPhase>,
-    /// `true` once the peers have been told the shutdown phase.
+    /// `true` once a request with the shutdown phase has been sent to the peers.
     is_shutdown_announced: bool,
-    /// Wait times that the peers were told last.
+    /// Wait times in the last request to the peers.
     announced_wait: WaitTimes,
     hold_backs: HoldBacks,
 }
@@ -71,8 +71,8 @@ const WATCH_PAUSE: Duration = Duration::from_secs(1);
 /// Time by which a spill to disk is announced in advance: the length of a round and the pause
 /// before it.
 const SPILL_NOTICE: Duration = Duration::from_secs(2);
-/// Time after its start for which a process holds everything back. Draining receivers are no
-/// members any more; each of them polls all members within this time.
+/// Time after its start for which a process holds everything back. Draining receivers have left
+/// the members; each of them polls all members within this time.
 pub(super) const STARTUP_HOLD: Duration = Duration::from_secs(2);
 
 // === impl State ===

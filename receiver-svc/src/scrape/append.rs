@@ -29,8 +29,8 @@ pub struct Scrape<'a, S> {
     target: &'a Labels,
     storage: S,
     time_ms: i64,
-    /// Number of this attempt to append. After a failed attempt, it tells the samples of
-    /// the next one from those that were rolled back.
+    /// Number of this attempt to append. After a failed attempt, it distinguishes the
+    /// samples of the next one from those that were rolled back.
     attempt: u64,
     samples: Vec<Sample>,
     exemplars: Vec<Exemplar>,

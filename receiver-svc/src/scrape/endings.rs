@@ -4,7 +4,7 @@
 //! other parameters after a reload. Then another scrape loop continues its series, in this
 //! receiver or in another one. The former loop must not write staleness markers behind those
 //! samples (law 8). Prometheus finds such markers in its storage, where they are out of order.
-//! promesh has no storage, so the loops tell each other:
+//! promesh has no storage, so the loops share what they know:
 //!
 //! - While a loop waits to end its series, all loops of this receiver record their samples of
 //!   these series. A series with a newer sample gets no marker.

@@ -166,8 +166,8 @@ impl Assignment {
 }
 
 /// Number of targets that each member gets, from the counts of rendezvous hashing. Each count is
-/// clamped to the tolerance. The members with the fewest targets then get what is left over, and
-/// the members with the most lose what is missing.
+/// clamped to the tolerance. If the sum is then too low, the members with the fewest targets get
+/// more; if it is too high, the members with the most targets get fewer.
 fn quotas(counts: &[usize], targets: usize) -> Vec<usize> {
     let mean = targets as f64 / counts.len() as f64;
     let slack = (mean * TOLERANCE).max(1.0);

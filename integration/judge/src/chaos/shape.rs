@@ -40,9 +40,9 @@ pub(crate) enum Disk {
     None,
     /// A disk that works.
     Good,
-    /// A disk that soon is full.
+    /// A disk that is full after a few seconds.
     Full,
-    /// A disk whose `fdatasync` soon fails.
+    /// A disk whose `fdatasync` fails after a few seconds.
     FailingSync,
 }
 

@@ -121,7 +121,7 @@ fn complete(parser: &mut AnyParser<'_>, options: &ParserOptions, row: &mut Map<S
     parser.labels(&mut labels);
     labels.sort();
     row.insert("labels".to_owned(), json!(labels));
-    // The program that wrote the golden files asked only with this option.
+    // The program that wrote the golden files read start timestamps only with this option.
     if options.start_timestamps
         && let Some(at) = parser.start_timestamp()
     {

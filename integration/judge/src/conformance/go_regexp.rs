@@ -1,4 +1,4 @@
-//! Regular expressions, compared with Go's own `regexp`. The cases lie beside the suites.
+//! Regular expressions, compared with Go's own `regexp`. The cases are beside the suites.
 
 use std::{fs, path::Path};
 

@@ -62,7 +62,7 @@ pub struct LoadArgs {
     pub(super) peer: Option<PathBuf>,
 }
 
-/// Further share of series, for the time that kills and whole blocks cost.
+/// Additional share of series, for samples that kills and the rounding to whole blocks cost.
 const MARGIN: f64 = 0.005;
 
 // === impl LoadArgs ===

@@ -1,8 +1,8 @@
 //! Schedule of kills and faults in a run. It follows from the seed.
 //!
 //! Regularly, a process is killed and restarted some seconds later. Before two of three
-//! kills the backend unavailable or slows down, so that the killed process has a backlog. The
-//! first receiver and the first exporter are never killed: their memory shows whether
+//! kills the backend becomes unavailable or slow, so that the killed process has a backlog.
+//! The first receiver and the first exporter are never killed: their memory shows whether
 //! long-running processes leak.
 
 use std::{fmt, time::Duration};

@@ -116,8 +116,8 @@ impl Report {
     }
 }
 
-/// Returns true if a sample is older than a stored one of another replica, and in order for its
-/// own: the backend has elected its replica since.
+/// Returns true if a sample is older than a stored one of another replica, but in order for its
+/// own replica. This happens after the backend has elected that replica.
 fn is_overtaken(newest: &Newest, replica: &str, time_ms: i64) -> bool {
     let (own, others): (Vec<_>, Vec<_>) = newest.iter().partition(|(of, _)| *of == replica);
     own.iter().all(|(_, newest)| **newest <= time_ms)

@@ -16,8 +16,8 @@ pub struct Report {
     pub lost_in_memory: u64,
     /// Samples that the backend received again.
     pub duplicates: u64,
-    /// Samples older than those that the backend has of another replica. A replica that is
-    /// elected may have them pending.
+    /// Samples older than those that the backend has stored from another replica. A replica may
+    /// have such samples pending when it is elected.
     pub overtaken: u64,
     /// Longest run of scrape slots that a target missed.
     pub missed: i64,

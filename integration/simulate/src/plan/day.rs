@@ -1,5 +1,5 @@
 //! A day of an HA pair with a scrape interval of one minute. The backend elects a new leader
-//! after 30 s of silence, so heartbeats have to keep the elected group in office.
+//! after 30 s of silence, so heartbeats have to keep the group elected.
 
 use std::time::Duration;
 

@@ -74,12 +74,12 @@ impl Faults {
         self.script().always = fault;
     }
 
-    /// Removes the failures that no request has met yet.
+    /// Removes the scripted failures that no request has consumed yet.
     pub fn clear(&self) {
         self.script().next.clear();
     }
 
-    /// Number of failures that no request has met yet.
+    /// Number of scripted failures that no request has consumed yet.
     pub fn remaining(&self) -> usize {
         self.script().next.len()
     }

@@ -330,7 +330,7 @@ async fn ledger(Extract(backend): Extract<Backend>) -> Json<serde_json::Value> {
 /// Request body of the faults page.
 #[derive(Deserialize)]
 struct FaultRequest {
-    /// Number of requests that meet the fault. Without it, all requests do from now on.
+    /// Number of requests that the fault applies to. `None`: all requests from now on.
     times: Option<usize>,
     /// Status code of the response. A body without any fault ends the current one.
     status: Option<u16>,

@@ -71,7 +71,7 @@ impl Class {
 
     fn to_glob(&self) -> String {
         let single = |&(low, high): &(char, char)| low == high;
-        // These have a meaning of their own, except at these places.
+        // `]` is literal only at the start of a class; `-` and `!` only at the end.
         let has = |c| self.ranges.contains(&(c, c));
         let mut glob = String::from(if self.negated { "[!" } else { "[" });
         if has(']') {

@@ -87,7 +87,7 @@ impl<'a> RawExemplar<'a> {
         let start = cursor.at();
         while label_block::next_item::<ExemplarLabels>(cursor)?.is_some() {}
         let labels = cursor.since(start);
-        let value = number(cursor, "a value of the exemplar")?;
+        let value = number(cursor, "an exemplar value")?;
         let timestamp = timestamp(cursor)?;
         Ok(Some(Self {
             labels,

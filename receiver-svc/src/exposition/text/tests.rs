@@ -132,7 +132,7 @@ fn errors_name_the_line_and_the_expected_and_found_text() {
     );
     is(
         "a 1_0\n",
-        "line 1: expected a number as value, found \"1_0\"",
+        "line 1: expected a number as a value, found \"1_0\"",
     );
     is(
         "a 1 2 3\n",

@@ -10,8 +10,8 @@ use super::super::gossip::{PeerReport, ShutdownPhase, WaitTimes};
 #[derive(Debug)]
 pub(super) struct Peer {
     pub(super) is_member: bool,
-    /// Time at which the peer left the members, was found while it was no member, or had
-    /// drained while it was no member.
+    /// Time at which the peer left the members. For a peer that is not a member: time at which
+    /// it was found, or last announced its shutdown phase.
     pub(super) left_at: Instant,
     /// Time of the last message from the peer to this receiver.
     pub(super) last_contact: Option<Instant>,
@@ -19,7 +19,7 @@ pub(super) struct Peer {
     pub(super) is_slow: bool,
     /// Time of the first request that the peer has not answered.
     pub(super) silent_since: Option<Instant>,
-    /// Process that was heard from last.
+    /// Last process that this receiver has heard from.
     pub(super) process_id: Option<u64>,
     /// Wait times of that process.
     pub(super) wait: WaitTimes,
@@ -49,9 +49,9 @@ pub(super) enum Pod {
     Deleted,
 }
 
-/// Maximum time for which one receiver may take to answer.
+/// Maximum time that a receiver may take to answer.
 pub(in super::super) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(1);
-/// Time for which a pod that changes its readiness may be in neither list.
+/// Time for which a pod whose readiness changes may be in neither list.
 const LIST_DELAY: Duration = Duration::from_secs(2);
 
 // === impl Peer ===
@@ -117,9 +117,9 @@ impl Peer {
         }
     }
 
-    /// Marks a silent peer as drained if other receivers report that its process has drained.
-    /// That is the process heard from last. If this receiver never heard from the peer, it is
-    /// one that was no member when this receiver began.
+    /// Marks a silent peer as drained if other receivers report that its last known process has
+    /// drained. If this receiver has never heard from the peer, any reported process counts,
+    /// unless the peer is a member.
     pub(super) fn apply_drain_report(&mut self) {
         let is_process = |drained| self.process_id.map_or(!self.is_member, |id| id == drained);
         if self.silent_since.is_some() && self.drained_process.is_some_and(is_process) {

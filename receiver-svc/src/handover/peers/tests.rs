@@ -227,7 +227,7 @@ async fn a_report_marks_a_silent_peer_as_drained() {
     assert!(!peers.may_deliver("b:1"));
 }
 
-/// Peers with `b:1`, which was killed with a backlog on its disk and is no member any more.
+/// Peers with `b:1`, which was killed with a backlog on its disk and is no longer a member.
 fn killed(unready: Addresses) -> Peers {
     let mut peers = Peers::new("a:1".to_owned(), POLICY, unready);
     peers.set_members(&BTreeSet::from(["b:1".to_owned()]));

@@ -140,7 +140,7 @@ async fn presumes_a_silent_member_partitioned() {
     sleep(TIMEOUT * 3).await;
     assert!(!is_granted(&mut next).await, "`a` may go on scraping");
     assert_eq!(b.stored(), "", "`a` may have a backlog");
-    // `a` is no member any more, so it was dead.
+    // `a` is no longer a member, so it is presumed dead.
     b.set_members(&[]);
     sleep(Duration::from_secs(2)).await;
     assert!(is_granted(&mut next).await);

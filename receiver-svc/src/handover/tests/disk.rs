@@ -109,7 +109,7 @@ async fn does_not_wait_for_a_peer_that_long_running_peers_do_not_know() {
 #[tokio::test(start_paused = true)]
 async fn learns_of_a_backlog_on_disk_from_a_draining_peer() {
     let (_, b, dir) = killed_with_a_backlog(Duration::from_secs(6)).await;
-    // `b` drains and is no member any more.
+    // `b` drains and is no longer a member.
     let blocked = b.block_exports().await;
     b.handover.stop();
     let c = b.net.start_beside_unready(&["b:1"], "c:1", &[]);

@@ -22,8 +22,8 @@ enum Cause {
     Died,
     /// The receiver did not read it to its end.
     Unread,
-    /// The receiver's clock was set back and showed its time before. Prometheus scrapes in
-    /// this case, too, and stores nothing.
+    /// The receiver's clock was set back and had already shown the time of the scrape.
+    /// Prometheus scrapes in this case, too, and stores nothing.
     Repeated,
     Lost,
 }
@@ -134,7 +134,8 @@ fn cause<'a>(
     Cause::Lost
 }
 
-/// Returns `true` if a receiver whose clock was set showed a scrape's time before.
+/// Returns `true` if the clock of the receiver was set and had already shown the time of the
+/// scrape.
 fn is_repeated<'a>(
     record: &Record,
     target: &'a Target,

@@ -131,7 +131,7 @@ impl Ingest {
                 TranslateError::OutOfMemory(error) => out_of_memory(error),
             })?;
             pending.push((destination, translated, Vec::new()));
-            // The next destination's series come on top.
+            // The next destination's series use memory in addition.
             memory = used;
         }
         self.record_in_flight();

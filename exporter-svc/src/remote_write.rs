@@ -7,8 +7,8 @@
 //!                └─── PartOutcome ◀───┘
 //! ```
 //!
-//! This module sends a part at most once and keeps nothing. If a part cannot be
-//! delivered, its sender, which still has the data, retries it.
+//! This module does not retry a part that the backend did not store. It reports the failure
+//! to the sender, which still has the data and retries it.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ pub enum PartOutcome {
     Stored,
     /// The backend dropped the part as another replica's copy.
     Deduplicated,
-    /// The backend rejected some samples for good and stored the rest.
+    /// The backend permanently rejected some samples and stored the rest.
     Rejected {
         /// Reason of the rejection.
         reason: Reason,

@@ -263,7 +263,7 @@ async fn rejections_are_reported_and_counted_by_reason() {
     }
 }
 
-/// A workspace may stay at its series limit for long. Samples of existing series must
+/// A workspace may stay at its series limit for a long time. Samples of existing series must
 /// not be delayed.
 #[tokio::test]
 async fn a_permanent_series_limit_does_not_delay_exports() {

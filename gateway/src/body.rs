@@ -188,7 +188,8 @@ fn decode_protobuf(bytes: &Bytes, permit: &mut Permit) -> Result<Decoded, PushEr
     if !utf8::needs_repair(Kind::Request, bytes) {
         return Err(malformed(error));
     }
-    // The repaired message, a part of it, and its longer strings once decoded.
+    // Memory of the repaired message, of a nested message during the repair, and of the
+    // longer strings after decoding.
     permit.reserve_more(3 * utf8::MAX_GROWTH * bytes.len())?;
     let Some(repaired) = utf8::repair(Kind::Request, bytes) else {
         return Err(malformed(error));

@@ -7,7 +7,7 @@
 //!
 //! **A delta is counted once**, even if the client retries it: stream, start time and
 //! end time identify it. Every later point of the stream includes a counted delta, so
-//! that a lost point costs resolution, not data. A rejected delta was not counted. The
+//! a lost point costs resolution, not data. A rejected delta was not counted. The
 //! total is lost with the gateway. The client then retries each delta without an
 //! acknowledgement, and a new total counts it.
 //!

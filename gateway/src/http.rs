@@ -30,8 +30,8 @@ enum Route {
     Unknown,
 }
 
-/// Prefix of OTLP paths in Prometheus: a client moves from its OTLP receiver to the gateway
-/// by the host alone.
+/// Prefix of OTLP paths in Prometheus. With it, a client that moves from Prometheus's OTLP
+/// receiver to the gateway changes only the host.
 const PROMETHEUS_PREFIX: &str = "/api/v1/otlp";
 
 /// Handles one request.

@@ -4,7 +4,7 @@
 //!
 //! - Names are in lowerCamelCase. Unknown names are ignored.
 //! - `null` stands for the default. As a number of a data point it makes the point invalid:
-//!   `JSON.stringify` writes it for NaN and Infinity, which are no zeros.
+//!   `JSON.stringify` writes it for NaN and Infinity, which are not zero.
 //! - 64-bit integers are strings or numbers.
 //! - Doubles are numbers or strings (`"NaN"`, `"Infinity"`, `"1.5"`).
 //! - Enumerations are numbers or names.

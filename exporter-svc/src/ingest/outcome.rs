@@ -82,7 +82,7 @@ impl ExportOutcome {
         outcome
     }
 
-    /// Adds the outcome of a part that holds `units` samples.
+    /// Adds the outcome of a part with `units` samples.
     fn add(&mut self, part: PartOutcome, units: u64) {
         match part {
             PartOutcome::Stored => {}

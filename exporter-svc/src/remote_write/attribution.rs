@@ -8,7 +8,7 @@
 //! - A metric: the samples of this metric.
 //! - A series, for a reason in its labels or because it is new: this series.
 //! - A series, for a reason in the timestamp: all samples of the same part that the
-//!   same rule excludes. A sample that is out of order is so together with its whole
+//!   same rule excludes. If one sample is out of order, so are all samples of its
 //!   scrape. Samples of other targets in the part may still be in order.
 //!
 //! Responses of remote write 2.0 have the number of stored samples, but do not say

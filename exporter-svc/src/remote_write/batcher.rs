@@ -215,7 +215,8 @@ impl Task {
         self.posts.spawn(post.in_current_span());
     }
 
-    /// Returns the parts that cannot be posted before their deadline.
+    /// Returns parts to their senders if they cannot be posted before their deadline.
+    /// Removes parts whose sender has disconnected.
     fn sweep(&mut self) {
         let (now, min_post_time) = (Instant::now(), self.concurrency.min_post_time());
         let health = &self.health;
@@ -236,7 +237,8 @@ impl Task {
         self.metrics.record_returned(returned);
     }
 
-    /// During a backoff, returns the parts whose deadline is before its end.
+    /// During a backoff, returns parts to their senders if a post after it would miss
+    /// their deadline.
     fn return_late_parts(&mut self, now: Instant) {
         let backoff = self.concurrency.backoff(now);
         if backoff.is_zero() {
@@ -304,7 +306,7 @@ impl Task {
                 let units = attribution::rejected_units(parts.clone(), reason, count, &message);
                 let all = units.iter().sum::<u64>() >= parts.map(|part| part.units).sum();
                 let unexplained = matches!(reason, Reason::Refused | Reason::TooLarge);
-                // A success that counts no sample as written is no reason to back off.
+                // A success status that counts no sample as written does not cause a backoff.
                 let is_client_error = status.is_some_and(|status| status.is_client_error());
                 if all && unexplained && is_client_error {
                     self.concurrency.record_rejection(took, now);
@@ -352,7 +354,7 @@ impl Task {
         let parts = pending.iter().map(|pending| &pending.part);
         self.metrics
             .record_returned(self.queue.return_followers(parts, &retry));
-        // A longer timeout helps only parts that used up theirs.
+        // A longer timeout helps only the parts whose deadline has passed.
         let timed_out =
             |part: &PendingPart| cause == RetryCause::DeadlineExceeded && part.deadline <= now;
         let retries = pending.iter().map(|pending| {

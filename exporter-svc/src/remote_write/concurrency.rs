@@ -12,7 +12,7 @@ use std::time::Duration;
 use mesh_base::backoff::{Backoff, jitter};
 use tokio::time::Instant;
 
-/// Bounds of an adaptive concurrency.
+/// Bounds of an adaptive concurrency limit.
 #[derive(Clone, Copy, Debug)]
 pub struct ConcurrencyLimits {
     /// Maximum number of requests in flight.
@@ -46,7 +46,7 @@ const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
 /// Initial and maximum pause after rejections of whole requests.
 const MIN_REJECTION_PAUSE: Duration = Duration::from_secs(10);
 const MAX_REJECTION_PAUSE: Duration = Duration::from_secs(60);
-/// Bounds of the time that a post must have left to be started.
+/// Bounds of the minimum time before a deadline to start a post.
 const MIN_POST_TIME: Duration = Duration::from_millis(100);
 const MAX_POST_TIME: Duration = Duration::from_secs(1);
 
@@ -95,11 +95,11 @@ impl AdaptiveConcurrency {
         self.record_response(took);
     }
 
-    /// Records that the backend rejected a whole request for no reason in its samples.
+    /// Records that the backend rejected a whole request for a reason outside its samples.
     ///
     /// A single rejection may be an accident. Repeated ones without a stored sample in
     /// between mean that the address, the credentials or the tenant are probably wrong.
-    /// Every post then loses samples for good, so the posts become rare.
+    /// Every post then loses samples permanently, so the posts become rare.
     pub fn record_rejection(&mut self, took: Duration, now: Instant) {
         self.record_response(took);
         if self.rejected {

@@ -1,4 +1,4 @@
-//! Health probe that tells a slow backend from a hanging one.
+//! Health probe that distinguishes a slow backend from a hanging one.
 //!
 //! After a timeout, the sender extends the next request's timeout if the backend is
 //! slow. If the backend hangs, a longer timeout would only delay the recovery. So once

@@ -111,8 +111,8 @@ impl Queue {
         });
     }
 
-    /// Returns true if the part is of a push and the last sample of one of its series was
-    /// stored just now.
+    /// Returns true if the part is of a push and the backend has just responded to a request
+    /// with one of its series.
     fn follows(&self, pending: &PendingPart, now: Instant) -> bool {
         let mut series = pending.part.series_meta.iter().take(MAX_FOLLOWED);
         pending.context.origin == Origin::Otlp
@@ -127,8 +127,7 @@ impl Queue {
         self.groups.is_empty()
     }
 
-    /// Earliest time at which a group reaches its linger, among the groups that have
-    /// not.
+    /// Earliest future time at which a group has lingered long enough to be sent.
     pub fn due(&self, now: Instant) -> Option<Instant> {
         let oldest = self
             .groups
@@ -202,8 +201,8 @@ impl Queue {
         units
     }
 
-    /// Returns every part that shares a series with `parts` for a retry. The senders
-    /// retry the failed parts, and later samples must not be stored before them.
+    /// Returns every part that shares a series with the failed `parts` to its sender for a
+    /// retry. The senders retry the failed parts, and later samples must not overtake them.
     /// Returns the number of affected samples.
     pub fn return_followers<'a>(
         &mut self,

@@ -15,7 +15,7 @@ pub enum WriteResponse {
     Stored,
     /// The backend stored none of the samples, because another replica is elected.
     Deduplicated,
-    /// The backend rejected some or all samples for good and stored the rest.
+    /// The backend permanently rejected some or all samples and stored the rest.
     Rejected {
         /// Reason of the rejection.
         reason: Reason,

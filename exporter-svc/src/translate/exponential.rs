@@ -87,8 +87,8 @@ impl Exponential {
     }
 
     /// Returns cumulative buckets: upper bounds, and the number of observations at or
-    /// below them. Bounds are powers of two, or of a power of two, so that they stay
-    /// the same whatever the scale of a point.
+    /// below them. Bounds are powers of two, or of a larger base if the scale is negative.
+    /// So points of different scales share bounds.
     ///
     /// # Errors
     /// Returns an error if the scale is coarser than any schema.

@@ -129,7 +129,7 @@ impl<'a> ScrapeTranslator<'a> {
         let (mut count, mut sum) = (0, 0.0);
         self.series.begin(SeriesLayout::Summary, metric.name);
         self.bounds.clear();
-        // Holds the values at the quantiles, as bits too.
+        // Also holds the values at the quantiles, as bits.
         self.counts.clear();
         for field in Fields::new(encoded) {
             let field = field?;

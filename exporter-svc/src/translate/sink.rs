@@ -170,7 +170,7 @@ impl Sink {
     ) {
         if !self.capabilities.inconsistent_histograms
             && let Err(error) = consistency::check(&histogram)
-            // A series that relabeling drops is no concern of the backend.
+            // The backend never receives a series that relabeling drops.
             && !series.labels.is_empty()
         {
             return self.reject(Reason::InvalidHistogram, 1, || {

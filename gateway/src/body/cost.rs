@@ -21,8 +21,8 @@ const JSON_MESSAGE: usize = 400;
 /// Bytes per element of a JSON list.
 const JSON_ELEMENT: usize = 32;
 
-/// Estimates the bytes of a protobuf request, once decoded and once re-encoded. Ignores
-/// malformed fields, which the decoder rejects later.
+/// Estimates the memory of a protobuf request in bytes: its decoded form plus its re-encoded
+/// form. Ignores malformed fields, which the decoder rejects later.
 pub(super) fn estimate_protobuf(bytes: &[u8]) -> usize {
     let mut cost = 2 * bytes.len();
     let mut rest = vec![(Kind::Request, bytes)];
@@ -58,7 +58,7 @@ pub(super) fn estimate_json(bytes: &[u8]) -> usize {
     2 * bytes.len() + messages * JSON_MESSAGE + elements * JSON_ELEMENT
 }
 
-/// Bytes of the decoded message, without what it has on the heap.
+/// Bytes of the decoded message, without its heap allocations.
 fn size(kind: Kind) -> usize {
     match kind {
         Kind::Request => 0,

@@ -12,8 +12,8 @@ use crate::points::Point;
 pub(crate) trait DeltaPoint: Point + Sized {
     /// Checks the delta. Returns the reason to reject it, or `None` if it is valid.
     ///
-    /// A total never recovers from NaN, infinity or a negative count, so that such
-    /// deltas are rejected before they are added.
+    /// A total never recovers from NaN, infinity or a negative count, so such deltas
+    /// are rejected before they are added.
     fn problem(&self, monotonic: bool) -> Option<(Reason, &'static str)>;
 
     /// Starts a total that consists of this delta.

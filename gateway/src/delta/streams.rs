@@ -51,7 +51,7 @@ pub(crate) enum Added<P> {
     Rejected(Reason, &'static str),
 }
 
-/// Number of deltas per stream that a retry is recognised by.
+/// Number of latest deltas per stream that are remembered, to recognise a retry.
 const RECENT_INTERVALS: usize = 4;
 /// Minimum time between two searches for expired streams.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(10);

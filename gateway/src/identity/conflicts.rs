@@ -1,6 +1,6 @@
 //! Detects two writers of one stream: two processes with the same identity.
 //!
-//! A process that restarts or moves takes over its streams for good. If the previous writer
+//! A process that restarts or moves takes over its streams permanently. If the previous writer
 //! returns, both are alive, and the series jumps between two counters. The start time of
 //! the points identifies a writer, or its address if the points have none.
 

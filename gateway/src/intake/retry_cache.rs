@@ -6,8 +6,8 @@
 //! data, since points have timestamps.
 //!
 //! When no client waits for a batch, the outbox withdraws it, unless an export is already
-//! in flight. The client may retry at another gateway, and its next push must not arrive
-//! before a batch that is left here.
+//! in flight. The client may retry at another gateway. Its next push must not reach the
+//! backend before a batch that is still in this outbox.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -153,20 +153,20 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_retry_joins_a_pending_or_judged_batch() {
+    async fn a_retry_joins_a_pending_or_completed_batch() {
         let retries = RetryCache::default();
         let (sender, outcome) = oneshot::channel();
         assert!(retries.find(b"a").is_none());
         let first = retries.insert(b"a", outcome, &waiter());
         let second = retries.find(b"a").unwrap();
         assert!(retries.find(b"b").is_none());
-        let judged = Outcome::Verdict(Verdict::default());
-        sender.send(judged.clone()).unwrap();
+        let verdict = Outcome::Verdict(Verdict::default());
+        sender.send(verdict.clone()).unwrap();
         assert_eq!(
             (first.outcome().await, second.outcome().await),
-            (Some(judged.clone()), Some(judged.clone()))
+            (Some(verdict.clone()), Some(verdict.clone()))
         );
-        assert_eq!(retries.find(b"a").unwrap().outcome().await, Some(judged));
+        assert_eq!(retries.find(b"a").unwrap().outcome().await, Some(verdict));
         tokio::time::advance(MAX_AGE * 2).await;
         assert!(retries.find(b"a").is_none());
     }

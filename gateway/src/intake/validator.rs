@@ -87,7 +87,8 @@ fn time(point: &impl Point, latest: u64) -> Problem {
     }
 }
 
-/// Checks that bounds ascend, and that there is one more count than bounds, or neither.
+/// Checks that bounds ascend, and that there is one more count than bounds, or no count and no
+/// bound.
 fn buckets(point: &HistogramDataPoint) -> Problem {
     let (bounds, counts) = (&point.explicit_bounds, &point.bucket_counts);
     let matching = counts.len() == bounds.len() + 1 || (counts.is_empty() && bounds.is_empty());
@@ -109,7 +110,7 @@ fn buckets(point: &HistogramDataPoint) -> Problem {
 }
 
 /// Checks that the count of an exponential histogram is the sum of its buckets. A delta
-/// that is not would make its total useless for good.
+/// for which this is false would make its total permanently wrong.
 fn count(point: &ExponentialHistogramDataPoint) -> Problem {
     let is_stale = point.flags & DataPointFlags::NoRecordedValueMask as u32 != 0;
     let sides = point.positive.iter().chain(&point.negative);

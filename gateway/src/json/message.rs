@@ -174,7 +174,7 @@ struct NumberDataPoint {
     has_null: bool,
 }
 
-/// An exemplar; `None` if its value is null, which makes no point invalid.
+/// An exemplar; `None` if its value is null, which does not make its point invalid.
 #[derive(Debug)]
 struct Exemplar(Option<metrics::Exemplar>);
 
@@ -343,7 +343,7 @@ impl<'de> Deserialize<'de> for NumberDataPoint {
             flags: fields.flags.0,
             value: one_of(value, "asDouble, asInt")?,
         };
-        // A point with both, of which one is null, has a value.
+        // If one field is null and the other has a value, the point has that value.
         let has_null =
             point.value.is_none() && (fields.as_double.is_null() || fields.as_int.is_null());
         Ok(Self { point, has_null })

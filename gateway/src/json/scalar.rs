@@ -23,7 +23,7 @@ pub(super) enum Number<T> {
     /// The field is absent.
     #[default]
     Absent,
-    /// The field is `null`: it stands for a number that nobody can tell.
+    /// The field is `null`: the number is unknown.
     Null,
     /// The field has this value.
     Value(T),

@@ -26,7 +26,7 @@ fn gauge_value(json: &str) -> Option<number_data_point::Value> {
     let metric = one_metric(&format!(r#"{{"gauge":{{"dataPoints":[{{{json}}}]}}}}"#));
     match metric.data {
         Some(metric::Data::Gauge(gauge)) => gauge.data_points[0].value,
-        other => panic!("{other:?} is no gauge"),
+        other => panic!("{other:?} is not a gauge"),
     }
 }
 
@@ -34,7 +34,7 @@ fn gauge_value(json: &str) -> Option<number_data_point::Value> {
 fn reads_doubles_from_numbers_and_strings() {
     let double = |json: &str| match gauge_value(json) {
         Some(number_data_point::Value::AsDouble(v)) => v,
-        other => panic!("{other:?} is no double"),
+        other => panic!("{other:?} is not a double"),
     };
     assert_eq!(double(r#""asDouble": 1.5"#), 1.5);
     assert_eq!(double(r#""asDouble": "1.5""#), 1.5);

@@ -54,8 +54,8 @@ impl Connecting {
                     info!(address, "Connected");
                     current.send_replace(Some(connection));
                     (backoff, last_error) = (Backoff::new(), String::new());
-                    // Completes when no new request can be sent. A task of hyper's
-                    // completes the requests in flight.
+                    // Completes when no new request can be sent. hyper completes the
+                    // requests in flight in a task of its own.
                     let ended = driver.await;
                     current.send_replace(None);
                     self.changed.notify_waiters();
@@ -106,7 +106,7 @@ async fn open(
     let mut driver: Driver = Box::pin(driver);
     let response = timeout(CONNECT_TIMEOUT, connection.send_request(probe(address)));
     tokio::select! {
-        // Polled first: the connection's error has the cause, the request's has not.
+        // Polled first: its error contains the cause, and the request's error does not.
         biased;
         ended = &mut driver => {
             ended?;

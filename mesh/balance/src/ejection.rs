@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// A [`Service`] that is not ready while its endpoint is ejected, unless no other endpoint
-/// is healthy. Then somebody has to find out whether this one has recovered.
+/// is healthy. Then requests have to find out whether this one has recovered.
 pub(crate) struct Ejection<S> {
     inner: S,
     health: Arc<Health>,

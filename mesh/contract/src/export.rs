@@ -67,7 +67,7 @@ pub enum ExportError {
         code: Code,
         /// Message of the status.
         message: String,
-        /// Destinations that have answered all the same.
+        /// Destinations that have answered nevertheless.
         progress: Progress,
     },
 }
@@ -107,7 +107,7 @@ impl Progress {
         self.0.as_ref().and_then(|v| v.to_str().ok()).unwrap_or("")
     }
 
-    /// Returns this progress, or `before` if this is empty.
+    /// Returns this progress, or `before` if this progress is empty.
     #[must_use]
     pub fn or(self, before: Self) -> Self {
         Self(self.0.or(before.0))

@@ -24,9 +24,9 @@ pub enum HaError {
     NoCluster,
     /// A label of the pair that expands to an empty value.
     #[error(
-        "global.external_labels: {0} expands to nothing; without it this group is no part of the \
-         HA pair and its samples collide with the other's. Set the variable in the environment, \
-         for instance {REPLICA}: ${{REPLICA}} with REPLICA=a"
+        "global.external_labels: {0} expands to nothing; without it this group is not part of the \
+         HA pair and its samples collide with those of the other group. Set the variable in the \
+         environment, for instance {REPLICA}: ${{REPLICA}} with REPLICA=a"
     )]
     Empty(String),
     /// A replica label that names this process instead of the replica group.
@@ -73,7 +73,7 @@ pub fn split(config: &Config) -> Result<(Option<Ha>, Labels), HaError> {
 /// Checks that the replica label is not one of `own`, the names of this process.
 ///
 /// # Errors
-/// Returns an error if it is.
+/// Returns an error if the replica label is one of `own`.
 pub fn reject_own_name(config: &Config, own: &[String]) -> Result<(), HaError> {
     match config.external_labels.get(REPLICA) {
         Some(replica) if own.iter().any(|name| name == replica) => {

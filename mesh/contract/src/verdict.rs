@@ -53,7 +53,7 @@ pub struct Verdict {
     pub deduplicated: u64,
     /// Permanently rejected samples, by reason.
     pub rejected: Vec<(Reason, u64)>,
-    /// Description of the first rejection, for the client. The response's body has it.
+    /// Description of the first rejection, for the client. The response's body contains it.
     pub problem: Option<String>,
 }
 

@@ -21,8 +21,8 @@ use mesh_net::http_client::{Connect, Transport};
 
 /// Creates a client that rotates tokens and certificates as kube does.
 ///
-/// It uses our connections, since kube's do not detect a dead API server and use one for each
-/// watch. Failed requests are not repeated here: the caller counts and logs each failure.
+/// It uses our connections: kube does not detect a dead API server, and opens one connection
+/// for each watch. Failed requests are not retried here: the caller counts and logs each failure.
 pub(super) fn client(mut config: Config) -> kube::Result<Client> {
     let agent = HeaderValue::from_static(AGENT);
     config.headers.push((USER_AGENT, agent));
@@ -51,7 +51,7 @@ async fn send(
     transport::send(&connections, request, send).await
 }
 
-/// Creates a connector for HTTP/1 and HTTP/2. The one of kube offers only HTTP/1.
+/// Creates a connector for HTTP/1 and HTTP/2. kube's own connector offers only HTTP/1.
 fn https(config: &Config) -> kube::Result<HttpsConnector<Connect>> {
     let proxy = config.proxy_url.as_ref().map(ToString::to_string);
     let connect = Connect::new(

@@ -36,7 +36,7 @@ impl<'a> WatchFailure<'a> {
         }
     }
 
-    /// Returns the time for which the API server asks not to repeat the request.
+    /// Returns the minimum delay before a retry, if the API server asks for one.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         let Cause::Status(status) = self.cause() else {
             return None;

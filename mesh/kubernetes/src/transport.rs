@@ -14,15 +14,15 @@ use super::connections::Connections;
 
 /// User agent of all requests.
 pub(crate) const AGENT: &str = concat!("promesh/", env!("CARGO_PKG_VERSION"));
-/// Timeout of the response head of a list. An API server cancels other requests than watches
+/// Timeout of the response head of a list. An API server cancels requests other than watches
 /// after the same time.
 const LIST_TIMEOUT: Duration = Duration::from_secs(60);
 /// Timeout of the response head of a watch. An API server sends it before the first event.
 const WATCH_START_TIMEOUT: Duration = Duration::from_secs(10);
 /// Timeout between two frames of a body. A watch ends after 290 s.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(330);
-/// Minimum duration of a watch without events. One that ends sooner has failed; otherwise the
-/// client would repeat it without a pause.
+/// Minimum duration of a watch without events. One that ends sooner counts as failed,
+/// since the client would otherwise repeat it without a pause.
 const MIN_WATCH: Duration = Duration::from_secs(1);
 
 /// A response body that fails if no frame arrives for [`IDLE_TIMEOUT`].

@@ -12,7 +12,7 @@ use super::{
 };
 use mesh_net::http_client::HttpClient;
 
-/// Creates a client of the API server at `base`. Failed requests are not repeated here: the
+/// Creates a client of the API server at `base`. Failed requests are not retried here: the
 /// caller counts and logs each failure.
 pub(super) fn client(http: HttpClient, base: Url) -> Client {
     let another = http.clone();

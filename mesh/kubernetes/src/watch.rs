@@ -75,7 +75,7 @@ where
         }
         let event = self.events.next().await?;
         match &event {
-            // The start of a list is no success yet.
+            // The start of a list does not count as a success yet.
             Ok(Event::Init) => {}
             Ok(_) => self.backoff.reset(),
             Err(error) => {

@@ -39,7 +39,7 @@ struct Label {
 
 /// An immutable label set, sorted by name, with unique names and without empty values.
 ///
-/// Several sets can share a base, such as the targets of a pod the labels of the pod.
+/// Several sets can share a base. For example, the targets of a pod share the pod's labels.
 #[derive(Clone, Default)]
 pub struct Labels {
     own: Packed,

@@ -118,7 +118,8 @@ impl HttpClient {
     /// Builds a client with the same settings and connections of its own.
     ///
     /// # Errors
-    /// Returns an error if a certificate or key cannot be read or is invalid.
+    /// Returns an error if the settings cannot be used. A certificate or key that cannot be used
+    /// is an error of each request.
     pub fn with_own_connections(&self) -> Result<Self, HttpClientError> {
         Self::with_connector(&self.shared.config, self.shared.connector.clone())
     }

@@ -82,7 +82,7 @@ impl Account {
         *self.expired.entry(expiry).or_default() += weight.samples;
     }
 
-    /// Records a verdict. A verdict over more samples than were sent is a peer's mistake.
+    /// Records a verdict. A verdict on more samples than were sent is a peer's mistake.
     /// It is cut to the samples that were sent, so that the account still balances.
     pub(crate) fn record_verdict(&mut self, verdict: &Verdict, weight: Weight) {
         self.remove_waiting(weight);

@@ -166,7 +166,7 @@ impl Lane {
         Some(entry)
     }
 
-    /// Returns the time since when a batch that left is not recorded as done on disk.
+    /// Returns the time when the first batch left that is not yet recorded as done on disk.
     pub(crate) fn unacked_since(&self) -> Option<Instant> {
         self.unacked_since
     }

@@ -265,7 +265,7 @@ impl Lanes {
         self.wake_spiller(&state);
     }
 
-    /// Records the verdict over the batches in flight and sends it to their waiters.
+    /// Records the verdict on the batches in flight and sends it to their waiters.
     pub(crate) fn complete(&self, lane: usize, verdict: &Verdict) {
         let entries = {
             let mut state = self.state.lock();

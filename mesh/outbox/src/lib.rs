@@ -1,6 +1,6 @@
-//! The outbox: a bounded queue of batches that the backend has not yet answered.
+//! The outbox: a bounded queue of batches that have no verdict yet.
 //!
-//! A sample stays here until an exporter returns a verdict about it. Batches wait in
+//! A sample stays here until an exporter returns a verdict on it. Batches wait in
 //! lanes. A key, which is the hash of a target, always maps to the same lane. A lane is a
 //! FIFO with at most one request in flight, and a request has at most one batch of a key.
 //! So retries never reorder the batches of a target.
@@ -92,7 +92,7 @@ use lanes::Lanes;
 use spiller::Spiller;
 use waiters::Withdraw;
 
-/// A bounded queue of batches that the backend has not yet answered. Cheap to clone.
+/// A bounded queue of batches that have no verdict yet. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Outbox {
     lanes: Arc<Lanes>,
@@ -180,8 +180,8 @@ impl Outbox {
     }
 
     /// Pushes a batch like [`Self::push_with_outcome`], with a waiter. When the last
-    /// waiter is dropped, the batch is withdrawn. If an Export of it is in flight, that one
-    /// finishes and is not retried.
+    /// waiter is dropped, the batch is withdrawn. If an Export of it is in flight, the
+    /// Export finishes and is not retried.
     ///
     /// # Errors
     /// Returns an error if the outbox is closed.

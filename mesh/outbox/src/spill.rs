@@ -1,4 +1,4 @@
-//! Spilling: batches that are pending for long move to disk.
+//! Spilling: moves batches to disk that have been pending for some time.
 //!
 //! The order of a lane stays in memory. A spilled batch has a [`Location`] in the [`Log`]
 //! instead of its payload. So delivery does not change, and the next process replays what

@@ -1,4 +1,5 @@
-//! The spiller: compresses batches that are pending for long, and writes them to disk.
+//! The spiller: compresses batches that have been pending for some time, and writes them to
+//! disk.
 //!
 //! It is the only writer of the log. It appends batches when they become due, and records
 //! spilled batches as done when they have left their lanes.

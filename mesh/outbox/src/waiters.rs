@@ -10,12 +10,12 @@ use std::{
     },
 };
 
-/// The waiters of one batch. Cheap to clone.
+/// The waiters of one or more batches of a key. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Waiters(Arc<Shared>);
 
-/// A caller that waits for the outcome of a batch. Dropping the last one withdraws the
-/// batch, unless it is in flight.
+/// A caller that waits for the outcome of one or more batches of a key. Dropping the last
+/// one withdraws the batches that are not in flight.
 #[derive(Debug)]
 pub struct Waiter(Arc<Shared>);
 
@@ -59,7 +59,7 @@ impl Waiters {
 // === impl Waiter ===
 
 impl Waiter {
-    /// Returns all waiters of the same batch.
+    /// Returns all waiters of the same batches.
     pub fn waiters(&self) -> Waiters {
         Waiters(Arc::clone(&self.0))
     }

@@ -55,7 +55,8 @@ where
         }
     }
 
-    /// Sends the same bytes until a verdict arrives or all batches have expired.
+    /// Sends the batches in flight until a verdict arrives, or all have expired or been
+    /// withdrawn.
     async fn deliver(&mut self) {
         let mut backoff = Backoff::new();
         let mut progress = Progress::default();

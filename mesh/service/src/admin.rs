@@ -84,8 +84,8 @@ impl Admin {
 
     /// Serves requests until shutdown, then completes those in flight.
     ///
-    /// Takes the place of `axum::serve`, which decides at random if it closes an idle
-    /// connection or reads a request that has just arrived. A simulation has to repeat.
+    /// Replaces `axum::serve`, which decides at random whether it closes an idle connection
+    /// or reads a request that has just arrived. A simulation must be repeatable.
     pub async fn serve(self, mut listener: impl Listener, shutdown: Shutdown) {
         let service = TowerToHyperService::new(self.router());
         let connections = GracefulShutdown::new();
@@ -179,7 +179,7 @@ fn plain_text(openmetrics: &str) -> String {
         if line == "# EOF" || line.starts_with("# UNIT ") {
             continue;
         }
-        // HELP comes before TYPE, which tells that the family is a counter.
+        // HELP comes before TYPE, which says that the family is a counter.
         let metadata = line.strip_prefix("# HELP ").and_then(|l| l.split_once(' '));
         let next = lines.peek().copied();
         match (counter_family(line), metadata) {

@@ -184,8 +184,8 @@ impl ScrapeTranslator<'_> {
         }
     }
 
-    /// Writes a native histogram. Writes one with custom buckets as a classic histogram, and
-    /// rejects another one, if the destination does not support it.
+    /// Writes a native histogram. If the destination does not support it, writes one with
+    /// custom buckets as a classic histogram, and rejects any other.
     pub(super) fn native(
         &mut self,
         point: &Point<'_>,

@@ -126,8 +126,8 @@ impl<'a> SeriesBuilder<'a> {
                 match passthrough::series(labels, attributes, static_labels, own)? {
                     Some(series) => each(i, series),
                     None => {
-                        // The reason lies in the attributes, so it shows at the first
-                        // series already.
+                        // The cause is in the attributes, so the first series already
+                        // returns `None`.
                         simple = false;
                         break;
                     }

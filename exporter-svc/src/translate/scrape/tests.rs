@@ -269,7 +269,7 @@ fn summary_point() -> impl Strategy<Value = SummaryDataPoint> {
 }
 
 /// Attributes that include conflicts with added labels.
-fn in_the_way() -> impl Strategy<Value = Vec<KeyValue>> {
+fn conflicting_attributes() -> impl Strategy<Value = Vec<KeyValue>> {
     let names = [
         "A",
         "__name__",
@@ -336,7 +336,7 @@ proptest! {
 
     #[test]
     fn passthrough_and_cache_agree(
-        points in vec(in_the_way(), 0..4),
+        points in vec(conflicting_attributes(), 0..4),
         data in prop_oneof![Just(0), Just(1), Just(2)],
         ha: bool,
         external in vec(("[a-z]{1,2}", "[a-z]{0,2}"), 0..3),

@@ -154,7 +154,7 @@ async fn load(balance: &Balance, lanes: usize, span: Duration) -> Outcomes {
                 Ok(_) => outcomes.stored += 1,
                 Err(ExportError::Retry { .. }) => {
                     outcomes.retry += 1;
-                    // A lane of the outbox waits too.
+                    // A lane of the outbox also waits before a retry.
                     sleep(Duration::from_millis(100)).await;
                 }
                 Err(ExportError::Unknown { .. }) => outcomes.unknown += 1,

@@ -34,8 +34,8 @@ impl<'de, T: FromText> Deserialize<'de> for Text<T> {
     }
 }
 
-/// Reads the value of a key whose default is not the zero of its type. A key with a null is
-/// zero, as in Go; the default belongs to a key that is not given.
+/// Reads the value of a key whose default is not the zero of its type. A null counts as zero,
+/// as in Go; the default applies only if the key is not given.
 ///
 /// For use as `#[serde(default, deserialize_with = "null_is_zero")]`.
 pub(in crate::config_file) fn null_is_zero<'de, D, T>(

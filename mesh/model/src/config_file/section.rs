@@ -48,7 +48,7 @@ pub(super) fn build_all<T, U>(
 }
 
 /// Rejects keys of Prometheus that promesh does not implement. `keys` are their names, and
-/// true if the key is given; `advice` tells what to do instead.
+/// true if the key is given; `advice` says what to do instead.
 pub(super) fn refuse<'a>(
     advice: &str,
     keys: impl IntoIterator<Item = (&'a str, bool)>,

@@ -14,7 +14,7 @@ pub(super) fn read(path: &Path) -> Result<String, ConfigError> {
     Ok(text.into_owned())
 }
 
-/// Decodes the content of a YAML file. A byte order mark tells UTF-8 and UTF-16 apart, as in
+/// Decodes the content of a YAML file. A byte order mark distinguishes UTF-16 from UTF-8, as in
 /// Go's YAML library; a file without one is UTF-8.
 ///
 /// # Errors

@@ -53,8 +53,8 @@ pub(super) fn parse<'de, T: Deserialize<'de> + Default>(
 /// Options of the parser.
 ///
 /// The size of the text is limited before it is parsed. So the parser's own limits, which count
-/// events, nodes and comments, are lifted. Those of aliases grow with the text, since aliases
-/// alone can make a small text large.
+/// events, nodes and comments, are lifted. The limits of aliases grow with the text, since
+/// only aliases can make a small text large.
 fn options(text: &str) -> Options {
     let alias_events = MIN_ALIAS_EVENTS.max(text.len());
     let mut events = Events::default();

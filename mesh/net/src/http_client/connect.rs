@@ -35,7 +35,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Idle time before the first TCP keepalive probe.
 ///
 /// A dead peer is detected after 60 s: 30 s idle time and 3 probes at 10 s. A Kubernetes watch
-/// can be silent for long, so there is no timeout on reads.
+/// can be silent for a long time, so there is no timeout on reads.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 const PROBE_INTERVAL: Duration = Duration::from_secs(10);
 const PROBES: u32 = 3;

@@ -66,15 +66,15 @@ pub(super) struct Http1<T> {
 enum Phase {
     /// Everything passes: HTTP/2, another protocol, or a body that ends with the connection.
     Raw,
-    /// No exchange is under way.
+    /// No exchange is in progress.
     Idle,
-    /// The head of the response is missing.
+    /// The head of the response has not arrived yet.
     Head {
         end: HeadEnd,
         /// Size of the interim responses (1xx) so far in bytes.
         interim: usize,
     },
-    /// The body of the response is missing.
+    /// The body of the response has not arrived completely.
     Body(Framing),
     /// The server sent more than the response.
     Excess,
@@ -182,7 +182,7 @@ impl<T> Http1<T> {
         }
     }
 
-    /// Notes that hyper writes a request.
+    /// Records that hyper writes a request.
     fn begin_exchange(&mut self) {
         if matches!(self.phase, Phase::Idle) {
             self.phase = Phase::Head {

@@ -1,4 +1,4 @@
-//! Hold-backs of keys, and what the peers of a receiver ask about its pending batches.
+//! Hold-backs of keys, and the times of pending batches, which other receivers ask for.
 
 use std::collections::{HashMap, HashSet};
 

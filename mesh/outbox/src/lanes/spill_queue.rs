@@ -136,7 +136,7 @@ impl Lanes {
         due
     }
 
-    /// Replaces the body of a pending batch. `is_processed` tells that the spiller is
+    /// Replaces the body of a pending batch. Set `is_processed` if the spiller is
     /// finished with it.
     pub(crate) fn replace_body(&self, lane: usize, seq: u64, body: Body, is_processed: bool) {
         let mut state = self.state.lock();

@@ -9,7 +9,8 @@ use super::log::Limits;
 /// Location and limits of the spill directory, as flags.
 #[derive(Clone, Debug, clap::Args)]
 pub struct SpillArgs {
-    /// Directory for batches that are pending for long, so that they survive a restart.
+    /// Directory for batches that have been pending for some time, so that they survive a
+    /// restart.
     /// Without it they stay in memory.
     #[arg(long = "outbox.spill-dir", env = "PROMESH_OUTBOX_SPILL_DIR")]
     pub spill_dir: Option<PathBuf>,
@@ -23,8 +24,8 @@ pub struct SpillArgs {
     )]
     pub spill_max_bytes: ByteSize,
 
-    /// Time after which a pending batch is spilled, or compressed without a spill
-    /// directory. With 0, each batch is written at once: a killed process then loses only
+    /// Time after which a pending batch is spilled or, without a spill directory,
+    /// compressed. With 0, each batch is written at once: a killed process then loses only
     /// the scrapes that were in progress.
     #[arg(
         long = "outbox.spill-after",

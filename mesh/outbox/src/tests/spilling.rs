@@ -1,4 +1,4 @@
-//! Batches that are pending for long: compressed, spilled, and replayed.
+//! Batches that have been pending for some time: compressed, spilled, and replayed.
 
 use std::{path::Path, time::Duration};
 

@@ -89,7 +89,7 @@ fn repair_message(
     removed: &mut Vec<RemovedMetric>,
 ) -> Option<Vec<u8>> {
     let mut repaired: Option<Vec<u8>> = None;
-    // Bytes of the message that `repaired` stands for, and bytes that were read.
+    // Number of bytes that `repaired` already covers, and number of bytes that were read.
     let (mut copied, mut read) = (0, 0);
     for field in Fields::new(message).map_while(Result::ok) {
         let start = read;
@@ -319,7 +319,7 @@ mod tests {
         assert_eq!(repaired.removed, []);
         assert!(repaired.message.len() <= spoilt.len() * MAX_GROWTH);
         let repaired = ExportMetricsServiceRequest::decode(&*repaired.message).unwrap();
-        // Bytes are no text: they stay as they are.
+        // Bytes are not text: they stay as they are.
         let expected = format!("{:?}", request("caf\u{fffd}\u{fffd}"));
         let as_bytes = format!("{:?}", "caf\u{fffd}\u{fffd}".as_bytes());
         let kept = format!("{:?}", b"caf\xe9\xff");

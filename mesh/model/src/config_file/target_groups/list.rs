@@ -12,8 +12,8 @@ use crate::{
 
 /// The target groups of a list, or the first problem in it.
 ///
-/// A list can have a million groups. So each is built at once, and the text of only one is in
-/// memory.
+/// A list can have a million groups. So each group is built as soon as it is read, and only one
+/// group's text is in memory.
 #[derive(Debug)]
 pub(super) struct GroupList(pub(super) Result<Vec<TargetGroup>, Problem>);
 

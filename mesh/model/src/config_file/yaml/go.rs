@@ -1,7 +1,7 @@
 //! Reads YAML values as Go's YAML library does.
 //!
 //! - A null is the zero of its type: an empty text, `false`, 0, an empty list or mapping. An
-//!   `Option` tells it apart.
+//!   `Option` distinguishes the two.
 //! - A number with a fraction or an exponent is a valid whole number. Its fraction is cut.
 //! - A quoted number or boolean is a text.
 

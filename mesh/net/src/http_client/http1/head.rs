@@ -68,7 +68,7 @@ pub(super) enum HeadError {
 
 impl HeadEnd {
     /// Returns the length of the head, including the empty line at its end. Returns `None`
-    /// if the head is incomplete. Each call gets the same bytes and those that followed.
+    /// if the head is incomplete. `bytes` must start with the bytes of the previous call.
     pub(super) fn find(&mut self, bytes: &[u8]) -> Result<Option<usize>, HeadError> {
         while let Some(at) = bytes[self.searched..].iter().position(|b| *b == b'\n') {
             let line = &bytes[self.line..self.searched + at];
@@ -181,8 +181,8 @@ fn status_line(line: &[u8]) -> Result<((u8, u8), u16), HeadError> {
     parse().ok_or_else(|| HeadError::StatusLine(quote(line)))
 }
 
-/// Returns the fields up to the empty line. Skips fields whose names contain blanks, as Go
-/// finds no name with blanks.
+/// Returns the fields up to the empty line. Skips fields whose names contain blanks, since Go
+/// never looks up such a name.
 fn fields<'a>(
     lines: impl Iterator<Item = &'a [u8]>,
 ) -> Result<Vec<(HeaderName, Vec<u8>)>, HeadError> {
@@ -204,7 +204,8 @@ fn fields<'a>(
     Ok(named.filter_map(|(n, value)| Some((n?, value))).collect())
 }
 
-/// Parses a field name. Returns `Some(None)` for a name that nobody asks for.
+/// Parses a field name. Returns `Some(None)` for a field to skip: its name contains blanks or
+/// is too long.
 fn name_of(name: &[u8]) -> Option<Option<HeaderName>> {
     if !name.is_empty()
         && name.len() <= MAX_NAME
@@ -346,7 +347,7 @@ mod tests {
             ("A: ü", "a: ü"),
             ("A: text;\r\n version=1\r\n\t x", "a: text; version=1 x"),
             ("A: b\r\n \r\nC: d", "a: b |c: d"),
-            // Nobody finds these.
+            // Fields to skip.
             ("A : b\r\nC: d", "c: d"),
             ("A B: b\r\n c\r\nC: d", "c: d"),
             ("Set-Cookie: a\r\nC: d", "c: d"),

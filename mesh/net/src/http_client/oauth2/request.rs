@@ -68,7 +68,7 @@ fn parameters<'a>(config: &'a OAuth2Config, scope: &'a str) -> Result<Form<'a>, 
         form.insert("scope", vec![scope]);
     }
     for (name, values) in &config.endpoint_params {
-        // Servers exist that need another grant type.
+        // Some servers need another grant type.
         if form.contains_key(name.as_str()) && name != "grant_type" {
             return Err(format!(
                 "endpoint_params: {name} is set by another key; remove it from endpoint_params"

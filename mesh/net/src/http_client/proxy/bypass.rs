@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use url::Host;
 
-/// Addresses that a client reaches without a proxy. Loopback addresses always are.
+/// Addresses that a client reaches without a proxy. They always include loopback addresses.
 #[derive(Debug, Default)]
 pub(super) struct Bypass {
     /// True if the list has `*`.

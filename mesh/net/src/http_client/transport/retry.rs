@@ -76,7 +76,7 @@ impl Attempts {
             return decision;
         };
         let unprocessed = stage == Stage::Unsent;
-        // A server has no reason to close a new connection, so that one is an error. Each
+        // A server has no reason to close a new connection, so such a close is an error. Each
         // repetition uses up a connection of the pool, which bounds their number.
         if !state.is_used() || stage == Stage::Answered || !(unprocessed || self.replayable) {
             return Decision::Fail;
@@ -93,7 +93,7 @@ impl Attempts {
         };
         let reason = error.reason();
         let unprocessed = if error.is_go_away() {
-            // An error at once would come again on the next connection. h2 fails only the
+            // An immediate error would recur on the next connection. h2 fails only the
             // requests beyond the last one that the server processed.
             state.is_used() || reason == Some(h2::Reason::NO_ERROR)
         } else {

@@ -15,7 +15,7 @@ pub(super) enum Kind {
     Mapping,
 }
 
-/// Visits an optional value. Passes an empty one on in place of a null.
+/// Visits an optional value. Replaces a null with an empty value.
 #[derive(Debug)]
 pub(super) struct NullOr<V> {
     kind: Kind,

@@ -156,8 +156,8 @@ impl Verdict {
         }
     }
 
-    /// Reads the counts from a response's metadata. Unknown reasons, which a newer exporter may send,
-    /// count as [`Reason::Refused`].
+    /// Reads the counts from a response's metadata. Unknown reasons, which a newer exporter may
+    /// send, count as [`Reason::Refused`].
     pub fn read(metadata: &MetadataMap) -> Self {
         let text = |key| metadata.get(key).and_then(|value| value.to_str().ok());
         let mut verdict = Self {

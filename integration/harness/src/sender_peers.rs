@@ -171,7 +171,7 @@ impl Recorder {
     pub async fn wait(
         &self,
         what: &str,
-        enough: impl Fn(&[RecordedRequest]) -> bool,
+        mut enough: impl FnMut(&[RecordedRequest]) -> bool,
     ) -> anyhow::Result<Vec<RecordedRequest>> {
         let waited = tokio::time::timeout(TIMEOUT, async {
             while !enough(&self.requests.lock()) {

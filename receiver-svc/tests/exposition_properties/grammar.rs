@@ -18,16 +18,16 @@ type Sample = (String, u64, Option<i64>);
 static TEXT: LazyLock<Regex> = LazyLock::new(|| {
     regex(
         r#"(?x)
-        [\ \t]* (?:
-            (?<series> NAME B \{ B (?: ITEM B ,? B )* \} ) B (?<value> V ) (?: [\ \t]+ (?<time> [0-9]+ ) )? B
-          | (?<series2> \{ B (?: ITEM B ,? B )* NAMED B (?: , B (?: ITEM B ,? B )* )? \} )
+        (?:
+            (?<series> B NAME B \{ B (?: ITEM B ,? B )* \} ) B (?<value> V ) (?: [\ \t]+ (?<time> [0-9]+ ) )? B
+          | (?<series2> B \{ B (?: ITEM B ,? B )* QUOTED B (?: , B (?: ITEM B ,? B )* )? \} )
                 B (?<value2> V ) (?: [\ \t]+ (?<time2> [0-9]+ ) )? B
-          | (?<series3> NAME ) (?: [\ \t]+ (?<value3> V ) | (?<value4> [^{\ \t\n\w:] [^{\ \t\n]* ) )
+          | (?<series3> B NAME ) (?: [\ \t]+ (?<value3> V ) | (?<value4> [^{\ \t\n\w:] [^{\ \t\n]* ) )
                 (?: [\ \t]+ (?<time3> [0-9]+ ) )? B
-          | \# [\ \t]+ HELP [\ \t]+ (?: NAME | QUOTED ) [^\n]*
-          | \# [\ \t]+ TYPE [\ \t]+ (?: NAME | QUOTED ) (?<type> [^\n]* )
-          | (?<comment> \# [^\n]* )
-          |
+          | B \# [\ \t]+ HELP [\ \t]+ (?: NAME | QUOTED ) [^\n]*
+          | B \# [\ \t]+ TYPE [\ \t]+ (?: NAME | QUOTED ) (?<type> [^\n]* )
+          | B (?<comment> \# [^\n]* )
+          | B
         ) (?: \n | \z )"#,
         &[(
             "ITEM",
@@ -42,7 +42,7 @@ static OPENMETRICS: LazyLock<Regex> = LazyLock::new(|| {
         r#"(?x)
         (?:
             (?: (?<series> NAME (?: \{ LABELS \} )? )
-              | (?<series2> \{ (?: ITEM , )* NAMED (?: , ITEM )* ,? \} ) )
+              | (?<series2> \{ (?: ITEM , )* QUOTED (?: , ITEM )* ,? \} ) )
             \ (?<value> [^\ \n]+ ) (?: \ (?<time> [^\ \n]+ ) )?
             (?: \ \#\ \{ ELABELS \} \ (?<evalue> [^\ \n]+ ) (?: \ (?<etime> [^\ \n]+ ) )? )?
           | \#\ HELP\ (?: NAME | QUOTED ) \ [^\n]*
@@ -129,6 +129,8 @@ const LINES: &[&str] = &[
     "# HELP a \n",
 ];
 
+/// Edits. They contain no null bytes: Prometheus's lexers skip or keep those by rules that
+/// unit tests of the parsers list one by one.
 const PIECES: &[&str] = &[
     "",
     "",
@@ -167,7 +169,6 @@ const PIECES: &[&str] = &[
     "gauge",
     "# EOF\n",
     "é",
-    "\0",
     "\r",
     "'",
     "a{b=\"c\"}",
@@ -176,10 +177,16 @@ const PIECES: &[&str] = &[
     "1 2 3",
 ];
 
+const BLANKS: [char; 2] = [' ', '\t'];
+
 fn text(body: &str) -> Option<Vec<Sample>> {
     let mut samples = Vec::new();
     let mut at = 0;
     while at < body.len() {
+        // A null byte ends the body at the start of a line, and within a comment.
+        if body[at..].trim_start_matches(BLANKS).starts_with('\0') {
+            break;
+        }
         let line = captures(&TEXT, body, at)?;
         let group = |names: &[&str]| names.iter().find_map(|name| named(&line, body, name));
         if let Some(series) = group(&["series", "series2", "series3"]) {
@@ -195,10 +202,13 @@ fn text(body: &str) -> Option<Vec<Sample>> {
         }
         // A line that starts like metadata must not match as another comment.
         if let Some(comment) = group(&["comment"]) {
-            let blank = comment[1..].starts_with([' ', '\t']);
-            let word = comment[1..].trim_start_matches([' ', '\t']);
+            let blank = comment[1..].starts_with(BLANKS);
+            let word = comment[1..].trim_start_matches(BLANKS);
             let keyword = ["HELP ", "HELP\t", "TYPE ", "TYPE\t"];
             (!(blank && keyword.iter().any(|k| word.starts_with(k)))).then_some(())?;
+            if word.starts_with('\0') || !blank && word.contains('\0') {
+                break;
+            }
         }
         at = line.get_match()?.end();
     }
@@ -269,7 +279,6 @@ fn milliseconds(seconds: f64) -> i64 {
 /// Builds a grammar from its parts and the parts that all grammars share.
 fn regex(grammar: &str, parts: &[(&str, &str)]) -> Regex {
     let common = [
-        ("NAMED", r#""(?: [^"\\\x00] | \\[^\n\x00] )+""#),
         ("QUOTED", r#""(?: [^"\\\x00] | \\[^\n\x00] )*""#),
         ("LNAME", r"[a-zA-Z_][a-zA-Z0-9_]*"),
         ("NAME", r"[a-zA-Z_:][a-zA-Z0-9_:]*"),

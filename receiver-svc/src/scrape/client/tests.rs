@@ -58,7 +58,7 @@ async fn target() -> String {
         .route("/missing", get(|| async { StatusCode::NOT_FOUND }))
         .route(
             "/endless",
-            get(move || async move { stream(Arc::from(*b"# more\n")) }),
+            get(move || async move { stream(Arc::from(b"# more\n".repeat(512))) }),
         )
         .route(
             "/zstd",

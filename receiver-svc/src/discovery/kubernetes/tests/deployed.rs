@@ -9,12 +9,28 @@ use crate::scrape::{Populated, populate};
 
 const DEPLOYED: &str = include_str!("../../../../../deploy/kubernetes/prometheus.yml");
 
+/// IP address of a pod.
+fn ip(pod: &str) -> String {
+    let sum: usize = pod.bytes().map(usize::from).sum();
+    format!("10.0.{}.{}", pod.len(), sum % 256)
+}
+
+/// Addresses of these ports of pods, sorted.
+fn addresses(ports: &[(&str, u16)]) -> Vec<String> {
+    let addresses = ports
+        .iter()
+        .map(|(pod, port)| format!("{}:{port}", ip(pod)));
+    let mut addresses: Vec<_> = addresses.collect();
+    addresses.sort();
+    addresses
+}
+
 /// A running pod. `annotations` are those of Prometheus, without their prefix.
 fn pod(name: &str, annotations: Value, containers: Value) -> Value {
     json!({
         "metadata": {"name": name, "namespace": "ns", "annotations": prefixed(annotations)},
         "spec": {"containers": containers},
-        "status": {"podIP": format!("ip-{name}"), "phase": "Running"},
+        "status": {"podIP": ip(name), "phase": "Running"},
     })
 }
 
@@ -40,7 +56,7 @@ fn serve(stores: &Stores, name: &str, annotations: Value, pods: &[&str], ports: 
     }));
     let endpoint = |pod: &&str| {
         json!({
-            "addresses": [format!("ip-{pod}")],
+            "addresses": [ip(pod)],
             "targetRef": {"kind": "Pod", "namespace": "ns", "name": pod},
         })
     };
@@ -103,7 +119,7 @@ fn scrapes_the_annotated_port_or_the_declared_tcp_ports_of_running_pods() {
         ended["status"]["phase"] = phase.into();
         stores.apply::<Pod>(ended);
     }
-    let expected = ["ip-annotated:9", "ip-declared:1", "ip-udp-annotated:9"];
+    let expected = addresses(&[("annotated", 9), ("declared", 1), ("udp-annotated", 9)]);
     assert_eq!(targets(&stores, "kubernetes-pods"), expected);
 }
 
@@ -125,9 +141,9 @@ fn scrapes_a_pod_once_that_is_annotated_and_behind_an_annotated_service() {
         &pods,
         json!([{"port": 1, "protocol": "TCP"}]),
     );
-    let of_pods = ["ip-both-at-port:9", "ip-both:1"];
+    let of_pods = addresses(&[("both-at-port", 9), ("both", 1)]);
     assert_eq!(targets(&stores, "kubernetes-pods"), of_pods);
-    let of_services = ["ip-behind:1", "ip-undeclared:1"];
+    let of_services = addresses(&[("behind", 1), ("undeclared", 1)]);
     assert_eq!(targets(&stores, "kubernetes-services"), of_services);
 }
 
@@ -150,6 +166,6 @@ fn scrapes_the_annotated_port_or_the_tcp_ports_of_a_service() {
     serve(&stores, "dns", at_port, &["up"], dns);
     assert_eq!(
         targets(&stores, "kubernetes-services"),
-        ["ip-up:1", "ip-up:9"]
+        addresses(&[("up", 1), ("up", 9)])
     );
 }

@@ -175,6 +175,7 @@ impl Task {
     fn post_ready_requests(&mut self, flush: bool) {
         let now = Instant::now();
         self.metrics.window.set(self.concurrency.window() as i64);
+        self.metrics.in_flight.set(self.posts.len() as i64);
         if !self.concurrency.allows(self.posts.len(), now) {
             return self.return_late_parts(now);
         }

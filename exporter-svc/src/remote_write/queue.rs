@@ -52,7 +52,7 @@ pub struct Queue {
     /// Series of the requests in flight.
     in_flight: SeriesSet,
     /// Pushed series of the last requests, with the time of the response.
-    stored: HashMap<u64, Instant, BuildHasherDefault<PrehashedHasher>>,
+    answered: HashMap<u64, Instant, BuildHasherDefault<PrehashedHasher>>,
     /// Number of samples whose senders disconnected, since the last sweep.
     abandoned: u64,
 }
@@ -76,7 +76,7 @@ const FOLLOWS_WITHIN: Duration = Duration::from_secs(1);
 /// Maximum number of series of one part to remember and to look for.
 const MAX_FOLLOWED: usize = 256;
 /// Maximum number of series to remember.
-const MAX_STORED: usize = 1 << 14;
+const MAX_ANSWERED: usize = 1 << 14;
 
 /// Set of series, by hash.
 type SeriesSet = HashSet<u64, BuildHasherDefault<PrehashedHasher>>;
@@ -92,7 +92,7 @@ impl Queue {
             linger,
             groups: BTreeMap::new(),
             in_flight: SeriesSet::default(),
-            stored: HashMap::default(),
+            answered: HashMap::default(),
             abandoned: 0,
         }
     }
@@ -117,8 +117,8 @@ impl Queue {
         let mut series = pending.part.series_meta.iter().take(MAX_FOLLOWED);
         pending.context.origin == Origin::Otlp
             && series.any(|meta| {
-                let stored = self.stored.get(&meta.hash);
-                stored.is_some_and(|at| now.duration_since(*at) < FOLLOWS_WITHIN)
+                let answered = self.answered.get(&meta.hash);
+                answered.is_some_and(|at| now.duration_since(*at) < FOLLOWS_WITHIN)
             })
     }
 
@@ -178,11 +178,11 @@ impl Queue {
             self.in_flight.remove(&meta.hash);
         }
         if pending.context.origin == Origin::Otlp {
-            if self.stored.len() > MAX_STORED {
-                self.stored.clear();
+            if self.answered.len() > MAX_ANSWERED {
+                self.answered.clear();
             }
             let series = series.iter().take(MAX_FOLLOWED);
-            self.stored.extend(series.map(|meta| (meta.hash, now)));
+            self.answered.extend(series.map(|meta| (meta.hash, now)));
         }
     }
 

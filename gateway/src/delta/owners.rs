@@ -12,7 +12,8 @@ use crate::stream::StreamId;
 pub(crate) struct Owners {
     shards: Shards,
     current: Option<Shard>,
-    previous: Option<Shard>,
+    /// Members before the changes of the last [`GRACE`], without repetitions.
+    before: Vec<Option<Shard>>,
     changed: Instant,
 }
 
@@ -39,7 +40,7 @@ impl Owners {
         Self {
             shards,
             current,
-            previous: None,
+            before: Vec::new(),
             changed: Instant::now(),
         }
     }
@@ -50,7 +51,13 @@ impl Owners {
             return false;
         }
         let now = self.shards.borrow_and_update().clone();
-        self.previous = std::mem::replace(&mut self.current, now);
+        if self.changed.elapsed() >= GRACE {
+            self.before.clear();
+        }
+        let before = std::mem::replace(&mut self.current, now);
+        if !self.before.contains(&before) {
+            self.before.push(before);
+        }
         self.changed = Instant::now();
         true
     }
@@ -67,9 +74,11 @@ impl Owners {
             return Owner::Unsettled;
         }
         let settled = !shard.has_others() || self.changed.elapsed() >= GRACE;
+        // A stream that was gained a moment ago may still be summed by its former owner.
         let owned_before = || {
-            let before = self.previous.as_ref();
-            before.is_some_and(|before| before.owns(stream.key()))
+            let mut before = self.before.iter();
+            before.all(|shard| shard.as_ref().is_some_and(|it| it.owns(stream.key())))
+                && !self.before.is_empty()
         };
         if settled || owned_before() {
             Owner::This
@@ -109,6 +118,10 @@ mod tests {
         Prefix::of_resource(None).point(&[key])
     }
 
+    fn owned_with(members: &[&str], i: usize) -> bool {
+        shard(members).unwrap().owns(stream(i).key())
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_gained_stream_waits_for_the_grace_period() {
         let (sender, shards) = watch::channel(None);
@@ -132,6 +145,21 @@ mod tests {
         assert!(retained > 10 && gained > 10, "{retained} {gained}");
         tokio::time::advance(GRACE).await;
         assert_eq!(count(&owners, &Owner::This), retained + gained);
+        // A second change at once settles nothing.
+        sender.send_replace(shard(&["a", "d"]));
+        owners.update();
+        let gained_at_first = |owners: &Owners| {
+            let gained = (0..100).filter(|i| !owned_with(&["a", "c"], *i));
+            gained
+                .filter(|i| owners.of(stream(*i)) == Owner::This)
+                .count()
+        };
+        assert_eq!(gained_at_first(&owners), 0);
+        sender.send_replace(shard(&["a", "d", "e"]));
+        owners.update();
+        assert_eq!(gained_at_first(&owners), 0);
+        tokio::time::advance(GRACE).await;
+        assert!(gained_at_first(&owners) > 0);
         // A gateway without peers does not wait.
         sender.send_replace(shard(&["a"]));
         owners.update();

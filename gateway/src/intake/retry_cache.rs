@@ -10,7 +10,7 @@
 //! backend before a batch that is still in this outbox.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, VecDeque, hash_map},
     sync::Arc,
     time::Duration,
 };
@@ -39,6 +39,8 @@ type SharedOutcome = Shared<BoxFuture<'static, Option<Outcome>>>;
 struct Entry {
     outcome: SharedOutcome,
     waiters: Waiters,
+    /// Time of the push.
+    since: Instant,
 }
 
 /// Batches of the last minutes, by the hash of their payload. Cheap to clone.
@@ -64,7 +66,9 @@ impl RetryCache {
         let hash = xxh3_128(payload);
         let mut entries = self.lock();
         entries.evict_old(Instant::now());
-        let Entry { outcome, waiters } = entries.by_payload.get(&hash)?;
+        let Entry {
+            outcome, waiters, ..
+        } = entries.by_payload.get(&hash)?;
         let pending = PendingBatch {
             _waiter: waiters.add(),
             outcome: outcome.clone(),
@@ -89,11 +93,16 @@ impl RetryCache {
             outcome: outcome.clone(),
             _waiter: waiters.add(),
         };
-        let entry = Entry { outcome, waiters };
+        let since = Instant::now();
+        let entry = Entry {
+            outcome,
+            waiters,
+            since,
+        };
         let hash = xxh3_128(payload);
         let mut entries = self.lock();
         entries.by_payload.insert(hash, entry);
-        entries.oldest_first.push_back((hash, Instant::now()));
+        entries.oldest_first.push_back((hash, since));
         pending
     }
 
@@ -119,7 +128,12 @@ impl Entries {
             if now - *since <= MAX_AGE && self.oldest_first.len() <= CAPACITY {
                 return;
             }
-            self.by_payload.remove(hash);
+            // A batch that expired may have been pushed again since.
+            if let hash_map::Entry::Occupied(entry) = self.by_payload.entry(*hash)
+                && entry.get().since == *since
+            {
+                entry.remove();
+            }
             self.oldest_first.pop_front();
         }
     }
@@ -181,6 +195,21 @@ mod tests {
         let (sender, outcome) = oneshot::channel();
         let _waiting = retries.insert(b"a", outcome, &waiter());
         drop(sender);
+        assert!(retries.find(b"a").is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_batch_that_is_pushed_again_is_kept_for_its_own_time() {
+        let retries = RetryCache::default();
+        let (sender, outcome) = oneshot::channel();
+        let _waiting = retries.insert(b"a", outcome, &waiter());
+        sender.send(Outcome::Expired(Expiry::OutboxFull)).unwrap();
+        tokio::time::advance(MAX_AGE / 2).await;
+        let (_sender, outcome) = oneshot::channel();
+        let _waiting = retries.insert(b"a", outcome, &waiter());
+        tokio::time::advance(MAX_AGE * 3 / 4).await;
+        assert!(retries.find(b"a").is_some());
+        tokio::time::advance(MAX_AGE).await;
         assert!(retries.find(b"a").is_none());
     }
 

@@ -60,7 +60,12 @@ where
     async fn deliver(&mut self) {
         let mut backoff = Backoff::new();
         let mut progress = Progress::default();
+        let mut samples = None;
         while let Some(request) = self.lanes.request(self.lane).await {
+            // Progress counts the samples of all batches. It is void once one has expired.
+            if samples.replace(request.samples) != Some(request.samples) {
+                progress = Progress::default();
+            }
             self.lanes.set_export_timeout(self.lane, self.timeout);
             let began = Instant::now();
             let deadline = began + self.timeout;

@@ -60,3 +60,41 @@ async fn lanes_back_off_and_spread_their_retries() {
     let account = drained(workers).await;
     assert_eq!(account.stored, 10 * lanes as u64, "{account}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn progress_is_void_once_a_batch_of_the_request_has_expired() {
+    let attempts = Arc::new(Mutex::new(Vec::new()));
+    let exporter = {
+        let attempts = attempts.clone();
+        tower::service_fn(move |export: Export| {
+            let mut attempts = attempts.lock();
+            attempts.push((export.samples, export.progress.as_str().to_owned()));
+            std::future::ready(match attempts.len() {
+                1 | 2 => Err(ExportError::Unknown {
+                    code: Code::Unavailable,
+                    message: "lost".to_owned(),
+                    progress: Progress::new("one"),
+                }),
+                _ => Ok(Verdict::default()),
+            })
+        })
+    };
+    let args = OutboxArgs {
+        lanes: 1,
+        max_age: Duration::from_secs(60),
+        ..OutboxArgs::default()
+    };
+    let (outbox, workers) = Outbox::new(&args, Clock::tokio(START_MS), exporter);
+    let old = Batch {
+        time_ms: START_MS - 50_000,
+        ..batch(1, "old ")
+    };
+    outbox.push(old).unwrap();
+    outbox.push(batch(2, "new")).unwrap();
+    // An Export takes 8 s, so the first batch expires before the third one.
+    let account = drained(workers).await;
+    assert_eq!((account.stored, account.waiting), (10, 0), "{account}");
+    let attempts = attempts.lock().clone();
+    let attempts: Vec<_> = attempts.iter().map(|(n, p)| (*n, p.as_str())).collect();
+    assert_eq!(attempts, [(20, ""), (20, "one"), (10, "")]);
+}

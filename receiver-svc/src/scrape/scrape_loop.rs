@@ -258,18 +258,17 @@ impl ScrapeLoop {
     async fn sleep_towards(&mut self, time_ms: i64) -> Option<Wakeup> {
         let wait = time_ms - self.shared.clock.now_ms();
         let wait = u64::try_from(wait).unwrap_or_default();
-        if wait == 0 {
-            return Some(Wakeup::SlotDue);
-        }
-        let wait = Duration::from_millis(wait).min(self.schedule.interval());
+        let sleeping = sleep(Duration::from_millis(wait).min(self.schedule.interval()));
         tokio::select! {
-            // A command takes precedence over a slot that starts at the same time.
+            // A command takes precedence over a slot that is due. Otherwise a loop whose
+            // scrapes take a whole interval would never end.
             biased;
             changed = self.commands.changed() => Some(match changed {
                 Ok(()) => Wakeup::Command(self.commands.borrow_and_update().clone()),
                 Err(_) => Wakeup::Cancelled,
             }),
-            () = sleep(wait) => None,
+            () = std::future::ready(()), if wait == 0 => Some(Wakeup::SlotDue),
+            () = sleeping => None,
         }
     }
 

@@ -131,6 +131,20 @@ async fn a_target_that_comes_back_in_time_keeps_its_series() {
     );
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_removed_target_whose_scrapes_take_the_whole_interval_ends() {
+    let mut bench = Bench::scraping(TWO).await;
+    bench.answer(Reply::Never);
+    bench.seconds(35).await;
+    bench.discover(&[]);
+    bench.seconds(60).await;
+    let ups = bench.values("up");
+    assert_eq!(ups.last(), Some(&None), "{ups:?}");
+    let last_ms = bench.times("up").last().copied();
+    bench.seconds(60).await;
+    assert_eq!(bench.times("up").last().copied(), last_ms);
+}
+
 /// Gives all targets the label `instance` of a pod that keeps its name.
 const SAME_INSTANCE: &str = "  relabel_configs:\n  - {target_label: instance, replacement: db-0}\n";
 

@@ -14,6 +14,9 @@ pub enum UrlError {
     /// Port with other characters than digits.
     #[error("invalid port {0:?} after host, expected digits")]
     Port(String),
+    /// Port that TCP does not have.
+    #[error("invalid port {0:?} after host, expected 0 to 65535")]
+    PortRange(String),
     /// IPv6 address without its end.
     #[error("missing ']' after the IPv6 address")]
     Bracket,
@@ -40,6 +43,9 @@ pub(in crate::scrape) fn parse(url: &str) -> Result<Uri, UrlError> {
     let (host, port) = split(authority)?;
     if port.bytes().skip(1).any(|byte| !byte.is_ascii_digit()) {
         return Err(UrlError::Port(unescape(port)));
+    }
+    if port.len() > 1 && port[1..].parse::<u16>().is_err() {
+        return Err(UrlError::PortRange(port[1..].to_owned()));
     }
     let name = unescape(host);
     if name == host {
@@ -147,6 +153,10 @@ mod tests {
             (
                 "http://[::1]x/m",
                 "invalid port \"x\" after host, expected digits",
+            ),
+            (
+                "http://h:65536/m",
+                "invalid port \"65536\" after host, expected 0 to 65535",
             ),
             ("http://[::1:80/m", "missing ']' after the IPv6 address"),
             (

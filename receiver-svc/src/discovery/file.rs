@@ -39,6 +39,7 @@ pub(super) async fn run(
     let mut unreadable = metrics.unreadable_files();
     // Number of groups that each file had when it was last read.
     let mut counts: BTreeMap<PathBuf, usize> = BTreeMap::new();
+    let mut known_failures = Vec::new();
     loop {
         tokio::select! {
             _ = refresh.tick() => {}
@@ -62,8 +63,13 @@ pub(super) async fn run(
                 }
                 Ok(Err(error)) => {
                     metrics.failed("file");
-                    warn!(%error, "Reading a target file failed, keeping its last targets");
-                    failures.push(error.to_string());
+                    let error = error.to_string();
+                    // Not at each refresh: the log may be in a watched folder, so that each
+                    // line would cause the next one.
+                    if !known_failures.contains(&error) {
+                        warn!(%error, "Reading a target file failed, keeping its last targets");
+                    }
+                    failures.push(error);
                 }
                 Err(panicked) => warn!(%panicked, "Reading a target file panicked"),
             }
@@ -82,6 +88,7 @@ pub(super) async fn run(
             Some(failure) if counts.is_empty() => groups.failed(failure),
             failure => groups.reported(failure),
         }
+        known_failures = failures;
     }
 }
 

@@ -19,8 +19,8 @@ use crate::{batch_context::batch_context, discovery::DiscoveryError};
 /// Checks a Prometheus configuration file.
 ///
 /// Prints the problems of the file, or a summary of its content. The files that
-/// it references must exist, unless --syntax-only is given. Exit codes: 0 if a
-/// receiver can run with the file, 1 if it cannot, 2 for a usage error.
+/// it references must exist, unless --syntax-only is given. Exit codes: 0 if it
+/// finds no mistake, 1 if it finds one, 2 for a usage error.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "check")]
 pub struct CheckArgs {

@@ -4,9 +4,12 @@ pub(super) mod api;
 
 use std::future::Future;
 
-use mesh_model::config::{
-    discovery::{AwsConfig, TargetGroup},
-    duration,
+use mesh_model::{
+    config::{
+        discovery::{AwsConfig, TargetGroup},
+        duration,
+    },
+    labels::Labels,
 };
 use tokio::time::timeout;
 use tracing::warn;
@@ -30,6 +33,15 @@ pub(super) trait Lister {
 
     /// Loads the credentials again before the next request, since they may have been rotated.
     fn forget_credentials(&mut self);
+}
+
+/// Returns the group of all targets of a region.
+pub(super) fn region_group(region: String, targets: Vec<Labels>) -> TargetGroup {
+    TargetGroup {
+        targets,
+        labels: Labels::default(),
+        source: region,
+    }
 }
 
 /// Refreshes the target group until the task is aborted. A failed refresh keeps the last
@@ -57,5 +69,22 @@ pub(super) async fn run<L: Lister>(mut lister: L, groups: TargetGroups, metrics:
                 groups.failed(error);
             }
         }
+    }
+}
+
+/// Settings of a mechanism that talks to a fake API at `endpoint`.
+#[cfg(test)]
+pub(super) fn test_config(endpoint: String, port: u16) -> AwsConfig {
+    AwsConfig {
+        region: Some("eu-west-2".to_owned()),
+        endpoint: Some(endpoint),
+        access_key: Some("AKID".to_owned()),
+        secret_key: Some(mesh_model::config::Secret::new("secret")),
+        profile: None,
+        role_arn: None,
+        external_id: None,
+        port,
+        refresh_interval: std::time::Duration::from_secs(60),
+        http: mesh_model::config::http::HttpClientConfig::default(),
     }
 }

@@ -5,10 +5,7 @@ mod target;
 
 use std::collections::BTreeMap;
 
-use mesh_model::{
-    config::discovery::{AwsConfig, Ec2Config, TargetGroup},
-    labels::Labels,
-};
+use mesh_model::config::discovery::{AwsConfig, Ec2Config, TargetGroup};
 use mesh_net::http_client::{HttpClient, HttpClientError};
 use tracing::debug;
 
@@ -16,6 +13,7 @@ use self::response::{AvailabilityZones, Instances, Item};
 use super::aws::{
     Lister,
     api::{Api, ApiError},
+    region_group,
 };
 
 /// Maximum number of instances per `DescribeInstances` page.
@@ -109,11 +107,7 @@ impl Lister for Ec2 {
                 break;
             }
         }
-        Ok(TargetGroup {
-            targets,
-            labels: Labels::default(),
-            source: region,
-        })
+        Ok(region_group(region, targets))
     }
 
     fn forget_credentials(&mut self) {

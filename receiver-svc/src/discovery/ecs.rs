@@ -24,6 +24,7 @@ use super::{
     aws::{
         Lister,
         api::{Api, ApiError},
+        region_group,
     },
     ec2::response::{Instance, Instances},
 };
@@ -236,11 +237,7 @@ impl Lister for Ecs {
             .buffered(this.config.request_concurrency)
             .try_concat()
             .await?;
-        Ok(TargetGroup {
-            targets,
-            labels: Labels::default(),
-            source: region,
-        })
+        Ok(region_group(region, targets))
     }
 
     fn forget_credentials(&mut self) {

@@ -16,6 +16,7 @@ use self::response::{Cluster, Clusters, Described, Node, Nodes};
 use super::aws::{
     Lister,
     api::{Api, ApiError, path_segment},
+    region_group,
 };
 
 /// Kind of the clusters that have nodes.
@@ -109,11 +110,7 @@ impl Lister for Msk {
             .buffered(this.config.request_concurrency)
             .try_concat()
             .await?;
-        Ok(TargetGroup {
-            targets,
-            labels: Labels::default(),
-            source: region,
-        })
+        Ok(region_group(region, targets))
     }
 
     fn forget_credentials(&mut self) {

@@ -7,10 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::post,
 };
-use mesh_model::{
-    config::{Secret, http::HttpClientConfig},
-    labels::ADDRESS,
-};
+use mesh_model::labels::ADDRESS;
 use parking_lot::Mutex;
 use tokio::{
     net::TcpListener,
@@ -19,7 +16,10 @@ use tokio::{
 };
 
 use super::*;
-use crate::discovery::{DiscoveryMetrics, TargetGroups, aws::run};
+use crate::discovery::{
+    DiscoveryMetrics, TargetGroups,
+    aws::{run, test_config},
+};
 
 /// A fake EC2 API with two pages of instances.
 #[derive(Clone, Default)]
@@ -121,18 +121,7 @@ impl Cloud {
 
 fn config(endpoint: String) -> Ec2Config {
     Ec2Config {
-        aws: AwsConfig {
-            region: Some("eu-west-2".to_owned()),
-            endpoint: Some(endpoint),
-            access_key: Some("AKID".to_owned()),
-            secret_key: Some(Secret::new("secret")),
-            profile: None,
-            role_arn: None,
-            external_id: None,
-            port: 9100,
-            refresh_interval: Duration::from_secs(60),
-            http: HttpClientConfig::default(),
-        },
+        aws: test_config(endpoint, 9100),
         filters: vec![(
             "instance-state-name".to_owned(),
             vec!["running".to_owned(), "pending".to_owned()],

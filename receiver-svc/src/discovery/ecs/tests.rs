@@ -1,4 +1,4 @@
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use axum::{
     Router,
@@ -7,15 +7,13 @@ use axum::{
     response::{IntoResponse, Response},
     routing::post,
 };
-use mesh_model::{
-    config::{Secret, http::HttpClientConfig},
-    labels::ADDRESS,
-};
+use mesh_model::labels::ADDRESS;
 use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::net::TcpListener;
 
 use super::*;
+use crate::discovery::aws::test_config;
 
 /// A fake of the ECS and the EC2 API, with one cluster of three tasks.
 #[derive(Clone, Default)]
@@ -139,18 +137,7 @@ impl Cloud {
             .with_state(self.clone());
         tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
         let config = AwsClustersConfig {
-            aws: AwsConfig {
-                region: Some("eu-west-2".to_owned()),
-                endpoint: Some(endpoint),
-                access_key: Some("AKID".to_owned()),
-                secret_key: Some(Secret::new("secret")),
-                profile: None,
-                role_arn: None,
-                external_id: None,
-                port: 9100,
-                refresh_interval: Duration::from_secs(60),
-                http: HttpClientConfig::default(),
-            },
+            aws: test_config(endpoint, 9100),
             clusters: clusters.iter().map(|name| (*name).to_owned()).collect(),
             request_concurrency: 20,
         };

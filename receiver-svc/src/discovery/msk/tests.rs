@@ -1,4 +1,4 @@
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use axum::{
     Router,
@@ -6,15 +6,13 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use mesh_model::{
-    config::{Secret, http::HttpClientConfig},
-    labels::ADDRESS,
-};
+use mesh_model::labels::ADDRESS;
 use parking_lot::Mutex;
 use serde_json::json;
 use tokio::net::TcpListener;
 
 use super::*;
+use crate::discovery::aws::test_config;
 
 /// A fake of the MSK API, with a provisioned and a serverless cluster. Keeps the path and the
 /// authorization of each request.
@@ -78,18 +76,7 @@ impl Cloud {
         let endpoint = format!("http://{}/", listener.local_addr().unwrap());
         let app = Router::new().fallback(serve).with_state(self.clone());
         tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
-        let aws = AwsConfig {
-            region: Some("eu-west-2".to_owned()),
-            endpoint: Some(endpoint),
-            access_key: Some("AKID".to_owned()),
-            secret_key: Some(Secret::new("secret")),
-            profile: None,
-            role_arn: None,
-            external_id: None,
-            port: 11001,
-            refresh_interval: Duration::from_secs(60),
-            http: HttpClientConfig::default(),
-        };
+        let aws = test_config(endpoint, 11001);
         Msk::new(AwsClustersConfig {
             aws,
             clusters: clusters.iter().map(|name| (*name).to_owned()).collect(),

@@ -36,6 +36,9 @@ pub(super) struct State {
     /// Random number that identifies this process.
     process_id: u64,
     started: Instant,
+    /// `true` once a peer has answered that knows of every Export that a dead receiver may
+    /// still have in flight: it has run for longer than such an Export.
+    has_elder: bool,
     pub(super) claims: Claims,
     pub(super) peers: Peers,
     /// `true` once the members are known.
@@ -71,8 +74,8 @@ const WATCH_PAUSE: Duration = Duration::from_secs(1);
 /// Time by which a spill to disk is announced in advance: the length of a round and the pause
 /// before it.
 const SPILL_NOTICE: Duration = Duration::from_secs(2);
-/// Time after its start for which a process holds everything back. Draining receivers have left
-/// the members; each of them polls all members within this time.
+/// Time after its start for which a process holds everything back beside an elder. Draining
+/// receivers have left the members; each of them polls all members within this time.
 pub(super) const STARTUP_HOLD: Duration = Duration::from_secs(2);
 
 // === impl State ===
@@ -82,6 +85,7 @@ impl State {
         Self {
             process_id: random::range(0.0..2_f64.powi(53)) as u64,
             started: Instant::now(),
+            has_elder: false,
             claims: Claims::default(),
             peers: Peers::new(name, policy, unready),
             knows_members: false,
@@ -291,9 +295,16 @@ impl State {
         self.shutdown == Some(ShutdownPhase::Stopped)
     }
 
-    /// Returns true if there may be peers that this process has not heard from yet.
+    /// Returns true if there may be peers that this process has not heard from yet, or Exports
+    /// of a dead receiver that nobody can report. Without an elder that lasts as long as such
+    /// an Export: the dead receiver may have been the only one of the group, or this one.
     fn is_starting(&self) -> bool {
-        !self.peers.me().is_empty() && self.started.elapsed() < STARTUP_HOLD
+        let hold = if self.has_elder {
+            STARTUP_HOLD
+        } else {
+            self.peers.policy.export_timeout.max(STARTUP_HOLD)
+        };
+        !self.peers.me().is_empty() && self.started.elapsed() < hold
     }
 
     /// Releases and adopts targets of other receivers, as the responses say.
@@ -319,9 +330,11 @@ impl State {
             let known = silent_ms.entry(name).or_default();
             *known = report.silent_ms.max(*known);
         }
+        let export_ms = self.peers.policy.export_timeout.as_millis() as u64;
         for (name, response) in responses {
             match response {
                 Some(response) => {
+                    self.has_elder |= response.process.age_ms >= export_ms;
                     self.peers.record_contact(name, response.process);
                     if let Some(phase) = response.shutdown {
                         self.peers.record_shutdown(name, phase);

@@ -13,14 +13,14 @@ async fn holds_replayed_batches_back_for_their_fence_only() {
     let (_, unready) = watch::channel(None);
     let mut state = State::new("a:1".to_owned(), policy, unready);
     let report = PeerReport {
-        earlier_exports_ms: 10_000,
+        earlier_exports_ms: 20_000,
         ..PeerReport::default()
     };
     state.peers.merge_report("a:1", &report, Instant::now());
     let barrier_ms = |hold_back: &HoldBack| state.barrier_ms(hold_back, &Responses::new());
     // During the startup hold, peers that it does not know yet may have older batches.
     assert_eq!(barrier_ms(&HoldBack::replayed(6)), Some(5));
-    tokio::time::advance(STARTUP_HOLD).await;
+    tokio::time::advance(policy.export_timeout).await;
     assert_eq!(barrier_ms(&HoldBack::replayed(6)), None);
     // Batches that this process has scraped itself are in a lane without a fence.
     assert_eq!(barrier_ms(&HoldBack::new(5)), Some(5));

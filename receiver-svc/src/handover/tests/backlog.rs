@@ -55,6 +55,7 @@ async fn taken_over() -> ([Receiver; 3], Claim, tokio::sync::OwnedSemaphorePermi
     let a = net.start("a:1", &["b:1", "c:1"]);
     let b = net.start("b:1", &["a:1", "c:1"]);
     let c = net.start("c:1", &["a:1", "b:1"]);
+    sleep(TIMEOUT).await;
     let (old, _) = granted(a.claim(TARGET)).await;
     let blocked = a.block_exports().await;
     a.scrape(&old, 1);
@@ -91,6 +92,7 @@ async fn does_not_wait_for_a_dead_peer_that_reported_no_backlog() {
     let (a, b) = (net.start("a:1", &["b:1", "c:1"]), net.start("b:1", &[]));
     let c = net.start("c:1", &["a:1", "b:1"]);
     b.set_members(&["a:1", "c:1"]);
+    sleep(TIMEOUT).await;
     let blocked = a.block_exports().await;
     a.push(1);
     let (new, _) = granted(b.claim(TARGET)).await;

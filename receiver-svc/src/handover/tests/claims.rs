@@ -14,7 +14,9 @@ async fn grants_at_once_without_peers() {
 #[tokio::test(start_paused = true)]
 async fn starts_at_once_in_a_healthy_group() {
     let net = Net::default();
-    let (a, b) = (net.start("a:1", &["b:1"]), net.start("b:1", &["a:1"]));
+    let b = net.start("b:1", &[]);
+    sleep(TIMEOUT).await;
+    let a = net.start("a:1", &["b:1"]);
     let start = Instant::now();
     let (claim, last_ms) = granted(a.claim(TARGET)).await;
     granted(b.claim(TARGET + 1)).await;
@@ -25,6 +27,21 @@ async fn starts_at_once_in_a_healthy_group() {
     a.scrape(&claim, 1);
     sleep(Duration::from_millis(1)).await;
     assert_eq!(a.stored(), "1,");
+}
+
+#[tokio::test(start_paused = true)]
+async fn holds_back_for_the_export_timeout_if_nobody_has_run_that_long() {
+    let net = Net::default();
+    let (a, _b) = (net.start("a:1", &["b:1"]), net.start("b:1", &["a:1"]));
+    let lone = Net::default().start("a:1", &[]);
+    for receiver in [&a, &lone] {
+        let (claim, _) = granted(receiver.claim(TARGET)).await;
+        receiver.scrape(&claim, 1_000);
+    }
+    sleep(TIMEOUT - Duration::from_millis(100)).await;
+    assert_eq!((a.stored(), lone.stored()), (String::new(), String::new()));
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!((&*a.stored(), &*lone.stored()), ("1000,", "1000,"));
 }
 
 #[tokio::test(start_paused = true)]

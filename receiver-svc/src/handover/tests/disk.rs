@@ -92,6 +92,7 @@ async fn waits_for_an_unready_peer_that_may_have_a_disk() {
 async fn does_not_wait_for_an_unready_peer_that_answers() {
     let net = Net::default();
     let _a = net.start("a:1", &[]);
+    sleep(TIMEOUT).await;
     assert!(delivers_beside_an_unready_peer(&net, "b:1", &[], GRACE).await);
 }
 

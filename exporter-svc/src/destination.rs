@@ -249,7 +249,8 @@ fn http(
     }
     // A signature is valid for one address only.
     settings.follow_redirects &= config.sigv4.is_none();
-    HttpClient::with_connector(&settings, connector)
+    let name = format!("remote write {:?}", config.name);
+    HttpClient::with_connector(name, &settings, connector)
 }
 
 /// Native histograms to send. AMP rejects custom buckets.

@@ -103,7 +103,7 @@ impl Handover {
             follow_redirects: false,
             ..HttpClientConfig::default()
         };
-        let client = HttpClient::with_connector(&http, options.connector);
+        let client = HttpClient::with_connector("handover", &http, options.connector);
         let client = client.expect("a client without TLS files can be made");
         let policy = WaitPolicy {
             export_timeout: options.timeout,

@@ -26,13 +26,14 @@ where
     /// Builds a value with `read`, and rebuilds it each time one of `files` changes. `what` is
     /// the name of the value in log lines. Must be called in a tokio runtime, unless `files` is
     /// empty.
-    pub fn watch<F>(what: &'static str, files: Vec<PathBuf>, read: F) -> Self
+    pub fn watch<F>(what: impl Into<Arc<str>>, files: Vec<PathBuf>, read: F) -> Self
     where
         F: Fn() -> Result<T, E> + Send + Sync + 'static,
     {
         let read: Arc<dyn Fn() -> Result<T, E> + Send + Sync> = Arc::new(read);
+        let what = what.into();
         let first = read().map(Arc::new).inspect_err(|error| {
-            warn!(what, %error, "File missing or invalid, trying again when it is needed");
+            warn!(%what, %error, "File missing or invalid, trying again when it is needed");
         });
         let value = WatchedFile::starting_with(first.ok(), what, files, {
             let read = read.clone();

@@ -35,20 +35,20 @@ impl<T: Send + Sync + 'static> WatchedFile<T> {
     ///
     /// # Errors
     /// Returns the error of `read` if the first call fails.
-    pub fn watch<E, F>(what: &'static str, files: Vec<PathBuf>, read: F) -> Result<Self, E>
+    pub fn watch<E, F>(what: impl Into<Arc<str>>, files: Vec<PathBuf>, read: F) -> Result<Self, E>
     where
         E: fmt::Display + Send,
         F: Fn() -> Result<T, E> + Send + 'static,
     {
         // Before `read`, so that a change in between is noticed.
         let seen = fingerprint(&files);
-        Ok(Self::changing(read()?, what, files, seen, read))
+        Ok(Self::changing(read()?, what.into(), files, seen, read))
     }
 
     /// Starts with `value`, and reads the files as soon as they are there.
     pub(crate) fn starting_with<E, F>(
         value: T,
-        what: &'static str,
+        what: Arc<str>,
         files: Vec<PathBuf>,
         read: F,
     ) -> Self
@@ -63,7 +63,7 @@ impl<T: Send + Sync + 'static> WatchedFile<T> {
     /// Replaces `value` each time the files differ from `seen`.
     fn changing<E, F>(
         value: T,
-        what: &'static str,
+        what: Arc<str>,
         files: Vec<PathBuf>,
         mut seen: u128,
         read: F,
@@ -90,10 +90,10 @@ impl<T: Send + Sync + 'static> WatchedFile<T> {
                 match read() {
                     Ok(value) => {
                         slot.store(Arc::new(value));
-                        info!(what, "File reloaded");
+                        info!(%what, "File reloaded");
                     }
                     Err(error) => {
-                        warn!(what, %error, "File invalid, keeping the previous contents")
+                        warn!(%what, %error, "File invalid, keeping the previous contents")
                     }
                 }
                 seen = now;

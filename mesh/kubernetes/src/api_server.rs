@@ -11,7 +11,7 @@ use kube::{
 };
 use url::Url;
 
-use mesh_model::config::http::HttpClientConfig;
+use mesh_model::config::{http::HttpClientConfig, redacted};
 use mesh_net::http_client::{HttpClient, HttpClientError};
 
 use crate::{config_client, url_client};
@@ -69,7 +69,11 @@ impl ApiServer {
     pub async fn client(&self) -> Result<Client, ClientError> {
         let config = match self {
             Self::Url { url, http } => {
-                return Ok(url_client::client(HttpClient::new(http)?, url.clone()));
+                let name = format!("kubernetes_sd_configs {}", redacted(url));
+                return Ok(url_client::client(
+                    HttpClient::named(name, http)?,
+                    url.clone(),
+                ));
             }
             Self::Inferred => Config::infer().await?,
             Self::InCluster => Config::incluster()?,

@@ -80,6 +80,8 @@ pub enum HttpClientError {
 
 #[derive(Debug)]
 struct Shared {
+    /// Name of the client in log lines, such as `job "node"`.
+    name: Arc<str>,
     config: HttpClientConfig,
     /// Opens the connections, in place of TCP.
     connector: Option<Connector>,
@@ -112,7 +114,20 @@ impl HttpClient {
     /// Returns an error if the settings cannot be used. A certificate or key that cannot be used
     /// is an error of each request.
     pub fn new(config: &HttpClientConfig) -> Result<Self, HttpClientError> {
-        Self::with_connector(config, None)
+        Self::named("HTTP client", config)
+    }
+
+    /// Builds a client with the given settings. `name` is its name in log lines, such as
+    /// `job "node"`. Must be called in a tokio runtime if the settings refer to certificate files.
+    ///
+    /// # Errors
+    /// Returns an error if the settings cannot be used. A certificate or key that cannot be used
+    /// is an error of each request.
+    pub fn named(
+        name: impl Into<Arc<str>>,
+        config: &HttpClientConfig,
+    ) -> Result<Self, HttpClientError> {
+        Self::with_connector(name, config, None)
     }
 
     /// Builds a client with the same settings and connections of its own.
@@ -121,7 +136,8 @@ impl HttpClient {
     /// Returns an error if the settings cannot be used. A certificate or key that cannot be used
     /// is an error of each request.
     pub fn with_own_connections(&self) -> Result<Self, HttpClientError> {
-        Self::with_connector(&self.shared.config, self.shared.connector.clone())
+        let name = self.shared.name.clone();
+        Self::with_connector(name, &self.shared.config, self.shared.connector.clone())
     }
 
     /// Builds a client with the same settings that sends all requests to a Unix socket. The
@@ -136,20 +152,26 @@ impl HttpClient {
             let path = path.clone();
             async move { tokio::net::UnixStream::connect(&path).await }
         });
-        Self::with_connector(&self.shared.config, Some(connector))
+        let name = self.shared.name.clone();
+        Self::with_connector(name, &self.shared.config, Some(connector))
     }
 
-    /// Builds a client that opens its connections with `connector`, or over TCP if there is
-    /// none.
+    /// Builds a client like [`named`](Self::named) that opens its connections with `connector`, or
+    /// over TCP if there is none.
     ///
     /// # Errors
     /// Returns an error if the settings cannot be used. A certificate or key that cannot be used
     /// is an error of each request.
     pub fn with_connector(
+        name: impl Into<Arc<str>>,
         config: &HttpClientConfig,
         connector: Option<Connector>,
     ) -> Result<Self, HttpClientError> {
-        let authenticator = config.auth.as_ref().map(Authenticator::new).transpose()?;
+        let name = name.into();
+        let authenticator = match &config.auth {
+            Some(auth) => Some(Authenticator::new(&name, auth)?),
+            None => None,
+        };
         let files = tls::files(&config.tls).map(Path::to_owned).collect();
         let connect = Connect::new(&config.proxy, connector.clone());
         let proxies = connect.proxies();
@@ -162,7 +184,8 @@ impl HttpClient {
             connector,
             authenticator,
             proxies,
-            transport: AwaitedFile::watch("HTTP client's TLS", files, build),
+            transport: AwaitedFile::watch(format!("tls_config of {name}"), files, build),
+            name,
         };
         Ok(Self {
             shared: Arc::new(shared),

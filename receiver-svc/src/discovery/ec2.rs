@@ -32,7 +32,7 @@ pub(super) struct Ec2 {
 
 impl Ec2 {
     pub(super) fn new(config: Ec2Config) -> Result<Self, HttpClientError> {
-        let client = HttpClient::new(&config.aws.http)?;
+        let client = HttpClient::named("ec2_sd_configs", &config.aws.http)?;
         Ok(Self {
             api: Api::new(&config.aws, "ec2", client),
             config,

@@ -49,7 +49,7 @@ pub(super) struct Ecs {
 
 impl Ecs {
     pub(super) fn new(config: AwsClustersConfig) -> Result<Self, HttpClientError> {
-        let client = HttpClient::new(&config.aws.http)?;
+        let client = HttpClient::named("ecs_sd_configs", &config.aws.http)?;
         // The endpoint is that of ECS.
         let ec2 = AwsConfig {
             endpoint: None,

@@ -36,7 +36,8 @@ type Error = Box<dyn std::error::Error + Send + Sync>;
 
 impl Http {
     pub(super) fn new(config: HttpConfig, max_bytes: usize) -> Result<Self, HttpClientError> {
-        let client = HttpClient::new(&config.http)?;
+        let name = format!("http_sd_configs {}", redacted(&config.url));
+        let client = HttpClient::named(name, &config.http)?;
         Ok(Self {
             config,
             max_bytes,

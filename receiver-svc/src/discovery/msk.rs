@@ -33,7 +33,7 @@ pub(super) struct Msk {
 
 impl Msk {
     pub(super) fn new(config: AwsClustersConfig) -> Result<Self, HttpClientError> {
-        let client = HttpClient::new(&config.aws.http)?;
+        let client = HttpClient::named("msk_sd_configs", &config.aws.http)?;
         Ok(Self {
             api: Api::new(&config.aws, "kafka", client),
             config,

@@ -99,7 +99,11 @@ impl Job {
                 (previous.client.clone(), previous.sockets.clone())
             }
             _ => (
-                HttpClient::with_connector(&config.http, shared.connector.clone())?,
+                HttpClient::with_connector(
+                    format!("job {:?}", config.job_name),
+                    &config.http,
+                    shared.connector.clone(),
+                )?,
                 UnixSocketClients::default(),
             ),
         };

@@ -22,7 +22,7 @@ pub(super) enum Authenticator {
 // === impl Authenticator ===
 
 impl Authenticator {
-    pub(super) fn new(auth: &Auth) -> Result<Self, HttpClientError> {
+    pub(super) fn new(client: &str, auth: &Auth) -> Result<Self, HttpClientError> {
         Ok(match auth.clone() {
             Auth::Basic { username, password } => Self::Basic { username, password },
             Auth::Authorization {
@@ -32,7 +32,7 @@ impl Authenticator {
                 scheme,
                 credentials,
             },
-            Auth::OAuth2(config) => Self::OAuth2(Box::new(Tokens::new(*config)?)),
+            Auth::OAuth2(config) => Self::OAuth2(Box::new(Tokens::new(client, *config)?)),
         })
     }
 

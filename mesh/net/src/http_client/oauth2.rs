@@ -49,12 +49,13 @@ struct Token {
 // === impl Tokens ===
 
 impl Tokens {
-    pub(super) fn new(config: OAuth2Config) -> Result<Self, HttpClientError> {
-        let client = HttpClient::new(&HttpClientConfig {
+    pub(super) fn new(client: &str, config: OAuth2Config) -> Result<Self, HttpClientError> {
+        let settings = HttpClientConfig {
             tls: config.tls.clone(),
             proxy: config.proxy.clone(),
             ..HttpClientConfig::default()
-        })?;
+        };
+        let client = HttpClient::named(format!("{client}: oauth2"), &settings)?;
         Ok(Self {
             config,
             client,

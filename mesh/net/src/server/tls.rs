@@ -5,11 +5,10 @@ use std::{path::PathBuf, sync::Arc};
 
 use mesh_base::watched_file::WatchedFile;
 use mesh_model::config::http::PemSource;
-use rustls::{RootCertStore, ServerConfig, server::WebPkiClientVerifier};
-use rustls_pki_types::{PrivateKeyDer, pem::PemObject};
+use rustls::{RootCertStore, ServerConfig, server::WebPkiClientVerifier, sign::SingleCertAndKey};
 use tokio_rustls::TlsAcceptor;
 
-use crate::tls::{TlsError, certificates, provider, read};
+use crate::tls::{TlsError, certificates, identity, provider};
 
 /// Flags for the TLS settings of a listener.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -109,13 +108,8 @@ fn server_config(
             builder.with_client_cert_verifier(verifier)
         }
     };
-    let key = PrivateKeyDer::from_pem_slice(&read(key)?).map_err(|source| TlsError::Pem {
-        what: "key",
-        source,
-    })?;
-    let mut config = builder
-        .with_single_cert(certificates("cert", cert)?, key)
-        .map_err(TlsError::from)?;
+    let identity = SingleCertAndKey::from(identity(("cert", cert), ("key", key))?);
+    let mut config = builder.with_cert_resolver(Arc::new(identity));
     config.alpn_protocols = alpn.to_vec();
     Ok(config)
 }

@@ -55,7 +55,7 @@ impl TrustVerifier {
     pub(super) fn of_the_system(provider: Arc<CryptoProvider>) -> io::Result<Self> {
         let loaded = rustls_native_certs::load_native_certs();
         let verifier = Self::new(loaded.certs, provider);
-        if verifier.roots.is_empty() {
+        if verifier.is_empty() {
             let errors: Vec<_> = loaded.errors.iter().map(ToString::to_string).collect();
             let why = match errors.is_empty() {
                 true => "none found".to_owned(),
@@ -66,6 +66,11 @@ impl TrustVerifier {
         Ok(verifier)
     }
 
+    /// Returns true if no certificate can be used.
+    pub(super) fn is_empty(&self) -> bool {
+        self.roots.is_empty()
+    }
+
     fn verify_issuer(
         &self,
         certificate: &CertificateDer<'_>,
@@ -73,9 +78,6 @@ impl TrustVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<(), Error> {
-        if self.roots.is_empty() {
-            return Err(Error::General("no certificate in ca_file".to_owned()));
-        }
         let verified = verify_server_cert_signed_by_trust_anchor(
             parsed,
             &self.roots,

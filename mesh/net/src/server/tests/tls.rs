@@ -164,15 +164,21 @@ async fn rejects_files_that_do_not_match() {
         args.server(&[]).unwrap_err().to_string()
     };
     for (error, expected) in [
-        (with(&|a| a.key_file = Some(other_key.clone())), "key"),
-        (with(&|a| a.key_file = Some(nonsense.clone())), "key: "),
+        (
+            with(&|a| a.key_file = Some(other_key.clone())),
+            "their public keys differ",
+        ),
+        (
+            with(&|a| a.key_file = Some(nonsense.clone())),
+            "no usable private key",
+        ),
         (
             with(&|a| a.cert_file = Some("/nowhere".into())),
             "/nowhere: ",
         ),
         (
             with(&|a| a.client_ca_file = Some(nonsense.clone())),
-            "client ca certificates: ",
+            "client_ca_file ",
         ),
     ] {
         assert!(error.to_lowercase().contains(expected), "{error}");

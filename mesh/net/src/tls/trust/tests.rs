@@ -75,17 +75,3 @@ fn ignores_a_trusted_certificate_that_cannot_be_parsed() {
         .verify_server_cert(server.der(), &[], &name, &[], UnixTime::now())
         .unwrap();
 }
-
-#[test]
-fn names_a_file_without_certificates() {
-    let server = self_signed(parameters(false));
-    let verifier = TrustVerifier::new(Vec::new(), tls::provider());
-    let name = ServerName::try_from("localhost").unwrap();
-    let error = verifier
-        .verify_server_cert(server.der(), &[], &name, &[], UnixTime::now())
-        .unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "unexpected error: no certificate in ca_file"
-    );
-}

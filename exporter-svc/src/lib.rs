@@ -128,6 +128,9 @@ pub async fn start(
     }
     let external_labels = ha::external_labels_for_pushes(&config);
     telemetry::set_level(config.log_level);
+    for warning in &config.warnings {
+        warn!(%warning, "Configuration has a probable mistake");
+    }
     Ok(Destinations {
         all,
         external_labels,

@@ -2,24 +2,26 @@
 //! Never scrapes a target and never sends a sample.
 
 mod files;
+mod mistakes;
 mod targets;
 
 use std::{fmt, path::PathBuf, time::Duration};
 
 use clap::Parser;
+use mesh_contract::ha::REPLICA;
 use mesh_model::{
-    config::{Config, ConfigError, discovery::DiscoveryConfig},
+    config::{Config, Place, discovery::DiscoveryConfig},
     flags,
 };
 use mesh_service::telemetry::LogArgs;
 
-use self::{files::FileProblems, targets::JobTargets};
+use self::targets::JobTargets;
 use crate::{batch_context::batch_context, discovery::DiscoveryError};
 
 /// Checks a Prometheus configuration file.
 ///
-/// Prints the problems of the file, or a summary of its content. The files that
-/// it references must exist, unless --syntax-only is given. Exit codes: 0 if it
+/// Prints the problems of the file with file, line and column, or a summary of its content. The
+/// files that it references must exist and be usable, unless --syntax-only is given. Exit codes: 0 if it
 /// finds no mistake, 1 if it finds one, 2 for a usage error.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "check")]
@@ -54,7 +56,7 @@ pub struct CheckArgs {
     pub log: LogArgs,
 }
 
-/// Result of checking a configuration file that could be parsed.
+/// Result of checking a configuration file.
 #[derive(Debug, Default)]
 pub struct Report {
     summary: String,
@@ -65,16 +67,35 @@ pub struct Report {
     jobs: Vec<JobTargets>,
 }
 
-/// Checks the file. Problems beyond its syntax are in the report.
-///
-/// # Errors
-/// Returns an error if the file cannot be read or parsed.
-pub async fn check(args: &CheckArgs) -> Result<Report, ConfigError> {
-    let config = Config::load(&args.file)?;
+/// Problems that one kind of check finds.
+#[derive(Debug, Default)]
+struct Problems {
+    /// Problems that prevent a receiver or an exporter from working with the file.
+    failures: Vec<String>,
+    /// Probable mistakes.
+    warnings: Vec<String>,
+}
+
+/// Checks the file.
+pub async fn check(args: &CheckArgs) -> Report {
+    let config = match Config::load(&args.file) {
+        Ok(config) => config,
+        Err(error) => {
+            return Report {
+                failures: vec![error.to_string()],
+                ..Report::default()
+            };
+        }
+    };
     let mut report = Report {
         summary: summary(&config),
         ..Report::default()
     };
+    let warnings = config.warnings.iter().map(ToString::to_string);
+    report.warnings.extend(warnings);
+    let Problems { failures, warnings } = mistakes::of(&config);
+    report.failures.extend(failures);
+    report.warnings.extend(warnings);
     for scrape in &config.scrape_configs {
         for discovery in &scrape.discovery {
             if let DiscoveryConfig::Unsupported(mechanism) = discovery {
@@ -82,30 +103,45 @@ pub async fn check(args: &CheckArgs) -> Result<Report, ConfigError> {
                     job: scrape.job_name.clone(),
                     mechanism: mechanism.clone(),
                 };
-                report.failures.push(refused.to_string());
+                let refused = format!("{}{refused}", place_of_job(&config, &scrape.job_name));
+                report.failures.push(refused);
             }
         }
     }
     if !args.syntax_only {
         // These depend on the environment.
-        report
-            .failures
-            .extend(batch_context(&config, &[]).err().map(|e| e.to_string()));
-        let FileProblems { failures, warnings } = FileProblems::of(&config);
+        if let Err(error) = batch_context(&config, &[]) {
+            let place = prefix(config.places.external_labels.get(REPLICA));
+            report.failures.push(format!("{place}{error}"));
+        }
+        let Problems { failures, warnings } = files::check(&config);
         report.failures.extend(failures);
         report.warnings.extend(warnings);
     }
     if args.targets {
-        let discovered = targets::discover(&config.scrape_configs, args.discovery_timeout);
-        let (jobs, failures) = discovered.await;
-        report.jobs = jobs;
-        for failure in failures {
-            if !report.failures.contains(&failure) {
-                report.failures.push(failure);
+        for scrape in &config.scrape_configs {
+            let place = place_of_job(&config, &scrape.job_name);
+            let (job, failures) = targets::discover(scrape, args.discovery_timeout).await;
+            report.jobs.extend(job);
+            for failure in failures {
+                let failure = format!("{place}{failure}");
+                if !report.failures.contains(&failure) {
+                    report.failures.push(failure);
+                }
             }
         }
     }
-    Ok(report)
+    report
+}
+
+/// Returns the place of a job, to put before a message about it.
+fn place_of_job(config: &Config, job: &str) -> String {
+    prefix(config.places.jobs.get(job))
+}
+
+/// Returns a place to put before a message; nothing if it is not known.
+fn prefix(place: Option<&Place>) -> String {
+    place.map_or_else(String::new, |place| format!("{place}: "))
 }
 
 fn summary(config: &Config) -> String {

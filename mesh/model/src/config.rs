@@ -15,6 +15,7 @@ pub mod discovery;
 pub mod duration;
 mod error;
 pub mod http;
+mod place;
 pub mod relabel;
 pub mod remote_write;
 pub mod scrape;
@@ -24,6 +25,7 @@ pub mod size;
 pub use self::{
     error::ConfigError,
     http::Params,
+    place::{ConfigWarning, Place, Places},
     secret::{Secret, redacted},
 };
 
@@ -60,4 +62,8 @@ pub struct Config {
     pub ignored_sections: Vec<String>,
     /// Paths of all files that were read, for reloads and messages.
     pub sources: Vec<PathBuf>,
+    /// Places of the entries, for messages.
+    pub places: Places,
+    /// Probable mistakes that Prometheus accepts without a message.
+    pub warnings: Vec<ConfigWarning>,
 }

@@ -31,7 +31,7 @@ mod yaml;
 
 use std::path::Path;
 
-pub use self::target_groups::{parse_target_groups, parse_target_groups_json};
+pub use self::target_groups::{ignored_document, parse_target_groups, parse_target_groups_json};
 use crate::config::{Config, ConfigError};
 
 // === impl Config ===

@@ -1,7 +1,7 @@
 //! Checks the files that a configuration references.
 //!
 //! Follows `promtool check config`: a missing credentials or certificate file is a
-//! failure, a missing target file is a warning.
+//! failure, a missing target file is a warning. Certificates and keys must be usable too.
 
 use std::path::Path;
 
@@ -12,41 +12,38 @@ use mesh_model::{
         http::{Auth, HttpClientConfig, PemSource, SecretSource, TlsConfig},
         scrape::ScrapeConfig,
     },
-    config_file::parse_target_groups,
+    config_file::{ignored_document, parse_target_groups},
 };
 
+use super::{Problems, place_of_job, prefix};
 use crate::{
     discovery,
     scrape::{TargetError, populate},
 };
 
-/// Problems of the files that a configuration references.
-#[derive(Debug, Default)]
-pub(super) struct FileProblems {
-    pub(super) failures: Vec<String>,
-    pub(super) warnings: Vec<String>,
+/// Checks all files that a configuration references.
+pub(super) fn check(config: &Config) -> Problems {
+    let mut problems = Problems::default();
+    for scrape in &config.scrape_configs {
+        let job = &scrape.job_name;
+        let context = format!("{}job {job:?}", place_of_job(config, job));
+        problems.http(&context, &scrape.http);
+        for mechanism in &scrape.discovery {
+            problems.discovery(&context, scrape, mechanism);
+        }
+    }
+    for destination in &config.remote_write {
+        let name = &destination.name;
+        let place = prefix(config.places.destinations.get(name));
+        let context = format!("{place}remote write {name:?}");
+        problems.http(&context, &destination.http);
+    }
+    problems
 }
 
-// === impl FileProblems ===
+// === impl Problems ===
 
-impl FileProblems {
-    /// Checks all files that a configuration references.
-    pub(super) fn of(config: &Config) -> Self {
-        let mut problems = Self::default();
-        for scrape in &config.scrape_configs {
-            let context = format!("job {:?}", scrape.job_name);
-            problems.http(&context, &scrape.http);
-            for mechanism in &scrape.discovery {
-                problems.discovery(&context, scrape, mechanism);
-            }
-        }
-        for destination in &config.remote_write {
-            let context = format!("remote write {:?}", destination.name);
-            problems.http(&context, &destination.http);
-        }
-        problems
-    }
-
+impl Problems {
     fn discovery(&mut self, context: &str, scrape: &ScrapeConfig, mechanism: &DiscoveryConfig) {
         match mechanism {
             DiscoveryConfig::Static(groups) => self.groups(context, scrape, groups),
@@ -86,6 +83,9 @@ impl FileProblems {
                 let content = std::fs::read(&path);
                 let content = content.map_err(|error| format!("{}: {error}", path.display()));
                 let groups = content.and_then(|content| {
+                    let ignored = ignored_document(&content, &path);
+                    self.warnings
+                        .extend(ignored.map(|warning| format!("{context}: file_sd: {warning}")));
                     parse_target_groups(content, &path).map_err(|error| error.to_string())
                 });
                 match groups {
@@ -139,10 +139,16 @@ impl FileProblems {
             ("cert_file", &tls.cert),
             ("key_file", &tls.key),
         ];
+        let found = self.failures.len();
         for (key, pem) in pems {
             if let Some(PemSource::File(path)) = pem {
                 self.require(context, key, path);
             }
+        }
+        if self.failures.len() == found {
+            let unusable = mesh_net::tls::check(tls).into_iter();
+            self.failures
+                .extend(unusable.map(|error| format!("{context}: tls_config: {error}")));
         }
         let unsupported = mesh_net::tls::unsupported(tls).into_iter();
         self.warnings

@@ -23,34 +23,31 @@ pub(super) struct JobTargets {
     errors: Vec<String>,
 }
 
-/// Runs one round of discovery for each job. Returns the targets and the failures.
+/// Runs one round of discovery for a job. Returns the targets, unless discovery could not start,
+/// and the failures.
 pub(super) async fn discover(
-    configs: &[ScrapeConfig],
+    config: &ScrapeConfig,
     limit: Duration,
-) -> (Vec<JobTargets>, Vec<String>) {
-    let (mut jobs, mut failures) = (Vec::new(), Vec::new());
+) -> (Option<JobTargets>, Vec<String>) {
     // One discovery per job, so that a job that fails does not hide the others.
-    for config in configs {
-        let mut discovery = Discovery::new(DiscoveryMetrics::default(), Duration::ZERO);
-        if let Err(error) = discovery.apply(std::slice::from_ref(config)).await {
-            failures.push(error.to_string());
-            continue;
-        }
-        let job = &config.job_name;
-        match timeout(limit, discovery.first_refresh()).await {
-            Ok(failed) => {
-                failures.extend(failed.iter().map(|error| format!("job {job:?}: {error}")));
-            }
-            Err(_) => failures.push(format!(
-                "job {job:?}: discovery did not complete within {} (--discovery.timeout)",
-                duration::format(limit)
-            )),
-        }
-        let current = discovery.current();
-        let groups = current.get(&config.job_name).into_iter().flatten();
-        jobs.push(JobTargets::new(config, groups));
+    let mut discovery = Discovery::new(DiscoveryMetrics::default(), Duration::ZERO);
+    if let Err(error) = discovery.apply(std::slice::from_ref(config)).await {
+        return (None, vec![error.to_string()]);
     }
-    (jobs, failures)
+    let job = &config.job_name;
+    let failures = match timeout(limit, discovery.first_refresh()).await {
+        Ok(failed) => failed
+            .iter()
+            .map(|error| format!("job {job:?}: {error}"))
+            .collect(),
+        Err(_) => vec![format!(
+            "job {job:?}: discovery did not complete within {} (--discovery.timeout)",
+            duration::format(limit)
+        )],
+    };
+    let current = discovery.current();
+    let groups = current.get(job).into_iter().flatten();
+    (Some(JobTargets::new(config, groups)), failures)
 }
 
 // === impl JobTargets ===

@@ -2,7 +2,7 @@ use std::path::Path;
 
 use super::*;
 
-async fn checked(folder: &Path, text: &str, arguments: &[&str]) -> Result<Report, ConfigError> {
+async fn checked(folder: &Path, text: &str, arguments: &[&str]) -> Report {
     let file = folder.join("prometheus.yml");
     std::fs::write(&file, text).unwrap();
     let file = file.to_str().unwrap();
@@ -14,19 +14,20 @@ async fn checked(folder: &Path, text: &str, arguments: &[&str]) -> Result<Report
 async fn reports_the_line_of_an_unknown_field() {
     let folder = tempfile::tempdir().unwrap();
     let text = "global:\n  scrape_intervall: 1s\n";
-    let error = checked(folder.path(), text, &[]).await.unwrap_err();
+    let report = checked(folder.path(), text, &[]).await;
+    assert!(!report.is_success());
     let expected = format!(
-        "{}:2:3: unknown key \"scrape_intervall\"",
+        "  FAILED: {}:2:3: unknown key \"scrape_intervall\"",
         folder.path().join("prometheus.yml").display()
     );
-    assert!(error.to_string().starts_with(&expected), "{error}");
+    assert!(report.to_string().starts_with(&expected), "{report}");
 }
 
 #[tokio::test]
 async fn summarizes_a_valid_file() {
     let folder = tempfile::tempdir().unwrap();
     let text = "rule_files: [r.yml]\nalerting: {}\nremote_write: [{url: 'http://h/'}]\nscrape_configs:\n- {job_name: a, static_configs: [{targets: ['h:1']}]}\n- {job_name: b, static_configs: [{targets: ['h:2']}]}\n";
-    let report = checked(folder.path(), text, &[]).await.unwrap();
+    let report = checked(folder.path(), text, &[]).await;
     assert!(report.is_success());
     let text = report.to_string();
     assert!(text.ends_with("  SUCCESS: 2 scrape jobs, 1 remote write destination; ignored sections: rule_files, alerting\n"), "{text}");
@@ -36,11 +37,11 @@ async fn summarizes_a_valid_file() {
 async fn rejects_a_mechanism_that_a_receiver_refuses() {
     let folder = tempfile::tempdir().unwrap();
     let text = "scrape_configs:\n- {job_name: b, consul_sd_configs: [{}]}\n";
-    let report = checked(folder.path(), text, &[]).await.unwrap();
+    let report = checked(folder.path(), text, &[]).await;
     assert!(!report.is_success());
     let report = report.to_string();
     assert!(
-        report.contains("FAILED: job \"b\": consul_sd_configs is not supported"),
+        report.contains("prometheus.yml:2:3: job \"b\": consul_sd_configs is not supported"),
         "{report}"
     );
 }
@@ -49,7 +50,7 @@ async fn rejects_a_mechanism_that_a_receiver_refuses() {
 async fn rejects_an_ha_replica_without_a_cluster() {
     let folder = tempfile::tempdir().unwrap();
     let text = "global: {external_labels: {__replica__: a}}\n";
-    let report = checked(folder.path(), text, &[]).await.unwrap();
+    let report = checked(folder.path(), text, &[]).await;
     assert_eq!(report.failures.len(), 1, "{report}");
 }
 
@@ -68,40 +69,35 @@ async fn reports_missing_files() {
         - job_name: b\n  \
           basic_auth: {username: u, password_file: password}\n  \
           http_sd_configs: [{url: 'http://h/', oauth2: {client_id: i, client_secret_file: secret, token_url: 'http://h/'}}]\n";
-    let report = checked(folder.path(), text, &[]).await.unwrap();
+    let report = checked(folder.path(), text, &[]).await;
     let path = |name: &str| folder.path().join(name).display().to_string();
+    let at = |line: u8| format!("{}:{line}:3: ", path("prometheus.yml"));
     let missing = |context: &str, key: &str, name: &str| {
         format!(
             "{context}: {key} {}: No such file or directory (os error 2)",
             path(name)
         )
     };
-    let address = r#"job "a": target {__address__="http://h/"}: "http://h/" is not a valid hostname, expected HOST or HOST:PORT"#;
+    let address = r#"target {__address__="http://h/"}: "http://h/" is not a valid hostname, expected HOST or HOST:PORT"#;
     let [ca, cert, key, token, header, bad, url, password, secret] = &report.failures[..] else {
         panic!("{report}")
     };
-    assert_eq!(*ca, missing("job \"a\"", "ca_file", "ca"));
-    assert_eq!(*cert, missing("job \"a\"", "cert_file", "cert"));
-    assert_eq!(*key, missing("job \"a\"", "key_file", "key"));
-    assert_eq!(*token, missing("job \"a\"", "credentials_file", "token"));
-    assert_eq!(
-        *header,
-        missing("job \"a\"", "http_headers of X-A", "header")
-    );
-    assert!(bad.starts_with(&format!("job \"a\": file_sd: {}:1:", path("bad.yml"))));
-    assert_eq!(url, address);
-    assert_eq!(*password, missing("job \"b\"", "password_file", "password"));
-    let context = "job \"b\": http_sd_configs";
-    assert_eq!(*secret, missing(context, "client_secret_file", "secret"));
-    let none = format!(
-        "job \"a\": file_sd file {} does not exist",
-        path("none*.yml")
-    );
+    let a = format!("{}job \"a\"", at(2));
+    assert_eq!(*ca, missing(&a, "ca_file", "ca"));
+    assert_eq!(*cert, missing(&a, "cert_file", "cert"));
+    assert_eq!(*key, missing(&a, "key_file", "key"));
+    assert_eq!(*token, missing(&a, "credentials_file", "token"));
+    assert_eq!(*header, missing(&a, "http_headers of X-A", "header"));
+    assert!(bad.starts_with(&format!("{a}: file_sd: {}:1:", path("bad.yml"))));
+    assert_eq!(*url, format!("{a}: {address}"));
+    let b = format!("{}job \"b\"", at(7));
+    assert_eq!(*password, missing(&b, "password_file", "password"));
+    let context = format!("{b}: http_sd_configs");
+    assert_eq!(*secret, missing(&context, "client_secret_file", "secret"));
+    let none = format!("{a}: file_sd file {} does not exist", path("none*.yml"));
     assert_eq!(report.warnings, [none]);
     assert!(!report.to_string().contains("SUCCESS"));
-    let report = checked(folder.path(), text, &["--syntax-only"])
-        .await
-        .unwrap();
+    let report = checked(folder.path(), text, &["--syntax-only"]).await;
     assert!(report.is_success(), "{report}");
 }
 
@@ -111,14 +107,63 @@ async fn warns_of_tls_settings_that_are_not_supported() {
     let text = "scrape_configs:\n\
         - job_name: a\n  \
           tls_config: {min_version: TLS10}\n";
-    let report = checked(folder.path(), text, &[]).await.unwrap();
+    let report = checked(folder.path(), text, &[]).await;
     assert!(report.is_success(), "{report}");
-    assert_eq!(
-        report.warnings,
-        [
-            "job \"a\": tls_config: min_version TLS10: TLS 1.0 and 1.1 are not supported, servers need TLS 1.2 or 1.3"
-        ]
+    let [warning] = &report.warnings[..] else {
+        panic!("{report}")
+    };
+    let expected = "prometheus.yml:2:3: job \"a\": tls_config: min_version TLS10: TLS 1.0 and 1.1 are not supported, servers need TLS 1.2 or 1.3";
+    assert!(warning.ends_with(expected), "{warning}");
+}
+
+#[tokio::test]
+async fn rejects_unusable_certificates() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["ca", "cert", "key"] {
+        std::fs::write(folder.path().join(name), "junk").unwrap();
+    }
+    let text = "scrape_configs:\n\
+        - job_name: a\n  \
+          tls_config: {ca_file: ca, cert_file: cert, key_file: key}\n";
+    let report = checked(folder.path(), text, &[]).await;
+    let [ca, cert] = &report.failures[..] else {
+        panic!("{report}")
+    };
+    for (failure, key) in [(ca, "ca"), (cert, "cert")] {
+        let place = "prometheus.yml:2:3: job \"a\": tls_config: ";
+        assert!(
+            failure.contains(&format!("{place}{key}_file ")),
+            "{failure}"
+        );
+        assert!(failure.contains("no usable CERTIFICATE in it"), "{failure}");
+    }
+}
+
+#[tokio::test]
+async fn warns_of_unset_variables_and_of_second_documents() {
+    let folder = tempfile::tempdir().unwrap();
+    let targets = "- targets: ['h:1']\n---\n- targets: ['h:2']\n";
+    std::fs::write(folder.path().join("t.yml"), targets).unwrap();
+    let text = "global: {external_labels: {region: '${PROMESH_TEST_UNSET}'}}\n\
+        scrape_configs:\n\
+        - {job_name: a, file_sd_configs: [{files: [t.yml]}]}\n\
+        ---\n\
+        scrape_configs: []\n";
+    let report = checked(folder.path(), text, &[]).await;
+    assert!(report.is_success(), "{report}");
+    let [unset, main, in_target_file] = &report.warnings[..] else {
+        panic!("{report}")
+    };
+    assert!(
+        unset.contains("prometheus.yml:1:36: external_labels: region: "),
+        "{unset}"
     );
+    assert!(
+        main.contains("prometheus.yml:5:1: a second YAML document"),
+        "{main}"
+    );
+    let expected = "t.yml:3:1: a second YAML document";
+    assert!(in_target_file.contains(expected), "{in_target_file}");
 }
 
 #[tokio::test]
@@ -132,10 +177,10 @@ async fn lists_active_and_dropped_targets() {
           file_sd_configs: [{files: [t.yml]}]\n  \
           relabel_configs: [{source_labels: [__address__], regex: 'h:3', action: drop}]\n\
         - job_name: c\n  consul_sd_configs: [{}]\n";
-    let report = checked(folder.path(), text, &["--targets"]).await.unwrap();
+    let report = checked(folder.path(), text, &["--targets"]).await;
     assert_eq!(report.failures.len(), 1, "{report}");
     let text = report.to_string();
-    assert!(text.contains("FAILED: job \"c\": consul_sd_configs is not supported"));
+    assert!(text.contains(": job \"c\": consul_sd_configs is not supported"));
     let list = &text[text.find("job \"a\": 3").unwrap()..];
     let lines: Vec<_> = list.lines().collect();
     assert_eq!(
@@ -163,10 +208,12 @@ async fn limits_the_time_of_discovery() {
         "scrape_configs:\n- job_name: a\n  http_sd_configs: [{{url: 'http://{address}/'}}]\n  static_configs: [{{targets: ['h:1']}}]\n"
     );
     let arguments = ["--targets", "--discovery.timeout=1"];
-    let report = checked(folder.path(), &text, &arguments).await.unwrap();
-    assert_eq!(
-        report.failures,
-        ["job \"a\": discovery did not complete within 1s (--discovery.timeout)"]
-    );
+    let report = checked(folder.path(), &text, &arguments).await;
+    let [failure] = &report.failures[..] else {
+        panic!("{report}")
+    };
+    let expected =
+        "prometheus.yml:2:3: job \"a\": discovery did not complete within 1s (--discovery.timeout)";
+    assert!(failure.ends_with(expected), "{failure}");
     assert!(report.to_string().contains("job \"a\": 1 scraped"));
 }

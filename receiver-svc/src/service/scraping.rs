@@ -6,7 +6,7 @@ use mesh_contract::batch::BatchContext;
 use mesh_model::config::Config;
 use mesh_service::{reload::Requests, telemetry};
 use tokio::sync::watch;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::error::{ApplyError, Error};
 use crate::{batch_context::batch_context, discovery::Discovery, scrape::Manager, shard::Shards};
@@ -87,6 +87,9 @@ impl Scraping {
         self.manager.apply(prepared);
         self.context.send_replace(context);
         telemetry::set_level(config.log_level);
+        for warning in &config.warnings {
+            warn!(%warning, "Configuration has a probable mistake");
+        }
         for section in &config.ignored_sections {
             info!(section, "Configuration section ignored");
         }

@@ -1,23 +1,23 @@
 //! The whole configuration file, and the `scrape_config_files` that it names.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, de::IgnoredAny};
-use serde_saphyr::Spanned;
+use serde_saphyr::{Location, Spanned};
 
 use super::{
     expand::expand,
     remote_write::{Otlp, RemoteWrite},
     scalar::Text,
     scrape::{Global, Inherited, Scrape},
-    section::{Context, List, Problem, build_all},
+    section::{Context, List, Problem, build_all, locations, place},
     text, yaml,
 };
 use crate::{
-    config::{Config, ConfigError, LogLevel, scrape::ScrapeConfig},
+    config::{Config, ConfigError, LogLevel, Places, scrape::ScrapeConfig},
     labels::Labels,
     validation::{ValidationScheme, is_valid_legacy_label_name},
 };
@@ -57,6 +57,18 @@ struct ScrapeFile {
     scrape_configs: List<Scrape>,
 }
 
+/// The external labels, with variables expanded.
+#[derive(Debug, Default)]
+struct ExternalLabels {
+    labels: Labels,
+    /// Names of the labels whose value is empty. They are not part of `labels`.
+    empty: Vec<String>,
+    /// Names of the labels and places of their values.
+    locations: Vec<(String, Location)>,
+    /// Variables that have no value.
+    unset: Vec<Problem>,
+}
+
 /// Parses `text`, the contents of the file at `path`, and loads the files that it names.
 pub(super) fn parse(
     text: &str,
@@ -68,34 +80,25 @@ pub(super) fn parse(
     let mut file: File = yaml::parse(text, path)?;
     let ignored_sections = file.ignored();
     let patterns = file.scrape_config_files.take().unwrap_or_default();
-    let (mut config, inherited) = file
-        .build(context)
-        .map_err(|problem| problem.in_file(path))?;
+    let jobs = locations(&file.scrape_configs);
+    let in_file = |problem: Problem| problem.in_file(path);
+    let (mut config, inherited) = file.build(context, path).map_err(in_file)?;
     config.ignored_sections = ignored_sections;
-    config.sources.push(path.to_owned());
-    let mut jobs = Jobs::default();
-    jobs.add(&config.scrape_configs, path)?;
+    config.add_source(text, path, &jobs)?;
     for pattern in patterns {
-        for path in matching(&context, &pattern).map_err(|problem| problem.in_file(path))? {
-            let more = load_scrape_file(&path, &inherited, variable)?;
-            jobs.add(&more, &path)?;
+        for path in matching(&context, &pattern).map_err(in_file)? {
+            let text = text::read(&path)?;
+            let folder = path.parent().unwrap_or(Path::new(""));
+            let context = Context { folder, variable };
+            let file: ScrapeFile = yaml::parse(&text, &path)?;
+            let jobs = locations(&file.scrape_configs);
+            let more = scrape_configs(file.scrape_configs, &inherited, context)
+                .map_err(|problem| problem.in_file(&path))?;
             config.scrape_configs.extend(more);
-            config.sources.push(path);
+            config.add_source(&text, &path, &jobs)?;
         }
     }
     Ok(config)
-}
-
-fn load_scrape_file(
-    path: &Path,
-    inherited: &Inherited,
-    variable: &dyn Fn(&str) -> Option<String>,
-) -> Result<Vec<ScrapeConfig>, ConfigError> {
-    let text = text::read(path)?;
-    let folder = path.parent().unwrap_or(Path::new(""));
-    let context = Context { folder, variable };
-    let file: ScrapeFile = yaml::parse(&text, path)?;
-    scrape_configs(file.scrape_configs, inherited, context).map_err(|problem| problem.in_file(path))
 }
 
 fn scrape_configs(
@@ -128,24 +131,29 @@ fn matching(context: &Context<'_>, pattern: &str) -> Result<Vec<PathBuf>, Proble
         .collect()
 }
 
-/// Maps each job name to the file that defines it, to reject duplicates.
-#[derive(Default)]
-struct Jobs(HashMap<String, PathBuf>);
+// === impl Config ===
 
-// === impl Jobs ===
-
-impl Jobs {
-    fn add(&mut self, configs: &[ScrapeConfig], path: &Path) -> Result<(), ConfigError> {
-        for config in configs {
+impl Config {
+    /// Records the file at `path`, whose jobs are the last ones and begin at `jobs`.
+    fn add_source(
+        &mut self,
+        text: &str,
+        path: &Path,
+        jobs: &[Location],
+    ) -> Result<(), ConfigError> {
+        let first = self.scrape_configs.len() - jobs.len();
+        for (config, at) in self.scrape_configs[first..].iter().zip(jobs) {
             let name = &config.job_name;
-            if let Some(first) = self.0.insert(name.clone(), path.to_owned()) {
+            let known = &mut self.places.jobs;
+            if let Some(first) = known.insert(name.clone(), place(path, *at)) {
                 let problem = Problem::new(format!(
-                    "found multiple scrape configs with job name {name:?}, the first in {}",
-                    first.display()
+                    "found multiple scrape configs with job name {name:?}, the first at {first}"
                 ));
-                return Err(problem.in_file(path));
+                return Err(problem.at(*at).in_file(path));
             }
         }
+        self.warnings.extend(yaml::ignored_document(text, path));
+        self.sources.push(path.to_owned());
         Ok(())
     }
 }
@@ -153,23 +161,28 @@ impl Jobs {
 // === impl File ===
 
 impl File {
-    fn build(self, context: Context<'_>) -> Result<(Config, Inherited), Problem> {
+    fn build(self, context: Context<'_>, path: &Path) -> Result<(Config, Inherited), Problem> {
         let mut global = self.global.unwrap_or_default();
-        let (external_labels, empty_external_labels) =
-            external_labels(global.external_labels.take(), context)?;
+        let external = ExternalLabels::expand(global.external_labels.take(), context)?;
         let inherited = global.inherit(context)?;
         let validation = inherited.validation;
+        let destinations = locations(&self.remote_write);
         let remote_write = build_all(self.remote_write, "remote write config section", |rw| {
             rw.build(validation, context)
         })?;
-        for (i, destination) in remote_write.iter().enumerate() {
+        let mut places = Places::default();
+        for (destination, at) in remote_write.iter().zip(destinations) {
             let name = &destination.name;
-            if remote_write[..i].iter().any(|other| other.name == *name) {
-                return Err(Problem::new(format!(
-                    "found multiple remote write configs with job name {name:?}"
-                )));
+            let known = &mut places.destinations;
+            if let Some(first) = known.insert(name.clone(), place(path, at)) {
+                let problem = Problem::new(format!(
+                    "found multiple remote write configs with job name {name:?}, the first at {first}"
+                ));
+                return Err(problem.at(at));
             }
         }
+        let labels = external.locations.into_iter();
+        places.external_labels = labels.map(|(name, at)| (name, place(path, at))).collect();
         let otlp = match self.otlp {
             Some(otlp) => otlp
                 .value
@@ -179,8 +192,8 @@ impl File {
             None => Otlp::default().build(ValidationScheme::Utf8)?,
         };
         let config = Config {
-            external_labels,
-            empty_external_labels,
+            external_labels: external.labels,
+            empty_external_labels: external.empty,
             scrape_configs: scrape_configs(self.scrape_configs, &inherited, context)?,
             remote_write,
             otlp,
@@ -191,6 +204,12 @@ impl File {
                 .map(|level| level.0),
             ignored_sections: Vec::new(),
             sources: Vec::new(),
+            places,
+            warnings: external
+                .unset
+                .into_iter()
+                .map(|problem| problem.warning(path))
+                .collect(),
         };
         Ok((config, inherited))
     }
@@ -208,24 +227,38 @@ impl File {
     }
 }
 
-/// Expands the external labels. Returns the labels, and the names of those with an empty
-/// value.
-fn external_labels(
-    labels: Option<BTreeMap<String, String>>,
-    context: Context<'_>,
-) -> Result<(Labels, Vec<String>), Problem> {
-    let mut expanded = Vec::new();
-    let mut empty = Vec::new();
-    for (name, value) in labels.unwrap_or_default() {
-        if !is_valid_legacy_label_name(&name) {
-            return Err(Problem::new(format!(
-                "external_labels: {name:?} is not a valid label name"
-            )));
+// === impl ExternalLabels ===
+
+impl ExternalLabels {
+    fn expand(
+        labels: Option<BTreeMap<String, Spanned<String>>>,
+        context: Context<'_>,
+    ) -> Result<Self, Problem> {
+        let mut expanded = Vec::new();
+        let mut external = Self::default();
+        for (name, value) in labels.unwrap_or_default() {
+            let at = value.referenced;
+            if !is_valid_legacy_label_name(&name) {
+                let message = format!("external_labels: {name:?} is not a valid label name");
+                return Err(Problem::new(message).at(at));
+            }
+            let value = expand(&value.value, |variable| {
+                let value = (context.variable)(variable).unwrap_or_default();
+                if value.is_empty() {
+                    let message = format!(
+                        "external_labels: {name}: the environment variable {variable} is not set or empty, it expands to nothing"
+                    );
+                    external.unset.push(Problem::new(message).at(at));
+                }
+                value
+            });
+            external.locations.push((name.clone(), at));
+            match value.is_empty() {
+                true => external.empty.push(name),
+                false => expanded.push((name, value)),
+            }
         }
-        match expand(&value, context.variable) {
-            value if value.is_empty() => empty.push(name),
-            value => expanded.push((name, value)),
-        }
+        external.labels = expanded.into_iter().collect();
+        Ok(external)
     }
-    Ok((expanded.into_iter().collect(), empty))
 }

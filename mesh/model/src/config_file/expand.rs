@@ -2,9 +2,8 @@
 
 /// Replaces `$VAR` and `${VAR}` with the value of `variable`, and `$$` with `$`.
 ///
-/// A variable that is not set expands to an empty string. Invalid syntax such as `${}` is
-/// dropped. Both are Go's rules.
-pub(super) fn expand(text: &str, variable: impl Fn(&str) -> Option<String>) -> String {
+/// Invalid syntax such as `${}` is dropped, as in Go.
+pub(super) fn expand(text: &str, mut variable: impl FnMut(&str) -> String) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(dollar) = rest.find('$') {
@@ -15,7 +14,7 @@ pub(super) fn expand(text: &str, variable: impl Fn(&str) -> Option<String>) -> S
             // A dollar without a name after it is literal.
             Some("") if after.len() == rest.len() => out.push('$'),
             Some("$") => out.push('$'),
-            Some(name) => out.push_str(&variable(name).unwrap_or_default()),
+            Some(name) => out.push_str(&variable(name)),
             None => {}
         }
         rest = after;
@@ -50,7 +49,10 @@ mod tests {
 
     #[test]
     fn expands_variables_as_go_does() {
-        let variable = |name: &str| (name == "TEST").then(|| "value".to_owned());
+        let variable = |name: &str| match name {
+            "TEST" => "value".to_owned(),
+            _ => String::new(),
+        };
         for (text, expanded) in [
             ("plain", "plain"),
             ("${TEST}", "value"),

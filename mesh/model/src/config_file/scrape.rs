@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, de::IgnoredAny};
+use serde_saphyr::Spanned;
 
 use super::{
     aws::{AwsSd, Ec2Sd, EcsSd, MskSd},
@@ -27,7 +28,7 @@ pub(in crate::config_file) struct Global {
     scrape_interval: Option<Text<Duration>>,
     scrape_timeout: Option<Text<Duration>>,
     scrape_protocols: Option<Vec<Text<ScrapeProtocol>>>,
-    pub(in crate::config_file) external_labels: Option<BTreeMap<String, String>>,
+    pub(in crate::config_file) external_labels: Option<BTreeMap<String, Spanned<String>>>,
     body_size_limit: Option<Text<Size>>,
     sample_limit: Option<u64>,
     target_limit: Option<u64>,

@@ -7,7 +7,7 @@ use std::{
 
 use serde_saphyr::{Location, Spanned};
 
-use crate::config::ConfigError;
+use crate::config::{ConfigError, ConfigWarning, Place};
 
 /// Entries of a list with their places. `null` is a valid entry to the YAML parser, as in
 /// Go; [`build_all`] rejects it, as Prometheus does.
@@ -77,10 +77,33 @@ impl Problem {
 
     /// Turns the problem into an error of the file at `path`.
     pub(super) fn in_file(self, path: &Path) -> ConfigError {
-        let place = self.location.map(|at| (at.line(), at.column()));
-        let place = place.filter(|(line, _)| *line > 0);
-        ConfigError::new(path, place, self.message)
+        ConfigError::new(path, self.location.and_then(position), self.message)
     }
+
+    /// Turns the problem into a warning about the file at `path`.
+    pub(super) fn warning(self, path: &Path) -> ConfigWarning {
+        ConfigWarning {
+            place: Place::new(path, self.location.and_then(position)),
+            message: self.message,
+        }
+    }
+}
+
+/// Returns the line and the column of a location, if it is known.
+fn position(location: Location) -> Option<(u64, u64)> {
+    let position = (location.line(), location.column());
+    Some(position).filter(|(line, _)| *line > 0)
+}
+
+/// Turns a location into a place in the file at `path`.
+pub(super) fn place(path: &Path, location: Location) -> Place {
+    Place::new(path, position(location))
+}
+
+/// Returns the location of each entry of a list.
+pub(super) fn locations<T>(list: &List<T>) -> Vec<Location> {
+    let entries = list.iter().flatten();
+    entries.map(|entry| entry.referenced).collect()
 }
 
 // === impl Context ===

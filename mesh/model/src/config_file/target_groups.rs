@@ -11,7 +11,7 @@ use super::{
     text::decode,
     yaml::{self, without_place},
 };
-use crate::config::{ConfigError, discovery::TargetGroup};
+use crate::config::{ConfigError, ConfigWarning, discovery::TargetGroup};
 
 /// Parses the content of a target file of `file_sd_configs`: JSON if the name of `origin` ends
 /// in `.json`, YAML otherwise. The caller sets the `source` of each group.
@@ -34,13 +34,25 @@ pub fn parse_target_groups(
     content: impl AsRef<[u8]>,
     origin: &Path,
 ) -> Result<Vec<TargetGroup>, ConfigError> {
-    let extension = origin.extension().unwrap_or_default();
-    if extension.eq_ignore_ascii_case("json") {
+    if is_json(origin) {
         return parse_target_groups_json(content, origin);
     }
     let text = decode(content.as_ref()).map_err(|error| ConfigError::new(origin, None, error))?;
     let list: GroupList = yaml::parse(&text, origin)?;
     list.0.map_err(|problem| problem.in_file(origin))
+}
+
+/// Warns of content after the first YAML document of a target file. It is not read, as in
+/// Prometheus.
+pub fn ignored_document(content: &[u8], origin: &Path) -> Option<ConfigWarning> {
+    let text = decode(content).ok().filter(|_| !is_json(origin))?;
+    yaml::ignored_document(&text, origin)
+}
+
+/// Returns true if the name of a file ends in `.json`.
+fn is_json(origin: &Path) -> bool {
+    let extension = origin.extension().unwrap_or_default();
+    extension.eq_ignore_ascii_case("json")
 }
 
 /// Parses a JSON list of target groups, such as the response of an `http_sd_configs`

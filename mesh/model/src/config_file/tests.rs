@@ -29,7 +29,7 @@ fn reports_each_mistake_with_its_place() {
         ),
         (
             "scrape_configs:\n- job_name: a\n- job_name: a\n",
-            "p.yml: found multiple scrape configs with job name \"a\"",
+            "p.yml:3:3: found multiple scrape configs with job name \"a\", the first at p.yml:2:3",
         ),
         (
             "scrape_configs:\n- job_name: a\n  relabel_configs:\n  - regex: '('\n    action: keep\n",
@@ -46,6 +46,22 @@ fn reports_each_mistake_with_its_place() {
         (
             "scrape_configs:\n- job_name: a\n  dns_sd_configs:\n  - {names: [x], type: A, port: 0}\n",
             "p.yml:4:5: a port is required",
+        ),
+        (
+            "remote_write:\n- {name: a, url: 'http://h/'}\n- {name: a, url: 'http://i/'}\n",
+            "p.yml:3:3: found multiple remote write configs with job name \"a\", the first at p.yml:2:3",
+        ),
+        (
+            "global:\n  external_labels:\n    a-b: x\n",
+            "p.yml:3:10: external_labels: \"a-b\" is not a valid label name",
+        ),
+        (
+            "scrape_configs:\n- job_name: a\n  etcd_sd_configs: []\n",
+            "p.yml:3:3: etcd_sd_configs: neither Prometheus nor promesh has this discovery mechanism; use one of static_configs, ",
+        ),
+        (
+            "scrape_configs:\n- job_name: a\n  kuberentes_sd_configs: []\n",
+            "p.yml:3:3: unknown key \"kuberentes_sd_configs\", did you mean \"kubernetes_sd_configs\"?",
         ),
         ("scrape_configs: [}\n", "p.yml:1:17: not valid YAML: "),
         (
@@ -90,6 +106,23 @@ fn reports_each_mistake_with_its_place() {
         let error = parse(text).unwrap_err();
         assert!(error.starts_with(expected), "{text}: {error}");
     }
+}
+
+#[test]
+fn warns_of_unset_variables_and_of_a_second_document() {
+    let text = "global:\n  external_labels:\n    region: eu-$UNSET\n    zone: '${SET}'\n---\nscrape_configs: []\n";
+    let variable = |name: &str| (name == "SET").then(|| "z".to_owned());
+    let config = Config::parse(text, Path::new("p.yml"), &variable).unwrap();
+    let external = config.external_labels.to_string();
+    assert_eq!(external, r#"{region="eu-", zone="z"}"#);
+    let warnings: Vec<_> = config.warnings.iter().map(|w| w.to_string()).collect();
+    assert_eq!(
+        warnings,
+        [
+            "p.yml:3:13: external_labels: region: the environment variable UNSET is not set or empty, it expands to nothing",
+            "p.yml:6:1: a second YAML document begins here and is ignored, as in Prometheus; remove the line --- before it, or move it to a file of its own",
+        ]
+    );
 }
 
 #[test]

@@ -6,6 +6,7 @@
 //! ```
 
 mod budget;
+mod further_document;
 mod go;
 mod message;
 
@@ -16,8 +17,8 @@ use serde_saphyr::{
     Budget as Events, NonFiniteFloatPolicy, Options, with_deserializer_from_str_with_options,
 };
 
-pub(super) use self::message::without_place;
 use self::{budget::Budget, go::Go};
+pub(super) use self::{further_document::ignored_document, message::without_place};
 use super::section::Problem;
 use crate::config::ConfigError;
 

@@ -14,7 +14,7 @@ use serde::{
 use tempfile::TempDir;
 
 use crate::{
-    config::{Config, discovery::DiscoveryConfig},
+    config::{Config, Places, discovery::DiscoveryConfig},
     config_file::{aws, discovery, document, http, relabel, remote_write, scrape},
 };
 
@@ -192,9 +192,10 @@ fn file_with(section: &str, example: &str) -> String {
     text.replacen("KEYS", &keys.join(", "), 1)
 }
 
-/// Returns everything that a configuration means, except its list of ignored sections.
+/// Returns everything that a configuration means: not its list of ignored sections, and no places.
 fn meaning(mut config: Config) -> String {
     config.ignored_sections.clear();
+    config.places = Places::default();
     format!("{config:?}")
 }
 

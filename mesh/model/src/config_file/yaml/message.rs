@@ -2,6 +2,10 @@
 
 use serde_saphyr::{Error, budget::BudgetBreach};
 
+/// Ending of the keys of discovery mechanisms.
+const MECHANISM: &str = "_sd_configs";
+const SUPPORTED: &str = "static_configs, file_sd_configs, http_sd_configs, dns_sd_configs, kubernetes_sd_configs, ec2_sd_configs, ecs_sd_configs, msk_sd_configs, aws_sd_configs";
+
 /// Describes an error without its place.
 pub(super) fn of(error: &Error) -> String {
     match error {
@@ -63,11 +67,29 @@ pub(in crate::config_file) fn without_place(message: &str) -> &str {
 
 /// Describes a key that does not exist, and the key that was probably meant.
 fn unknown_key(key: &str, known: &[&str]) -> String {
+    if let Some(mechanism) = key.strip_suffix(MECHANISM) {
+        return unknown_mechanism(mechanism, known);
+    }
     match known.iter().min_by_key(|known| distance(key, known)) {
         Some(near) if distance(key, near) <= 2 => {
             format!("unknown key {key:?}, did you mean {near:?}?")
         }
         _ => format!("unknown key {key:?}, expected one of {}", known.join(", ")),
+    }
+}
+
+/// Describes a discovery mechanism that does not exist. The names are short, so most of a name
+/// has to be right to be a misspelt one.
+fn unknown_mechanism(mechanism: &str, known: &[&str]) -> String {
+    let mut names = known.iter().filter_map(|key| key.strip_suffix(MECHANISM));
+    let is_near = |name: &&str| distance(mechanism, name) <= (mechanism.len() / 3).min(2);
+    match names.find(is_near) {
+        Some(near) => {
+            format!("unknown key \"{mechanism}{MECHANISM}\", did you mean \"{near}{MECHANISM}\"?")
+        }
+        None => format!(
+            "{mechanism}{MECHANISM}: neither Prometheus nor promesh has this discovery mechanism; use one of {SUPPORTED}"
+        ),
     }
 }
 

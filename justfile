@@ -46,6 +46,10 @@ fuzz-build:
 test:
     cargo test --workspace --locked --no-fail-fast
 
+# Lints, renders and tests the Helm chart, and compares the plain manifests with it.
+chart:
+    .ci/chart
+
 # Runs the demo until its verdict.
 demo:
     cargo run -p integration --locked -- demo --once
@@ -65,6 +69,10 @@ release:
 # Builds the stripped release binaries of the services, with debug information beside them.
 dist:
     .ci/dist
+
+# Builds the images of the services, with static binaries, and prints their sizes and start times.
+images:
+    deploy/images
 
 # Runs the test suites of Prometheus, OpenMetrics and OpenTelemetry.
 conformance:

@@ -1,4 +1,4 @@
-//! The jobs of `deploy/kubernetes/prometheus.yml`, from discovery to the stored series.
+//! The jobs of `deploy/default-jobs.yml`, from discovery to the stored series.
 
 use std::time::Duration;
 
@@ -19,25 +19,26 @@ use crate::{
     receiver::app,
 };
 
-const DEPLOYED: &str = include_str!("../../../../deploy/kubernetes/prometheus.yml");
+const DEPLOYED: &str = include_str!("../../../../deploy/default-jobs.yml");
+
+/// Returns these jobs of the file, as items of a YAML list.
+fn deployed(jobs: &[&str]) -> String {
+    let all = DEPLOYED.split("  - job_name: ").skip(1);
+    let wanted = all.filter(|text| jobs.contains(&text.lines().next().unwrap()));
+    let texts: Vec<_> = wanted.map(|text| format!("  - job_name: {text}")).collect();
+    assert_eq!(texts.len(), jobs.len());
+    texts.concat()
+}
 
 /// Starts a receiver with the deployed jobs against a stand-in for the API server. Waits until
 /// the backend has stored a series of each job, and returns the labels by job.
 async fn stored_labels(api: &KubeApi, jobs: &[&str]) -> Vec<Vec<Labels>> {
     let amp = Amp::start(AmpOptions::default()).await.unwrap();
-    let (scraping, _) = DEPLOYED.split_once("\nremote_write:").unwrap();
     let mechanism = format!("      - api_server: {}\n        role: ", api.url());
-    let scraping = scraping
-        .replace("${CLUSTER}", "c")
-        .replace("${REPLICA}", "a")
-        .replace(
-            "scrape_interval: 30s",
-            "scrape_interval: 1s\n  scrape_timeout: 1s",
-        )
-        .replace("      - role: ", &mechanism);
-    assert_eq!(scraping.matches(&api.url()).count(), 2);
     let config = Config::default()
-        .sections(&format!("{scraping}\n"))
+        .interval("1s")
+        .external_labels("cluster: c, __replica__: a")
+        .jobs(&deployed(jobs).replace("      - role: ", &mechanism))
         .remote_write(RemoteWrite::to(&amp));
     let mesh = Topology::new(config).exporters(1).receivers(1);
     let _mesh = mesh.start(&InProcess).await.unwrap();

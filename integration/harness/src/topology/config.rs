@@ -13,8 +13,6 @@ pub struct Config {
     interval: Option<String>,
     external_labels: Option<String>,
     jobs: String,
-    /// Whole sections of the file.
-    sections: String,
     remote_write: Option<RemoteWrite>,
 }
 
@@ -69,13 +67,6 @@ impl Config {
         self
     }
 
-    /// Adds whole sections, such as those of a file under test.
-    #[must_use]
-    pub fn sections(mut self, sections: &str) -> Self {
-        self.sections.push_str(sections);
-        self
-    }
-
     /// Sets the destination of remote write.
     #[must_use]
     pub fn remote_write(mut self, remote_write: RemoteWrite) -> Self {
@@ -116,7 +107,6 @@ impl Config {
         if !self.jobs.is_empty() {
             let _ = write!(file, "scrape_configs:\n{}", self.jobs);
         }
-        file.push_str(&self.sections);
         if let Some(remote_write) = &self.remote_write {
             file.push_str(&remote_write.render(keys_in));
         }

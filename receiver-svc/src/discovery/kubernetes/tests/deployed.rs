@@ -1,4 +1,4 @@
-//! The targets of the jobs in `deploy/kubernetes/prometheus.yml`.
+//! The targets of the jobs in `deploy/default-jobs.yml`.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use mesh_model::config::{Config, discovery::DiscoveryConfig};
 use super::*;
 use crate::scrape::{Populated, populate};
 
-const DEPLOYED: &str = include_str!("../../../../../deploy/kubernetes/prometheus.yml");
+const DEPLOYED: &str = include_str!("../../../../../deploy/default-jobs.yml");
 
 /// IP address of a pod.
 fn ip(pod: &str) -> String {

@@ -12,7 +12,8 @@ use aws_credential_types::{
     Credentials,
     provider::{ProvideCredentials, SharedCredentialsProvider},
 };
-use mesh_base::{backoff::Backoff, error::chain};
+use mesh_base::backoff::Backoff;
+use mesh_net::describe;
 use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::{Registry, Unit},
@@ -171,7 +172,7 @@ impl RefreshTask {
         let problem = match tokio::time::timeout(PROVIDER_TIMEOUT, fetch).await {
             Ok(Ok(credentials)) => return self.store(credentials),
             // The provider's own message lacks the cause; its sources have it.
-            Ok(Err(error)) => chain(&error).to_string(),
+            Ok(Err(error)) => describe(&error),
             Err(_) => "timeout of the credentials provider".to_owned(),
         };
         self.metrics.failures.inc();

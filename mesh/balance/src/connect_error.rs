@@ -32,13 +32,17 @@ mod tests {
     fn finds_the_reason_in_a_wrapped_error() {
         let is = |error: io::Error, expected, message| {
             assert_eq!(reason(&error), expected);
-            assert_eq!(mesh_base::error::chain(&error).to_string(), message);
+            assert_eq!(mesh_net::describe(&error), message);
         };
         let refused = io::ErrorKind::ConnectionRefused;
         is(refused.into(), "refused", "connection refused");
-        is(io::ErrorKind::TimedOut.into(), "timeout", "timed out");
+        is(io::ErrorKind::TimedOut.into(), "timeout", "i/o timeout");
         let tls = io::Error::other(rustls::Error::NoCertificatesPresented);
-        is(io::Error::other(tls), "tls", "peer sent no certificates");
+        is(
+            io::Error::other(tls),
+            "tls",
+            "tls: peer sent no certificates",
+        );
         is(io::Error::other("odd"), "broken", "odd");
     }
 }

@@ -16,8 +16,8 @@ use tokio::{
 use tonic::body::Body;
 use tracing::{debug, info, warn};
 
-use mesh_base::{backoff::Backoff, error::chain};
-use mesh_net::connector::Connector;
+use mesh_base::backoff::Backoff;
+use mesh_net::{connector::Connector, describe};
 
 use crate::{BalanceMetrics, connect_error};
 
@@ -67,7 +67,7 @@ impl Connecting {
                 }
                 Err(error) => {
                     let reason = connect_error::reason(&*error);
-                    let error = chain(&*error).to_string();
+                    let error = describe(&*error);
                     self.metrics.connect_failed(reason);
                     // The same error again is logged at debug level only.
                     if error == last_error {

@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use kube::{Error, core::Status, runtime::watcher};
-use mesh_base::error::chain;
+use mesh_net::describe;
 
 use crate::connections::StartTimeout;
 
@@ -63,7 +63,8 @@ impl fmt::Display for WatchFailure<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.cause() {
             Cause::Status(status) => write!(f, "status {}: {}", status.code, status.message),
-            Cause::Request(error) => chain(error).fmt(f),
+            Cause::Request(Error::Service(error)) => f.write_str(&describe(&**error)),
+            Cause::Request(error) => f.write_str(&describe(error)),
             Cause::NoResourceVersion => self.0.fmt(f),
         }
     }

@@ -53,7 +53,6 @@ mod tests {
     use futures::StreamExt;
     use k8s_openapi::api::core::v1::Namespace;
     use kube::{Api, api::WatchParams};
-    use mesh_base::error::chain;
     use std::sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
@@ -144,7 +143,7 @@ mod tests {
             .unwrap();
         let event = events.boxed().next().await.unwrap();
         let error = event.unwrap_err();
-        let error = chain(&error).to_string();
+        let error = mesh_net::describe(&error);
         assert!(error.contains("ended the watch at once"), "{error}");
     }
 

@@ -1,6 +1,7 @@
 //! Networking that every service uses.
 //!
 //! - [`connector`]: opens byte streams to peers.
+//! - [`describe`]: describes failed requests in plain words.
 //! - [`tls`]: TLS configurations for clients.
 //! - [`http_client`]: the HTTP client of scrapes, discovery and remote write.
 //! - [`listen`]: the notation of listen addresses in flags.
@@ -21,8 +22,11 @@
 
 pub mod aws;
 pub mod connector;
+mod describe;
 pub mod endpoints;
 pub mod http_client;
 pub mod listen;
 pub mod server;
 pub mod tls;
+
+pub use self::describe::describe;

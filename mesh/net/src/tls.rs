@@ -1,9 +1,9 @@
 //! TLS configurations for clients, built from `tls_config`.
 
-mod explain;
 mod no_verification;
 mod trust;
 mod unsupported;
+mod words;
 
 use std::{
     io,
@@ -21,7 +21,8 @@ use rustls::{
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject};
 
 use self::trust::TrustVerifier;
-pub use self::{explain::explain, unsupported::unsupported};
+pub use self::unsupported::unsupported;
+pub(crate) use self::words::words;
 
 /// Error of a `tls_config`.
 #[derive(Debug, thiserror::Error)]
@@ -51,7 +52,7 @@ pub enum TlsError {
         key: String,
     },
     /// rustls rejects the combination of certificates, key and versions.
-    #[error(transparent)]
+    #[error("{}", words(.0))]
     Rustls(#[from] rustls::Error),
     /// The system's root certificates cannot be read.
     #[error("system certificates: {0}")]

@@ -12,7 +12,10 @@ use mesh_model::{
     },
     config_file::parse_target_groups_json,
 };
-use mesh_net::http_client::{HttpClient, HttpClientError};
+use mesh_net::{
+    describe,
+    http_client::{HttpClient, HttpClientError},
+};
 use tokio::{task::spawn_blocking, time::timeout};
 use tracing::warn;
 
@@ -113,7 +116,7 @@ impl Http {
             )
             .into();
         }
-        error
+        format!("reading the body: {}", describe(&*error)).into()
     }
 
     fn failed(&self, metrics: &DiscoveryMetrics, error: &str) {

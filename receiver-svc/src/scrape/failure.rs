@@ -3,7 +3,7 @@
 use std::{io, time::Duration};
 
 use http::StatusCode;
-use mesh_net::http_client::HttpClientError;
+use mesh_net::{describe, http_client::HttpClientError};
 
 use super::{append::AppendError, labels::LabelsError, limits::LimitError, target::uri::UrlError};
 
@@ -28,7 +28,7 @@ pub enum ScrapeError {
     #[error("server returned HTTP status {0}, expected 200 OK")]
     Status(StatusCode),
     /// Response that ended early.
-    #[error("reading the body: {0}")]
+    #[error("reading the body: {}", describe(.0))]
     Body(#[source] hyper::Error),
     /// Response that is compressed with zstd although the scrape did not request it.
     #[error(

@@ -18,6 +18,7 @@ use self::{
     response::TokenResponse,
 };
 use super::{HttpClient, HttpClientError, secret};
+use crate::describe;
 
 /// Time before the expiry at which a token is replaced.
 const MARGIN: Duration = Duration::from_secs(10);
@@ -129,7 +130,7 @@ impl Tokens {
             let response = response.await.map_err(|error| error.to_string())?;
             let (head, body) = response.into_parts();
             let body = Limited::new(body, MAX_BODY).collect().await;
-            let body = body.map_err(|error| error.to_string())?.to_bytes();
+            let body = body.map_err(|error| describe(&*error))?.to_bytes();
             let kind = head.headers.get(CONTENT_TYPE);
             let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
             answer(head.status, kind, &body)

@@ -13,14 +13,14 @@ use hyper_util::{
     client::legacy::{self, Client},
     rt::{TokioExecutor, TokioTimer},
 };
-use mesh_base::{budget::Budget, error::chain};
+use mesh_base::budget::Budget;
 
 use self::retry::{Attempts, Decision};
 use super::{
     connect::Connect,
     http1::{ConnectionState, Http1Connect, head},
 };
-use crate::tls;
+use crate::describe;
 
 pub use retry::Replayable;
 
@@ -53,10 +53,9 @@ pub struct Transport {
 /// Failure of a request without a response.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "{}{}{}",
+    "{}{}",
     if *.may_have_arrived { "sent again: " } else { "" },
-    chain(.source),
-    explanation(.source)
+    describe(.source)
 )]
 pub struct TransportError {
     source: legacy::Error,
@@ -133,9 +132,4 @@ impl TransportError {
     pub fn is_connect(&self) -> bool {
         self.source.is_connect() && !self.may_have_arrived
     }
-}
-
-/// Returns the explanation of a failed TLS handshake, to follow the error's own text.
-fn explanation(error: &legacy::Error) -> String {
-    tls::explain(error).map_or_else(String::new, |text| format!(" ({text})"))
 }

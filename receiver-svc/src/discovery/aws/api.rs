@@ -7,13 +7,13 @@ use std::time::{Duration, SystemTime};
 use aws_credential_types::{Credentials, provider::ProvideCredentials};
 use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
-use mesh_base::error::chain;
 use mesh_model::config::discovery::AwsConfig;
 use mesh_net::{
     aws::{
         Aws, AwsOptions,
         sign::{CanonicalError, Scope, sign_at},
     },
+    describe,
     http_client::{HttpClient, HttpClientError, Replayable},
 };
 use serde::{Deserialize, de::DeserializeOwned};
@@ -119,7 +119,7 @@ impl Api {
         let (aws, region) = self.resolved.as_ref().expect("resolved above");
         if self.credentials.as_ref().is_none_or(needs_renewal) {
             let provided = aws.credentials.provide_credentials().await;
-            let failed = |error| ApiError::NoCredentials(chain(&error).to_string());
+            let failed = |error| ApiError::NoCredentials(describe(&error));
             self.credentials = Some(provided.map_err(failed)?);
         }
         Ok(region.clone())

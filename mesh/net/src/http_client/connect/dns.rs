@@ -23,6 +23,32 @@ pub(super) struct Resolver(GaiResolver);
 #[error("no such host: {0:?} is a short form of an IPv4 address; write four decimal numbers")]
 struct ShortForm(String);
 
+/// Failed lookup of a name.
+#[derive(Debug, thiserror::Error)]
+#[error("lookup {name}: {problem}")]
+struct LookupError {
+    name: String,
+    problem: String,
+}
+
+// === impl LookupError ===
+
+impl LookupError {
+    /// Describes an error of `getaddrinfo`.
+    fn new(name: &Name, error: &io::Error) -> Self {
+        let text = error.to_string();
+        let text = text.rsplit(": ").next().unwrap_or_default();
+        let problem = match text {
+            "Name or service not known" | "No address associated with hostname" => "no such host",
+            text => text,
+        };
+        Self {
+            name: name.to_string(),
+            problem: problem.to_lowercase(),
+        }
+    }
+}
+
 // === impl Resolver ===
 
 impl Resolver {
@@ -49,8 +75,13 @@ impl Service<Name> for Resolver {
             let error = ShortForm(name.as_str().to_owned());
             return async move { Err(io::Error::other(error)) }.boxed();
         }
-        let resolving = self.0.call(name);
-        async move { Ok(resolving.await?.collect::<Vec<_>>().into_iter()) }.boxed()
+        let resolving = self.0.call(name.clone());
+        async move {
+            let found = resolving.await;
+            let found = found.map_err(|error| io::Error::other(LookupError::new(&name, &error)))?;
+            Ok(found.collect::<Vec<_>>().into_iter())
+        }
+        .boxed()
     }
 }
 
@@ -110,7 +141,7 @@ mod tests {
         connect(&mut http, "").await.unwrap();
         connect(&mut http, "localhost").await.unwrap();
         let error = connect(&mut http, "127.1").await.unwrap_err();
-        let error = mesh_base::error::chain(&error).to_string();
+        let error = crate::describe(&error);
         assert!(
             error.contains("\"127.1\" is a short form of an IPv4 address"),
             "{error}"

@@ -8,13 +8,12 @@ use std::{
 use futures::{FutureExt, future::BoxFuture};
 use http::Uri;
 use hyper_util::rt::TokioIo;
-use mesh_base::error::chain;
 use rustls_pki_types::ServerName;
 use tokio_rustls::TlsConnector;
 use tower::Service;
 
 use super::{BoxError, Dial, ProxyTls};
-use crate::connector::Io;
+use crate::{connector::Io, describe};
 
 /// Opens connections to a proxy, with TLS if the scheme of its URL is `https`.
 #[derive(Clone, Debug)]
@@ -44,7 +43,7 @@ impl Service<Uri> for ToProxy {
         let connecting = self.dial.call(proxy.clone());
         let tls = self.tls.clone();
         async move {
-            let failed = |error: BoxError| format!("proxy {proxy}: {}", chain(&*error));
+            let failed = |error: BoxError| format!("proxy {proxy}: {}", describe(&*error));
             let stream = connecting.await.map_err(failed)?;
             if proxy.scheme_str() != Some("https") {
                 return Ok(stream);

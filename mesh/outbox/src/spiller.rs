@@ -32,7 +32,7 @@ pub(crate) struct Spiller {
 }
 
 /// Result of compressing or spilling one batch.
-struct Processed {
+pub(crate) struct Processed {
     lane: usize,
     seq: u64,
     body: Body,
@@ -205,7 +205,7 @@ impl Spiller {
 
 /// Records done batches and writes batches that are due. A batch leaves memory only after
 /// the disk has confirmed it.
-fn write(
+pub(crate) fn write(
     log: Option<Log>,
     fence_ms: i64,
     done: &[(u64, Location)],
@@ -245,6 +245,15 @@ fn write(
         });
     }
     let is_synced = log.sync().is_ok();
+    if !is_synced {
+        // These batches stay in memory. Their records may be on the disk nevertheless, and a
+        // restart must not send them again.
+        let seqs = processed.iter().map(|processed| processed.seq);
+        let appended = seqs
+            .zip(&locations)
+            .filter_map(|(seq, at)| Some((seq, (*at)?)));
+        log.mark_done(&appended.collect::<Vec<_>>());
+    }
     for (processed, location) in processed.iter_mut().zip(locations) {
         match location.filter(|_| is_synced) {
             Some(location) => {

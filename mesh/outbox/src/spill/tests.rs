@@ -287,6 +287,21 @@ fn writes_nothing_after_a_failed_sync() {
 }
 
 #[test]
+fn batches_that_stay_in_memory_after_a_failed_sync_are_not_replayed() {
+    let disk = FaultyDisk::default();
+    let (mut log, _, _) = open(&disk);
+    log.append(&record(0, 60)).unwrap();
+    log.sync().unwrap();
+    disk.fail_next_sync();
+    let due = vec![(0, record(1, 10)), (1, record(2, 10))];
+    let (_, processed) = crate::spiller::write(Some(log), 0, &[], due);
+    assert_eq!(processed.len(), 2);
+    let (_, replay, _) = open(&disk);
+    let seqs: Vec<_> = replay.records.iter().map(|(_, r)| r.seq).collect();
+    assert_eq!(seqs, [0]);
+}
+
+#[test]
 fn writes_again_once_a_full_disk_has_room() {
     let disk = FaultyDisk::default();
     let (mut log, _, stats) = open(&disk);

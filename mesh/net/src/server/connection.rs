@@ -89,7 +89,12 @@ impl Settings {
         let reason = tokio::select! {
             // A connection that has ended needs no reason for closing it.
             biased;
-            ended = connection.as_mut() => return self.ended(peer, ended),
+            ended = connection.as_mut() => {
+                if ended.is_err() {
+                    self.metrics.closed(CloseReason::Broken);
+                }
+                return log_end(peer, ended);
+            }
             () = silent => CloseReason::Silent,
             () = aged => CloseReason::Aged,
             () = self.shutdown.signaled() => CloseReason::Shutdown,
@@ -102,10 +107,10 @@ impl Settings {
         connection.as_mut().graceful_shutdown();
         if reason == CloseReason::Shutdown {
             // The service applies its own drain timeout.
-            return self.ended(peer, connection.await);
+            return log_end(peer, connection.await);
         }
         match timeout(self.limits.max_connection_age_grace, connection).await {
-            Ok(ended) => self.ended(peer, ended),
+            Ok(ended) => log_end(peer, ended),
             Err(_) => debug!(peer = %peer.0, "Connection aborted"),
         }
     }
@@ -130,12 +135,11 @@ impl Settings {
             .keep_alive_timeout(limits.keepalive_timeout);
         builder
     }
+}
 
-    fn ended(&self, peer: Peer, ended: Result<(), Box<dyn std::error::Error + Send + Sync>>) {
-        if let Err(error) = ended {
-            self.metrics.closed(CloseReason::Broken);
-            debug!(peer = %peer.0, %error, "Connection failed");
-        }
+fn log_end(peer: Peer, ended: Result<(), Box<dyn std::error::Error + Send + Sync>>) {
+    if let Err(error) = ended {
+        debug!(peer = %peer.0, %error, "Connection failed");
     }
 }
 

@@ -126,6 +126,26 @@ async fn closes_an_aged_connection_after_its_last_response() {
 }
 
 #[tokio::test]
+async fn counts_an_aged_connection_that_breaks_once() {
+    let limits = Limits {
+        max_connection_age: Duration::from_millis(1),
+        ..limits()
+    };
+    let server = Running::start(Protocol::Any, limits, None).await;
+    let mut stream = server.connect().await;
+    stream.write_all(REQUEST).await.unwrap();
+    server.requested.notified().await;
+    let aged = "connections_closed_total{listener=\"test\",reason=\"aged\"} 1";
+    server.until(aged).await;
+    // Without a response, the end of the connection is an error.
+    drop(stream);
+    server.until("connections{listener=\"test\"} 0").await;
+    let mut text = String::new();
+    encode(&mut text, &server.registry).unwrap();
+    assert!(!text.contains("reason=\"broken\""), "{text}");
+}
+
+#[tokio::test]
 async fn sends_goaway_on_an_aged_http2_connection() {
     let limits = Limits {
         max_connection_age: Duration::from_secs(10),

@@ -187,11 +187,30 @@ fn plain_text(openmetrics: &str) -> String {
             (None, Some((family, help))) if next.and_then(counter_family) == Some(family) => {
                 plain.push_str(&format!("# HELP {family}_total {help}"));
             }
-            _ => plain.push_str(line.split(" # {").next().unwrap_or(line)),
+            _ => plain.push_str(without_exemplar(line)),
         }
         plain.push('\n');
     }
     plain
+}
+
+/// Removes the exemplar at the end of a sample. Comments and label values may contain the text
+/// that begins one.
+fn without_exemplar(line: &str) -> &str {
+    if line.starts_with('#') {
+        return line;
+    }
+    let (mut is_quoted, mut is_escaped) = (false, false);
+    for (at, c) in line.char_indices() {
+        match c {
+            _ if is_escaped => is_escaped = false,
+            '\\' if is_quoted => is_escaped = true,
+            '"' => is_quoted = !is_quoted,
+            ' ' if !is_quoted && line[at..].starts_with(" # {") => return &line[..at],
+            _ => {}
+        }
+    }
+    line
 }
 
 /// Returns the family name in the TYPE line of a counter.
@@ -232,6 +251,22 @@ mod tests {
             .await
             .unwrap();
         (status, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    #[test]
+    fn removes_exemplars_only() {
+        for (line, expected) in [
+            ("a 1 # {t=\"x\"} 1", "a 1"),
+            ("a{l=\" # {\"} 1 # {t=\"x\"} 1", "a{l=\" # {\"} 1"),
+            ("a{l=\"\\\" # {\"} 1", "a{l=\"\\\" # {\"} 1"),
+            (
+                "# HELP a Lines that begin with # {",
+                "# HELP a Lines that begin with # {",
+            ),
+            ("a 1", "a 1"),
+        ] {
+            assert_eq!(without_exemplar(line), expected);
+        }
     }
 
     #[tokio::test]

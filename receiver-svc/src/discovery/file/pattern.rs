@@ -70,33 +70,53 @@ impl Class {
     }
 
     fn to_glob(&self) -> String {
-        let single = |&(low, high): &(char, char)| low == high;
-        // `]` is literal only at the start of a class; `-` and `!` only at the end.
-        let has = |c| self.ranges.contains(&(c, c));
-        let mut glob = String::from(if self.negated { "[!" } else { "[" });
-        if has(']') {
-            glob.push(']');
-        }
-        let special = |range: &&(char, char)| single(range) && matches!(range.0, ']' | '-' | '!');
-        for range in self.ranges.iter().filter(|range| !special(range)) {
-            glob.push(range.0);
-            if !single(range) {
-                glob.extend(['-', range.1]);
+        let mut singles = Vec::new();
+        let mut ranges = String::new();
+        for &(mut low, mut high) in &self.ranges {
+            // A bound of a range cannot be one of the characters that have a place of their own.
+            while low < high && is_special(low) {
+                singles.push(low);
+                low = after(low);
+            }
+            if low < high && high == ']' {
+                singles.push(high);
+                high = '\\';
+            }
+            if low == high && is_special(low) {
+                singles.push(low);
+            } else {
+                ranges.push(low);
+                if low != high {
+                    ranges.extend(['-', high]);
+                }
             }
         }
-        if has('-') {
-            glob.push('-');
-        }
-        if has('!') {
-            // Alone, it would negate the class.
-            if glob == "[" {
-                return literal('!');
+        let single = |c| {
+            if singles.contains(&c) {
+                c.to_string()
+            } else {
+                String::new()
             }
-            glob.push('!');
+        };
+        let (first, last) = (single(']') + &ranges, single('-') + &single('!'));
+        // Alone, it would negate the class.
+        if !self.negated && first.is_empty() && last == "!" {
+            return literal('!');
         }
-        glob.push(']');
-        glob
+        let negation = if self.negated { "!" } else { "" };
+        format!("[{negation}{first}{last}]")
     }
+}
+
+/// Returns true for characters that the `glob` crate takes literally only at one place of a
+/// class: `]` at the start, `-` and `!` at the end.
+fn is_special(c: char) -> bool {
+    matches!(c, ']' | '-' | '!')
+}
+
+/// Returns the character after one of the special ones.
+fn after(special: char) -> char {
+    char::from(special as u8 + 1)
 }
 
 #[cfg(test)]
@@ -114,6 +134,16 @@ mod tests {
             ("[\\]x].yml", "].yml", "a.yml"),
             ("[a\\^].yml", "^.yml", "b.yml"),
             ("\\[a].yml", "[a].yml", "a.yml"),
+            ("[!-.].yml", "#.yml", "/.yml"),
+            ("[!-.].yml", "!.yml", "a.yml"),
+            ("[^!-.].yml", "a.yml", "!.yml"),
+            ("[^!-.].yml", "/.yml", "..yml"),
+            ("[A-\\]].yml", "].yml", "^.yml"),
+            ("[A-\\]].yml", "[.yml", "a.yml"),
+            ("[x\\]-a].yml", "^.yml", "b.yml"),
+            ("[x\\--/].yml", "..yml", "0.yml"),
+            ("[x!-\\-].yml", "-.yml", "..yml"),
+            ("[z-a!].yml", "!.yml", "b.yml"),
             ("a\\*.yml", "a*.yml", "ab.yml"),
             ("**.yml", "ab.yml", "a.json"),
             ("*.yml", ".a.yml", "a.json"),

@@ -93,6 +93,11 @@ impl DeltaAccumulator {
         }
     }
 
+    /// Counts points that another gateway has accepted.
+    pub(crate) fn passed_on(&self, points: u64) {
+        self.metrics.points("passed_on", points);
+    }
+
     /// Locks the totals for a push. Returns `None` if the push has no deltas.
     pub(crate) fn lock(
         &self,
@@ -237,7 +242,6 @@ impl AccumulatorGuard<'_> {
                     points.extend(self.record(added, name, result));
                 }
                 Owner::Peer(peer) if !self.from_peer => {
-                    self.accumulator.metrics.points("passed_on", 1);
                     forwarded.entry(peer).or_default().push(delta);
                 }
                 // The gateways do not agree on the owner yet.

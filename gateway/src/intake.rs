@@ -192,14 +192,16 @@ impl Intake {
             pending,
             forwarded,
         } = accepted;
-        let peers = &self.stages.peers;
+        let (peers, deltas) = (&self.stages.peers, &self.stages.deltas);
         let forwarded = forwarded.into_iter().map(|forwarded| async move {
             let ForwardedRequest {
                 peer,
                 request,
                 points,
             } = forwarded;
-            peers.forward(peer, request, points, deadline).await
+            let verdict = peers.forward(peer, request, points, deadline).await?;
+            deltas.passed_on(points);
+            Ok::<_, RetryLater>(verdict)
         });
         let pending = pending
             .into_iter()

@@ -63,7 +63,7 @@ impl DeltaMetrics {
         registry.register(
             "delta_points",
             "Data points of delta temporality by outcome: counted, repeated, passed_on \
-             (forwarded to another gateway) or refused (rejected)",
+             (accepted by another gateway; a push that its client sends again counts again) or refused (rejected)",
             own.points,
         );
         metrics

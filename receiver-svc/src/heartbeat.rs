@@ -46,6 +46,8 @@ use tokio::{
 
 /// Name of the heartbeat series.
 pub const SERIES: &str = "promesh_replica_heartbeat";
+/// Interval at which the health is reported if heartbeats are disabled.
+const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
 /// Label `job` of the heartbeat series.
 pub const JOB: &str = "promesh";
 
@@ -137,14 +139,17 @@ impl Heartbeat {
     }
 
     /// Sends heartbeats while `is_healthy` returns true for the current time, in milliseconds
-    /// since the Unix epoch. Never completes.
+    /// since the Unix epoch. Reports the health without heartbeats too. Never completes.
     pub async fn run(mut self, is_healthy: impl Fn(i64) -> bool) {
-        if self.interval.is_zero() {
-            return std::future::pending().await;
-        }
+        let sends = !self.interval.is_zero();
+        let pause = if sends {
+            self.interval / 8
+        } else {
+            HEALTH_INTERVAL
+        };
         let (mut acknowledged, mut since) = (self.acknowledged(), Instant::now());
         loop {
-            sleep(self.interval / 8).await;
+            sleep(pause).await;
             self.collect_outcomes();
             let now = self.acknowledged();
             if now != acknowledged {
@@ -152,7 +157,7 @@ impl Heartbeat {
             }
             let healthy = is_healthy(self.clock.now_ms());
             self.metrics.healthy.set(healthy.into());
-            if healthy && since.elapsed() >= self.interval && self.send() {
+            if sends && healthy && since.elapsed() >= self.interval && self.send() {
                 since = Instant::now();
             }
         }
@@ -282,5 +287,44 @@ impl HeartbeatMetrics {
             Outcome::Expired(_) => "expired",
         };
         self.sent.get_or_create(&OutcomeLabels { outcome }).inc();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mesh_contract::export::{Export, ExportError};
+    use mesh_contract::verdict::Verdict;
+    use mesh_outbox::OutboxArgs;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn reports_the_health_without_heartbeats() {
+        let exports = tower::service_fn(async |_: Export| -> Result<Verdict, ExportError> {
+            panic!("no heartbeat is sent")
+        });
+        let (outbox, _workers) = Outbox::new(&OutboxArgs::default(), Clock::system(), exports);
+        let context = BatchContext {
+            ha: Some(Ha {
+                cluster: "c".to_owned(),
+                replica: "a".to_owned(),
+            }),
+            ..BatchContext::default()
+        };
+        let (_sender, contexts) = watch::channel(Arc::new(context));
+        let metrics = HeartbeatMetrics::register(&mut Registry::default());
+        let healthy = metrics.healthy.clone();
+        let heartbeat = Heartbeat::new(
+            Duration::ZERO,
+            outbox,
+            Clock::system(),
+            contexts,
+            "r:1",
+            metrics,
+        );
+        let task = tokio::spawn(heartbeat.run(|_| true));
+        sleep(HEALTH_INTERVAL * 20).await;
+        assert_eq!(healthy.get(), 1);
+        assert!(!task.is_finished());
     }
 }

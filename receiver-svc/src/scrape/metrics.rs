@@ -115,7 +115,7 @@ impl ScrapeMetrics {
             self.skipped.clone(),
         );
         registry.register(
-            "scrape_samples_refused",
+            "scrape_samples_rejected",
             "Number of exposed samples that the storage rules of Prometheus reject",
             self.rejected.clone(),
         );

@@ -16,7 +16,7 @@ use crate::{
 
 /// Contribution of one error to the description of the errors around it.
 enum Part {
-    /// Nothing: the error only wraps its cause.
+    /// Wrapper that says nothing beyond its cause.
     Skip,
     /// A text that precedes the cause's.
     Before(String),

@@ -42,6 +42,7 @@ use crate::{
 };
 
 pub use connect::Connect;
+pub use redirect::KeepsMethod;
 pub use transport::{Replayable, Transport, TransportError};
 
 /// An HTTP client. Cheap to clone; clones share their connections.

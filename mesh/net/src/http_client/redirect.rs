@@ -21,6 +21,11 @@ const MAX_HOPS: usize = 9;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LeftOrigin;
 
+/// Request extension that marks a request whose method must not change. Redirects that would
+/// turn it into a GET are not followed; the caller gets the redirect as the response.
+#[derive(Clone, Copy, Debug)]
+pub struct KeepsMethod;
+
 /// Follows the redirects of one request.
 #[derive(Debug)]
 pub(super) struct Redirects {
@@ -55,6 +60,9 @@ impl Redirects {
             StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT => true,
             _ => return Ok(None),
         };
+        if !keeps_method && request.extensions().get::<KeepsMethod>().is_some() {
+            return Ok(None);
+        }
         let location = response.headers().get(LOCATION);
         let Some(location) = location.filter(|location| !location.is_empty()) else {
             return Ok(None);
@@ -190,6 +198,34 @@ mod tests {
         );
         keeps("http://[::1]:1/", &["http://[::1]:2/"], true);
         keeps("http://[::1]/", &["http://[::2]/"], false);
+    }
+
+    #[test]
+    fn keeps_the_method_of_a_marked_request() {
+        for (status, is_followed) in [
+            (301, false),
+            (302, false),
+            (303, false),
+            (307, true),
+            (308, true),
+        ] {
+            let mut request = Request::post("http://a/write")
+                .body(Bytes::from("x"))
+                .unwrap();
+            request.extensions_mut().insert(KeepsMethod);
+            let mut response = to(b"/other");
+            *response.status_mut() = StatusCode::from_u16(status).unwrap();
+            let followed = Redirects::new(request.uri())
+                .follow(request, &response)
+                .unwrap();
+            assert_eq!(followed.is_some(), is_followed, "{status}");
+            if let Some(followed) = followed {
+                assert_eq!(
+                    (followed.method(), followed.body().len()),
+                    (&Method::POST, 1)
+                );
+            }
+        }
     }
 
     #[test]

@@ -19,7 +19,12 @@ use parking_lot::RwLock;
 use tokio::{sync::oneshot, time::Instant};
 use tonic::{Code, Request, Response, Status, metadata::MetadataMap};
 
-use self::{metrics::Metrics, outcome::ExportOutcome, progress::DestinationProgress};
+use self::{
+    metrics::Metrics,
+    outcome::{ExportOutcome, PartReply},
+    progress::DestinationProgress,
+    resume::Resume,
+};
 use crate::{
     destination::Destination,
     memory::{ExportMemory, OutOfMemory},
@@ -30,6 +35,7 @@ use crate::{
 pub mod metrics;
 pub mod outcome;
 pub mod progress;
+pub mod resume;
 
 /// Handles Exports for the configured destinations.
 #[derive(Debug)]
@@ -130,7 +136,8 @@ impl Ingest {
                 TranslateError::Malformed(error) => malformed(error),
                 TranslateError::OutOfMemory(error) => out_of_memory(error),
             })?;
-            pending.push((destination, translated, Vec::new()));
+            let resume = Resume::new(&translated.parts, progress.resume(&destination.name));
+            pending.push((destination, translated, resume, Vec::new()));
             // The next destination's series use memory in addition.
             memory = used;
         }
@@ -138,13 +145,17 @@ impl Ingest {
         let memory = Arc::new(memory);
         // Translates for all destinations before it passes on any part, so that a
         // malformed Export has no effect.
-        for (destination, translated, replies) in &mut pending {
-            for part in translated.parts.drain(..) {
+        for (destination, translated, resume, replies) in &mut pending {
+            for (index, part) in translated.parts.drain(..).enumerate() {
+                let Some((part, before)) = resume.rest(index, part) else {
+                    continue;
+                };
                 let (reply, outcome) = oneshot::channel();
                 let (context, memory) = (Arc::clone(&context), Arc::clone(&memory));
                 let units = part.units;
                 let pending_part = PendingPart {
                     part,
+                    before,
                     context,
                     started,
                     deadline,
@@ -152,14 +163,20 @@ impl Ingest {
                     memory,
                 };
                 destination.batcher.push(pending_part).await;
-                replies.push((units, outcome));
+                replies.push(PartReply {
+                    index,
+                    units,
+                    outcome,
+                });
             }
         }
         let mut all = Vec::with_capacity(pending.len() + 1);
         all.push(ExportOutcome::of_completed(&progress));
-        for (destination, translated, replies) in pending {
-            let outcome = ExportOutcome::collect(translated, replies).await;
-            if outcome.retry.is_none() {
+        for (destination, translated, mut resume, replies) in pending {
+            let outcome = ExportOutcome::collect(translated, replies, &mut resume).await;
+            if outcome.retry.is_some() {
+                progress.record_partial(&destination.name, resume);
+            } else {
                 progress.record(&destination.name, &outcome.verdict);
                 destination
                     .metrics

@@ -7,25 +7,32 @@
 //!                └─── PartOutcome ◀───┘
 //! ```
 //!
-//! This module does not retry a part that the backend did not store. It reports the failure
-//! to the sender, which still has the data and retries it.
+//! [`table`] says what becomes of a request for each answer of the backend, and [`delivery`]
+//! does it. This module does not retry a part that the backend did not store. It reports the
+//! failure to the sender, which still has the data and retries it.
 
 use std::time::Duration;
 
-use mesh_contract::verdict::Reason;
+use mesh_contract::verdict::Verdict;
+
+use self::delivery::Decided;
 
 pub mod attribution;
 pub mod batcher;
 pub mod client;
 pub mod compress;
 pub mod concurrency;
+pub mod delivery;
 pub mod encode;
 pub mod health;
+pub mod knowledge;
 pub mod metadata;
 pub mod metrics;
 pub mod part;
 pub mod queue;
 pub mod response;
+pub mod search;
+pub mod table;
 
 /// Outcome of one request part.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,16 +42,16 @@ pub enum PartOutcome {
     /// The backend dropped the part as another replica's copy.
     Deduplicated,
     /// The backend permanently rejected some samples and stored the rest.
-    Rejected {
-        /// Reason of the rejection.
-        reason: Reason,
-        /// Number of rejected samples, as the sender counts them.
-        units: u64,
-        /// Message of the backend.
-        message: String,
-    },
+    Rejected(Verdict),
     /// The part was not stored; its sender has to retry it.
     Retry(Retry),
+    /// The first series of the part are decided; its sender has to retry the others.
+    Undecided {
+        /// Reason and delay of the retry.
+        retry: Retry,
+        /// Decided series.
+        decided: Decided,
+    },
 }
 
 /// Reason and delay of a retry.

@@ -18,7 +18,7 @@ use tonic::{
 };
 use tonic_types::{ErrorDetails, StatusExt};
 
-use super::progress::DestinationProgress;
+use super::{progress::DestinationProgress, resume::Resume};
 use crate::{
     remote_write::{PartOutcome, Retry, RetryCause},
     translate::sink::Translated,
@@ -42,6 +42,17 @@ pub struct ExportOutcome {
     pub retry: Option<Retry>,
 }
 
+/// Outcome of a part that is on its way.
+#[derive(Debug)]
+pub struct PartReply {
+    /// Index of the part in the Export.
+    pub index: usize,
+    /// Number of samples in it.
+    pub units: u64,
+    /// Outcome of the part.
+    pub outcome: oneshot::Receiver<PartOutcome>,
+}
+
 // === impl ExportOutcome ===
 
 impl ExportOutcome {
@@ -53,23 +64,34 @@ impl ExportOutcome {
         }
     }
 
-    /// Waits for the outcomes of all parts for one destination. Each receiver comes
-    /// with the number of samples in its part.
+    /// Waits for the outcomes of all parts for one destination that `resume` has not
+    /// decided, and records them there.
     pub async fn collect(
         translated: Translated,
-        replies: Vec<(u64, oneshot::Receiver<PartOutcome>)>,
+        replies: Vec<PartReply>,
+        resume: &mut Resume,
     ) -> Self {
+        let mut verdict = translated.rejections.clone();
+        verdict.merge(resume.verdict());
         let mut outcome = Self {
             units: translated.units,
             dropped: translated.dropped,
-            verdict: translated.rejections.clone(),
+            verdict,
             rejections: translated.rejections,
             problem: translated.problem,
             retry: None,
         };
-        for (units, reply) in replies {
+        for PartReply {
+            index,
+            units,
+            outcome: reply,
+        } in replies
+        {
             match reply.await {
-                Ok(part) => outcome.add(part, units),
+                Ok(part) => {
+                    resume.record(index, &part, units);
+                    outcome.add(part, units);
+                }
                 Err(_) => outcome.add_retry(Retry {
                     cause: RetryCause::Unavailable,
                     after: Duration::ZERO,
@@ -87,15 +109,15 @@ impl ExportOutcome {
         match part {
             PartOutcome::Stored => {}
             PartOutcome::Deduplicated => self.verdict.deduplicated += units,
-            PartOutcome::Rejected {
-                reason,
-                units,
-                message,
-            } => {
-                self.verdict.reject(reason, units);
-                self.problem.get_or_insert(message);
+            PartOutcome::Rejected(mut verdict) => {
+                if let Some(message) = verdict.problem.take() {
+                    self.problem.get_or_insert(message);
+                }
+                self.verdict.merge(&verdict);
             }
-            PartOutcome::Retry(retry) => self.add_retry(retry),
+            PartOutcome::Retry(retry) | PartOutcome::Undecided { retry, .. } => {
+                self.add_retry(retry);
+            }
         }
     }
 

@@ -11,12 +11,16 @@ use mesh_contract::{
     verdict::{Reason, Verdict},
 };
 
+use super::resume::Resume;
+
 /// Destinations that have completed an Export, and the verdict of the one that stored
 /// least.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DestinationProgress {
     destinations: Vec<u64>,
     verdict: Verdict,
+    /// Destinations that have decided some of the series.
+    partial: Vec<(u64, Resume)>,
 }
 
 const DEDUPLICATED: &str = "deduplicated";
@@ -32,13 +36,19 @@ impl DestinationProgress {
     }
 
     fn parse(text: &str) -> Option<Self> {
-        let (names, counts) = text.split_once(';')?;
-        let names = names
-            .split(',')
-            .map(|name| u64::from_str_radix(name, 16).ok());
+        let mut sections = text.split(';');
+        let (names, counts) = (sections.next()?, sections.next()?);
+        let hash = |name: &str| u64::from_str_radix(name, 16).ok();
+        let names = names.split(',').filter(|name| !name.is_empty()).map(hash);
+        let partial = sections.next().into_iter().flat_map(|text| text.split('+'));
+        let partial = partial.map(|text| {
+            let (name, resume) = text.split_once(':')?;
+            Some((hash(name)?, Resume::decode(resume)?))
+        });
         let mut progress = Self {
             destinations: names.collect::<Option<_>>()?,
             verdict: Verdict::default(),
+            partial: partial.collect::<Option<_>>()?,
         };
         for count in counts.split(',').filter(|count| !count.is_empty()) {
             let (outcome, n) = count.split_once('=')?;
@@ -60,14 +70,30 @@ impl DestinationProgress {
         self.destinations.contains(&hash(destination))
     }
 
-    /// Returns true if no destination has completed the Export.
+    /// Returns true if no destination has decided any series.
     pub fn is_empty(&self) -> bool {
-        self.destinations.is_empty()
+        self.destinations.is_empty() && self.partial.is_empty()
+    }
+
+    /// Series that `destination` has decided in earlier attempts.
+    pub fn resume(&self, destination: &str) -> Option<&Resume> {
+        let hash = hash(destination);
+        let mut partial = self.partial.iter();
+        partial.find_map(|(name, resume)| (*name == hash).then_some(resume))
+    }
+
+    /// Records the series that `destination` has decided so far.
+    pub fn record_partial(&mut self, destination: &str, resume: Resume) {
+        let hash = hash(destination);
+        self.partial.retain(|(name, _)| *name != hash);
+        self.partial.push((hash, resume));
     }
 
     /// Records that `destination` completed the Export with `verdict`.
     pub fn record(&mut self, destination: &str, verdict: &Verdict) {
-        self.destinations.push(hash(destination));
+        let hash = hash(destination);
+        self.partial.retain(|(name, _)| *name != hash);
+        self.destinations.push(hash);
         let not_stored = |verdict: &Verdict| verdict.rejected_total() + verdict.deduplicated;
         if not_stored(verdict) > not_stored(&self.verdict) {
             self.verdict = verdict.clone();
@@ -89,7 +115,18 @@ impl DestinationProgress {
         let counts = rejected.map(|(reason, n)| format!("{}={n}", reason.as_str()));
         let deduplicated = format!("{DEDUPLICATED}={}", self.verdict.deduplicated);
         let counts: Vec<_> = counts.chain([deduplicated]).collect();
-        Progress::new(&format!("{};{}", names.join(","), counts.join(",")))
+        let partial = self.partial.iter();
+        let partial: Vec<_> = partial
+            .filter_map(|(name, resume)| Some(format!("{name:x}:{}", resume.encode()?)))
+            .collect();
+        let mut text = format!("{};{}", names.join(","), counts.join(","));
+        if !partial.is_empty() {
+            text.push(';');
+            text.push_str(&partial.join("+"));
+        } else if names.is_empty() {
+            return Progress::default();
+        }
+        Progress::new(&text)
     }
 }
 
@@ -123,8 +160,26 @@ mod tests {
     }
 
     #[test]
+    fn decodes_series_that_destinations_have_decided() {
+        let partial = |n| Resume::decode(&format!("f00:ax1.{n}x1:out_of_order={n},deduplicated=0"));
+        let mut progress = DestinationProgress::default();
+        progress.record_partial("one", partial(3).unwrap());
+        progress.record_partial("two", partial(4).unwrap());
+        progress.record_partial("one", partial(5).unwrap());
+        let decoded = DestinationProgress::decode(&progress.encode());
+        assert_eq!(decoded, progress);
+        assert_eq!(decoded.resume("one"), partial(5).as_ref());
+        assert!(!decoded.is_complete("one"));
+        progress.record("one", &Verdict::default());
+        assert_eq!(progress.resume("one"), None);
+        let decoded = DestinationProgress::decode(&progress.encode());
+        assert_eq!(decoded, progress);
+        assert!(decoded.is_complete("one"));
+    }
+
+    #[test]
     fn ignores_unknown_progress() {
-        for text in ["", "nonsense", "xyz;", "1;too_old", "1;too_old=x"] {
+        for text in ["", "nonsense", "xyz;", "1;too_old", "1;too_old=x", ";;1:x"] {
             assert!(
                 DestinationProgress::decode(&Progress::new(text)).is_empty(),
                 "{text}"

@@ -8,7 +8,13 @@ use std::{
     },
 };
 
-use axum::{Router, extract::State, http::HeaderMap, response::IntoResponse, routing::post};
+use axum::{
+    Router,
+    extract::State,
+    http::{HeaderMap, StatusCode},
+    response::IntoResponse,
+    routing::post,
+};
 use mesh_contract::{
     batch::{Batch, Ha},
     export::{ExportError, failure, verdict},
@@ -40,6 +46,10 @@ pub(crate) struct Backend(Arc<BackendState>);
 struct BackendState {
     script: Mutex<VecDeque<Scripted>>,
     requests: Mutex<Vec<v1::WriteRequest>>,
+    /// Prefix of names that the backend refuses, with the whole request.
+    refused: Mutex<Option<&'static str>>,
+    /// Names and timestamps of requests that were stored without a script.
+    stored: Mutex<Vec<(String, i64)>>,
     probes: AtomicUsize,
     arrived: Notify,
     release: Notify,
@@ -70,15 +80,19 @@ impl Backend {
         self.0.script.lock().push_back(scripted);
     }
 
+    /// Refuses whole requests with a name that begins with `prefix`, as Prometheus does.
+    fn refuse(&self, prefix: &'static str) {
+        *self.0.refused.lock() = Some(prefix);
+    }
+
+    /// Names and timestamps of the series that were stored, in order of arrival.
+    fn stored(&self) -> Vec<(String, i64)> {
+        self.0.stored.lock().clone()
+    }
+
     /// Names and timestamps of the series of each request.
     pub(crate) fn requests(&self) -> Vec<Vec<(String, i64)>> {
-        let requests = self.0.requests.lock();
-        let name = |series: &v1::TimeSeries| {
-            let name = series.labels.iter().find(|l| l.name == "__name__").unwrap();
-            (name.value.clone(), series.samples[0].timestamp)
-        };
-        let names = |request: &v1::WriteRequest| request.timeseries.iter().map(name).collect();
-        requests.iter().map(names).collect()
+        self.0.requests.lock().iter().map(names).collect()
     }
 
     pub(crate) async fn has(&self, requests: usize) {
@@ -86,6 +100,15 @@ impl Backend {
             self.0.arrived.notified().await;
         }
     }
+}
+
+/// Names and timestamps of the series of a request.
+fn names(request: &v1::WriteRequest) -> Vec<(String, i64)> {
+    let name = |series: &v1::TimeSeries| {
+        let name = series.labels.iter().find(|l| l.name == "__name__").unwrap();
+        (name.value.clone(), series.samples[0].timestamp)
+    };
+    request.timeseries.iter().map(name).collect()
 }
 
 async fn write(
@@ -103,10 +126,19 @@ async fn write(
         return ().into_response();
     }
     let scripted = backend.0.script.lock().pop_front();
+    let series = names(&request);
     backend.0.requests.lock().push(request);
     backend.0.arrived.notify_one();
+    let refused = *backend.0.refused.lock();
+    let is_refused = |(name, _): &(String, i64)| refused.is_some_and(|it| name.starts_with(it));
     match scripted {
-        None => ().into_response(),
+        None if series.iter().any(is_refused) => {
+            (StatusCode::BAD_REQUEST, "out of order sample\n").into_response()
+        }
+        None => {
+            backend.0.stored.lock().extend(series);
+            ().into_response()
+        }
         Some(Scripted::Respond(status, body, retry_after)) => {
             let status = axum::http::StatusCode::from_u16(status).unwrap();
             let mut response = (status, body).into_response();
@@ -533,7 +565,7 @@ async fn replies_after_all_destinations_have_responded() {
 #[tokio::test]
 async fn a_retry_skips_completed_destinations() {
     let (one, two) = (Backend::default(), Backend::default());
-    one.script(Scripted::Respond(400, "sample too old", None));
+    one.script(Scripted::Respond(400, "user=1: sample too old", None));
     two.script(Scripted::Respond(503, "", None));
     two.script(Scripted::Delayed);
     let ingest = ingest(&[&one.serve().await, &two.serve().await]).await;
@@ -589,5 +621,103 @@ async fn rejects_exports_beyond_the_memory_budget() {
             assert_eq!(status.code(), Code::ResourceExhausted);
         }
         other => panic!("{other:?}"),
+    }
+}
+
+/// Sends until the Export is complete, as a lane does. Returns the verdict and the number of
+/// attempts.
+async fn send_until_complete(ingest: &Ingest, payload: &Bytes) -> (Verdict, usize) {
+    let mut progress = Progress::default();
+    for attempt in 1.. {
+        let sent = send_again(ingest, &scrape(None), payload.clone(), "10S", &progress).await;
+        match sent {
+            Ok(verdict) => return (verdict, attempt),
+            Err(error) => {
+                assert!(matches!(error, ExportError::Retry { .. }), "{error:?}");
+                progress = error.progress().or(progress);
+            }
+        }
+    }
+    unreachable!()
+}
+
+#[tokio::test]
+async fn loses_only_what_a_backend_refuses_that_rejects_whole_requests() {
+    let backend = Backend::default();
+    let bad: Vec<_> = (0..60).map(|i| format!("bad{i}")).collect();
+    let good: Vec<_> = (0..40).map(|i| format!("good{i}")).collect();
+    let names = bad.iter().chain(&good);
+    let series: Vec<_> = names.map(|name| (name.as_str(), 1)).collect();
+    backend.refuse("bad");
+    let ingest = ingest(&[&backend.serve().await]).await;
+    let (verdict, attempts) = send_until_complete(&ingest, &batch(&series)).await;
+    assert_eq!(verdict.rejected, [(Reason::OutOfOrder, 60)]);
+    assert!((2..=8).contains(&attempts), "{attempts}");
+    let mut stored: Vec<_> = backend.stored().into_iter().map(|(name, _)| name).collect();
+    stored.sort();
+    let mut expected = good;
+    expected.sort();
+    assert_eq!(stored, expected);
+    assert_eq!(ingest.budget.reserved(), 0);
+}
+
+/// Later samples of a series wait until the fate of its earlier ones is known.
+#[tokio::test]
+async fn no_sample_overtakes_an_undecided_one() {
+    let backend = Backend::default();
+    let names: Vec<_> = (0..30).map(|i| format!("bad{i}")).collect();
+    let of = |time| names.iter().map(move |name| (name.as_str(), time));
+    let series: Vec<_> = of(1)
+        .chain([("late", 1)])
+        .chain(of(2))
+        .chain([("late", 2)])
+        .collect();
+    backend.refuse("bad");
+    let ingest = ingest(&[&backend.serve().await]).await;
+    let (verdict, _) = send_until_complete(&ingest, &batch(&series)).await;
+    assert_eq!(verdict.rejected, [(Reason::OutOfOrder, 60)]);
+    let late = |(name, time): &(String, i64)| (name == "late").then_some(*time);
+    let stored: Vec<_> = backend.stored().iter().filter_map(late).collect();
+    assert_eq!(stored, [1, 2]);
+    let mut newest = std::collections::HashMap::new();
+    for (name, time) in backend.requests().concat() {
+        let before = newest.insert(name.clone(), time).unwrap_or(0);
+        assert!(before <= time, "{name} at {time} after {before}");
+    }
+}
+
+#[tokio::test]
+async fn one_destination_splits_while_the_other_is_written_once() {
+    let (one, two) = (Backend::default(), Backend::default());
+    two.refuse("bad");
+    let ingest = ingest(&[&one.serve().await, &two.serve().await]).await;
+    let names: Vec<_> = (0..30).map(|i| format!("bad{i}")).collect();
+    let series: Vec<_> = names.iter().map(|name| (name.as_str(), 1)).collect();
+    let (verdict, _) = send_until_complete(&ingest, &batch(&series)).await;
+    assert_eq!(verdict.rejected, [(Reason::OutOfOrder, 30)]);
+    assert_eq!(one.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn holds_samples_while_the_backend_refuses_the_token() {
+    for status in [301, 401, 403, 404, 405, 407, 411, 415] {
+        let backend = Backend::default();
+        backend.script(Scripted::Respond(status, "no", None));
+        let ingest = ingest(&[&backend.serve().await]).await;
+        for name in ["first", "second"] {
+            // The next attempt is later than the deadline.
+            let sent = send_within(&ingest, &scrape(None), batch(&[(name, 1)]), "2S").await;
+            match sent {
+                Err(ExportError::Retry { after, status }) => {
+                    assert!(after.unwrap() > Duration::from_secs(2), "{after:?}");
+                    assert!(
+                        status.message().contains("no") || name == "second",
+                        "{status}"
+                    );
+                }
+                other => panic!("{status}: {other:?}"),
+            }
+        }
+        assert_eq!(backend.requests().len(), 1, "{status}");
     }
 }

@@ -1,8 +1,8 @@
 //! Estimates how many samples of each part a backend rejected.
 //!
 //! Responses of remote write 1.0 have no counts. Cortex and AMP store the valid samples
-//! and name the first invalid series, or its metric. Prometheus names no series and
-//! stores nothing of the request. The estimate depends on what the message names:
+//! and name the first invalid series, or its metric. The estimate depends on what the
+//! message names:
 //!
 //! - Nothing: all samples of the request.
 //! - A metric: the samples of this metric.

@@ -5,9 +5,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use http::StatusCode;
 use mesh_base::backoff::jitter;
-use mesh_contract::verdict::Reason;
+use mesh_contract::verdict::Verdict;
+use mesh_model::config::remote_write::ProtobufMessage;
 use tokio::{
     sync::mpsc,
     task::JoinSet,
@@ -16,15 +16,17 @@ use tokio::{
 use tracing::{Instrument, debug, warn};
 
 use super::{
-    PartOutcome, Retry, RetryCause, attribution,
+    PartOutcome, Retry, RetryCause,
     client::{Client, PostError},
     concurrency::{AdaptiveConcurrency, ConcurrencyLimits},
+    delivery::{Decided, Delivered, Delivery, Stop},
     health::HealthProbe,
     metadata::PendingMetadata,
     metrics::Metrics,
-    part::RequestLimits,
+    part::{RequestLimits, RequestPart},
     queue::{PendingPart, Queue},
-    response::WriteResponse,
+    search::Counts,
+    table::Action,
 };
 
 /// Settings of a destination's batcher.
@@ -60,14 +62,15 @@ struct Task {
     concurrency: AdaptiveConcurrency,
     posts: JoinSet<CompletedPost>,
     metadata_queue: PendingMetadata,
+    /// Error of the last request that got no answer about its samples.
+    last_error: Option<String>,
 }
 
-/// Result of one post, with the parts of its request.
+/// Result of one request, with its parts.
 #[derive(Debug)]
 struct CompletedPost {
     pending: Vec<PendingPart>,
-    took: Duration,
-    response: Result<(StatusCode, WriteResponse), PostError>,
+    delivered: Delivered,
 }
 
 /// Capacity of the channel to the task, in parts. The admission of Exports bounds their
@@ -78,6 +81,8 @@ const FIRST_METADATA_DELAY: Duration = Duration::from_secs(5);
 /// Interval at which the task looks for parts whose deadline is near or whose sender
 /// has disconnected.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(100);
+/// Interval at which the task names a destination that has never answered.
+const SILENCE_INTERVAL: Duration = Duration::from_secs(60);
 
 // === impl Batcher ===
 
@@ -93,6 +98,7 @@ impl Batcher {
             concurrency: AdaptiveConcurrency::new(config.concurrency),
             posts: JoinSet::new(),
             metadata_queue: PendingMetadata::default(),
+            last_error: None,
             client,
             config,
             metrics,
@@ -117,6 +123,7 @@ impl Task {
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let every = self.config.metadata.unwrap_or(Duration::MAX);
         let mut metadata = Instant::now() + every.min(FIRST_METADATA_DELAY);
+        let mut silence = Instant::now() + SILENCE_INTERVAL;
         let mut open = true;
         while open || !self.queue.is_empty() || !self.posts.is_empty() {
             let due = self.queue.due(Instant::now());
@@ -128,7 +135,13 @@ impl Task {
                     Ok(completed) => self.complete(completed),
                     Err(error) => warn!(%error, "Post panicked"),
                 },
-                _ = sweep.tick() => self.sweep(),
+                _ = sweep.tick() => {
+                    self.sweep();
+                    if Instant::now() >= silence {
+                        silence += SILENCE_INTERVAL;
+                        self.name_if_silent();
+                    }
+                }
                 () = tokio::time::sleep_until(metadata), if self.config.metadata.is_some() => {
                     metadata = Instant::now() + every;
                     self.post_metadata();
@@ -144,7 +157,8 @@ impl Task {
     }
 
     fn push(&mut self, pending: PendingPart) {
-        if self.config.metadata.is_some() && !self.client.uses_v2() {
+        let protocol = self.client.knowledge().protocol();
+        if self.config.metadata.is_some() && protocol == ProtobufMessage::V1 {
             self.metadata_queue.record(&pending.part.families);
         }
         self.queue.push(pending, Instant::now());
@@ -160,10 +174,9 @@ impl Task {
         );
         let post = async move {
             for families in requests {
-                let response = client.post_metadata(&families, deadline).await;
-                match response.map(|(_, response)| response) {
-                    Ok(WriteResponse::Stored | WriteResponse::Deduplicated) => {}
-                    Ok(response) => debug!(?response, "Metadata not stored"),
+                match client.post_metadata(&families, deadline).await {
+                    Ok(status) if status.is_success() => {}
+                    Ok(status) => debug!(%status, "Metadata not stored"),
                     Err(error) => debug!(%error, "Metadata not sent"),
                 }
             }
@@ -193,27 +206,33 @@ impl Task {
         let health = Arc::clone(&self.health);
         let earliest = pending.iter().map(|part| part.deadline).min();
         let deadline = earliest.unwrap_or(now).min(now + timeout);
-        self.metrics
-            .record_request(pending.iter().map(|pending| &pending.part));
+        let metrics = Arc::clone(&self.metrics);
+        let min_post_time = self.concurrency.min_post_time();
         let post = async move {
-            let started = Instant::now();
-            let parts: Vec<_> = pending.iter().map(|pending| &pending.part).collect();
-            let response = tokio::select! {
+            let parts = pending.iter().map(|pending| &pending.part).collect();
+            // A part that was refused before is alone.
+            let before = pending
+                .first()
+                .map_or(Counts::default(), |part| part.before);
+            let backend = (&*client, &*metrics, &*health);
+            let delivery = Delivery::new(backend, parts, deadline, min_post_time);
+            let delivered = tokio::select! {
                 biased;
-                response = client.post(&parts, deadline) => response,
+                delivered = delivery.run(before) => delivered,
                 never = health.probe_while_pending(deadline - now) => match never {},
             };
-            let took = started.elapsed();
-            if response.is_ok() {
-                health.record_response(took);
-            }
-            CompletedPost {
-                pending,
-                took,
-                response,
-            }
+            CompletedPost { pending, delivered }
         };
         self.posts.spawn(post.in_current_span());
+    }
+
+    /// Logs the name of a destination that failed and has never answered since the start.
+    fn name_if_silent(&self) {
+        if let Some(error) = &self.last_error
+            && !self.client.knowledge().has_answered()
+        {
+            warn!(%error, "Destination has not answered since the start");
+        }
     }
 
     /// Returns parts to their senders if they cannot be posted before their deadline.
@@ -261,109 +280,119 @@ impl Task {
     }
 
     /// Sends the outcomes of a completed request.
-    fn complete(&mut self, completed: CompletedPost) {
-        let CompletedPost {
-            pending,
-            took,
-            response,
-        } = completed;
+    fn complete(&mut self, CompletedPost { pending, delivered }: CompletedPost) {
         let now = Instant::now();
         for part in &pending {
             self.queue.complete(part, now);
         }
-        self.metrics.record_response(&response, took);
-        let outcomes = self.outcomes(&pending, took, response);
-        for (part, outcome) in pending.into_iter().zip(outcomes) {
+        let Delivered {
+            decided,
+            stop,
+            took,
+        } = delivered;
+        self.queue.limit_bytes(self.client.knowledge().max_bytes());
+        let has_answered = self.client.knowledge().has_answered();
+        self.metrics.answered.set(has_answered.into());
+        let retry = stop.map(|stop| self.retry(stop, took, now));
+        if retry.is_none() {
+            self.concurrency.record_success(took);
+            self.metrics.hold_status.set(0);
+        }
+        let is_undecided = |(part, decided): &(&PendingPart, &Decided)| {
+            decided.series < part.part.series_meta.len()
+        };
+        if let Some(retry) = &retry {
+            let parts = pending.iter().zip(&decided).filter(is_undecided);
+            let returned = self
+                .queue
+                .return_followers(parts.map(|(part, _)| &part.part), retry);
+            self.metrics.record_returned(returned);
+        }
+        for (part, decided) in pending.into_iter().zip(decided) {
+            let retry = retry.as_ref().map(|retry| {
+                // A longer timeout helps only the parts whose deadline has passed.
+                let timed_out = retry.cause == RetryCause::DeadlineExceeded && part.deadline <= now;
+                Retry {
+                    slow: timed_out && self.health.is_slow(part.started),
+                    ..retry.clone()
+                }
+            });
+            let outcome = outcome(&part.part, decided, retry);
             self.metrics.record_outcome(&outcome, &part.part);
             // The receiver may be gone.
             let _ = part.reply.send(outcome);
         }
     }
 
-    fn outcomes(
-        &mut self,
-        pending: &[PendingPart],
-        took: Duration,
-        response: Result<(StatusCode, WriteResponse), PostError>,
-    ) -> Vec<PartOutcome> {
-        let now = Instant::now();
-        let status = response.as_ref().ok().map(|(status, _)| *status);
-        let (cause, after, settled, message) = match response.map(|(_, response)| response) {
-            Ok(WriteResponse::Stored) => {
+    /// Adapts the concurrency to the cause that ended a delivery. Returns the retry of the
+    /// parts that are not decided.
+    fn retry(&mut self, stop: Stop, took: Duration, now: Instant) -> Retry {
+        let (cause, settled, message) = match stop {
+            Stop::Unfinished(message) => {
                 self.concurrency.record_success(took);
-                return vec![PartOutcome::Stored; pending.len()];
-            }
-            Ok(WriteResponse::Deduplicated) => {
-                self.concurrency.record_success(took);
-                return vec![PartOutcome::Deduplicated; pending.len()];
-            }
-            Ok(WriteResponse::Rejected {
-                reason,
-                count,
-                message,
-            }) => {
-                warn!(reason = reason.as_str(), error = %message, "Samples rejected by the backend");
-                let parts = pending.iter().map(|pending| &pending.part);
-                let units = attribution::rejected_units(parts.clone(), reason, count, &message);
-                let all = units.iter().sum::<u64>() >= parts.map(|part| part.units).sum();
-                let unexplained = matches!(reason, Reason::Refused | Reason::TooLarge);
-                // A success status that counts no sample as written does not cause a backoff.
-                let is_client_error = status.is_some_and(|status| status.is_client_error());
-                if all && unexplained && is_client_error {
-                    self.concurrency.record_rejection(took, now);
-                } else {
-                    self.concurrency.record_success(took);
-                }
-                let rejected = |units| match units {
-                    0 => PartOutcome::Stored,
-                    _ => PartOutcome::Rejected {
-                        reason,
-                        units,
-                        message: message.clone(),
-                    },
+                self.metrics.hold_status.set(0);
+                // The next attempt continues where this one ended.
+                return Retry {
+                    cause: RetryCause::Unavailable,
+                    after: Duration::ZERO,
+                    settled: true,
+                    slow: false,
+                    message,
                 };
-                return units.into_iter().map(rejected).collect();
             }
-            Ok(WriteResponse::Throttled { after, message }) => {
-                (RetryCause::Exhausted, after, true, message)
-            }
-            Ok(WriteResponse::Failed { after, message }) => {
-                (RetryCause::Unavailable, after, true, message)
-            }
-            Ok(WriteResponse::Forbidden { message }) => {
-                (RetryCause::Unavailable, None, true, message)
-            }
-            Err(error) => {
+            Stop::Unanswered(error) => {
+                self.concurrency.record_failure(took, None, now);
                 let cause = match error {
                     PostError::DeadlineExceeded => RetryCause::DeadlineExceeded,
                     _ => RetryCause::Unavailable,
                 };
-                (cause, None, error.is_settled(), error.to_string())
+                (cause, error.is_settled(), error.to_string())
+            }
+            Stop::Answered(Action::Throttled { after, message }) => {
+                self.concurrency.record_failure(took, after, now);
+                (RetryCause::Exhausted, true, message)
+            }
+            Stop::Answered(Action::Hold {
+                status,
+                message,
+                refuses_empty,
+            }) => {
+                self.concurrency.record_hold(refuses_empty, now);
+                self.metrics.hold_status.set(status.as_u16().into());
+                (RetryCause::Unavailable, true, message)
+            }
+            Stop::Answered(Action::Failed { after, message }) => {
+                self.concurrency.record_failure(took, after, now);
+                (RetryCause::Unavailable, true, message)
+            }
+            // Answers about samples do not end a delivery.
+            Stop::Answered(other) => {
+                self.concurrency.record_failure(took, None, now);
+                (RetryCause::Unavailable, true, format!("{other:?}"))
             }
         };
-        self.concurrency.record_failure(took, after, now);
         let backoff = self.concurrency.backoff(now);
         warn!(error = %message, ?backoff, "Request failed; senders will retry");
-        let after = backoff + jitter(backoff);
-        let retry = Retry {
+        self.last_error = Some(message.clone());
+        Retry {
             cause,
-            after,
+            after: backoff + jitter(backoff),
             settled,
             slow: false,
             message,
-        };
-        let parts = pending.iter().map(|pending| &pending.part);
-        self.metrics
-            .record_returned(self.queue.return_followers(parts, &retry));
-        // A longer timeout helps only the parts whose deadline has passed.
-        let timed_out =
-            |part: &PendingPart| cause == RetryCause::DeadlineExceeded && part.deadline <= now;
-        let retries = pending.iter().map(|pending| {
-            PartOutcome::Retry(Retry {
-                slow: timed_out(pending) && self.health.is_slow(pending.started),
-                ..retry.clone()
-            })
-        });
-        retries.collect()
+        }
+    }
+}
+
+/// Outcome of a part. `retry` is set if series of its request are not decided.
+fn outcome(part: &RequestPart, decided: Decided, retry: Option<Retry>) -> PartOutcome {
+    match retry {
+        Some(retry) if decided.series == 0 => PartOutcome::Retry(retry),
+        Some(retry) if decided.series < part.series_meta.len() => {
+            PartOutcome::Undecided { retry, decided }
+        }
+        _ if decided.verdict == Verdict::default() => PartOutcome::Stored,
+        _ if decided.verdict.deduplicated == part.units => PartOutcome::Deduplicated,
+        _ => PartOutcome::Rejected(decided.verdict),
     }
 }

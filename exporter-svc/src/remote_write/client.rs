@@ -1,29 +1,24 @@
 //! HTTP client of one destination.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::SystemTime,
-};
+use std::{sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
-use http_body_util::{BodyExt, Limited};
+use http_body_util::BodyExt;
 use mesh_model::config::remote_write::ProtobufMessage;
-use mesh_net::http_client::{HttpClient, HttpClientError, Replayable};
+use mesh_net::http_client::{HttpClient, HttpClientError, KeepsMethod, Replayable};
 use mesh_wire::protobuf::WireError;
 use prost::Message;
 use proto::v1;
 use tokio::time::Instant;
-use tracing::{Level, debug, warn};
+use tracing::{Level, debug};
 
 use super::{
     compress::compress,
     encode,
+    knowledge::Knowledge,
     part::{Family, RequestPart},
-    response::WriteResponse,
+    table::{Action, Answer},
 };
 use crate::sigv4::{SignError, Signer};
 
@@ -34,11 +29,20 @@ pub struct Client {
     uri: http::Uri,
     http: HttpClient,
     signer: Option<Arc<Signer>>,
-    message: ProtobufMessage,
-    /// True after the backend rejected remote write 2.0.
-    fell_back: AtomicBool,
+    knowledge: Knowledge,
     /// Logs the content of failed requests if true.
     log_failed_requests: bool,
+}
+
+/// Status code of a post, and the action on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answered {
+    /// Status code.
+    pub status: StatusCode,
+    /// Action on the answer.
+    pub action: Action,
+    /// Number of posts: two after a fallback to remote write 1.0.
+    pub posts: usize,
 }
 
 /// Error of a post that got no response.
@@ -83,12 +87,6 @@ const V2: Version = Version {
     content_type: "application/x-protobuf;proto=io.prometheus.write.v2.Request",
     number: "2.0.0",
 };
-/// Response headers with the number of samples and native histograms that a 2.0 backend
-/// wrote.
-const WRITTEN: [&str; 2] = [
-    "x-prometheus-remote-write-samples-written",
-    "x-prometheus-remote-write-histograms-written",
-];
 /// Maximum number of body bytes that are read from a response.
 const MAX_BODY: usize = 64 << 10;
 /// Value of the `User-Agent` header.
@@ -111,8 +109,7 @@ impl Client {
             uri,
             http,
             signer,
-            message,
-            fell_back: AtomicBool::new(false),
+            knowledge: Knowledge::new(message),
             log_failed_requests: false,
         }
     }
@@ -128,12 +125,17 @@ impl Client {
         &self.name
     }
 
+    /// Facts that the answers have shown so far.
+    pub fn knowledge(&self) -> &Knowledge {
+        &self.knowledge
+    }
+
     /// Posts one request with these parts and reads the response.
     ///
     /// Posts a request twice in three cases only. After a rejected signature, the client
     /// signs again with new credentials. If the backend does not support remote write
-    /// 2.0, the client falls back to 1.0 from then on. If the backend closes a reused
-    /// connection without a response, the HTTP client sends the same bytes again.
+    /// 2.0, the client falls back to 1.0. If the backend closes a reused connection without
+    /// a response, the HTTP client sends the same bytes again.
     ///
     /// # Errors
     /// Returns an error if there is no response before the deadline.
@@ -141,23 +143,8 @@ impl Client {
         &self,
         parts: &[&RequestPart],
         deadline: Instant,
-    ) -> Result<(StatusCode, WriteResponse), PostError> {
-        let posting = async {
-            if self.uses_v2() {
-                let response = self.post_signed(V2, compress(&encode::v2(parts)?)?).await?;
-                if response.status != StatusCode::UNSUPPORTED_MEDIA_TYPE {
-                    return Ok(response.interpret(Some(parts)));
-                }
-                warn!(
-                    body = response.body,
-                    "Backend does not support remote write 2.0; falling back to 1.0"
-                );
-                self.fell_back.store(true, Ordering::Relaxed);
-            }
-            let response = self.post_signed(V1, compress(&encode::v1(parts))?).await?;
-            Ok(response.interpret(None))
-        };
-        let result = tokio::time::timeout_at(deadline, posting).await;
+    ) -> Result<Answered, PostError> {
+        let result = tokio::time::timeout_at(deadline, self.post_in_either(parts)).await;
         let result = result.unwrap_or(Err(PostError::DeadlineExceeded));
         if tracing::enabled!(Level::DEBUG)
             && let Some((error, request)) = self.failed_request(parts, &result)
@@ -168,15 +155,119 @@ impl Client {
         result
     }
 
+    /// Posts in the protocol that the backend speaks, as far as it is known.
+    async fn post_in_either(&self, parts: &[&RequestPart]) -> Result<Answered, PostError> {
+        let protocol = self.knowledge.next_protocol(Instant::now());
+        let first = self.post_in(protocol, parts).await?;
+        let Action::FallBack { message } = first.action else {
+            return Ok(first);
+        };
+        // A backend that refuses every request refuses an empty one too.
+        if first.status == StatusCode::BAD_REQUEST
+            && let Some(refused) = self.refuses_empty(ProtobufMessage::V1).await?
+        {
+            return Ok(Answered {
+                posts: 2,
+                ..refused
+            });
+        }
+        let second = self.post_in(ProtobufMessage::V1, parts).await?;
+        if second.action.is_stored() {
+            self.knowledge.record_fallback(&message, Instant::now());
+        }
+        Ok(Answered {
+            posts: first.posts + second.posts,
+            ..second
+        })
+    }
+
+    async fn post_in(
+        &self,
+        protocol: ProtobufMessage,
+        parts: &[&RequestPart],
+    ) -> Result<Answered, PostError> {
+        let body = match protocol {
+            ProtobufMessage::V1 => compress(&encode::v1(parts))?,
+            ProtobufMessage::V2 => compress(&encode::v2(parts)?)?,
+        };
+        let response = self.post_signed(Version::of(protocol), body).await?;
+        let sent = parts.iter().map(|part| part.series_meta.len() as u64).sum();
+        Ok(self.interpret(protocol, &response, sent))
+    }
+
+    /// Asks whether the backend refuses requests without samples too. Returns the answer if
+    /// it does.
+    ///
+    /// # Errors
+    /// Returns an error if there is no response.
+    async fn refuses_empty(
+        &self,
+        protocol: ProtobufMessage,
+    ) -> Result<Option<Answered>, PostError> {
+        let response = self.post_signed(Version::of(protocol), compress(&[])?);
+        let response = response.await?;
+        let status = response.status;
+        let refused = status.is_client_error() || status.is_redirection();
+        Ok(refused.then(|| Answered {
+            status,
+            action: Action::Hold {
+                status,
+                message: format!(
+                    "{status}, to a request without samples too: {}",
+                    response.body
+                ),
+                refuses_empty: true,
+            },
+            posts: 1,
+        }))
+    }
+
+    /// Asks a backend that has not stored anything lately whether it refuses requests without
+    /// samples too. Returns the answer if it does.
+    ///
+    /// # Errors
+    /// Returns an error if there is no response before the deadline.
+    pub async fn refuses_everything(
+        &self,
+        deadline: Instant,
+    ) -> Result<Option<Answered>, PostError> {
+        let asking = self.refuses_empty(self.knowledge.protocol());
+        let result = tokio::time::timeout_at(deadline, asking).await;
+        result.unwrap_or(Err(PostError::DeadlineExceeded))
+    }
+
+    fn interpret(&self, protocol: ProtobufMessage, response: &RawResponse, sent: u64) -> Answered {
+        let answer = Answer {
+            protocol,
+            status: response.status,
+            headers: &response.headers,
+            body: &response.body,
+            sent,
+            confirmed_v2: self.knowledge.speaks_v2(),
+            extent: self.knowledge.extent(),
+            now: SystemTime::now(),
+        };
+        let action = answer.action();
+        self.knowledge.record(&answer, &action, Instant::now());
+        Answered {
+            status: response.status,
+            action,
+            posts: 1,
+        }
+    }
+
     /// Returns the error and the content of a request that failed, if they are to be logged.
     fn failed_request(
         &self,
         parts: &[&RequestPart],
-        result: &Result<(StatusCode, WriteResponse), PostError>,
+        result: &Result<Answered, PostError>,
     ) -> Option<(String, v1::WriteRequest)> {
         let error = match result {
-            Ok((_, WriteResponse::Stored | WriteResponse::Deduplicated)) => return None,
-            Ok((status, response)) => format!("{status}: {response:?}"),
+            Ok(Answered {
+                action: Action::Stored | Action::Deduplicated,
+                ..
+            }) => return None,
+            Ok(Answered { status, action, .. }) => format!("{status}: {action:?}"),
             Err(error) => error.to_string(),
         };
         if !self.log_failed_requests {
@@ -195,12 +286,12 @@ impl Client {
         &self,
         families: &[Arc<Family>],
         deadline: Instant,
-    ) -> Result<(StatusCode, WriteResponse), PostError> {
+    ) -> Result<StatusCode, PostError> {
         let metadata = compress(&encode::metadata(families))?;
         let posting = self.post_signed(V1, metadata);
         let result = tokio::time::timeout_at(deadline, posting).await;
         let response = result.unwrap_or(Err(PostError::DeadlineExceeded))?;
-        Ok(response.interpret(None))
+        Ok(response.status)
     }
 
     /// Posts a request without series to test whether the backend responds. Cortex and
@@ -213,11 +304,6 @@ impl Client {
         let result = tokio::time::timeout_at(deadline, posting).await;
         let response = result.unwrap_or(Err(PostError::DeadlineExceeded))?;
         Ok(response.status)
-    }
-
-    /// Returns true if the client uses remote write 2.0.
-    pub fn uses_v2(&self) -> bool {
-        self.message == ProtobufMessage::V2 && !self.fell_back.load(Ordering::Relaxed)
     }
 
     async fn post_signed(&self, version: Version, body: Bytes) -> Result<RawResponse, PostError> {
@@ -242,14 +328,20 @@ impl Client {
 
     async fn send(&self, request: Request<Bytes>) -> Result<RawResponse, PostError> {
         let response = self.http.request(request).await?;
-        let (head, body) = response.into_parts();
-        // The status alone decides; an incomplete body does not matter.
-        let body = Limited::new(body, MAX_BODY).collect().await;
-        let body = body.map_or_else(|_| Bytes::new(), |body| body.to_bytes());
+        let (head, mut body) = response.into_parts();
+        // The status and the begin of the body decide; the rest does not matter.
+        let mut begin = Vec::new();
+        while let Some(Ok(frame)) = body.frame().await {
+            let data = frame.into_data().unwrap_or_default();
+            begin.extend_from_slice(&data[..data.len().min(MAX_BODY - begin.len())]);
+            if begin.len() == MAX_BODY {
+                break;
+            }
+        }
         Ok(RawResponse {
             status: head.status,
             headers: head.headers,
-            body: String::from_utf8_lossy(&body).into_owned(),
+            body: String::from_utf8_lossy(&begin).into_owned(),
         })
     }
 
@@ -260,6 +352,8 @@ impl Client {
         // The backend ignores samples that it already has (law 2), so it may receive the same
         // bytes twice. The deadline ends all attempts (law 3).
         request.extensions_mut().insert(Replayable);
+        // A redirect that turns the POST into a GET delivers nothing.
+        request.extensions_mut().insert(KeepsMethod);
         let headers = request.headers_mut();
         let ours = [
             (header::CONTENT_ENCODING, "snappy"),
@@ -274,28 +368,14 @@ impl Client {
     }
 }
 
-// === impl RawResponse ===
+// === impl Version ===
 
-impl RawResponse {
-    /// Interprets the response. `sent` has the parts of a 2.0 request, whose response
-    /// counts the written samples.
-    fn interpret(self, sent: Option<&[&RequestPart]>) -> (StatusCode, WriteResponse) {
-        let now = SystemTime::now();
-        let response = WriteResponse::parse(self.status, &self.headers, &self.body, now);
-        let Some(parts) = sent else {
-            return (self.status, response);
-        };
-        let sent = parts.iter().map(|part| part.series_meta.len() as u64).sum();
-        (
-            self.status,
-            response.with_written_count(sent, self.written()),
-        )
-    }
-
-    fn written(&self) -> Option<u64> {
-        let count = |name: &&str| self.headers.get(*name)?.to_str().ok()?.parse::<u64>().ok();
-        let counts = WRITTEN.iter().map(count);
-        counts.flatten().reduce(u64::saturating_add)
+impl Version {
+    fn of(protocol: ProtobufMessage) -> Self {
+        match protocol {
+            ProtobufMessage::V1 => V1,
+            ProtobufMessage::V2 => V2,
+        }
     }
 }
 

@@ -6,6 +6,9 @@
 //! also halves the window of requests in flight. The window then grows by one request
 //! per round trip, so that a recovering backend does not receive all waiting requests
 //! at once.
+//!
+//! While the backend refuses requests as such, the destination is on hold: one request at a
+//! time is tried, at growing intervals.
 
 use std::time::Duration;
 
@@ -31,10 +34,11 @@ pub struct AdaptiveConcurrency {
     window: f64,
     /// Backoff after failed posts. It starts over with each response.
     failure_backoff: Backoff,
-    /// Pause after rejections. It starts over with each stored sample.
-    rejection_pause: Backoff,
-    /// True if a request was rejected as a whole since the last stored sample.
-    rejected: bool,
+    /// Interval of the attempts while the destination is on hold. It starts over with each
+    /// stored sample.
+    hold: Backoff,
+    /// Interval of the attempts while the backend refuses even empty requests.
+    hold_of_all: Backoff,
     /// End of the current backoff.
     blocked_until: Instant,
     /// Moving average of the time that posts take.
@@ -43,9 +47,14 @@ pub struct AdaptiveConcurrency {
 
 /// Upper bound of a backend's `Retry-After`.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
-/// Initial and maximum pause after rejections of whole requests.
-const MIN_REJECTION_PAUSE: Duration = Duration::from_secs(10);
-const MAX_REJECTION_PAUSE: Duration = Duration::from_secs(60);
+/// First and longest interval of the attempts on hold. The longest one is short enough for
+/// samples to flow within 10 s once the backend accepts requests.
+const MIN_HOLD: Duration = Duration::from_secs(3);
+const MAX_HOLD: Duration = Duration::from_secs(6);
+/// First and longest interval while the backend refuses even empty requests with a status that
+/// otherwise means the samples. Remote write forbids retries after it.
+const MIN_HOLD_OF_ALL: Duration = Duration::from_secs(9);
+const MAX_HOLD_OF_ALL: Duration = Duration::from_secs(60);
 /// Bounds of the minimum time before a deadline to start a post.
 const MIN_POST_TIME: Duration = Duration::from_millis(100);
 const MAX_POST_TIME: Duration = Duration::from_secs(1);
@@ -59,8 +68,8 @@ impl AdaptiveConcurrency {
             limits,
             window: limits.window.max(1) as f64,
             failure_backoff: Backoff::with_bounds(limits.min_backoff, limits.max_backoff),
-            rejection_pause: Backoff::with_bounds(MIN_REJECTION_PAUSE, MAX_REJECTION_PAUSE),
-            rejected: false,
+            hold: Backoff::with_bounds(MIN_HOLD, MAX_HOLD),
+            hold_of_all: Backoff::with_bounds(MIN_HOLD_OF_ALL, MAX_HOLD_OF_ALL),
             blocked_until: Instant::now(),
             latency: Duration::ZERO,
         }
@@ -88,25 +97,28 @@ impl AdaptiveConcurrency {
         self.window as usize
     }
 
-    /// Records that the backend accepted a post.
+    /// Records that the backend accepted a post. Ends a hold.
     pub fn record_success(&mut self, took: Duration) {
-        self.rejected = false;
-        self.rejection_pause.reset();
+        self.hold.reset();
+        self.hold_of_all.reset();
         self.record_response(took);
     }
 
-    /// Records that the backend rejected a whole request for a reason outside its samples.
-    ///
-    /// A single rejection may be an accident. Repeated ones without a stored sample in
-    /// between mean that the address, the credentials or the tenant are probably wrong.
-    /// Every post then loses samples permanently, so the posts become rare.
-    pub fn record_rejection(&mut self, took: Duration, now: Instant) {
-        self.record_response(took);
-        if self.rejected {
-            let pause = self.rejection_pause.bound();
-            self.blocked_until = self.blocked_until.max(now + pause + jitter(pause));
+    /// Records that the backend refused a request as such, for example with 401. The next
+    /// attempt is a single request, after an interval. `refuses_empty` is true if the backend
+    /// refuses empty requests too.
+    pub fn record_hold(&mut self, refuses_empty: bool, now: Instant) {
+        self.window = 1.0;
+        if now < self.blocked_until {
+            // Another request of the same attempt.
+            return;
         }
-        self.rejected = true;
+        let hold = match refuses_empty {
+            true => &mut self.hold_of_all,
+            false => &mut self.hold,
+        };
+        let interval = hold.bound();
+        self.blocked_until = now + interval + jitter(interval);
     }
 
     fn record_response(&mut self, took: Duration) {
@@ -177,22 +189,38 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn pauses_after_repeated_rejections() {
+    async fn tries_one_request_at_growing_intervals_on_hold() {
         let mut concurrency = AdaptiveConcurrency::new(LIMITS);
-        let refuse = |concurrency: &mut AdaptiveConcurrency| {
-            concurrency.record_rejection(TOOK, Instant::now());
-            concurrency.backoff(Instant::now()).as_secs()
-        };
-        assert_eq!(refuse(&mut concurrency), 0);
-        concurrency.record_success(TOOK);
-        assert_eq!(refuse(&mut concurrency), 0);
-        for least in [10, 20, 40, 60, 60] {
-            let backoff = refuse(&mut concurrency);
-            assert!((least..=least + least / 10).contains(&backoff), "{backoff}");
+        for least in [3, 6, 6] {
+            concurrency.record_hold(false, Instant::now());
+            let backoff = concurrency.backoff(Instant::now());
+            let least = Duration::from_secs(least);
+            assert!(
+                (least..=least.mul_f64(1.1)).contains(&backoff),
+                "{backoff:?}"
+            );
+            // A second request in flight does not lengthen the interval.
+            concurrency.record_hold(false, Instant::now());
+            assert_eq!(concurrency.backoff(Instant::now()), backoff);
+            tokio::time::advance(backoff).await;
+            assert!(concurrency.allows(0, Instant::now()));
+            assert!(!concurrency.allows(1, Instant::now()));
         }
-        tokio::time::advance(Duration::from_secs(70)).await;
         concurrency.record_success(TOOK);
-        assert_eq!(refuse(&mut concurrency), 0);
+        assert!(concurrency.allows(1, Instant::now()));
+        concurrency.record_hold(false, Instant::now());
+        assert!(concurrency.backoff(Instant::now()) < Duration::from_secs(4));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_backend_that_refuses_everything_gets_two_requests_in_eight_seconds() {
+        let mut concurrency = AdaptiveConcurrency::new(LIMITS);
+        for least in [9, 18, 36, 60, 60] {
+            concurrency.record_hold(true, Instant::now());
+            let backoff = concurrency.backoff(Instant::now());
+            assert!(backoff >= Duration::from_secs(least), "{backoff:?}");
+            tokio::time::advance(backoff).await;
+        }
     }
 
     #[tokio::test(start_paused = true)]

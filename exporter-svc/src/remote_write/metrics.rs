@@ -11,7 +11,12 @@ use prometheus_client::{
 };
 use tracing::info;
 
-use super::{PartOutcome, client::PostError, part::RequestPart, response::WriteResponse};
+use super::{
+    PartOutcome,
+    client::{Answered, PostError},
+    delivery::Decided,
+    part::RequestPart,
+};
 use crate::metrics::DestinationLabels;
 
 /// Metric families of all destinations.
@@ -24,6 +29,9 @@ pub struct Families {
     in_flight: Family<DestinationLabels, Gauge>,
     window: Family<DestinationLabels, Gauge>,
     probes: Family<RequestLabels, Counter>,
+    splits: Family<DestinationLabels, Counter>,
+    hold_status: Family<DestinationLabels, Gauge>,
+    answered: Family<DestinationLabels, Gauge>,
 }
 
 /// Metrics of one destination.
@@ -39,6 +47,11 @@ pub struct Metrics {
     dropped: Counter,
     latency: Histogram,
     bytes: Counter,
+    splits: Counter,
+    /// Status code for which the destination is on hold; 0 if it is not.
+    pub hold_status: Gauge,
+    /// 1 once the destination has answered a request with samples.
+    pub answered: Gauge,
     /// Number of requests in flight.
     pub in_flight: Gauge,
     /// Current maximum number of requests in flight.
@@ -83,6 +96,9 @@ impl Families {
             in_flight: Family::default(),
             window: Family::default(),
             probes: Family::default(),
+            splits: Family::default(),
+            hold_status: Family::default(),
+            answered: Family::default(),
         };
         registry.register(
             "samples",
@@ -121,6 +137,21 @@ impl Families {
             "Health probes of slow backends by status code",
             families.probes.clone(),
         );
+        registry.register(
+            "requests_split",
+            "Requests that a backend refused as a whole and that were posted in parts",
+            families.splits.clone(),
+        );
+        registry.register(
+            "hold_status",
+            "Status code for which a destination is on hold, 0 if it is not",
+            families.hold_status.clone(),
+        );
+        registry.register(
+            "destination_answered",
+            "1 once a destination has answered since the start, else 0",
+            families.answered.clone(),
+        );
         families
     }
 
@@ -141,6 +172,9 @@ impl Families {
         Metrics {
             latency: self.latency.get_or_create(&labels).clone(),
             bytes: self.bytes.get_or_create(&labels).clone(),
+            splits: self.splits.get_or_create(&labels).clone(),
+            hold_status: self.hold_status.get_or_create(&labels).clone(),
+            answered: self.answered.get_or_create(&labels).clone(),
             in_flight: self.in_flight.get_or_create(&labels).clone(),
             window: self.window.get_or_create(&labels).clone(),
             families: self.clone(),
@@ -166,14 +200,15 @@ impl Metrics {
     }
 
     /// Counts the response or the error of a post, and observes its duration.
-    pub fn record_response(
-        &self,
-        response: &Result<(StatusCode, WriteResponse), PostError>,
-        took: Duration,
-    ) {
+    pub fn record_response(&self, response: &Result<Answered, PostError>, took: Duration) {
         self.latency.observe(took.as_secs_f64());
-        let labels = self.request_labels(response.as_ref().map(|(status, _)| *status));
+        let labels = self.request_labels(response.as_ref().map(|answered| answered.status));
         self.families.requests.get_or_create(&labels).inc();
+    }
+
+    /// Counts a request that a backend refused as a whole.
+    pub fn record_split(&self) {
+        self.splits.inc();
     }
 
     /// Counts the response or the error of a probe.
@@ -201,12 +236,27 @@ impl Metrics {
             PartOutcome::Deduplicated => {
                 self.deduplicated.inc_by(part.units);
             }
-            PartOutcome::Rejected { reason, units, .. } => {
-                self.reject(*reason, *units);
-                self.stored.inc_by(part.units.saturating_sub(*units));
-            }
+            PartOutcome::Rejected(verdict) => self.record_verdict(verdict, part.units),
             PartOutcome::Retry(_) => self.record_returned(part.units),
+            PartOutcome::Undecided { decided, .. } => self.record_decided(decided, part),
         }
+    }
+
+    /// Counts the decided samples of a part, and the others as returned.
+    fn record_decided(&self, decided: &Decided, part: &RequestPart) {
+        let units = part.units_in(0..decided.series);
+        self.record_verdict(&decided.verdict, units);
+        self.record_returned(part.units - units);
+    }
+
+    /// Counts `units` samples, of which `verdict` has those that were not stored.
+    fn record_verdict(&self, verdict: &Verdict, units: u64) {
+        for (reason, n) in &verdict.rejected {
+            self.reject(*reason, *n);
+        }
+        self.deduplicated.inc_by(verdict.deduplicated);
+        let not_stored = verdict.rejected_total() + verdict.deduplicated;
+        self.stored.inc_by(units.saturating_sub(not_stored));
     }
 
     /// Counts samples that were returned to their senders for a retry.

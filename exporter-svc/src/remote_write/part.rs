@@ -6,7 +6,7 @@
 //! them one after another because they share the series' [`SeriesMeta::hash`]. The memory
 //! of the parts limits their number.
 
-use std::{collections::HashMap, hash::BuildHasherDefault, sync::Arc};
+use std::{collections::HashMap, hash::BuildHasherDefault, ops::Range, sync::Arc};
 
 use mesh_model::labels::METRIC_NAME;
 use mesh_wire::protobuf::{self, Field, Fields};
@@ -53,6 +53,8 @@ pub struct SeriesMeta {
     pub resource: u32,
     /// Start timestamp in milliseconds since the Unix epoch; 0 if unknown.
     pub start_ms: i64,
+    /// True if the sender counts the sample, see [`Sample::counted`].
+    pub counted: bool,
 }
 
 /// Metadata of a metric family.
@@ -236,7 +238,44 @@ impl RequestPart {
             family: self.families.len().saturating_sub(1) as u32,
             resource,
             start_ms: sample.start_ms,
+            counted: sample.counted,
         });
+    }
+
+    /// Returns a part with the series in `range` only.
+    pub fn slice(&self, range: Range<usize>) -> Self {
+        let start = self.offset(range.start);
+        let meta = self.series_meta[range.clone()].iter();
+        Self {
+            bytes: self.bytes[start..self.offset(range.end)].to_vec(),
+            series_meta: meta
+                .map(|meta| SeriesMeta {
+                    end: meta.end - start,
+                    ..*meta
+                })
+                .collect(),
+            units: self.units_in(range),
+            families: self.families.clone(),
+        }
+    }
+
+    /// Number of samples in `range`, as the sender counts them.
+    pub fn units_in(&self, range: Range<usize>) -> u64 {
+        let counted = self.series_meta[range].iter().filter(|meta| meta.counted);
+        counted.count() as u64
+    }
+
+    /// Number of encoded bytes of the series in `range`.
+    pub fn bytes_in(&self, range: Range<usize>) -> usize {
+        self.offset(range.end) - self.offset(range.start)
+    }
+
+    /// Offset in [`bytes`](Self::bytes) at which the series with this index begins.
+    fn offset(&self, index: usize) -> usize {
+        match index {
+            0 => 0,
+            _ => self.series_meta[index - 1].end,
+        }
     }
 
     /// Iterates over the encoded `TimeSeries` of the part, without their frames, and
@@ -399,6 +438,30 @@ mod tests {
         assert_eq!(parts.len(), samples);
         drop(memory);
         assert_eq!(budget.reserved(), 0);
+    }
+
+    #[test]
+    fn a_slice_has_the_series_of_its_range() {
+        let mut builder = PartBuilder::new(LIMITS, ExportMemory::unlimited());
+        let uncounted = Sample {
+            counted: false,
+            ..sample(b"12")
+        };
+        builder.push(series("a").as_ref(), sample(b"1")).unwrap();
+        builder.push(series("b").as_ref(), uncounted).unwrap();
+        builder.push(series("c").as_ref(), sample(b"")).unwrap();
+        let part = builder.finish().0.remove(0);
+        let slice = part.slice(1..3);
+        let of = |part: &RequestPart| -> Vec<_> {
+            let series = part.series();
+            series
+                .map(|(bytes, meta)| (bytes.to_vec(), meta.hash))
+                .collect()
+        };
+        assert_eq!(of(&slice), of(&part)[1..]);
+        assert_eq!((slice.units, part.units), (1, 2));
+        assert_eq!(slice.bytes.len(), part.bytes_in(1..3));
+        assert_eq!(part.slice(0..3).bytes, part.bytes);
     }
 
     #[test]

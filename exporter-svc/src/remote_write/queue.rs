@@ -7,6 +7,9 @@
 //! meet here, for example during a handover. It also keeps the order of several samples
 //! of one series in a push.
 //!
+//! A part that a backend has refused before travels alone, so that finding its refused
+//! samples does not delay others.
+//!
 //! A pushed sample that follows another one of its series at once does not linger. Its
 //! sender waits for each of them, and hundreds of lingers would exceed its timeout.
 
@@ -23,6 +26,7 @@ use tokio::{sync::oneshot, time::Instant};
 use super::{
     PartOutcome, Retry,
     part::{PrehashedHasher, RequestLimits, RequestPart},
+    search::Counts,
 };
 use crate::memory::ExportMemory;
 
@@ -31,6 +35,8 @@ use crate::memory::ExportMemory;
 pub struct PendingPart {
     /// Series to send.
     pub part: RequestPart,
+    /// Series of the same part that earlier attempts have decided.
+    pub before: Counts,
     /// Batch context of the Export.
     pub context: Arc<BatchContext>,
     /// Arrival time of the Export.
@@ -95,6 +101,11 @@ impl Queue {
             answered: HashMap::default(),
             abandoned: 0,
         }
+    }
+
+    /// Limits the size of requests further, to `bytes` at most.
+    pub fn limit_bytes(&mut self, bytes: usize) {
+        self.limits.bytes = self.limits.bytes.min(bytes);
     }
 
     /// Adds a part.
@@ -257,14 +268,19 @@ impl Group {
                 remaining.push_back(queued);
                 continue;
             }
+            let is_suspect = queued.pending.before != Counts::default();
             (series, bytes) = (series + part.series_meta.len(), bytes + part.bytes.len());
-            if !taken.is_empty() && (series > limits.series || bytes > limits.bytes) {
+            let is_full = series > limits.series || bytes > limits.bytes;
+            if !taken.is_empty() && (is_full || is_suspect) {
                 self.queued.push_front(queued);
                 break;
             }
             in_flight.extend(part.series_meta.iter().map(|meta| meta.hash));
             self.subtract(part);
             taken.push(queued.pending);
+            if is_suspect {
+                break;
+            }
         }
         remaining.append(&mut self.queued);
         self.queued = remaining;
@@ -332,6 +348,7 @@ mod tests {
             family: 0,
             resource: 0,
             start_ms: 0,
+            counted: true,
         };
         let part = RequestPart {
             bytes: vec![0; hashes.len() * 10],
@@ -340,6 +357,7 @@ mod tests {
         };
         let pending = PendingPart {
             part,
+            before: Counts::default(),
             context: Arc::new(BatchContext {
                 ha,
                 ..Default::default()
@@ -438,6 +456,24 @@ mod tests {
             [("b", 2), ("a", 3)].map(|(replica, hash)| push(&mut queue, Some(replica), &[hash]));
         assert_eq!(take(&mut queue), Some(vec![1, 3]));
         assert_eq!(take(&mut queue), Some(vec![2]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_part_that_was_refused_before_travels_alone() {
+        let mut queue = queue(100);
+        let _first = push(&mut queue, None, &[1]);
+        let (mut suspect, _outcome) = pending(None, &[2, 3]);
+        suspect.before = Counts {
+            decided: 5,
+            refused: 1,
+        };
+        queue.push(suspect, Instant::now());
+        let _rest = [4, 3].map(|hash| push(&mut queue, None, &[hash]));
+        assert_eq!(take(&mut queue), Some(vec![1]));
+        assert_eq!(take(&mut queue), Some(vec![2, 3]));
+        // The part behind the suspect waits for it.
+        assert_eq!(take(&mut queue), Some(vec![4]));
+        assert_eq!(take(&mut queue), None);
     }
 
     #[tokio::test(start_paused = true)]

@@ -116,7 +116,14 @@ async fn write(
     let (status, written) = backend.script.pop_front().unwrap_or((200, None));
     let status = StatusCode::from_u16(status).unwrap();
     match written {
-        Some(written) => (status, [(WRITTEN[0], written.to_string())]).into_response(),
+        Some(written) => (
+            status,
+            [(
+                "x-prometheus-remote-write-samples-written",
+                written.to_string(),
+            )],
+        )
+            .into_response(),
         None => status.into_response(),
     }
 }
@@ -150,39 +157,102 @@ fn part() -> RequestPart {
     sink.finish().unwrap().0.parts.remove(0)
 }
 
-async fn post_one(client: &Client) -> WriteResponse {
+async fn post_one(client: &Client) -> Action {
     let deadline = Instant::now() + Duration::from_secs(10);
-    client.post(&[&part()], deadline).await.unwrap().1
+    client.post(&[&part()], deadline).await.unwrap().action
 }
 
 #[tokio::test]
 async fn sends_version_2_and_reads_the_written_count() {
     let backend = Backend::default();
     let client = backend.client(ProtobufMessage::V2).await;
-    backend.script(&[(200, Some(2)), (200, Some(1)), (200, None), (400, Some(1))]);
-    assert_eq!(post_one(&client).await, WriteResponse::Stored);
-    for want in [Some(1), Some(2), Some(1)] {
+    backend.script(&[(200, Some(2)), (200, Some(1)), (400, Some(1))]);
+    assert_eq!(post_one(&client).await, Action::Stored);
+    for _ in 0..2 {
         match post_one(&client).await {
-            WriteResponse::Rejected { reason, count, .. } => {
-                assert_eq!((reason, count), (Reason::Refused, want));
+            Action::StoredInPart { reason, count, .. } => {
+                assert_eq!((reason, count), (Reason::Refused, Some(1)));
             }
             other => panic!("{other:?}"),
         }
     }
     let content_type = "application/x-protobuf;proto=io.prometheus.write.v2.Request";
     let want = ("2.0.0".to_owned(), content_type.to_owned(), 2);
-    assert_eq!(backend.0.lock().seen, vec![want; 4]);
+    assert_eq!(backend.0.lock().seen, vec![want; 3]);
+}
+
+/// A success without the headers of 2.0 stored nothing: the backend skipped the unknown fields.
+#[tokio::test]
+async fn falls_back_to_version_1_and_loses_nothing() {
+    for status in [200, 204, 415] {
+        let backend = Backend::default();
+        let client = backend.client(ProtobufMessage::V2).await;
+        backend.script(&[(status, None)]);
+        assert_eq!(post_one(&client).await, Action::Stored);
+        assert_eq!(post_one(&client).await, Action::Stored);
+        assert_eq!(backend.versions(), ["2.0.0", "0.1.0", "0.1.0"], "{status}");
+        let seen = backend.0.lock().seen.clone();
+        assert_eq!(
+            seen[1],
+            ("0.1.0".to_owned(), "application/x-protobuf".to_owned(), 2)
+        );
+    }
+}
+
+/// An empty request shows whether the backend refuses everything.
+#[tokio::test]
+async fn falls_back_after_the_400_of_a_version_1_receiver() {
+    let backend = Backend::default();
+    let client = backend.client(ProtobufMessage::V2).await;
+    backend.script(&[(400, None)]);
+    assert_eq!(post_one(&client).await, Action::Stored);
+    assert_eq!(post_one(&client).await, Action::Stored);
+    let sizes: Vec<_> = backend.0.lock().seen.iter().map(|seen| seen.2).collect();
+    assert_eq!(backend.versions(), ["2.0.0", "0.1.0", "0.1.0", "0.1.0"]);
+    assert_eq!(sizes, [2, 0, 2, 2]);
 }
 
 #[tokio::test]
-async fn falls_back_to_version_1_for_good() {
+async fn holds_if_an_empty_request_is_refused_too() {
     let backend = Backend::default();
     let client = backend.client(ProtobufMessage::V2).await;
-    backend.script(&[(415, None)]);
-    assert_eq!(post_one(&client).await, WriteResponse::Stored);
-    assert_eq!(post_one(&client).await, WriteResponse::Stored);
-    assert_eq!(backend.versions(), ["2.0.0", "0.1.0", "0.1.0"]);
-    assert_eq!(backend.0.lock().seen[1].1, "application/x-protobuf");
+    backend.script(&[(400, None), (400, None)]);
+    match post_one(&client).await {
+        Action::Hold {
+            status,
+            refuses_empty,
+            ..
+        } => assert_eq!((status.as_u16(), refuses_empty), (400, true)),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(backend.versions(), ["2.0.0", "0.1.0"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn tries_version_2_again_after_an_hour() {
+    let knowledge = Knowledge::new(ProtobufMessage::V2);
+    let next = || knowledge.next_protocol(Instant::now());
+    assert_eq!(next(), ProtobufMessage::V2);
+    knowledge.record_fallback("204", Instant::now());
+    assert_eq!(next(), ProtobufMessage::V1);
+    tokio::time::advance(Duration::from_secs(3601)).await;
+    // One request only.
+    assert_eq!([next(), next()], [ProtobufMessage::V2, ProtobufMessage::V1]);
+    assert_eq!(knowledge.protocol(), ProtobufMessage::V1);
+}
+
+/// A backend that was updated is used with 2.0 again.
+#[tokio::test]
+async fn returns_to_version_2_once_the_backend_supports_it() {
+    let backend = Backend::default();
+    let client = backend.client(ProtobufMessage::V2).await;
+    client
+        .knowledge()
+        .record_fallback("415", Instant::now() - Duration::from_secs(3601));
+    backend.script(&[(200, Some(2)), (200, Some(2))]);
+    assert_eq!(post_one(&client).await, Action::Stored);
+    assert_eq!(post_one(&client).await, Action::Stored);
+    assert_eq!(backend.versions(), ["2.0.0", "2.0.0"]);
 }
 
 #[tokio::test]
@@ -216,11 +286,40 @@ async fn version_1_does_not_fall_back() {
     let backend = Backend::default();
     let client = backend.client(ProtobufMessage::V1).await;
     backend.script(&[(415, None)]);
-    assert!(matches!(
-        post_one(&client).await,
-        WriteResponse::Rejected { .. }
-    ));
+    assert!(matches!(post_one(&client).await, Action::Hold { .. }));
     assert_eq!(backend.versions(), ["0.1.0"]);
+}
+
+/// The page behind a redirect may answer a GET with 200.
+#[tokio::test]
+async fn a_redirect_to_a_page_is_no_delivery() {
+    for (status, is_stored) in [
+        (301, false),
+        (302, false),
+        (303, false),
+        (307, true),
+        (308, true),
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = client(&listener, ProtobufMessage::V1);
+        let moved = move || async move {
+            let status = StatusCode::from_u16(status).unwrap();
+            (status, [(header::LOCATION, "/moved")]).into_response()
+        };
+        let routes = Router::new().route("/", post(moved)).route(
+            "/moved",
+            axum::routing::get(|| async { "Welcome" }).post(|| async {}),
+        );
+        tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
+        let action = post_one(&client).await;
+        match is_stored {
+            true => assert_eq!(action, Action::Stored, "{status}"),
+            false => assert!(
+                matches!(action, Action::Hold { .. }),
+                "{status}: {action:?}"
+            ),
+        }
+    }
 }
 
 #[tokio::test]
@@ -236,8 +335,8 @@ async fn resends_a_post_whose_connection_ended_without_a_response() {
         stream.write_all(answer).await.unwrap();
         (lost, resent)
     });
-    assert_eq!(post_one(&client).await, WriteResponse::Stored);
-    assert_eq!(post_one(&client).await, WriteResponse::Stored);
+    assert_eq!(post_one(&client).await, Action::Stored);
+    assert_eq!(post_one(&client).await, Action::Stored);
     let (lost, resent) = serving.await.unwrap();
     assert_eq!(lost, resent);
 }
@@ -251,7 +350,7 @@ async fn a_resent_post_without_a_connection_is_in_flight() {
         close_on_reuse(&backend).await;
         drop(backend);
     });
-    assert_eq!(post_one(&client).await, WriteResponse::Stored);
+    assert_eq!(post_one(&client).await, Action::Stored);
     let deadline = Instant::now() + Duration::from_secs(10);
     let error = client.post(&[&part()], deadline).await.unwrap_err();
     assert!(matches!(error, PostError::Broken(_)), "{error}");

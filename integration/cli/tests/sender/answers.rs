@@ -64,12 +64,12 @@ fn at_least(n: usize) -> impl Fn(&[RecordedRequest]) -> bool {
     move |seen| seen.len() >= n
 }
 
-/// A permanently rejected request is not retried. The next scrape is sent.
+/// A sample that the backend refuses permanently is not retried. The next scrape is sent.
 #[tokio::test(flavor = "multi_thread")]
 async fn does_not_retry_a_permanent_rejection() {
-    let rejections = [400, 401, 404, 413].map(|code| async move {
+    let rejections = [400, 409, 422].map(|code| async move {
         let script = move |n, _: &[SentSeries]| match n {
-            0 => Reply::status(code).with_body("Bad request"),
+            0 => Reply::status(code).with_body("user=1: out of bounds"),
             _ => Reply::default(),
         };
         let seen = requests("three requests", script, at_least(3)).await;
@@ -81,15 +81,21 @@ async fn does_not_retry_a_permanent_rejection() {
     futures::future::join_all(rejections).await;
 }
 
-/// A backend that rejects everything gets at most two requests in eight seconds, as the suite
-/// counts them.
+/// A backend that refuses everything gets at most two requests in eight seconds, as the suite
+/// counts them. Nothing is lost.
 #[tokio::test(flavor = "multi_thread")]
-async fn slows_down_when_the_backend_rejects_everything() {
+async fn slows_down_when_the_backend_refuses_everything() {
     let rejections = [400, 401, 404, 413].map(|code| async move {
-        let script = move |_, _: &[SentSeries]| Reply::status(code).with_body("Bad request");
-        let seen = requests("three requests", script, at_least(3)).await;
+        let script = move |n, _: &[SentSeries]| match n {
+            0 | 1 => Reply::status(code).with_body("Bad request"),
+            _ => Reply::default(),
+        };
+        let seen = requests("five requests", script, at_least(5)).await;
         let third = seen[2].at - seen[0].at;
         assert!(third > Duration::from_secs(8), "{code}: {third:?}");
+        let stored = deliveries(&seen);
+        let first = stored.keys().min().unwrap();
+        assert_eq!(stored[first].last(), Some(&204), "{code}");
     });
     futures::future::join_all(rejections).await;
 }
@@ -181,14 +187,17 @@ async fn falls_back_to_version_1() {
 #[tokio::test(flavor = "multi_thread")]
 async fn counts_samples_as_the_response_states() {
     let written = "x-prometheus-remote-write-samples-written";
-    let rejected = |answer: Reply| answer.with_body("out of order sample");
+    let rejected = |answer: Reply| answer.with_body("user=1: err: out of order sample");
     // Response to a scrape of six samples, and the samples counted as stored.
     let answers = [
         (Reply::status(200), 6.0),
         (Reply::status(204), 6.0),
         (Reply::status(200).with_body("error: not stored"), 6.0),
         (rejected(Reply::status(400)), 0.0),
-        (Reply::status(400).with_body("x".repeat(4 << 20)), 0.0),
+        (
+            rejected(Reply::status(400)).with_body("user=1: ".repeat(1 << 19)),
+            0.0,
+        ),
         (rejected(Reply::status(400).with_header(written, "4")), 4.0),
         (rejected(Reply::status(400).with_header(written, "6")), 6.0),
     ];

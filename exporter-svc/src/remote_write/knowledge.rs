@@ -1,0 +1,155 @@
+//! Facts that a backend's answers have shown: its protocol, its handling of refused requests,
+//! and the size of requests that it accepts.
+
+use std::time::Duration;
+
+use mesh_model::config::remote_write::ProtobufMessage;
+use parking_lot::{Mutex, MutexGuard};
+use tokio::time::Instant;
+use tracing::{debug, info, warn};
+
+use super::table::{Action, Answer, Extent};
+
+/// Facts about one backend.
+#[derive(Debug)]
+pub struct Knowledge {
+    /// Configured protocol.
+    configured: ProtobufMessage,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// True once the backend has answered with the headers of remote write 2.0.
+    speaks_v2: bool,
+    /// Time of the next attempt with remote write 2.0, after a fallback.
+    retry_v2_at: Option<Instant>,
+    extent: Extent,
+    /// Time of the last stored sample.
+    stored_at: Option<Instant>,
+    /// Maximum size of a request in bytes, before compression, after a 413.
+    max_bytes: Option<usize>,
+    answered: bool,
+}
+
+/// Time after a fallback until the next attempt with remote write 2.0.
+const RETRY_V2_AFTER: Duration = Duration::from_secs(3600);
+/// Time after a stored sample during which the address, the token and the tenant count as
+/// right.
+const WORKS_FOR: Duration = Duration::from_secs(300);
+
+// === impl Knowledge ===
+
+impl Knowledge {
+    /// Knows nothing yet.
+    pub fn new(configured: ProtobufMessage) -> Self {
+        Self {
+            configured,
+            state: Mutex::default(),
+        }
+    }
+
+    /// Protocol of the requests now.
+    pub fn protocol(&self) -> ProtobufMessage {
+        match self.state().retry_v2_at {
+            Some(_) => ProtobufMessage::V1,
+            None => self.configured,
+        }
+    }
+
+    /// Protocol of the next request. One request an hour tries remote write 2.0 again.
+    pub fn next_protocol(&self, now: Instant) -> ProtobufMessage {
+        let mut state = self.state();
+        match &mut state.retry_v2_at {
+            Some(at) if now < *at => ProtobufMessage::V1,
+            Some(at) => {
+                *at = now + RETRY_V2_AFTER;
+                self.configured
+            }
+            None => self.configured,
+        }
+    }
+
+    /// Records that the backend stored with remote write 1.0 what it did not with 2.0.
+    pub fn record_fallback(&self, message: &str, now: Instant) {
+        let next = now + RETRY_V2_AFTER;
+        if self.state().retry_v2_at.replace(next).is_some() {
+            return debug!(
+                error = message,
+                "Backend still does not support remote write 2.0"
+            );
+        }
+        warn!(
+            error = message,
+            retry_after = ?RETRY_V2_AFTER,
+            "Backend does not support remote write 2.0; falling back to 1.0"
+        );
+    }
+
+    /// Records an answer to a request with samples, and the action on it.
+    pub fn record(&self, answer: &Answer<'_>, action: &Action, now: Instant) {
+        let mut state = self.state();
+        state.answered = true;
+        if action.is_stored() {
+            state.stored_at = Some(now);
+        }
+        if answer.is_of_v2() && answer.status.is_success() {
+            state.speaks_v2 = true;
+            if state.retry_v2_at.take().is_some() {
+                info!("Backend supports remote write 2.0");
+            }
+        }
+        let Some(extent) = answer.shows_extent() else {
+            return;
+        };
+        if std::mem::replace(&mut state.extent, extent) != extent {
+            let rejects_whole_requests = extent == Extent::WholeRequest;
+            info!(rejects_whole_requests, "Backend refused a sample");
+        }
+    }
+
+    /// Records that the backend refused a request of `bytes` as too large. Returns the new
+    /// maximum size.
+    pub fn record_too_large(&self, bytes: usize) -> usize {
+        let mut state = self.state();
+        let half = (bytes / 2).max(1);
+        let max = state.max_bytes.map_or(half, |max| max.min(half));
+        if state.max_bytes.replace(max) != Some(max) {
+            info!(
+                bytes = max,
+                "Backend refuses large requests; limiting their size"
+            );
+        }
+        max
+    }
+
+    /// Maximum size of a request in bytes, before compression.
+    pub fn max_bytes(&self) -> usize {
+        self.state().max_bytes.unwrap_or(usize::MAX)
+    }
+
+    /// Handling of the valid samples in a refused request.
+    pub fn extent(&self) -> Extent {
+        self.state().extent
+    }
+
+    /// Returns true once the backend has answered with the headers of remote write 2.0.
+    pub fn speaks_v2(&self) -> bool {
+        self.state().speaks_v2
+    }
+
+    /// Returns true if the backend has stored a sample within the last minutes.
+    pub fn works(&self, now: Instant) -> bool {
+        let stored_at = self.state().stored_at;
+        stored_at.is_some_and(|at| now.saturating_duration_since(at) < WORKS_FOR)
+    }
+
+    /// Returns true if the backend has answered a request with samples.
+    pub fn has_answered(&self) -> bool {
+        self.state().answered
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock()
+    }
+}

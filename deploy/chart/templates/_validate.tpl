@@ -62,7 +62,7 @@
   {{- range $i, $w := $parsed.remote_write | default $v.remoteWrite -}}
     {{- if regexMatch "aps-workspaces[.-]" (toString $w.url) -}}
       {{- if hasPrefix "http:" (toString $w.url) }}{{ fail (printf "remote_write[%d]: AMP accepts https only: %s" $i $w.url) }}{{ end -}}
-      {{- if not $w.sigv4 }}{{ fail (printf "remote_write[%d]: AMP refuses unsigned requests: add `sigv4: {region: REGION}`" $i) }}{{ end -}}
+      {{- if not (hasKey $w "sigv4") }}{{ fail (printf "remote_write[%d]: AMP refuses unsigned requests: add `sigv4: {region: REGION}`" $i) }}{{ end -}}
       {{- if not (hasSuffix "/api/v1/remote_write" (toString $w.url)) }}{{ fail (printf "remote_write[%d]: the URL of an AMP workspace ends in /api/v1/remote_write: %s" $i $w.url) }}{{ end -}}
     {{- end -}}
   {{- end -}}

@@ -5,6 +5,7 @@ the rendered configurations are not checked by it.
 """
 
 import os
+import re
 import subprocess
 import tempfile
 import unittest
@@ -191,6 +192,25 @@ class Examples(unittest.TestCase):
         self.assertEqual(run.returncode, 0, run.stdout + run.stderr)
 
 
+class Documents(unittest.TestCase):
+    def test_the_values_in_the_guide_render(self):
+        text = (CHART.parent.parent / "docs/install.md").read_text()
+        blocks = [b for b in re.findall(r"```yaml\n(.*?)```", text, re.S) if b.startswith("cluster:")]
+        self.assertGreaterEqual(len(blocks), 2)
+        for block in blocks:
+            self.assertTrue(workloads(render(base=yaml.safe_load(block))))
+
+    def test_the_names_that_the_guide_binds_roles_to_exist(self):
+        documents = render(namespace="promesh")
+        self.assertTrue(named(documents, "ServiceAccount", "promesh-exporter"))
+        self.assertTrue(named(documents, "StatefulSet", "promesh-receiver-a"))
+
+    def test_each_top_level_value_is_documented(self):
+        lines = (CHART / "values.yaml").read_text().splitlines()
+        keys = [number for number, line in enumerate(lines) if re.match("[a-zA-Z]+:", line)]
+        self.assertEqual([lines[n] for n in keys if not lines[n - 1].startswith("#")], [])
+
+
 class Configuration(unittest.TestCase):
     def test_the_file_stays_verbatim_and_missing_sections_are_added(self):
         text = "scrape_configs:\n  - job_name: x # a comment\n    static_configs: [{targets: [on, 1.10]}]\n"
@@ -205,6 +225,9 @@ class Configuration(unittest.TestCase):
         write = {"url": "https://b.example/w", "queue_config": {"max_samples_per_send": 2000000}}
         files = config_files(render({"remoteWrite": [write]}))
         self.assertEqual(yaml.safe_load(files["prometheus.yml"])["remote_write"], [write])
+
+    def test_the_region_of_a_signature_is_optional(self):
+        self.assertTrue(render({"remoteWrite": [{"url": AMP, "sigv4": {}}]}))
 
     def test_own_scrape_config_files_keep_the_default_jobs(self):
         text = "scrape_config_files: [mine.yml, default-jobs.yml]\n"
@@ -455,6 +478,7 @@ class Refusals(unittest.TestCase):
         ({"cluster": ""}, "cluster is empty: set it to"),
         ({"remoteWrite": []}, "no destination: set remoteWrite"),
         ({"remoteWrite": [{"url": AMP}]}, "add `sigv4: {region: REGION}`"),
+        ({"config": {"prometheus": "remote_write: [{url: %s}]" % AMP}, "remoteWrite": []}, "add `sigv4"),
         ({"remoteWrite": [{"url": AMP.replace("https", "http"), "sigv4": {}}]}, "https only"),
         ({"remoteWrite": [{"url": AMP.removesuffix("/api/v1/remote_write"), "sigv4": {"region": "x"}}]}, "ends in /api/v1/remote_write"),
         ({"receivers": {"mode": "Deployment"}}, "'StatefulSet', 'DaemonSet'"),

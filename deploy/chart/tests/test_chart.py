@@ -6,6 +6,7 @@ the rendered configurations are not checked by it.
 
 import os
 import re
+import shutil
 import subprocess
 import tempfile
 import unittest
@@ -184,6 +185,18 @@ class Examples(unittest.TestCase):
                         if name in files:
                             with self.subTest(example=example.stem, file=name, metrics=level):
                                 self.check(Path(folder, name))
+
+    @unittest.skipUnless(shutil.which("promtool"), "promtool is not installed")
+    def test_promtool_accepts_the_default_jobs(self):
+        for example in EXAMPLES:
+            files = config_files(render(base=yaml.safe_load(example.read_text())))
+            with tempfile.TemporaryDirectory() as folder:
+                for name in {"default-jobs.yml", "cluster-jobs.yml"} & set(files):
+                    path = Path(folder, name)
+                    path.write_text(files[name])
+                    command = ["promtool", "check", "config", "--syntax-only", str(path)]
+                    run = subprocess.run(command, text=True, capture_output=True)
+                    self.assertEqual(run.returncode, 0, run.stdout + run.stderr)
 
     def check(self, path):
         command = [RECEIVER, "check", "--syntax-only", str(path)]

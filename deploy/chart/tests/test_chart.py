@@ -193,7 +193,11 @@ class Examples(unittest.TestCase):
             with tempfile.TemporaryDirectory() as folder:
                 for name in {"default-jobs.yml", "cluster-jobs.yml"} & set(files):
                     path = Path(folder, name)
-                    path.write_text(files[name])
+                    jobs = yaml.safe_load(files[name])
+                    for job in jobs["scrape_configs"]:
+                        # Debian's promtool has no Kubernetes discovery.
+                        job.pop("kubernetes_sd_configs", None)
+                    path.write_text(yaml.safe_dump(jobs))
                     command = ["promtool", "check", "config", "--syntax-only", str(path)]
                     run = subprocess.run(command, text=True, capture_output=True)
                     self.assertEqual(run.returncode, 0, run.stdout + run.stderr)

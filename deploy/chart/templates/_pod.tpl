@@ -102,7 +102,7 @@ topologySpreadConstraints:
 {{- if $class.name -}}
 {{- $class.name -}}
 {{- else if $class.create -}}
-{{- include "promesh.fullname" .root -}}
+{{- printf "%s-%s" (include "promesh.fullname" .root) .root.Release.Namespace -}}
 {{- end -}}
 {{- end }}
 

@@ -36,8 +36,14 @@ spec:
         target: {type: AverageValue, averageValue: {{ ternary .target (.target | int64 | toString) (kindIs "string" .target) | quote }}}
     {{- end }}
   behavior:
-    # One pod every five minutes: each change of the members moves targets.
     scaleDown:
+      {{- if and (eq .tier "receivers") (not .target) }}
+      # In an outage of the backend receivers need less CPU, and a smaller group would leave samples on a
+      # volume that no pod reads. Only the number of waiting samples tells an outage.
+      selectPolicy: Disabled
+      {{- else }}
+      # One pod every five minutes: each change of the members moves targets.
       stabilizationWindowSeconds: 300
       policies: [{type: Pods, value: 1, periodSeconds: 300}]
+      {{- end }}
 {{- end }}

@@ -116,7 +116,9 @@ class Examples(unittest.TestCase):
             run = helm_template(values, release="blue", namespace="observability")
             self.assertEqual(run.returncode, 0, run.stderr)
             for document in yaml.safe_load_all(run.stdout):
-                if not document or document["kind"] == "PriorityClass":
+                if not document:
+                    continue
+                if document["metadata"]["name"] == values.get("priorityClass", {}).get("name"):
                     continue
                 with self.subTest(example=example.stem, kind=document["kind"]):
                     self.assertTrue(document["metadata"]["name"].startswith("blue-promesh"))
@@ -461,6 +463,12 @@ class Placement(unittest.TestCase):
         self.assertEqual(metrics, [{"type": "Pods", "pods": {
             "metric": {"name": "promesh_receiver_outbox_samples_waiting"},
             "target": {"type": "AverageValue", "averageValue": "2000000"}}}])
+
+    def test_a_group_shrinks_only_if_its_autoscaler_sees_waiting_samples(self):
+        for waiting, disabled in ((0, True), (1000, False)):
+            documents = render({"receivers": {"autoscaling": {"enabled": True, "samplesWaiting": waiting}}})
+            behavior = named(documents, "HorizontalPodAutoscaler", "promesh-receiver-a")["spec"]["behavior"]
+            self.assertEqual(behavior["scaleDown"].get("selectPolicy") == "Disabled", disabled)
 
     def test_ipv6_addresses_of_pods_have_brackets(self):
         workload = named(render({"ipFamily": "IPv6"}), "StatefulSet", "promesh-receiver-a")

@@ -21,6 +21,7 @@ mod go_regexp;
 mod headers;
 mod k8s_sd;
 mod openmetrics;
+mod operator;
 mod otlp_names;
 mod otlp_prw;
 mod populate_labels;
@@ -65,6 +66,11 @@ pub const SUITES: &[Suite] = &[
     Suite::new("sd_fixtures", 7, service_discovery::run),
     Suite::new("k8s_sd", 79, k8s_sd::timelines),
     Suite::new("k8s_sd_lists", 8, k8s_sd::lists),
+    Suite::new("operator_cases", 378, operator::cases::run),
+    Suite::new("operator_global", 378, operator::cases::global),
+    Suite::new("operator_loads", 300, operator::cases::loads),
+    Suite::new("operator_rejects", 130, operator::rejects::run),
+    Suite::new("operator_selection", 10, operator::selection::run),
     Suite::new("content_type", 20, headers::content_types),
     Suite::new("accept_header", 4, headers::accept_headers),
     Suite::new("max_schema", 14, headers::max_schemas),

@@ -31,7 +31,11 @@ mod yaml;
 
 use std::path::Path;
 
-pub use self::target_groups::{ignored_document, parse_target_groups, parse_target_groups_json};
+pub use self::{
+    field_selector::check_field_selector,
+    label_selector::{check_label_key, check_label_selector, check_label_value},
+    target_groups::{ignored_document, parse_target_groups, parse_target_groups_json},
+};
 use crate::config::{Config, ConfigError};
 
 // === impl Config ===

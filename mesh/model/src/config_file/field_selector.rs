@@ -19,6 +19,14 @@ impl FromText for FieldSelector {
     }
 }
 
+/// Checks a field selector.
+///
+/// # Errors
+/// Returns a message for the user if Kubernetes refuses the selector.
+pub fn check_field_selector(text: &str) -> Result<(), String> {
+    FieldSelector::from_text(text).map(drop)
+}
+
 /// Splits a selector at its commas. A comma after a backslash belongs to a value.
 fn terms(text: &str) -> impl Iterator<Item = &str> {
     let mut is_escaped = false;

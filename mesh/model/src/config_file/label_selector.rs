@@ -41,6 +41,14 @@ impl FromText for LabelSelector {
     }
 }
 
+/// Checks the text form of a label selector.
+///
+/// # Errors
+/// Returns a message for the user if Kubernetes refuses the selector.
+pub fn check_label_selector(text: &str) -> Result<(), String> {
+    LabelSelector::from_text(text).map(drop)
+}
+
 // === impl Parser ===
 
 impl<'a> Parser<'a> {
@@ -98,7 +106,7 @@ impl<'a> Parser<'a> {
         let Token::Word(key) = self.next else {
             return self.expected("a label key");
         };
-        check_key(key)?;
+        check_label_key(key)?;
         self.take();
         if is_negated {
             return Ok(());
@@ -134,7 +142,7 @@ impl<'a> Parser<'a> {
             Token::Word(value) => value,
             Token::Symbol(_) => return self.expected("a value"),
         };
-        check_value(value)?;
+        check_label_value(value)?;
         self.take();
         Ok(value)
     }
@@ -146,7 +154,7 @@ impl<'a> Parser<'a> {
         }
         loop {
             if let Token::Word(value) = self.next {
-                check_value(value)?;
+                check_label_value(value)?;
                 self.take();
             }
             if self.takes(")") {
@@ -186,7 +194,10 @@ fn is_blank(c: char) -> bool {
 }
 
 /// Checks a label key: an optional DNS name and `/`, then a name.
-fn check_key(key: &str) -> Result<(), String> {
+///
+/// # Errors
+/// Returns a message for the user if Kubernetes refuses the key.
+pub fn check_label_key(key: &str) -> Result<(), String> {
     let (prefix, name) = match key.split_once('/') {
         Some((prefix, name)) => (Some(prefix), name),
         None => (None, key),
@@ -206,7 +217,11 @@ fn check_key(key: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn check_value(value: &str) -> Result<(), String> {
+/// Checks a label value.
+///
+/// # Errors
+/// Returns a message for the user if Kubernetes refuses the value.
+pub fn check_label_value(value: &str) -> Result<(), String> {
     if is_label_text(value) {
         return Ok(());
     }

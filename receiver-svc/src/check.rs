@@ -3,9 +3,14 @@
 
 mod files;
 mod mistakes;
+mod monitors;
 mod targets;
 
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use clap::Parser;
 use mesh_contract::ha::REPLICA;
@@ -15,6 +20,7 @@ use mesh_model::{
 };
 use mesh_service::telemetry::LogArgs;
 
+pub use self::monitors::MonitorReport;
 use self::targets::JobTargets;
 use crate::{batch_context::batch_context, discovery::DiscoveryError};
 
@@ -27,11 +33,19 @@ use crate::{batch_context::batch_context, discovery::DiscoveryError};
 #[command(name = "check")]
 pub struct CheckArgs {
     /// The configuration file.
-    pub file: PathBuf,
+    #[arg(required_unless_present = "monitors_dir")]
+    pub file: Option<PathBuf>,
 
     /// Check the syntax of the file only, not the files that it references.
     #[arg(long = "syntax-only", conflicts_with = "targets")]
     pub syntax_only: bool,
+
+    /// Folder with manifests of ServiceMonitor, PodMonitor, Probe and ScrapeConfig
+    /// objects. Prints the scrape configuration that each one makes, or what is
+    /// wrong with it. Reads Secrets, ConfigMaps, Namespaces and at most one
+    /// Prometheus or PrometheusAgent from the same folder.
+    #[arg(long = "monitors.dir", value_name = "DIR")]
+    pub monitors_dir: Option<PathBuf>,
 
     /// List the targets with all labels, and the targets that relabeling drops.
     /// Runs one round of discovery.
@@ -76,9 +90,9 @@ struct Problems {
     warnings: Vec<String>,
 }
 
-/// Checks the file.
-pub async fn check(args: &CheckArgs) -> Report {
-    let config = match Config::load(&args.file) {
+/// Checks the file at `path`.
+pub async fn check(path: &Path, args: &CheckArgs) -> Report {
+    let config = match Config::load(path) {
         Ok(config) => config,
         Err(error) => {
             return Report {

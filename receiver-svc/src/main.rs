@@ -7,7 +7,7 @@ use receiver_svc::{
     Args,
     args::CommandLine,
     bind,
-    check::{CheckArgs, check},
+    check::{CheckArgs, MonitorReport, check},
 };
 
 #[global_allocator]
@@ -29,14 +29,32 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Checks a configuration file. Returns true if a receiver can run with it.
+/// Checks a configuration file, a folder of monitors, or both. Returns true if a receiver can
+/// run with them.
 async fn run_check(args: CheckArgs) -> bool {
     install_crypto();
     args.log.init();
-    println!("Checking {}", args.file.display());
-    let report = check(&args).await;
-    print!("{report}");
-    report.is_success()
+    let mut is_success = true;
+    if let Some(file) = &args.file {
+        println!("Checking {}", file.display());
+        let report = check(file, &args).await;
+        print!("{report}");
+        is_success = report.is_success();
+    }
+    if let Some(folder) = &args.monitors_dir {
+        println!("Checking monitors in {}", folder.display());
+        match MonitorReport::of_folder(folder) {
+            Ok(report) => {
+                print!("{report}");
+                is_success &= report.is_success();
+            }
+            Err(error) => {
+                println!("  FAILED: {error}");
+                is_success = false;
+            }
+        }
+    }
+    is_success
 }
 
 fn install_crypto() {

@@ -5,9 +5,9 @@ use super::*;
 async fn checked(folder: &Path, text: &str, arguments: &[&str]) -> Report {
     let file = folder.join("prometheus.yml");
     std::fs::write(&file, text).unwrap();
-    let file = file.to_str().unwrap();
-    let arguments = ["check", file].into_iter().chain(arguments.iter().copied());
-    check(&CheckArgs::try_parse_from(arguments).unwrap()).await
+    let path = file.to_str().unwrap();
+    let arguments = ["check", path].into_iter().chain(arguments.iter().copied());
+    check(&file, &CheckArgs::try_parse_from(arguments).unwrap()).await
 }
 
 #[tokio::test]

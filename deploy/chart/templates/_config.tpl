@@ -85,16 +85,31 @@ remote_write:
 {{- $text -}}
 {{- end }}
 
+{{/* The user's file and the sections that it lacks. */}}
+{{- define "promesh.mainFile" -}}
+{{- $listed := (include "promesh.parsed" . | fromJson).scrape_config_files -}}
+{{- $jobsFile := and (include "promesh.mainJobs" .) (not $listed) "default-jobs.yml" | default "" -}}
+{{- if trim .Values.config.prometheus -}}
+{{- trimAll "\n" .Values.config.prometheus }}
+{{ end -}}
+{{- include "promesh.sections" (dict "root" . "jobsFile" $jobsFile) | trimPrefix "\n" -}}
+{{- end }}
+
+{{/* Jobs of the user: those of prometheus.yml, and of each scrape configuration file in config.files. */}}
+{{- define "promesh.userJobs" -}}
+{{- $jobs := (include "promesh.parsed" . | fromJson).scrape_configs | default list -}}
+{{- range $name, $content := .Values.config.files -}}
+{{- $file := fromYaml $content -}}
+{{- if kindIs "slice" $file.scrape_configs }}{{ $jobs = concat $jobs $file.scrape_configs }}{{ end -}}
+{{- end -}}
+{{- toJson (dict "jobs" $jobs) -}}
+{{- end }}
+
 {{/* Content of the ConfigMap. */}}
 {{- define "promesh.configData" -}}
 {{- $main := include "promesh.mainJobs" . -}}
-{{- $user := .Values.config.prometheus | trim -}}
-{{- $listed := (include "promesh.parsed" . | fromJson).scrape_config_files -}}
 prometheus.yml: |
-  {{- with $user }}
-  {{- . | nindent 2 }}
-  {{- end }}
-  {{- include "promesh.sections" (dict "root" . "jobsFile" (and $main (not $listed) "default-jobs.yml" | default "")) | nindent 2 }}
+  {{- include "promesh.mainFile" . | nindent 2 }}
 {{- if $main }}
 default-jobs.yml: |
   scrape_configs:
@@ -102,16 +117,16 @@ default-jobs.yml: |
 {{- end }}
 {{- if include "promesh.clusterReceivers" . }}
 cluster.yml: |
-  {{- with include "promesh.withoutJobs" . | trim }}
+  {{- with include "promesh.withoutJobs" . | trimAll "\n" }}
   {{- . | nindent 2 }}
   {{- end }}
-  {{- include "promesh.sections" (dict "root" . "jobsFile" "cluster-jobs.yml") | nindent 2 }}
+  {{- include "promesh.sections" (dict "root" . "jobsFile" "cluster-jobs.yml") | trimPrefix "\n" | nindent 2 }}
 cluster-jobs.yml: |
   scrape_configs:
     {{- include "promesh.clusterJobs" . | trim | nindent 4 }}
 {{- end }}
 {{- range $name, $content := .Values.config.files }}
 {{ $name }}: |
-  {{- $content | trim | nindent 2 }}
+  {{- $content | trimAll "\n" | nindent 2 }}
 {{- end }}
 {{- end }}

@@ -57,6 +57,13 @@
   {{- with $parsed.Error }}{{ fail (printf "config.prometheus is no YAML mapping (%s): paste the content of prometheus.yml as text, after `prometheus: |`" .) }}{{ end -}}
   {{- if and $parsed.kind $parsed.apiVersion }}{{ fail (printf "config.prometheus is a Kubernetes object (%s): paste only the content of prometheus.yml, without the %s around it" $parsed.kind $parsed.kind) }}{{ end -}}
   {{- if and $parsed.receivers $parsed.service }}{{ fail "config.prometheus is a configuration of the OpenTelemetry Collector: translate it, or paste the value of receivers.prometheus.config and replace each $$ by $" }}{{ end -}}
+  {{- $whole := include "promesh.mainFile" . | fromYaml -}}
+  {{- $sections := list "global" -}}
+  {{- if or $parsed.remote_write $v.remoteWrite }}{{ $sections = append $sections "remote_write" }}{{ end -}}
+  {{- if include "promesh.mainJobs" . }}{{ $sections = append $sections "scrape_config_files" }}{{ end -}}
+  {{- range $sections -}}
+    {{- if not (hasKey $whole .) }}{{ fail (printf "config.prometheus: the chart cannot append the section %s to the file: write each section in block style at the start of a line, in one YAML document without `...`" .) }}{{ end -}}
+  {{- end -}}
   {{- if not (or $parsed.remote_write $v.remoteWrite) }}{{ fail "no destination: set remoteWrite, such as\nremoteWrite:\n  - url: https://aps-workspaces.us-east-1.amazonaws.com/workspaces/ws-…/api/v1/remote_write\n    sigv4: {region: us-east-1}" }}{{ end -}}
   {{- if and $parsed.remote_write $v.remoteWrite }}{{ fail "config.prometheus contains remote_write, and remoteWrite is set too: remove one of them" }}{{ end -}}
   {{- range $i, $w := $parsed.remote_write | default $v.remoteWrite -}}
@@ -76,7 +83,7 @@
     {{- if not (has "default-jobs.yml" $parsed.scrape_config_files) }}{{ fail "config.prometheus has scrape_config_files: add default-jobs.yml to the list, or set jobs.*.enabled: false" }}{{ end -}}
   {{- end -}}
   {{- $names := list -}}
-  {{- range (include "promesh.mainScrapeConfigs" . | fromJson).jobs -}}
+  {{- range ((include "promesh.mainScrapeConfigs" . | fromJson).jobs | default list) -}}
     {{- if has .job_name $names }}{{ fail (printf "two jobs are named %q: rename the one in config.prometheus, or turn off the default job" .job_name) }}{{ end -}}
     {{- if .job_name }}{{ $names = append $names .job_name }}{{ end -}}
   {{- end -}}
@@ -84,7 +91,7 @@
     {{- if has $name (list "prometheus.yml" "default-jobs.yml" "cluster.yml" "cluster-jobs.yml") }}{{ fail (printf "config.files: the chart writes %s itself; choose another name" $name) }}{{ end -}}
   {{- end -}}
   {{- if eq $v.receivers.mode "DaemonSet" -}}
-    {{- range $job := $parsed.scrape_configs | default list -}}
+    {{- range $job := ((include "promesh.userJobs" . | fromJson).jobs | default list) -}}
       {{- range $key, $_ := $job -}}
         {{- if and (or (hasSuffix "_sd_configs" $key) (eq $key "static_configs")) (ne $key "kubernetes_sd_configs") }}{{ fail (printf "config.prometheus: job %q uses %s, and with receivers.mode DaemonSet every node would scrape it: move the job to config.clusterJobs" $job.job_name $key) }}{{ end -}}
       {{- end -}}
@@ -114,6 +121,9 @@
 {{/* Checks the form of single values, where the schema could name only a pattern. */}}
 {{- define "promesh.validateForms" -}}
 {{- $v := .Values -}}
+{{- range $key, $value := dict "prometheus" $v.config.prometheus "clusterJobs" $v.config.clusterJobs -}}
+  {{- if not (kindIs "string" $value) }}{{ fail (printf "config.%s is not text: write `%s: |` and indent the content below it, so that it stays verbatim" $key $key) }}{{ end -}}
+{{- end -}}
 {{- $forms := dict
       "name" (dict "regex" "^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$" "expected" "lower-case letters, digits, - and ., as in my-secret")
       "duration" (dict "regex" "^([0-9]+(ms|[smhdwy]))*$" "expected" "a duration with units, such as 30s or 1h30m")

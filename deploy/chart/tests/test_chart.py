@@ -1,7 +1,9 @@
 """Tests of the chart: renders it with helm and reads the result.
 
 Run by `.ci/chart`. HELM names the helm binary, RECEIVER the binary of receiver-svc; without the latter
-the rendered configurations are not checked by it.
+the rendered configurations are not checked by it. KUBECTL is the command of a kubectl with its flags, for
+an API server that the tests may write to: they create the namespace `chart-test` with Pod Security
+`restricted`, and apply the examples there as a dry run with strict validation.
 """
 
 import os
@@ -240,6 +242,11 @@ class Configuration(unittest.TestCase):
         self.assertEqual(parsed["remote_write"], BASE["remoteWrite"])
         self.assertEqual(parsed["scrape_config_files"], ["default-jobs.yml"])
 
+    def test_templates_in_the_file_are_not_expanded(self):
+        text = "global: {external_labels: {cluster: c, __replica__: $REPLICA, x: '{{ $y }}'}}\n"
+        files = config_files(render({"config": {"prometheus": text}}))
+        self.assertIn("x: '{{ $y }}'", files["prometheus.yml"])
+
     def test_large_numbers_survive(self):
         write = {"url": "https://b.example/w", "queue_config": {"max_samples_per_send": 2000000}}
         files = config_files(render({"remoteWrite": [write]}))
@@ -373,6 +380,13 @@ class Permissions(unittest.TestCase):
         self.assertEqual(self.discovering(role="pod", api_server="https://other.example"), set())
         self.assertEqual(self.discovering(role="pod", kubeconfig_file="/etc/k"), set())
 
+    def test_jobs_in_scrape_configuration_files_count(self):
+        more = yaml.safe_dump({"scrape_configs": [{"job_name": "y", "kubernetes_sd_configs": [{"role": "ingress"}]}]})
+        text = "scrape_config_files: [more.yml]\n"
+        changes = {"jobs": NO_JOBS, "config": {"prometheus": text, "files": {"more.yml": more, "t.json": "[]"}}}
+        found = granted(render(changes), "promesh-receiver") - PEERS
+        self.assertEqual(found, watching("*", "networking.k8s.io/ingresses"))
+
     def test_a_wide_permission_replaces_narrow_ones(self):
         everywhere = {"job_name": "x", "kubernetes_sd_configs": [{"role": "endpointslice"}]}
         narrow = {"job_name": "y", "kubernetes_sd_configs": [{"role": "pod", "namespaces": {"names": ["shop"]}}]}
@@ -498,6 +512,39 @@ class Tls(unittest.TestCase):
             self.assertEqual(certificate["spec"]["issuerRef"], issuer)
 
 
+@unittest.skipUnless(os.environ.get("KUBECTL"), "KUBECTL is not set")
+class Cluster(unittest.TestCase):
+    """Applies the examples to a real API server."""
+
+    NAMESPACE = {"apiVersion": "v1", "kind": "Namespace", "metadata": {
+        "name": "chart-test",
+        "labels": {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")},
+    }}
+
+    def kubectl(self, arguments, documents):
+        command = [*os.environ["KUBECTL"].split(), *arguments, "--validate=strict", "--filename=-"]
+        run = subprocess.run(command, input=yaml.safe_dump_all(documents), text=True, capture_output=True)
+        self.assertEqual((run.returncode, run.stderr), (0, ""))
+
+    def test_examples_apply_without_a_warning(self):
+        self.kubectl(["apply"], [self.NAMESPACE])
+        for example in EXAMPLES:
+            with self.subTest(example=example.stem):
+                documents = render(base=yaml.safe_load(example.read_text()), namespace="chart-test")
+                self.kubectl(["apply", "--dry-run=server"], documents)
+                self.kubectl(["create", "--dry-run=server"], [self.pod(w) for w in workloads(documents)])
+
+    def pod(self, workload):
+        """A pod of the workload, which admission checks more strictly than the workload."""
+        spec = workload["spec"]
+        pod = {"apiVersion": "v1", "kind": "Pod", **spec["template"]}
+        pod["metadata"] = {**pod["metadata"], "name": workload["metadata"]["name"], "namespace": "chart-test"}
+        for claim in spec.get("volumeClaimTemplates", []):
+            name = claim["metadata"]["name"]
+            pod["spec"]["volumes"].append({"name": name, "persistentVolumeClaim": {"claimName": name}})
+        return pod
+
+
 class Refusals(unittest.TestCase):
     CASES = [
         ({"cluster": ""}, "cluster is empty: set it to"),
@@ -526,6 +573,10 @@ class Refusals(unittest.TestCase):
         ({"gateways": {"enabled": True, "route": {"enabled": True}}}, "name the Gateway"),
         ({"config": {"clusterJobs": "- job_name: x"}}, "only for receivers.mode DaemonSet"),
         ({"config": {"prometheus": "a: [b"}}, "no YAML mapping"),
+        ({"config": {"prometheus": {"scrape_configs": []}}}, "write `prometheus: |`"),
+        ({"config": {"clusterJobs": [{"job_name": "x"}]}}, "write `clusterJobs: |`"),
+        ({"config": {"prometheus": "{scrape_configs: []}"}}, "in block style"),
+        ({"config": {"prometheus": "scrape_configs: []\n..."}}, "without `...`"),
         ({"config": {"prometheus": "kind: ConfigMap\napiVersion: v1"}}, "without the ConfigMap around it"),
         ({"config": {"prometheus": "receivers: {prometheus: {}}\nservice: {pipelines: {}}"}}, "OpenTelemetry Collector"),
         ({"config": {"prometheus": "global: {external_labels: {__replica__: $REPLICA}}"}}, "must contain `cluster: ${CLUSTER}`"),

@@ -531,7 +531,7 @@ class Cluster(unittest.TestCase):
         for example in EXAMPLES:
             with self.subTest(example=example.stem):
                 documents = render(base=yaml.safe_load(example.read_text()), namespace="chart-test")
-                self.kubectl(["apply", "--dry-run=server"], documents)
+                self.kubectl(["apply", "--server-side", "--force-conflicts", "--dry-run=server"], documents)
                 self.kubectl(["create", "--dry-run=server"], [self.pod(w) for w in workloads(documents)])
 
     def pod(self, workload):

@@ -4,6 +4,7 @@
 //! through tonic unchanged. On the wire this is standard OTLP (`MetricsService/Export`), so
 //! any OTLP client or server can be the peer.
 
+pub mod cost;
 pub mod frame;
 pub mod schema;
 pub mod utf8;

@@ -153,8 +153,16 @@ impl Permit {
     /// Raises the reserved memory to `bytes`.
     ///
     /// # Errors
-    /// Returns [`RetryCause::Memory`] if too little memory is free.
+    /// Returns [`PushError::TooLarge`] if the whole budget is smaller, and
+    /// [`RetryCause::Memory`] if too little of it is free now.
     pub(crate) fn grow_to(&mut self, bytes: usize) -> Result<(), PushError> {
+        let limit = self.budget.capacity();
+        if bytes > limit {
+            return Err(PushError::TooLarge {
+                limit,
+                stage: " in memory (--otlp.memory-budget)",
+            });
+        }
         if self.memory.grow_to(bytes) {
             Ok(())
         } else {

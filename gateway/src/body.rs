@@ -4,9 +4,9 @@ mod cost;
 mod decompress;
 mod wording;
 
-use std::time::Duration;
+use std::{num::NonZero, sync::LazyLock, time::Duration};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderMap, header};
 use http_body::Body;
 use http_body_util::BodyExt;
@@ -14,7 +14,7 @@ use mesh_contract::verdict::Reason;
 use mesh_wire::otlp::{schema::Kind, utf8};
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use prost::Message;
-use tokio::time::timeout;
+use tokio::{sync::Semaphore, time::timeout};
 
 use crate::{
     admission::Permit,
@@ -49,6 +49,14 @@ pub(crate) struct BodyLimits {
 /// Size in bytes above which a body is decoded on a blocking thread, so that it does not
 /// delay other requests.
 const LARGE: usize = 128 << 10;
+
+/// Places for large and compressed bodies that are decoded at the same time: one per core.
+static DECODERS: LazyLock<Semaphore> = LazyLock::new(|| {
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    Semaphore::new(cores.min(MAX_DECODERS))
+});
+/// Maximum number of bodies that are decoded at the same time.
+const MAX_DECODERS: usize = 8;
 
 // === impl Encoding ===
 
@@ -115,7 +123,7 @@ where
     if body.size_hint().lower() > limit as u64 {
         return Err(too_large());
     }
-    let mut collected = BytesMut::new();
+    let mut collected = Vec::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| PushError::Interrupted(error.to_string()))?;
         let Ok(data) = frame.into_data() else {
@@ -125,10 +133,27 @@ where
         if len > limit {
             return Err(too_large());
         }
-        permit.grow_to(len)?;
+        grow(&mut collected, len, 0, permit)?;
         collected.extend_from_slice(&data);
     }
-    Ok(collected.freeze())
+    Ok(collected.into())
+}
+
+/// Grows a buffer to a capacity of at least `len`, after the memory budget has admitted both
+/// the old and the new one. The permit already covers `used` bytes besides the buffer.
+fn grow(
+    buffer: &mut Vec<u8>,
+    len: usize,
+    used: usize,
+    permit: &mut Permit,
+) -> Result<(), PushError> {
+    let old = buffer.capacity();
+    if len > old {
+        let new = len.max(2 * old);
+        permit.grow_to(used + old + new)?;
+        buffer.reserve_exact(new - buffer.len());
+    }
+    Ok(())
 }
 
 /// Decompresses and decodes a body.
@@ -151,7 +176,11 @@ pub(crate) async fn decode(
     if !large {
         return decoding();
     }
-    match tokio::task::spawn_blocking(decoding).await {
+    // More at once would not be faster, and each decoder has a window of up to 8 MiB.
+    let place = DECODERS.acquire().await;
+    let decoded = tokio::task::spawn_blocking(decoding).await;
+    drop(place);
+    match decoded {
         Ok(decoded) => decoded,
         Err(error) => Err(PushError::Interrupted(error.to_string())),
     }

@@ -35,8 +35,9 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::{
     export_result::ExportResult,
+    heads,
     points::{self, is_delta},
-    push_error::{RetryCause, RetryLater},
+    push_error::{PushError, RetryCause, RetryLater},
     resource_splitter::ResourceSplitter,
     stream::Prefix,
 };
@@ -48,6 +49,8 @@ pub(crate) use peers::{HOP_KEY, Peers};
 use point::DeltaPoint;
 use streams::{Added, Streams};
 
+/// Copies of a forwarded resource for each gateway: decoded and encoded.
+const FORWARDED_COPIES: usize = 2;
 const DELTA: i32 = AggregationTemporality::Delta as i32;
 const CUMULATIVE: i32 = AggregationTemporality::Cumulative as i32;
 
@@ -126,17 +129,30 @@ impl DeltaAccumulator {
 // === impl AccumulatorGuard ===
 
 impl AccumulatorGuard<'_> {
-    /// Converts the deltas of a resource to cumulative, and removes those to forward.
+    /// Converts the deltas of a resource to cumulative, and removes those to forward. `reserve`
+    /// reserves the memory of what each gateway gets a copy of before it is copied.
     ///
     /// # Errors
-    /// Returns an error if a stream has no settled owner.
+    /// Returns an error if a stream has no settled owner, or the error of `reserve`.
     pub(crate) fn convert(
         &mut self,
         resource: &mut ResourceMetrics,
         result: &mut ExportResult,
-    ) -> Result<(), RetryLater> {
+        reserve: &mut impl FnMut(usize) -> Result<(), PushError>,
+    ) -> Result<(), PushError> {
+        let scopes = resource.scope_metrics.iter();
+        if !scopes.flat_map(|scope| &scope.metrics).any(is_delta) {
+            return Ok(());
+        }
+        let peers = match self.from_peer {
+            true => 0,
+            false => self.state.owners.peers(),
+        };
+        if peers > 0 {
+            reserve(heads::bytes(resource).saturating_mul(FORWARDED_COPIES * peers))?;
+        }
         let prefix = Prefix::of_resource(resource.resource.as_ref());
-        let mut splitter = ResourceSplitter::new(resource);
+        let mut splitter = ResourceSplitter::new();
         for (i, scope) in resource.scope_metrics.iter_mut().enumerate() {
             let prefix = prefix.scope(scope.scope.as_ref());
             for metric in scope.metrics.iter_mut().filter(|metric| is_delta(metric)) {
@@ -151,7 +167,7 @@ impl AccumulatorGuard<'_> {
                 }
             }
         }
-        for (peer, resource) in splitter.finish() {
+        for (peer, resource) in splitter.finish(resource) {
             self.forwarded.entry(peer).or_default().push(resource);
         }
         Ok(())

@@ -22,6 +22,7 @@ use mesh_contract::{
     verdict::Reason,
 };
 use mesh_outbox::{Expiry, Outbox, Outcome};
+use mesh_wire::protobuf::{self, Fields};
 use opentelemetry_proto::tonic::{
     collector::metrics::v1::ExportMetricsServiceRequest, metrics::v1::ResourceMetrics,
 };
@@ -51,6 +52,8 @@ pub(crate) struct Intake {
     stages: Stages,
     retries: RetryCache,
     context: Arc<BatchContext>,
+    /// Maximum bytes of a batch, above which no exporter reads it.
+    max_batch: usize,
     clock: Clock,
     metrics: IntakeMetrics,
 }
@@ -89,6 +92,11 @@ pub(crate) struct AcceptedPush {
 /// Batches of one resource, in the order in which the backend must store them.
 type BatchSequence = Vec<Batch>;
 
+/// Field of an `ExportMetricsServiceRequest` with a `ResourceMetrics`.
+const RESOURCE_METRICS: u32 = 1;
+/// Field of a `ResourceMetrics` with its resource.
+const RESOURCE: u32 = 1;
+
 /// Points to forward to the gateway that owns their streams.
 #[derive(Debug)]
 struct ForwardedRequest {
@@ -100,13 +108,20 @@ struct ForwardedRequest {
 // === impl Intake ===
 
 impl Intake {
-    pub(crate) fn new(outbox: Outbox, ack: Ack, stages: Stages, metrics: IntakeMetrics) -> Self {
+    pub(crate) fn new(
+        outbox: Outbox,
+        ack: Ack,
+        stages: Stages,
+        max_batch: usize,
+        metrics: IntakeMetrics,
+    ) -> Self {
         Self {
             outbox,
             ack,
             stages,
             retries: RetryCache::default(),
             context: Arc::default(),
+            max_batch,
             clock: Clock::system(),
             metrics,
         }
@@ -150,13 +165,13 @@ impl Intake {
                 stages.conflicts.check(resource, source.client);
             }
             if let Some(deltas) = &mut deltas {
-                deltas.convert(resource, &mut result)?;
+                deltas.convert(resource, &mut result, reserve)?;
             }
         }
         let sequences = resources.iter_mut().map(|resource| {
             let parts = Sequence::new(resource, reserve)?.into_parts();
-            let batches = parts.map(|part| self.batch(&part, now_ms));
-            Ok(batches.filter(|batch| batch.samples > 0).collect())
+            let parts = parts.filter(|part| points::count(part) > 0);
+            parts.map(|part| self.batch(&part, now_ms)).collect()
         });
         let sequences = sequences.collect::<Result<Vec<BatchSequence>, PushError>>()?;
         drop(request);
@@ -266,17 +281,37 @@ impl Intake {
         Ok(())
     }
 
-    fn batch(&self, resource_metrics: &ResourceMetrics, now_ms: i64) -> Batch {
-        let encoded = resource_metrics.encode_to_vec();
-        let resource = resource_metrics.resource.as_ref();
-        let key = xxh3_64(&resource.map(Message::encode_to_vec).unwrap_or_default());
-        Batch {
+    /// Encodes a batch, without a copy.
+    ///
+    /// # Errors
+    /// Returns [`PushError::TooLarge`] if no exporter reads a batch of that size.
+    fn batch(&self, resource_metrics: &ResourceMetrics, now_ms: i64) -> Result<Batch, PushError> {
+        let len = resource_metrics.encoded_len();
+        let framed = protobuf::bytes_len(RESOURCE_METRICS, len);
+        if framed > self.max_batch {
+            return Err(PushError::TooLarge {
+                limit: self.max_batch,
+                stage: " as one request to an exporter (--exporter.max-message-bytes)",
+            });
+        }
+        let mut payload = Vec::with_capacity(framed);
+        protobuf::put_header(RESOURCE_METRICS, len, &mut payload);
+        let start = payload.len();
+        resource_metrics.encode_raw(&mut payload);
+        let resource = Fields::new(&payload[start..]).next_with_number(RESOURCE);
+        let resource = resource.ok().flatten();
+        let key = xxh3_64(
+            resource
+                .and_then(|field| field.bytes().ok())
+                .unwrap_or_default(),
+        );
+        Ok(Batch {
             key,
-            payload: Batch::frame(&encoded),
+            payload: payload.into(),
             samples: points::count(resource_metrics),
             time_ms: now_ms,
             context: Arc::clone(&self.context),
-        }
+        })
     }
 }
 

@@ -34,6 +34,23 @@ pub struct JsonError {
 /// Path of an error that is in no field.
 const BODY: &str = "body";
 
+/// Bytes of a decoded object: the largest frequent message while its list grows, and its copy
+/// during conversion.
+const OBJECT: usize = 800;
+/// Bytes of an element of a list, and of a field of an object.
+const ELEMENT: usize = 160;
+
+/// Estimates the memory of a decoded request in bytes, before it is decoded. Counts braces and
+/// commas, also those in strings.
+pub fn decoded_bytes(body: &[u8]) -> usize {
+    let (mut objects, mut elements) = (1, 0_usize);
+    for byte in body {
+        objects += usize::from(*byte == b'{');
+        elements += usize::from(*byte == b',');
+    }
+    body.len() + objects * OBJECT + elements * ELEMENT
+}
+
 /// Decodes the body of a `POST /v1/metrics` with `Content-Type: application/json`.
 ///
 /// # Errors

@@ -20,6 +20,7 @@ mod delta;
 mod export_result;
 mod grpc;
 mod handler;
+mod heads;
 mod http;
 mod identity;
 mod intake;
@@ -170,7 +171,8 @@ pub async fn bind(args: Args) -> Result<Bound, Error> {
     let metrics = IntakeMetrics::default();
     metrics.register(&mut registry);
     let stages = stages(&args, &auth, &mut registry).await?;
-    let intake = Intake::new(outbox, args.ack, stages, metrics);
+    let max_batch = args.exporter.max_message_bytes.in_memory();
+    let intake = Intake::new(outbox, args.ack, stages, max_batch, metrics);
     let trust = args.identity.trust_forwarded_for;
     let metrics = AdmissionMetrics::register(&mut registry);
     let admission = Admission::new(auth, &args.limits, trust, metrics);

@@ -7,8 +7,6 @@ use opentelemetry_proto::tonic::metrics::v1::{Metric, ResourceMetrics, ScopeMetr
 /// Splits a resource into parts by a key, such as the owning gateway.
 #[derive(Debug)]
 pub(crate) struct ResourceSplitter<K> {
-    /// The resource and its scopes, without metrics.
-    bare: ResourceMetrics,
     /// Metrics by part and by scope index.
     metrics: BTreeMap<K, BTreeMap<usize, Vec<Metric>>>,
 }
@@ -16,20 +14,10 @@ pub(crate) struct ResourceSplitter<K> {
 // === impl ResourceSplitter ===
 
 impl<K: Ord> ResourceSplitter<K> {
-    /// Copies the resource and its scopes, without the metrics.
-    pub(crate) fn new(resource: &ResourceMetrics) -> Self {
-        let scopes = resource.scope_metrics.iter().map(|scope| ScopeMetrics {
-            scope: scope.scope.clone(),
-            metrics: Vec::new(),
-            schema_url: scope.schema_url.clone(),
-        });
-        let bare = ResourceMetrics {
-            resource: resource.resource.clone(),
-            scope_metrics: scopes.collect(),
-            schema_url: resource.schema_url.clone(),
-        };
+    /// Creates a splitter without parts.
+    pub(crate) fn new() -> Self {
         let metrics = BTreeMap::new();
-        Self { bare, metrics }
+        Self { metrics }
     }
 
     /// Adds a metric of scope number `scope` to a part.
@@ -38,19 +26,25 @@ impl<K: Ord> ResourceSplitter<K> {
         by_scope.entry(scope).or_default().push(metric);
     }
 
-    /// Returns the parts in the order of their keys. Each part has only the scopes
-    /// that it has metrics of.
-    pub(crate) fn finish(self) -> impl Iterator<Item = (K, ResourceMetrics)> {
-        let bare = self.bare;
+    /// Returns the parts in the order of their keys. Each part has a copy of the resource, and
+    /// of the scopes that it has metrics of.
+    pub(crate) fn finish(
+        self,
+        resource: &ResourceMetrics,
+    ) -> impl Iterator<Item = (K, ResourceMetrics)> {
         self.metrics.into_iter().map(move |(part, by_scope)| {
-            let scopes = by_scope.into_iter().map(|(scope, metrics)| ScopeMetrics {
-                metrics,
-                ..bare.scope_metrics[scope].clone()
+            let scopes = by_scope.into_iter().map(|(scope, metrics)| {
+                let from = &resource.scope_metrics[scope];
+                ScopeMetrics {
+                    scope: from.scope.clone(),
+                    metrics,
+                    schema_url: from.schema_url.clone(),
+                }
             });
             let resource = ResourceMetrics {
-                resource: bare.resource.clone(),
+                resource: resource.resource.clone(),
                 scope_metrics: scopes.collect(),
-                schema_url: bare.schema_url.clone(),
+                schema_url: resource.schema_url.clone(),
             };
             (part, resource)
         })

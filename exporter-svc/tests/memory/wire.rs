@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use mesh_balance::{Balance, BalanceMetrics, ExporterArgs, ExporterTlsArgs};
 use mesh_base::shutdown::{self, Trigger};
+use mesh_model::flags::ByteSize;
 use mesh_net::server::ServeMetrics;
 use mesh_wire::compression::Compression;
 use prometheus_client::encoding::text::encode;
@@ -45,6 +46,7 @@ impl Wire {
             compression: Compression::Zstd,
             ping_interval: Duration::from_millis(800),
             failfast: Duration::from_secs(1),
+            max_message_bytes: ByteSize(64 << 20),
             tls: tls.clone(),
         };
         let (known, addresses) = watch::channel(Some(BTreeSet::from(["exporter:1".to_owned()])));

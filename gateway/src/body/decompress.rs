@@ -13,6 +13,7 @@ use std::io::{BufRead, Read};
 use bytes::Bytes;
 use mesh_wire::compression::WINDOW_LOG;
 
+use super::grow;
 use crate::{admission::Permit, push_error::PushError};
 
 /// Compression of a body.
@@ -117,8 +118,11 @@ fn read(
 ) -> Result<Bytes, PushError> {
     permit.grow_to(used)?;
     let mut bytes = Vec::new();
+    let most = used.saturating_mul(8).min(STEP);
     loop {
-        let step = (&mut decoder).take(STEP as u64).read_to_end(&mut bytes);
+        let len = bytes.len() + most;
+        grow(&mut bytes, len, used, permit)?;
+        let step = (&mut decoder).take(most as u64).read_to_end(&mut bytes);
         let step = step.map_err(|error| PushError::Malformed(format!("{what}: {error}")))?;
         if bytes.len() > limit {
             return Err(too_large(limit));
@@ -126,7 +130,6 @@ fn read(
         if step == 0 {
             return Ok(bytes.into());
         }
-        permit.grow_to(used + bytes.capacity())?;
     }
 }
 

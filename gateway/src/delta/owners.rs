@@ -87,6 +87,13 @@ impl Owners {
         }
     }
 
+    /// Returns the number of other gateways.
+    pub(crate) fn peers(&self) -> usize {
+        self.current
+            .as_ref()
+            .map_or(0, |shard| shard.others().count())
+    }
+
     /// Returns true if this gateway owns the stream, even if it has not settled yet.
     pub(crate) fn owns(&self, stream: StreamId) -> bool {
         self.current

@@ -45,7 +45,7 @@ impl Exporters {
             deltas: DeltaAccumulator::new(&delta, owners, Default::default()),
             peers: Peers::new(&delta, (None, None), Default::default()),
         };
-        let intake = Intake::new(outbox, ack, stages, IntakeMetrics::default());
+        let intake = Intake::new(outbox, ack, stages, MAX_BATCH, IntakeMetrics::default());
         (intake, workers)
     }
 }
@@ -58,6 +58,9 @@ fn delta_args() -> DeltaArgs {
     }
     <Only as clap::Parser>::parse_from(["test"]).args
 }
+
+/// Maximum bytes of a batch.
+const MAX_BATCH: usize = 1 << 20;
 
 const SOURCE: PushSource = PushSource {
     client: None,
@@ -346,4 +349,16 @@ async fn the_client_reads_why_the_exporter_rejected() {
         partial.error_message,
         "data points rejected: 2 invalid_name; metric with an empty name"
     );
+}
+
+#[tokio::test]
+async fn rejects_a_batch_that_no_exporter_reads() {
+    let exporters = Exporters::default();
+    let (intake, _workers) = exporters.intake(Ack::Stored, &OutboxArgs::default());
+    let mut large = push("a", 1);
+    large.resource_metrics[0].schema_url = "u".repeat(MAX_BATCH);
+    let error = take(&intake, large).await.unwrap_err();
+    assert_eq!(error.http_status().as_u16(), 413, "{error}");
+    assert!(error.to_string().contains("--exporter.max-message-bytes"));
+    assert!(exporters.exports.lock().is_empty());
 }

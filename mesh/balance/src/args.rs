@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mesh_model::flags;
+use mesh_model::flags::{self, ByteSize};
 use mesh_net::endpoints::Endpoints;
 use mesh_wire::compression::Compression;
 
@@ -48,6 +48,16 @@ pub struct ExporterArgs {
         default_value = "1s"
     )]
     pub failfast: Duration,
+
+    /// Maximum size of one request, at most that of the exporters
+    /// (`--grpc.max-message-bytes`). Data that does not fit is refused, not sent.
+    #[arg(
+        long = "exporter.max-message-bytes",
+        env = "PROMESH_EXPORTER_MAX_MESSAGE_BYTES",
+        value_name = "SIZE",
+        default_value = "64MiB"
+    )]
+    pub max_message_bytes: ByteSize,
 
     #[command(flatten)]
     #[allow(

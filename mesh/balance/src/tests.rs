@@ -10,6 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use mesh_model::flags::ByteSize;
 use opentelemetry_proto::tonic::{
     collector::metrics::v1::{
         ExportMetricsServiceRequest, ExportMetricsServiceResponse,
@@ -106,6 +107,7 @@ fn args() -> ExporterArgs {
         compression: Compression::Zstd,
         ping_interval: Duration::from_millis(800),
         failfast: Duration::from_secs(5),
+        max_message_bytes: ByteSize(64 << 20),
         tls: Default::default(),
     }
 }

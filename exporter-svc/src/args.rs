@@ -10,7 +10,10 @@ use mesh_net::{
 };
 use mesh_service::telemetry::LogArgs;
 
-use crate::{destination::Options, ingest::IngestLimits};
+use crate::{
+    destination::Options, ingest::IngestLimits, memory::MemoryLimits, service::MessageLimits,
+    translate::limits::LabelLimits,
+};
 
 /// Translates OTLP to signed Prometheus remote write.
 ///
@@ -104,6 +107,62 @@ pub struct GrpcArgs {
         default_value = "512MiB"
     )]
     pub budget_bytes: ByteSize,
+
+    /// Memory limit for one Export and its translation. A larger one is refused for good.
+    #[arg(
+        long = "ingest.max-export-bytes",
+        env = "PROMESH_INGEST_MAX_EXPORT_BYTES",
+        value_name = "SIZE",
+        default_value = "256MiB"
+    )]
+    pub export_bytes: ByteSize,
+
+    /// Maximum number of labels of a pushed series, with its name and the labels that the
+    /// exporter adds. AMP's limit. The data points of other series are rejected.
+    #[arg(
+        long = "ingest.max-labels",
+        env = "PROMESH_INGEST_MAX_LABELS",
+        default_value_t = LabelLimits::default().labels
+    )]
+    pub max_labels: usize,
+
+    /// Maximum length of a label name of a pushed series. AMP's limit.
+    #[arg(
+        long = "ingest.max-label-name-bytes",
+        env = "PROMESH_INGEST_MAX_LABEL_NAME_BYTES",
+        value_name = "SIZE",
+        default_value = "1KiB"
+    )]
+    pub max_label_name_bytes: ByteSize,
+
+    /// Maximum length of a label value of a pushed series, and of its metric name. AMP's
+    /// limit.
+    #[arg(
+        long = "ingest.max-label-value-bytes",
+        env = "PROMESH_INGEST_MAX_LABEL_VALUE_BYTES",
+        value_name = "SIZE",
+        default_value = "2KiB"
+    )]
+    pub max_label_value_bytes: ByteSize,
+
+    /// Maximum number of Exports in flight on all connections. The exporter rejects a further
+    /// one with RESOURCE_EXHAUSTED, before it reads it.
+    #[arg(
+        long = "ingest.max-exports",
+        env = "PROMESH_INGEST_MAX_EXPORTS",
+        default_value_t = 4096
+    )]
+    pub max_exports: usize,
+
+    /// Time in which the whole message of an Export must arrive.
+    #[arg(
+        long = "grpc.body-timeout",
+        env = "PROMESH_GRPC_BODY_TIMEOUT",
+        value_name = "DURATION",
+        value_parser = flags::seconds,
+        default_value = "10s"
+    )]
+    pub body_timeout: Duration,
 
     /// Maximum number of Exports in flight per connection.
     #[arg(
@@ -246,8 +305,29 @@ impl GrpcArgs {
     /// Limits of Exports in flight.
     pub fn limits(&self) -> IngestLimits {
         IngestLimits {
-            budget: self.budget_bytes.in_memory(),
+            memory: MemoryLimits {
+                all: self.budget_bytes.in_memory(),
+                one: self.export_bytes.in_memory(),
+            },
             timeout: self.timeout,
+        }
+    }
+
+    /// Limits of the messages on the port.
+    pub fn messages(&self) -> MessageLimits {
+        MessageLimits {
+            bytes: self.max_message_bytes.in_memory(),
+            timeout: self.body_timeout,
+            in_flight: self.max_exports,
+        }
+    }
+
+    /// Limits of the labels of pushed series.
+    pub fn labels(&self) -> LabelLimits {
+        LabelLimits {
+            labels: self.max_labels,
+            name_bytes: self.max_label_name_bytes.in_memory(),
+            value_bytes: self.max_label_value_bytes.in_memory(),
         }
     }
 
@@ -288,12 +368,13 @@ impl GrpcArgs {
 
 impl RemoteWriteArgs {
     /// Options that all destinations share.
-    pub fn options(&self) -> Options {
+    pub fn options(&self, label_limits: LabelLimits) -> Options {
         Options {
             request_bytes: self.request_bytes.in_memory(),
             linger: self.linger,
             allow_http: self.allow_http,
             cache_bytes: self.cache_bytes.in_memory(),
+            label_limits,
             connector: None,
         }
     }

@@ -34,6 +34,7 @@ use crate::{
     },
     translate::{
         Translator,
+        limits::LabelLimits,
         otlp::OtlpRules,
         sink::{Capabilities, NativeHistograms},
     },
@@ -63,6 +64,8 @@ pub struct Options {
     pub allow_http: bool,
     /// Maximum size in bytes of the label cache.
     pub cache_bytes: usize,
+    /// Limits of the labels of pushed series.
+    pub label_limits: LabelLimits,
     /// Connector to the backend; TCP if `None`.
     pub connector: Option<Connector>,
 }
@@ -195,7 +198,7 @@ impl Destination {
             translator: Translator::new(
                 capabilities,
                 rules,
-                OtlpRules::new(otlp.clone()),
+                OtlpRules::new(otlp.clone()).with_limits(options.label_limits),
                 options.cache_bytes,
             ),
             batcher: Batcher::spawn(Arc::new(client), batcher, Arc::clone(&metrics)),

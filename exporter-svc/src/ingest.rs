@@ -8,13 +8,16 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use mesh_base::{backoff::jitter, budget::Budget};
+use mesh_base::{
+    backoff::jitter,
+    budget::{Budget, Reservation},
+};
 use mesh_contract::{
     batch::{BatchContext, Origin},
     export::{Progress, parse_timeout},
 };
 use mesh_model::labels::Labels;
-use mesh_wire::otlp::split_resource_metrics;
+use mesh_wire::{otlp::split_resource_metrics, protobuf::Fields};
 use parking_lot::RwLock;
 use tokio::{sync::oneshot, time::Instant};
 use tonic::{Code, Request, Response, Status, metadata::MetadataMap};
@@ -27,7 +30,7 @@ use self::{
 };
 use crate::{
     destination::Destination,
-    memory::{ExportMemory, OutOfMemory},
+    memory::{ExportMemory, MemoryLimits, OutOfMemory},
     remote_write::{Retry, RetryCause, queue::PendingPart},
     translate::TranslateError,
 };
@@ -59,8 +62,8 @@ pub struct Destinations {
 /// Limits of Exports in flight.
 #[derive(Clone, Copy, Debug)]
 pub struct IngestLimits {
-    /// Memory budget in bytes for all Exports in flight, translated data included.
-    pub budget: usize,
+    /// Memory of Exports in flight, translated data included.
+    pub memory: MemoryLimits,
     /// Timeout of an Export without a deadline.
     pub timeout: Duration,
 }
@@ -69,6 +72,8 @@ pub struct IngestLimits {
 /// which the exporter replies. The margin is a twentieth of the timeout.
 const MIN_MARGIN: Duration = Duration::from_millis(20);
 const MAX_MARGIN: Duration = Duration::from_millis(500);
+/// Bytes of a reference to one encoded resource, while the list of them grows.
+const FRAME_BYTES: usize = 3 * size_of::<Bytes>();
 /// Delay after which a sender may retry if the memory budget is exhausted.
 const BUDGET_RETRY_DELAY: Duration = Duration::from_secs(1);
 
@@ -79,7 +84,7 @@ impl Ingest {
     pub fn new(destinations: Destinations, limits: IngestLimits, metrics: Metrics) -> Self {
         Self {
             destinations: RwLock::new(Arc::new(destinations)),
-            budget: Budget::new(limits.budget),
+            budget: Budget::new(limits.memory.all),
             limits,
             metrics,
         }
@@ -102,8 +107,21 @@ impl Ingest {
     /// # Errors
     /// Returns an error status if the sender has to retry or the Export is malformed.
     pub async fn export(&self, request: Request<Bytes>) -> Result<Response<Bytes>, Status> {
+        self.export_received(request, self.budget.empty_reservation())
+            .await
+    }
+
+    /// Handles one Export request, whose bytes `reservation` covers already.
+    ///
+    /// # Errors
+    /// Returns an error status like [`Self::export`].
+    pub(crate) async fn export_received(
+        &self,
+        request: Request<Bytes>,
+        reservation: Reservation,
+    ) -> Result<Response<Bytes>, Status> {
         let started = Instant::now();
-        let result = self.try_export(request, started).await;
+        let result = self.try_export(request, reservation, started).await;
         let code = result.as_ref().map_or_else(Status::code, |_| Code::Ok);
         self.metrics.record_reply(code, started.elapsed());
         self.record_in_flight();
@@ -113,14 +131,18 @@ impl Ingest {
     async fn try_export(
         &self,
         request: Request<Bytes>,
+        reservation: Reservation,
         started: Instant,
     ) -> Result<Response<Bytes>, Status> {
         let deadline = started + timeout(request.metadata()).unwrap_or(self.limits.timeout);
         let context = BatchContext::read(request.metadata()).map_err(malformed)?;
         let mut progress = DestinationProgress::decode(&Progress::read(request.metadata()));
-        let memory = ExportMemory::reserve(&self.budget, request.get_ref().len());
+        let MemoryLimits { all, one } = self.limits.memory;
+        let memory = ExportMemory::new(reservation, request.get_ref().len(), one.min(all));
         let mut memory = memory.map_err(out_of_memory)?;
         self.record_in_flight();
+        let frames = Fields::new(request.get_ref()).count();
+        memory.add(frames * FRAME_BYTES).map_err(out_of_memory)?;
         let resources = split_resource_metrics(request.get_ref()).map_err(malformed)?;
         let destinations = self.destinations();
         let context = Arc::new(destinations.with_external_labels(context));
@@ -190,7 +212,18 @@ impl Ingest {
         ExportOutcome::merge(all).into_reply(&progress)
     }
 
-    fn record_in_flight(&self) {
+    /// Counts an Export that was refused before it was handled.
+    pub(crate) fn record_refusal(&self, status: &Status) {
+        self.metrics.record_refusal(status.code());
+        self.record_in_flight();
+    }
+
+    /// Returns a reservation of 0 bytes for an Export whose body is about to be read.
+    pub(crate) fn empty_reservation(&self) -> Reservation {
+        self.budget.empty_reservation()
+    }
+
+    pub(crate) fn record_in_flight(&self) {
         self.metrics.set_in_flight_bytes(self.budget.reserved());
     }
 
@@ -222,14 +255,28 @@ fn timeout(metadata: &MetadataMap) -> Option<Duration> {
     Some(timeout.saturating_sub((timeout / 20).clamp(MIN_MARGIN, MAX_MARGIN)))
 }
 
-/// Status of an Export for which too little memory is free.
-fn out_of_memory(error: OutOfMemory) -> Status {
+/// Status of an Export for which too little memory is free now, or always.
+pub(crate) fn out_of_memory(error: OutOfMemory) -> Status {
+    if error == OutOfMemory::Always {
+        return too_large(error);
+    }
+    retry_later(error.to_string())
+}
+
+/// Status of an Export beyond the maximum number in flight.
+pub(crate) fn too_many_exports(limit: usize) -> Status {
+    retry_later(format!(
+        "{limit} Exports are in flight (--ingest.max-exports); retry later or on another exporter"
+    ))
+}
+
+fn retry_later(message: String) -> Status {
     Retry {
         cause: RetryCause::Exhausted,
         after: BUDGET_RETRY_DELAY + jitter(BUDGET_RETRY_DELAY),
         settled: true,
         slow: false,
-        message: error.to_string(),
+        message,
     }
     .status()
 }
@@ -238,6 +285,14 @@ fn out_of_memory(error: OutOfMemory) -> Status {
 /// drops the batch.
 fn malformed(error: impl std::fmt::Display) -> Status {
     let mut status = Status::invalid_argument(error.to_string());
+    outcome::mark_settled(status.metadata_mut());
+    status
+}
+
+/// Status of an Export that is larger than a limit. It is marked settled, so the sender drops
+/// the batch.
+pub(crate) fn too_large(error: impl std::fmt::Display) -> Status {
+    let mut status = Status::out_of_range(error.to_string());
     outcome::mark_settled(status.metadata_mut());
     status
 }

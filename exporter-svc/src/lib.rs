@@ -77,7 +77,7 @@ struct Pipeline {
 /// Returns an error if the configuration is invalid or a port cannot be opened.
 pub async fn bind(args: Args) -> Result<Bound, Error> {
     // An invalid configuration opens no port.
-    let options = args.remote_write.options();
+    let options = args.remote_write.options(args.grpc.labels());
     let pipeline = Pipeline::start(args, options).await?;
     let environment = Environment::system(&pipeline.args).await?;
     pipeline.bind(environment)
@@ -94,7 +94,7 @@ pub async fn bind_with<G, W>(
 ) -> Result<Bound<G, W>, Error> {
     let options = Options {
         connector: environment.connector.clone(),
-        ..args.remote_write.options()
+        ..args.remote_write.options(args.grpc.labels())
     };
     Pipeline::start(args, options).await?.bind(environment)
 }
@@ -227,7 +227,7 @@ pub async fn serve<L: Accept>(
     server: Server<L>,
     shutdown: Shutdown,
 ) {
-    let metrics = MetricsServer::new(ingest, args.grpc.max_message_bytes.in_memory());
+    let metrics = MetricsServer::new(ingest, args.grpc.messages());
     let handler = move |request| {
         let call = metrics.clone().call(request);
         async move {

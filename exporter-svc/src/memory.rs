@@ -4,7 +4,7 @@
 //! series. So the translated series can be many times as large as the Export, and only
 //! the translation shows how large. It reserves the memory as it goes.
 
-use mesh_base::budget::{Budget, Reservation};
+use mesh_base::budget::Reservation;
 
 /// Memory that an Export uses and has reserved.
 #[derive(Debug)]
@@ -19,7 +19,16 @@ pub struct ExportMemory {
     limit: usize,
 }
 
-/// The memory budget (`--ingest.max-bytes`) does not allow the translation of an Export.
+/// Maximum memory of one Export and of all of them.
+#[derive(Clone, Copy, Debug)]
+pub struct MemoryLimits {
+    /// Memory in bytes for all Exports in flight (`--ingest.max-bytes`).
+    pub all: usize,
+    /// Memory in bytes for one Export (`--ingest.max-export-bytes`).
+    pub one: usize,
+}
+
+/// The memory limits do not allow the translation of an Export.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OutOfMemory {
     /// Other Exports use the budget. The sender retries.
@@ -27,10 +36,10 @@ pub enum OutOfMemory {
         "the memory budget (--ingest.max-bytes) is exhausted; retry later or on another exporter"
     )]
     Now,
-    /// The Export needs more than the whole budget. A retry cannot help.
+    /// The Export needs more than one Export may use. A retry cannot help.
     #[error(
-        "the translated series of one Export exceed the memory budget (--ingest.max-bytes); \
-         send fewer samples of one series at once, or shorter labels"
+        "one Export would need more memory than --ingest.max-export-bytes or --ingest.max-bytes \
+         allow; send fewer samples at once, or shorter labels"
     )]
     Always,
 }
@@ -54,23 +63,40 @@ impl ExportMemory {
         }
     }
 
-    /// Reserves memory for an Export of `len` bytes and its translation. An Export that is
-    /// larger than the whole budget may use all of it.
+    /// Grows the reservation of a received Export of `len` bytes by what its translation
+    /// usually needs. One Export may use up to `limit` bytes.
     ///
     /// # Errors
-    /// Returns [`OutOfMemory::Now`] if too little of the budget is free.
-    pub fn reserve(budget: &Budget, len: usize) -> Result<Self, OutOfMemory> {
-        let expected = len.saturating_mul(EXPANSION);
-        let mut reservation = budget.empty_reservation();
-        if !reservation.grow_to(expected.min(budget.capacity())) {
+    /// Returns [`OutOfMemory::Now`] if too little of the budget is free, and
+    /// [`OutOfMemory::Always`] if the Export exceeds `limit`.
+    pub fn new(
+        mut reservation: Reservation,
+        len: usize,
+        limit: usize,
+    ) -> Result<Self, OutOfMemory> {
+        if len > limit {
+            return Err(OutOfMemory::Always);
+        }
+        let expected = len.saturating_mul(EXPANSION).min(limit);
+        if !reservation.grow_to(expected) {
             return Err(OutOfMemory::Now);
         }
         Ok(Self {
             reservation: Some(reservation),
             reserved: expected,
             used: len,
-            limit: expected.max(budget.capacity()),
+            limit,
         })
+    }
+
+    /// Returns the bytes that can still be added, if the budget is free.
+    pub fn remaining(&self) -> usize {
+        self.limit.saturating_sub(self.used)
+    }
+
+    /// Removes `bytes` from the memory in use. They stay reserved for later additions.
+    pub fn release(&mut self, bytes: usize) {
+        self.used = self.used.saturating_sub(bytes);
     }
 
     /// Adds `bytes` to the memory in use.
@@ -97,35 +123,38 @@ impl ExportMemory {
 
 #[cfg(test)]
 mod tests {
+    use mesh_base::budget::Budget;
+
     use super::*;
 
     const BUDGET: usize = 4 << 20;
 
+    fn export(budget: &Budget, len: usize) -> Result<ExportMemory, OutOfMemory> {
+        ExportMemory::new(budget.empty_reservation(), len, 3 << 20)
+    }
+
     #[test]
     fn grows_until_the_budget_is_used_up() {
         let budget = Budget::new(BUDGET);
-        let mut one = ExportMemory::reserve(&budget, 1 << 20).unwrap();
-        assert_eq!(budget.reserved(), 3 << 20);
+        let mut one = export(&budget, 100_000).unwrap();
         assert_eq!(one.add(2 << 20), Ok(()));
-        let mut two = ExportMemory::reserve(&budget, 100_000).unwrap();
-        assert_eq!(one.add(1 << 20), Err(OutOfMemory::Now));
-        assert_eq!(two.add(BUDGET), Err(OutOfMemory::Always));
-        drop(two);
-        assert_eq!(one.add(1 << 20), Ok(()));
-        assert_eq!(one.add(1), Err(OutOfMemory::Always));
+        let mut two = export(&budget, 100_000).unwrap();
+        assert_eq!(two.add(2 << 20), Err(OutOfMemory::Now));
         drop(one);
+        assert_eq!(two.add(2 << 20), Ok(()));
+        two.release(2 << 20);
+        assert_eq!(two.add(2 << 20), Ok(()));
+        drop(two);
         assert_eq!(budget.reserved(), 0);
     }
 
     #[test]
-    fn an_export_larger_than_the_budget_may_use_all_of_it() {
+    fn one_export_cannot_use_the_whole_budget() {
         let budget = Budget::new(BUDGET);
-        let mut large = ExportMemory::reserve(&budget, 2 * BUDGET).unwrap();
-        assert_eq!(budget.reserved(), BUDGET);
-        assert_eq!(large.add(3 * BUDGET), Ok(()));
-        assert_eq!(
-            ExportMemory::reserve(&budget, 1).unwrap_err(),
-            OutOfMemory::Now
-        );
+        let mut one = export(&budget, 2 << 20).unwrap();
+        assert_eq!(budget.reserved(), 3 << 20);
+        assert_eq!(one.add(1 << 20), Ok(()));
+        assert_eq!(one.add(1), Err(OutOfMemory::Always));
+        assert_eq!(export(&budget, 4 << 20).unwrap_err(), OutOfMemory::Always);
     }
 }

@@ -4,44 +4,104 @@ use std::{
     convert::Infallible,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
-use bytes::Bytes;
+use bytes::{Buf, BufMut, Bytes};
 use futures::future::BoxFuture;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
+use mesh_base::budget::Reservation;
 use mesh_wire::{
     compression::{Compression, DecompressError},
     otlp::{EXPORT_PATH, SERVICE_NAME, frame},
 };
+use tokio::{sync::Semaphore, time::timeout};
 use tonic::{
-    Request, Status,
+    Request, Response, Status,
     metadata::{MetadataMap, MetadataValue},
     server::NamedService,
 };
 use tower::Service;
 
-use crate::ingest::Ingest;
+use crate::{
+    ingest::{self, Ingest, out_of_memory},
+    memory::OutOfMemory,
+};
 
 /// gRPC service `MetricsService`, whose only method is Export.
 #[derive(Clone, Debug)]
 pub struct MetricsServer {
     ingest: Arc<Ingest>,
-    max_message_bytes: usize,
+    limits: MessageLimits,
+    /// Places of Exports in flight on all connections.
+    places: Arc<Semaphore>,
+}
+
+/// Limits of the messages on the port.
+#[derive(Clone, Copy, Debug)]
+pub struct MessageLimits {
+    /// Maximum size of a message in bytes, both compressed and decompressed.
+    pub bytes: usize,
+    /// Time in which a whole message must arrive.
+    pub timeout: Duration,
+    /// Maximum number of messages in flight on all connections.
+    pub in_flight: usize,
 }
 
 /// Compressions that the service accepts, as the value of `grpc-accept-encoding`.
 const ACCEPTED_ENCODINGS: &str = "identity,gzip,zstd";
+/// First guess of the size of a decompressed message, as a multiple of the compressed one. If
+/// it is too low, each further one is as many times higher.
+const EXPANSION: usize = 16;
+/// Smallest guess of the size of a decompressed message.
+const MIN_DECOMPRESSED: usize = 64 << 10;
 
 // === impl MetricsServer ===
 
 impl MetricsServer {
-    /// Creates a service that accepts messages of up to `max_message_bytes`, both
-    /// compressed and decompressed.
-    pub fn new(ingest: Arc<Ingest>, max_message_bytes: usize) -> Self {
+    /// Creates a service that accepts messages within `limits`.
+    pub fn new(ingest: Arc<Ingest>, limits: MessageLimits) -> Self {
         Self {
             ingest,
-            max_message_bytes,
+            limits,
+            places: Arc::new(Semaphore::new(limits.in_flight)),
         }
+    }
+
+    /// Admits a request, reads its message and handles it.
+    async fn export<B>(&self, request: http::Request<B>) -> Result<Response<Bytes>, Status>
+    where
+        B: http_body::Body,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let Ok(_place) = self.places.try_acquire() else {
+            let status = ingest::too_many_exports(self.limits.in_flight);
+            self.ingest.record_refusal(&status);
+            return Err(status);
+        };
+        let mut reservation = self.ingest.empty_reservation();
+        let received = self.receive(request, &mut reservation).await;
+        let request = received.inspect_err(|status| self.ingest.record_refusal(status))?;
+        self.ingest.export_received(request, reservation).await
+    }
+
+    async fn receive<B>(
+        &self,
+        request: http::Request<B>,
+        reservation: &mut Reservation,
+    ) -> Result<Request<Bytes>, Status>
+    where
+        B: http_body::Body,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let limit = self.limits.timeout;
+        let reading = read_message(request, self.limits.bytes, reservation);
+        let late = |_| {
+            Status::deadline_exceeded(format!(
+                "the message did not arrive within {limit:?} (--grpc.body-timeout)"
+            ))
+        };
+        timeout(limit, reading).await.map_err(late)?
     }
 }
 
@@ -63,19 +123,13 @@ where
     }
 
     fn call(&mut self, request: http::Request<B>) -> Self::Future {
-        let Self {
-            ingest,
-            max_message_bytes,
-        } = self.clone();
+        let server = self.clone();
         Box::pin(async move {
             if request.uri().path() != EXPORT_PATH {
                 let status = Status::unimplemented("the only method of MetricsService is Export");
                 return Ok(status.into_http());
             }
-            let answer = match read_message(request, max_message_bytes).await {
-                Ok(request) => ingest.export(request).await,
-                Err(status) => Err(status),
-            };
+            let answer = server.export(request).await;
             Ok(match answer {
                 Ok(response) => {
                     let (metadata, message, _) = response.into_parts();
@@ -87,12 +141,15 @@ where
     }
 }
 
-/// Reads the single message of a request.
+/// Reads the single message of a request. `reservation` grows with it, before the memory is
+/// allocated.
 ///
-/// Done by hand because tonic allocates a new zstd context for each message.
+/// Done by hand because tonic allocates a new zstd context for each message, and as much
+/// memory as a client announces.
 async fn read_message<B>(
     request: http::Request<B>,
     max_bytes: usize,
+    reservation: &mut Reservation,
 ) -> Result<Request<Bytes>, Status>
 where
     B: http_body::Body,
@@ -101,15 +158,8 @@ where
     let (head, body) = request.into_parts();
     let metadata = MetadataMap::from_headers(head.headers);
     let compression = compression(&metadata)?;
-    let body = Limited::new(body, max_bytes.saturating_add(frame::HEADER_BYTES));
-    let body =
-        body.collect()
-            .await
-            .map_err(|error| match error.downcast_ref::<LengthLimitError>() {
-                Some(_) => too_large(max_bytes),
-                None => Status::from_error(error),
-            })?;
-    let unwrapped = frame::decode(body.to_bytes());
+    let body = collect(body, max_bytes, reservation).await?;
+    let unwrapped = frame::decode(body);
     let (is_compressed, message) =
         unwrapped.map_err(|error| Status::internal(error.to_string()))?;
     let message = match (is_compressed, compression) {
@@ -118,12 +168,76 @@ where
                 "the message is compressed, but grpc-encoding is missing",
             ));
         }
-        (true, compression) => compression
-            .decompress(message, max_bytes)
-            .map_err(unreadable)?,
+        (true, compression) => decompress(compression, &message, max_bytes, reservation)?,
         (false, _) => message,
     };
     Ok(Request::from_parts(metadata, head.extensions, message))
+}
+
+async fn collect<B>(
+    body: B,
+    max_bytes: usize,
+    reservation: &mut Reservation,
+) -> Result<Bytes, Status>
+where
+    B: http_body::Body,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let mut body = std::pin::pin!(body);
+    let mut collected = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| Status::from_error(error.into()))?;
+        let Ok(mut data) = frame.into_data() else {
+            continue;
+        };
+        let len = collected.len() + data.remaining();
+        if len > max_bytes.saturating_add(frame::HEADER_BYTES) {
+            return Err(too_large(max_bytes));
+        }
+        let old = collected.capacity();
+        if len > old {
+            let new = len.max(2 * old);
+            grow(reservation, old + new)?;
+            collected.reserve_exact(new - collected.len());
+        }
+        collected.put(&mut data);
+    }
+    Ok(collected.into())
+}
+
+/// Decompresses a message within the memory budget: with a low limit first, and with a higher
+/// one if that is exceeded.
+fn decompress(
+    compression: Compression,
+    message: &Bytes,
+    max_bytes: usize,
+    reservation: &mut Reservation,
+) -> Result<Bytes, Status> {
+    let mut limit = message
+        .len()
+        .saturating_mul(EXPANSION)
+        .max(MIN_DECOMPRESSED);
+    loop {
+        limit = limit.min(max_bytes);
+        grow(reservation, message.len().saturating_add(limit))?;
+        match compression.decompress(message.clone(), limit) {
+            Ok(message) => return Ok(message),
+            Err(DecompressError::TooLarge(_)) if limit < max_bytes => {
+                limit = limit.saturating_mul(EXPANSION);
+            }
+            Err(DecompressError::TooLarge(_)) => return Err(too_large(max_bytes)),
+            Err(DecompressError::Malformed(error)) => {
+                return Err(Status::internal(error.to_string()));
+            }
+        }
+    }
+}
+
+fn grow(reservation: &mut Reservation, bytes: usize) -> Result<(), Status> {
+    match reservation.grow_to(bytes) {
+        true => Ok(()),
+        false => Err(out_of_memory(OutOfMemory::Now)),
+    }
 }
 
 fn compression(metadata: &MetadataMap) -> Result<Compression, Status> {
@@ -142,23 +256,14 @@ fn compression(metadata: &MetadataMap) -> Result<Compression, Status> {
     })
 }
 
-fn unreadable(error: DecompressError) -> Status {
-    match error {
-        DecompressError::TooLarge(limit) => too_large(limit),
-        DecompressError::Malformed(error) => Status::internal(error.to_string()),
-    }
-}
-
 fn too_large(limit: usize) -> Status {
-    Status::out_of_range(format!(
+    ingest::too_large(format!(
         "the message exceeds the limit of {limit} bytes (--grpc.max-message-bytes)"
     ))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use opentelemetry_proto::tonic::collector::metrics::v1::{
         ExportMetricsServiceRequest, metrics_service_client::MetricsServiceClient,
     };
@@ -169,14 +274,26 @@ mod tests {
         transport::{Channel, Server, server::TcpIncoming},
     };
 
+    use http_body::Frame;
+    use http_body_util::StreamBody;
+
     use super::*;
     use crate::ingest::tests::{Backend, Scripted, batch, ingest};
+
+    fn limits(bytes: usize) -> MessageLimits {
+        MessageLimits {
+            bytes,
+            timeout: Duration::from_secs(5),
+            in_flight: 2,
+        }
+    }
 
     /// Serves Exports for `backend` and connects a stock tonic client.
     async fn client(backend: &Backend, max_bytes: usize) -> MetricsServiceClient<Channel> {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let server = MetricsServer::new(ingest(&[&backend.serve().await]).await, max_bytes);
+        let ingest = ingest(&[&backend.serve().await]).await;
+        let server = MetricsServer::new(ingest, limits(max_bytes));
         let serving = Server::builder().add_service(server);
         tokio::spawn(serving.serve_with_incoming(TcpIncoming::from(listener)));
         MetricsServiceClient::connect(format!("http://{address}"))
@@ -237,7 +354,7 @@ mod tests {
 
     #[tokio::test]
     async fn rejects_an_unsupported_compression() {
-        let service = MetricsServer::new(ingest(&[]).await, 100);
+        let service = MetricsServer::new(ingest(&[]).await, limits(100));
         let request = http::Request::post(EXPORT_PATH)
             .header("grpc-encoding", "snappy")
             .body(http_body_util::Full::<Bytes>::default());
@@ -250,5 +367,72 @@ mod tests {
             response.headers()["grpc-accept-encoding"],
             ACCEPTED_ENCODINGS
         );
+    }
+
+    type Frames = futures::channel::mpsc::UnboundedReceiver<Result<Frame<Bytes>, Infallible>>;
+    type Sender = futures::channel::mpsc::UnboundedSender<Result<Frame<Bytes>, Infallible>>;
+
+    /// A body that ends with its sender.
+    fn unfinished() -> (Sender, StreamBody<Frames>) {
+        let (sender, frames) = futures::channel::mpsc::unbounded();
+        (sender, StreamBody::new(frames))
+    }
+
+    async fn answer(server: &MetricsServer, body: StreamBody<Frames>) -> Status {
+        let request = http::Request::post(EXPORT_PATH).body(body).unwrap();
+        let call = tower::ServiceExt::oneshot(server.clone(), request);
+        let response = call.await.unwrap();
+        Status::from_header_map(response.headers()).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn ends_a_message_that_does_not_arrive_in_time() {
+        let server = MetricsServer::new(ingest(&[]).await, limits(1 << 20));
+        let (_sender, body) = unfinished();
+        let status = answer(&server, body).await;
+        assert_eq!(status.code(), Code::DeadlineExceeded, "{status:?}");
+        assert!(status.message().contains("--grpc.body-timeout"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_memory_budget_covers_unfinished_messages() {
+        let ingest = ingest(&[]).await;
+        let server = MetricsServer::new(ingest.clone(), limits(64 << 20));
+        let (first, body) = unfinished();
+        let waiting = tokio::spawn({
+            let server = server.clone();
+            async move { answer(&server, body).await }
+        });
+        let data = || Ok(Frame::data(vec![0; 600 << 10].into()));
+        first.unbounded_send(data()).unwrap();
+        while ingest.empty_reservation().grow_to(600 << 10) {
+            tokio::task::yield_now().await;
+        }
+        // The budget of 1 MiB has no room for another one.
+        let (second, body) = unfinished();
+        second.unbounded_send(data()).unwrap();
+        let status = answer(&server, body).await;
+        assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
+        assert!(mesh_contract::export::retry_delay(status.details()).is_some());
+        drop(first);
+        waiting.await.unwrap();
+        assert!(ingest.empty_reservation().grow_to(1 << 20));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn refuses_exports_beyond_the_limit_before_it_reads_them() {
+        let server = MetricsServer::new(ingest(&[]).await, limits(1 << 20));
+        let calls: Vec<_> = (0..2).map(|_| unfinished()).collect();
+        let (senders, bodies): (Vec<_>, Vec<_>) = calls.into_iter().unzip();
+        let waiting = bodies.into_iter().map(|body| answer(&server, body));
+        let waiting = futures::future::join_all(waiting);
+        let third = async {
+            tokio::task::yield_now().await;
+            answer(&server, unfinished().1).await
+        };
+        let (_, status) = futures::future::join(waiting, third).await;
+        drop(senders);
+        assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
+        assert!(status.message().contains("--ingest.max-exports"));
     }
 }

@@ -30,6 +30,7 @@ pub mod consistency;
 pub mod exemplar;
 pub mod exponential;
 pub mod labels;
+pub mod limits;
 pub mod name;
 pub mod otlp;
 pub mod scrape;

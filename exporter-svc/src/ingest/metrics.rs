@@ -76,6 +76,12 @@ impl Metrics {
         self.duration.observe(took.as_secs_f64());
     }
 
+    /// Counts one Export that was refused before its message was read.
+    pub fn record_refusal(&self, code: Code) {
+        let code = name(code);
+        self.exports.get_or_create(&CodeLabels { code }).inc();
+    }
+
     /// Counts the samples of an Export by origin.
     pub fn record_received(&self, origin: Origin, units: u64) {
         let origin = match origin {
@@ -93,6 +99,7 @@ fn name(code: Code) -> &'static str {
     match code {
         Code::Ok => "OK",
         Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::OutOfRange => "OUT_OF_RANGE",
         Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
         Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
         Code::Unavailable => "UNAVAILABLE",

@@ -36,7 +36,10 @@ use tokio::sync::Notify;
 use tonic::Code;
 
 use super::*;
-use crate::destination::{MetricFamilies, Options};
+use crate::{
+    destination::{MetricFamilies, Options},
+    translate::limits::LabelLimits,
+};
 
 /// Backend that responds as scripted and records requests.
 #[derive(Clone, Default)]
@@ -194,6 +197,7 @@ pub(crate) async fn ingest(urls: &[&str]) -> Arc<Ingest> {
         linger: Duration::from_millis(20),
         allow_http: false,
         cache_bytes: 1 << 20,
+        label_limits: LabelLimits::NONE,
         connector: None,
     };
     let mut all = Vec::new();
@@ -211,7 +215,10 @@ pub(crate) async fn ingest(urls: &[&str]) -> Arc<Ingest> {
         external_labels: Labels::default(),
     };
     let limits = IngestLimits {
-        budget: 1 << 20,
+        memory: MemoryLimits {
+            all: 1 << 20,
+            one: 1 << 20,
+        },
         timeout: Duration::from_secs(10),
     };
     Arc::new(Ingest::new(
@@ -390,7 +397,7 @@ async fn hundreds_of_samples_of_one_series_are_stored_in_order() {
 
 /// Each sample of a series travels with all labels of the series.
 #[tokio::test]
-async fn rejects_samples_beyond_the_memory_budget_and_stores_the_rest() {
+async fn rejects_series_beyond_the_memory_limit_before_it_writes_any() {
     let backend = Backend::default();
     let ingest = ingest(&[&backend.serve().await]).await;
     let name = "m".repeat(50_000);
@@ -417,10 +424,13 @@ async fn rejects_samples_beyond_the_memory_budget_and_stores_the_rest() {
     let verdict = answer.unwrap();
     let (reason, rejected) = verdict.rejected[0];
     assert_eq!(reason, Reason::TooLarge);
-    let stored = backend.requests().len() as u64;
-    assert_eq!(stored + rejected, 100);
-    // 1 MiB in parts of 50 KB.
-    assert!((18..=21).contains(&stored), "{stored} samples");
+    assert_eq!(rejected, 100);
+    assert!(
+        verdict
+            .problem
+            .is_some_and(|text| text.contains("--ingest.max-export-bytes"))
+    );
+    assert!(backend.requests().is_empty());
     assert_eq!(ingest.budget.reserved(), 0);
 }
 
@@ -720,4 +730,41 @@ async fn holds_samples_while_the_backend_refuses_the_token() {
         }
         assert_eq!(backend.requests().len(), 1, "{status}");
     }
+}
+
+#[tokio::test]
+async fn rejects_points_that_are_many_times_as_large_once_decoded() {
+    let ingest = ingest(&[&Backend::default().serve().await]).await;
+    let gauge = Gauge {
+        data_points: vec![NumberDataPoint::default(); 50_000],
+    };
+    let metric = Metric {
+        data: Some(Data::Gauge(gauge)),
+        ..Default::default()
+    };
+    let resource = ResourceMetrics {
+        scope_metrics: vec![ScopeMetrics {
+            metrics: vec![metric],
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    let payload = Batch::frame(&resource.encode_to_vec());
+    assert!(payload.len() < 200_000);
+    let answer = send(&ingest, &BatchContext::default(), payload).await;
+    assert_eq!(answer.unwrap().rejected, [(Reason::TooLarge, 50_000)]);
+    assert_eq!(ingest.budget.reserved(), 0);
+}
+
+#[tokio::test]
+async fn refuses_an_export_above_the_limit_for_good() {
+    let ingest = ingest(&[]).await;
+    let answer = send(&ingest, &BatchContext::default(), vec![0; 2 << 20].into()).await;
+    let verdict = answer.unwrap();
+    assert_eq!(verdict.rejected, [(Reason::TooLarge, 1)]);
+    assert!(
+        verdict
+            .problem
+            .is_some_and(|text| text.contains("--ingest.max-bytes"))
+    );
 }

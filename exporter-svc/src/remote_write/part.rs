@@ -122,8 +122,9 @@ pub struct PrehashedHasher(u64);
 
 /// Bytes of a part in a queue, in addition to its series.
 const PART_BYTES: usize = 512;
-/// Bytes of a series in a part, in addition to its encoding.
-const SERIES_BYTES: usize = size_of::<SeriesMeta>() + 24;
+/// Bytes of a series in a part, in addition to its encoding: its metadata while their list
+/// grows, and its entry among the series seen.
+const SERIES_BYTES: usize = 2 * size_of::<SeriesMeta>() + 40;
 
 // === impl Family ===
 
@@ -150,6 +151,11 @@ impl PartBuilder {
             family: None,
             resource: 0,
         }
+    }
+
+    /// Memory of the Export, for what is in memory besides its parts.
+    pub fn memory(&mut self) -> &mut ExportMemory {
+        &mut self.memory
     }
 
     /// Begins another resource; the following series belong to it.
@@ -425,7 +431,7 @@ mod tests {
     #[test]
     fn the_memory_budget_limits_the_samples_of_one_series() {
         let budget = Budget::new(1 << 20);
-        let memory = ExportMemory::reserve(&budget, 10_000).unwrap();
+        let memory = ExportMemory::new(budget.empty_reservation(), 10_000, 1 << 20).unwrap();
         let mut builder = PartBuilder::new(LIMITS, memory);
         let a = series(&"a".repeat(1000));
         let mut push = || builder.push(a.as_ref(), sample(b""));

@@ -22,13 +22,15 @@ use proto::v1;
 use self::{attributes::Attributes, target_info::Period};
 use super::{
     NO_RECORDED_VALUE, STALE_NAN, exemplar,
+    limits::LabelLimits,
     name::Namer,
-    sink::{Sink, Times},
+    sink::{NativeHistograms, Sink, Times},
 };
-use crate::ha::LabelRewriter;
+use crate::{ha::LabelRewriter, remote_write::part::EncodedLabels};
 
 mod attributes;
 mod decode;
+mod estimate;
 mod family;
 mod histogram;
 mod summary;
@@ -39,6 +41,7 @@ mod target_info;
 pub struct OtlpRules {
     namer: Namer,
     config: OtlpConfig,
+    limits: LabelLimits,
 }
 
 /// Translates pushed metrics.
@@ -50,6 +53,8 @@ pub struct OtlpTranslator<'a> {
     /// Samples of `target_info` written so far, by series and timestamp. Several
     /// resources of a push may yield the same one.
     target_infos: HashSet<(u64, u64)>,
+    /// Limits of labels before write relabeling.
+    exposed_limits: LabelLimits,
 }
 
 /// Data that all series of a data point share.
@@ -64,12 +69,19 @@ struct Point {
 // === impl OtlpRules ===
 
 impl OtlpRules {
-    /// Creates the rules of a configuration.
+    /// Creates the rules of a configuration, without limits.
     pub fn new(config: OtlpConfig) -> Self {
         Self {
             namer: Namer::new(&config),
             config,
+            limits: LabelLimits::NONE,
         }
+    }
+
+    /// Sets the limits of the labels of each series.
+    #[must_use]
+    pub fn with_limits(self, limits: LabelLimits) -> Self {
+        Self { limits, ..self }
     }
 }
 
@@ -78,17 +90,33 @@ impl OtlpRules {
 impl<'a> OtlpTranslator<'a> {
     /// Creates a translator that rewrites labels with `rewriter`.
     pub fn new(rules: &'a OtlpRules, rewriter: &'a LabelRewriter, sink: &'a mut Sink) -> Self {
+        let exposed_limits = match rewriter.static_labels() {
+            Some(_) => rules.limits,
+            None => rules.limits.before_relabeling(),
+        };
         Self {
             rules,
             rewriter,
             sink,
             target_infos: HashSet::new(),
+            exposed_limits,
         }
     }
 
     /// Translates the metrics of one resource.
     pub fn resource_metrics(&mut self, metrics: ResourceMetrics) {
         self.sink.begin_resource();
+        if let Err((reason, problem)) = self.check_resource(&metrics) {
+            let metrics = metrics
+                .scope_metrics
+                .iter()
+                .flat_map(|scope| &scope.metrics);
+            let points = metrics
+                .map(|metric| family::times(metric).len() as u64)
+                .sum();
+            self.sink.count(points);
+            return self.sink.reject(reason, points, || problem);
+        }
         let resource = metrics.resource.unwrap_or_default();
         let mut attributes = Attributes::of_resource(self.rules, &resource.attributes);
         let mut period = Period::default();
@@ -100,6 +128,34 @@ impl<'a> OtlpTranslator<'a> {
             }
         }
         self.target_info(&resource.attributes, period);
+    }
+
+    /// Checks the labels that all series of a resource share, and the memory of all its series,
+    /// before any of them is written.
+    fn check_resource(&mut self, metrics: &ResourceMetrics) -> Result<(), (Reason, String)> {
+        let own = metrics.resource.as_ref().map(|own| &*own.attributes);
+        let mut attributes = Attributes::of_resource(self.rules, own.unwrap_or_default());
+        let static_labels = self.rewriter.static_labels().unwrap_or_default();
+        let external = static_labels.iter().map(|(n, v)| n.len() + v.len() + 8);
+        let external: usize = external.sum();
+        let mut shared = 0;
+        for scope in &metrics.scope_metrics {
+            attributes.enter_scope(scope.scope.as_ref(), &scope.schema_url);
+            let checked = attributes.check(&self.exposed_limits);
+            checked.map_err(|problem| (Reason::LabelLimit, format!("resource: {problem}")))?;
+            shared = attributes.bytes().max(shared);
+        }
+        let classic = self.sink.capabilities().native_histograms == NativeHistograms::None;
+        let bytes = estimate::series_bytes(metrics, shared + external, classic);
+        let remaining = self.sink.remaining_bytes();
+        if bytes > remaining {
+            let problem = format!(
+                "the series of one resource would take about {bytes} bytes, and {remaining} are \
+                 left of --ingest.max-export-bytes; send fewer points at once, or shorter labels"
+            );
+            return Err((Reason::TooLarge, problem));
+        }
+        Ok(())
     }
 
     fn metric(&mut self, attributes: &Attributes<'_>, metric: Metric) {
@@ -163,6 +219,11 @@ impl<'a> OtlpTranslator<'a> {
         (own, flags, exemplars): (&[KeyValue], u32, &[Exemplar]),
         times: Times,
     ) -> Option<Point> {
+        if let Err(problem) = self.exposed_limits.check_count(own.len()) {
+            let problem = || format!("metric {name}: {problem}");
+            self.sink.reject(Reason::LabelLimit, 1, problem);
+            return None;
+        }
         let labels = match attributes.labels(own) {
             Ok(labels) => labels,
             Err(error) => {
@@ -201,17 +262,38 @@ impl<'a> OtlpTranslator<'a> {
             labels.set(name, value);
         }
         labels.set(METRIC_NAME, name);
-        let series = self.rewriter.rewrite(&mut labels);
+        let Some(series) = self.rewrite(&mut labels, counted) else {
+            return;
+        };
         let value = if point.stale { STALE_NAN } else { value };
         self.sink
             .float(series.as_ref(), point.times, value, exemplars, counted);
+    }
+
+    /// Returns the final labels of a series. Rejects the series and returns `None` if they
+    /// exceed the limits.
+    fn rewrite(&mut self, labels: &mut LabelsBuilder, counted: bool) -> Option<EncodedLabels> {
+        let series = self.rewriter.rewrite(labels);
+        // Relabeling has dropped a series without labels.
+        if !series.labels.is_empty()
+            && let Err(problem) = self.rules.limits.check(labels.iter())
+        {
+            let name = labels.get(METRIC_NAME).unwrap_or_default();
+            let problem = || format!("metric {name}: {problem}");
+            self.sink
+                .reject(Reason::LabelLimit, u64::from(counted), problem);
+            return None;
+        }
+        Some(series)
     }
 
     /// Writes a native histogram.
     fn native(&mut self, point: &Point, name: &str, histogram: v1::Histogram) {
         let mut labels = point.labels.clone();
         labels.set(METRIC_NAME, name);
-        let series = self.rewriter.rewrite(&mut labels);
+        let Some(series) = self.rewrite(&mut labels, true) else {
+            return;
+        };
         self.sink
             .histogram(series.as_ref(), point.times, histogram, &point.exemplars);
     }

@@ -116,13 +116,45 @@ impl Sink {
         self.capabilities
     }
 
+    /// Reserves memory for data that is in memory while its series are written. Returns false
+    /// if the Export has to end or its data to be rejected, because the memory limits do not
+    /// allow it.
+    ///
+    /// # Errors
+    /// Returns [`OutOfMemory::Always`] if one Export may never use that much.
+    pub fn reserve(&mut self, bytes: usize) -> Result<bool, OutOfMemory> {
+        match self.builder.memory().add(bytes) {
+            Ok(()) => Ok(true),
+            Err(OutOfMemory::Now) => {
+                self.is_out_of_memory = true;
+                Ok(false)
+            }
+            Err(error @ OutOfMemory::Always) => Err(error),
+        }
+    }
+
+    /// Releases memory that [`Self::reserve`] reserved.
+    pub fn release(&mut self, bytes: usize) {
+        self.builder.memory().release(bytes);
+    }
+
+    /// Bytes that the Export may still use at most.
+    pub fn remaining_bytes(&mut self) -> usize {
+        self.builder.memory().remaining()
+    }
+
     /// Begins another resource; the following series belong to it.
     pub fn begin_resource(&mut self) {
         self.builder.begin_resource();
     }
 
-    /// Begins another family; the following series belong to it.
-    pub fn begin_family(&mut self, family: Family) {
+    /// Begins another family; the following series belong to it. Its help text is left out if
+    /// the memory limits do not allow it.
+    pub fn begin_family(&mut self, mut family: Family) {
+        let bytes = size_of::<Family>() + family.name.len() + family.help.len();
+        if self.reserve(bytes) != Ok(true) {
+            family.help = String::new();
+        }
         self.builder.begin_family(Arc::new(family));
     }
 

@@ -194,7 +194,7 @@ async fn exporter(connector: Connector, folder: &Path) -> Arc<Ingest> {
     let options = Options {
         connector: Some(connector),
         allow_http: true,
-        ..args.remote_write.options()
+        ..args.remote_write.options(args.grpc.labels())
     };
     let config = folder.join("prometheus.yml");
     let text = "remote_write:\n- url: http://backend/write\n  remote_timeout: 2m\n  metadata_config: {send: false}\n";

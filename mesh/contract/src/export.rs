@@ -156,16 +156,21 @@ pub fn verdict(metadata: &MetadataMap, body: Bytes) -> Verdict {
     verdict
 }
 
-/// Reads a failed Export. A promesh exporter's `InvalidArgument` is a verdict: the bytes
-/// are malformed.
+/// Reads a failed Export. Two statuses of a promesh exporter are verdicts on the bytes:
+/// `InvalidArgument` for malformed ones, and `OutOfRange` for more than it can ever process.
 ///
 /// # Errors
 /// Returns an error for every other status. It says when to retry.
 pub fn failure(status: Status, samples: u64) -> Result<Verdict, ExportError> {
     let settled = status.metadata().contains_key(SETTLED_KEY);
-    if settled && status.code() == Code::InvalidArgument {
+    let permanent = match status.code() {
+        Code::InvalidArgument => Some(Reason::Malformed),
+        Code::OutOfRange => Some(Reason::TooLarge),
+        _ => None,
+    };
+    if let Some(reason) = permanent.filter(|_| settled) {
         let mut verdict = Verdict::default();
-        verdict.reject(Reason::Malformed, samples);
+        verdict.reject(reason, samples);
         verdict.problem = Some(status.message().to_owned());
         return Ok(verdict);
     }
@@ -234,11 +239,17 @@ mod tests {
     }
 
     #[test]
-    fn only_an_exporters_invalid_argument_is_a_verdict() {
-        let verdict = failure(settled(Code::InvalidArgument, ErrorDetails::new()), 5).unwrap();
-        assert_eq!(verdict.rejected, [(Reason::Malformed, 5)]);
-        let proxy = failure(Status::invalid_argument("a proxy's"), 5);
-        assert!(matches!(proxy, Err(ExportError::Unknown { .. })));
+    fn only_an_exporters_permanent_refusal_is_a_verdict() {
+        for (code, reason) in [
+            (Code::InvalidArgument, Reason::Malformed),
+            (Code::OutOfRange, Reason::TooLarge),
+        ] {
+            let verdict = failure(settled(code, ErrorDetails::new()), 5).unwrap();
+            assert_eq!(verdict.rejected, [(reason, 5)]);
+            assert_eq!(verdict.problem.as_deref(), Some("message"));
+            let proxy = failure(Status::new(code, "a proxy's"), 5);
+            assert!(matches!(proxy, Err(ExportError::Unknown { .. })));
+        }
     }
 
     #[test]

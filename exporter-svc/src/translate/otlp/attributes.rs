@@ -8,7 +8,7 @@ use mesh_model::labels::{INSTANCE, JOB, LabelsBuilder, METRIC_NAME};
 use opentelemetry_proto::tonic::common::v1::{InstrumentationScope, KeyValue};
 
 use super::OtlpRules;
-use crate::translate::{labels::text, name::NameError};
+use crate::translate::{labels::text, limits::LabelLimits, name::NameError};
 
 /// Attributes that identify a resource.
 pub(super) const SERVICE_NAME: &str = "service.name";
@@ -76,6 +76,30 @@ impl<'a> Attributes<'a> {
         ];
         self.scope
             .extend(own.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    }
+
+    /// Checks the labels that all points share.
+    ///
+    /// # Errors
+    /// Returns a description of the first limit that is exceeded.
+    pub(super) fn check(&self, limits: &LabelLimits) -> Result<(), String> {
+        let labels: Vec<_> = self.shared().collect();
+        limits.check(labels.into_iter())
+    }
+
+    /// Bytes of the labels that all points share, as encoded labels.
+    pub(super) fn bytes(&self) -> usize {
+        let bytes = self
+            .shared()
+            .map(|(name, value)| name.len() + value.len() + 8);
+        bytes.sum()
+    }
+
+    fn shared(&self) -> impl Iterator<Item = (&str, &str)> {
+        let identity = [(JOB, &*self.job), (INSTANCE, &*self.instance)];
+        let identity = identity.into_iter().filter(|(_, value)| !value.is_empty());
+        let pairs = self.promoted.iter().chain(&self.scope);
+        identity.chain(pairs.map(|(name, value)| (&**name, &**value)))
     }
 
     /// Labels of a point with these attributes, without the name.

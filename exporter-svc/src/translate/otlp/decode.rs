@@ -5,6 +5,7 @@ use std::sync::Once;
 use mesh_contract::verdict::Reason;
 use mesh_wire::{
     otlp::{
+        cost::Cost,
         schema::Kind,
         utf8::{INVALID_NAME, repair},
     },
@@ -28,6 +29,25 @@ impl OtlpTranslator<'_> {
     /// # Errors
     /// Returns an error if the bytes are malformed.
     pub fn encoded_resource_metrics(&mut self, resource: &[u8]) -> Result<(), WireError> {
+        let cost = Cost::of(Kind::ResourceMetrics, resource);
+        // Points are sorted, which takes half of their memory again.
+        let bytes = cost.bytes.saturating_add(cost.bytes / 2);
+        match self.sink.reserve(bytes) {
+            Ok(true) => {}
+            Ok(false) => return Ok(()),
+            Err(error) => {
+                self.sink.count(cost.points);
+                self.sink
+                    .reject(Reason::TooLarge, cost.points, || error.to_string());
+                return Ok(());
+            }
+        }
+        let decoded = self.decoded_resource_metrics(resource);
+        self.sink.release(bytes);
+        decoded
+    }
+
+    fn decoded_resource_metrics(&mut self, resource: &[u8]) -> Result<(), WireError> {
         let metrics = match ResourceMetrics::decode(resource) {
             Ok(metrics) => metrics,
             Err(error) => self.repaired(resource).ok_or(error)??,

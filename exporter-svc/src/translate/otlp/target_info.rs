@@ -67,6 +67,10 @@ impl OtlpTranslator<'_> {
         if resource.iter().all(|pair| is_identifying(&pair.key)) {
             return;
         }
+        if let Err(problem) = self.exposed_limits.check_count(resource.len()) {
+            let problem = || format!("target_info: {problem}");
+            return self.sink.reject(Reason::LabelLimit, 0, problem);
+        }
         let keep_all = self.rules.config.keep_identifying_resource_attributes;
         let (mut labels, invalid) = joined(self.rules, resource, |key| {
             key != METRIC_NAME && (keep_all || !is_identifying(key))
@@ -89,7 +93,9 @@ impl OtlpTranslator<'_> {
                 unit: String::new(),
             });
         }
-        let series = self.rewriter.rewrite(&mut labels);
+        let Some(series) = self.rewrite(&mut labels, false) else {
+            return;
+        };
         for time in period.samples() {
             if self.target_infos.insert((series.hash, time)) {
                 self.sink

@@ -29,6 +29,10 @@ const STRATEGIES: [Strategy; 4] = [
 ];
 
 fn with(config: OtlpConfig, resource: &[&str], metrics: Vec<Metric>) -> Translated {
+    within(OtlpRules::new(config), attributes(resource), metrics)
+}
+
+fn within(rules: OtlpRules, resource: Vec<KeyValue>, metrics: Vec<Metric>) -> Translated {
     let mut sink = Sink::new(Capabilities {
         native_histograms: NativeHistograms::All,
         inconsistent_histograms: false,
@@ -40,11 +44,10 @@ fn with(config: OtlpConfig, resource: &[&str], metrics: Vec<Metric>) -> Translat
         },
         max_age: None,
     });
-    let rules = OtlpRules::new(config);
     let rewriter = LabelRewriter::new(BatchContext::default().into(), [].into());
     OtlpTranslator::new(&rules, &rewriter, &mut sink).resource_metrics(ResourceMetrics {
         resource: Some(Resource {
-            attributes: attributes(resource),
+            attributes: resource,
             ..Default::default()
         }),
         scope_metrics: vec![ScopeMetrics {
@@ -325,4 +328,59 @@ fn a_staleness_marker_has_no_exemplars() {
     };
     let series = series(&translate(vec![metric("c", Data::Sum(sum))]));
     assert!(series[0].exemplars.is_empty());
+}
+
+#[test]
+fn rejects_series_whose_labels_exceed_the_limits() {
+    let limits = LabelLimits {
+        labels: 3,
+        name_bytes: 10,
+        value_bytes: 20,
+    };
+    let resource = |service: &str| {
+        let mut pairs = attributes(&["service.name"]);
+        let value = any_value::Value::StringValue(service.to_owned());
+        pairs[0].value = Some(AnyValue { value: Some(value) });
+        pairs
+    };
+    let rejected = |service: &str, metrics: Vec<Metric>| {
+        let rules = OtlpRules::new(OtlpConfig::default()).with_limits(limits);
+        let translated = within(rules, resource(service), metrics);
+        let stored: usize = translated
+            .parts
+            .iter()
+            .map(|part| part.series_meta.len())
+            .sum();
+        (
+            stored,
+            translated.rejections.rejected,
+            translated.problem.unwrap_or_default(),
+        )
+    };
+    let ok = || gauge("m", &["a"]);
+    assert_eq!(rejected("s", vec![ok()]).0, 1);
+    let is = |service: &str, bad: Metric, stored, problem: &str| {
+        let (found, reasons, text) = rejected(service, vec![bad, ok()]);
+        assert_eq!(found, stored, "{text}");
+        assert_eq!(reasons, [(Reason::LabelLimit, 2 - stored as u64)]);
+        assert!(text.contains(problem), "{text}");
+    };
+    is("s", gauge("m", &["a", "b"]), 1, "--ingest.max-labels");
+    is(
+        "s",
+        gauge("m", &["a_long_name"]),
+        1,
+        "--ingest.max-label-name-bytes",
+    );
+    is(
+        "s",
+        gauge(&"m".repeat(21), &["a"]),
+        1,
+        "metric name of 21 bytes",
+    );
+    // A label of the resource is in each of its series.
+    is(&"s".repeat(21), ok(), 0, "resource: value of label \"job\"");
+    let many: Vec<_> = (0..100).map(|i| i.to_string()).collect();
+    let many: Vec<_> = many.iter().map(String::as_str).collect();
+    is("s", gauge("m", &many), 1, "100 labels");
 }

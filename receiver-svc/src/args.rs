@@ -9,7 +9,7 @@ use mesh_net::listen::ListenAddress;
 use mesh_outbox::OutboxArgs;
 use mesh_service::telemetry::LogArgs;
 
-use crate::{check::CheckArgs, heartbeat::HeartbeatArgs, shard::ShardArgs};
+use crate::{check::CheckArgs, heartbeat::HeartbeatArgs, scrape::TextLimits, shard::ShardArgs};
 
 /// Discovers and scrapes Prometheus targets and sends their samples to exporters.
 ///
@@ -59,6 +59,64 @@ pub struct Args {
         default_value = "256MiB"
     )]
     pub max_body_bytes: ByteSize,
+
+    /// Memory limit for the series of all targets. A scrape whose new series need more
+    /// fails.
+    #[arg(
+        long = "scrape.series-memory-budget",
+        env = "PROMESH_SCRAPE_SERIES_MEMORY_BUDGET",
+        value_name = "SIZE",
+        default_value = "1GiB"
+    )]
+    pub series_memory_budget: ByteSize,
+
+    /// Memory limit for the series of one target. A scrape whose new series need more
+    /// fails.
+    #[arg(
+        long = "scrape.max-series-bytes",
+        env = "PROMESH_SCRAPE_MAX_SERIES_BYTES",
+        value_name = "SIZE",
+        default_value = "512MiB"
+    )]
+    pub max_series_bytes: ByteSize,
+
+    /// Maximum length of the name and labels of an exposed sample. A scrape with a longer
+    /// one fails, so that each sample fits into a request to an exporter.
+    #[arg(
+        long = "scrape.max-line-bytes",
+        env = "PROMESH_SCRAPE_MAX_LINE_BYTES",
+        value_name = "SIZE",
+        default_value = "1MiB"
+    )]
+    pub max_line_bytes: ByteSize,
+
+    /// Maximum length of an exposed metric name or label name. A scrape with a longer one
+    /// fails.
+    #[arg(
+        long = "scrape.max-name-bytes",
+        env = "PROMESH_SCRAPE_MAX_NAME_BYTES",
+        value_name = "SIZE",
+        default_value = "64KiB"
+    )]
+    pub max_name_bytes: ByteSize,
+
+    /// Maximum length of an exposed label value. A scrape with a longer one fails.
+    #[arg(
+        long = "scrape.max-value-bytes",
+        env = "PROMESH_SCRAPE_MAX_VALUE_BYTES",
+        value_name = "SIZE",
+        default_value = "1MiB"
+    )]
+    pub max_value_bytes: ByteSize,
+
+    /// Maximum length of a HELP text or a unit. A scrape with a longer one fails.
+    #[arg(
+        long = "scrape.max-help-bytes",
+        env = "PROMESH_SCRAPE_MAX_HELP_BYTES",
+        value_name = "SIZE",
+        default_value = "1MiB"
+    )]
+    pub max_help_bytes: ByteSize,
 
     /// Request bodies compressed with zstd, and gzip from targets without zstd. Up to
     /// 8 MiB more memory per running scrape. Prometheus's feature flag zstd-scrape.
@@ -167,6 +225,20 @@ pub enum CommandLine {
     Run(Box<Args>),
     /// `check`: validate a configuration file.
     Check(CheckArgs),
+}
+
+// === impl Args ===
+
+impl Args {
+    /// Maximum lengths of the texts of a body.
+    pub(crate) fn texts(&self) -> TextLimits {
+        TextLimits {
+            line: self.max_line_bytes.in_memory(),
+            name: self.max_name_bytes.in_memory(),
+            value: self.max_value_bytes.in_memory(),
+            help: self.max_help_bytes.in_memory(),
+        }
+    }
 }
 
 // === impl CommandLine ===

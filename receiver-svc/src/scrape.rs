@@ -10,6 +10,7 @@
 //! ```
 
 mod append;
+mod bounds;
 mod cache;
 mod client;
 mod endings;
@@ -34,6 +35,7 @@ mod target;
 
 pub use self::{
     append::{AppendError, Counts, Scrape},
+    bounds::{BoundError, TextLimits},
     cache::Cache,
     endings::Endings,
     failure::{FailureReason, ScrapeError},

@@ -290,11 +290,7 @@ impl fmt::Debug for Labels {
 impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for Labels {
     /// Collects pairs in any order. The last value of a repeated name wins.
     fn from_iter<I: IntoIterator<Item = (N, V)>>(pairs: I) -> Self {
-        let mut builder = LabelsBuilder::default();
-        for (name, value) in pairs {
-            builder.set(name, value);
-        }
-        builder.build()
+        pairs.into_iter().collect::<LabelsBuilder>().build()
     }
 }
 
@@ -382,6 +378,29 @@ impl LabelsBuilder {
             own: Packed { text, ends },
             base: None,
         }
+    }
+}
+
+impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for LabelsBuilder {
+    /// Collects pairs in any order. The last value of a repeated name wins. Takes no more than
+    /// the time to sort them, also for very many.
+    fn from_iter<I: IntoIterator<Item = (N, V)>>(pairs: I) -> Self {
+        let label = |(name, value): (N, V)| Label {
+            name: name.into(),
+            value: value.into(),
+        };
+        let mut labels: Vec<Label> = pairs.into_iter().map(label).collect();
+        // Keeps the order of equal names.
+        labels.sort_by(|one, other| one.name.cmp(&other.name));
+        labels.dedup_by(|later, earlier| {
+            let is_same = later.name == earlier.name;
+            if is_same {
+                std::mem::swap(later, earlier);
+            }
+            is_same
+        });
+        labels.retain(|label| !label.value.is_empty());
+        Self(labels)
     }
 }
 

@@ -109,6 +109,18 @@ impl<'a> Group<'a> {
         self.appended.series.group_name_id(group)
     }
 
+    /// Bytes of the labels of all samples, and at least some for each sample.
+    pub(super) fn labels_len(self) -> usize {
+        const LABEL: usize = 64;
+        self.len()
+            * (self
+                .appended
+                .series
+                .attributes_of(self.first().series)
+                .len()
+                + LABEL)
+    }
+
     /// Encoded labels that all samples share, taken from `_count`, which has no others.
     pub(super) fn attributes(self) -> &'a [u8] {
         let labelled = self.count().unwrap_or(self.first());

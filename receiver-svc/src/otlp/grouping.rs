@@ -27,6 +27,10 @@ pub(super) enum Emission {
     Skip,
 }
 
+/// Maximum bytes of the labels of all samples of a group. The exporter writes them for each
+/// sample, so a larger group would be many times as large there as its data point.
+const MAX_GROUP_BYTES: usize = 4 << 20;
+
 /// Chooses the emission of each sample. Samples outside `round` are skipped.
 pub(super) fn emissions(
     appended: &AppendedSamples<'_>,
@@ -44,7 +48,8 @@ pub(super) fn emissions(
     let mut start = 0;
     for group in members.chunk_by(|one, other| one.group == other.group) {
         let end = start + group.len();
-        if is_lossless(Group::new(appended, group)) {
+        let points = Group::new(appended, group);
+        if points.labels_len() <= MAX_GROUP_BYTES && is_lossless(points) {
             for member in group {
                 emissions[member.sample as usize] = Emission::Skip;
             }

@@ -77,7 +77,7 @@ impl<'a> Plan<'a> {
             let mut len = 0;
             let fits = |run: &&MetricRun| {
                 let first = len == 0;
-                len += run.len;
+                len += self.metric_len(run);
                 first || len <= max_bytes
             };
             let end = rest.iter().take_while(fits).count();

@@ -8,6 +8,8 @@ use crate::exposition::MetricType;
 pub(crate) struct Families {
     names: Interner,
     list: Vec<Family>,
+    /// Bytes of the texts of all families.
+    text_bytes: usize,
 }
 
 /// Metric family.
@@ -29,6 +31,11 @@ impl Families {
         self.list.len()
     }
 
+    /// Returns the allocated bytes.
+    pub(crate) fn allocated(&self) -> usize {
+        self.names.allocated() + self.list.capacity() * size_of::<Family>() + self.text_bytes
+    }
+
     pub(crate) fn get(&self, family: u32) -> &Family {
         &self.list[family as usize]
     }
@@ -41,13 +48,17 @@ impl Families {
 
     pub(crate) fn set_help(&mut self, name: &str, help: &str, iteration: u64) -> u32 {
         let (id, metadata) = self.touch(name.as_bytes(), name, iteration);
+        let before = metadata.help.len();
         update(&mut metadata.help, help);
+        self.text_bytes = (self.text_bytes + help.len()).saturating_sub(before);
         id
     }
 
     pub(crate) fn set_unit(&mut self, name: &str, unit: &str, iteration: u64) -> u32 {
         let (id, metadata) = self.touch(name.as_bytes(), name, iteration);
+        let before = metadata.unit.len();
         update(&mut metadata.unit, unit);
+        self.text_bytes = (self.text_bytes + unit.len()).saturating_sub(before);
         id
     }
 
@@ -67,6 +78,7 @@ impl Families {
     fn touch(&mut self, key: &[u8], name: &str, iteration: u64) -> (u32, &mut Metadata) {
         let id = self.names.intern(key);
         if id as usize == self.list.len() {
+            self.text_bytes += name.len();
             self.list.push(Family {
                 metadata: Metadata {
                     family: name.to_owned(),
@@ -93,6 +105,13 @@ impl Families {
             names.intern(self.names.get(id));
         }
         self.list.retain(|family| !is_old(family));
+        let texts = self.list.iter().map(|family| {
+            let Metadata {
+                family, help, unit, ..
+            } = &family.metadata;
+            family.len() + help.len() + unit.len()
+        });
+        self.text_bytes = texts.sum();
         self.names = names;
         true
     }

@@ -25,6 +25,13 @@ impl Interner {
         self.ends.len()
     }
 
+    /// Returns the allocated bytes.
+    pub(crate) fn allocated(&self) -> usize {
+        self.bytes.capacity()
+            + self.ends.capacity() * size_of::<usize>()
+            + self.ids.allocation_size()
+    }
+
     /// Returns the string of an ID.
     pub(crate) fn get(&self, id: u32) -> &[u8] {
         slice(&self.bytes, &self.ends, id)

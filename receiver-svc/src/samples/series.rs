@@ -64,6 +64,12 @@ impl SeriesTable {
         self.list.len()
     }
 
+    /// Returns the allocated bytes, without native histograms.
+    pub(crate) fn allocated(&self) -> usize {
+        let texts = [&self.names, &self.keys, &self.groups].map(Interner::allocated);
+        texts.iter().sum::<usize>() + self.list.capacity() * size_of::<Series>()
+    }
+
     pub(crate) fn get(&self, series: u32) -> &Series {
         &self.list[series as usize]
     }

@@ -6,6 +6,7 @@
 use mesh_model::labels::Labels;
 
 use super::{
+    bounds::{BoundError, Bounds, TextLimits},
     cache::{Cache, CacheHit},
     histogram::HistogramError,
     labels::{self, LabelsError},
@@ -45,6 +46,12 @@ pub struct Scrape<'a, S> {
     text: Vec<u8>,
     /// Labels of the current series, as exposed.
     exposed: Vec<(String, String)>,
+    /// Number of entries of the body so far.
+    entries: u64,
+    /// Bytes of texts that were added since the bounds were checked.
+    unchecked: usize,
+    /// Length of the longest HELP text or unit of the body.
+    longest_help: usize,
 }
 
 /// Sample counts of one scrape.
@@ -78,7 +85,19 @@ pub enum AppendError {
     /// Inconsistent native histogram.
     #[error("native histogram: {0}")]
     Histogram(#[from] HistogramError),
+    /// Bound of the receiver exceeded.
+    #[error(transparent)]
+    Bound(#[from] BoundError),
 }
+
+/// Number of entries of a body after which its bounds are checked.
+const CHECKED_ENTRIES: u64 = 256;
+/// Bytes of new texts after which its bounds are checked.
+const CHECKED_BYTES: usize = 256 << 10;
+/// Bytes of repeated metadata that need no reservation.
+const REPEATED_HELP_BYTES: usize = 16 << 20;
+/// Bytes of a sample while its batch is planned.
+const PLANNED_BYTES: usize = 96;
 
 /// Sample from the parser. If its series is not cached, the series' text is in
 /// [`Scrape::text`].
@@ -116,6 +135,9 @@ impl<'a, S: Storage> Scrape<'a, S> {
             family: None,
             text: Vec::new(),
             exposed: Vec::new(),
+            entries: 0,
+            unchecked: 0,
+            longest_help: 0,
         }
     }
 
@@ -132,15 +154,32 @@ impl<'a, S: Storage> Scrape<'a, S> {
     /// Returns an error if the body cannot be stored. The caller then has to call
     /// [`Self::append_nothing`].
     pub fn append(&mut self, content_type: Option<&str>, body: &[u8]) -> Result<(), AppendError> {
+        self.append_within(content_type, body, Bounds::default())
+    }
+
+    /// Appends a body like [`Self::append`], within bounds.
+    ///
+    /// # Errors
+    /// Returns an error if the body cannot be stored or exceeds a bound.
+    pub(crate) fn append_within(
+        &mut self,
+        content_type: Option<&str>,
+        body: &[u8],
+        mut bounds: Bounds<'_>,
+    ) -> Result<(), AppendError> {
         if body.is_empty() {
             self.append_nothing();
             return Ok(());
         }
-        let appended = self.append_body(content_type, body);
+        let appended = self.append_body(content_type, body, &mut bounds);
         match appended {
             Ok(()) => {
                 self.append_markers();
                 self.cache.end_iteration(true);
+            }
+            Err(AppendError::Bound(BoundError::Series { .. })) => {
+                self.roll_back();
+                self.cache.overflow();
             }
             Err(_) => self.roll_back(),
         }
@@ -196,13 +235,27 @@ impl<'a, S: Storage> Scrape<'a, S> {
         )
     }
 
-    fn append_body(&mut self, content_type: Option<&str>, body: &[u8]) -> Result<(), AppendError> {
+    fn append_body(
+        &mut self,
+        content_type: Option<&str>,
+        body: &[u8],
+        bounds: &mut Bounds<'_>,
+    ) -> Result<(), AppendError> {
         let options = &self.options.parser;
         let mut parser = exposition::parser(content_type, self.options.fallback, options, body)?;
         while let Some(entry) = parser.next()? {
-            if let Some(parsed) = self.read(entry) {
-                self.sample(parsed, &mut parser)?;
+            if let Some(parsed) = self.read(entry, &bounds.texts)? {
+                self.sample(parsed, &mut parser, &bounds.texts)?;
             }
+            self.entries += 1;
+            if self.entries.is_multiple_of(CHECKED_ENTRIES) || self.unchecked > CHECKED_BYTES {
+                self.check_bounds(body.len(), bounds)?;
+            }
+        }
+        self.check_bounds(body.len(), bounds)?;
+        if self.samples.len().saturating_mul(self.longest_help) > REPEATED_HELP_BYTES {
+            let encoded = self.repeated_help_bytes();
+            bounds.reserve(self.sample_bytes(body.len()).saturating_add(encoded))?;
         }
         match self.exceeded.take() {
             Some(limit) => Err(limit.into()),
@@ -210,28 +263,72 @@ impl<'a, S: Storage> Scrape<'a, S> {
         }
     }
 
+    /// Checks the time and the memory that the body has taken so far.
+    fn check_bounds(&mut self, body: usize, bounds: &mut Bounds<'_>) -> Result<(), BoundError> {
+        self.unchecked = 0;
+        bounds.check_time()?;
+        let allocated = self.cache.allocated();
+        bounds.reserve_series(&mut self.cache.reservation, allocated)?;
+        bounds.reserve(self.sample_bytes(body))
+    }
+
+    /// Bytes of the body, its samples, and the same again for their encoded form.
+    fn sample_bytes(&self, body: usize) -> usize {
+        let samples = self.samples.capacity() * (size_of::<Sample>() + PLANNED_BYTES);
+        let exemplars = self.exemplars.capacity() * size_of::<Exemplar>();
+        2 * body + samples + exemplars
+    }
+
+    /// Bytes of the metadata in the encoded metrics: each run of samples of one name repeats that
+    /// of its family.
+    fn repeated_help_bytes(&self) -> usize {
+        let (mut bytes, mut last) = (0_usize, None);
+        for sample in &self.samples {
+            let run = (self.cache.series.name_id(sample.series), sample.family);
+            if last.replace(run) != Some(run)
+                && let Some(family) = sample.family
+            {
+                let metadata = &self.cache.families.get(family).metadata;
+                bytes = bytes.saturating_add(metadata.help.len() + metadata.unit.len());
+            }
+        }
+        bytes
+    }
+
     /// Reads one entry of the body. Updates the metadata, or returns a sample.
     ///
     /// The entry borrows the parser, so this copies what the next steps need.
-    fn read(&mut self, entry: Entry<'_>) -> Option<Parsed> {
+    fn read(
+        &mut self,
+        entry: Entry<'_>,
+        limits: &TextLimits,
+    ) -> Result<Option<Parsed>, BoundError> {
         let iteration = self.cache.iteration();
         let families = &mut self.cache.families;
         let (raw, timestamp, value) = match entry {
-            Entry::Comment(_) => return None,
+            Entry::Comment(_) => return Ok(None),
             Entry::Type {
                 metric,
                 metric_type,
             } => {
+                limits.check_metadata(&metric, "")?;
+                self.unchecked += metric.len();
                 self.family = Some(families.set_type(&metric, metric_type, iteration));
-                return None;
+                return Ok(None);
             }
             Entry::Help { metric, help } => {
+                limits.check_metadata(&metric, &help)?;
+                self.unchecked += metric.len() + help.len();
+                self.longest_help = self.longest_help.max(help.len());
                 self.family = Some(families.set_help(&metric, &help, iteration));
-                return None;
+                return Ok(None);
             }
             Entry::Unit { metric, unit } => {
+                limits.check_metadata(&metric, &unit)?;
+                self.unchecked += metric.len() + unit.len();
+                self.longest_help = self.longest_help.max(unit.len());
                 self.family = Some(families.set_unit(&metric, &unit, iteration));
-                return None;
+                return Ok(None);
             }
             Entry::Series(series) => (
                 series.raw,
@@ -246,17 +343,24 @@ impl<'a, S: Storage> Scrape<'a, S> {
         };
         let found = self.cache.find(raw);
         if found.is_none() {
+            limits.check_line(raw)?;
+            self.unchecked += raw.len();
             self.text.clear();
             self.text.extend_from_slice(raw);
         }
-        Some(Parsed {
+        Ok(Some(Parsed {
             found,
             timestamp: timestamp.filter(|_| self.options.honor_timestamps),
             value,
-        })
+        }))
     }
 
-    fn sample(&mut self, parsed: Parsed, parser: &mut impl Parser) -> Result<(), AppendError> {
+    fn sample(
+        &mut self,
+        parsed: Parsed,
+        parser: &mut impl Parser,
+        limits: &TextLimits,
+    ) -> Result<(), AppendError> {
         self.counts.scraped += 1;
         match parsed.found {
             Some(CacheHit::Dropped) => return Ok(()),
@@ -266,7 +370,7 @@ impl<'a, S: Storage> Scrape<'a, S> {
                 repeated,
             }) => self.append_cached(entry, series, repeated, parsed, parser)?,
             None => {
-                if !self.append_new(parsed, parser)? {
+                if !self.append_new(parsed, parser, limits)? {
                     return Ok(());
                 }
             }
@@ -306,9 +410,11 @@ impl<'a, S: Storage> Scrape<'a, S> {
         &mut self,
         mut parsed: Parsed,
         parser: &mut impl Parser,
+        limits: &TextLimits,
     ) -> Result<bool, AppendError> {
         self.exposed.clear();
         parser.labels(&mut self.exposed);
+        limits.check_labels(&self.exposed)?;
         let Some(labels) = labels::of_sample(&self.exposed, self.target, self.options)? else {
             self.cache.insert(&self.text, None);
             return Ok(false);

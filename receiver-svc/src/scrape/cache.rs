@@ -8,6 +8,7 @@
 //! An iteration is one scrape, successful or failed. As in Prometheus, a successful
 //! scrape evicts the entries that it does not expose.
 
+use mesh_base::budget::Reservation;
 use mesh_model::labels::{Labels, METRIC_NAME};
 
 use super::family;
@@ -31,6 +32,8 @@ pub struct Cache {
     seen: usize,
     /// True if memory may have to be released before the next scrape.
     needs_maintenance: bool,
+    /// True if a scrape failed because the cache would have needed too much memory.
+    has_overflowed: bool,
     /// Number of entries and families after the last successful scrape.
     successful: usize,
     texts: Interner,
@@ -39,6 +42,8 @@ pub struct Cache {
     expected: u32,
     pub(crate) series: SeriesTable,
     pub(crate) families: Families,
+    /// Memory that is reserved for the cache.
+    pub(crate) reservation: Option<Reservation>,
 }
 
 /// Cache entry of one series text.
@@ -81,13 +86,23 @@ impl Cache {
             live: 0,
             seen: 0,
             needs_maintenance: false,
+            has_overflowed: false,
             successful: 0,
             texts: Interner::default(),
             entries: Vec::new(),
             expected: 0,
             series: SeriesTable::default(),
             families: Families::default(),
+            reservation: None,
         }
+    }
+
+    /// Returns the allocated bytes, without native histograms.
+    pub(crate) fn allocated(&self) -> usize {
+        self.texts.allocated()
+            + self.entries.capacity() * size_of::<Entry>()
+            + self.series.allocated()
+            + self.families.allocated()
     }
 
     /// Returns the number of the current scrape.
@@ -198,8 +213,24 @@ impl Cache {
         self.expected = 0;
     }
 
+    /// Drops all but the stored series before the next scrape, after one that would have needed
+    /// too much memory. Otherwise its series would make the next scrape fail too.
+    pub(crate) fn overflow(&mut self) {
+        self.has_overflowed = true;
+    }
+
     /// Releases memory before the next scrape. IDs of series and families may change.
     pub(crate) fn maintain(&mut self) {
+        if std::mem::take(&mut self.has_overflowed) {
+            self.needs_maintenance = false;
+            self.clear_texts();
+            self.families = Families::default();
+            let ended = self.ended().into_iter();
+            let stored = ended.filter(|series| self.series.get(*series).last.is_some());
+            self.compact(stored.collect());
+            self.release();
+            return;
+        }
         if !std::mem::take(&mut self.needs_maintenance) {
             return;
         }
@@ -210,16 +241,26 @@ impl Cache {
         }
         // Evicted entries stay in memory until there are enough to justify a copy.
         if self.entries.len() > self.live + self.live / 2 + FAILED_ENTRIES {
-            self.compact();
+            self.compact(self.ended());
+            self.release();
         }
     }
 
-    /// Releases the memory of evicted entries, and of series without a live entry.
-    fn compact(&mut self) {
+    /// Releases the reservation of memory that is free now.
+    fn release(&mut self) {
+        let allocated = self.allocated();
+        if let Some(reservation) = &mut self.reservation {
+            reservation.shrink_to(allocated);
+        }
+    }
+
+    /// Releases the memory of evicted entries, and of series without a live entry that are not
+    /// among `ended`.
+    fn compact(&mut self, ended: Vec<u32>) {
         let mut texts = Interner::default();
         let mut entries = Vec::with_capacity(self.live);
         let mut series = SeriesTable::default();
-        for tracked in self.ended() {
+        for tracked in ended {
             series.move_from(tracked, &mut self.series);
         }
         for (id, entry) in self.entries.iter().enumerate() {
@@ -259,4 +300,4 @@ impl Default for Cache {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

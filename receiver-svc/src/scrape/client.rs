@@ -85,7 +85,7 @@ pub(crate) struct FetchedBody {
     /// Decompressed body.
     pub(crate) body: Vec<u8>,
     /// Part of the memory budget that the body uses.
-    reservation: Reservation,
+    pub(crate) reservation: Reservation,
 }
 
 const TIMEOUT_SECONDS: &str = "x-prometheus-scrape-timeout-seconds";

@@ -5,7 +5,10 @@ use std::{io, time::Duration};
 use http::StatusCode;
 use mesh_net::{describe, http_client::HttpClientError};
 
-use super::{append::AppendError, labels::LabelsError, limits::LimitError, target::uri::UrlError};
+use super::{
+    append::AppendError, bounds::BoundError, labels::LabelsError, limits::LimitError,
+    target::uri::UrlError,
+};
 
 /// Failed scrape. The target counts as down.
 #[derive(Debug, thiserror::Error)]
@@ -92,6 +95,10 @@ pub enum FailureReason {
     BodySizeLimit,
     /// `--scrape.memory-budget` exceeded.
     MemoryBudget,
+    /// `--scrape.max-series-bytes` or `--scrape.series-memory-budget` exceeded.
+    SeriesMemory,
+    /// Line, name, value or help text longer than `--scrape.max-…-bytes` allows.
+    TextLimit,
     /// `target_limit` exceeded.
     TargetLimit,
     /// Unknown exposition format.
@@ -152,6 +159,12 @@ fn append_reason(error: &AppendError) -> FailureReason {
             _ => FailureReason::LabelLimit,
         },
         AppendError::Labels(_) => FailureReason::Labels,
+        AppendError::Bound(error) => match error {
+            BoundError::Text { .. } => FailureReason::TextLimit,
+            BoundError::Series { .. } => FailureReason::SeriesMemory,
+            BoundError::Samples { .. } => FailureReason::MemoryBudget,
+            BoundError::Timeout(_) => FailureReason::Timeout,
+        },
     }
 }
 
@@ -159,7 +172,7 @@ fn append_reason(error: &AppendError) -> FailureReason {
 
 impl FailureReason {
     /// All reasons.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Self::Url,
         Self::Connection,
         Self::Tls,
@@ -171,6 +184,8 @@ impl FailureReason {
         Self::Compression,
         Self::BodySizeLimit,
         Self::MemoryBudget,
+        Self::SeriesMemory,
+        Self::TextLimit,
         Self::TargetLimit,
         Self::ContentType,
         Self::Parse,
@@ -195,6 +210,8 @@ impl FailureReason {
             Self::Compression => "compression",
             Self::BodySizeLimit => "body_size_limit",
             Self::MemoryBudget => "memory_budget",
+            Self::SeriesMemory => "series_memory",
+            Self::TextLimit => "text_limit",
             Self::TargetLimit => "target_limit",
             Self::ContentType => "content_type",
             Self::Parse => "parse",

@@ -14,6 +14,7 @@ use mesh_outbox::Outbox;
 use tokio::sync::Semaphore;
 
 use super::{
+    bounds::TextLimits,
     client::{BodyLimit, Fetch, HttpFetcher, UnixSocketClients},
     endings::Endings,
     failure::ScrapeError,
@@ -36,6 +37,12 @@ pub struct Shared {
     pub endings: Endings,
     /// Memory budget of all running scrapes.
     pub budget: Budget,
+    /// Memory budget of the series of all targets.
+    pub series_budget: Budget,
+    /// Maximum memory of the series of one target in bytes.
+    pub max_series_bytes: usize,
+    /// Maximum lengths of the texts of a body.
+    pub texts: TextLimits,
     /// Limits the number of concurrent scrapes.
     pub concurrency: Arc<Semaphore>,
     /// Metrics of scraping.

@@ -1,5 +1,7 @@
 //! Computes the stored labels of a series from its exposed labels.
 
+use std::collections::HashSet;
+
 use mesh_model::validation::ValidationScheme;
 use mesh_model::{
     labels::{Labels, LabelsBuilder, METRIC_NAME},
@@ -8,6 +10,8 @@ use mesh_model::{
 
 use super::{limits::LimitError, options::Options};
 
+/// Number of labels up to which comparing all pairs is the fastest way to find duplicates.
+const FEW_LABELS: usize = 32;
 /// Prefix for an exposed label that conflicts with a label of the target.
 const EXPORTED: &str = "exported_";
 
@@ -43,10 +47,8 @@ pub(crate) fn of_sample(
     target: &Labels,
     options: &Options,
 ) -> Result<Option<Labels>, LabelsError> {
-    let mut labels = LabelsBuilder::default();
-    for (name, value) in exposed {
-        labels.set(name.as_str(), value.as_str());
-    }
+    let pairs = exposed.iter().map(|(name, value)| (&**name, &**value));
+    let mut labels: LabelsBuilder = pairs.collect();
     if options.honor_labels {
         add_missing(&mut labels, exposed, target);
     } else {
@@ -111,16 +113,27 @@ fn override_labels(labels: &mut LabelsBuilder, target: &Labels) {
 }
 
 fn check_duplicates(exposed: &[(String, String)]) -> Result<(), LabelsError> {
-    for (at, (name, _)) in exposed.iter().enumerate() {
-        if exposed[..at].iter().any(|(before, _)| before == name) {
-            let metric = exposed.iter().find(|(name, _)| name == METRIC_NAME);
-            return Err(LabelsError::Duplicate {
-                metric: metric.map_or_else(String::new, |(_, metric)| metric.clone()),
-                name: name.clone(),
-            });
-        }
+    let Some(name) = duplicate(exposed) else {
+        return Ok(());
+    };
+    let metric = exposed.iter().find(|(name, _)| name == METRIC_NAME);
+    Err(LabelsError::Duplicate {
+        metric: metric.map_or_else(String::new, |(_, metric)| metric.clone()),
+        name: name.to_owned(),
+    })
+}
+
+/// Returns the first name that occurred before.
+fn duplicate(exposed: &[(String, String)]) -> Option<&str> {
+    let names = || exposed.iter().map(|(name, _)| &**name);
+    if exposed.len() > FEW_LABELS {
+        let mut seen = HashSet::with_capacity(exposed.len());
+        return names().find(|name| !seen.insert(*name));
     }
-    Ok(())
+    let before = |at: usize, name: &str| exposed[..at].iter().any(|(other, _)| other == name);
+    let mut all = names().enumerate();
+    all.find(|(at, name)| before(*at, name))
+        .map(|(_, name)| name)
 }
 
 fn validate(labels: &Labels, scheme: ValidationScheme) -> Result<(), LabelsError> {

@@ -57,6 +57,8 @@ impl Manager {
     pub fn new(shared: Shared) -> Self {
         let budget = shared.budget.capacity() as i64;
         shared.metrics.budget.set(budget);
+        let budget = i64::try_from(shared.series_budget.capacity()).unwrap_or(i64::MAX);
+        shared.metrics.series_budget.set(budget);
         Self {
             overrides: shared.ownership.overrides(),
             shared,

@@ -33,6 +33,10 @@ pub struct ScrapeMetrics {
     pub(crate) budget_peak: Gauge,
     /// Memory budget in bytes.
     pub(crate) budget: Gauge,
+    /// Memory of the series of all targets in bytes.
+    pub(crate) series_taken: Gauge,
+    /// Memory budget of the series of all targets in bytes.
+    pub(crate) series_budget: Gauge,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -82,6 +86,8 @@ impl ScrapeMetrics {
             budget_taken: Gauge::default(),
             budget_peak: Gauge::default(),
             budget: Gauge::default(),
+            series_taken: Gauge::default(),
+            series_budget: Gauge::default(),
         };
         // Creates the series of all reasons, so that `rate` sees the first increment.
         for reason in FailureReason::ALL {
@@ -169,6 +175,16 @@ impl ScrapeMetrics {
             "scrape_memory_budget_bytes",
             "Memory budget of running scrapes",
             self.budget.clone(),
+        );
+        registry.register(
+            "scrape_series_memory_bytes",
+            "Memory of the series of all targets",
+            self.series_taken.clone(),
+        );
+        registry.register(
+            "scrape_series_memory_budget_bytes",
+            "Memory budget of the series of all targets",
+            self.series_budget.clone(),
         );
     }
 

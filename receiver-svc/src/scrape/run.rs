@@ -8,6 +8,7 @@ use tracing::debug;
 
 use super::{
     append::{Counts, Scrape},
+    bounds::Bounds,
     cache::Cache,
     client::{FetchedBody, TargetAddress},
     endings::Ending,
@@ -29,6 +30,9 @@ pub(crate) struct ScrapeRun {
     time_ms: i64,
     started: Instant,
 }
+
+/// Maximum length of the message of a failure that a page shows, in bytes.
+const MAX_MESSAGE: usize = 4 << 10;
 
 /// Result of one scrape.
 #[derive(Debug)]
@@ -123,7 +127,7 @@ impl ScrapeRun {
     ) -> ScrapeResult {
         let options = self.job.options.clone();
         let mut scrape = self.begin(&mut cache);
-        let (outcome, body_bytes) = append(&mut scrape, fetched);
+        let (outcome, body_bytes) = self.append(&mut scrape, fetched);
         let counts = scrape.counts();
         let seconds = self.started.elapsed().as_secs_f64();
         let report = Report {
@@ -154,9 +158,42 @@ impl ScrapeRun {
                 time_ms: self.time_ms,
                 seconds,
                 samples: counts.scraped,
-                failure: failure.map(|error| (error.reason(), error.to_string())),
+                failure: failure.map(|error| (error.reason(), truncated(error.to_string()))),
             },
         }
+    }
+
+    /// Appends a fetched body, or staleness markers if the scrape failed.
+    ///
+    /// Also returns the size of the body, unless the request failed.
+    fn append(
+        &self,
+        scrape: &mut Scrape<'_, InOrder>,
+        fetched: Result<FetchedBody, ScrapeError>,
+    ) -> (Result<(), ScrapeError>, Option<usize>) {
+        let FetchedBody {
+            content_type,
+            body,
+            mut reservation,
+        } = match fetched {
+            Ok(fetched) => fetched,
+            Err(error) => {
+                scrape.append_nothing();
+                return (Err(error), None);
+            }
+        };
+        let timeout = self.target.timeout;
+        let bounds = Bounds {
+            texts: self.shared.texts,
+            deadline: Some((self.started + timeout, timeout)),
+            memory: Some(&mut reservation),
+            series: Some((&self.shared.series_budget, self.shared.max_series_bytes)),
+        };
+        let appended = scrape.append_within(content_type.as_deref(), &body, bounds);
+        if appended.is_err() {
+            scrape.append_nothing();
+        }
+        (appended.map_err(ScrapeError::from), Some(body.len()))
     }
 
     fn count(&self, counts: &Counts, seconds: f64, failure: Option<&ScrapeError>) {
@@ -168,6 +205,8 @@ impl ScrapeRun {
             .budget_taken
             .set(self.shared.budget.reserved() as i64);
         metrics.budget_peak.set(self.shared.budget.peak() as i64);
+        let series = self.shared.series_budget.reserved();
+        metrics.series_taken.set(series as i64);
         if let Some(error) = failure {
             metrics.failed(error.reason());
             if let Some(log) = &self.job.failure_log {
@@ -178,27 +217,10 @@ impl ScrapeRun {
     }
 }
 
-/// Appends a fetched body, or staleness markers if the scrape failed.
-///
-/// Also returns the size of the body, unless the request failed.
-fn append(
-    scrape: &mut Scrape<'_, InOrder>,
-    fetched: Result<FetchedBody, ScrapeError>,
-) -> (Result<(), ScrapeError>, Option<usize>) {
-    match fetched {
-        Ok(fetched) => {
-            let appended = scrape.append(fetched.content_type.as_deref(), &fetched.body);
-            if appended.is_err() {
-                scrape.append_nothing();
-            }
-            (
-                appended.map_err(ScrapeError::from),
-                Some(fetched.body.len()),
-            )
-        }
-        Err(error) => {
-            scrape.append_nothing();
-            (Err(error), None)
-        }
+fn truncated(mut message: String) -> String {
+    if message.len() > MAX_MESSAGE {
+        message.truncate(message.floor_char_boundary(MAX_MESSAGE));
+        message.push('…');
     }
+    message
 }

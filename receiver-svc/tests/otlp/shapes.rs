@@ -121,3 +121,25 @@ fn metadata_marks_custom_buckets() {
         ["h histogram 1 prometheus.type,prometheus.histogram"]
     );
 }
+
+/// The exporter writes the labels of a histogram for each of its samples.
+#[test]
+fn a_histogram_whose_labels_would_take_megabytes_is_one_series_per_sample() {
+    let label = "v".repeat(100_000);
+    let body = |buckets: usize| {
+        let bounds = (0..buckets).map(|bound| bound.to_string());
+        let buckets = bounds
+            .chain(["+Inf".to_owned()])
+            .map(|bound| format!("h_bucket{{a=\"{label}\",le=\"{bound}\"}} 1\n"));
+        let buckets: String = buckets.collect();
+        let rest = format!("h_sum{{a=\"{label}\"}} 1\nh_count{{a=\"{label}\"}} 1\n");
+        format!("# TYPE h histogram\n{buckets}{rest}")
+    };
+    let kinds = |buckets| shapes(ParserOptions::default(), &body(buckets));
+    assert_eq!(kinds(10), ["h histogram 1 prometheus.type"]);
+    assert!(
+        kinds(50).iter().all(|line| line.contains(" gauge ")),
+        "{:?}",
+        kinds(50)
+    );
+}

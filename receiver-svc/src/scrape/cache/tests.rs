@@ -8,7 +8,7 @@ use crate::{
 
 const NOW_MS: i64 = 1_795_427_440_000;
 
-fn options() -> Options {
+pub(in crate::scrape) fn options() -> Options {
     Options {
         parser: ParserOptions::default(),
         fallback: None,

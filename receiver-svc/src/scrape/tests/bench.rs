@@ -41,7 +41,7 @@ use crate::{
     discovery::Jobs,
     handover::{self, Handover, HandoverMetrics},
     scrape::{
-        Endings, LastScrape, Manager, Prepared, ScrapeError, ScrapeMetrics, Shared,
+        Endings, LastScrape, Manager, Prepared, ScrapeError, ScrapeMetrics, Shared, TextLimits,
         client::{Fetch, FetchedBody, TargetAddress},
         job::Job,
     },
@@ -148,6 +148,9 @@ impl Bench {
             ownership: Arc::new(handover),
             endings: Endings::default(),
             budget: Budget::new(1 << 20),
+            series_budget: Budget::new(4 << 20),
+            max_series_bytes: 2 << 20,
+            texts: TextLimits::default(),
             concurrency: Arc::new(Semaphore::new(100)),
             metrics: ScrapeMetrics::register(&mut Registry::default()),
             max_body_bytes: 1 << 20,

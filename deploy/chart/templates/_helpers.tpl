@@ -1,11 +1,14 @@
-{{/* Name of the release's objects, at most 40 characters, since suffixes follow. */}}
+{{/*
+Name of the release's objects. At most 26 characters: with component and group, a StatefulSet may have 52,
+since its pods carry the name and a hash in a label.
+*/}}
 {{- define "promesh.fullname" -}}
 {{- if .Values.fullnameOverride -}}
-{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
+{{- .Values.fullnameOverride | trunc 26 | trimSuffix "-" -}}
 {{- else if contains "promesh" .Release.Name -}}
-{{- .Release.Name | trunc 40 | trimSuffix "-" -}}
+{{- .Release.Name | trunc 26 | trimSuffix "-" -}}
 {{- else -}}
-{{- printf "%s-promesh" (.Release.Name | trunc 32 | trimSuffix "-") -}}
+{{- printf "%s-promesh" (.Release.Name | trunc 18 | trimSuffix "-") -}}
 {{- end -}}
 {{- end }}
 

@@ -131,6 +131,14 @@ class Examples(unittest.TestCase):
                             if "k8s:///" in argument:
                                 self.assertIn("k8s:///observability/blue-promesh-", argument)
 
+    def test_long_names_stay_within_the_limits_of_labels(self):
+        name = "promesh-of-the-platform-team-in-production-at-last"
+        values = merged(BASE, {"receivers": {"mode": "DaemonSet", "groups": [{"name": "primary1"}],
+                                             "outbox": {"size": "512Mi", "maxBytes": "400MiB"}}})
+        for workload in workloads(render(base=values, release=name, namespace="n" * 63)):
+            # A controller adds a hash of ten characters, in a label of at most 63.
+            self.assertLessEqual(len(workload["metadata"]["name"]), 52)
+
     def test_pods_meet_the_restricted_pod_security_standard(self):
         for example in EXAMPLES:
             for workload in workloads(render(base=yaml.safe_load(example.read_text()))):

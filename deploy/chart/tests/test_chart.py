@@ -1,7 +1,7 @@
 """Tests of the chart: renders it with helm and reads the result.
 
-Run by `.ci/chart`. HELM names the helm binary, RECEIVER the binary of receiver-svc; without the latter
-the rendered configurations are not checked by it. KUBECTL is the command of a kubectl with its flags, for
+Run by `.ci/chart`. HELM names the helm binary, BINARIES the folder with the services; without the
+latter they do not check what is rendered for them. KUBECTL is the command of a kubectl with its flags, for
 an API server that the tests may write to: they create the namespace `chart-test` with Pod Security
 `restricted`, and apply the examples there as a dry run with strict validation.
 """
@@ -19,7 +19,7 @@ import yaml
 CHART = Path(__file__).parent.parent
 EXAMPLES = sorted((CHART / "examples").glob("*.yaml"))
 HELM = os.environ.get("HELM", "helm")
-RECEIVER = os.environ.get("RECEIVER")
+BINARIES = os.environ.get("BINARIES")
 AMP = "https://aps-workspaces.eu-west-1.amazonaws.com/workspaces/ws-1/api/v1/remote_write"
 BASE = {"cluster": "c", "remoteWrite": [{"url": AMP, "sigv4": {"region": "eu-west-1"}}]}
 NO_JOBS = {name: {"enabled": False} for name in (
@@ -182,9 +182,20 @@ class Examples(unittest.TestCase):
             names = {(w["kind"], w["metadata"]["name"]) for w in workloads(documents)}
             self.assertLessEqual(scaled, names)
 
+    @unittest.skipUnless(BINARIES, "BINARIES is not set")
+    def test_the_services_accept_their_flags(self):
+        for example in EXAMPLES:
+            for workload in workloads(render(base=yaml.safe_load(example.read_text()))):
+                with self.subTest(example=example.stem, name=workload["metadata"]["name"]):
+                    main = container(workload)
+                    flags = [argument.replace("$(POD_IP)", "10.0.0.1") for argument in main["args"]]
+                    # --help comes last, so the flags before it are parsed.
+                    command = [Path(BINARIES, main["name"]), *flags, "--help"]
+                    run = subprocess.run(command, text=True, capture_output=True)
+                    self.assertEqual(run.returncode, 0, run.stderr)
+
+    @unittest.skipUnless(BINARIES, "BINARIES is not set")
     def test_rendered_configurations_pass_the_check_of_the_receiver(self):
-        if not RECEIVER:
-            self.skipTest("RECEIVER is not set")
         for example in EXAMPLES:
             values = yaml.safe_load(example.read_text())
             for level in ("minimal", "default", "all"):
@@ -215,7 +226,7 @@ class Examples(unittest.TestCase):
                     self.assertEqual(run.returncode, 0, run.stdout + run.stderr)
 
     def check(self, path):
-        command = [RECEIVER, "check", "--syntax-only", str(path)]
+        command = [Path(BINARIES, "receiver-svc"), "check", "--syntax-only", str(path)]
         environment = {"CLUSTER": "c", "REPLICA": "a"}
         run = subprocess.run(command, env=environment, text=True, capture_output=True)
         self.assertEqual(run.returncode, 0, run.stdout + run.stderr)

@@ -46,13 +46,13 @@ fuzz-build:
 test:
     cargo test --workspace --locked --no-fail-fast
 
-# Lints, renders and tests the Helm chart, and compares the plain manifests with it.
-chart:
-    .ci/chart
-
 # Runs the demo until its verdict.
 demo:
     cargo run -p integration --locked -- demo --once
+
+# Lints, renders and tests the Helm chart, and compares the plain manifests with it.
+chart:
+    .ci/chart
 
 # Breaks a mesh of real processes in a few ways; needs an idle machine.
 chaos-quick:

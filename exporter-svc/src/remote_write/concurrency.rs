@@ -49,8 +49,8 @@ pub struct AdaptiveConcurrency {
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
 /// First and longest interval of the attempts on hold. The longest one is short enough for
 /// samples to flow within 10 s once the backend accepts requests.
-const MIN_HOLD: Duration = Duration::from_secs(3);
-const MAX_HOLD: Duration = Duration::from_secs(6);
+const MIN_HOLD: Duration = Duration::from_millis(3500);
+const MAX_HOLD: Duration = Duration::from_secs(5);
 /// First and longest interval while the backend refuses even empty requests with a status that
 /// otherwise means the samples. Remote write forbids retries after it.
 const MIN_HOLD_OF_ALL: Duration = Duration::from_secs(9);
@@ -191,10 +191,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn tries_one_request_at_growing_intervals_on_hold() {
         let mut concurrency = AdaptiveConcurrency::new(LIMITS);
-        for least in [3, 6, 6] {
+        for least in [3.5, 5.0, 5.0] {
             concurrency.record_hold(false, Instant::now());
             let backoff = concurrency.backoff(Instant::now());
-            let least = Duration::from_secs(least);
+            let least = Duration::from_secs_f64(least);
             assert!(
                 (least..=least.mul_f64(1.1)).contains(&backoff),
                 "{backoff:?}"

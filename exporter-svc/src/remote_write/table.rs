@@ -258,7 +258,7 @@ pub const TABLE: [Row; 14] = [
         answer: "401, 403, 404, 405, 407, 411, 415 (1.0) and every other status",
         protocol: "1.0, 2.0",
         does: "hold: keep the samples up to the age limit of the outbox, try one request after \
-               3 s, then every 6 s; go on when one is stored",
+               3.5 s, then every 5 s; go on when one is stored",
         matches: |_| true,
         action: |a| a.hold(),
     },

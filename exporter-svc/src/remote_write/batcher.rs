@@ -291,8 +291,7 @@ impl Task {
             took,
         } = delivered;
         self.queue.limit_bytes(self.client.knowledge().max_bytes());
-        let has_answered = self.client.knowledge().has_answered();
-        self.metrics.answered.set(has_answered.into());
+        self.metrics.record_knowledge(self.client.knowledge());
         let retry = stop.map(|stop| self.retry(stop, took, now));
         if retry.is_none() {
             self.concurrency.record_success(took);

@@ -51,10 +51,15 @@ impl Knowledge {
 
     /// Protocol of the requests now.
     pub fn protocol(&self) -> ProtobufMessage {
-        match self.state().retry_v2_at {
-            Some(_) => ProtobufMessage::V1,
-            None => self.configured,
+        match self.has_fallen_back() {
+            true => ProtobufMessage::V1,
+            false => self.configured,
         }
+    }
+
+    /// Returns true while remote write 1.0 is used in place of 2.0.
+    pub fn has_fallen_back(&self) -> bool {
+        self.state().retry_v2_at.is_some()
     }
 
     /// Protocol of the next request. One request an hour tries remote write 2.0 again.

@@ -15,7 +15,9 @@ use super::{
     PartOutcome,
     client::{Answered, PostError},
     delivery::Decided,
+    knowledge::Knowledge,
     part::RequestPart,
+    table::Extent,
 };
 use crate::metrics::DestinationLabels;
 
@@ -32,6 +34,8 @@ pub struct Families {
     splits: Family<DestinationLabels, Counter>,
     hold_status: Family<DestinationLabels, Gauge>,
     answered: Family<DestinationLabels, Gauge>,
+    fallback: Family<DestinationLabels, Gauge>,
+    whole_requests: Family<DestinationLabels, Gauge>,
 }
 
 /// Metrics of one destination.
@@ -50,8 +54,9 @@ pub struct Metrics {
     splits: Counter,
     /// Status code for which the destination is on hold; 0 if it is not.
     pub hold_status: Gauge,
-    /// 1 once the destination has answered a request with samples.
-    pub answered: Gauge,
+    answered: Gauge,
+    fallback: Gauge,
+    whole_requests: Gauge,
     /// Number of requests in flight.
     pub in_flight: Gauge,
     /// Current maximum number of requests in flight.
@@ -99,6 +104,8 @@ impl Families {
             splits: Family::default(),
             hold_status: Family::default(),
             answered: Family::default(),
+            fallback: Family::default(),
+            whole_requests: Family::default(),
         };
         registry.register(
             "samples",
@@ -152,6 +159,16 @@ impl Families {
             "1 once a destination has answered since the start, else 0",
             families.answered.clone(),
         );
+        registry.register(
+            "protocol_fallback",
+            "1 while remote write 1.0 is used for a destination that is configured for 2.0",
+            families.fallback.clone(),
+        );
+        registry.register(
+            "rejects_whole_requests",
+            "1 if a destination last refused a request as a whole, 0 if it stored the rest",
+            families.whole_requests.clone(),
+        );
         families
     }
 
@@ -175,6 +192,8 @@ impl Families {
             splits: self.splits.get_or_create(&labels).clone(),
             hold_status: self.hold_status.get_or_create(&labels).clone(),
             answered: self.answered.get_or_create(&labels).clone(),
+            fallback: self.fallback.get_or_create(&labels).clone(),
+            whole_requests: self.whole_requests.get_or_create(&labels).clone(),
             in_flight: self.in_flight.get_or_create(&labels).clone(),
             window: self.window.get_or_create(&labels).clone(),
             families: self.clone(),
@@ -204,6 +223,14 @@ impl Metrics {
         self.latency.observe(took.as_secs_f64());
         let labels = self.request_labels(response.as_ref().map(|answered| answered.status));
         self.families.requests.get_or_create(&labels).inc();
+    }
+
+    /// Sets the gauges to what is known of the backend.
+    pub fn record_knowledge(&self, knowledge: &Knowledge) {
+        self.answered.set(knowledge.has_answered().into());
+        self.fallback.set(knowledge.has_fallen_back().into());
+        let rejects_whole = knowledge.extent() == Extent::WholeRequest;
+        self.whole_requests.set(rejects_whole.into());
     }
 
     /// Counts a request that a backend refused as a whole.

@@ -2,6 +2,7 @@
 //! ledger or with a real peer.
 
 mod audit;
+pub mod backends;
 pub mod chaos;
 mod comparable;
 pub mod conformance;

@@ -1,24 +1,19 @@
 //! Finds or downloads a Prometheus server.
 //!
 //! Version 3 is preferred: from `PATH`, or unpacked from the package of a newer Debian suite
-//! into the build folder, which needs no root. Otherwise an older version is used.
+//! into the build folder. Otherwise an older version is used.
 
 use std::{
-    fmt, fs,
+    fmt,
     path::{Path, PathBuf},
-    process::Stdio,
     str::FromStr,
 };
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use tokio::process::Command;
 
-/// Debian suites, the preferred one first.
-const SUITES: [&str; 3] = ["sid", "forky", "trixie"];
-/// URL of the Debian packages.
-const MIRROR: &str = "http://deb.debian.org/debian";
-/// Keys that sign the Debian packages.
-const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+use crate::package::{self, SUITES};
+
 const MISSING: &str = "this needs a Prometheus server: install Debian's package `prometheus`, \
      or let `apt-get download prometheus` work";
 
@@ -84,99 +79,15 @@ impl Program {
         })
     }
 
-    async fn installed() -> Option<Self> {
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let paths = std::env::split_paths(&path).map(|folder| folder.join("prometheus"));
-        let path = paths.into_iter().find(|program| program.is_file())?;
-        Self::at(&path).await.ok()
+    /// Returns the server on `PATH`, if there is one.
+    pub async fn installed() -> Option<Self> {
+        Self::at(&package::installed("prometheus")?).await.ok()
     }
 
-    /// Unpacks the package of a suite below the build folder, unless it is there already.
-    /// `None` selects the suite of this system.
+    /// Unpacks the package of a suite. `None` selects the suite of this system.
     async fn unpacked(suite: Option<&str>) -> anyhow::Result<Self> {
-        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2);
-        let folder = workspace
-            .context("the workspace has no folder")?
-            .join("target/prometheus");
-        let folder = folder.join(suite.unwrap_or("system"));
-        let path = folder.join("usr/bin/prometheus");
-        if !path.is_file() {
-            // Another process may do the same: unpack to a temporary folder, then rename.
-            fs::create_dir_all(&folder)?;
-            let temporary = tempfile::tempdir_in(&folder)?;
-            unpack(temporary.path(), suite).await?;
-            let unpacked = temporary.path().join("unpacked/usr");
-            if fs::rename(unpacked, folder.join("usr")).is_err() && !path.is_file() {
-                bail!(
-                    "the unpacked package cannot be renamed to {}",
-                    folder.display()
-                );
-            }
-        }
-        Self::at(&path).await
+        Self::at(&package::unpacked("prometheus", suite).await?.path).await
     }
-}
-
-async fn unpack(folder: &Path, suite: Option<&str>) -> anyhow::Result<()> {
-    let mut options = Vec::new();
-    if let Some(suite) = suite {
-        options = private_apt(folder, suite)?;
-        run(
-            folder,
-            "apt-get",
-            &[&options[..], &["update".into()]].concat(),
-        )
-        .await?;
-    }
-    let download = ["download".into(), "prometheus".into()];
-    run(folder, "apt-get", &[&options[..], &download].concat()).await?;
-    let package = fs::read_dir(folder)?
-        .filter_map(Result::ok)
-        .map(|entry| entry.path())
-        .find(|path| path.extension().is_some_and(|ending| ending == "deb"))
-        .context("apt-get download prometheus has created no .deb file")?;
-    let package = package.to_string_lossy().into_owned();
-    run(folder, "dpkg", &["-x".into(), package, "unpacked".into()]).await
-}
-
-/// Options of apt-get that make it use one suite and its own state, not that of the system.
-fn private_apt(folder: &Path, suite: &str) -> anyhow::Result<Vec<String>> {
-    for part in ["lists/partial", "cache/archives/partial"] {
-        fs::create_dir_all(folder.join(part))?;
-    }
-    let sources = format!("deb [signed-by={KEYRING}] {MIRROR} {suite} main\n");
-    fs::write(folder.join("sources.list"), sources)?;
-    fs::write(folder.join("status"), "")?;
-    let at = |part: &str| folder.join(part).display().to_string();
-    let options = [
-        format!("Dir::Etc::sourcelist={}", at("sources.list")),
-        "Dir::Etc::sourceparts=/dev/null".to_owned(),
-        format!("Dir::State::lists={}", at("lists")),
-        format!("Dir::State::status={}", at("status")),
-        format!("Dir::Cache={}", at("cache")),
-        "Acquire::Languages=none".to_owned(),
-        "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false".to_owned(),
-    ];
-    Ok(options
-        .into_iter()
-        .map(|option| format!("-o{option}"))
-        .collect())
-}
-
-async fn run(folder: &Path, program: &str, arguments: &[String]) -> anyhow::Result<()> {
-    let mut command = Command::new(program);
-    command
-        .args(arguments)
-        .current_dir(folder)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    let status = command.status().await.with_context(|| program.to_owned())?;
-    anyhow::ensure!(
-        status.success(),
-        "{program} {} ended with {status}",
-        arguments.join(" ")
-    );
-    Ok(())
 }
 
 // === impl Version ===

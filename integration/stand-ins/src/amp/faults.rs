@@ -26,6 +26,9 @@ pub enum Fault {
     RejectMetric(String),
     /// Rejects new series and stores the others.
     SeriesLimit,
+    /// Rejects a request as a whole if one of its samples is to be rejected, as Prometheus
+    /// does with remote write 1.0. The ledger gets a rejected sample once it is alone.
+    RejectWholeRequests,
 }
 
 /// Script of the failures to come. Cheap to clone.

@@ -124,7 +124,10 @@ async fn apply_fault(fault: Option<&Fault>) -> Option<Response> {
             tokio::time::sleep(*delay).await;
             None
         }
-        Fault::StoreAndHang | Fault::RejectMetric(_) | Fault::SeriesLimit => None,
+        Fault::StoreAndHang
+        | Fault::RejectMetric(_)
+        | Fault::SeriesLimit
+        | Fault::RejectWholeRequests => None,
     }
 }
 
@@ -165,6 +168,14 @@ impl Backend {
             Some(elected) => state.ha.record(cluster, replica, now_ms, elected),
             None => state.ha.accepts(cluster, replica, now_ms),
         });
+        let rejects_whole = elected && fault == Some(&Fault::RejectWholeRequests);
+        let refusal = rejects_whole.then(|| state.refusal(incoming, pair.is_some(), now_ms));
+        let refusal = refusal.flatten();
+        if let Some(refusal) = refusal
+            && incoming.series.len() > 1
+        {
+            return Err(refusal.to_owned());
+        }
         let mut first_error = None;
         for series in &incoming.series {
             for (timestamp, value) in &series.samples {
@@ -197,7 +208,7 @@ impl Backend {
         match (elected, first_error) {
             (false, _) => Ok(StatusCode::ACCEPTED),
             (true, None) => Ok(StatusCode::OK),
-            (true, Some(error)) => Err(error),
+            (true, Some(error)) => Err(refusal.map_or(error, str::to_owned)),
         }
     }
 }
@@ -205,6 +216,27 @@ impl Backend {
 // === impl State ===
 
 impl State {
+    /// Message of Prometheus for the first sample of a request that is to be rejected.
+    fn refusal(&self, incoming: &Incoming, ha: bool, now_ms: i64) -> Option<&'static str> {
+        let mut samples = incoming.series.iter().flat_map(|series| {
+            let labels = without_replica(&series.labels, ha);
+            let samples = series.samples.iter();
+            samples.map(move |(timestamp, value)| {
+                let value = value.clone();
+                let timestamp = *timestamp;
+                (labels.clone(), Sample { timestamp, value })
+            })
+        });
+        samples.find_map(
+            |(labels, sample)| match self.store.outcome(&labels, &sample, now_ms) {
+                Outcome::Stored | Outcome::Duplicate => None,
+                Outcome::Conflict => Some("duplicate sample for timestamp"),
+                Outcome::OutOfOrder => Some("out of order sample"),
+                _ => Some("out of bounds"),
+            },
+        )
+    }
+
     fn store(
         &mut self,
         sent: &Labels,
@@ -214,19 +246,14 @@ impl State {
         fault: Option<&Fault>,
     ) -> Result<Outcome, (Outcome, String)> {
         let reject = |error: String| Err((Outcome::Refused, error));
-        let mut labels = sent.to_builder();
-        if ha {
-            // Cortex removes the replica label from all series of an HA request.
-            labels.del(REPLICA);
-        }
-        let labels = labels.build();
+        let labels = without_replica(sent, ha);
         if let Some(error) = Store::label_error(&labels) {
             return reject(error);
         }
         if let Some(Fault::RejectMetric(name)) = fault
             && labels.get(METRIC_NAME) == Some(name)
         {
-            return reject(format!("label value invalid for metric {name}"));
+            return reject(format!("{USER}: label value invalid for metric {name}"));
         }
         let limited = matches!(fault, Some(Fault::SeriesLimit)) || self.store.is_full();
         if limited && !self.store.contains(&labels) {
@@ -242,6 +269,16 @@ impl State {
             outcome => Err((outcome, error_message(outcome, timestamp, &labels))),
         }
     }
+}
+
+/// Labels of a series as they are stored.
+fn without_replica(sent: &Labels, ha: bool) -> Labels {
+    let mut labels = sent.to_builder();
+    if ha {
+        // Cortex removes the replica label from all series of an HA request.
+        labels.del(REPLICA);
+    }
+    labels.build()
 }
 
 /// Builds Cortex's error message for a rejected sample.
@@ -337,6 +374,7 @@ struct FaultRequest {
     retry_after: Option<u64>,
     slow_ms: Option<u64>,
     store_and_hang: Option<bool>,
+    reject_whole_requests: Option<bool>,
 }
 
 async fn set_fault(
@@ -360,6 +398,10 @@ async fn set_fault(
             store_and_hang: Some(true),
             ..
         } => Some(Fault::StoreAndHang),
+        FaultRequest {
+            reject_whole_requests: Some(true),
+            ..
+        } => Some(Fault::RejectWholeRequests),
         _ => None,
     };
     match (request.times, fault) {

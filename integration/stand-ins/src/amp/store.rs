@@ -97,22 +97,31 @@ impl Store {
 
     /// Stores a sample, or returns the reason why it is rejected.
     pub fn append(&mut self, labels: &Labels, sample: Sample, now_ms: i64) -> Outcome {
+        let outcome = self.outcome(labels, &sample, now_ms);
+        if outcome == Outcome::Stored {
+            let samples = match self.series.get_mut(labels) {
+                Some(samples) => samples,
+                None => self.series.entry(labels.clone()).or_default(),
+            };
+            let at = samples.partition_point(|other| other.timestamp < sample.timestamp);
+            samples.insert(at, sample);
+        }
+        outcome
+    }
+
+    /// Outcome of a sample if it were appended.
+    pub fn outcome(&self, labels: &Labels, sample: &Sample, now_ms: i64) -> Outcome {
         if sample.timestamp < now_ms - self.max_age.as_millis() as i64 {
             return Outcome::TooOld;
         }
         if sample.timestamp > now_ms + MAX_FUTURE_MS {
             return Outcome::Refused;
         }
-        let samples = match self.series.get_mut(labels) {
-            Some(samples) => samples,
-            None => self.series.entry(labels.clone()).or_default(),
-        };
+        let samples = self.series.get(labels).map_or(&[][..], Vec::as_slice);
         let Some(newest) = samples.last().map(|newest| newest.timestamp) else {
-            samples.push(sample);
             return Outcome::Stored;
         };
         if sample.timestamp > newest {
-            samples.push(sample);
             return Outcome::Stored;
         }
         let in_window = sample.timestamp > newest - self.window.as_millis() as i64;
@@ -121,10 +130,7 @@ impl Store {
             Ok(at) if at + 1 < samples.len() && !in_window => Outcome::OutOfOrder,
             Ok(at) if samples[at].value == sample.value => Outcome::Duplicate,
             Ok(_) => Outcome::Conflict,
-            Err(at) if in_window => {
-                samples.insert(at, sample);
-                Outcome::Stored
-            }
+            Err(_) if in_window => Outcome::Stored,
             Err(_) => Outcome::OutOfOrder,
         }
     }

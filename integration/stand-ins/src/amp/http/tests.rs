@@ -128,6 +128,25 @@ async fn stores_the_valid_samples_of_a_bad_request() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn rejects_whole_requests_in_that_mode() {
+    let backend = backend();
+    let (old, new) = ([("__name__", "old")], [("__name__", "new")]);
+    post(&backend, body(&[(&old, NOW, 1.0)])).await;
+    backend.faults().always(Some(Fault::RejectWholeRequests));
+    let late = (&old[..], NOW - 1000, 1.0);
+    let both = post(&backend, body(&[late, (&new, NOW, 1.0)])).await;
+    let refusal = (StatusCode::BAD_REQUEST, "out of order sample".to_owned());
+    assert_eq!(both, refusal);
+    assert_eq!(backend.stored().len(), 1);
+    assert_eq!(backend.totals().of(Outcome::OutOfOrder), 0);
+    assert_eq!(post(&backend, body(&[late])).await, refusal);
+    assert_eq!(backend.totals().of(Outcome::OutOfOrder), 1);
+    let good = post(&backend, body(&[(&new, NOW, 1.0)])).await;
+    assert_eq!(good.0, StatusCode::OK);
+    assert_eq!(backend.stored().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn injects_the_scripted_failures() {
     let backend = backend();
     backend

@@ -52,7 +52,7 @@ labels:
 {{- define "promesh.image" -}}
 {{- $image := .root.Values.image -}}
 {{- $name := printf "%s/%s" (trimSuffix "/" $image.repository) .service -}}
-{{- $digest := index $image.digests .service -}}
+{{- $digest := get ($image.digests | default dict) .service -}}
 {{- if $digest -}}
 {{- printf "%s@%s" $name $digest -}}
 {{- else -}}

@@ -25,6 +25,7 @@ annotations:
 {{- $values := index .root.Values .tier -}}
 serviceAccountName: {{ include "promesh.serviceAccount" . }}
 automountServiceAccountToken: {{ ne .tier "exporters" }}
+# Variables of service links begin with the names of services, as those of the flags may.
 enableServiceLinks: false
 # The drain deadline, and time to write the remaining batches to disk.
 terminationGracePeriodSeconds: {{ add $values.drainSeconds 30 }}

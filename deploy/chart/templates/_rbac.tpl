@@ -101,7 +101,7 @@ server. Arguments: root, jobs (list of scrape configurations).
 
 {{/* Scrape configurations of the receivers, as JSON. Argument: root. */}}
 {{- define "promesh.mainScrapeConfigs" -}}
-{{- $jobs := concat ((include "promesh.userJobs" . | fromJson).jobs | default list) .Values.rbac.scrapeConfigs -}}
+{{- $jobs := concat ((include "promesh.userJobs" . | fromJson).jobs | default list) (.Values.rbac.scrapeConfigs | default list) -}}
 {{- with include "promesh.mainJobs" . | trim }}{{ $jobs = concat $jobs (fromYamlArray .) }}{{ end -}}
 {{- toJson (dict "jobs" $jobs) -}}
 {{- end }}

@@ -30,4 +30,4 @@ mod watch;
 
 pub use api_server::{ApiServer, ClientError};
 pub use failure::WatchFailure;
-pub use watch::watch;
+pub use watch::{Watched, watch};

@@ -73,7 +73,8 @@ where
     }))
 }
 
-fn is_watch<B>(request: &Request<B>) -> bool {
+/// Returns true if a request starts a watch.
+pub(crate) fn is_watch<B>(request: &Request<B>) -> bool {
     let query = request.uri().query().unwrap_or_default();
     query.split('&').any(|parameter| parameter == "watch=true")
 }

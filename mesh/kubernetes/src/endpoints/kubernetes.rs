@@ -9,13 +9,13 @@ use futures::StreamExt;
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 use kube::{
     Api, Client,
-    runtime::{WatchStreamExt, reflector, watcher},
+    runtime::{reflector, watcher},
 };
 use tokio::sync::watch;
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::{Discovered, dns::publish};
-use crate::failure::WatchFailure;
+use crate::{Watched, failure::WatchFailure};
 
 /// Label of a slice with the name of its service.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
@@ -28,26 +28,32 @@ type Hosts = BTreeMap<String, String>;
 pub(super) fn discover(client: Client, namespace: &str, service: &str, port: u16) -> Discovered {
     let (sender, ready) = watch::channel(None);
     let (unready_sender, unready) = watch::channel(None);
-    let api: Api<EndpointSlice> = Api::namespaced(client, namespace);
     let config = watcher::Config::default().labels(&format!("{SERVICE_NAME}={service}"));
-    let (store, writer) = reflector::store();
+    let (store, mut writer) = reflector::store();
+    let namespaced = |client| Api::<EndpointSlice>::namespaced(client, namespace);
+    let mut events = crate::watch(client, namespaced, config);
     let service = format!("{namespace}/{service}");
     tokio::spawn(async move {
         let mut hosts = Hosts::default();
-        let mut events = crate::watch::watch(api, config).reflect(writer).boxed();
         loop {
             let event = tokio::select! {
                 event = events.next() => event,
                 () = sender.closed() => return,
             };
             match event {
-                // An incomplete list is not a state yet.
-                Some(Ok(watcher::Event::Init | watcher::Event::InitApply(_))) => {}
-                Some(Ok(_)) => {
+                Some(Ok(Watched::Event(event))) => {
+                    writer.apply_watcher_event(&event);
+                    // An incomplete list is not a state yet.
+                    if matches!(event, watcher::Event::Init | watcher::Event::InitApply(_)) {
+                        continue;
+                    }
                     let slices = store.state();
                     let (ready, unready) = addresses(&slices, port, &mut hosts);
                     publish(&unready_sender, unready);
                     publish(&sender, ready);
+                }
+                Some(Ok(Watched::Recovered)) => {
+                    info!(service, "Watching EndpointSlices recovered");
                 }
                 Some(Err(error)) => {
                     let error = WatchFailure(&error);

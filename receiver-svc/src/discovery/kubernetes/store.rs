@@ -29,7 +29,7 @@ struct State<K> {
     objects: HashMap<ObjectKey, Arc<K>>,
     /// Set once the first list is complete.
     synced: bool,
-    /// Failure of the last request, until a list succeeds.
+    /// Failure of the last request, until requests succeed again.
     failure: Option<String>,
     subscribers: Vec<Weak<Pending>>,
 }
@@ -108,7 +108,6 @@ impl<K: Object> Store<K> {
         let changed: BTreeSet<_> = gone.chain(new).map(|(key, _)| key.clone()).collect();
         state.objects = objects;
         state.synced = true;
-        state.failure = None;
         state.notify(changed);
     }
 
@@ -116,6 +115,13 @@ impl<K: Object> Store<K> {
     pub(super) fn fail(&self, failure: impl Into<String>) {
         let mut state = self.state();
         state.failure = Some(failure.into());
+        state.notify([]);
+    }
+
+    /// Records that requests succeed again.
+    pub(super) fn recover(&self) {
+        let mut state = self.state();
+        state.failure = None;
         state.notify([]);
     }
 
@@ -254,6 +260,20 @@ mod tests {
         ]);
         assert_eq!(names(subscriber.take_changed()), ["changes", "goes", "new"]);
         assert_eq!(store.len(), 3);
+    }
+
+    #[tokio::test]
+    async fn reports_a_failure_until_the_recovery() {
+        let store = Arc::new(Store::<Namespace>::default());
+        let changed = Arc::<Notify>::default();
+        let subscriber = Subscriber::new(store.clone(), changed.clone());
+        changed.notified().await;
+        store.fail("refused");
+        changed.notified().await;
+        assert_eq!(subscriber.failure().as_deref(), Some("refused"));
+        store.recover();
+        changed.notified().await;
+        assert_eq!(subscriber.failure(), None);
     }
 
     #[test]

@@ -1,14 +1,13 @@
 //! One list and watch of a resource, which runs as long as it has subscribers.
 
-use std::{mem, pin::pin, sync::Arc, time::Duration};
+use std::{mem, sync::Arc};
 
 use futures::StreamExt;
 use kube::{
     Api, Client,
     runtime::watcher::{self, Event},
 };
-use mesh_kubernetes::WatchFailure;
-use tokio::time::{Instant, sleep_until};
+use mesh_kubernetes::{WatchFailure, Watched};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
@@ -33,32 +32,16 @@ struct WatchTask<K> {
     metrics: WatchMetrics,
     /// Objects of an incomplete list.
     listed: Vec<Arc<K>>,
-    /// The current failure; `None` while requests succeed.
-    failure: Option<CurrentFailure>,
+    /// Reason of the current failure; `None` while requests succeed. A repeated reason is
+    /// logged once.
+    failure: Option<&'static str>,
 }
-
-/// A failure from which a watch has not recovered.
-#[derive(Clone, Copy, Debug)]
-struct CurrentFailure {
-    /// Reason as a metric label. A repeated reason is logged once.
-    reason: &'static str,
-    /// Time of the last failed request.
-    at: Instant,
-}
-
-/// Time without a failed request after which a watch without events has recovered. Longer
-/// than the delay before a retry and the timeout of its start together.
-const RECOVERY: Duration = Duration::from_secs(20);
 
 // === impl Watch ===
 
 impl<K: Object> Watch<K> {
     pub(super) fn start(client: Client, scope: Scope, metrics: &KubernetesMetrics) -> Self {
         let store = Arc::new(Store::default());
-        let api = match &scope.namespace {
-            Some(namespace) => Api::namespaced_with(client, namespace, &()),
-            None => Api::all_with(client, &()),
-        };
         let task = WatchTask {
             store: store.clone(),
             scope,
@@ -68,7 +51,7 @@ impl<K: Object> Watch<K> {
         };
         Self {
             store,
-            _task: AbortOnDropHandle::new(tokio::spawn(task.run(api))),
+            _task: AbortOnDropHandle::new(tokio::spawn(task.run(client))),
         }
     }
 }
@@ -78,27 +61,23 @@ impl<K: Object> Watch<K> {
 impl<K: Object> WatchTask<K> {
     /// Lists and watches until the task is aborted. The last objects stay until a new
     /// list is complete.
-    async fn run(mut self, api: Api<K>) {
+    async fn run(mut self, client: Client) {
         let config = watcher::Config {
             label_selector: non_empty(&self.scope.labels),
             field_selector: non_empty(&self.scope.fields),
             ..watcher::Config::default()
         };
-        let mut events = pin!(mesh_kubernetes::watch(api, config));
-        loop {
-            let recovery = self.failure.map(|failure| failure.at + RECOVERY);
-            let event = tokio::select! {
-                biased;
-                event = events.next() => event,
-                () = sleep_until(recovery.unwrap_or_else(Instant::now)), if recovery.is_some() => {
-                    self.recovered();
-                    continue;
-                }
-            };
-            match event {
-                Some(Ok(event)) => self.handle(event),
-                Some(Err(error)) => self.failed(WatchFailure(&error)),
-                None => return,
+        let namespace = self.scope.namespace.clone();
+        let api = |client| match namespace {
+            Some(namespace) => Api::namespaced_with(client, &namespace, &()),
+            None => Api::all_with(client, &()),
+        };
+        let mut watched = mesh_kubernetes::watch(client, api, config);
+        while let Some(item) = watched.next().await {
+            match item {
+                Ok(Watched::Event(event)) => self.handle(event),
+                Ok(Watched::Recovered) => self.recovered(),
+                Err(error) => self.failed(WatchFailure(&error)),
             }
         }
     }
@@ -127,14 +106,13 @@ impl<K: Object> WatchTask<K> {
             }
         };
         self.metrics.event(name, self.store.len());
-        self.recovered();
     }
 
     fn recovered(&mut self) {
-        if self.failure.take().is_some() {
-            self.metrics.recovered();
-            info!(resource = %K::plural(&()), scope = %self.scope, "Kubernetes watch recovered");
-        }
+        self.failure = None;
+        self.store.recover();
+        self.metrics.recovered();
+        info!(resource = %K::plural(&()), scope = %self.scope, "Kubernetes watch recovered");
     }
 
     fn failed(&mut self, failure: WatchFailure<'_>) {
@@ -143,12 +121,7 @@ impl<K: Object> WatchTask<K> {
         let resource = K::plural(&());
         self.store
             .fail(format!("{resource} in {}: {failure}", self.scope));
-        let current = CurrentFailure {
-            reason,
-            at: Instant::now(),
-        };
-        let last = self.failure.replace(current);
-        if last.is_none_or(|last| last.reason != reason) {
+        if self.failure.replace(reason) != Some(reason) {
             warn!(%resource, scope = %self.scope, reason, error = %failure, "Kubernetes watch failed, keeping the last objects");
         }
     }

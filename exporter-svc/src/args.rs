@@ -43,8 +43,8 @@ pub struct Args {
     )]
     pub grpc_listen_address: ListenAddress,
 
-    /// Address of the admin port, which serves /metrics, /-/healthy, /-/ready and
-    /// /-/reload.
+    /// Address of the admin port, which serves /metrics, /destinations, /-/healthy,
+    /// /-/ready and /-/reload.
     #[arg(
         long = "web.listen-address",
         env = "PROMESH_WEB_LISTEN_ADDRESS",

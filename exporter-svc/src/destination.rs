@@ -47,6 +47,8 @@ pub struct Destination {
     pub name: String,
     /// Translates OTLP to request parts.
     pub translator: Translator,
+    /// Client of the backend, which knows its state.
+    pub client: Arc<Client>,
     /// Batches request parts into requests.
     pub batcher: Batcher,
     /// Metrics of the destination.
@@ -164,6 +166,7 @@ impl Destination {
             config.protobuf_message,
         )
         .with_failed_request_logging(config.failed_request_logging);
+        let client = Arc::new(client);
         let limits = RequestLimits {
             series: config.queue.max_samples_per_send,
             bytes: options.request_bytes,
@@ -201,7 +204,8 @@ impl Destination {
                 OtlpRules::new(otlp.clone()).with_limits(options.label_limits),
                 options.cache_bytes,
             ),
-            batcher: Batcher::spawn(Arc::new(client), batcher, Arc::clone(&metrics)),
+            batcher: Batcher::spawn(Arc::clone(&client), batcher, Arc::clone(&metrics)),
+            client,
             metrics,
         })
     }

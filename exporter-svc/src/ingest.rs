@@ -227,7 +227,8 @@ impl Ingest {
         self.metrics.set_in_flight_bytes(self.budget.reserved());
     }
 
-    fn destinations(&self) -> Arc<Destinations> {
+    /// Current destinations.
+    pub fn destinations(&self) -> Arc<Destinations> {
         Arc::clone(&self.destinations.read())
     }
 }

@@ -45,6 +45,7 @@ pub mod ha;
 pub mod ingest;
 pub mod memory;
 pub mod metrics;
+mod page;
 pub mod remote_write;
 pub mod service;
 pub mod sigv4;
@@ -195,7 +196,9 @@ impl<G: Accept, W: Listener> Bound<G, W> {
         // The admin port stays open until the gRPC server has stopped, so that the
         // drain can be observed.
         let (drained, stop_admin) = shutdown::channel();
-        let admin = Admin::new("exporter-svc", registry, readiness.clone()).with_reload(reloader);
+        let admin = Admin::new("exporter-svc", registry, readiness.clone())
+            .with_reload(reloader)
+            .with_routes(&[page::PATH], page::routes(Arc::clone(&ingest)));
         let admin = tokio::spawn(admin.serve(self.web, stop_admin));
         let server = serve(&args, Arc::clone(&ingest), self.grpc, shutdown.clone());
         tokio::pin!(server);

@@ -279,7 +279,7 @@ async fn send(
     send_within(ingest, context, payload, "10S").await
 }
 
-async fn send_within(
+pub(crate) async fn send_within(
     ingest: &Ingest,
     context: &BatchContext,
     payload: Bytes,

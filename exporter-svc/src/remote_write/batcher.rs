@@ -62,8 +62,6 @@ struct Task {
     concurrency: AdaptiveConcurrency,
     posts: JoinSet<CompletedPost>,
     metadata_queue: PendingMetadata,
-    /// Error of the last request that got no answer about its samples.
-    last_error: Option<String>,
 }
 
 /// Result of one request, with its parts.
@@ -98,7 +96,6 @@ impl Batcher {
             concurrency: AdaptiveConcurrency::new(config.concurrency),
             posts: JoinSet::new(),
             metadata_queue: PendingMetadata::default(),
-            last_error: None,
             client,
             config,
             metrics,
@@ -228,9 +225,7 @@ impl Task {
 
     /// Logs the name of a destination that failed and has never answered since the start.
     fn name_if_silent(&self) {
-        if let Some(error) = &self.last_error
-            && !self.client.knowledge().has_answered()
-        {
+        if let Some(error) = self.client.knowledge().silence() {
             warn!(%error, "Destination has not answered since the start");
         }
     }
@@ -326,6 +321,7 @@ impl Task {
     /// Adapts the concurrency to the cause that ended a delivery. Returns the retry of the
     /// parts that are not decided.
     fn retry(&mut self, stop: Stop, took: Duration, now: Instant) -> Retry {
+        let is_hold = matches!(stop, Stop::Answered(Action::Hold { .. }));
         let (cause, settled, message) = match stop {
             Stop::Unfinished(message) => {
                 self.concurrency.record_success(took);
@@ -372,7 +368,8 @@ impl Task {
         };
         let backoff = self.concurrency.backoff(now);
         warn!(error = %message, ?backoff, "Request failed; senders will retry");
-        self.last_error = Some(message.clone());
+        let knowledge = self.client.knowledge();
+        knowledge.record_failure(message.clone(), is_hold);
         Retry {
             cause,
             after: backoff + jitter(backoff),

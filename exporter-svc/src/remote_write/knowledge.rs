@@ -15,6 +15,7 @@ use super::table::{Action, Answer, Extent};
 pub struct Knowledge {
     /// Configured protocol.
     configured: ProtobufMessage,
+    started: Instant,
     state: Mutex<State>,
 }
 
@@ -30,6 +31,16 @@ struct State {
     /// Maximum size of a request in bytes, before compression, after a 413.
     max_bytes: Option<usize>,
     answered: bool,
+    /// Error of the last request that got no answer about its samples. `None` after a stored
+    /// sample.
+    error: Option<Failure>,
+}
+
+/// Failure of the last request.
+#[derive(Clone, Debug)]
+struct Failure {
+    message: String,
+    is_hold: bool,
 }
 
 /// Time after a fallback until the next attempt with remote write 2.0.
@@ -45,6 +56,7 @@ impl Knowledge {
     pub fn new(configured: ProtobufMessage) -> Self {
         Self {
             configured,
+            started: Instant::now(),
             state: Mutex::default(),
         }
     }
@@ -97,6 +109,7 @@ impl Knowledge {
         state.answered = true;
         if action.is_stored() {
             state.stored_at = Some(now);
+            state.error = None;
         }
         if answer.is_of_v2() && answer.status.is_success() {
             state.speaks_v2 = true;
@@ -110,6 +123,41 @@ impl Knowledge {
         if std::mem::replace(&mut state.extent, extent) != extent {
             let rejects_whole_requests = extent == Extent::WholeRequest;
             info!(rejects_whole_requests, "Backend refused a sample");
+        }
+    }
+
+    /// Records that a request got no answer about its samples. `is_hold` is true if the
+    /// backend refuses requests as such.
+    pub fn record_failure(&self, message: String, is_hold: bool) {
+        self.state().error = Some(Failure { message, is_hold });
+    }
+
+    /// Error of a backend that failed and has never answered since the start.
+    pub fn silence(&self) -> Option<String> {
+        let state = self.state();
+        let error = state.error.as_ref().filter(|_| !state.answered);
+        error.map(|error| error.message.clone())
+    }
+
+    /// Describes the state of the destination in one line.
+    pub fn describe(&self, now: Instant) -> String {
+        let protocol = match (self.configured, self.has_fallen_back()) {
+            (ProtobufMessage::V1, _) => "remote write 1.0",
+            (ProtobufMessage::V2, false) => "remote write 2.0",
+            (ProtobufMessage::V2, true) => "remote write 1.0, since the backend lacks 2.0",
+        };
+        let state = self.state();
+        let seconds = |since: Instant| now.saturating_duration_since(since).as_secs();
+        match (&state.error, state.answered) {
+            (None, false) => "no request yet".to_owned(),
+            (None, true) => format!("answers, {protocol}"),
+            (Some(error), false) => format!(
+                "has not answered since the start {} s ago: {}",
+                seconds(self.started),
+                error.message
+            ),
+            (Some(error), true) if error.is_hold => format!("on hold: {}", error.message),
+            (Some(error), true) => format!("fails: {}", error.message),
         }
     }
 

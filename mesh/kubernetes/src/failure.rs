@@ -1,8 +1,9 @@
 //! The description of a failed watch.
 
-use std::{fmt, time::Duration};
+use std::{error, fmt, io, time::Duration};
 
 use kube::{Error, core::Status, runtime::watcher};
+use mesh_base::error::causes;
 use mesh_net::describe;
 
 use crate::connections::StartTimeout;
@@ -63,10 +64,24 @@ impl fmt::Display for WatchFailure<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.cause() {
             Cause::Status(status) => write!(f, "status {}: {}", status.code, status.message),
-            Cause::Request(Error::Service(error)) => f.write_str(&describe(&**error)),
-            Cause::Request(error) => f.write_str(&describe(error)),
+            Cause::Request(error) => {
+                let inner = causes(error).find(|cause| !is_wrapper(*cause));
+                f.write_str(&describe(inner.unwrap_or(error)))
+            }
             Cause::NoResourceVersion => self.0.fmt(f),
         }
+    }
+}
+
+/// Returns true for the errors that kube wraps around each failure of a request or a body.
+/// Their text is "Error reading events stream: ServiceError: " and the text of the cause.
+fn is_wrapper(error: &(dyn error::Error + 'static)) -> bool {
+    match error.downcast_ref::<io::Error>() {
+        Some(error) => error.get_ref().is_some_and(|inner| inner.is::<Error>()),
+        None => matches!(
+            error.downcast_ref(),
+            Some(Error::Service(_) | Error::ReadEvents(_) | Error::HyperError(_))
+        ),
     }
 }
 
@@ -119,5 +134,15 @@ mod tests {
                 "refused"
             ]
         );
+    }
+
+    #[test]
+    fn describes_a_broken_watch_without_the_words_of_kube() {
+        let reset = io::Error::from(io::ErrorKind::ConnectionReset);
+        let body = Error::Service(Error::Service(reset.into()).into());
+        let broken = watcher::Error::WatchFailed(Error::ReadEvents(io::Error::other(body)));
+        let broken = WatchFailure(&broken);
+        assert_eq!(broken.to_string(), "connection reset");
+        assert_eq!(broken.reason(), "connection");
     }
 }

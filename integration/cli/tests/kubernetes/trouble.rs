@@ -174,7 +174,7 @@ async fn a_check_lists_targets_and_reports_forbidden_resources() {
         file.to_str().unwrap(),
     ];
     let arguments = CheckArgs::try_parse_from(arguments).unwrap();
-    let report = check(&arguments).await.unwrap();
+    let report = check(&file, &arguments).await;
     let text = report.to_string();
     assert!(!report.is_success());
     let forbidden = "FAILED: job \"services\": services in *: status 403: services is forbidden";

@@ -54,6 +54,33 @@ pub struct LimitArgs {
     )]
     pub max_connections: usize,
 
+    /// Maximum number of open connections per client address; further ones are closed.
+    #[arg(
+        long = "otlp.max-connections-per-client",
+        env = "PROMESH_OTLP_MAX_CONNECTIONS_PER_CLIENT",
+        default_value_t = 2048
+    )]
+    pub max_connections_per_client: usize,
+
+    /// Maximum number of requests in flight on all connections, until their responses have
+    /// been read. Further ones are answered with 503.
+    #[arg(
+        long = "otlp.max-requests",
+        env = "PROMESH_OTLP_MAX_REQUESTS",
+        default_value_t = 8192
+    )]
+    pub max_requests: usize,
+
+    /// Time in which a client must read a response. After it the connection is closed.
+    #[arg(
+        long = "otlp.response-timeout",
+        env = "PROMESH_OTLP_RESPONSE_TIMEOUT",
+        value_name = "DURATION",
+        value_parser = flags::seconds,
+        default_value = "30s"
+    )]
+    pub response_timeout: Duration,
+
     /// Maximum number of pushes in flight on one HTTP/2 connection.
     #[arg(
         long = "otlp.max-concurrent-streams",
@@ -156,6 +183,9 @@ impl LimitArgs {
     pub(crate) fn server(&self) -> server::Limits {
         server::Limits {
             max_connections: self.max_connections,
+            max_connections_per_client: self.max_connections_per_client,
+            max_requests: self.max_requests,
+            response_timeout: self.response_timeout,
             max_concurrent_streams: self.max_concurrent_streams,
             max_connection_age: self.max_connection_age,
             max_connection_age_grace: self.max_connection_age_grace,

@@ -11,8 +11,10 @@
 //! accept ─▶ limit ─▶ TLS handshake ─▶ HTTP ─▶ handler(request with its Peer)
 //! ```
 
+mod clients;
 mod connection;
 mod metrics;
+mod responses;
 mod tls;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
@@ -30,6 +32,8 @@ use tokio::{
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
+use clients::Clients;
+use metrics::CloseReason;
 pub use metrics::ServeMetrics;
 pub use tls::{ServerTls, ServerTlsError, TlsArgs};
 
@@ -47,8 +51,15 @@ pub enum Protocol {
 pub struct Limits {
     /// Maximum number of open connections. Further connections wait to be accepted.
     pub max_connections: usize,
+    /// Maximum number of open connections per client address. Further ones are closed.
+    pub max_connections_per_client: usize,
     /// Maximum number of requests in flight per HTTP/2 connection.
     pub max_concurrent_streams: u32,
+    /// Maximum number of requests in flight on all connections, until their responses have been
+    /// sent. The server answers further ones with 503.
+    pub max_requests: usize,
+    /// Time in which a client must read a response. After it the server closes the connection.
+    pub response_timeout: Duration,
     /// Maximum age of a connection. After it the server asks the client to reconnect.
     pub max_connection_age: Duration,
     /// Additional time for requests in flight after the maximum age.
@@ -102,14 +113,16 @@ impl<L: Accept> Server<L> {
     where
         H: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Response<B>> + Send + 'static,
-        B: Body + Send + 'static,
+        B: Body + Send + Unpin + 'static,
         B::Data: Send,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let mut listener = self.listener;
         let free = Arc::new(Semaphore::new(self.limits.max_connections));
         let connections = TaskTracker::new();
+        let clients = Clients::new(self.limits.max_connections_per_client);
         let settings = connection::Settings {
+            requests: Arc::new(Semaphore::new(self.limits.max_requests)),
             protocol: self.protocol,
             limits: self.limits,
             tls: self.tls,
@@ -122,10 +135,14 @@ impl<L: Accept> Server<L> {
                 let Some((stream, peer)) = accept(&mut listener).await else {
                     continue;
                 };
+                let Some(client) = clients.try_open(peer.ip()) else {
+                    settings.metrics.closed(CloseReason::ClientLimit);
+                    continue;
+                };
                 let (settings, handler) = (settings.clone(), handler.clone());
                 connections.spawn(async move {
                     settings.serve(stream, Peer(peer), handler).await;
-                    drop(permit);
+                    drop((permit, client));
                 });
             }
         };

@@ -1,9 +1,11 @@
 //! Serves one connection from start to end.
 
-use std::{convert::Infallible, pin::pin, time::Duration};
+use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
 
-use http::{Request, Response};
+use bytes::Buf;
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body::Body;
+use http_body_util::{Either, Empty};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -12,19 +14,26 @@ use hyper_util::{
 use mesh_base::shutdown::Shutdown;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    sync::watch,
+    sync::{Semaphore, watch},
     time::{Instant, sleep, timeout, timeout_at},
 };
 use tracing::{debug, info};
 
-use super::{Limits, Peer, Protocol, ServeMetrics, ServerTls, metrics::CloseReason};
+use super::{
+    Limits, Peer, Protocol, ServeMetrics, ServerTls, metrics::CloseReason, responses::Responses,
+};
 
 /// Maximum size of a request's head in bytes.
 const MAX_HEAD_BYTES: u32 = 32 << 10;
 
+/// Maximum bytes of responses that HTTP/2 buffers for each stream.
+const MAX_SEND_BYTES: usize = 64 << 10;
+
 /// Settings that all connections of a listener share.
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
+    /// Permits of requests in flight on all connections.
+    pub(super) requests: Arc<Semaphore>,
     pub(super) protocol: Protocol,
     pub(super) limits: Limits,
     pub(super) tls: Option<ServerTls>,
@@ -41,7 +50,7 @@ impl Settings {
         I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
         H: Fn(Request<Incoming>) -> F + Send + Sync + 'static,
         F: Future<Output = Response<B>> + Send + 'static,
-        B: Body + Send + 'static,
+        B: Body + Send + Unpin + 'static,
         B::Data: Send,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
@@ -66,16 +75,30 @@ impl Settings {
         I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
         H: Fn(Request<Incoming>) -> F + Send + Sync + 'static,
         F: Future<Output = Response<B>> + Send + 'static,
-        B: Body + Send + 'static,
+        B: Body + Send + Unpin + 'static,
         B::Data: Send,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let (requested, mut has_request) = watch::channel(false);
+        let responses = Responses::default();
+        let unread = responses.clone();
+        let (requests, metrics) = (self.requests.clone(), self.metrics.clone());
         let service = service_fn(move |mut request: Request<Incoming>| {
             requested.send_replace(true);
             request.extensions_mut().insert(peer);
-            let response = handler(request);
-            async move { Ok::<_, Infallible>(response.await) }
+            let permit = requests.clone().try_acquire_owned();
+            let admitted = permit.ok().map(|permit| (permit, handler(request)));
+            if admitted.is_none() {
+                metrics.request_refused();
+            }
+            let responses = responses.clone();
+            async move {
+                let Some((permit, response)) = admitted else {
+                    return Ok::<_, Infallible>(overloaded());
+                };
+                let response = response.await;
+                Ok(response.map(|body| Either::Left(responses.follow(body, permit))))
+            }
         });
         let builder = self.builder();
         let mut connection = pin!(builder.serve_connection(TokioIo::new(io), service));
@@ -96,11 +119,12 @@ impl Settings {
                 return log_end(peer, ended);
             }
             () = silent => CloseReason::Silent,
+            () = unread.unread_for(self.limits.response_timeout) => CloseReason::Unread,
             () = aged => CloseReason::Aged,
             () = self.shutdown.signaled() => CloseReason::Shutdown,
         };
         self.metrics.closed(reason);
-        if reason == CloseReason::Silent {
+        if matches!(reason, CloseReason::Silent | CloseReason::Unread) {
             return;
         }
         // Sends GOAWAY on HTTP/2, and `Connection: close` with the last response on HTTP/1.1.
@@ -131,6 +155,7 @@ impl Settings {
             .timer(TokioTimer::new())
             .max_concurrent_streams(limits.max_concurrent_streams)
             .max_header_list_size(MAX_HEAD_BYTES)
+            .max_send_buf_size(MAX_SEND_BYTES)
             .keep_alive_interval(limits.keepalive_interval)
             .keep_alive_timeout(limits.keepalive_timeout);
         builder
@@ -141,6 +166,15 @@ fn log_end(peer: Peer, ended: Result<(), Box<dyn std::error::Error + Send + Sync
     if let Err(error) = ended {
         debug!(peer = %peer.0, %error, "Connection failed");
     }
+}
+
+/// Response to a request beyond the maximum number in flight.
+fn overloaded<L, D: Buf>() -> Response<Either<L, Empty<D>>> {
+    let mut response = Response::new(Either::Right(Empty::new()));
+    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    let seconds = HeaderValue::from_static("1");
+    response.headers_mut().insert(header::RETRY_AFTER, seconds);
+    response
 }
 
 /// Shortens a connection's maximum age by up to 10 %, so that clients that connected together

@@ -25,6 +25,7 @@ struct Families {
     accepted: Family<Listener, Counter>,
     closed: Family<Reason, Counter>,
     handshakes: Family<Reason, Counter>,
+    refused: Family<Listener, Counter>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -43,6 +44,10 @@ struct Reason {
 pub(super) enum CloseReason {
     /// No request arrived in time.
     Silent,
+    /// The client did not read a response in time.
+    Unread,
+    /// The client had too many connections open.
+    ClientLimit,
     /// The connection reached its maximum age.
     Aged,
     /// The service is shutting down.
@@ -67,6 +72,7 @@ impl ServeMetrics {
             accepted,
             closed,
             handshakes,
+            refused,
         } = metrics.families.clone();
         registry.register("connections", "Number of open connections", open);
         registry.register(
@@ -88,6 +94,11 @@ impl ServeMetrics {
             "tls_handshake_failures",
             "Number of failed TLS handshakes, by reason",
             handshakes,
+        );
+        registry.register(
+            "connections_requests_refused",
+            "Number of requests refused because too many were in flight on all connections",
+            refused,
         );
         metrics
     }
@@ -116,6 +127,8 @@ impl ServeMetrics {
     pub(super) fn closed(&self, reason: CloseReason) {
         let reason = match reason {
             CloseReason::Silent => "silent",
+            CloseReason::Unread => "unread",
+            CloseReason::ClientLimit => "client_limit",
             CloseReason::Aged => "aged",
             CloseReason::Shutdown => "stopping",
             CloseReason::Broken => "broken",
@@ -124,6 +137,13 @@ impl ServeMetrics {
             .closed
             .get_or_create(&self.reason(reason))
             .inc();
+    }
+
+    pub(super) fn request_refused(&self) {
+        let listener = Listener {
+            listener: self.listener,
+        };
+        self.families.refused.get_or_create(&listener).inc();
     }
 
     pub(super) fn handshake_failed(&self, error: &io::Error) {

@@ -28,6 +28,9 @@ struct Running {
 fn limits() -> Limits {
     Limits {
         max_connections: 10,
+        max_connections_per_client: 10,
+        max_requests: 10,
+        response_timeout: Duration::from_secs(6000),
         max_concurrent_streams: 10,
         max_connection_age: Duration::from_secs(6000),
         max_connection_age_grace: Duration::from_secs(6000),
@@ -224,4 +227,74 @@ async fn shutdown_completes_requests_in_flight() {
     let answer = rest(&mut stream).await;
     assert!(answer.ends_with("answer"), "{answer}");
     server.task.await.unwrap();
+}
+
+#[tokio::test]
+async fn closes_a_connection_whose_client_reads_no_response() {
+    let limits = Limits {
+        response_timeout: Duration::from_secs(20),
+        ..limits()
+    };
+    let server = Running::start(Protocol::Http2, limits, None).await;
+    let io = TokioIo::new(server.connect().await);
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    // The server may send the headers of the response, but not its body.
+    builder.initial_stream_window_size(0);
+    let (mut client, connection) = builder.handshake(io).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let request = Request::get("http://test/").body(Empty::<Bytes>::new());
+    let sent = client.send_request(request.unwrap());
+    server.respond.notify_one();
+    let response = sent.await.unwrap();
+    tokio::time::pause();
+    let closed = "connections_closed_total{listener=\"test\",reason=\"unread\"} 1";
+    server.until(closed).await;
+    drop(response);
+    let _ = connection.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_read_response_closes_no_connection_and_frees_its_request() {
+    let limits = Limits {
+        max_requests: 1,
+        ..limits()
+    };
+    let server = Running::start(Protocol::Any, limits, None).await;
+    let (mut first, mut second) = (server.connect().await, server.connect().await);
+    first.write_all(REQUEST).await.unwrap();
+    server.requested.notified().await;
+    // One request is in flight.
+    second.write_all(REQUEST).await.unwrap();
+    let mut refused = [0; 12];
+    second.read_exact(&mut refused).await.unwrap();
+    assert_eq!(&refused, b"HTTP/1.1 503");
+    server
+        .until("connections_requests_refused_total{listener=\"test\"} 1")
+        .await;
+    for _ in 0..2 {
+        server.respond.notify_one();
+        let mut answered = [0; 12];
+        first.read_exact(&mut answered).await.unwrap();
+        assert_eq!(&answered, b"HTTP/1.1 200");
+        let mut rest = Vec::new();
+        while !rest.ends_with(b"answer") {
+            first.read_buf(&mut rest).await.unwrap();
+        }
+        first.write_all(REQUEST).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn closes_connections_beyond_the_limit_of_a_client() {
+    let limits = Limits {
+        max_connections_per_client: 1,
+        ..limits()
+    };
+    let server = Running::start(Protocol::Any, limits, None).await;
+    let _first = server.connect().await;
+    let mut second = server.connect().await;
+    assert_eq!(rest(&mut second).await, "");
+    server
+        .until("connections_closed_total{listener=\"test\",reason=\"client_limit\"} 1")
+        .await;
 }

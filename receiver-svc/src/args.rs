@@ -66,7 +66,7 @@ pub struct Args {
         long = "scrape.series-memory-budget",
         env = "PROMESH_SCRAPE_SERIES_MEMORY_BUDGET",
         value_name = "SIZE",
-        default_value = "1GiB"
+        default_value = "768MiB"
     )]
     pub series_memory_budget: ByteSize,
 
@@ -76,7 +76,7 @@ pub struct Args {
         long = "scrape.max-series-bytes",
         env = "PROMESH_SCRAPE_MAX_SERIES_BYTES",
         value_name = "SIZE",
-        default_value = "512MiB"
+        default_value = "384MiB"
     )]
     pub max_series_bytes: ByteSize,
 

@@ -123,15 +123,21 @@ impl Sender {
     }
 
     async fn deliver(&self, parts: &[RequestPart], before: Counts) -> Delivered {
+        let min_post_time = Duration::from_millis(1);
+        self.deliver_in_time(parts, before, min_post_time).await
+    }
+
+    /// Delivers within 30 s. Each post after the first needs `min_post_time`.
+    async fn deliver_in_time(
+        &self,
+        parts: &[RequestPart],
+        before: Counts,
+        min_post_time: Duration,
+    ) -> Delivered {
+        let backend = (&*self.client, &*self.metrics, &*self.health);
         let deadline = Instant::now() + Duration::from_secs(30);
-        Delivery::new(
-            (&self.client, &self.metrics, &self.health),
-            parts.iter().collect(),
-            deadline,
-            Duration::from_millis(1),
-        )
-        .run(before)
-        .await
+        let delivery = Delivery::new(backend, parts.iter().collect(), deadline, min_post_time);
+        delivery.run(before).await
     }
 }
 
@@ -344,4 +350,26 @@ async fn a_hold_within_a_split_keeps_what_is_decided() {
     assert_eq!(receiver.stored(), good(decided.series, &[]));
     assert!((1..=80).contains(&decided.series));
     assert_eq!(decided.verdict, Verdict::default());
+}
+
+/// Nothing is posted after the deadline (law 3); the sender gets the rest back.
+#[tokio::test]
+async fn stops_splitting_when_no_time_is_left_for_a_post() {
+    let (sender, receiver) = Sender::start(ReceiverState::refusing([3])).await;
+    let parts = parts(&[10, 10]);
+    let min_post_time = Duration::from_secs(31);
+    let delivered = sender
+        .deliver_in_time(&parts, Counts::default(), min_post_time)
+        .await;
+    assert!(
+        matches!(delivered.stop, Some(Stop::Unfinished(_))),
+        "{delivered:?}"
+    );
+    assert_eq!(receiver.posts(), 1);
+    assert!(
+        delivered
+            .decided
+            .iter()
+            .all(|decided| *decided == Decided::default())
+    );
 }

@@ -285,7 +285,8 @@ impl Task {
             stop,
             took,
         } = delivered;
-        self.queue.limit_bytes(self.client.knowledge().max_bytes());
+        self.queue
+            .limit_bytes(self.client.knowledge().max_bytes(now));
         self.metrics.record_knowledge(self.client.knowledge());
         let retry = stop.map(|stop| self.retry(stop, took, now));
         if retry.is_none() {

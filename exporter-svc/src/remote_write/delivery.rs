@@ -133,7 +133,7 @@ impl<'a> Delivery<'a> {
     async fn deliver(&mut self, before: Counts) -> Result<(), Stop> {
         let all = 0..self.parts.len();
         let size = self.bytes(all.clone());
-        let fits = size <= self.client.knowledge().max_bytes();
+        let fits = size <= self.client.knowledge().max_bytes(Instant::now());
         if before.refused > 0 {
             // An earlier attempt has shown that the backend refuses this part as a whole.
             return self
@@ -160,7 +160,10 @@ impl<'a> Delivery<'a> {
         // delay them.
         let mut refused = Vec::new();
         if let [_] = self.parts[..] {
-            refused.push((0, fits && size <= self.client.knowledge().max_bytes()));
+            refused.push((
+                0,
+                fits && size <= self.client.knowledge().max_bytes(Instant::now()),
+            ));
         } else {
             while let Some(mut block) = search.block() {
                 block.end = self.limit(block.clone(), |delivery, range| delivery.bytes(range));
@@ -187,7 +190,7 @@ impl<'a> Delivery<'a> {
         search: &mut Search,
         block: Range<usize>,
     ) -> Result<Option<(usize, bool)>, Stop> {
-        if self.bytes(block.clone()) > self.client.knowledge().max_bytes() {
+        if self.bytes(block.clone()) > self.client.knowledge().max_bytes(Instant::now()) {
             return Ok(search.refuse(block.end).map(|part| (part, false)));
         }
         let parts = self.parts[block.clone()].to_vec();
@@ -261,7 +264,9 @@ impl<'a> Delivery<'a> {
                 self.message.clone_from(&refusal.message);
                 if refusal.reason == Reason::TooLarge {
                     let bytes = parts.iter().map(|part| part.bytes.len()).sum();
-                    self.client.knowledge().record_too_large(bytes);
+                    self.client
+                        .knowledge()
+                        .record_too_large(bytes, Instant::now());
                 }
                 Ok(Outcome::Refused(refusal))
             }
@@ -271,8 +276,14 @@ impl<'a> Delivery<'a> {
 
     /// Ends the delivery if the backend refuses every request, whatever its samples.
     async fn check_for_samples(&mut self, refusal: &Refusal) -> Result<(), Stop> {
-        let is_explained = !matches!(refusal.reason, Reason::Refused | Reason::TooLarge);
-        if is_explained || self.accepted || self.client.knowledge().works(Instant::now()) {
+        let works = self.accepted || self.client.knowledge().works(Instant::now());
+        let may_be_all = match refusal.reason {
+            // A proxy may begin to refuse every size.
+            Reason::TooLarge => !self.accepted,
+            Reason::Refused => !works,
+            _ => false,
+        };
+        if !may_be_all {
             return Ok(());
         }
         self.posts += 1;
@@ -297,7 +308,7 @@ impl<'a> Delivery<'a> {
     /// End of the longest block from the start of `block` that the backend accepts by its
     /// size, but of at least one item.
     fn limit(&self, block: Range<usize>, bytes: impl Fn(&Self, Range<usize>) -> usize) -> usize {
-        let max = self.client.knowledge().max_bytes();
+        let max = self.client.knowledge().max_bytes(Instant::now());
         let mut end = block.end;
         while end - block.start > 1 && bytes(self, block.start..end) > max {
             end = block.start + (end - block.start) / 2;

@@ -28,12 +28,20 @@ struct State {
     extent: Extent,
     /// Time of the last stored sample.
     stored_at: Option<Instant>,
-    /// Maximum size of a request in bytes, before compression, after a 413.
-    max_bytes: Option<usize>,
+    /// Maximum size of a request after a 413.
+    size_limit: Option<SizeLimit>,
     answered: bool,
     /// Error of the last request that got no answer about its samples. `None` after a stored
     /// sample.
     error: Option<Failure>,
+}
+
+/// Maximum size of a request, for some time.
+#[derive(Clone, Copy, Debug)]
+struct SizeLimit {
+    /// Size in bytes, before compression.
+    bytes: usize,
+    until: Instant,
 }
 
 /// Failure of the last request.
@@ -48,6 +56,10 @@ const RETRY_V2_AFTER: Duration = Duration::from_secs(3600);
 /// Time after a stored sample during which the address, the token and the tenant count as
 /// right.
 const WORKS_FOR: Duration = Duration::from_secs(300);
+/// Time after a 413 during which the size of requests is limited.
+const SIZE_LIMIT_FOR: Duration = Duration::from_secs(600);
+/// Lowest limit of the size. A backend that refuses less refuses it for another reason.
+const MIN_SIZE_LIMIT: usize = 16 << 10;
 
 // === impl Knowledge ===
 
@@ -161,24 +173,21 @@ impl Knowledge {
         }
     }
 
-    /// Records that the backend refused a request of `bytes` as too large. Returns the new
-    /// maximum size.
-    pub fn record_too_large(&self, bytes: usize) -> usize {
-        let mut state = self.state();
-        let half = (bytes / 2).max(1);
-        let max = state.max_bytes.map_or(half, |max| max.min(half));
-        if state.max_bytes.replace(max) != Some(max) {
-            info!(
-                bytes = max,
-                "Backend refuses large requests; limiting their size"
-            );
+    /// Records that the backend refused a request of `bytes` as too large.
+    pub fn record_too_large(&self, bytes: usize, now: Instant) {
+        let bytes = (bytes / 2).max(MIN_SIZE_LIMIT).min(self.max_bytes(now));
+        let until = now + SIZE_LIMIT_FOR;
+        let limit = SizeLimit { bytes, until };
+        let before = self.state().size_limit.replace(limit);
+        if before.is_none_or(|before| before.bytes != bytes) {
+            info!(bytes, "Backend refuses large requests; limiting their size");
         }
-        max
     }
 
     /// Maximum size of a request in bytes, before compression.
-    pub fn max_bytes(&self) -> usize {
-        self.state().max_bytes.unwrap_or(usize::MAX)
+    pub fn max_bytes(&self, now: Instant) -> usize {
+        let limit = self.state().size_limit.filter(|limit| now < limit.until);
+        limit.map_or(usize::MAX, |limit| limit.bytes)
     }
 
     /// Handling of the valid samples in a refused request.

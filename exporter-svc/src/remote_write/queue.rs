@@ -52,6 +52,9 @@ pub struct PendingPart {
 /// Parts of one destination that wait for a request.
 #[derive(Debug)]
 pub struct Queue {
+    /// Configured maximum size of a request.
+    configured: RequestLimits,
+    /// Current maximum size of a request.
     limits: RequestLimits,
     linger: Duration,
     groups: BTreeMap<Option<Ha>, Group>,
@@ -94,6 +97,7 @@ impl Queue {
     /// request.
     pub fn new(limits: RequestLimits, linger: Duration) -> Self {
         Self {
+            configured: limits,
             limits,
             linger,
             groups: BTreeMap::new(),
@@ -103,9 +107,9 @@ impl Queue {
         }
     }
 
-    /// Limits the size of requests further, to `bytes` at most.
+    /// Limits the size of requests to `bytes`, or to the configured size if that is less.
     pub fn limit_bytes(&mut self, bytes: usize) {
-        self.limits.bytes = self.limits.bytes.min(bytes);
+        self.limits.bytes = self.configured.bytes.min(bytes);
     }
 
     /// Adds a part.

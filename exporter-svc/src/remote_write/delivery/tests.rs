@@ -6,6 +6,7 @@ use axum::{Router, body::Bytes, extract::State, routing::post};
 use http::StatusCode;
 use mesh_model::config::{http::HttpClientConfig, remote_write::ProtobufMessage};
 use mesh_net::http_client::HttpClient;
+use mesh_wire::protobuf;
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use prost::Message;
@@ -144,7 +145,7 @@ impl Sender {
 /// Parts with these numbers of series, which are numbered from 0.
 fn parts(sizes: &[usize]) -> Vec<RequestPart> {
     let mut next = 0;
-    let fields = v1::TimeSeries {
+    let mut fields = v1::TimeSeries {
         samples: vec![v1::Sample {
             value: 1.0,
             timestamp: 1,
@@ -152,6 +153,8 @@ fn parts(sizes: &[usize]) -> Vec<RequestPart> {
         ..v1::TimeSeries::default()
     }
     .encode_to_vec();
+    // An unknown field, so that a request can exceed the lowest limit of its size.
+    protobuf::put_bytes(15, &[0; 1000], &mut fields);
     let part = |size: &usize| {
         let limits = RequestLimits {
             series: usize::MAX,
@@ -294,6 +297,39 @@ async fn holds_everything_if_the_backend_refuses_an_empty_request_too() {
             .iter()
             .all(|decided| *decided == Decided::default())
     );
+}
+
+/// A proxy may begin to refuse every size.
+#[tokio::test]
+async fn holds_everything_if_a_backend_that_worked_refuses_every_size() {
+    let receiver = ReceiverState {
+        refusal: (413, "Request Entity Too Large"),
+        empty: 413,
+        ..ReceiverState::refusing(1..100)
+    };
+    let (sender, _receiver) = Sender::start(receiver).await;
+    let first = parts(&[1, 20]);
+    let delivered = sender.deliver(&first[..1], Counts::default()).await;
+    assert!(delivered.stop.is_none());
+    let delivered = sender.deliver(&first[1..], Counts::default()).await;
+    assert!(matches!(
+        delivered.stop,
+        Some(Stop::Answered(Action::Hold { .. }))
+    ));
+    assert_eq!(delivered.decided, [Decided::default()]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_limit_of_the_size_ends_after_some_minutes() {
+    let knowledge = super::super::knowledge::Knowledge::new(ProtobufMessage::V1);
+    let max = || knowledge.max_bytes(Instant::now());
+    assert_eq!(max(), usize::MAX);
+    knowledge.record_too_large(1 << 20, Instant::now());
+    assert_eq!(max(), 512 << 10);
+    knowledge.record_too_large(10, Instant::now());
+    assert_eq!(max(), 16 << 10);
+    tokio::time::advance(Duration::from_secs(601)).await;
+    assert_eq!(max(), usize::MAX);
 }
 
 /// Some backends refuse empty requests. If they store samples, the address is right.

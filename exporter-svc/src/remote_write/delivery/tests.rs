@@ -388,7 +388,7 @@ async fn a_hold_within_a_split_keeps_what_is_decided() {
     assert_eq!(decided.verdict, Verdict::default());
 }
 
-/// Nothing is posted after the deadline (law 3); the sender gets the rest back.
+/// The deadline ends a split (law 3); the sender gets the rest back.
 #[tokio::test]
 async fn stops_splitting_when_no_time_is_left_for_a_post() {
     let (sender, receiver) = Sender::start(ReceiverState::refusing([3])).await;

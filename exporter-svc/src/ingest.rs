@@ -14,30 +14,29 @@ use mesh_base::{
 };
 use mesh_contract::{
     batch::{BatchContext, Origin},
-    export::{Progress, parse_timeout},
+    export::{Progress, mark_split, parse_timeout},
+    progress::DestinationProgress,
+    report::{BatchSizes, read_destination, write_destinations},
 };
 use mesh_model::labels::Labels;
-use mesh_wire::{otlp::split_resource_metrics, protobuf::Fields};
 use parking_lot::RwLock;
-use tokio::{sync::oneshot, time::Instant};
+use tokio::time::Instant;
 use tonic::{Code, Request, Response, Status, metadata::MetadataMap};
 
 use self::{
+    batch::{PendingBatch, Post},
     metrics::Metrics,
-    outcome::{ExportOutcome, PartReply},
-    progress::DestinationProgress,
-    resume::Resume,
 };
 use crate::{
     destination::Destination,
     memory::{ExportMemory, MemoryLimits, OutOfMemory},
-    remote_write::{Retry, RetryCause, queue::PendingPart},
+    remote_write::{Retry, RetryCause},
     translate::TranslateError,
 };
 
+mod batch;
 pub mod metrics;
 pub mod outcome;
-pub mod progress;
 pub mod resume;
 
 /// Handles Exports for the configured destinations.
@@ -72,10 +71,10 @@ pub struct IngestLimits {
 /// which the exporter replies. The margin is a twentieth of the timeout.
 const MIN_MARGIN: Duration = Duration::from_millis(20);
 const MAX_MARGIN: Duration = Duration::from_millis(500);
-/// Bytes of a reference to one encoded resource, while the list of them grows.
-const FRAME_BYTES: usize = 3 * size_of::<Bytes>();
 /// Delay after which a sender may retry if the memory budget is exhausted.
 const BUDGET_RETRY_DELAY: Duration = Duration::from_secs(1);
+/// Delay after which a sender may retry if this exporter lacks the destination.
+const UNKNOWN_DESTINATION_DELAY: Duration = Duration::from_secs(1);
 
 // === impl Ingest ===
 
@@ -134,82 +133,73 @@ impl Ingest {
         reservation: Reservation,
         started: Instant,
     ) -> Result<Response<Bytes>, Status> {
-        let deadline = started + timeout(request.metadata()).unwrap_or(self.limits.timeout);
-        let context = BatchContext::read(request.metadata()).map_err(malformed)?;
-        let mut progress = DestinationProgress::decode(&Progress::read(request.metadata()));
+        let destinations = self.destinations();
+        let reply = self.export_to(&destinations, request, reservation, started);
+        let reply = reply.await;
+        reply.map_err(|mut status| {
+            write_destinations(&destinations.names(), status.metadata_mut());
+            status
+        })
+    }
+
+    async fn export_to(
+        &self,
+        destinations: &Destinations,
+        request: Request<Bytes>,
+        reservation: Reservation,
+        started: Instant,
+    ) -> Result<Response<Bytes>, Status> {
+        let metadata = request.metadata();
+        let deadline = started + timeout(metadata).unwrap_or(self.limits.timeout);
+        let context = BatchContext::read(metadata).map_err(malformed)?;
+        let context = Arc::new(destinations.with_external_labels(context));
+        let selected = destinations.select(read_destination(metadata))?;
+        let mut progress = Progress::read(metadata).into_iter();
+        let payloads = BatchSizes::split(metadata, request.get_ref()).map_err(malformed)?;
         let MemoryLimits { all, one } = self.limits.memory;
         let memory = ExportMemory::new(reservation, request.get_ref().len(), one.min(all));
         let mut memory = memory.map_err(out_of_memory)?;
+        if payloads.len() > 1 {
+            memory = memory.joint();
+        }
         self.record_in_flight();
-        let frames = Fields::new(request.get_ref()).count();
-        memory.add(frames * FRAME_BYTES).map_err(out_of_memory)?;
-        let resources = split_resource_metrics(request.get_ref()).map_err(malformed)?;
-        let destinations = self.destinations();
-        let context = Arc::new(destinations.with_external_labels(context));
-        let mut pending = Vec::with_capacity(destinations.all.len());
-        for destination in &destinations.all {
-            if progress.is_complete(&destination.name) {
-                continue;
-            }
-            let translated = destination
-                .translator
-                .translate_within(&context, &resources, memory);
-            let (translated, used) = translated.map_err(|error| match error {
-                TranslateError::Malformed(error) => malformed(error),
-                TranslateError::OutOfMemory(error) => out_of_memory(error),
-            })?;
-            let resume = Resume::new(&translated.parts, progress.resume(&destination.name));
-            pending.push((destination, translated, resume, Vec::new()));
-            // The next destination's series use memory in addition.
+        // Translates everything before it passes on any part, so that an Export for which
+        // the memory is too short has no effect.
+        let mut batches = Vec::with_capacity(payloads.len());
+        for payload in &payloads {
+            let progress = DestinationProgress::decode(&progress.next().unwrap_or_default());
+            let mut batch = PendingBatch::new(progress);
+            let (translated, used) = batch.translate(&selected, &context, payload, memory);
             memory = used;
+            match translated {
+                Ok(()) => {}
+                Err(TranslateError::OutOfMemory(error)) => return Err(out_of_memory(error)),
+                // An Export of one batch is malformed as a whole.
+                Err(TranslateError::Malformed(error)) if payloads.len() == 1 => {
+                    return Err(malformed(error));
+                }
+                Err(TranslateError::Malformed(error)) => batch = PendingBatch::malformed(&error),
+            }
+            batches.push(batch);
         }
         self.record_in_flight();
-        let memory = Arc::new(memory);
-        // Translates for all destinations before it passes on any part, so that a
-        // malformed Export has no effect.
-        for (destination, translated, resume, replies) in &mut pending {
-            for (index, part) in translated.parts.drain(..).enumerate() {
-                let Some((part, before)) = resume.rest(index, part) else {
-                    continue;
-                };
-                let (reply, outcome) = oneshot::channel();
-                let (context, memory) = (Arc::clone(&context), Arc::clone(&memory));
-                let units = part.units;
-                let pending_part = PendingPart {
-                    part,
-                    before,
-                    context,
-                    started,
-                    deadline,
-                    reply,
-                    memory,
-                };
-                destination.batcher.push(pending_part).await;
-                replies.push(PartReply {
-                    index,
-                    units,
-                    outcome,
-                });
-            }
+        let post = Post {
+            context: context.clone(),
+            memory: Arc::new(memory),
+            started,
+            deadline,
+        };
+        for batch in &mut batches {
+            batch.push(&post).await;
         }
-        let mut all = Vec::with_capacity(pending.len() + 1);
-        all.push(ExportOutcome::of_completed(&progress));
-        for (destination, translated, mut resume, replies) in pending {
-            let outcome = ExportOutcome::collect(translated, replies, &mut resume).await;
-            if outcome.retry.is_some() {
-                progress.record_partial(&destination.name, resume);
-            } else {
-                progress.record(&destination.name, &outcome.verdict);
-                destination
-                    .metrics
-                    .record_local_rejections(&outcome.rejections, outcome.dropped);
-            }
-            all.push(outcome);
+        let (mut outcomes, mut units) = (Vec::with_capacity(batches.len()), 0);
+        for batch in batches {
+            let outcome = batch.outcome().await;
+            units += outcome.outcome.units;
+            outcomes.push(outcome);
         }
-        let units = all.iter().map(|outcome| outcome.units).max();
-        self.metrics
-            .record_received(context.origin, units.unwrap_or(0));
-        ExportOutcome::merge(all).into_reply(&progress)
+        self.metrics.record_received(context.origin, units);
+        outcome::reply(outcomes, destinations.names())
     }
 
     /// Counts an Export that was refused before it was handled.
@@ -236,6 +226,38 @@ impl Ingest {
 // === impl Destinations ===
 
 impl Destinations {
+    /// Names of all destinations.
+    fn names(&self) -> Vec<String> {
+        let names = self.all.iter().map(|destination| destination.name.clone());
+        names.collect()
+    }
+
+    /// Selects the only destination of an Export, or all.
+    ///
+    /// # Errors
+    /// Returns an error status if there is no such destination. Another exporter may have
+    /// it: a reload reaches exporters at different times.
+    fn select(&self, only: Option<String>) -> Result<Vec<&Destination>, Status> {
+        let Some(only) = only else {
+            return Ok(self.all.iter().collect());
+        };
+        let destination = self.all.iter().find(|it| it.name == only);
+        let destination = destination.ok_or_else(|| {
+            Retry {
+                cause: RetryCause::Unavailable,
+                after: UNKNOWN_DESTINATION_DELAY,
+                settled: true,
+                slow: false,
+                message: format!(
+                    "remote_write has no destination {only:?} at this exporter; it has {}",
+                    self.names().join(", ")
+                ),
+            }
+            .status()
+        })?;
+        Ok(vec![destination])
+    }
+
     /// Adds the external labels of this exporter's file to the context of a push.
     fn with_external_labels(&self, context: BatchContext) -> BatchContext {
         if context.origin == Origin::Scrape {
@@ -258,10 +280,15 @@ fn timeout(metadata: &MetadataMap) -> Option<Duration> {
 
 /// Status of an Export for which too little memory is free now, or always.
 pub(crate) fn out_of_memory(error: OutOfMemory) -> Status {
-    if error == OutOfMemory::Always {
-        return too_large(error);
+    match error {
+        OutOfMemory::Always => too_large(error),
+        OutOfMemory::Now => retry_later(error.to_string()),
+        OutOfMemory::Joint => {
+            let mut status = retry_later(error.to_string());
+            mark_split(status.metadata_mut());
+            status
+        }
     }
-    retry_later(error.to_string())
 }
 
 /// Status of an Export beyond the maximum number in flight.

@@ -17,6 +17,8 @@ pub struct ExportMemory {
     used: usize,
     /// Maximum of `used` that can be reserved at all.
     limit: usize,
+    /// `true` if the Export has several batches.
+    is_joint: bool,
 }
 
 /// Maximum memory of one Export and of all of them.
@@ -36,6 +38,13 @@ pub enum OutOfMemory {
         "the memory budget (--ingest.max-bytes) is exhausted; retry later or on another exporter"
     )]
     Now,
+    /// The batches of the Export together need more than one Export may use. The sender sends
+    /// them one by one.
+    #[error(
+        "the batches of one Export together exceed its memory limit (--ingest.max-export-bytes); \
+         send them one by one"
+    )]
+    Joint,
     /// The Export needs more than one Export may use. A retry cannot help.
     #[error(
         "one Export would need more memory than --ingest.max-export-bytes or --ingest.max-bytes \
@@ -60,6 +69,7 @@ impl ExportMemory {
             reserved: usize::MAX,
             used: 0,
             limit: usize::MAX,
+            is_joint: false,
         }
     }
 
@@ -86,7 +96,18 @@ impl ExportMemory {
             reserved: expected,
             used: len,
             limit,
+            is_joint: false,
         })
+    }
+
+    /// Memory of an Export with several batches. One of them may need so much that the others
+    /// do not fit.
+    #[must_use]
+    pub fn joint(self) -> Self {
+        Self {
+            is_joint: true,
+            ..self
+        }
     }
 
     /// Returns the bytes that can still be added, if the budget is free.
@@ -106,7 +127,11 @@ impl ExportMemory {
     pub fn add(&mut self, bytes: usize) -> Result<(), OutOfMemory> {
         let used = self.used.saturating_add(bytes);
         if used > self.limit {
-            return Err(OutOfMemory::Always);
+            return Err(if self.is_joint {
+                OutOfMemory::Joint
+            } else {
+                OutOfMemory::Always
+            });
         }
         if used > self.reserved {
             let wanted = used.saturating_add(STEP.max(used / 8)).min(self.limit);

@@ -103,12 +103,12 @@ impl Translator {
         context: &Arc<BatchContext>,
         resources: &[Bytes],
     ) -> Result<Translated, TranslateError> {
-        let translated = self.translate_within(context, resources, ExportMemory::unlimited());
-        translated.map(|(translated, _)| translated)
+        self.translate_within(context, resources, ExportMemory::unlimited())
+            .0
     }
 
     /// Translates the encoded `ResourceMetrics` of one Export. The parts take their memory
-    /// from `memory`, which comes back with them.
+    /// from `memory`, which comes back with them. It also comes back with an error.
     ///
     /// # Errors
     /// Returns an error if the bytes are malformed, or too little memory is free.
@@ -117,24 +117,39 @@ impl Translator {
         context: &Arc<BatchContext>,
         resources: &[Bytes],
         memory: ExportMemory,
-    ) -> Result<(Translated, ExportMemory), TranslateError> {
+    ) -> (Result<Translated, TranslateError>, ExportMemory) {
         let mut sink = Sink::within(self.capabilities, memory);
+        let malformed = self.write(context, resources, &mut sink).err();
+        let (translated, memory) = sink.finish();
+        let translated = match malformed {
+            Some(error) => Err(error.into()),
+            None => translated.map_err(TranslateError::from),
+        };
+        (translated, memory)
+    }
+
+    fn write(
+        &self,
+        context: &Arc<BatchContext>,
+        resources: &[Bytes],
+        sink: &mut Sink,
+    ) -> Result<(), WireError> {
         let (id, rewriter) = self.rewriter(context);
         match context.origin {
             Origin::Otlp => {
-                let mut otlp = OtlpTranslator::new(&self.otlp, &rewriter, &mut sink);
+                let mut otlp = OtlpTranslator::new(&self.otlp, &rewriter, sink);
                 for resource in resources {
                     otlp.encoded_resource_metrics(resource)?;
                 }
             }
             Origin::Scrape => {
-                let mut scrape = ScrapeTranslator::new(&rewriter, id, &self.cache, &mut sink);
+                let mut scrape = ScrapeTranslator::new(&rewriter, id, &self.cache, sink);
                 for resource in resources {
                     scrape.resource_metrics(resource)?;
                 }
             }
         }
-        Ok(sink.finish()?)
+        Ok(())
     }
 
     fn rewriter(&self, context: &Arc<BatchContext>) -> (u32, Arc<LabelRewriter>) {

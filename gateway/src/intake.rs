@@ -231,8 +231,13 @@ impl Intake {
                 Some(Outcome::Expired(Expiry::TooOld)) => {
                     result.verdict.reject(Reason::TooOld, samples);
                 }
-                Some(Outcome::Expired(Expiry::OutboxFull | Expiry::Unreadable)) => {
+                Some(Outcome::Expired(
+                    Expiry::OutboxFull | Expiry::Unreadable | Expiry::DestinationRemoved,
+                )) => {
                     return Err(RetryLater::new(RetryCause::Outbox));
+                }
+                Some(Outcome::Expired(Expiry::Poison)) => {
+                    result.verdict.reject(Reason::Refused, samples);
                 }
                 // This push joined an earlier one just as that one was withdrawn.
                 Some(Outcome::Expired(Expiry::Withdrawn)) => {

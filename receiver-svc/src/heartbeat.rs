@@ -120,7 +120,7 @@ impl Heartbeat {
         instance: &str,
         metrics: HeartbeatMetrics,
     ) -> Self {
-        // Adjacent keys are in different lanes.
+        // Each key has lanes of its own.
         let key = xxhash_rust::xxh3::xxh3_64(instance.as_bytes());
         let series = [0, 1].map(|n| HeartbeatSeries {
             key: key.wrapping_add(n),
@@ -293,14 +293,14 @@ impl HeartbeatMetrics {
 #[cfg(test)]
 mod tests {
     use mesh_contract::export::{Export, ExportError};
-    use mesh_contract::verdict::Verdict;
+    use mesh_contract::report::ExportResponse;
     use mesh_outbox::OutboxArgs;
 
     use super::*;
 
     #[tokio::test(start_paused = true)]
     async fn reports_the_health_without_heartbeats() {
-        let exports = tower::service_fn(async |_: Export| -> Result<Verdict, ExportError> {
+        let exports = tower::service_fn(async |_: Export| -> Result<ExportResponse, ExportError> {
             panic!("no heartbeat is sent")
         });
         let (outbox, _workers) = Outbox::new(&OutboxArgs::default(), Clock::system(), exports);

@@ -16,7 +16,7 @@ mod wiring;
 use mesh_balance::Balance;
 use mesh_contract::{
     export::{Export, ExportError},
-    verdict::Verdict,
+    report::ExportResponse,
 };
 use mesh_model::config::Config;
 use tower::{Layer, Service};
@@ -51,7 +51,7 @@ pub async fn bind_with<L, X, E>(
 ) -> Result<Bound<L>, Error>
 where
     X: Layer<Balance, Service = E>,
-    E: Service<Export, Response = Verdict, Error = ExportError> + Clone + Send + 'static,
+    E: Service<Export, Response = ExportResponse, Error = ExportError> + Clone + Send + 'static,
     E::Future: Send,
 {
     let config = Config::load(&args.config_file)?;

@@ -131,7 +131,7 @@
       "quantity" (dict "regex" "^([0-9]+(\\.[0-9]+)?([kMGTPE]|[KMGTPE]i)?)?$" "expected" "a Kubernetes quantity such as 5Gi")
       "role" (dict "regex" "^(arn:aws[a-z-]*:iam::[0-9]{12}:role/.+)?$" "expected" "the ARN of an IAM role, such as arn:aws:iam::111122223333:role/promesh, or nothing")
       "digest" (dict "regex" "^sha256:[0-9a-f]{64}$" "expected" "sha256: and 64 hexadecimal digits")
-      "flag" (dict "regex" "^--[a-z]" "expected" "one flag per entry, such as --outbox.lanes=64")
+      "flag" (dict "regex" "^--[a-z]" "expected" "one flag per entry, such as --outbox.linger=1s")
       "group" (dict "regex" "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$" "expected" "lower-case letters, digits and -, such as a")
       "percent" (dict "regex" "^[0-9]+%?$" "expected" "a number or a percentage, such as 1 or 10%") -}}
 {{- $checks := list

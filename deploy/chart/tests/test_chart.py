@@ -583,7 +583,7 @@ class Refusals(unittest.TestCase):
         ({"receivers": {"groups": [{"name": "a"}, {"name": "a"}]}}, "two groups have the name"),
         ({"receivers": {"groups": [{"name": "A"}]}}, "such as a"),
         ({"receivers": {"serviceAccount": {"roleArn": "promesh"}}}, "the ARN of an IAM role"),
-        ({"receivers": {"extraArgs": ["outbox.lanes=3"]}}, "such as --outbox.lanes=64"),
+        ({"receivers": {"extraArgs": ["outbox.linger=1s"]}}, "such as --outbox.linger=1s"),
         ({"receivers": {"autoscaling": {"enabled": True, "cpu": 0}}}, "has no metric: set cpu"),
         ({"receivers": {"autoscaling": {"enabled": True, "minReplicas": 9, "maxReplicas": 3}}}, "exceeds maxReplicas"),
         ({"exporters": {"enabled": False}}, "receivers need exporters"),

@@ -4,21 +4,19 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mesh_contract::{
-    export::{SETTLED_KEY, SLOW_KEY},
+    export::{Progress, SETTLED_KEY, SLOW_KEY},
+    progress::DestinationProgress,
+    report::{BatchOutcome, BatchRetry, ExportResponse},
     verdict::Verdict,
 };
-use opentelemetry_proto::tonic::collector::metrics::v1::{
-    ExportMetricsPartialSuccess, ExportMetricsServiceResponse,
-};
-use prost::Message;
 use tokio::sync::oneshot;
 use tonic::{
-    Code, Response, Status,
+    Code, Extensions, Response, Status,
     metadata::{MetadataMap, MetadataValue},
 };
 use tonic_types::{ErrorDetails, StatusExt};
 
-use super::{progress::DestinationProgress, resume::Resume};
+use super::{batch::CompletedBatch, resume::Resume};
 use crate::{
     remote_write::{PartOutcome, Retry, RetryCause},
     translate::sink::Translated,
@@ -167,31 +165,80 @@ impl ExportOutcome {
         worst
     }
 
-    /// Converts the outcome to a gRPC response. A retry status carries `progress`.
-    ///
-    /// # Errors
-    /// Returns an error status if the sender has to retry the Export.
-    pub fn into_reply(self, progress: &DestinationProgress) -> Result<Response<Bytes>, Status> {
-        if let Some(retry) = self.retry {
-            let mut status = retry.status();
-            progress.encode().write(status.metadata_mut());
-            return Err(status);
+    /// Verdict with the message of the first rejection.
+    fn into_verdict(self) -> Verdict {
+        Verdict {
+            problem: self.problem,
+            ..self.verdict
         }
-        let rejected = self.verdict.rejected_total();
-        let partial_success = (rejected > 0).then(|| ExportMetricsPartialSuccess {
-            rejected_data_points: i64::try_from(rejected).unwrap_or(i64::MAX),
-            error_message: self.problem.unwrap_or_default(),
-        });
-        let body = ExportMetricsServiceResponse { partial_success };
-        let mut reply = Response::new(Bytes::from(body.encode_to_vec()));
-        self.verdict.write(reply.metadata_mut());
-        Ok(reply)
     }
+}
+
+/// Converts the outcomes of the batches to a gRPC response.
+///
+/// # Errors
+/// Returns an error status if the sender has to retry all batches.
+pub(super) fn reply(
+    batches: Vec<CompletedBatch>,
+    destinations: Vec<String>,
+) -> Result<Response<Bytes>, Status> {
+    if batches.iter().all(|batch| batch.outcome.retry.is_some()) {
+        return Err(retry_all(batches));
+    }
+    let is_single = batches.len() == 1;
+    let mut response = ExportResponse {
+        destinations,
+        ..ExportResponse::default()
+    };
+    for (index, CompletedBatch { outcome, progress }) in (0..).zip(batches) {
+        let outcome = match outcome.retry {
+            Some(retry) => BatchOutcome::Retry(retry.of_batch(&progress)),
+            None => {
+                let verdict = outcome.into_verdict();
+                response.verdict.merge(&verdict);
+                BatchOutcome::Verdict(verdict)
+            }
+        };
+        let is_stored = outcome == BatchOutcome::Verdict(Verdict::default());
+        if !is_single && !is_stored {
+            response.batches.insert(index, outcome);
+        }
+    }
+    let mut metadata = MetadataMap::new();
+    let body = response.write(&mut metadata);
+    Ok(Response::from_parts(metadata, body, Extensions::default()))
+}
+
+fn retry_all(batches: Vec<CompletedBatch>) -> Status {
+    let (mut all, mut progress) = (ExportOutcome::default(), Vec::with_capacity(batches.len()));
+    for batch in batches {
+        progress.push(batch.progress.encode());
+        if let Some(retry) = batch.outcome.retry {
+            all.add_retry(retry);
+        }
+    }
+    let mut status = all.retry.map_or_else(
+        || Status::internal("an Export without batches"),
+        Retry::status,
+    );
+    Progress::write(&progress, status.metadata_mut());
+    status
 }
 
 // === impl Retry ===
 
 impl Retry {
+    /// Converts the retry to that of one batch.
+    fn of_batch(self, progress: &DestinationProgress) -> BatchRetry {
+        BatchRetry {
+            after: self.after,
+            is_settled: self.settled,
+            is_slow: self.slow,
+            message: self.message,
+            progress: progress.encode(),
+        }
+    }
+
     /// Converts the retry to a gRPC status with `RetryInfo`.
     pub fn status(self) -> Status {
         let code = match self.cause {
@@ -243,15 +290,35 @@ mod tests {
         outcome
     }
 
+    fn completed(outcome: ExportOutcome) -> CompletedBatch {
+        CompletedBatch {
+            outcome,
+            progress: DestinationProgress::default(),
+        }
+    }
+
+    fn retried(retry: Retry) -> ExportOutcome {
+        ExportOutcome {
+            retry: Some(retry),
+            ..ExportOutcome::default()
+        }
+    }
+
+    fn response(outcomes: Vec<ExportOutcome>) -> ExportResponse {
+        let batches = outcomes.into_iter().map(completed).collect();
+        let (metadata, body, _) = reply(batches, Vec::new()).unwrap().into_parts();
+        ExportResponse::read(&metadata, body)
+    }
+
     #[test]
     fn merged_retries_have_the_worst_cause_and_longest_delay() {
-        let mut outcome = ExportOutcome::default();
-        outcome.add_retry(retry(RetryCause::Unavailable, true, 5));
-        outcome.add_retry(retry(RetryCause::DeadlineExceeded, false, 1));
-        outcome.add_retry(retry(RetryCause::Exhausted, true, 2));
-        let status = outcome
-            .into_reply(&DestinationProgress::default())
-            .unwrap_err();
+        let retries = [
+            retry(RetryCause::Unavailable, true, 5),
+            retry(RetryCause::DeadlineExceeded, false, 1),
+            retry(RetryCause::Exhausted, true, 2),
+        ];
+        let batches = retries.map(|retry| completed(retried(retry))).into();
+        let status = reply(batches, Vec::new()).unwrap_err();
         assert_eq!(status.code(), Code::DeadlineExceeded);
         assert!(!status.metadata().contains_key(SETTLED_KEY));
         let after = mesh_contract::export::retry_delay(status.details());
@@ -266,20 +333,36 @@ mod tests {
     }
 
     #[test]
-    fn rejections_are_in_the_metadata_and_in_the_body() {
-        let reply = rejected(Reason::TooOld, 3)
-            .into_reply(&DestinationProgress::default())
-            .unwrap();
-        assert_eq!(
-            Verdict::read(reply.metadata()).rejected,
-            [(Reason::TooOld, 3)]
-        );
-        let body = ExportMetricsServiceResponse::decode(reply.into_inner()).unwrap();
-        let partial = body.partial_success.unwrap();
-        assert_eq!(
-            (partial.rejected_data_points, partial.error_message.as_str()),
-            (3, "too_old")
-        );
+    fn each_batch_has_its_own_outcome() {
+        let retry = retry(RetryCause::Unavailable, true, 1);
+        let response = response(vec![
+            ExportOutcome::default(),
+            rejected(Reason::TooOld, 3),
+            retried(retry.clone()),
+            rejected(Reason::SeriesLimit, 2),
+        ]);
+        let expected = [(Reason::TooOld, 3), (Reason::SeriesLimit, 2)];
+        assert_eq!(response.verdict.rejected, expected);
+        assert_eq!(response.verdict.problem.as_deref(), Some("too_old"));
+        let verdict = |outcome: &BatchOutcome| match outcome {
+            BatchOutcome::Verdict(verdict) => verdict.problem.clone(),
+            BatchOutcome::Retry(retry) => Some(retry.message.clone()),
+        };
+        let batches = response.batches.iter();
+        let batches: Vec<_> = batches.map(|(i, it)| (*i, verdict(it).unwrap())).collect();
+        let expected = [
+            (1, "too_old".to_owned()),
+            (2, retry.message),
+            (3, "series_limit".to_owned()),
+        ];
+        assert_eq!(batches, expected);
+    }
+
+    #[test]
+    fn the_only_batch_is_not_listed() {
+        let response = response(vec![rejected(Reason::TooOld, 3)]);
+        assert_eq!(response.verdict.rejected, [(Reason::TooOld, 3)]);
+        assert!(response.batches.is_empty());
     }
 
     #[test]
@@ -295,19 +378,13 @@ mod tests {
 
     #[test]
     fn a_retry_of_one_destination_makes_the_export_retry() {
-        let failed = ExportOutcome {
-            retry: Some(retry(RetryCause::Unavailable, true, 1)),
-            ..Default::default()
-        };
+        let failed = retried(retry(RetryCause::Unavailable, true, 1));
         let outcomes = vec![
             rejected(Reason::TooOld, 3),
             failed,
             rejected(Reason::TooOld, 9),
         ];
-        assert!(
-            ExportOutcome::merge(outcomes)
-                .into_reply(&DestinationProgress::default())
-                .is_err()
-        );
+        let batches = vec![completed(ExportOutcome::merge(outcomes))];
+        assert!(reply(batches, Vec::new()).is_err());
     }
 }

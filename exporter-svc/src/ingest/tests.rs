@@ -17,7 +17,8 @@ use axum::{
 };
 use mesh_contract::{
     batch::{Batch, Ha},
-    export::{ExportError, failure, verdict},
+    export::{ExportError, Progress, failure},
+    report::ExportResponse,
     verdict::{Reason, Verdict},
 };
 use mesh_model::config::{http::HttpClientConfig, remote_write::*};
@@ -297,14 +298,24 @@ async fn send_again(
 ) -> Result<Verdict, ExportError> {
     let mut request = Request::new(payload);
     context.write(request.metadata_mut());
-    progress.write(request.metadata_mut());
+    Progress::write(std::slice::from_ref(progress), request.metadata_mut());
     request
         .metadata_mut()
         .insert("grpc-timeout", timeout.parse().unwrap());
-    match ingest.export(request).await {
-        Ok(response) => Ok(verdict(&response.metadata().clone(), response.into_inner())),
-        Err(status) => failure(status, 1),
-    }
+    let response = match ingest.export(request).await {
+        Ok(response) => {
+            let (metadata, body, _) = response.into_parts();
+            ExportResponse::read(&metadata, body)
+        }
+        Err(status) => failure(status, 1)?,
+    };
+    Ok(response.verdict)
+}
+
+/// Progress of the only batch of a failed Export.
+fn progress(error: &ExportError) -> Progress {
+    let progress = error.report().progress.into_iter().next();
+    progress.unwrap_or_default()
 }
 
 #[tokio::test]
@@ -583,13 +594,13 @@ async fn a_retry_skips_completed_destinations() {
     let error = send(&ingest, &context, batch(&[("m", 1)]))
         .await
         .unwrap_err();
-    let progress = error.progress();
+    let reported = progress(&error);
     // A timeout of the second destination returns the same progress.
-    let again = send_again(&ingest, &context, batch(&[("m", 1)]), "2S", &progress).await;
+    let again = send_again(&ingest, &context, batch(&[("m", 1)]), "2S", &reported).await;
     let error = again.unwrap_err();
     assert!(matches!(error, ExportError::Retry { .. }), "{error:?}");
-    assert_eq!(error.progress(), progress);
-    let again = send_again(&ingest, &context, batch(&[("m", 1)]), "10S", &progress).await;
+    assert_eq!(progress(&error), reported);
+    let again = send_again(&ingest, &context, batch(&[("m", 1)]), "10S", &reported).await;
     // The verdict is that of the destination that stored less, in whichever attempt.
     assert_eq!(again.unwrap().rejected, [(Reason::TooOld, 1)]);
     assert_eq!((one.requests().len(), two.requests().len()), (1, 3));
@@ -637,14 +648,14 @@ async fn rejects_exports_beyond_the_memory_budget() {
 /// Sends until the Export is complete, as a lane does. Returns the verdict and the number of
 /// attempts.
 async fn send_until_complete(ingest: &Ingest, payload: &Bytes) -> (Verdict, usize) {
-    let mut progress = Progress::default();
+    let mut reported = Progress::default();
     for attempt in 1.. {
-        let sent = send_again(ingest, &scrape(None), payload.clone(), "10S", &progress).await;
+        let sent = send_again(ingest, &scrape(None), payload.clone(), "10S", &reported).await;
         match sent {
             Ok(verdict) => return (verdict, attempt),
             Err(error) => {
                 assert!(matches!(error, ExportError::Retry { .. }), "{error:?}");
-                progress = error.progress().or(progress);
+                reported = progress(&error).or(reported);
             }
         }
     }

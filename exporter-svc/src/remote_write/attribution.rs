@@ -293,7 +293,7 @@ mod tests {
                 true,
             );
         }
-        sink.finish().unwrap().0.parts.remove(0)
+        sink.finish().0.unwrap().parts.remove(0)
     }
 
     #[test]

@@ -250,7 +250,7 @@ mod tests {
             ..Default::default()
         };
         sink.histogram(labels("h", "x").as_ref(), times, histogram, &[]);
-        sink.finish().unwrap().0.parts.remove(0)
+        sink.finish().0.unwrap().parts.remove(0)
     }
 
     #[test]

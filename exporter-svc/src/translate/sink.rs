@@ -53,7 +53,7 @@ pub struct Sink {
     rejections: Verdict,
     problem: Option<String>,
     /// Set if too little memory was free for a sample.
-    is_out_of_memory: bool,
+    out_of_memory: Option<OutOfMemory>,
     /// Minimum timestamp of a sample.
     oldest_ms: i64,
     /// Encoded fields of the current sample.
@@ -102,7 +102,7 @@ impl Sink {
             dropped: 0,
             rejections: Verdict::default(),
             problem: None,
-            is_out_of_memory: false,
+            out_of_memory: None,
             oldest_ms: capabilities.max_age.map_or(i64::MIN, |age| {
                 let now_ms = Clock::system().now_ms();
                 now_ms.saturating_sub_unsigned(age.as_millis() as u64)
@@ -125,8 +125,8 @@ impl Sink {
     pub fn reserve(&mut self, bytes: usize) -> Result<bool, OutOfMemory> {
         match self.builder.memory().add(bytes) {
             Ok(()) => Ok(true),
-            Err(OutOfMemory::Now) => {
-                self.is_out_of_memory = true;
+            Err(error @ (OutOfMemory::Now | OutOfMemory::Joint)) => {
+                self.out_of_memory = Some(error);
                 Ok(false)
             }
             Err(error @ OutOfMemory::Always) => Err(error),
@@ -238,7 +238,9 @@ impl Sink {
         };
         match self.builder.push(series, sample) {
             Ok(()) => {}
-            Err(OutOfMemory::Now) => self.is_out_of_memory = true,
+            Err(error @ (OutOfMemory::Now | OutOfMemory::Joint)) => {
+                self.out_of_memory = Some(error);
+            }
             Err(error @ OutOfMemory::Always) => {
                 self.reject(Reason::TooLarge, u64::from(counted), || error.to_string());
             }
@@ -246,14 +248,12 @@ impl Sink {
     }
 
     /// Ends the Export and returns the result, and the memory of the Export with its parts.
-    ///
-    /// # Errors
-    /// Returns [`OutOfMemory::Now`] if too little memory was free for a sample.
-    pub fn finish(self) -> Result<(Translated, ExportMemory), OutOfMemory> {
-        if self.is_out_of_memory {
-            return Err(OutOfMemory::Now);
-        }
+    /// The result is an error if too little memory was free for a sample.
+    pub fn finish(self) -> (Result<Translated, OutOfMemory>, ExportMemory) {
         let (parts, memory) = self.builder.finish();
+        if let Some(error) = self.out_of_memory {
+            return (Err(error), memory);
+        }
         let translated = Translated {
             parts,
             units: self.units,
@@ -261,6 +261,6 @@ impl Sink {
             rejections: self.rejections,
             problem: self.problem,
         };
-        Ok((translated, memory))
+        (Ok(translated), memory)
     }
 }

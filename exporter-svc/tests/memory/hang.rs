@@ -87,13 +87,13 @@ async fn lanes_recover_soon_after_an_exporter_is_killed() {
                 () = sleep_until(killed), if Instant::now() < killed => Err(ExportError::Unknown {
                     code: Code::Unknown,
                     message: "connection reset".to_owned(),
-                    progress: export::Progress::default(),
+                    report: export::FailureReport::default(),
                 }),
             }
         }
     });
     backend.set_behavior(Behavior::Slow(Duration::from_millis(500)));
-    let (outbox, workers) = Outbox::new(&args_of_outbox(), Clock::tokio(START_MS), exports);
+    let (outbox, workers) = Outbox::new(&OutboxArgs::default(), Clock::tokio(START_MS), exports);
     scrape(&outbox, start, 0, 40).await;
     let recovery = backend.recovery_after(killed + Duration::from_millis(500));
     assert!(recovery <= MAX_RECOVERY, "{recovery:?}");

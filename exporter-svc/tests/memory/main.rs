@@ -28,7 +28,7 @@ use mesh_base::clock::Clock;
 use mesh_contract::{
     batch::{Batch, BatchContext, Origin},
     export::{self, Export, ExportError},
-    verdict::Verdict,
+    report::ExportResponse,
 };
 use mesh_net::connector::Connector;
 use mesh_outbox::{Outbox, OutboxArgs, Workers};
@@ -47,7 +47,6 @@ use tokio::{
 use tonic::Request;
 
 const START_MS: i64 = 1_700_000_000_000;
-const LANES: u16 = 4;
 const TARGETS: u64 = 4;
 
 /// Timestamp and arrival time of each sample, by series.
@@ -209,26 +208,18 @@ async fn exporter(connector: Connector, folder: &Path) -> Arc<Ingest> {
 }
 
 /// Sends an Export as the balancer does.
-async fn send(ingest: Arc<Ingest>, export: Export) -> Result<Verdict, ExportError> {
+async fn send(ingest: Arc<Ingest>, export: Export) -> Result<ExportResponse, ExportError> {
     let left = export.deadline - Instant::now();
-    let mut request = Request::new(export.payload);
-    export.context.write(request.metadata_mut());
-    export.progress.write(request.metadata_mut());
+    let mut request = Request::new(export.payload.clone());
+    export.write(request.metadata_mut());
     let timeout = format!("{}m", left.as_millis()).parse().unwrap();
     request.metadata_mut().insert("grpc-timeout", timeout);
     match ingest.export(request).await {
         Ok(response) => {
             let (metadata, body, _) = response.into_parts();
-            Ok(export::verdict(&metadata, body))
+            Ok(ExportResponse::read(&metadata, body))
         }
         Err(status) => export::failure(status, export.samples),
-    }
-}
-
-fn args_of_outbox() -> OutboxArgs {
-    OutboxArgs {
-        lanes: LANES,
-        ..OutboxArgs::default()
     }
 }
 
@@ -237,7 +228,7 @@ async fn mesh(folder: &Path) -> (Backend, Outbox, Workers) {
     let (backend, connector) = Backend::serve();
     let ingest = exporter(connector, folder).await;
     let exports = tower::service_fn(move |export| send(ingest.clone(), export));
-    let (outbox, workers) = Outbox::new(&args_of_outbox(), Clock::tokio(START_MS), exports);
+    let (outbox, workers) = Outbox::new(&OutboxArgs::default(), Clock::tokio(START_MS), exports);
     (backend, outbox, workers)
 }
 

@@ -55,7 +55,8 @@ impl Wire {
         let mut sender = Registry::default();
         metrics.register(&mut sender);
         let balance = Balance::new(&exporters, addresses, connector, metrics);
-        let (outbox, workers) = Outbox::new(&args_of_outbox(), Clock::tokio(START_MS), balance);
+        let (outbox, workers) =
+            Outbox::new(&OutboxArgs::default(), Clock::tokio(START_MS), balance);
         Self {
             backend,
             outbox,

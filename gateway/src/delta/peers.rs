@@ -5,7 +5,7 @@ use std::{collections::HashMap, io, path::PathBuf, sync::Arc, time::Duration};
 
 use http::{Uri, uri::Authority};
 use hyper_util::rt::TokioIo;
-use mesh_contract::verdict::Verdict;
+use mesh_contract::{report::ExportResponse, verdict::Verdict};
 use mesh_model::config::http::{PemSource, TlsConfig};
 use opentelemetry_proto::tonic::collector::metrics::v1::{
     ExportMetricsServiceRequest, metrics_service_client::MetricsServiceClient,
@@ -108,7 +108,7 @@ impl Peers {
             Ok(response) => {
                 let (metadata, response, _) = response.into_parts();
                 let body = response.encode_to_vec().into();
-                Ok(mesh_contract::export::verdict(&metadata, body))
+                Ok(ExportResponse::read(&metadata, body).verdict)
             }
             Err(status) if status.code() == Code::InvalidArgument => {
                 let mut verdict = Verdict::default();

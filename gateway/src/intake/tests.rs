@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use mesh_contract::{
     export::{Export, ExportError},
+    report::ExportResponse,
     verdict::Verdict,
 };
 use mesh_model::flags::ByteSize;
@@ -30,7 +31,7 @@ impl Exporters {
             async move {
                 exporters.exports.lock().push(export);
                 tokio::time::sleep(exporters.takes).await;
-                Ok::<_, ExportError>(exporters.verdict)
+                Ok::<_, ExportError>(ExportResponse::from(exporters.verdict))
             }
         });
         let (outbox, workers) = Outbox::new(args, Clock::system(), service);

@@ -68,7 +68,7 @@ async fn sends_a_push_once_after_an_ack_timeout_and_a_retry() {
 async fn withdraws_pushes_of_disconnected_clients() {
     let withdrawn = "promesh_gateway_outbox_samples_expired_total{reason=\"withdrawn\"}";
     let waiting = "promesh_gateway_outbox_samples_waiting";
-    let gateway = Gateway::start(&["--outbox.lanes=1"]).await;
+    let gateway = Gateway::start(&["--outbox.max-in-flight-bytes=1"]).await;
     gateway.exporter.let_answer(false);
     let first = gateway.post(&[PROTOBUF], one("first").encode_to_vec());
     let giving_up = async {

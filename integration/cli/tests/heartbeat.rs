@@ -18,7 +18,8 @@ use harness::{
 use mesh_base::clock::Clock;
 use mesh_contract::{
     batch::{Batch, BatchContext, Ha},
-    export::{Export, ExportError, Progress},
+    export::{Export, ExportError, FailureReport},
+    report::ExportResponse,
     verdict::Verdict,
 };
 use mesh_outbox::{Outbox, OutboxArgs, Workers};
@@ -74,14 +75,14 @@ impl Backend {
         }
     }
 
-    fn export(self, export: Export) -> BoxFuture<'static, Result<Verdict, ExportError>> {
+    fn export(self, export: Export) -> BoxFuture<'static, Result<ExportResponse, ExportError>> {
         let mut state = self.state.lock();
         state.exports += 1;
         if self.fail_every > 0 && state.exports.is_multiple_of(self.fail_every) {
             let unknown = ExportError::Unknown {
                 code: Code::Unavailable,
                 message: "connection reset".to_owned(),
-                progress: Progress::default(),
+                report: FailureReport::default(),
             };
             return async { Err(unknown) }.boxed();
         }
@@ -94,7 +95,7 @@ impl Backend {
         }
         async move {
             sleep(Duration::from_millis(50)).await;
-            Ok(verdict)
+            Ok(verdict.into())
         }
         .boxed()
     }

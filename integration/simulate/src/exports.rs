@@ -2,13 +2,16 @@
 
 use std::{
     collections::BTreeMap,
+    ops::Range,
     sync::Arc,
     task::{Context, Poll},
 };
 
+use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
 use mesh_contract::{
     export::{Export, ExportError},
+    report::{BatchOutcome, ExportResponse},
     verdict::Verdict,
 };
 use opentelemetry_proto::tonic::{
@@ -35,7 +38,7 @@ pub(super) struct RecordExports<S> {
     log: ExportLog,
 }
 
-/// One attempt to send an Export. A retry is another attempt.
+/// One attempt to send a batch of an Export. A retry is another attempt.
 #[derive(Clone, Debug, Default)]
 pub(super) struct SentExport {
     pub(super) batches: Vec<SentBatch>,
@@ -64,22 +67,32 @@ impl ExportLog {
         self.0.lock().clone()
     }
 
-    /// Records an attempt and returns its index.
-    fn begin(&self, export: &Export) -> usize {
+    /// Records an attempt at each batch of an Export, and returns their indices.
+    fn begin(&self, export: &Export) -> Range<usize> {
         let mut exports = self.0.lock();
-        exports.push(SentExport {
-            batches: batches(export),
+        let begin = exports.len();
+        let payloads = export.batches.of(export.payload.clone()).into_iter();
+        exports.extend(payloads.map(|payload| SentExport {
+            batches: batches(payload),
             at_ms: now_ms(),
             ended_ms: now_ms() + (export.deadline - Instant::now()).as_millis() as i64,
             verdict: None,
-        });
-        exports.len() - 1
+        }));
+        begin..exports.len()
     }
 
-    fn end(&self, index: usize, verdict: Option<&Verdict>) {
-        let export = &mut self.0.lock()[index];
-        export.ended_ms = now_ms();
-        export.verdict = verdict.map(|verdict| (verdict.clone(), now_ms()));
+    fn end(&self, indices: Range<usize>, response: Option<&ExportResponse>) {
+        let is_single = indices.len() == 1;
+        for (batch, export) in (0..).zip(&mut self.0.lock()[indices]) {
+            export.ended_ms = now_ms();
+            let verdict = response.and_then(|response| match response.batches.get(&batch) {
+                None if is_single => Some(response.verdict.clone()),
+                None => Some(Verdict::default()),
+                Some(BatchOutcome::Verdict(verdict)) => Some(verdict.clone()),
+                Some(BatchOutcome::Retry(_)) => None,
+            });
+            export.verdict = verdict.map(|verdict| (verdict, now_ms()));
+        }
     }
 }
 
@@ -98,33 +111,33 @@ impl<S> Layer<S> for ExportLog {
 
 impl<S> Service<Export> for RecordExports<S>
 where
-    S: Service<Export, Response = Verdict, Error = ExportError>,
+    S: Service<Export, Response = ExportResponse, Error = ExportError>,
     S::Future: Send + 'static,
 {
-    type Response = Verdict;
+    type Response = ExportResponse;
     type Error = ExportError;
-    type Future = BoxFuture<'static, Result<Verdict, ExportError>>;
+    type Future = BoxFuture<'static, Result<ExportResponse, ExportError>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ExportError>> {
         self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, export: Export) -> Self::Future {
-        let index = self.log.begin(&export);
+        let indices = self.log.begin(&export);
         let log = self.log.clone();
         let response = self.inner.call(export);
         async move {
             let response = response.await;
-            log.end(index, response.as_ref().ok());
+            log.end(indices, response.as_ref().ok());
             response
         }
         .boxed()
     }
 }
 
-fn batches(export: &Export) -> Vec<SentBatch> {
+fn batches(payload: Bytes) -> Vec<SentBatch> {
     // An invalid payload yields no batches, so the judge reports its samples as unsent.
-    let request = ExportMetricsServiceRequest::decode(export.payload.clone()).unwrap_or_default();
+    let request = ExportMetricsServiceRequest::decode(payload).unwrap_or_default();
     let mut batches = BTreeMap::<(String, i64), SentBatch>::new();
     for resource in &request.resource_metrics {
         for (name, point) in points(resource) {

@@ -39,7 +39,8 @@ pub(super) struct Spec {
     pub(super) name: String,
     /// Replica group of the receiver.
     pub(super) group: String,
-    pub(super) lanes: u16,
+    /// Limit of the bytes in flight.
+    pub(super) in_flight_kib: u16,
     /// True if it sends heartbeats.
     pub(super) heartbeats: bool,
     /// Spill directory, and the age in seconds at which batches are spilled.
@@ -118,7 +119,7 @@ impl Spec {
             format!("--shard.away-timeout={}", AWAY_TIMEOUT.as_secs()),
             format!("--ha.heartbeat-interval={}", heartbeat.as_secs()),
             format!("--shutdown.timeout={}", SHUTDOWN_TIMEOUT.as_secs()),
-            format!("--outbox.lanes={}", self.lanes),
+            format!("--outbox.max-in-flight-bytes={}KiB", self.in_flight_kib),
         ];
         if let Some((dir, after_seconds)) = &self.spill {
             flags.push(format!("--outbox.spill-dir={}", dir.display()));

@@ -188,7 +188,7 @@ impl Simulation {
             let spec = Spec {
                 name: name.clone(),
                 group: group.to_owned(),
-                lanes: shape.lanes,
+                in_flight_kib: shape.in_flight_kib,
                 heartbeats: shape.heartbeats,
                 spill: shape
                     .spill_after

@@ -25,7 +25,7 @@ use tower::{Service, balance::p2c};
 
 use mesh_contract::{
     export::{Export, ExportError},
-    verdict::Verdict,
+    report::ExportResponse,
 };
 use mesh_net::{connector::Connector, endpoints::Addresses};
 
@@ -107,9 +107,9 @@ impl Balance {
 }
 
 impl Service<Export> for Balance {
-    type Response = Verdict;
+    type Response = ExportResponse;
     type Error = ExportError;
-    type Future = BoxFuture<'static, Result<Verdict, ExportError>>;
+    type Future = BoxFuture<'static, Result<ExportResponse, ExportError>>;
 
     /// Always ready. An Export waits for an endpoint in `call`, where its deadline is
     /// known.
@@ -126,7 +126,7 @@ impl Service<Export> for Balance {
 // === impl Shared ===
 
 impl Shared {
-    async fn export(&self, export: Export) -> Result<Verdict, ExportError> {
+    async fn export(&self, export: Export) -> Result<ExportResponse, ExportError> {
         let outcome = match self.dispatch(export).await {
             Ok(response) => response
                 .await

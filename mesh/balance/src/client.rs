@@ -14,7 +14,7 @@ use mesh_base::{
 };
 use mesh_contract::{
     export::{self, Export, ExportError},
-    verdict::Verdict,
+    report::ExportResponse,
 };
 use mesh_wire::{
     compression::Compression,
@@ -26,13 +26,13 @@ use crate::connection::Connection;
 /// Maximum size of a response, which carries counts and a message but no data.
 const MAX_RESPONSE_BYTES: usize = 1 << 20;
 
-/// Sends one Export and reads its verdict.
+/// Sends one Export and reads its response.
 pub(crate) async fn send(
     connection: Connection,
     uri: Uri,
     export: Export,
     compression: Compression,
-) -> Result<Verdict, ExportError> {
+) -> Result<ExportResponse, ExportError> {
     let headers = headers(&export, compression);
     let message = framed(export.payload, compression).await;
     let message = message.map_err(|error| ExportError::Unsent(error.into()))?;
@@ -41,7 +41,7 @@ pub(crate) async fn send(
     *request.uri_mut() = uri;
     *request.headers_mut() = headers;
     match exchange(connection, request).await {
-        Ok((metadata, body)) => Ok(export::verdict(&metadata, body)),
+        Ok((metadata, body)) => Ok(ExportResponse::read(&metadata, body)),
         Err(status) if is_unsent(&status) => Err(ExportError::Unsent(status.into())),
         Err(status) => export::failure(status, export.samples),
     }
@@ -65,8 +65,7 @@ async fn framed(payload: Bytes, compression: Compression) -> io::Result<Bytes> {
 fn headers(export: &Export, compression: Compression) -> HeaderMap {
     let mut request = Request::new(());
     request.set_timeout(export.deadline.saturating_duration_since(Instant::now()));
-    export.context.write(request.metadata_mut());
-    export.progress.write(request.metadata_mut());
+    export.write(request.metadata_mut());
     let mut headers = request.into_parts().0.into_headers();
     headers.insert(header::TE, HeaderValue::from_static("trailers"));
     let grpc = HeaderValue::from_static("application/grpc");

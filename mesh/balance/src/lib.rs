@@ -35,7 +35,7 @@ mod metrics;
 mod pool;
 mod tls;
 
-use mesh_contract::{export::ExportError, verdict::Verdict};
+use mesh_contract::{export::ExportError, report::ExportResponse};
 
 pub use args::ExporterArgs;
 pub use balance::Balance;
@@ -43,7 +43,7 @@ pub use metrics::BalanceMetrics;
 pub use tls::ExporterTlsArgs;
 
 /// Result of one Export, as a response: the services below [`Balance`] never fail.
-pub(crate) type Outcome = Result<Verdict, ExportError>;
+pub(crate) type Outcome = Result<ExportResponse, ExportError>;
 
 #[cfg(test)]
 mod tests;

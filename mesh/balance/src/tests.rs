@@ -34,7 +34,8 @@ use tower::ServiceExt;
 use super::*;
 use mesh_contract::{
     batch::{BatchContext, Origin},
-    export::{Export, Progress},
+    export::Export,
+    report::{BatchSizes, ExportResponse},
 };
 use mesh_wire::compression::Compression;
 
@@ -142,9 +143,11 @@ fn export() -> Export {
             ..Default::default()
         }),
         payload: Bytes::from(request.encode_to_vec()),
+        batches: BatchSizes::default(),
+        destination: None,
         samples: 2,
         deadline: Instant::now() + Duration::from_secs(10),
-        progress: Progress::default(),
+        progress: Vec::new(),
     }
 }
 
@@ -153,8 +156,8 @@ async fn sends_to_a_stock_server() {
     let stock = Stock::default();
     let (address, _server) = stock.serve().await;
     let (balance, _addresses) = balance(&[&address]);
-    let verdict = balance.oneshot(export()).await.unwrap();
-    assert_eq!(verdict, Verdict::default());
+    let response = balance.oneshot(export()).await.unwrap();
+    assert_eq!(response, ExportResponse::default());
     assert_eq!(stock.resources.load(Ordering::SeqCst), 2);
 }
 

@@ -26,7 +26,7 @@ mod tests {
 
     #[test]
     fn finds_the_error_that_an_io_error_wraps() {
-        let invalid = u8::from_str_radix("x", 10).unwrap_err();
+        let invalid = "x".parse::<u8>().unwrap_err();
         let error = io::Error::other(io::Error::other(invalid.clone()));
         let found: Vec<_> = causes(&error).collect();
         assert_eq!(found.len(), 3);

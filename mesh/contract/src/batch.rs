@@ -17,7 +17,7 @@ use mesh_wire::protobuf::{bytes_len, put_bytes};
 /// Samples of one scrape of a target, or of one resource of an OTLP push.
 #[derive(Clone, Debug)]
 pub struct Batch {
-    /// Hash of the target or the resource. It selects the lane. Batches of one key are
+    /// Hash of the target or the resource. It selects the lanes. Batches of one key are
     /// delivered in the order they were pushed.
     pub key: u64,
     /// Encoded `ResourceMetrics` entries of an `ExportMetricsServiceRequest`.

@@ -1,13 +1,12 @@
 //! Exports: requests to an exporter, and their responses.
 //!
 //! A sender's client is a tower `Service<Export>`. `mesh_outbox` calls it and
-//! `mesh_balance` implements it. The response is a [`Verdict`]. An [`ExportError`] says
+//! `mesh_balance` implements it. The response is an [`ExportResponse`]. An [`ExportError`] says
 //! when the sender may retry the same bytes (laws 3 and 5 in ARCHITECTURE.md).
 
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceResponse;
 use prost::Message;
 use tokio::time::Instant;
 use tonic::{
@@ -18,6 +17,7 @@ use tonic_types::{RpcStatusExt, pb};
 
 use crate::{
     batch::BatchContext,
+    report::{BatchSizes, ExportResponse, read_destinations, write_destination},
     verdict::{Reason, Verdict},
 };
 
@@ -28,15 +28,20 @@ pub struct Export {
     pub context: Arc<BatchContext>,
     /// Encoded `ExportMetricsServiceRequest`.
     pub payload: Bytes,
+    /// Sizes of the batches in the payload.
+    pub batches: BatchSizes,
+    /// The only destination to write to; all destinations if `None`.
+    pub destination: Option<Arc<str>>,
     /// Number of samples in the payload.
     pub samples: u64,
     /// Time after which no part of the request is in flight any more.
     pub deadline: Instant,
-    /// Progress that an exporter reported for an earlier attempt with the same bytes.
-    pub progress: Progress,
+    /// Progress that an exporter reported for earlier attempts with the same bytes, of each
+    /// batch.
+    pub progress: Vec<Progress>,
 }
 
-/// Destinations that have already answered for an Export, as the exporter encodes them.
+/// Destinations that have already answered for a batch, as the exporter encodes them.
 ///
 /// The sender does not interpret it. It returns it with the retry, so that the exporter
 /// writes only to the other destinations.
@@ -67,9 +72,18 @@ pub enum ExportError {
         code: Code,
         /// Message of the status.
         message: String,
-        /// Destinations that have answered nevertheless.
-        progress: Progress,
+        /// Progress of each batch, and the exporter's destinations.
+        report: FailureReport,
     },
+}
+
+/// Report of an exporter with a failed Export.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FailureReport {
+    /// Progress of each batch. Empty if there is none.
+    pub progress: Vec<Progress>,
+    /// Names of the exporter's destinations.
+    pub destinations: Vec<String>,
 }
 
 /// Metadata key of a failed Export of which no part is in flight any more.
@@ -79,26 +93,52 @@ pub const SETTLED_KEY: &str = "promesh-settled";
 /// help.
 pub const SLOW_KEY: &str = "promesh-slow";
 
+/// Metadata key of a failed Export whose batches have to be sent one by one.
+const SPLIT_KEY: &str = "promesh-split";
+
 /// Metadata key of [`Progress`], in requests and in failures.
 const PROGRESS_KEY: &str = "promesh-progress";
+/// Separates the progress of two batches.
+const SEPARATOR: &str = "|";
+
+// === impl Export ===
+
+impl Export {
+    /// Writes everything but the payload and the deadline into the metadata of the request.
+    pub fn write(&self, metadata: &mut MetadataMap) {
+        self.context.write(metadata);
+        self.batches.write(metadata);
+        Progress::write(&self.progress, metadata);
+        if let Some(destination) = &self.destination {
+            write_destination(destination, metadata);
+        }
+    }
+}
 
 // === impl Progress ===
 
 impl Progress {
-    /// Creates progress from visible ASCII text. Other text gives empty progress.
+    /// Creates progress from visible ASCII text without `|`. Other text gives empty progress.
     pub fn new(text: &str) -> Self {
-        Self(text.parse().ok())
+        let is_valid = !text.is_empty() && !text.contains(SEPARATOR);
+        Self(text.parse().ok().filter(|_| is_valid))
     }
 
-    /// Reads the progress of a request or a failure.
-    pub fn read(metadata: &MetadataMap) -> Self {
-        Self(metadata.get(PROGRESS_KEY).cloned())
+    /// Reads the progress of each batch of a request or a failure. Missing ones are empty.
+    pub fn read(metadata: &MetadataMap) -> Vec<Self> {
+        let value = metadata.get(PROGRESS_KEY).and_then(|it| it.to_str().ok());
+        let batches = value.into_iter().flat_map(|text| text.split(SEPARATOR));
+        batches.map(Self::new).collect()
     }
 
-    /// Writes the progress into the metadata of a request or a failure.
-    pub fn write(&self, metadata: &mut MetadataMap) {
-        if let Some(value) = &self.0 {
-            metadata.insert(PROGRESS_KEY, value.clone());
+    /// Writes the progress of each batch into the metadata of a request or a failure.
+    pub fn write(batches: &[Self], metadata: &mut MetadataMap) {
+        if batches.iter().all(|it| it.as_str().is_empty()) {
+            return;
+        }
+        let texts: Vec<_> = batches.iter().map(Self::as_str).collect();
+        if let Ok(value) = texts.join(SEPARATOR).parse() {
+            metadata.insert(PROGRESS_KEY, value);
         }
     }
 
@@ -114,15 +154,45 @@ impl Progress {
     }
 }
 
+// === impl FailureReport ===
+
+impl FailureReport {
+    fn read(metadata: &MetadataMap) -> Self {
+        Self {
+            progress: Progress::read(metadata),
+            destinations: read_destinations(metadata),
+        }
+    }
+}
+
 // === impl ExportError ===
 
 impl ExportError {
-    /// Returns the destinations that have answered.
-    pub fn progress(&self) -> Progress {
+    /// Returns what the exporter reported.
+    pub fn report(&self) -> FailureReport {
         match self {
-            Self::Unsent(_) => Progress::default(),
-            Self::Retry { status, .. } => Progress::read(status.metadata()),
-            Self::Unknown { progress, .. } => progress.clone(),
+            Self::Unsent(_) => FailureReport::default(),
+            Self::Retry { status, .. } => FailureReport::read(status.metadata()),
+            Self::Unknown { report, .. } => report.clone(),
+        }
+    }
+
+    /// Returns true if the batches have to be sent one by one: together they are too large.
+    pub fn must_split(&self) -> bool {
+        match self {
+            Self::Retry { status, .. } => status.metadata().contains_key(SPLIT_KEY),
+            Self::Unsent(_) | Self::Unknown { .. } => false,
+        }
+    }
+
+    /// Returns true if the exporter may have died of the Export: the connection broke, and
+    /// no exporter has answered.
+    pub fn may_have_killed(&self) -> bool {
+        match self {
+            Self::Unknown { code, report, .. } => {
+                *code != Code::DeadlineExceeded && report.destinations.is_empty()
+            }
+            Self::Unsent(_) | Self::Retry { .. } => false,
         }
     }
 
@@ -135,25 +205,9 @@ impl ExportError {
     }
 }
 
-/// Reads the verdict of a successful Export.
-///
-/// A promesh exporter sends the counts as metadata. A stock OTLP server sends the number
-/// of rejected points only; they count as [`Reason::Refused`]. Both describe the first
-/// rejection in the body.
-pub fn verdict(metadata: &MetadataMap, body: Bytes) -> Verdict {
-    let mut verdict = Verdict::read(metadata);
-    let response = ExportMetricsServiceResponse::decode(body).unwrap_or_default();
-    let Some(partial) = response.partial_success else {
-        return verdict;
-    };
-    if verdict == Verdict::default() {
-        let rejected = u64::try_from(partial.rejected_data_points).unwrap_or(0);
-        verdict.reject(Reason::Refused, rejected);
-    }
-    if !verdict.rejected.is_empty() && !partial.error_message.is_empty() {
-        verdict.problem = Some(partial.error_message);
-    }
-    verdict
+/// Marks a failed Export whose batches have to be sent one by one.
+pub fn mark_split(metadata: &mut MetadataMap) {
+    metadata.insert(SPLIT_KEY, AsciiMetadataValue::from_static("1"));
 }
 
 /// Reads a failed Export. Two statuses of a promesh exporter are verdicts on the bytes:
@@ -161,7 +215,7 @@ pub fn verdict(metadata: &MetadataMap, body: Bytes) -> Verdict {
 ///
 /// # Errors
 /// Returns an error for every other status. It says when to retry.
-pub fn failure(status: Status, samples: u64) -> Result<Verdict, ExportError> {
+pub fn failure(status: Status, samples: u64) -> Result<ExportResponse, ExportError> {
     let settled = status.metadata().contains_key(SETTLED_KEY);
     let permanent = match status.code() {
         Code::InvalidArgument => Some(Reason::Malformed),
@@ -172,7 +226,7 @@ pub fn failure(status: Status, samples: u64) -> Result<Verdict, ExportError> {
         let mut verdict = Verdict::default();
         verdict.reject(reason, samples);
         verdict.problem = Some(status.message().to_owned());
-        return Ok(verdict);
+        return Ok(verdict.into());
     }
     if settled {
         let after = retry_delay(status.details());
@@ -181,7 +235,7 @@ pub fn failure(status: Status, samples: u64) -> Result<Verdict, ExportError> {
     Err(ExportError::Unknown {
         code: status.code(),
         message: status.message().to_owned(),
-        progress: Progress::read(status.metadata()),
+        report: FailureReport::read(status.metadata()),
     })
 }
 
@@ -208,7 +262,6 @@ pub fn retry_delay(details: &[u8]) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
-    use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsPartialSuccess;
     use tonic_types::{ErrorDetails, StatusExt};
 
     use super::*;
@@ -244,7 +297,8 @@ mod tests {
             (Code::InvalidArgument, Reason::Malformed),
             (Code::OutOfRange, Reason::TooLarge),
         ] {
-            let verdict = failure(settled(code, ErrorDetails::new()), 5).unwrap();
+            let response = failure(settled(code, ErrorDetails::new()), 5).unwrap();
+            let verdict = response.verdict;
             assert_eq!(verdict.rejected, [(reason, 5)]);
             assert_eq!(verdict.problem.as_deref(), Some("message"));
             let proxy = failure(Status::new(code, "a proxy's"), 5);
@@ -253,34 +307,13 @@ mod tests {
     }
 
     #[test]
-    fn a_stock_servers_partial_success_is_a_verdict() {
-        let response = ExportMetricsServiceResponse {
-            partial_success: Some(ExportMetricsPartialSuccess {
-                rejected_data_points: 3,
-                error_message: "no".to_owned(),
-            }),
-        };
-        let verdict = verdict(&MetadataMap::new(), response.encode_to_vec().into());
-        assert_eq!(verdict.rejected, [(Reason::Refused, 3)]);
-        assert_eq!(verdict.problem.as_deref(), Some("no"));
-    }
-
-    #[test]
-    fn an_exporters_verdict_has_the_description_of_its_body() {
-        let response = ExportMetricsServiceResponse {
-            partial_success: Some(ExportMetricsPartialSuccess {
-                rejected_data_points: 3,
-                error_message: "metric with an empty name".to_owned(),
-            }),
-        };
-        let (mut sent, mut metadata) = (Verdict::default(), MetadataMap::new());
-        sent.reject(Reason::InvalidName, 3);
-        sent.write(&mut metadata);
-        let verdict = verdict(&metadata, response.encode_to_vec().into());
-        assert_eq!(verdict.rejected, sent.rejected);
-        assert_eq!(
-            verdict.problem.as_deref(),
-            Some("metric with an empty name")
-        );
+    fn the_progress_of_each_batch_survives_the_wire() {
+        let progress = ["1f;too_old=2", "", "2a;"].map(Progress::new);
+        let mut metadata = MetadataMap::new();
+        Progress::write(&progress, &mut metadata);
+        assert_eq!(Progress::read(&metadata), progress);
+        let mut metadata = MetadataMap::new();
+        Progress::write(&[Progress::default(), Progress::new("a|b")], &mut metadata);
+        assert!(metadata.is_empty() && Progress::read(&metadata).is_empty());
     }
 }

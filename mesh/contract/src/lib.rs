@@ -8,4 +8,6 @@
 pub mod batch;
 pub mod export;
 pub mod ha;
+pub mod progress;
+pub mod report;
 pub mod verdict;

@@ -105,7 +105,7 @@ impl Reason {
         }
     }
 
-    fn from_name(name: &str) -> Option<Self> {
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|r| r.as_str() == name)
     }
 }
@@ -138,6 +138,34 @@ impl Verdict {
         for &(reason, n) in &other.rejected {
             self.reject(reason, n);
         }
+    }
+
+    /// Takes the part of the counts that concerns the first `samples` samples. A count of
+    /// more samples than there are is a peer's mistake, which later samples inherit.
+    #[must_use]
+    pub fn take(&mut self, samples: u64) -> Self {
+        let mut rest = samples;
+        let mut take = |n: &mut u64| {
+            let taken = rest.min(*n);
+            (rest, *n) = (rest - taken, *n - taken);
+            taken
+        };
+        let mut taken = Self {
+            deduplicated: take(&mut self.deduplicated),
+            ..Self::default()
+        };
+        for (reason, n) in &mut self.rejected {
+            taken.reject(*reason, take(n));
+        }
+        if !taken.rejected.is_empty() {
+            taken.problem.clone_from(&self.problem);
+        }
+        taken
+    }
+
+    /// Number of samples that are not stored.
+    pub fn not_stored(&self) -> u64 {
+        self.rejected_total() + self.deduplicated
     }
 
     /// Writes the counts into a response's metadata.
@@ -192,6 +220,21 @@ mod tests {
         let mut metadata = MetadataMap::new();
         verdict.write(&mut metadata);
         assert_eq!(Verdict::read(&metadata), verdict);
+    }
+
+    #[test]
+    fn takes_the_counts_of_the_first_samples() {
+        let mut rest = Verdict {
+            deduplicated: 3,
+            problem: Some("too old".to_owned()),
+            ..Verdict::default()
+        };
+        rest.reject(Reason::TooOld, 4);
+        let taken = [2, 3, 9].map(|samples| rest.take(samples));
+        assert_eq!(taken.each_ref().map(|it| it.deduplicated), [2, 1, 0]);
+        assert_eq!(taken.each_ref().map(Verdict::rejected_total), [0, 2, 2]);
+        assert_eq!(taken.map(|it| it.problem.is_some()), [false, true, true]);
+        assert_eq!(rest.not_stored(), 0);
     }
 
     #[test]

@@ -44,6 +44,9 @@ pub(crate) trait AccountSource: fmt::Debug + Send + Sync {
     /// Returns the account at this moment.
     fn account(&self) -> Account;
 
+    /// Returns the account of each destination, if exporters have named several.
+    fn destinations(&self) -> BTreeMap<String, Account>;
+
     /// Counts the batches that are held back at this moment.
     fn held_back(&self) -> HeldBackTotals;
 
@@ -82,21 +85,14 @@ impl Account {
         *self.expired.entry(expiry).or_default() += weight.samples;
     }
 
-    /// Records a verdict. A verdict on more samples than were sent is a peer's mistake.
-    /// It is cut to the samples that were sent, so that the account still balances.
+    /// Records a verdict, whose counts are not more than the samples of the batch.
     pub(crate) fn record_verdict(&mut self, verdict: &Verdict, weight: Weight) {
         self.remove_waiting(weight);
-        let mut rest = weight.samples;
-        let mut take = |n: u64| {
-            let taken = n.min(rest);
-            rest -= taken;
-            taken
-        };
-        self.deduplicated += take(verdict.deduplicated);
+        self.deduplicated += verdict.deduplicated;
         for &(reason, n) in &verdict.rejected {
-            *self.rejected.entry(reason).or_default() += take(n);
+            *self.rejected.entry(reason).or_default() += n;
         }
-        self.stored += rest;
+        self.stored += weight.samples - verdict.not_stored();
     }
 
     fn remove_waiting(&mut self, weight: Weight) {
@@ -208,8 +204,62 @@ impl Collector for AccountCollector {
             let gauge = ConstGauge::new(value as i64);
             gauge.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
         }
+        by_destination(&mut encoder, &self.source.destinations())?;
         self.source.spill_stats().encode(&mut encoder)
     }
+}
+
+/// Encodes what each destination has received, if there are several.
+fn by_destination(
+    encoder: &mut DescriptorEncoder<'_>,
+    destinations: &BTreeMap<String, Account>,
+) -> Result<(), fmt::Error> {
+    type Value = fn(&Account) -> u64;
+    let families: [(&str, &str, MetricType, Value); 5] = [
+        (
+            "outbox_destination_samples_stored",
+            "Samples that the destination stored. Only with several destinations",
+            MetricType::Counter,
+            |account| account.stored,
+        ),
+        (
+            "outbox_destination_samples_deduplicated",
+            "Samples that the destination dropped as another replica's copy. Only with several \
+             destinations",
+            MetricType::Counter,
+            |account| account.deduplicated,
+        ),
+        (
+            "outbox_destination_samples_rejected",
+            "Samples that the destination or an exporter rejected. Only with several destinations",
+            MetricType::Counter,
+            |account| account.rejected.values().sum(),
+        ),
+        (
+            "outbox_destination_samples_expired",
+            "Samples dropped without a verdict of the destination. Only with several destinations",
+            MetricType::Counter,
+            |account| account.expired.values().sum(),
+        ),
+        (
+            "outbox_destination_samples_waiting",
+            "Samples pending for the destination. Only with several destinations",
+            MetricType::Gauge,
+            |account| account.waiting,
+        ),
+    ];
+    for (name, help, kind, value) in families {
+        let mut family = encoder.encode_descriptor(name, help, None, kind)?;
+        for (destination, account) in destinations {
+            let labels = [("destination", destination.as_str())];
+            let metric = family.encode_family(&labels)?;
+            match kind {
+                MetricType::Gauge => ConstGauge::new(value(account) as i64).encode(metric)?,
+                _ => ConstCounter::new(value(account)).encode(metric)?,
+            }
+        }
+    }
+    Ok(())
 }
 
 fn by_reason(

@@ -9,13 +9,14 @@ use crate::spill::SpillArgs;
 /// Limits of an outbox, as flags.
 #[derive(Clone, Debug, clap::Args)]
 pub struct OutboxArgs {
-    /// Number of lanes, which is the maximum number of requests in flight.
+    /// Bytes in flight to a destination at which no further request is sent.
     #[arg(
-        long = "outbox.lanes",
-        env = "PROMESH_OUTBOX_LANES",
-        default_value_t = 32
+        long = "outbox.max-in-flight-bytes",
+        env = "PROMESH_OUTBOX_MAX_IN_FLIGHT_BYTES",
+        value_name = "SIZE",
+        default_value = "64MiB"
     )]
-    pub lanes: u16,
+    pub max_in_flight_bytes: ByteSize,
 
     /// Maximum size of all batches in memory. A full outbox drops the oldest batches.
     #[arg(
@@ -45,9 +46,9 @@ pub struct OutboxArgs {
     )]
     pub max_request_bytes: ByteSize,
 
-    /// Minimum time between two requests of a lane with few bytes to send. New batches
-    /// join the next request. A lane does not wait with 256 KiB or more, or with a batch
-    /// whose client waits for the outcome. A number without a unit counts milliseconds.
+    /// Minimum time between two requests to a destination with few bytes to send. New batches
+    /// join the next request. 256 KiB do not wait, and a batch whose client waits for the
+    /// outcome waits for at most 5ms. A number without a unit counts milliseconds.
     #[arg(
         long = "outbox.linger",
         alias = "outbox.linger-ms",

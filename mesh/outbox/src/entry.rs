@@ -1,23 +1,27 @@
-//! A pending batch in a lane.
+//! A pending batch.
 
 use std::sync::Arc;
 
 use tokio::{sync::oneshot, time::Instant};
 
-use mesh_contract::batch::{Batch, BatchContext};
+use mesh_contract::{
+    batch::{Batch, BatchContext},
+    export::Progress,
+    verdict::Verdict,
+};
 
 use crate::{
-    outcome::Outcome,
+    outcome::{Expiry, Outcome},
     packed::Packed,
     spill::{Location, Record},
     waiters::Waiters,
     weight::Weight,
 };
 
-/// A pending batch in a lane.
+/// A pending batch. It is in one lane for each destination that has not completed it.
 #[derive(Debug)]
 pub(crate) struct Entry {
-    /// Sequence number among all batches. It increases within a lane.
+    /// Sequence number among all batches, in the order of the pushes.
     pub(crate) seq: u64,
     pub(crate) key: u64,
     pub(crate) samples: u64,
@@ -30,10 +34,24 @@ pub(crate) struct Entry {
     pub(crate) since: Instant,
     /// Set while the spiller writes the batch to the disk.
     pub(crate) is_being_spilled: bool,
+    /// Routes whose lanes have the batch.
+    pub(crate) routes: RouteSet,
+    /// Verdict of the destination that stored least, of those that have completed the batch.
+    pub(crate) verdict: Verdict,
+    /// Set if the batch has expired at a destination.
+    pub(crate) expiry: Option<Expiry>,
+    /// Destinations that have completed the batch while others have not, for the log.
+    pub(crate) completed: Vec<Arc<str>>,
+    /// Destinations that had completed the batch when an earlier process ended.
+    pub(crate) progress: Progress,
     outcome: Option<oneshot::Sender<Outcome>>,
     /// Set if the batch is withdrawn once nobody waits for its outcome.
     waiters: Option<Waiters>,
 }
+
+/// Set of route numbers below [`RouteSet::MAX`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct RouteSet(u64);
 
 /// Payload of a batch, in memory or on the disk.
 #[derive(Clone, Debug)]
@@ -64,13 +82,18 @@ impl Entry {
             body: Body::InMemory(Packed::raw(batch.payload)),
             since: Instant::now(),
             is_being_spilled: false,
+            routes: RouteSet::default(),
+            verdict: Verdict::default(),
+            expiry: None,
+            completed: Vec::new(),
+            progress: Progress::default(),
             outcome,
             waiters,
         }
     }
 
     /// Creates the entry of a batch that an earlier process spilled.
-    pub(crate) fn replayed(location: Location, record: Record) -> Self {
+    pub(crate) fn replayed(location: Location, record: Record, progress: Progress) -> Self {
         Self {
             seq: record.seq,
             key: record.key,
@@ -81,6 +104,11 @@ impl Entry {
             body: Body::OnDisk(location),
             since: Instant::now(),
             is_being_spilled: false,
+            routes: RouteSet::default(),
+            verdict: Verdict::default(),
+            expiry: None,
+            completed: Vec::new(),
+            progress,
             outcome: None,
             waiters: None,
         }
@@ -141,11 +169,51 @@ impl Entry {
         self.is_being_spilled || !self.is_in_memory()
     }
 
+    /// Merges the verdict of another destination. The one that stored least wins.
+    pub(crate) fn merge(&mut self, verdict: Verdict) {
+        if verdict.not_stored() >= self.verdict.not_stored() {
+            self.verdict = verdict;
+        }
+    }
+
     /// Sends the outcome to the caller that waits for it, if any.
-    pub(crate) fn send_outcome(self, outcome: Outcome) {
+    pub(crate) fn send_outcome(self) {
+        let outcome = match self.expiry {
+            // The other destinations have answered.
+            Some(Expiry::DestinationRemoved) => Outcome::Verdict(self.verdict),
+            Some(expiry) => Outcome::Expired(expiry),
+            None => Outcome::Verdict(self.verdict),
+        };
         if let Some(sender) = self.outcome {
             // The caller may have gone away; the account has the outcome anyway.
             let _ = sender.send(outcome);
         }
+    }
+}
+
+// === impl RouteSet ===
+
+impl RouteSet {
+    /// Maximum number of routes.
+    pub(crate) const MAX: usize = 64;
+
+    pub(crate) fn insert(&mut self, route: usize) {
+        self.0 |= 1 << route;
+    }
+
+    pub(crate) fn remove(&mut self, route: usize) {
+        self.0 &= !(1 << route);
+    }
+
+    pub(crate) fn contains(self, route: usize) -> bool {
+        self.0 & (1 << route) != 0
+    }
+
+    pub(crate) fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    pub(crate) fn iter(self) -> impl Iterator<Item = usize> {
+        (0..Self::MAX).filter(move |route| self.contains(*route))
     }
 }

@@ -1,214 +1,166 @@
-//! A lane: a FIFO of batches, some of which may be in flight.
+//! A lane: a FIFO of the batches of one key for one destination.
 
-use std::{
-    collections::{HashSet, VecDeque},
-    time::Duration,
-};
+use std::{collections::VecDeque, time::Duration};
 
 use tokio::time::Instant;
 
-use crate::{entry::Entry, hold_backs::HoldBacks};
+use mesh_base::backoff::Backoff;
+use mesh_contract::export::Progress;
 
-/// A FIFO of batches.
+use crate::args::MAX_EXPORT_TIMEOUT;
+
+/// The batches of one key for one destination. At most its first batch is in flight.
 #[derive(Debug, Default)]
 pub(crate) struct Lane {
-    entries: VecDeque<Entry>,
-    /// Ascending sequence numbers of the batches in flight. These are the first batches,
-    /// except that a request skips batches that are held back.
-    in_flight: Vec<u64>,
-    /// Number of leading entries that the spiller has processed.
-    processed: usize,
-    /// Sequence numbers of batches that have left the lane while the log on disk still
-    /// lists them as pending. If a later batch were delivered now, the next process would
-    /// send them out of order.
+    /// Sequence numbers of the batches, in the order of the pushes.
+    pub(crate) seqs: VecDeque<u64>,
+    /// `true` while the first batch is in flight.
+    pub(crate) is_in_flight: bool,
+    /// Attempts at the first batch so far, if there were any.
+    pub(crate) attempts: Option<Box<Attempts>>,
+    /// Time of the next Export at the earliest. An earlier one may still be in flight.
+    pub(crate) not_before: Option<Instant>,
+    pub(crate) timeout: ExportTimeout,
+    /// Sequence numbers of batches that have left the lane while the log on disk still lists
+    /// them as pending. If a later batch were delivered now, the next process would send
+    /// them out of order.
     unacked: Vec<u64>,
     /// Time when the first unacked batch left.
     unacked_since: Option<Instant>,
-    /// Time until which an Export of an earlier process may be in flight.
-    pub(crate) fence: Option<Instant>,
-    /// Time of the last request.
-    last_dispatch: Option<Instant>,
-    /// Set while the worker waits for more batches to join the next request.
-    is_lingering: bool,
+    /// List of the route that the lane stands in.
+    pub(crate) place: Place,
 }
 
-/// Size from which a request does not linger.
-const LARGE_BYTES: usize = 256 << 10;
+/// Attempts at one batch.
+#[derive(Debug, Default)]
+pub(crate) struct Attempts {
+    pub(crate) backoff: Backoff,
+    /// Progress that the exporters have reported.
+    pub(crate) progress: Progress,
+    /// `true` if the batch must not share a request: with others it was too large, or an
+    /// exporter died of one of them.
+    pub(crate) is_alone: bool,
+    /// Number of exporters that died while they had this batch alone.
+    pub(crate) deaths: u32,
+}
+
+/// Timeout of the Exports of a lane. It grows while the backend is slow.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct ExportTimeout {
+    /// Current timeout; `None` for the initial one.
+    current: Option<Duration>,
+    /// Number of consecutive Exports that a running exporter did not respond to.
+    silent: u32,
+}
+
+/// List of a route that a lane stands in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// In no list: the lane is empty or in flight.
+    #[default]
+    None,
+    /// The first batch can be sent.
+    Ready(ReadyBatch),
+    /// The next Export may leave at this time.
+    Blocked(Instant),
+    /// The first batch is held back, or waits for an Export to all destinations.
+    Held,
+}
+
+/// First batch of a lane that can be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ReadyBatch {
+    pub(crate) seq: u64,
+    pub(crate) bytes: usize,
+    pub(crate) is_awaited: bool,
+    /// `true` if the batch must not share a request.
+    pub(crate) is_alone: bool,
+    /// `true` if more batches of the key are pending.
+    pub(crate) is_backlog: bool,
+}
+
+/// Maximum time that a lane waits until done batches are recorded on disk. A disk that
+/// hangs must not stop batches in memory.
+const ACK_TIMEOUT: Duration = Duration::from_secs(5);
 
 // === impl Lane ===
 
 impl Lane {
-    /// Appends an entry. Returns true if the worker must wake up.
-    pub(crate) fn push(&mut self, entry: Entry, linger: Duration) -> bool {
-        self.entries.push_back(entry);
-        !self.is_lingering || self.lingers_until(linger).is_none()
+    /// Time before which nothing may be sent, if that is later than `now`.
+    pub(crate) fn blocked_until(&self, now: Instant) -> Option<Instant> {
+        let ack_timeout = self.unacked_since.map(|since| since + ACK_TIMEOUT);
+        self.not_before
+            .max(ack_timeout)
+            .filter(|until| *until > now)
     }
 
-    /// Returns the time until which the worker lingers, if it does. A closed lane never
-    /// lingers.
-    pub(crate) fn linger(&mut self, linger: Duration, is_closed: bool) -> Option<Instant> {
-        let until = self.lingers_until(linger).filter(|_| !is_closed);
-        self.is_lingering = until.is_some();
-        until
+    /// Returns true if the lane has no batch and nothing to remember.
+    pub(crate) fn is_unused(&self, now: Instant) -> bool {
+        self.seqs.is_empty() && self.unacked.is_empty() && self.blocked_until(now).is_none()
     }
 
-    /// Lingers after a recent request if the pending batches are small and can share the
-    /// next request, since a request costs about as much as a hundred samples. Several
-    /// batches of one key are a backlog, which must not be delayed.
-    fn lingers_until(&self, linger: Duration) -> Option<Instant> {
-        let until = self.last_dispatch? + linger;
-        if Instant::now() >= until {
-            return None;
-        }
-        let (mut bytes, mut keys) = (0, HashSet::new());
-        let is_small = !self.entries.is_empty()
-            && self.entries.iter().all(|entry| {
-                bytes += entry.raw_bytes;
-                bytes < LARGE_BYTES && !entry.is_awaited() && keys.insert(entry.key)
-            });
-        is_small.then_some(until)
+    /// Returns true if a batch is in flight.
+    pub(crate) fn has_in_flight(&self, seq: u64) -> bool {
+        self.is_in_flight && self.seqs.front() == Some(&seq)
     }
 
-    /// Inserts replayed entries before all others, in their order.
-    pub(crate) fn prepend(&mut self, entries: Vec<Entry>) {
-        self.processed += entries.len();
-        for entry in entries.into_iter().rev() {
-            self.entries.push_front(entry);
-        }
+    /// Returns true if there has been an attempt at a batch.
+    pub(crate) fn has_attempted(&self, seq: u64) -> bool {
+        (self.attempts.is_some() || self.is_in_flight) && self.seqs.front() == Some(&seq)
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
-    pub(crate) fn in_flight(&self) -> impl Iterator<Item = &Entry> {
-        let indices = self.in_flight.iter().filter_map(|seq| self.index_of(*seq));
-        indices.map(|index| &self.entries[index])
-    }
-
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Entry> {
-        self.entries.iter()
-    }
-
-    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Entry> {
-        self.entries.iter_mut()
-    }
-
-    /// Selects the batches of the next request: the first ones with different keys and the
-    /// same context, up to `max_bytes`. A batch whose outcome is awaited is sent alone. A
-    /// held-back batch is skipped, with all later batches of its key. Returns false if no
-    /// batch can be sent.
-    pub(crate) fn dispatch(
-        &mut self,
-        max_bytes: usize,
-        hold_backs: &HoldBacks,
-        now_ms: i64,
-    ) -> bool {
-        let (mut held_back, mut keys, mut bytes) = (HashSet::new(), HashSet::new(), 0);
-        let ready = self.entries.iter().filter(|entry| {
-            let is_ready = !held_back.contains(&entry.key) && !hold_backs.holds_back(entry, now_ms);
-            if !is_ready {
-                held_back.insert(entry.key);
-            }
-            is_ready
-        });
-        let mut ready = ready.peekable();
-        let Some(first) = ready.peek().copied() else {
-            return false;
+    /// Removes a batch. An unacked one is still pending in the log on disk.
+    pub(crate) fn remove(&mut self, seq: u64, is_unacked: bool) {
+        let Ok(index) = self.seqs.binary_search(&seq) else {
+            return;
         };
-        let joined = ready.take_while(|entry| {
-            bytes += entry.raw_bytes;
-            let fits = bytes <= max_bytes && !first.is_awaited() && !entry.is_awaited();
-            keys.insert(entry.key)
-                && (entry.seq == first.seq || fits && entry.context == first.context)
-        });
-        self.in_flight = joined.map(|entry| entry.seq).collect();
-        self.last_dispatch = Some(Instant::now());
-        true
-    }
-
-    /// Removes all batches in flight.
-    pub(crate) fn complete(&mut self) -> Vec<Entry> {
-        self.extract_in_flight(|_| true)
-    }
-
-    /// Removes the batches in flight that match a condition.
-    pub(crate) fn extract_in_flight(&mut self, matches: impl Fn(&Entry) -> bool) -> Vec<Entry> {
-        let extracted = self.in_flight().filter(|entry| matches(entry));
-        let extracted: Vec<_> = extracted.map(|entry| entry.seq).collect();
-        let extracted = extracted.into_iter().filter_map(|seq| {
-            let index = self.index_of(seq)?;
-            self.remove(index)
-        });
-        extracted.collect()
-    }
-
-    /// Removes the batches that match a condition and are not in flight.
-    pub(crate) fn extract_queued(&mut self, matches: impl Fn(&Entry) -> bool) -> Vec<Entry> {
-        let extracted = self.queued().filter(|(_, entry)| matches(entry));
-        let extracted: Vec<_> = extracted.map(|(index, _)| index).collect();
-        // Starts at the end, so that the other indices stay valid.
-        let extracted = extracted.into_iter().rev();
-        extracted.filter_map(|index| self.remove(index)).collect()
-    }
-
-    /// Removes the entry at `index`.
-    pub(crate) fn remove(&mut self, index: usize) -> Option<Entry> {
-        let entry = self.entries.remove(index)?;
-        if let Ok(at) = self.in_flight.binary_search(&entry.seq) {
-            self.in_flight.remove(at);
+        self.seqs.remove(index);
+        if index == 0 {
+            self.attempts = None;
+            self.is_in_flight = false;
         }
-        if entry.would_be_replayed() {
-            self.unacked.push(entry.seq);
+        if is_unacked {
+            self.unacked.push(seq);
             self.unacked_since.get_or_insert_with(Instant::now);
         }
-        self.processed -= usize::from(index < self.processed);
-        Some(entry)
     }
 
-    /// Returns the time when the first batch left that is not yet recorded as done on disk.
-    pub(crate) fn unacked_since(&self) -> Option<Instant> {
-        self.unacked_since
-    }
-
-    /// Removes unacked batches that are recorded as done, or were never written to disk.
-    /// Returns true if these were the last.
-    pub(crate) fn ack(&mut self, is_acked: impl Fn(u64) -> bool) -> bool {
-        if self.unacked.is_empty() {
-            return false;
-        }
-        self.unacked.retain(|seq| !is_acked(*seq));
+    /// Removes an unacked batch that is recorded as done, or was never written to disk.
+    pub(crate) fn ack(&mut self, seq: u64) {
+        self.unacked.retain(|unacked| *unacked != seq);
         self.unacked_since.take_if(|_| self.unacked.is_empty());
-        self.unacked.is_empty()
+    }
+}
+
+// === impl ExportTimeout ===
+
+impl ExportTimeout {
+    /// Current timeout, given the initial one.
+    pub(crate) fn or(self, base: Duration) -> Duration {
+        self.current.unwrap_or(base)
     }
 
-    /// Returns the first batch that is in memory and not in flight, with its index.
-    pub(crate) fn oldest_in_memory(&self) -> Option<(usize, &Entry)> {
-        self.queued().find(|(_, entry)| entry.is_in_memory())
-    }
-
-    /// Iterates over the batches that are not in flight, with their indices.
-    fn queued(&self) -> impl Iterator<Item = (usize, &Entry)> {
-        let all = self.entries.iter().enumerate();
-        all.filter(|(_, entry)| self.in_flight.binary_search(&entry.seq).is_err())
-    }
-
-    /// Iterates over the batches that the spiller has not processed.
-    pub(crate) fn unprocessed(&self) -> impl Iterator<Item = &Entry> {
-        self.entries.range(self.processed..)
-    }
-
-    /// Finds an entry by its sequence number. `is_processed` marks it and all entries
-    /// before it as processed by the spiller.
-    pub(crate) fn find(&mut self, seq: u64, is_processed: bool) -> Option<&mut Entry> {
-        let index = self.index_of(seq)?;
-        if is_processed {
-            self.processed = self.processed.max(index + 1);
+    /// Shrinks the timeout after a success to at least twice the time of the Export.
+    pub(crate) fn shrink(&mut self, base: Duration, took: Duration) {
+        self.silent = 0;
+        let current = self.or(base);
+        let mut enough = base;
+        while enough < took * 2 && enough < current {
+            enough *= 2;
         }
-        self.entries.get_mut(index)
+        let shrunk = enough.min(current);
+        self.current = (shrunk > base).then_some(shrunk);
     }
 
-    fn index_of(&self, seq: u64) -> Option<usize> {
-        self.entries.binary_search_by_key(&seq, |e| e.seq).ok()
+    /// Doubles the timeout after a failure if more time helps.
+    ///
+    /// A longer timeout does not help with a backend that hangs: frequent retries notice
+    /// its recovery sooner. Our own exporters always respond before the deadline. A foreign
+    /// OTLP server that does not respond twice in a row may be slow.
+    pub(crate) fn extend(&mut self, base: Duration, is_slow: bool, is_silent: bool) {
+        self.silent = if is_silent { self.silent + 1 } else { 0 };
+        if is_slow || self.silent > 1 {
+            self.current = Some((self.or(base) * 2).min(MAX_EXPORT_TIMEOUT));
+        }
     }
 }

@@ -1,20 +1,21 @@
 //! The lanes: pending batches, in order and within their limits.
 
+mod delivery;
 mod hold_back;
+mod routes;
 mod spill_queue;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, OnceLock},
     time::Duration,
 };
 
 use parking_lot::Mutex;
 use tokio::{
-    sync::{Notify, oneshot},
-    time::{Instant, sleep, timeout_at},
+    sync::{Notify, futures::Notified, oneshot},
+    time::Instant,
 };
-use tracing::warn;
 
 use mesh_base::clock::Clock;
 use mesh_contract::{batch::Batch, verdict::Verdict};
@@ -23,29 +24,30 @@ use crate::{
     account::{Account, AccountSource},
     args::OutboxArgs,
     entry::{Body, Entry},
+    flight::Flight,
     hold_backs::{HeldBackTotals, HoldBacks},
-    lane::Lane,
     outcome::{Expiry, OutboxClosed, Outcome},
-    request::{self, Request},
-    spill::{Disk, Location, SpillError, SpillStats},
+    route::{Pending, RequestLimits, Route},
+    spill::{Disk, Done, SpillStats},
     waiters::{Waiters, Withdraw},
+    weight::Weight,
 };
 
 /// All lanes of an outbox.
 #[derive(Debug)]
 pub(crate) struct Lanes {
     state: Mutex<State>,
-    /// Wakes the worker of each lane.
-    lane_wakeups: Vec<Notify>,
+    wakeup: Notify,
     spiller_wakeup: Notify,
     /// The disk of spilled batches, once it is open.
     pub(crate) disk: OnceLock<Arc<dyn Disk>>,
     pub(crate) spill_stats: Arc<SpillStats>,
     pub(crate) clock: Clock,
     max_bytes: usize,
-    max_request_bytes: usize,
     max_age_ms: u64,
-    linger: Duration,
+    limits: RequestLimits,
+    /// Initial timeout of an Export.
+    base_timeout: Duration,
     /// Time after which a pending batch is spilled; `None` without a spill directory.
     spill_after: Option<Duration>,
     /// Set if other processes may have batches of the same keys.
@@ -54,9 +56,19 @@ pub(crate) struct Lanes {
 
 #[derive(Debug)]
 struct State {
-    lanes: Vec<Lane>,
+    /// Pending batches by sequence number.
+    entries: BTreeMap<u64, Entry>,
+    /// Lanes by destination. Route [`ALL`] is for all destinations at once.
+    routes: BTreeMap<usize, Route>,
     hold_backs: HoldBacks,
     account: Account,
+    /// Batches in memory, by their time.
+    in_memory: BTreeSet<(i64, u64)>,
+    /// Batches that the spiller has not finished with.
+    unprocessed: BTreeSet<u64>,
+    /// Timeouts of the Exports in flight.
+    flights: BTreeMap<u64, Duration>,
+    next_flight: u64,
     next_seq: u64,
     /// Set once the outbox accepts no more batches.
     is_closed: bool,
@@ -65,27 +77,37 @@ struct State {
     /// Keys of the replayed batches, each with the time of its oldest batch. These keys are
     /// held back.
     replayed: Option<HashMap<u64, i64>>,
-    /// Set once the workers have stopped. The spiller then spills all pending batches.
+    /// Set once the dispatcher has stopped. The spiller then spills all pending batches.
     is_delivery_stopped: bool,
     /// Spilled batches that are done, for the spiller to record in the log.
-    done: Vec<(u64, Location)>,
-    /// Timeout of the current Export of each lane.
-    export_timeouts: Vec<Duration>,
+    done: Vec<Done>,
+    /// Lanes that wait until a batch is recorded as done, by the batch.
+    unacked: BTreeMap<u64, Vec<(usize, u64)>>,
+    /// Time until which the dispatcher sleeps; `None` while it is awake.
+    sleeps_until: Option<Instant>,
+    /// `true` once an exporter has shown that it distinguishes the batches of an Export.
+    knows_batches: bool,
+    /// Longest timeout of any Export so far that may still apply.
+    longest_timeout: Duration,
 }
 
-/// Next step of a lane's worker.
-enum Next {
-    Dispatched,
-    Wait,
-    WaitUntil(Instant),
+/// Next step of the dispatcher.
+pub(crate) enum Next {
+    Flight(Flight),
+    /// Wait until this time, or until something changes.
+    Wait(Option<Instant>),
     End,
 }
 
-/// Delay before a spilled batch is read again after a temporary failure.
-const READ_RETRY_DELAY: Duration = Duration::from_secs(1);
-/// Maximum time that a lane waits until done batches are recorded on disk. A disk that
-/// hangs must not stop batches in memory.
-const ACK_TIMEOUT: Duration = Duration::from_secs(5);
+/// Outcome of a batch at one destination.
+#[derive(Clone, Debug)]
+enum Departure {
+    Verdict(Verdict),
+    Expired(Expiry),
+}
+
+/// Number of the route for all destinations at once.
+const ALL: usize = 0;
 
 // === impl Lanes ===
 
@@ -99,30 +121,41 @@ impl Lanes {
     }
 
     pub(crate) fn new(args: &OutboxArgs, clock: Clock) -> Self {
-        let lanes = usize::from(args.lanes.max(1));
         let max_age_ms = args.max_age.as_millis() as u64;
         Self {
             state: Mutex::new(State {
-                lanes: (0..lanes).map(|_| Lane::default()).collect(),
+                entries: BTreeMap::new(),
+                routes: BTreeMap::from([(ALL, Route::new(None))]),
                 hold_backs: HoldBacks::new(max_age_ms),
                 account: Account::default(),
+                in_memory: BTreeSet::new(),
+                unprocessed: BTreeSet::new(),
+                flights: BTreeMap::new(),
+                next_flight: 0,
                 next_seq: 0,
                 is_closed: false,
                 is_replaying: args.spill.spill_dir.is_some(),
                 replayed: None,
                 is_delivery_stopped: false,
                 done: Vec::new(),
-                export_timeouts: vec![Duration::ZERO; lanes],
+                unacked: BTreeMap::new(),
+                sleeps_until: None,
+                knows_batches: false,
+                longest_timeout: Duration::ZERO,
             }),
-            lane_wakeups: (0..lanes).map(|_| Notify::new()).collect(),
+            wakeup: Notify::new(),
             spiller_wakeup: Notify::new(),
             disk: OnceLock::new(),
             spill_stats: Arc::default(),
             clock,
             max_bytes: args.max_bytes.in_memory(),
-            max_request_bytes: args.max_request_bytes.in_memory(),
             max_age_ms,
-            linger: args.linger,
+            limits: RequestLimits {
+                request_bytes: args.max_request_bytes.in_memory(),
+                in_flight_bytes: args.max_in_flight_bytes.in_memory(),
+                linger: args.linger,
+            },
+            base_timeout: args.export_timeout(),
             spill_after: args
                 .spill
                 .spill_dir
@@ -130,10 +163,6 @@ impl Lanes {
                 .map(|_| args.spill.spill_after),
             shares_keys: false,
         }
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.lane_wakeups.len()
     }
 
     pub(crate) fn has_room(&self, bytes: usize) -> bool {
@@ -146,157 +175,64 @@ impl Lanes {
         outcome: Option<oneshot::Sender<Outcome>>,
         waiters: Option<Waiters>,
     ) -> Result<(), OutboxClosed> {
-        let lane = self.lane_of(batch.key);
         let mut state = self.state.lock();
         if state.is_closed {
             return Err(OutboxClosed);
         }
-        let entry = Entry::new(state.next_seq, batch, outcome, waiters);
+        let mut entry = Entry::new(state.next_seq, batch, outcome, waiters);
+        let (key, weight) = (entry.key, entry.weight());
         state.next_seq += 1;
-        state.account.record_push(entry.weight());
+        state.account.record_push(weight);
         // The account includes the new batch already, so no more bytes must fit.
         while !state.fits(0, self.max_bytes) {
-            match state.pop_oldest() {
-                Some(oldest) => state.expire(oldest, Expiry::OutboxFull),
-                None => {
-                    state.expire(entry, Expiry::OutboxFull);
-                    return Ok(());
-                }
-            }
+            let Some(oldest) = state.oldest_in_memory() else {
+                state.account.record_expiry(Expiry::OutboxFull, weight);
+                entry.expiry = Some(Expiry::OutboxFull);
+                entry.send_outcome();
+                return Ok(());
+            };
+            state.expire(oldest, Expiry::OutboxFull, self.clock.now_ms());
         }
-        let must_wake = state.lanes[lane].push(entry, self.linger);
+        state.insert(entry);
+        state.refresh_key(key, self.clock.now_ms());
+        self.wake(&mut state);
         drop(state);
-        if must_wake {
-            self.wake_lane(lane);
-        }
         if self.spills_at_once() {
             self.spiller_wakeup.notify_one();
         }
         Ok(())
     }
 
-    /// Waits until `lane` has a batch to send, and puts the first ones in flight. Returns
-    /// false once the lane is closed and empty.
-    pub(crate) async fn dispatch(&self, lane: usize) -> bool {
-        loop {
-            let wakeup = self.lane_wakeups[lane].notified();
-            let next = self.next(lane);
-            match next {
-                Next::End => return false,
-                Next::Dispatched => return true,
-                Next::Wait => wakeup.await,
-                Next::WaitUntil(until) => {
-                    let _ = timeout_at(until, wakeup).await;
-                }
-            }
-        }
-    }
-
-    fn next(&self, lane: usize) -> Next {
-        let now_ms = self.clock.now_ms();
-        let mut state = self.state.lock();
-        let State {
-            lanes,
-            hold_backs,
-            is_closed,
-            is_replaying,
-            ..
-        } = &mut *state;
-        let lane = &mut lanes[lane];
-        let ack_timeout = lane.unacked_since().map(|since| since + ACK_TIMEOUT);
-        let lingers_until = lane.linger(self.linger, *is_closed);
-        match lane.fence.max(ack_timeout).max(lingers_until) {
-            _ if *is_replaying => Next::Wait,
-            _ if lane.is_empty() && *is_closed => Next::End,
-            Some(until) if !lane.is_empty() && Instant::now() < until => Next::WaitUntil(until),
-            _ if lane.dispatch(self.max_request_bytes, hold_backs, now_ms) => Next::Dispatched,
-            _ => Next::Wait,
-        }
-    }
-
-    /// Builds the request of the batches in flight in `lane`. Batches that have become too
-    /// old expire first, and batches without waiters are withdrawn: between two attempts no
-    /// Export of them is running. Returns `None` if no batch remains.
-    pub(crate) async fn request(&self, lane: usize) -> Option<Request> {
-        loop {
-            self.expire_old(lane);
-            self.extract(lane, Expiry::Withdrawn, Entry::is_withdrawn);
-            let bodies: Vec<_> = {
-                let state = self.state.lock();
-                let entries = state.lanes[lane].in_flight();
-                entries.map(|e| (e.seq, e.body.clone())).collect()
-            };
-            let failed = match request::payload(bodies, self.disk.get().cloned()).await {
-                Ok(payload) => return self.with_payload(lane, payload),
-                Err(failed) => failed,
-            };
-            warn!(lane, seq = failed.seq, error = %failed.error, "Reading a spilled batch failed");
-            self.spill_stats.count(SpillError::Read);
-            if failed.is_permanent() {
-                self.extract(lane, Expiry::Unreadable, |entry| entry.seq == failed.seq);
-            } else {
-                sleep(READ_RETRY_DELAY).await;
-            }
-        }
-    }
-
-    fn with_payload(&self, lane: usize, payload: bytes::Bytes) -> Option<Request> {
-        let state = self.state.lock();
-        let lane = &state.lanes[lane];
-        let context = lane.in_flight().next()?.context.clone();
-        Some(Request {
-            context,
-            payload,
-            samples: lane.in_flight().map(|entry| entry.samples).sum(),
-        })
-    }
-
-    fn expire_old(&self, lane: usize) {
-        let now_ms = self.clock.now_ms();
-        let is_too_old = |entry: &Entry| entry.age_ms(now_ms) > self.max_age_ms;
-        self.extract(lane, Expiry::TooOld, is_too_old);
-    }
-
-    fn extract(&self, lane: usize, expiry: Expiry, matches: impl Fn(&Entry) -> bool) {
-        let mut state = self.state.lock();
-        for entry in state.lanes[lane].extract_in_flight(matches) {
-            state.expire(entry, expiry);
-        }
-        self.wake_spiller(&state);
-    }
-
-    /// Records the verdict on the batches in flight and sends it to their waiters.
-    pub(crate) fn complete(&self, lane: usize, verdict: &Verdict) {
-        let entries = {
-            let mut state = self.state.lock();
-            let entries = state.lanes[lane].complete();
-            let weight = entries.iter().map(Entry::weight).sum();
-            state.account.record_verdict(verdict, weight);
-            state.record_done(&entries);
-            self.wake_spiller(&state);
-            entries
-        };
-        for entry in entries {
-            entry.send_outcome(Outcome::Verdict(verdict.clone()));
-        }
+    /// Waits until the dispatcher has something to do.
+    pub(crate) fn wakeup(&self) -> Notified<'_> {
+        self.wakeup.notified()
     }
 
     pub(crate) fn close(&self) {
-        self.state.lock().is_closed = true;
-        self.wake_all_lanes();
+        let mut state = self.state.lock();
+        state.is_closed = true;
+        state.sleeps_until = None;
+        self.wakeup.notify_one();
     }
 
-    pub(crate) fn lane_of(&self, key: u64) -> usize {
-        (key % self.len() as u64) as usize
+    /// Returns the account of each destination, if exporters have named several.
+    pub(crate) fn destinations(&self) -> BTreeMap<String, Account> {
+        let state = self.state.lock();
+        let named = state.routes.values().filter_map(|route| {
+            let name = route.destination.as_deref()?;
+            Some((name.to_owned(), route.account.clone()))
+        });
+        named.collect()
     }
 
-    fn wake_lane(&self, lane: usize) {
-        self.lane_wakeups[lane].notify_one();
-    }
-
-    fn wake_all_lanes(&self) {
-        for wakeup in &self.lane_wakeups {
-            wakeup.notify_one();
+    /// Wakes the dispatcher if something is due before it would wake by itself.
+    fn wake(&self, state: &mut State) {
+        let due = state.due_at(&self.limits);
+        if let Some(until) = state.sleeps_until
+            && due.is_some_and(|due| due < until)
+        {
+            state.sleeps_until = None;
+            self.wakeup.notify_one();
         }
     }
 
@@ -312,11 +248,14 @@ impl AccountSource for Lanes {
         self.state.lock().account.clone()
     }
 
+    fn destinations(&self) -> BTreeMap<String, Account> {
+        Self::destinations(self)
+    }
+
     fn held_back(&self) -> HeldBackTotals {
         let now_ms = self.clock.now_ms();
         let state = self.state.lock();
-        let entries = state.lanes.iter().flat_map(Lane::iter);
-        state.hold_backs.totals(entries, now_ms)
+        state.hold_backs.totals(state.entries.values(), now_ms)
     }
 
     fn max_bytes(&self) -> usize {
@@ -329,18 +268,23 @@ impl AccountSource for Lanes {
 }
 
 impl Withdraw for Lanes {
-    fn withdraw(&self, lane: usize) {
+    fn withdraw(&self, key: u64) {
         let mut state = self.state.lock();
-        let withdrawn = state.lanes[lane].extract_queued(Entry::is_withdrawn);
-        if withdrawn.is_empty() {
-            return;
+        let lanes = state.routes.values().filter_map(|route| route.lane(key));
+        let seqs: BTreeSet<u64> = lanes.flat_map(|lane| lane.seqs.iter().copied()).collect();
+        let mut has_withdrawn = false;
+        for seq in seqs {
+            let is_withdrawn = state.entries.get(&seq).is_some_and(Entry::is_withdrawn);
+            if is_withdrawn && !state.has_attempted(seq) {
+                state.expire(seq, Expiry::Withdrawn, self.clock.now_ms());
+                has_withdrawn = true;
+            }
         }
-        for entry in withdrawn {
-            state.expire(entry, Expiry::Withdrawn);
+        if has_withdrawn {
+            // The dispatcher ends if the outbox is closed and now empty.
+            state.sleeps_until = None;
+            self.wakeup.notify_one();
         }
-        drop(state);
-        // The worker ends if the lane is closed and now empty.
-        self.wake_lane(lane);
     }
 }
 
@@ -351,28 +295,161 @@ impl State {
         self.account.waiting_bytes as usize + bytes <= max_bytes
     }
 
-    /// Removes the oldest batch that is in memory and not in flight.
-    fn pop_oldest(&mut self) -> Option<Entry> {
-        let lanes = self.lanes.iter().enumerate();
-        let oldest = lanes.filter_map(|(lane, entries)| {
-            let (index, entry) = entries.oldest_in_memory()?;
-            Some((entry.time_ms, lane, index))
-        });
-        let (_, lane, index) = oldest.min()?;
-        self.lanes[lane].remove(index)
+    /// Adds a batch to the lanes of its key. The account has it already. Refresh the key
+    /// afterwards.
+    fn insert(&mut self, mut entry: Entry) {
+        let (seq, key, samples) = (entry.seq, entry.key, Weight::of_samples(entry.samples));
+        let is_named = self.routes.len() > 1;
+        for (id, route) in &mut self.routes {
+            if is_named == (*id == ALL) {
+                continue;
+            }
+            route.account.record_push(samples);
+            entry.routes.insert(*id);
+            route.push(key, seq);
+        }
+        if entry.is_in_memory() {
+            self.in_memory.insert((entry.time_ms, seq));
+            self.unprocessed.insert(seq);
+        }
+        self.entries.insert(seq, entry);
     }
 
-    fn expire(&mut self, entry: Entry, expiry: Expiry) {
-        self.account.record_expiry(expiry, entry.weight());
-        self.record_done(std::slice::from_ref(&entry));
-        entry.send_outcome(Outcome::Expired(expiry));
+    /// Lists the lanes of a key where they belong after a change.
+    fn refresh_key(&mut self, key: u64, now_ms: i64) {
+        let waits_for_all = self.waits_for_all(key);
+        let pending = Pending {
+            entries: &self.entries,
+            hold_backs: &self.hold_backs,
+            now: Instant::now(),
+            now_ms,
+        };
+        for (id, route) in &mut self.routes {
+            route.refresh(key, &pending, waits_for_all && *id != ALL);
+        }
     }
 
-    fn record_done(&mut self, entries: &[Entry]) {
-        let locations = entries.iter().filter_map(|entry| match entry.body {
-            Body::OnDisk(location) => Some((entry.seq, location)),
-            Body::InMemory(_) => None,
-        });
-        self.done.extend(locations);
+    /// Returns true if a batch of the key is on its way to all destinations.
+    fn waits_for_all(&self, key: u64) -> bool {
+        let lane = self.routes.get(&ALL).and_then(|route| route.lane(key));
+        self.routes.len() > 1 && lane.is_some_and(|lane| !lane.seqs.is_empty())
+    }
+
+    /// Returns true if a batch has been sent to any destination.
+    fn has_attempted(&self, seq: u64) -> bool {
+        let Some(entry) = self.entries.get(&seq) else {
+            return false;
+        };
+        let lanes = self.routes.values();
+        let mut lanes = lanes.filter_map(|route| route.lane(entry.key));
+        lanes.any(|lane| lane.has_attempted(seq))
+    }
+
+    /// Oldest batch that is in memory and not in flight.
+    fn oldest_in_memory(&self) -> Option<u64> {
+        let mut oldest = self.in_memory.iter().map(|(_, seq)| *seq);
+        oldest.find(|seq| {
+            let key = self.entries[seq].key;
+            let lanes = self.routes.values();
+            let mut lanes = lanes.filter_map(|route| route.lane(key));
+            !lanes.any(|lane| lane.has_in_flight(*seq))
+        })
+    }
+
+    /// Drops a batch at all destinations that have not completed it.
+    fn expire(&mut self, seq: u64, expiry: Expiry, now_ms: i64) {
+        let Some(entry) = self.entries.get(&seq) else {
+            return;
+        };
+        for route in entry.routes.iter() {
+            self.leave(route, seq, Departure::Expired(expiry), now_ms);
+        }
+    }
+
+    /// Removes a batch from a lane. The batch is done once it has left all lanes.
+    fn leave(&mut self, route: usize, seq: u64, departure: Departure, now_ms: i64) {
+        let Some(entry) = self.entries.get_mut(&seq) else {
+            return;
+        };
+        if !entry.routes.contains(route) {
+            return;
+        }
+        let key = entry.key;
+        entry.routes.remove(route);
+        let weight = Weight::of_samples(entry.samples);
+        let is_unacked = entry.would_be_replayed();
+        for (id, it) in &mut self.routes {
+            // An Export to all destinations counts for each of them.
+            if *id != route && route != ALL {
+                continue;
+            }
+            match &departure {
+                Departure::Verdict(verdict) => it.account.record_verdict(verdict, weight),
+                Departure::Expired(expiry) => it.account.record_expiry(*expiry, weight),
+            }
+        }
+        match departure {
+            Departure::Verdict(verdict) => entry.merge(verdict),
+            Departure::Expired(expiry) => {
+                entry.expiry.get_or_insert(expiry);
+            }
+        }
+        let name = self
+            .routes
+            .get(&route)
+            .and_then(|it| it.destination.clone());
+        self.complete_at(route, seq, is_unacked);
+        if let Some(entry) = self.entries.get_mut(&seq)
+            && let Some(name) = name
+        {
+            // Other destinations still need the batch, which may be spilled later.
+            entry.completed.push(name.clone());
+            if let Body::OnDisk(location) = entry.body {
+                self.done.push(Done::at(seq, location, &name));
+            }
+        }
+        self.refresh_key(key, now_ms);
+    }
+
+    /// Removes a batch from a lane, and forgets it if that was the last one.
+    fn complete_at(&mut self, route: usize, seq: u64, is_unacked: bool) {
+        let Some(entry) = self.entries.get(&seq) else {
+            return;
+        };
+        let lane = self.routes.get_mut(&route);
+        if let Some(lane) = lane.and_then(|route| route.lane_mut(entry.key)) {
+            lane.remove(seq, is_unacked);
+            if is_unacked {
+                let lanes = self.unacked.entry(seq).or_default();
+                lanes.push((route, entry.key));
+            }
+        }
+        if entry.routes.is_empty() {
+            self.finish(seq);
+        }
+    }
+
+    /// Forgets a batch that has left all lanes, and sends its outcome.
+    fn finish(&mut self, seq: u64) {
+        let Some(entry) = self.entries.remove(&seq) else {
+            return;
+        };
+        self.unprocessed.remove(&seq);
+        self.in_memory.remove(&(entry.time_ms, seq));
+        match entry.expiry {
+            Some(expiry) => self.account.record_expiry(expiry, entry.weight()),
+            None => self.account.record_verdict(&entry.verdict, entry.weight()),
+        }
+        if let Body::OnDisk(location) = entry.body {
+            self.done.push(Done::everywhere(seq, location));
+        }
+        entry.send_outcome();
+    }
+
+    /// Time when there is something to do unless something changes.
+    fn due_at(&self, limits: &RequestLimits) -> Option<Instant> {
+        let routes = self.routes.values();
+        let due = routes.filter_map(|route| route.due_at(limits, self.is_closed));
+        due.min()
     }
 }

@@ -1,19 +1,21 @@
 //! The outbox: a bounded queue of batches that have no verdict yet.
 //!
-//! A sample stays here until an exporter returns a verdict on it. Batches wait in
-//! lanes. A key, which is the hash of a target, always maps to the same lane. A lane is a
-//! FIFO with at most one request in flight, and a request has at most one batch of a key.
-//! So retries never reorder the batches of a target.
+//! A sample stays here until an exporter returns a verdict on it. The batches of a key, which
+//! is the hash of a target or a client, wait in a lane: a FIFO of which at most the first
+//! batch is in flight. So retries never reorder the batches of a key, and keys do not wait for
+//! each other. A request has the first batches of many lanes.
 //!
 //! ```text
-//! push ─▶ lane 0 ▮▮▮ ─▶ worker ─▶ Service<Export> ─▶ verdict ─▶ account
-//!      ─▶ lane 1 ▮   ─▶ worker ─▶        …
+//! push ─▶ lane of key 7 ▮▮▮ ─┐
+//!      ─▶ lane of key 9 ▮   ─┴▶ dispatcher ─▶ Service<Export> ─▶ outcomes ─▶ account
 //! ```
 //!
+//! - **Destinations**: if the exporters write to several destinations, each of them has its
+//!   own lanes, so that a destination that is down delays no other.
 //! - **Limits**: the outbox is bounded in bytes and in age. A full outbox drops the oldest
 //!   batches. A scraper calls [`Outbox::has_room`] before it scrapes more.
 //! - **Hold-back**: the batches of a key can be held back while older ones are pending in
-//!   the outbox of another process. Their lane skips them.
+//!   the outbox of another process.
 //! - **Spilling**: a batch that is pending for some seconds is compressed. With a spill
 //!   directory it is also written to disk, and the next process replays it.
 //! - **Withdrawal**: the outbox drops a batch when its last [`Waiter`] is dropped, unless
@@ -22,12 +24,19 @@
 //!
 //! ```
 //! use mesh_base::clock::Clock;
-//! use mesh_contract::{batch::Batch, export::{Export, ExportError}, verdict::Verdict};
+//! use mesh_contract::{
+//!     batch::Batch,
+//!     export::{Export, ExportError},
+//!     report::ExportResponse,
+//!     verdict::Verdict,
+//! };
 //! use mesh_outbox::{Outbox, OutboxArgs, Outcome};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() {
-//! let exporter = tower::service_fn(|_: Export| async { Ok::<_, ExportError>(Verdict::default()) });
+//! let exporter = tower::service_fn(|_: Export| async {
+//!     Ok::<_, ExportError>(ExportResponse::default())
+//! });
 //! let (outbox, workers) = Outbox::new(&OutboxArgs::default(), Clock::system(), exporter);
 //! let batch = Batch {
 //!     key: 7,
@@ -45,28 +54,29 @@
 
 mod account;
 mod args;
+mod dispatcher;
 mod entry;
+mod flight;
 mod hold_backs;
 mod lane;
 mod lanes;
 mod outcome;
 mod packed;
 mod request;
+mod route;
 mod spill;
 mod spiller;
 mod waiters;
 mod weight;
-mod worker;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{Arc, Weak},
     time::Duration,
 };
 
 use tokio::{
     sync::oneshot,
-    task::JoinSet,
     time::{Instant, timeout, timeout_at},
 };
 use tokio_util::task::AbortOnDropHandle;
@@ -77,7 +87,7 @@ use mesh_base::clock::Clock;
 use mesh_contract::{
     batch::Batch,
     export::{Export, ExportError},
-    verdict::Verdict,
+    report::ExportResponse,
 };
 
 pub use account::{Account, AccountCollector};
@@ -88,6 +98,7 @@ pub use spill::SpillArgs;
 pub use waiters::{Waiter, Waiters};
 
 use account::AccountSource;
+use dispatcher::Dispatcher;
 use lanes::Lanes;
 use spiller::Spiller;
 use waiters::Withdraw;
@@ -102,7 +113,7 @@ pub struct Outbox {
 #[derive(Debug)]
 pub struct Workers {
     lanes: Arc<Lanes>,
-    tasks: JoinSet<()>,
+    dispatcher: AbortOnDropHandle<()>,
     spiller: AbortOnDropHandle<()>,
 }
 
@@ -115,7 +126,7 @@ impl Outbox {
     /// Creates an outbox that sends through `exports`, and starts its workers.
     pub fn new<S>(args: &OutboxArgs, clock: Clock, exports: S) -> (Self, Workers)
     where
-        S: Service<Export, Response = Verdict, Error = ExportError> + Clone + Send + 'static,
+        S: Service<Export, Response = ExportResponse, Error = ExportError> + Clone + Send + 'static,
         S::Future: Send,
     {
         Self::start(Lanes::new(args, clock), args, exports)
@@ -126,7 +137,7 @@ impl Outbox {
     /// [`Self::take_replayed`] and calls [`Self::release`] for each.
     pub fn sharing_keys<S>(args: &OutboxArgs, clock: Clock, exports: S) -> (Self, Workers)
     where
-        S: Service<Export, Response = Verdict, Error = ExportError> + Clone + Send + 'static,
+        S: Service<Export, Response = ExportResponse, Error = ExportError> + Clone + Send + 'static,
         S::Future: Send,
     {
         Self::start(Lanes::sharing_keys(args, clock), args, exports)
@@ -134,16 +145,12 @@ impl Outbox {
 
     fn start<S>(lanes: Lanes, args: &OutboxArgs, exports: S) -> (Self, Workers)
     where
-        S: Service<Export, Response = Verdict, Error = ExportError> + Clone + Send + 'static,
+        S: Service<Export, Response = ExportResponse, Error = ExportError> + Clone + Send + 'static,
         S::Future: Send,
     {
         let lanes = Arc::new(lanes);
-        let mut tasks = JoinSet::new();
-        for lane in 0..lanes.len() {
-            let worker =
-                worker::Worker::new(lane, lanes.clone(), exports.clone(), args.export_timeout());
-            tasks.spawn(worker.run());
-        }
+        let dispatcher = Dispatcher::new(lanes.clone(), exports);
+        let dispatcher = AbortOnDropHandle::new(tokio::spawn(dispatcher.run()));
         let spiller = Spiller::new(&args.spill, lanes.clone());
         let spiller = AbortOnDropHandle::new(tokio::spawn(spiller.run()));
         let outbox = Self {
@@ -151,7 +158,7 @@ impl Outbox {
         };
         let workers = Workers {
             lanes,
-            tasks,
+            dispatcher,
             spiller,
         };
         (outbox, workers)
@@ -165,8 +172,8 @@ impl Outbox {
         self.lanes.push(batch, None, None)
     }
 
-    /// Pushes a batch and returns its outcome. The batch is sent in a request of its own,
-    /// so that the verdict covers no other batch.
+    /// Pushes a batch and returns its outcome. It shares a request with other batches only if
+    /// the exporters give each batch an outcome of its own.
     ///
     /// # Errors
     /// Returns an error if the outbox is closed.
@@ -197,7 +204,7 @@ impl Outbox {
     /// Creates a waiter for batches of `key`, which [`Self::push_for`] pushes.
     pub fn waiter(&self, key: u64) -> Waiter {
         let queue: Weak<dyn Withdraw> = Arc::<Lanes>::downgrade(&self.lanes);
-        Waiters::new(queue, self.lanes.lane_of(key)).add()
+        Waiters::new(queue, key).add()
     }
 
     /// Pushes a batch like [`Self::push_with_waiter`], for an existing waiter of its key.
@@ -273,6 +280,11 @@ impl Outbox {
         self.lanes.account()
     }
 
+    /// Returns the account of each destination, once exporters have named several.
+    pub fn destinations(&self) -> BTreeMap<String, Account> {
+        self.lanes.destinations()
+    }
+
     /// Returns a collector that exports the account as metrics.
     pub fn collector(&self) -> AccountCollector {
         AccountCollector::new(self.lanes.clone())
@@ -286,9 +298,9 @@ impl Workers {
     /// there is a spill directory, and returns the final account.
     pub async fn drain(mut self, deadline: Instant) -> Account {
         self.lanes.close();
-        let all_done = async { while self.tasks.join_next().await.is_some() {} };
-        if timeout_at(deadline, all_done).await.is_err() {
-            self.tasks.shutdown().await;
+        if timeout_at(deadline, &mut self.dispatcher).await.is_err() {
+            self.dispatcher.abort();
+            let _ = (&mut self.dispatcher).await;
         }
         self.lanes.stop_delivery();
         if timeout(SPILL_TIMEOUT, &mut self.spiller).await.is_err() {

@@ -22,6 +22,10 @@ pub enum Expiry {
     Unreadable,
     /// All waiters of the batch were dropped while it was not in flight.
     Withdrawn,
+    /// No exporter writes to the destination any more.
+    DestinationRemoved,
+    /// Several exporters died while they had this batch alone.
+    Poison,
 }
 
 /// Error of a push into a closed outbox: the service is stopping.
@@ -33,11 +37,13 @@ pub struct OutboxClosed;
 
 impl Expiry {
     /// All reasons.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 6] = [
         Self::TooOld,
         Self::OutboxFull,
         Self::Unreadable,
         Self::Withdrawn,
+        Self::DestinationRemoved,
+        Self::Poison,
     ];
 
     /// Returns the name of the reason in metrics and logs.
@@ -47,6 +53,8 @@ impl Expiry {
             Self::OutboxFull => "outbox_full",
             Self::Unreadable => "unreadable",
             Self::Withdrawn => "withdrawn",
+            Self::DestinationRemoved => "destination_removed",
+            Self::Poison => "poison",
         }
     }
 }

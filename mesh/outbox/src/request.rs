@@ -1,4 +1,4 @@
-//! The request that a lane has in flight: the joined payloads of its batches.
+//! The request of a flight: the joined payloads of its batches.
 
 use std::{io, sync::Arc};
 
@@ -12,12 +12,24 @@ use crate::{
     spill::{self, Disk},
 };
 
-/// The request that a lane has in flight.
+/// The request of a flight.
 #[derive(Debug)]
 pub(crate) struct Request {
     pub(crate) context: Arc<BatchContext>,
     pub(crate) payload: Bytes,
-    pub(crate) samples: u64,
+    /// Bytes of each batch.
+    pub(crate) sizes: Vec<u32>,
+}
+
+/// Context of a request, and the payload of each batch by its sequence number.
+pub(crate) type Bodies = (Arc<BatchContext>, Vec<(u64, Body)>);
+
+/// Joined payloads.
+#[derive(Debug)]
+pub(crate) struct Payload {
+    pub(crate) bytes: Bytes,
+    /// Bytes of each batch.
+    pub(crate) sizes: Vec<u32>,
 }
 
 /// The payload of a batch could not be read.
@@ -35,7 +47,7 @@ pub(crate) struct ReadError {
 pub(crate) async fn payload(
     bodies: Vec<(u64, Body)>,
     disk: Option<Arc<dyn Disk>>,
-) -> Result<Bytes, ReadError> {
+) -> Result<Payload, ReadError> {
     let blocks = |body: &Body| match body {
         Body::InMemory(packed) => packed.raw_bytes() >= BLOCKING_BYTES,
         Body::OnDisk(_) => true,
@@ -46,7 +58,7 @@ pub(crate) async fn payload(
     blocking::run(move || join(&bodies, disk.as_deref())).await
 }
 
-fn join(bodies: &[(u64, Body)], disk: Option<&dyn Disk>) -> Result<Bytes, ReadError> {
+fn join(bodies: &[(u64, Body)], disk: Option<&dyn Disk>) -> Result<Payload, ReadError> {
     let unpack = |(seq, body): &(u64, Body)| {
         let unpacked = match (body, disk) {
             (Body::InMemory(packed), _) => packed.unpack(),
@@ -58,13 +70,20 @@ fn join(bodies: &[(u64, Body)], disk: Option<&dyn Disk>) -> Result<Bytes, ReadEr
         unpacked.map_err(|error| ReadError { seq: *seq, error })
     };
     if let [only] = bodies {
-        return unpack(only);
+        let bytes = unpack(only)?;
+        let sizes = vec![bytes.len() as u32];
+        return Ok(Payload { bytes, sizes });
     }
-    let mut joined = BytesMut::new();
+    let (mut joined, mut sizes) = (BytesMut::new(), Vec::with_capacity(bodies.len()));
     for body in bodies {
-        joined.extend_from_slice(&unpack(body)?);
+        let bytes = unpack(body)?;
+        sizes.push(bytes.len() as u32);
+        joined.extend_from_slice(&bytes);
     }
-    Ok(joined.freeze())
+    Ok(Payload {
+        bytes: joined.freeze(),
+        sizes,
+    })
 }
 
 // === impl ReadError ===

@@ -1,12 +1,13 @@
 //! Spilling: moves batches to disk that have been pending for some time.
 //!
-//! The order of a lane stays in memory. A spilled batch has a [`Location`] in the [`Log`]
+//! The order of the batches stays in memory. A spilled batch has a [`Location`] in the [`Log`]
 //! instead of its payload. So delivery does not change, and the next process replays what
 //! this one could not deliver.
 //!
 //! ```text
 //! 0000000000000007.segment   records: appended, never changed
 //! 0000000000000007.done      sequence numbers of the records that are done
+//! 0000000000000007.partly    records that are done at one of several destinations
 //! fence                      time until which Exports of this process may be in flight
 //! lock
 //! ```
@@ -27,7 +28,7 @@ pub use args::SpillArgs;
 pub(crate) use disk::{Directory, Disk};
 pub(crate) use log::{Limits, Log, Replay};
 pub(crate) use record::Record;
-pub(crate) use segment::{Location, read};
+pub(crate) use segment::{Done, Location, read};
 pub(crate) use stats::{SpillError, SpillStats};
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use crate::{
     args::MAX_EXPORT_TIMEOUT,
     entry::Body,
     lanes::Lanes,
-    spill::{Directory, Disk, Limits, Location, Log, Record, Replay, SpillArgs, SpillError},
+    spill::{Directory, Disk, Done, Limits, Log, Record, Replay, SpillArgs, SpillError},
 };
 
 /// Compresses and spills pending batches.
@@ -33,7 +33,6 @@ pub(crate) struct Spiller {
 
 /// Result of compressing or spilling one batch.
 pub(crate) struct Processed {
-    lane: usize,
     seq: u64,
     body: Body,
     /// Set if the batch needs no further attempt.
@@ -163,7 +162,7 @@ impl Spiller {
         let fence_ms = self.fence_ms(WRITING_SLACK);
         let log = self.log.take();
         let acked = done.clone();
-        let bytes = due.iter().map(|(_, record)| record.payload.bytes().len());
+        let bytes = due.iter().map(|record| record.payload.bytes().len());
         // Compressing a few bytes is cheaper than a switch to a blocking thread.
         let (log, processed) = if log.is_none() && bytes.sum::<usize>() < BLOCKING_BYTES {
             write(None, fence_ms, &done, due)
@@ -178,13 +177,12 @@ impl Spiller {
             next = NextStep::Later;
         }
         for Processed {
-            lane,
             seq,
             body,
             is_final,
         } in processed
         {
-            self.lanes.replace_body(lane, seq, body, is_final);
+            self.lanes.replace_body(seq, body, is_final);
         }
         next
     }
@@ -208,12 +206,11 @@ impl Spiller {
 pub(crate) fn write(
     log: Option<Log>,
     fence_ms: i64,
-    done: &[(u64, Location)],
-    due: Vec<(usize, Record)>,
+    done: &[Done],
+    due: Vec<Record>,
 ) -> (Option<Log>, Vec<Processed>) {
     let Some(mut log) = log else {
-        let packed = due.into_iter().map(|(lane, record)| Processed {
-            lane,
+        let packed = due.into_iter().map(|record| Processed {
             seq: record.seq,
             body: Body::InMemory(record.payload.pack()),
             is_final: true,
@@ -227,9 +224,9 @@ pub(crate) fn write(
     let mut processed = Vec::with_capacity(due.len());
     let mut locations = Vec::with_capacity(due.len());
     let mut is_full = false;
-    for (lane, mut record) in due {
+    for mut record in due {
         record.payload = record.payload.pack();
-        // After a batch that was not written, no later one of its lane may be written.
+        // After a batch that was not written, no later one of its key may be written.
         let location = if is_full {
             None
         } else {
@@ -238,7 +235,6 @@ pub(crate) fn write(
         is_full = location.is_none();
         locations.push(location);
         processed.push(Processed {
-            lane,
             seq: record.seq,
             body: Body::InMemory(record.payload),
             is_final: log.is_poisoned(),
@@ -251,7 +247,7 @@ pub(crate) fn write(
         let seqs = processed.iter().map(|processed| processed.seq);
         let appended = seqs
             .zip(&locations)
-            .filter_map(|(seq, at)| Some((seq, (*at)?)));
+            .filter_map(|(seq, at)| Some(Done::everywhere(seq, (*at)?)));
         log.mark_done(&appended.collect::<Vec<_>>());
     }
     for (processed, location) in processed.iter_mut().zip(locations) {

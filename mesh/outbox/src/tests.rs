@@ -1,3 +1,4 @@
+mod destinations;
 mod hold_back;
 mod lingering;
 mod retrying;
@@ -14,8 +15,9 @@ use tonic::{Code, Status};
 use super::*;
 use mesh_contract::{
     batch::BatchContext,
-    export::{Progress, SLOW_KEY},
+    export::{FailureReport, Progress, SLOW_KEY},
     verdict::Reason,
+    verdict::Verdict,
 };
 use mesh_model::flags::ByteSize;
 
@@ -55,24 +57,24 @@ impl Exporter {
 
     fn service(
         &self,
-    ) -> impl Service<Export, Response = Verdict, Error = ExportError, Future: Send> + Clone + use<>
+    ) -> impl Service<Export, Response = ExportResponse, Error = ExportError, Future: Send> + Clone + use<>
     {
         let exporter = self.clone();
         tower::service_fn(move |export| exporter.clone().reply(export))
     }
 
-    async fn reply(self, export: Export) -> Result<Verdict, ExportError> {
+    async fn reply(self, export: Export) -> Result<ExportResponse, ExportError> {
         self.attempts.lock().push(Instant::now());
         let reply = self.script.lock().pop().unwrap_or(Reply::Store);
         match reply {
             Reply::Store => {
                 self.stored.lock().push((export.payload, Instant::now()));
-                Ok(Verdict::default())
+                Ok(ExportResponse::default())
             }
             Reply::Reject(n) => {
                 let mut verdict = Verdict::default();
                 verdict.reject(Reason::TooOld, n);
-                Ok(verdict)
+                Ok(verdict.into())
             }
             Reply::RetryAfter(after) => Err(ExportError::Retry {
                 after: Some(after),
@@ -81,7 +83,7 @@ impl Exporter {
             Reply::Lost => Err(ExportError::Unknown {
                 code: Code::Unknown,
                 message: "connection reset".to_owned(),
-                progress: Progress::default(),
+                report: FailureReport::default(),
             }),
             Reply::Unsent => Err(ExportError::Unsent("no exporter".into())),
             Reply::Silence => std::future::pending().await,
@@ -149,10 +151,7 @@ async fn stores_batches_in_order() {
 #[tokio::test(start_paused = true)]
 async fn a_request_has_one_batch_of_each_target() {
     let exporter = Exporter::default();
-    let args = OutboxArgs {
-        lanes: 1,
-        ..Default::default()
-    };
+    let args = OutboxArgs::default();
     let (outbox, workers) = outbox(args, &exporter);
     for (key, text) in [(1, "a1 "), (2, "b1 "), (1, "a2 "), (2, "b2 ")] {
         outbox.push(batch(key, text)).unwrap();
@@ -168,15 +167,18 @@ async fn a_retry_returns_the_progress_of_the_exporter() {
         let received = received.clone();
         tower::service_fn(move |export: Export| {
             let mut received = received.lock();
-            received.push(export.progress.as_str().to_owned());
+            received.push(export.progress[0].as_str().to_owned());
             let answer = match received.len() {
                 1 => Err(ExportError::Unknown {
                     code: Code::DeadlineExceeded,
                     message: "slow".to_owned(),
-                    progress: Progress::new("one"),
+                    report: FailureReport {
+                        progress: vec![Progress::new("one")],
+                        ..FailureReport::default()
+                    },
                 }),
                 2 => Err(ExportError::Unsent("no exporter".into())),
-                _ => Ok(Verdict::default()),
+                _ => Ok(ExportResponse::default()),
             };
             async { answer }
         })
@@ -270,10 +272,7 @@ async fn the_backoff_starts_with_the_attempt() {
 #[tokio::test(start_paused = true)]
 async fn an_awaited_batch_gets_its_own_verdict() {
     let exporter = Exporter::scripted([Reply::Store, Reply::Reject(4)]);
-    let args = OutboxArgs {
-        lanes: 1,
-        ..Default::default()
-    };
+    let args = OutboxArgs::default();
     let (outbox, workers) = outbox(args, &exporter);
     outbox.push(batch(1, "x")).unwrap();
     let outcome = outbox.push_with_outcome(batch(2, "y")).unwrap();
@@ -304,9 +303,7 @@ async fn a_full_outbox_drops_the_oldest_batches() {
     }
     let account = drained(workers).await;
     assert_eq!(account.expired, BTreeMap::from([(Expiry::OutboxFull, 20)]));
-    let mut stored = exporter.stored();
-    stored.sort();
-    assert_eq!(stored, ["2222", "3333"]);
+    assert_eq!(exporter.stored(), ["22223333"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -389,7 +386,7 @@ proptest! {
             .unwrap();
         let (account, stored) = runtime.block_on(async {
             let exporter = Exporter::scripted(replies);
-            let args = OutboxArgs { lanes: 3, max_bytes, ..Default::default() };
+            let args = OutboxArgs { max_bytes, ..Default::default() };
             let (outbox, workers) = outbox(args, &exporter);
             let mut held_since = BTreeMap::new();
             let mut waiters = Vec::new();

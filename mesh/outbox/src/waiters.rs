@@ -21,26 +21,26 @@ pub struct Waiter(Arc<Shared>);
 
 /// A queue that can withdraw batches without waiters.
 pub(crate) trait Withdraw: fmt::Debug + Send + Sync {
-    /// Drops the batches of `lane` that have no waiter left and are not in flight.
-    fn withdraw(&self, lane: usize);
+    /// Drops the batches of a key that have no waiter left and were never sent.
+    fn withdraw(&self, key: u64);
 }
 
 #[derive(Debug)]
 struct Shared {
     count: AtomicUsize,
     queue: Weak<dyn Withdraw>,
-    lane: usize,
+    key: u64,
 }
 
 // === impl Waiters ===
 
 impl Waiters {
-    /// Creates the waiters of a batch in `lane`. There is none at first.
-    pub(crate) fn new(queue: Weak<dyn Withdraw>, lane: usize) -> Self {
+    /// Creates the waiters of a batch of `key`. There is none at first.
+    pub(crate) fn new(queue: Weak<dyn Withdraw>, key: u64) -> Self {
         Self(Arc::new(Shared {
             count: AtomicUsize::new(0),
             queue,
-            lane,
+            key,
         }))
     }
 
@@ -69,7 +69,7 @@ impl Drop for Waiter {
     fn drop(&mut self) {
         let is_last = self.0.count.fetch_sub(1, Ordering::AcqRel) == 1;
         if let Some(queue) = self.0.queue.upgrade().filter(|_| is_last) {
-            queue.withdraw(self.0.lane);
+            queue.withdraw(self.0.key);
         }
     }
 }

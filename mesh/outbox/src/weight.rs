@@ -14,6 +14,16 @@ pub(crate) struct Weight {
 
 // === impl Weight ===
 
+impl Weight {
+    /// Weight in the account of one destination, which counts no bytes.
+    pub(crate) fn of_samples(samples: u64) -> Self {
+        Self {
+            samples,
+            ..Self::default()
+        }
+    }
+}
+
 impl Sum for Weight {
     fn sum<I: Iterator<Item = Self>>(weights: I) -> Self {
         weights.fold(Self::default(), |a, b| Self {

@@ -14,7 +14,7 @@ use mesh_base::clock::Clock;
 use mesh_contract::{
     batch::Batch,
     export::{Export, ExportError},
-    verdict::Verdict,
+    report::ExportResponse,
 };
 use mesh_net::connector::Connector;
 use mesh_outbox::{Outbox, OutboxArgs, Workers};
@@ -169,7 +169,8 @@ fn names(of: &[&str]) -> BTreeSet<String> {
 fn backend(
     exports: Arc<Semaphore>,
     stored: Arc<Mutex<Vec<Bytes>>>,
-) -> impl tower::Service<Export, Response = Verdict, Error = ExportError, Future: Send> + Clone {
+) -> impl tower::Service<Export, Response = ExportResponse, Error = ExportError, Future: Send> + Clone
+{
     tower::service_fn(move |export: Export| {
         let (exports, stored) = (exports.clone(), stored.clone());
         async move {
@@ -177,7 +178,7 @@ fn backend(
                 return Err(ExportError::Unsent("away".into()));
             };
             stored.lock().push(export.payload);
-            Ok(Verdict::default())
+            Ok(ExportResponse::default())
         }
     })
 }

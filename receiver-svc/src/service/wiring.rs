@@ -7,7 +7,7 @@ use mesh_base::{budget::Budget, clock::Clock};
 use mesh_contract::{
     export::{Export, ExportError},
     ha,
-    verdict::Verdict,
+    report::ExportResponse,
 };
 use mesh_kubernetes::endpoints::Discovered;
 use mesh_model::config::Config;
@@ -43,7 +43,7 @@ pub(super) async fn wire<L, X, E>(
 ) -> Result<Bound<L>, Error>
 where
     X: Layer<Balance, Service = E>,
-    E: Service<Export, Response = Verdict, Error = ExportError> + Clone + Send + 'static,
+    E: Service<Export, Response = ExportResponse, Error = ExportError> + Clone + Send + 'static,
     E::Future: Send,
 {
     let Environment {

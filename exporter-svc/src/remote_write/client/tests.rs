@@ -154,7 +154,7 @@ fn part() -> RequestPart {
             true,
         );
     }
-    sink.finish().unwrap().0.parts.remove(0)
+    sink.finish().0.unwrap().parts.remove(0)
 }
 
 async fn post_one(client: &Client) -> Action {

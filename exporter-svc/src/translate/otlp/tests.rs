@@ -56,7 +56,7 @@ fn within(rules: OtlpRules, resource: Vec<KeyValue>, metrics: Vec<Metric>) -> Tr
         }],
         ..Default::default()
     });
-    sink.finish().unwrap().0
+    sink.finish().0.unwrap()
 }
 
 fn translate(metrics: Vec<Metric>) -> Translated {

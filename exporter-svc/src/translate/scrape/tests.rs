@@ -73,7 +73,7 @@ fn translate_resource(
     translator
         .resource_metrics(&resource.encode_to_vec())
         .unwrap();
-    sink.finish().unwrap().0
+    sink.finish().0.unwrap()
 }
 
 fn translate(metrics: Vec<Metric>) -> Translated {

@@ -28,7 +28,7 @@ pub(super) fn shape(rng: &mut StdRng) -> Shape {
         exporters: 2,
         targets: 6,
         interval: Duration::from_secs(60),
-        lanes: 4,
+        in_flight_kib: 64,
         latency: Duration::from_millis(rng.random_range(2..=20)),
         tick: TICK,
         heartbeats: true,

@@ -14,7 +14,8 @@ pub(crate) struct Shape {
     pub(crate) exporters: usize,
     pub(crate) targets: usize,
     pub(crate) interval: Duration,
-    pub(crate) lanes: u16,
+    /// Bytes in flight at which a receiver sends no further Export.
+    pub(crate) in_flight_kib: u16,
     /// Maximum latency of a segment without faults.
     pub(crate) latency: Duration,
     /// Time for which each host runs before the next one does.
@@ -54,7 +55,7 @@ impl Shape {
             exporters: rng.random_range(1..=3),
             targets: rng.random_range(2..=6),
             interval: Duration::from_secs(*[1, 2, 5, 15].choose(rng).unwrap_or(&1)),
-            lanes: rng.random_range(1..=6),
+            in_flight_kib: rng.random_range(1..=6),
             latency: Duration::from_millis(rng.random_range(2..=60)),
             tick: TICK,
             heartbeats: false,

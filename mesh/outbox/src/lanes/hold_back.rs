@@ -6,13 +6,16 @@ use super::Lanes;
 
 impl Lanes {
     pub(crate) fn hold_back(&self, key: u64, after_ms: i64) {
-        self.state.lock().hold_backs.hold_back(key, after_ms);
-        self.wake_lane(self.lane_of(key));
+        let mut state = self.state.lock();
+        state.hold_backs.hold_back(key, after_ms);
+        state.refresh_key(key, self.clock.now_ms());
     }
 
     pub(crate) fn release(&self, key: u64) {
-        self.state.lock().hold_backs.release(key);
-        self.wake_lane(self.lane_of(key));
+        let mut state = self.state.lock();
+        state.hold_backs.release(key);
+        state.refresh_key(key, self.clock.now_ms());
+        self.wake(&mut state);
     }
 
     pub(crate) fn take_replayed(&self) -> Option<HashMap<u64, i64>> {
@@ -21,16 +24,17 @@ impl Lanes {
 
     pub(crate) fn oldest_pending_ms(&self, keys: &HashSet<u64>) -> Option<HashMap<u64, i64>> {
         let mut oldest = HashMap::new();
-        for lane in 0..self.len() {
-            // Locks for one lane at a time, as there may be many batches.
+        for key in keys {
+            // Locks for one key at a time, as there may be many.
             let state = self.state.lock();
             if state.is_replaying {
                 return None;
             }
-            let entries = state.lanes[lane].iter();
-            for entry in entries.filter(|entry| keys.contains(&entry.key)) {
-                let time_ms = oldest.entry(entry.key).or_insert(entry.time_ms);
-                *time_ms = entry.time_ms.min(*time_ms);
+            let lanes = state.routes.values().filter_map(|route| route.lane(*key));
+            let seqs = lanes.flat_map(|lane| &lane.seqs);
+            let times = seqs.filter_map(|seq| Some(state.entries.get(seq)?.time_ms));
+            if let Some(time_ms) = times.min() {
+                oldest.insert(*key, time_ms);
             }
         }
         Some(oldest)

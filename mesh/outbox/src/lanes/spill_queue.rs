@@ -1,7 +1,7 @@
 //! The spiller's view of the lanes.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     time::Duration,
 };
 
@@ -10,24 +10,15 @@ use tokio::time::Instant;
 use super::{Lanes, State};
 use crate::{
     entry::{Body, Entry},
-    lane::Lane,
-    spill::{Location, Record, Replay},
+    spill::{Done, Record, Replay},
 };
 
 impl Lanes {
-    /// Sets the timeout of a lane's next Export.
-    pub(crate) fn set_export_timeout(&self, lane: usize, timeout: Duration) {
-        self.state.lock().export_timeouts[lane] = timeout;
-    }
-
+    /// Longest timeout of an Export in flight, or of the latest Export.
     pub(crate) fn longest_export_timeout(&self) -> Duration {
         let state = self.state.lock();
-        state
-            .export_timeouts
-            .iter()
-            .copied()
-            .max()
-            .unwrap_or_default()
+        let in_flight = state.flights.values().copied();
+        in_flight.fold(state.longest_timeout, Duration::max)
     }
 
     /// Returns true if there is a spill directory.
@@ -47,14 +38,15 @@ impl Lanes {
         };
         let state = self.state.lock();
         let is_due = || {
-            let mut oldest = state.lanes.iter().filter_map(|lane| lane.iter().next());
-            oldest.any(|entry| entry.since.elapsed() + ahead >= after)
+            let oldest = state.unprocessed.first();
+            let oldest = oldest.and_then(|seq| state.entries.get(seq));
+            oldest.is_some_and(|entry| entry.since.elapsed() + ahead >= after)
         };
         let is_written = || after.is_zero() || state.account.spilled > 0 || is_due();
         state.is_replaying || self.disk.get().is_some() && is_written()
     }
 
-    /// Tells the spiller that the workers have stopped. It spills all pending batches and
+    /// Tells the spiller that the dispatcher has stopped. It spills all pending batches and
     /// ends.
     pub(crate) fn stop_delivery(&self) {
         self.state.lock().is_delivery_stopped = true;
@@ -74,61 +66,67 @@ impl Lanes {
     /// Inserts the batches of an earlier process before all that were pushed since, and
     /// starts delivery. A lane with such batches waits until `fence`.
     pub(crate) fn replay(&self, replay: Replay, fence: Instant) {
-        let mut lanes: Vec<Vec<Entry>> = (0..self.len()).map(|_| Vec::new()).collect();
-        let (mut next_seq, mut oldest_by_key) = (0, HashMap::new());
-        for (location, record) in replay.records {
-            next_seq = record.seq + 1;
-            let oldest_ms = oldest_by_key.entry(record.key).or_insert(record.time_ms);
-            *oldest_ms = record.time_ms.min(*oldest_ms);
-            lanes[self.lane_of(record.key)].push(Entry::replayed(location, record));
-        }
+        let now_ms = self.clock.now_ms();
+        let next_seq = replay
+            .records
+            .last()
+            .map_or(0, |(_, record)| record.seq + 1);
+        let (mut oldest_by_key, mut progress) = (HashMap::new(), replay.progress);
         let mut state = self.state.lock();
         state.renumber(next_seq);
-        for (lane, entries) in lanes.into_iter().enumerate() {
-            for entry in &entries {
-                state.account.record_push(entry.weight());
-            }
-            if !entries.is_empty() {
-                state.lanes[lane].fence = Some(fence);
-            }
-            state.lanes[lane].prepend(entries);
+        for (location, record) in replay.records {
+            let (key, time_ms) = (record.key, record.time_ms);
+            let oldest_ms = oldest_by_key.entry(key).or_insert(time_ms);
+            *oldest_ms = time_ms.min(*oldest_ms);
+            let progress = progress.remove(&record.seq).unwrap_or_default();
+            let entry = Entry::replayed(location, record, progress);
+            state.account.record_push(entry.weight());
+            state.insert(entry);
         }
-        if self.shares_keys {
-            for (key, oldest_ms) in &oldest_by_key {
+        for (key, oldest_ms) in &oldest_by_key {
+            for route in state.routes.values_mut() {
+                if let Some(lane) = route.lane_mut(*key) {
+                    lane.not_before = Some(fence);
+                }
+            }
+            if self.shares_keys {
                 state.hold_backs.hold_back(*key, oldest_ms - 1);
             }
+        }
+        if self.shares_keys {
             state.replayed = Some(oldest_by_key);
         }
         state.is_replaying = false;
-        drop(state);
-        self.wake_all_lanes();
+        let keys: BTreeSet<u64> = state.entries.values().map(|entry| entry.key).collect();
+        for key in keys {
+            state.refresh_key(key, now_ms);
+        }
+        state.sleeps_until = None;
+        self.wakeup.notify_one();
     }
 
-    /// Selects batches in memory that have been pending for `after`, with their lanes. If
-    /// memory is short or delivery has stopped, batches of any age are selected. Returns
-    /// the oldest, up to `max_bytes`.
-    pub(crate) fn due(&self, after: Duration, max_bytes: usize) -> Vec<(usize, Record)> {
+    /// Selects batches in memory that have been pending for `after`. If memory is short or
+    /// delivery has stopped, batches of any age are selected. Returns the oldest, up to
+    /// `max_bytes`.
+    pub(crate) fn due(&self, after: Duration, max_bytes: usize) -> Vec<Record> {
         let mut state = self.state.lock();
         let now = Instant::now();
         let any_age = state.is_delivery_stopped || !state.fits(0, self.max_bytes / 2);
+        let unprocessed = state.unprocessed.iter();
+        let entries = unprocessed.filter_map(|seq| state.entries.get(seq));
+        let entries = entries.take_while(|entry| any_age || now - entry.since >= after);
+        let mut bytes = 0;
         let mut due = Vec::new();
-        for (index, lane) in state.lanes.iter().enumerate() {
-            let entries = lane.unprocessed();
-            let entries = entries.take_while(|entry| any_age || now - entry.since >= after);
-            let records = entries.filter_map(Entry::record);
-            due.extend(up_to(max_bytes, records).map(|record| (index, record)));
+        for record in entries.filter_map(Entry::record) {
+            bytes += record.payload.bytes().len();
+            if bytes > max_bytes && !due.is_empty() {
+                break;
+            }
+            due.push(record);
         }
-        // Sorted over all lanes, so that the log can remove its segments one by one.
-        due.sort_by_key(|(_, record)| record.seq);
-        let bytes = due.iter().scan(0, |sum, (_, record)| {
-            *sum += record.payload.bytes().len();
-            Some(*sum)
-        });
-        let fitting = bytes.take_while(|sum| *sum <= max_bytes).count();
-        due.truncate(fitting.max(1));
         if self.disk.get().is_some() {
-            for (lane, record) in &due {
-                if let Some(entry) = state.lanes[*lane].find(record.seq, false) {
+            for record in &due {
+                if let Some(entry) = state.entries.get_mut(&record.seq) {
                     entry.is_being_spilled = true;
                 }
             }
@@ -138,46 +136,57 @@ impl Lanes {
 
     /// Replaces the body of a pending batch. Set `is_processed` if the spiller is
     /// finished with it.
-    pub(crate) fn replace_body(&self, lane: usize, seq: u64, body: Body, is_processed: bool) {
+    pub(crate) fn replace_body(&self, seq: u64, body: Body, is_processed: bool) {
         let mut state = self.state.lock();
         let State {
-            lanes,
+            entries,
             account,
             done,
+            in_memory,
+            unprocessed,
             ..
         } = &mut *state;
-        match lanes[lane].find(seq, is_processed) {
+        match entries.get_mut(&seq) {
             Some(entry) => {
                 let before = entry.weight();
                 entry.body = body;
                 entry.is_being_spilled = false;
                 account.record_move(before, entry.weight());
-            }
-            // The batch has left its lane in the meantime.
-            None => match body {
-                Body::OnDisk(location) => done.push((seq, location)),
-                Body::InMemory(_) => {
-                    if lanes[lane].ack(|unacked| unacked == seq) {
-                        self.wake_lane(lane);
-                    }
+                if is_processed {
+                    unprocessed.remove(&seq);
                 }
+                if let Body::OnDisk(location) = entry.body {
+                    in_memory.remove(&(entry.time_ms, seq));
+                    let completed = entry.completed.iter();
+                    done.extend(completed.map(|name| Done::at(seq, location, name)));
+                }
+            }
+            // The batch was done in the meantime.
+            None => match body {
+                Body::OnDisk(location) => done.push(Done::everywhere(seq, location)),
+                Body::InMemory(_) => state.ack(&BTreeSet::from([seq]), self.clock.now_ms()),
             },
         }
+        self.wake(&mut state);
     }
 
     /// Acknowledges batches that the log has recorded as done.
-    pub(crate) fn ack(&self, done: &[(u64, Location)]) {
-        let acked: HashSet<u64> = done.iter().map(|(seq, _)| *seq).collect();
-        let mut state = self.state.lock();
-        for (index, lane) in state.lanes.iter_mut().enumerate() {
-            if lane.ack(|seq| acked.contains(&seq)) {
-                self.wake_lane(index);
-            }
+    pub(crate) fn ack(&self, done: &[Done]) {
+        if done.is_empty() {
+            return;
         }
+        let mut acked: BTreeSet<u64> = done.iter().map(|done| done.seq).collect();
+        let mut state = self.state.lock();
+        // The record of another destination may not be written yet.
+        for done in &state.done {
+            acked.remove(&done.seq);
+        }
+        state.ack(&acked, self.clock.now_ms());
+        self.wake(&mut state);
     }
 
     /// Takes the spilled batches that are done and not yet recorded in the log.
-    pub(crate) fn take_done(&self) -> Vec<(u64, Location)> {
+    pub(crate) fn take_done(&self) -> Vec<Done> {
         std::mem::take(&mut self.state.lock().done)
     }
 
@@ -190,19 +199,37 @@ impl Lanes {
 impl State {
     /// Adds `first` to the sequence numbers of all batches, to make room for replayed ones.
     fn renumber(&mut self, first: u64) {
-        for entry in self.lanes.iter_mut().flat_map(Lane::iter_mut) {
-            entry.seq += first;
+        for route in self.routes.values_mut() {
+            route.renumber(first);
         }
+        let entries = std::mem::take(&mut self.entries).into_values();
+        let renumbered = entries.map(|mut entry| {
+            entry.seq += first;
+            (entry.seq, entry)
+        });
+        self.entries = renumbered.collect();
+        let in_memory = self.in_memory.iter();
+        self.in_memory = in_memory.map(|(time, seq)| (*time, seq + first)).collect();
+        self.unprocessed = self.unprocessed.iter().map(|seq| seq + first).collect();
         self.next_seq += first;
     }
-}
 
-/// Takes records until their sum exceeds `max_bytes`.
-fn up_to(max_bytes: usize, records: impl Iterator<Item = Record>) -> impl Iterator<Item = Record> {
-    let mut bytes = 0;
-    records.take_while(move |record| {
-        let is_within = bytes <= max_bytes;
-        bytes += record.payload.bytes().len();
-        is_within
-    })
+    /// Lets lanes go on that waited until these batches were recorded as done.
+    fn ack(&mut self, acked: &BTreeSet<u64>, now_ms: i64) {
+        let mut lanes: BTreeMap<u64, Vec<(usize, u64)>> = BTreeMap::new();
+        for seq in acked {
+            if let Some(waiting) = self.unacked.remove(seq) {
+                lanes.insert(*seq, waiting);
+            }
+        }
+        for (seq, waiting) in lanes {
+            for (route, key) in waiting {
+                let route = self.routes.get_mut(&route);
+                if let Some(lane) = route.and_then(|route| route.lane_mut(key)) {
+                    lane.ack(seq);
+                }
+                self.refresh_key(key, now_ms);
+            }
+        }
+    }
 }

@@ -13,7 +13,10 @@ use tracing::{error, warn};
 use super::{
     disk::{Append, Disk},
     record::Record,
-    segment::{Location, MAGIC, done_name, encode_fence, segment_name, write_done},
+    segment::{
+        Done, Location, MAGIC, done_name, encode_fence, partly_name, segment_name, write_done,
+        write_partly,
+    },
     stats::{SpillError, SpillStats},
 };
 pub(crate) use replay::Replay;
@@ -48,6 +51,8 @@ struct Segment {
     /// Bytes of complete entries in the done file, if there is one. A torn rest is
     /// truncated before the next write.
     done_bytes: Option<u64>,
+    /// The same of the partly-done file.
+    partly_bytes: Option<u64>,
 }
 
 /// The segment that receives appends.
@@ -156,6 +161,7 @@ impl Log {
             bytes: MAGIC.len() as u64,
             live: 0,
             done_bytes: None,
+            partly_bytes: None,
         };
         self.segments.insert(id, segment);
         self.active = Some(Active {
@@ -194,41 +200,38 @@ impl Log {
     }
 
     /// Records batches as done, and removes segments without pending records.
-    pub(crate) fn mark_done(&mut self, done: &[(u64, Location)]) {
-        let mut by_segment: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
-        for (seq, location) in done {
-            by_segment.entry(location.segment).or_default().push(*seq);
+    pub(crate) fn mark_done(&mut self, done: &[Done]) {
+        let mut by_segment: BTreeMap<u64, Vec<&Done>> = BTreeMap::new();
+        for it in done {
+            by_segment.entry(it.location.segment).or_default().push(it);
         }
-        for (id, seqs) in by_segment {
-            if let Err(error) = self.write_done(id, &seqs) {
+        for (id, done) in by_segment {
+            if let Err(error) = self.write_done(id, &done) {
                 // The batches are sent again after a restart.
                 self.write_failed(&error);
             }
+            let whole = done.iter().filter(|it| it.destination.is_none()).count();
             if let Some(segment) = self.segments.get_mut(&id) {
-                segment.live = segment.live.saturating_sub(seqs.len() as u64);
+                segment.live = segment.live.saturating_sub(whole as u64);
             }
         }
         self.sweep();
     }
 
-    fn write_done(&mut self, id: u64, seqs: &[u64]) -> io::Result<()> {
+    fn write_done(&mut self, id: u64, done: &[&Done]) -> io::Result<()> {
         let Some(segment) = self.segments.get_mut(&id) else {
             return Ok(());
         };
-        let mut entries = Vec::new();
-        for seq in seqs {
-            write_done(*seq, &mut entries);
+        let (mut whole, mut partly) = (Vec::new(), Vec::new());
+        for it in done {
+            match it.destination {
+                None => write_done(it.seq, &mut whole),
+                Some(destination) => write_partly(it.seq, destination, &mut partly),
+            }
         }
-        let mut file = self.disk.append_to(&done_name(id))?;
-        let whole = segment.done_bytes.unwrap_or(0);
-        file.truncate(whole)?;
-        file.append(&entries)?;
-        file.sync()?;
-        if segment.done_bytes.is_none() {
-            self.disk.sync_directory()?;
-        }
-        segment.done_bytes = Some(whole + entries.len() as u64);
-        Ok(())
+        let disk = &*self.disk;
+        append_entries(disk, &partly_name(id), &mut segment.partly_bytes, &partly)?;
+        append_entries(disk, &done_name(id), &mut segment.done_bytes, &whole)
     }
 
     /// Removes segments without pending records. The done file is removed last: if a crash
@@ -256,6 +259,7 @@ impl Log {
         for id in &done {
             self.segments.remove(id);
             self.remove(&done_name(*id));
+            self.remove(&partly_name(*id));
         }
         self.update_stats();
     }
@@ -304,6 +308,28 @@ impl Log {
         self.stats.count(reason);
         warn!(reason = reason.as_str(), %error, "Spilling failed");
     }
+}
+
+/// Appends entries to a file of which `bytes` are complete, and syncs it.
+fn append_entries(
+    disk: &dyn Disk,
+    name: &str,
+    bytes: &mut Option<u64>,
+    entries: &[u8],
+) -> io::Result<()> {
+    if entries.is_empty() {
+        return Ok(());
+    }
+    let mut file = disk.append_to(name)?;
+    let whole = bytes.unwrap_or(0);
+    file.truncate(whole)?;
+    file.append(entries)?;
+    file.sync()?;
+    if bytes.is_none() {
+        disk.sync_directory()?;
+    }
+    *bytes = Some(whole + entries.len() as u64);
+    Ok(())
 }
 
 impl fmt::Debug for Log {

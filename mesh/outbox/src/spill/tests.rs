@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::packed::Packed;
 use faulty::{Crash, FaultyDisk};
-use mesh_contract::batch::BatchContext;
+use mesh_contract::{batch::BatchContext, progress::DestinationProgress};
 
 const LIMITS: Limits = Limits {
     segment: 600,
@@ -146,7 +146,7 @@ impl Model {
         }
         // If the disk rejects writes, done records may come back. They are sent again.
         let may_fail = self.disk.may_fail();
-        self.log.mark_done(&done);
+        self.log.mark_done(&everywhere(&done));
         if !may_fail && !self.disk.may_fail() {
             self.done.extend(done.iter().map(|(seq, _)| *seq));
         }
@@ -211,7 +211,7 @@ proptest! {
         model.disk.leave_room(None);
         model.crash(Crash::Process);
         let all: Vec<_> = model.live.iter().map(|(seq, (_, location))| (*seq, *location)).collect();
-        model.log.mark_done(&all);
+        model.log.mark_done(&everywhere(&all));
         prop_assert!(model.log.is_empty());
         prop_assert_eq!(model.disk.segment_bytes(), 0, "{:?}", model.disk);
     }
@@ -293,7 +293,7 @@ fn batches_that_stay_in_memory_after_a_failed_sync_are_not_replayed() {
     log.append(&record(0, 60)).unwrap();
     log.sync().unwrap();
     disk.fail_next_sync();
-    let due = vec![(0, record(1, 10)), (1, record(2, 10))];
+    let due = vec![record(1, 10), record(2, 10)];
     let (_, processed) = crate::spiller::write(Some(log), 0, &[], due);
     assert_eq!(processed.len(), 2);
     let (_, replay, _) = open(&disk);
@@ -327,7 +327,7 @@ fn limits_the_size_of_the_log() {
     }
     assert_eq!(stats.counted(SpillError::LogFull), 1);
     assert!(disk.segment_bytes() <= LIMITS.total);
-    log.mark_done(&locations);
+    log.mark_done(&everywhere(&locations));
     assert_eq!(disk.segment_bytes(), 0);
     log.append(&record(99, 60)).unwrap();
 }
@@ -340,9 +340,9 @@ fn removes_done_segments_in_any_order() {
         .map(|seq| (seq, log.append(&record(seq, 60)).unwrap()))
         .collect();
     let (first, rest): (Vec<_>, Vec<_>) = locations.into_iter().partition(|(seq, _)| *seq == 0);
-    log.mark_done(&rest);
+    log.mark_done(&everywhere(&rest));
     assert_eq!(disk.names("segment"), ["0000000000000000.segment"]);
-    log.mark_done(&first);
+    log.mark_done(&everywhere(&first));
     assert_eq!(disk.names("segment"), [""; 0]);
     assert_eq!(disk.names("done"), [""; 0]);
 }
@@ -372,4 +372,39 @@ fn replayed_records_share_equal_contexts() {
     let context: Vec<_> = replay.records.iter().map(|(_, r)| &r.context).collect();
     assert!(Arc::ptr_eq(context[0], context[1]) && Arc::ptr_eq(context[1], context[2]));
     assert_eq!(replay.records[0].1.payload.bytes(), &Bytes::new());
+}
+
+/// Marks batches as done at all destinations.
+fn everywhere(batches: &[(u64, Location)]) -> Vec<Done> {
+    let done = batches.iter();
+    done.map(|(seq, location)| Done::everywhere(*seq, *location))
+        .collect()
+}
+
+#[test]
+fn remembers_the_destinations_that_have_completed_a_record() {
+    let disk = FaultyDisk::default();
+    let (mut log, _, _) = open(&disk);
+    let locations = (0..3).map(|seq| (seq, log.append(&record(seq, 60)).unwrap()));
+    let locations: Vec<_> = locations.collect();
+    log.sync().unwrap();
+    let done = |index: usize, name| Done::at(locations[index].0, locations[index].1, name);
+    log.mark_done(&[done(0, "eu"), done(1, "us"), done(1, "eu")]);
+    log.mark_done(&everywhere(&locations[..1]));
+    drop(log);
+    let (mut log, replay, _) = open(&disk);
+    let seqs: Vec<u64> = replay
+        .records
+        .iter()
+        .map(|(_, record)| record.seq)
+        .collect();
+    assert_eq!(seqs, [1, 2]);
+    let completed = |seq, name| {
+        let progress = replay.progress.get(&seq).cloned().unwrap_or_default();
+        DestinationProgress::decode(&progress).is_complete(name)
+    };
+    assert!(completed(1, "eu") && completed(1, "us"));
+    assert!(!completed(2, "eu") && !completed(1, "asia"));
+    log.mark_done(&everywhere(&locations[1..]));
+    assert_eq!(disk.names("partly"), [""; 0]);
 }

@@ -11,17 +11,10 @@ fn at(key: u64, after_ms: i64) -> Batch {
     }
 }
 
-fn one_lane() -> OutboxArgs {
-    OutboxArgs {
-        lanes: 1,
-        ..Default::default()
-    }
-}
-
 #[tokio::test(start_paused = true)]
-async fn a_lane_skips_held_back_batches() {
+async fn held_back_batches_are_skipped() {
     let exporter = Exporter::default();
-    let (outbox, workers) = outbox(one_lane(), &exporter);
+    let (outbox, workers) = outbox(OutboxArgs::default(), &exporter);
     outbox.hold_back(1, START_MS + 1);
     for batch in [at(1, 1), at(1, 2), at(2, 3), at(1, 4), at(2, 5)] {
         outbox.push(batch).unwrap();
@@ -46,7 +39,7 @@ async fn a_lane_skips_held_back_batches() {
 #[tokio::test(start_paused = true)]
 async fn a_drain_waits_for_held_back_batches() {
     let exporter = Exporter::default();
-    let (outbox, workers) = outbox(one_lane(), &exporter);
+    let (outbox, workers) = outbox(OutboxArgs::default(), &exporter);
     outbox.hold_back(1, START_MS);
     outbox.push(at(1, 1)).unwrap();
     let begun = Instant::now();
@@ -64,7 +57,7 @@ async fn held_back_batches_expire() {
     let exporter = Exporter::default();
     let args = OutboxArgs {
         max_age: Duration::from_secs(60),
-        ..one_lane()
+        ..OutboxArgs::default()
     };
     let (outbox, workers) = outbox(args, &exporter);
     outbox.hold_back(1, START_MS);
@@ -82,7 +75,7 @@ async fn held_back_batches_expire() {
 #[tokio::test(start_paused = true)]
 async fn returns_the_oldest_pending_batch_of_each_key() {
     let exporter = Exporter::scripted([Reply::Silence]);
-    let (outbox, workers) = outbox(one_lane(), &exporter);
+    let (outbox, workers) = outbox(OutboxArgs::default(), &exporter);
     for batch in [at(1, 1), at(2, 2), at(1, 3), at(3, 4)] {
         outbox.push(batch).unwrap();
     }

@@ -9,7 +9,6 @@ const LINGER: Duration = Duration::from_millis(250);
 async fn stored_after_another(batches: Vec<Batch>, linger: Duration) -> Vec<(String, Duration)> {
     let exporter = Exporter::default();
     let args = OutboxArgs {
-        lanes: 1,
         linger,
         ..Default::default()
     };
@@ -72,7 +71,7 @@ async fn awaited_batches_are_sent_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_idle_lane_does_not_linger() {
+async fn an_idle_outbox_does_not_linger() {
     let exporter = Exporter::default();
     let (outbox, workers) = outbox(OutboxArgs::default(), &exporter);
     for text in ["one", "two", "three"] {

@@ -1,4 +1,4 @@
-//! Retries of many lanes.
+//! Retries of many batches.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -16,13 +16,13 @@ struct Busy {
 impl Busy {
     fn service(
         &self,
-    ) -> impl Service<Export, Response = Verdict, Error = ExportError, Future: Send> + Clone + use<>
+    ) -> impl Service<Export, Response = ExportResponse, Error = ExportError, Future: Send> + Clone + use<>
     {
         let exporter = self.clone();
         tower::service_fn(move |_| {
             exporter.attempts.fetch_add(1, Ordering::SeqCst);
             std::future::ready(if exporter.recovered.load(Ordering::SeqCst) {
-                Ok(Verdict::default())
+                Ok(ExportResponse::default())
             } else {
                 Err(ExportError::Retry {
                     after: None,
@@ -33,32 +33,27 @@ impl Busy {
     }
 }
 
-/// Lanes must not cause a retry storm when all exporters are busy.
+/// Many targets must not cause a retry storm when all exporters are busy.
 #[tokio::test(start_paused = true)]
-async fn lanes_back_off_and_spread_their_retries() {
+async fn batches_that_failed_together_are_retried_together() {
     const SECOND: Duration = Duration::from_secs(1);
     let exporter = Busy::default();
     let args = OutboxArgs::default();
     let clock = Clock::tokio(START_MS);
     let (outbox, workers) = Outbox::new(&args, clock, exporter.service());
-    for key in 0..u64::from(args.lanes) {
+    for key in 0..100 {
         outbox.push(batch(key, "payload")).unwrap();
     }
     sleep(SECOND * 30).await;
     exporter.attempts.store(0, Ordering::SeqCst);
-    let (begin, mut most, mut all) = (Instant::now(), 0, 0);
-    for second in 1..=60 {
-        sleep_until(begin + SECOND * second).await;
-        let attempts = exporter.attempts.swap(0, Ordering::SeqCst);
-        (most, all) = (most.max(attempts), all + attempts);
-    }
-    let lanes = usize::from(args.lanes);
-    // Each lane retries every 2.5 to 5.2 s.
-    assert!((lanes * 60 / 6..=lanes * 60 / 2).contains(&all), "{all}");
-    assert!(most < lanes, "{most} of {lanes} lanes in one second");
+    let begin = Instant::now();
+    sleep_until(begin + SECOND * 60).await;
+    // An attempt every 2.5 to 5.2 s.
+    let attempts = exporter.attempts.swap(0, Ordering::SeqCst);
+    assert!((10..=30).contains(&attempts), "{attempts}");
     exporter.recovered.store(true, Ordering::SeqCst);
     let account = drained(workers).await;
-    assert_eq!(account.stored, 10 * lanes as u64, "{account}");
+    assert_eq!(account.stored, 1_000, "{account}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -68,19 +63,21 @@ async fn progress_is_void_once_a_batch_of_the_request_has_expired() {
         let attempts = attempts.clone();
         tower::service_fn(move |export: Export| {
             let mut attempts = attempts.lock();
-            attempts.push((export.samples, export.progress.as_str().to_owned()));
+            attempts.push((export.samples, export.progress[0].as_str().to_owned()));
             std::future::ready(match attempts.len() {
                 1 | 2 => Err(ExportError::Unknown {
                     code: Code::Unavailable,
                     message: "lost".to_owned(),
-                    progress: Progress::new("one"),
+                    report: FailureReport {
+                        progress: vec![Progress::new("one")],
+                        destinations: vec!["one".to_owned()],
+                    },
                 }),
-                _ => Ok(Verdict::default()),
+                _ => Ok(ExportResponse::default()),
             })
         })
     };
     let args = OutboxArgs {
-        lanes: 1,
         max_age: Duration::from_secs(60),
         ..OutboxArgs::default()
     };
@@ -97,4 +94,71 @@ async fn progress_is_void_once_a_batch_of_the_request_has_expired() {
     let attempts = attempts.lock().clone();
     let attempts: Vec<_> = attempts.iter().map(|(n, p)| (*n, p.as_str())).collect();
     assert_eq!(attempts, [(20, ""), (20, "one"), (10, "")]);
+}
+
+/// Exporters that die of the payload `kill`, and refuse to process too much together.
+fn mortal(
+    attempts: &Arc<Mutex<Vec<String>>>,
+) -> impl Service<Export, Response = ExportResponse, Error = ExportError, Future: Send> + Clone + use<>
+{
+    let attempts = attempts.clone();
+    tower::service_fn(move |export: Export| {
+        let text = String::from_utf8_lossy(&export.payload).into_owned();
+        attempts.lock().push(text.clone());
+        std::future::ready(if text.contains("kill") {
+            Err(ExportError::Unknown {
+                code: Code::Unknown,
+                message: "connection reset".to_owned(),
+                report: FailureReport::default(),
+            })
+        } else if text.contains("large") && text.contains("small") {
+            let mut status = Status::resource_exhausted("too much");
+            mesh_contract::export::mark_split(status.metadata_mut());
+            Err(ExportError::Retry {
+                after: None,
+                status,
+            })
+        } else {
+            Ok(ExportResponse::default())
+        })
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_kills_exporters_costs_no_other_batch() {
+    let attempts = Arc::new(Mutex::new(Vec::new()));
+    let clock = Clock::tokio(START_MS);
+    let (outbox, workers) = Outbox::new(&OutboxArgs::default(), clock, mortal(&attempts));
+    for (key, text) in [
+        (1, "a "),
+        (2, "kill "),
+        (3, "b "),
+        (2, "later "),
+        (1, "a2 "),
+    ] {
+        outbox.push(batch(key, text)).unwrap();
+    }
+    let account = drained(workers).await;
+    assert_eq!(account.expired, BTreeMap::from([(Expiry::Poison, 10)]));
+    assert_eq!((account.stored, account.waiting), (40, 0));
+    let attempts = attempts.lock().clone();
+    let killed = attempts.iter().filter(|it| it.contains("kill"));
+    // Once together with the others, then three times alone.
+    let killed: Vec<_> = killed.map(String::as_str).collect();
+    assert_eq!(killed, ["a kill b ", "kill ", "kill ", "kill "]);
+    let position = |text| attempts.iter().position(|it| it.contains(text));
+    assert!(position("a2").unwrap() < attempts.len() - 2, "{attempts:?}");
+    assert_eq!(attempts.last().unwrap(), "later ");
+}
+
+#[tokio::test(start_paused = true)]
+async fn batches_that_are_too_large_together_travel_alone() {
+    let attempts = Arc::new(Mutex::new(Vec::new()));
+    let clock = Clock::tokio(START_MS);
+    let (outbox, workers) = Outbox::new(&OutboxArgs::default(), clock, mortal(&attempts));
+    for (key, text) in [(1, "small "), (2, "large ")] {
+        outbox.push(batch(key, text)).unwrap();
+    }
+    assert_eq!(drained(workers).await.stored, 20);
+    assert_eq!(*attempts.lock(), ["small large ", "small ", "large "]);
 }

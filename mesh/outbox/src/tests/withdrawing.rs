@@ -2,13 +2,6 @@
 
 use super::*;
 
-fn one_lane() -> OutboxArgs {
-    OutboxArgs {
-        lanes: 1,
-        ..Default::default()
-    }
-}
-
 /// Expired samples if only withdrawals happened.
 fn withdrawn(samples: u64) -> BTreeMap<Expiry, u64> {
     BTreeMap::from([(Expiry::Withdrawn, samples)])
@@ -21,11 +14,11 @@ async fn second() {
 #[tokio::test(start_paused = true)]
 async fn does_not_send_withdrawn_batches() {
     let exporter = Exporter::scripted([Reply::RetryAfter(Duration::from_secs(20))]);
-    let (outbox, workers) = outbox(one_lane(), &exporter);
+    let (outbox, workers) = outbox(OutboxArgs::default(), &exporter);
     outbox.push(batch(1, "first ")).unwrap();
     second().await;
-    let (outcome, waiter) = outbox.push_with_waiter(batch(2, "second ")).unwrap();
-    let (_, other) = outbox.push_with_waiter(batch(3, "third ")).unwrap();
+    let (outcome, waiter) = outbox.push_with_waiter(batch(1, "second ")).unwrap();
+    let (_, other) = outbox.push_with_waiter(batch(1, "third ")).unwrap();
     assert_eq!(outbox.account().waiting, 30);
     drop(waiter);
     let account = outbox.account();
@@ -48,11 +41,11 @@ async fn a_batch_in_flight_is_not_withdrawn() {
             async move {
                 tokio::time::sleep(Duration::from_secs(5)).await;
                 *stored.lock() += 1;
-                Ok::<_, ExportError>(Verdict::default())
+                Ok::<_, ExportError>(ExportResponse::default())
             }
         })
     };
-    let (outbox, workers) = Outbox::new(&one_lane(), Clock::tokio(START_MS), slow);
+    let (outbox, workers) = Outbox::new(&OutboxArgs::default(), Clock::tokio(START_MS), slow);
     let (outcome, waiter) = outbox.push_with_waiter(batch(1, "x")).unwrap();
     second().await;
     drop(waiter);
@@ -67,7 +60,7 @@ async fn a_batch_in_flight_is_not_withdrawn() {
 async fn does_not_retry_without_waiters() {
     for failure in [Reply::Lost, Reply::Silence, Reply::Hang, Reply::Unsent] {
         let exporter = Exporter::scripted([failure]);
-        let (outbox, workers) = outbox(one_lane(), &exporter);
+        let (outbox, workers) = outbox(OutboxArgs::default(), &exporter);
         let (outcome, waiter) = outbox.push_with_waiter(batch(1, "x")).unwrap();
         outbox.push(batch(1, "next")).unwrap();
         tokio::task::yield_now().await;
@@ -84,7 +77,7 @@ async fn does_not_retry_without_waiters() {
 async fn keeps_a_batch_until_its_last_waiter_is_dropped() {
     let failures = [Reply::Lost, Reply::RetryAfter(Duration::from_secs(20))];
     let exporter = Exporter::scripted(failures);
-    let (outbox, workers) = outbox(one_lane(), &exporter);
+    let (outbox, workers) = outbox(OutboxArgs::default(), &exporter);
     let (_, first) = outbox.push_with_waiter(batch(1, "x")).unwrap();
     let (_, queued) = outbox.push_with_waiter(batch(2, "y")).unwrap();
     second().await;
@@ -103,7 +96,7 @@ async fn keeps_a_batch_until_its_last_waiter_is_dropped() {
 #[tokio::test(start_paused = true)]
 async fn delivers_a_batch_whose_outcome_receiver_is_dropped() {
     let exporter = Exporter::scripted([Reply::RetryAfter(Duration::from_secs(20))]);
-    let (outbox, workers) = outbox(one_lane(), &exporter);
+    let (outbox, workers) = outbox(OutboxArgs::default(), &exporter);
     for key in 0..3 {
         drop(outbox.push_with_outcome(batch(key, "x")).unwrap());
     }
@@ -113,7 +106,7 @@ async fn delivers_a_batch_whose_outcome_receiver_is_dropped() {
 #[tokio::test(start_paused = true)]
 async fn a_drain_does_not_wait_for_withdrawn_batches() {
     let exporter = Exporter::default();
-    let (outbox, workers) = outbox(one_lane(), &exporter);
+    let (outbox, workers) = outbox(OutboxArgs::default(), &exporter);
     outbox.hold_back(1, START_MS - 1);
     let (_, waiter) = outbox.push_with_waiter(batch(1, "x")).unwrap();
     let begun = Instant::now();

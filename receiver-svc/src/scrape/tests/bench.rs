@@ -15,7 +15,7 @@ use mesh_base::{budget::Budget, clock::Clock};
 use mesh_contract::{
     batch::{Batch, BatchContext},
     export::{Export, ExportError},
-    verdict::Verdict,
+    report::ExportResponse,
 };
 use mesh_model::{
     config::{Config, discovery::TargetGroup, scrape::ScrapeConfig},
@@ -310,7 +310,7 @@ async fn accept(
     export: Export,
     exported: Arc<Mutex<Vec<Exported>>>,
     exports: Arc<Semaphore>,
-) -> Result<Verdict, ExportError> {
+) -> Result<ExportResponse, ExportError> {
     if exports.acquire().await.is_err() {
         std::future::pending::<()>().await;
     }
@@ -321,7 +321,7 @@ async fn accept(
         .flat_map(|r| r.scope_metrics);
     let samples = scopes.flat_map(|scope| scope.metrics).flat_map(samples);
     exported.lock().extend(samples);
-    Ok(Verdict::default())
+    Ok(ExportResponse::default())
 }
 
 fn samples(metric: Metric) -> Vec<Exported> {

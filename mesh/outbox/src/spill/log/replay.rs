@@ -1,7 +1,7 @@
 //! Replay of the records of an earlier process.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeMap, HashSet},
     sync::{Arc, atomic::Ordering},
 };
 
@@ -10,12 +10,12 @@ use tracing::warn;
 use super::{
     super::{
         record::{Damage, Record},
-        segment::{self, Location, decode_fence, done_name, id_of, segment_name},
+        segment::{self, Location, decode_fence, done_name, id_of, partly_name, segment_name},
         stats::SpillError,
     },
     FENCE, Log, Segment,
 };
-use mesh_contract::batch::BatchContext;
+use mesh_contract::{batch::BatchContext, export::Progress, progress::DestinationProgress};
 
 /// The records of an earlier process.
 #[derive(Debug, Default)]
@@ -24,6 +24,8 @@ pub(crate) struct Replay {
     pub(crate) records: Vec<(Location, Record)>,
     /// Time until which its Exports may be in flight, in milliseconds since the Unix epoch.
     pub(crate) fence_ms: Option<i64>,
+    /// Progress of the records that are done at some destinations, by sequence number.
+    pub(crate) progress: BTreeMap<u64, Progress>,
 }
 
 // === impl Log ===
@@ -37,16 +39,18 @@ impl Log {
                 return Replay::default();
             }
         };
-        let mut records = Vec::new();
+        let (mut records, mut progress) = (Vec::new(), BTreeMap::new());
         for id in names.iter().filter_map(|name| id_of(name, "segment")) {
             self.next_segment = self.next_segment.max(id.saturating_add(1));
-            records.extend(self.replay_segment(id));
+            records.extend(self.replay_segment(id, &mut progress));
         }
         // A process that crashed between the two removals leaves a done file behind.
-        for id in names.iter().filter_map(|name| id_of(name, "done")) {
+        let done = |name: &String| id_of(name, "done").or_else(|| id_of(name, "partly"));
+        for id in names.iter().filter_map(done) {
             self.next_segment = self.next_segment.max(id.saturating_add(1));
             if !names.contains(&segment_name(id)) {
                 self.remove(&done_name(id));
+                self.remove(&partly_name(id));
             }
         }
         self.sweep();
@@ -56,10 +60,15 @@ impl Log {
         Replay {
             records,
             fence_ms: fence.as_ref().and_then(decode_fence),
+            progress,
         }
     }
 
-    fn replay_segment(&mut self, id: u64) -> Vec<(Location, Record)> {
+    fn replay_segment(
+        &mut self,
+        id: u64,
+        progress: &mut BTreeMap<u64, Progress>,
+    ) -> Vec<(Location, Record)> {
         let scanned = match segment::scan(&*self.disk, id) {
             Ok(scanned) => scanned,
             Err(error) => {
@@ -81,7 +90,10 @@ impl Log {
             bytes: scanned.bytes,
             live: scanned.records.len() as u64,
             done_bytes: scanned.done_bytes,
+            partly_bytes: scanned.partly_bytes,
         };
+        let partly = scanned.partly.into_iter();
+        progress.extend(partly.map(|(seq, done)| (seq, DestinationProgress::at(done).encode())));
         self.segments.insert(id, segment);
         scanned.records
     }

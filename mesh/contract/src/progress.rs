@@ -1,26 +1,24 @@
-//! Progress of an Export over several destinations.
+//! Progress of a batch over several destinations.
 //!
-//! A sender gets one acknowledgement per Export, after all destinations have completed
-//! it. If one destination fails, the sender retries the same bytes, and the
-//! destinations that completed the Export must not receive it twice. Exporters are
-//! stateless, so the progress travels to the sender in the metadata of the failure. The
-//! sender returns it with the retry, to any exporter.
+//! An Export without a destination is for all destinations of the exporter. If one of them
+//! fails, the sender retries the same bytes, and the destinations that completed the batch
+//! must not receive it twice. Exporters are stateless, so the progress travels to the sender
+//! in the metadata of the failure. The sender returns it with the retry, to any exporter.
 
-use mesh_contract::{
+use crate::{
     export::Progress,
     verdict::{Reason, Verdict},
 };
 
-use super::resume::Resume;
-
-/// Destinations that have completed an Export, and the verdict of the one that stored
+/// Destinations that have completed a batch, and the verdict of the one that stored
 /// least.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DestinationProgress {
     destinations: Vec<u64>,
     verdict: Verdict,
-    /// Destinations that have decided some of the series.
-    partial: Vec<(u64, Resume)>,
+    /// Destinations that have decided some of the series, each with the exporter's text about
+    /// them.
+    partial: Vec<(u64, String)>,
 }
 
 const DEDUPLICATED: &str = "deduplicated";
@@ -43,7 +41,7 @@ impl DestinationProgress {
         let partial = sections.next().into_iter().flat_map(|text| text.split('+'));
         let partial = partial.map(|text| {
             let (name, resume) = text.split_once(':')?;
-            Some((hash(name)?, Resume::decode(resume)?))
+            Some((hash(name)?, resume.to_owned()))
         });
         let mut progress = Self {
             destinations: names.collect::<Option<_>>()?,
@@ -65,7 +63,15 @@ impl DestinationProgress {
         Some(progress)
     }
 
-    /// Returns true if `destination` has completed the Export.
+    /// Progress of a batch that is stored at the destinations with these hashes.
+    pub fn at(destinations: Vec<u64>) -> Self {
+        Self {
+            destinations,
+            ..Self::default()
+        }
+    }
+
+    /// Returns true if `destination` has completed the batch.
     pub fn is_complete(&self, destination: &str) -> bool {
         self.destinations.contains(&hash(destination))
     }
@@ -75,27 +81,28 @@ impl DestinationProgress {
         self.destinations.is_empty() && self.partial.is_empty()
     }
 
-    /// Series that `destination` has decided in earlier attempts.
-    pub fn resume(&self, destination: &str) -> Option<&Resume> {
+    /// Series that `destination` has decided in earlier attempts, as
+    /// [`record_partial`](Self::record_partial) got them.
+    pub fn partial(&self, destination: &str) -> Option<&str> {
         let hash = hash(destination);
         let mut partial = self.partial.iter();
-        partial.find_map(|(name, resume)| (*name == hash).then_some(resume))
+        partial.find_map(|(name, decided)| (*name == hash).then_some(&**decided))
     }
 
-    /// Records the series that `destination` has decided so far.
-    pub fn record_partial(&mut self, destination: &str, resume: Resume) {
+    /// Records the series that `destination` has decided so far, as visible ASCII without
+    /// `;`, `+` and `|`.
+    pub fn record_partial(&mut self, destination: &str, decided: Option<String>) {
         let hash = hash(destination);
         self.partial.retain(|(name, _)| *name != hash);
-        self.partial.push((hash, resume));
+        self.partial.extend(decided.map(|decided| (hash, decided)));
     }
 
-    /// Records that `destination` completed the Export with `verdict`.
+    /// Records that `destination` completed the batch with `verdict`.
     pub fn record(&mut self, destination: &str, verdict: &Verdict) {
         let hash = hash(destination);
         self.partial.retain(|(name, _)| *name != hash);
         self.destinations.push(hash);
-        let not_stored = |verdict: &Verdict| verdict.rejected_total() + verdict.deduplicated;
-        if not_stored(verdict) > not_stored(&self.verdict) {
+        if verdict.not_stored() > self.verdict.not_stored() {
             self.verdict = verdict.clone();
         }
     }
@@ -117,14 +124,12 @@ impl DestinationProgress {
         let counts: Vec<_> = counts.chain([deduplicated]).collect();
         let partial = self.partial.iter();
         let partial: Vec<_> = partial
-            .filter_map(|(name, resume)| Some(format!("{name:x}:{}", resume.encode()?)))
+            .map(|(name, decided)| format!("{name:x}:{decided}"))
             .collect();
         let mut text = format!("{};{}", names.join(","), counts.join(","));
         if !partial.is_empty() {
             text.push(';');
             text.push_str(&partial.join("+"));
-        } else if names.is_empty() {
-            return Progress::default();
         }
         Progress::new(&text)
     }
@@ -132,7 +137,7 @@ impl DestinationProgress {
 
 /// Hashes a destination's name, because names may contain any character and metadata
 /// must be short ASCII.
-fn hash(destination: &str) -> u64 {
+pub fn hash(destination: &str) -> u64 {
     xxhash_rust::xxh3::xxh3_64(destination.as_bytes())
 }
 
@@ -161,17 +166,17 @@ mod tests {
 
     #[test]
     fn decodes_series_that_destinations_have_decided() {
-        let partial = |n| Resume::decode(&format!("f00:ax1.{n}x1:out_of_order={n},deduplicated=0"));
+        let partial = |n| Some(format!("f00:ax1.{n}x1:out_of_order={n},deduplicated=0"));
         let mut progress = DestinationProgress::default();
-        progress.record_partial("one", partial(3).unwrap());
-        progress.record_partial("two", partial(4).unwrap());
-        progress.record_partial("one", partial(5).unwrap());
+        progress.record_partial("one", partial(3));
+        progress.record_partial("two", partial(4));
+        progress.record_partial("one", partial(5));
         let decoded = DestinationProgress::decode(&progress.encode());
         assert_eq!(decoded, progress);
-        assert_eq!(decoded.resume("one"), partial(5).as_ref());
+        assert_eq!(decoded.partial("one"), partial(5).as_deref());
         assert!(!decoded.is_complete("one"));
         progress.record("one", &Verdict::default());
-        assert_eq!(progress.resume("one"), None);
+        assert_eq!(progress.partial("one"), None);
         let decoded = DestinationProgress::decode(&progress.encode());
         assert_eq!(decoded, progress);
         assert!(decoded.is_complete("one"));
@@ -179,7 +184,7 @@ mod tests {
 
     #[test]
     fn ignores_unknown_progress() {
-        for text in ["", "nonsense", "xyz;", "1;too_old", "1;too_old=x", ";;1:x"] {
+        for text in ["", "nonsense", "xyz;", "1;too_old", "1;too_old=x", ";;x:1"] {
             assert!(
                 DestinationProgress::decode(&Progress::new(text)).is_empty(),
                 "{text}"

@@ -1,0 +1,347 @@
+//! Delivery: what the dispatcher sends next, and what becomes of it.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+use tracing::warn;
+
+use mesh_base::random;
+use mesh_contract::{export::Progress, progress::DestinationProgress};
+
+use super::{ALL, Departure, Lanes, Next, State};
+use crate::{
+    flight::{Arrival, Failure, Flight, FlightBatch, Landing},
+    lane::Lane,
+    outcome::Expiry,
+    request::{self, Request},
+    spill::SpillError,
+    weight::Weight,
+};
+
+/// Number of exporters in a row that may die while they have a batch alone, before the batch
+/// is dropped.
+const MAX_DEATHS: u32 = 3;
+/// Delay before a spilled batch is read again after a temporary failure.
+const READ_RETRY_DELAY: Duration = Duration::from_secs(1);
+/// Maximum random delay added to each backoff, so that Exports that failed together are not
+/// repeated together.
+const JITTER: Duration = Duration::from_millis(200);
+
+// === impl Lanes ===
+
+impl Lanes {
+    /// Returns the next step of the dispatcher.
+    pub(crate) fn next(&self) -> Next {
+        let (now, now_ms) = (Instant::now(), self.clock.now_ms());
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        state.sleeps_until = None;
+        if state.is_replaying {
+            return Next::Wait(None);
+        }
+        let ids: Vec<usize> = state.routes.keys().copied().collect();
+        for id in ids {
+            for key in state.take_due(id, now) {
+                state.refresh_key(key, now_ms);
+            }
+            while state.sends_at(id, self).is_some_and(|at| at <= now) {
+                if let Some(flight) = self.depart(state, id, now_ms) {
+                    return Next::Flight(flight);
+                }
+            }
+        }
+        self.wake_spiller(state);
+        if state.is_closed && state.entries.is_empty() {
+            return Next::End;
+        }
+        let due = state.due_at(&self.limits);
+        state.sleeps_until = Some(due.unwrap_or(now + Duration::from_secs(3600)));
+        Next::Wait(due)
+    }
+
+    /// Puts the next batches of a route in flight. Batches that have become too old expire
+    /// first, and batches without waiters are withdrawn: between two attempts no Export of
+    /// them is running. `None` if no batch remains.
+    fn depart(&self, state: &mut State, id: usize, now_ms: i64) -> Option<Flight> {
+        let route = state.routes.get_mut(&id)?;
+        let taken = route.take(&state.entries, &self.limits, state.knows_batches);
+        let mut flight = Flight {
+            id: state.next_flight,
+            route: id,
+            destination: route.destination.clone(),
+            batches: Vec::with_capacity(taken.len()),
+            bytes: 0,
+            timeout: self.base_timeout,
+        };
+        for (seq, key) in taken {
+            let entry = &state.entries[&seq];
+            let expiry = if entry.age_ms(now_ms) > self.max_age_ms {
+                Some(Expiry::TooOld)
+            } else {
+                entry.is_withdrawn().then_some(Expiry::Withdrawn)
+            };
+            if let Some(expiry) = expiry {
+                state.leave(id, seq, Departure::Expired(expiry), now_ms);
+                continue;
+            }
+            let (samples, bytes) = (entry.samples, entry.raw_bytes);
+            let before = entry.progress.clone();
+            let lane = state.routes.get_mut(&id)?.lane_mut(key)?;
+            lane.is_in_flight = true;
+            let attempts = lane.attempts.as_ref();
+            let progress = attempts.map(|it| it.progress.clone()).unwrap_or_default();
+            let progress = progress.or(before);
+            flight.bytes += bytes;
+            flight.timeout = flight.timeout.max(lane.timeout.or(self.base_timeout));
+            flight.batches.push(FlightBatch {
+                seq,
+                key,
+                samples,
+                progress,
+            });
+        }
+        if flight.batches.is_empty() {
+            return None;
+        }
+        state.next_flight += 1;
+        state.flights.insert(flight.id, flight.timeout);
+        state.longest_timeout = flight.timeout;
+        state.routes.get_mut(&id)?.depart(flight.bytes);
+        Some(flight)
+    }
+
+    /// Builds the request of a flight. A batch that cannot be read expires. Returns `None` if
+    /// no batch remains.
+    pub(crate) async fn request(&self, flight: &mut Flight) -> Option<Request> {
+        loop {
+            let (context, bodies) = self.bodies(flight)?;
+            let failed = match request::payload(bodies, self.disk.get().cloned()).await {
+                Ok(payload) => {
+                    return Some(Request {
+                        context,
+                        payload: payload.bytes,
+                        sizes: payload.sizes,
+                    });
+                }
+                Err(failed) => failed,
+            };
+            warn!(seq = failed.seq, error = %failed.error, "Reading a spilled batch failed");
+            self.spill_stats.count(SpillError::Read);
+            if failed.is_permanent() {
+                let mut state = self.state.lock();
+                let unreadable = Departure::Expired(Expiry::Unreadable);
+                state.leave(flight.route, failed.seq, unreadable, self.clock.now_ms());
+                flight.batches.retain(|batch| batch.seq != failed.seq);
+                self.wake_spiller(&state);
+            } else {
+                sleep(READ_RETRY_DELAY).await;
+            }
+        }
+    }
+
+    fn bodies(&self, flight: &mut Flight) -> Option<request::Bodies> {
+        let state = self.state.lock();
+        // A batch is gone if its destination was removed.
+        flight
+            .batches
+            .retain(|batch| state.entries.contains_key(&batch.seq));
+        let context = state.entries[&flight.batches.first()?.seq].context.clone();
+        let entries = flight
+            .batches
+            .iter()
+            .map(|batch| &state.entries[&batch.seq]);
+        let bodies = entries.map(|entry| (entry.seq, entry.body.clone()));
+        Some((context, bodies.collect()))
+    }
+
+    /// Ends a flight without batches.
+    pub(crate) fn abandon(&self, flight: &Flight) {
+        let mut state = self.state.lock();
+        state.end_flight(flight);
+        state.sleeps_until = None;
+        self.wakeup.notify_one();
+    }
+
+    /// Records the result of an attempt.
+    pub(crate) fn land(&self, flight: &Flight, arrival: Arrival) {
+        let now_ms = self.clock.now_ms();
+        let (began, took) = (arrival.began, arrival.began.elapsed());
+        let mut state = self.state.lock();
+        let destinations = match &arrival.result {
+            Ok(response) => response.destinations.clone(),
+            Err(error) => error.report().destinations,
+        };
+        state.end_flight(flight);
+        state.learn_destinations(&destinations, now_ms);
+        let landed = flight.land(arrival);
+        // Batches that failed together are sent together again.
+        let backoff = landed.iter().filter_map(|(batch, landing)| match landing {
+            Landing::Retry(_) => Some(state.next_backoff(flight.route, batch.key)),
+            Landing::Verdict(_) => None,
+        });
+        let backoff = backoff.max().unwrap_or_default();
+        let jitter = if backoff.is_zero() {
+            Duration::ZERO
+        } else {
+            JITTER.mul_f64(random::range(0.0..1.0))
+        };
+        for (batch, landing) in landed {
+            if !state.is_pending_at(flight, batch.seq) {
+                continue;
+            }
+            match landing {
+                Landing::Verdict(verdict) => {
+                    if let Some(lane) = state.lane_mut(flight.route, batch.key) {
+                        lane.timeout.shrink(self.base_timeout, took);
+                    }
+                    let verdict = Departure::Verdict(verdict);
+                    state.leave(flight.route, batch.seq, verdict, now_ms);
+                }
+                Landing::Retry(failure) if state.is_poison(flight, &batch, &failure) => {
+                    warn!(
+                        destination = flight.destination.as_deref(),
+                        key = format!("{:016x}", batch.key),
+                        samples = batch.samples,
+                        bytes = flight.bytes,
+                        deaths = MAX_DEATHS,
+                        "Exporters died while they had this batch alone, it is dropped"
+                    );
+                    let poison = Departure::Expired(Expiry::Poison);
+                    state.leave(flight.route, batch.seq, poison, now_ms);
+                }
+                Landing::Retry(failure) => {
+                    // The backoff starts with the attempt: a slow one has waited already.
+                    let retry_at = (began + backoff).max(failure.retry_at) + jitter;
+                    state.retry(flight, &batch, &failure, retry_at, self.base_timeout);
+                    state.refresh_key(batch.key, now_ms);
+                }
+            }
+        }
+        self.wake_spiller(&state);
+        state.sleeps_until = None;
+        self.wakeup.notify_one();
+    }
+}
+
+// === impl State ===
+
+impl State {
+    fn take_due(&mut self, route: usize, now: Instant) -> Vec<u64> {
+        let route = self.routes.get_mut(&route);
+        route.map(|route| route.take_due(now)).unwrap_or_default()
+    }
+
+    fn sends_at(&self, route: usize, lanes: &Lanes) -> Option<Instant> {
+        let route = self.routes.get(&route)?;
+        route.sends_at(&lanes.limits, self.is_closed)
+    }
+
+    fn lane_mut(&mut self, route: usize, key: u64) -> Option<&mut Lane> {
+        self.routes.get_mut(&route)?.lane_mut(key)
+    }
+
+    fn end_flight(&mut self, flight: &Flight) {
+        self.flights.remove(&flight.id);
+        if let Some(route) = self.routes.get_mut(&flight.route)
+            && route.destination == flight.destination
+        {
+            route.arrive(flight.bytes);
+        }
+    }
+
+    /// Returns true if a batch of a flight still waits for the flight's outcome. It does not
+    /// if its destination was removed.
+    fn is_pending_at(&self, flight: &Flight, seq: u64) -> bool {
+        let entry = self.entries.get(&seq);
+        let route = self.routes.get(&flight.route);
+        entry.is_some_and(|entry| entry.routes.contains(flight.route))
+            && route.is_some_and(|route| route.destination == flight.destination)
+    }
+
+    fn next_backoff(&mut self, route: usize, key: u64) -> Duration {
+        let lane = self.lane_mut(route, key);
+        lane.map_or(Duration::ZERO, |lane| {
+            lane.attempts.get_or_insert_default().backoff.delay()
+        })
+    }
+
+    /// Counts the exporters that died while they had a batch alone. Returns true at
+    /// [`MAX_DEATHS`].
+    fn is_poison(&mut self, flight: &Flight, batch: &FlightBatch, failure: &Failure) -> bool {
+        let Some(lane) = self.lane_mut(flight.route, batch.key) else {
+            return false;
+        };
+        let attempts = lane.attempts.get_or_insert_default();
+        if failure.may_have_killed && attempts.is_alone && flight.batches.len() == 1 {
+            attempts.deaths += 1;
+        } else if !failure.is_unsent {
+            attempts.deaths = 0;
+        }
+        attempts.deaths >= MAX_DEATHS
+    }
+
+    /// Puts a batch back after a failed attempt. Refresh its key afterwards.
+    fn retry(
+        &mut self,
+        flight: &Flight,
+        batch: &FlightBatch,
+        failure: &Failure,
+        retry_at: Instant,
+        base_timeout: Duration,
+    ) {
+        let Some(lane) = self.lane_mut(flight.route, batch.key) else {
+            return;
+        };
+        lane.is_in_flight = false;
+        lane.not_before = Some(retry_at);
+        lane.timeout
+            .extend(base_timeout, failure.is_slow, failure.is_silent);
+        let attempts = lane.attempts.get_or_insert_default();
+        attempts.is_alone |= failure.must_split || failure.may_have_killed;
+        if failure.progress != Progress::default() {
+            // A batch that advances is not delayed further.
+            if failure.progress != attempts.progress {
+                attempts.backoff.reset();
+            }
+            attempts.progress = failure.progress.clone();
+        }
+        if flight.route == ALL && self.routes.len() > 1 {
+            self.split(batch, retry_at);
+        }
+    }
+
+    /// Moves a batch that was sent to all destinations into the lanes of those that have not
+    /// completed it.
+    fn split(&mut self, batch: &FlightBatch, retry_at: Instant) {
+        let Some(lane) = self.lane_mut(ALL, batch.key) else {
+            return;
+        };
+        let attempts = lane.attempts.take().unwrap_or_default();
+        let weight = Weight::of_samples(batch.samples);
+        let Some(entry) = self.entries.get_mut(&batch.seq) else {
+            return;
+        };
+        let progress = attempts.progress.or(entry.progress.clone());
+        let progress = DestinationProgress::decode(&progress);
+        entry.routes.remove(ALL);
+        for (id, route) in &mut self.routes {
+            let Some(name) = route.destination.clone() else {
+                continue;
+            };
+            if progress.is_complete(&name) {
+                let verdict = progress.verdict().clone().take(batch.samples);
+                route.account.record_verdict(&verdict, weight);
+                entry.merge(verdict);
+                entry.completed.push(name);
+                continue;
+            }
+            entry.routes.insert(*id);
+            route.push(batch.key, batch.seq);
+            if let Some(lane) = route.lane_mut(batch.key) {
+                lane.not_before = Some(retry_at);
+                lane.attempts.get_or_insert_default().backoff = attempts.backoff.clone();
+            }
+        }
+        self.complete_at(ALL, batch.seq, false);
+    }
+}

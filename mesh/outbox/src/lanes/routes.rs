@@ -1,0 +1,154 @@
+//! Routes: one for each destination, as the exporters name them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use mesh_contract::progress::DestinationProgress;
+
+use super::{ALL, Departure, State};
+use crate::{
+    entry::{Entry, RouteSet},
+    outcome::Expiry,
+    route::Route,
+    weight::Weight,
+};
+
+/// Time after which a destination is removed that no exporter names, while others are named.
+/// During a rollout some exporters have it and others do not.
+const REMOVED_AFTER: Duration = Duration::from_secs(300);
+
+// === impl State ===
+
+impl State {
+    /// Follows the destinations that an exporter has. Until an exporter names several, all
+    /// batches travel in Exports to all destinations.
+    ///
+    /// A new destination receives all pending batches. What is pending for a removed one
+    /// expires.
+    pub(super) fn learn_destinations(&mut self, names: &[String], now_ms: i64) {
+        if names.is_empty() {
+            return;
+        }
+        self.knows_batches = true;
+        if self.routes.len() == 1 && names.len() == 1 {
+            return;
+        }
+        let now = Instant::now();
+        let known: BTreeSet<_> = self
+            .routes
+            .values()
+            .map(|it| it.destination.clone())
+            .collect();
+        for route in self.routes.values_mut() {
+            let destination = route.destination.as_ref();
+            if destination.is_some_and(|it| names.iter().any(|name| **name == **it)) {
+                route.named_at = now;
+            }
+        }
+        let names = names.iter().map(|name| Arc::<str>::from(&**name));
+        let new: Vec<_> = names
+            .filter(|name| !known.contains(&Some(name.clone())))
+            .collect();
+        if !new.is_empty() {
+            self.add_routes(new, now_ms);
+        }
+        self.remove_routes(now, now_ms);
+    }
+
+    fn add_routes(&mut self, names: Vec<Arc<str>>, now_ms: i64) {
+        let (mut added, mut account) = (Vec::new(), self.account.clone());
+        (account.spilled, account.waiting_bytes) = (0, 0);
+        for name in names {
+            let Some(id) = (ALL + 1..RouteSet::MAX).find(|id| !self.routes.contains_key(id)) else {
+                warn!(
+                    destination = &*name,
+                    max = RouteSet::MAX - 1,
+                    "Too many destinations"
+                );
+                continue;
+            };
+            info!(destination = &*name, "Destination learned from an exporter");
+            let mut route = Route::new(Some(name));
+            route.account = account.clone();
+            self.routes.insert(id, route);
+            added.push(id);
+        }
+        let mut keys = BTreeSet::new();
+        for entry in self.entries.values_mut() {
+            keys.insert(entry.key);
+            let mut is_in_flight = false;
+            if entry.routes.contains(ALL)
+                && let Some(lane) = self
+                    .routes
+                    .get_mut(&ALL)
+                    .and_then(|all| all.lane_mut(entry.key))
+            {
+                is_in_flight = lane.has_attempted(entry.seq);
+                if !is_in_flight {
+                    lane.remove(entry.seq, false);
+                    entry.routes.remove(ALL);
+                }
+            }
+            if !is_in_flight {
+                add_to(&mut self.routes, &added, entry);
+            }
+        }
+        let finished: Vec<_> = self
+            .entries
+            .values()
+            .filter(|it| it.routes.is_empty())
+            .collect();
+        let finished: Vec<_> = finished.into_iter().map(|entry| entry.seq).collect();
+        for seq in finished {
+            self.finish(seq);
+        }
+        for key in keys {
+            self.refresh_key(key, now_ms);
+        }
+    }
+
+    fn remove_routes(&mut self, now: Instant, now_ms: i64) {
+        let stale = self.routes.iter().filter(|(_, route)| {
+            route.destination.is_some() && route.named_at + REMOVED_AFTER <= now
+        });
+        let stale: Vec<usize> = stale.map(|(id, _)| *id).collect();
+        for id in stale {
+            let seqs: Vec<u64> = self.routes[&id].seqs().collect();
+            let samples = self.routes[&id].account.waiting;
+            warn!(
+                destination = self.routes[&id].destination.as_deref(),
+                samples, "No exporter writes to the destination any more, its samples expire"
+            );
+            for seq in seqs {
+                let removed = Departure::Expired(Expiry::DestinationRemoved);
+                self.leave(id, seq, removed, now_ms);
+            }
+            self.routes.remove(&id);
+        }
+    }
+}
+
+/// Adds a batch to the lanes of these routes, except for destinations that an earlier process
+/// has completed it at.
+fn add_to(routes: &mut BTreeMap<usize, Route>, ids: &[usize], entry: &mut Entry) {
+    let progress = DestinationProgress::decode(&entry.progress);
+    for id in ids {
+        let Some(route) = routes.get_mut(id) else {
+            continue;
+        };
+        let name = route.destination.as_deref();
+        if name.is_some_and(|name| progress.is_complete(name)) {
+            let weight = Weight::of_samples(entry.samples);
+            route.account.record_verdict(&entry.verdict.clone(), weight);
+            continue;
+        }
+        entry.routes.insert(*id);
+        route.push(entry.key, entry.seq);
+    }
+}

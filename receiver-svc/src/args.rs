@@ -9,7 +9,10 @@ use mesh_net::listen::ListenAddress;
 use mesh_outbox::OutboxArgs;
 use mesh_service::telemetry::LogArgs;
 
-use crate::{check::CheckArgs, heartbeat::HeartbeatArgs, scrape::TextLimits, shard::ShardArgs};
+use crate::{
+    check::CheckArgs, heartbeat::HeartbeatArgs, monitors::MonitorArgs, scrape::TextLimits,
+    shard::ShardArgs,
+};
 
 /// Discovers and scrapes Prometheus targets and sends their samples to exporters.
 ///
@@ -195,6 +198,13 @@ pub struct Args {
         reason = "clap would show the text as the program's description"
     )]
     pub heartbeat: HeartbeatArgs,
+
+    #[command(flatten)]
+    #[allow(
+        missing_docs,
+        reason = "clap would show the text as the program's description"
+    )]
+    pub monitors: MonitorArgs,
 
     #[command(flatten)]
     #[allow(

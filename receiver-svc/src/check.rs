@@ -22,7 +22,7 @@ use mesh_service::telemetry::LogArgs;
 
 pub use self::monitors::MonitorReport;
 use self::targets::JobTargets;
-use crate::{batch_context::batch_context, discovery::DiscoveryError};
+use crate::{batch_context::batch_context, discovery::DiscoveryError, monitors::MonitorArgs};
 
 /// Checks a Prometheus configuration file.
 ///
@@ -33,7 +33,7 @@ use crate::{batch_context::batch_context, discovery::DiscoveryError};
 #[command(name = "check")]
 pub struct CheckArgs {
     /// The configuration file.
-    #[arg(required_unless_present = "monitors_dir")]
+    #[arg(required_unless_present_any = ["monitors_dir", "monitors_cluster"])]
     pub file: Option<PathBuf>,
 
     /// Check the syntax of the file only, not the files that it references.
@@ -61,6 +61,13 @@ pub struct CheckArgs {
         default_value = "10s"
     )]
     pub discovery_timeout: Duration,
+
+    #[command(flatten)]
+    #[allow(
+        missing_docs,
+        reason = "clap would show the text as the program's description"
+    )]
+    pub monitors: MonitorArgs,
 
     #[command(flatten)]
     #[allow(

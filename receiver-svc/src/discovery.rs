@@ -111,6 +111,15 @@ pub enum DiscoveryError {
     },
 }
 
+impl DiscoveryError {
+    /// Returns the name of the job that cannot run.
+    pub(crate) fn job(&self) -> &str {
+        match self {
+            Self::Unsupported { job, .. } | Self::Start { job, .. } => job,
+        }
+    }
+}
+
 /// A running discovery mechanism.
 #[derive(Debug)]
 struct Mechanism {
@@ -192,6 +201,11 @@ impl Discovery {
         self.shared.metrics.set_max_list_bytes(bytes);
         self.max_list_bytes = bytes;
         self
+    }
+
+    /// Returns the clusters that are watched, so that others share the watches.
+    pub(crate) fn clusters(&self) -> Arc<Clusters> {
+        self.clusters.clone()
     }
 
     /// Returns the failures of the mechanisms, now and later.

@@ -16,7 +16,7 @@ pub mod discovery;
 pub mod exposition;
 pub mod handover;
 pub mod heartbeat;
-mod monitors;
+pub mod monitors;
 pub mod otlp;
 pub mod ownership;
 mod samples;

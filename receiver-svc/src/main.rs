@@ -1,6 +1,6 @@
 //! Binary of the receiver.
 
-use std::process::ExitCode;
+use std::{fmt::Display, process::ExitCode};
 
 use mesh_base::shutdown::Shutdown;
 use receiver_svc::{
@@ -29,8 +29,8 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Checks a configuration file, a folder of monitors, or both. Returns true if a receiver can
-/// run with them.
+/// Checks a configuration file, monitors of a folder and monitors of a cluster, as asked.
+/// Returns true if a receiver can run with them.
 async fn run_check(args: CheckArgs) -> bool {
     install_crypto();
     args.log.init();
@@ -43,18 +43,28 @@ async fn run_check(args: CheckArgs) -> bool {
     }
     if let Some(folder) = &args.monitors_dir {
         println!("Checking monitors in {}", folder.display());
-        match MonitorReport::of_folder(folder) {
-            Ok(report) => {
-                print!("{report}");
-                is_success &= report.is_success();
-            }
-            Err(error) => {
-                println!("  FAILED: {error}");
-                is_success = false;
-            }
-        }
+        is_success &= print_monitors(MonitorReport::of_folder(folder));
+    }
+    if args.monitors.cluster {
+        println!("Checking monitors of the cluster");
+        let report = MonitorReport::of_cluster(&args.monitors, args.discovery_timeout);
+        is_success &= print_monitors(report.await);
     }
     is_success
+}
+
+/// Prints a report, or the error that prevents one. Returns true if all monitors are valid.
+fn print_monitors(report: Result<MonitorReport, impl Display>) -> bool {
+    match report {
+        Ok(report) => {
+            print!("{report}");
+            report.is_success()
+        }
+        Err(error) => {
+            println!("  FAILED: {error}");
+            false
+        }
+    }
 }
 
 fn install_crypto() {

@@ -5,13 +5,27 @@
 //! gives it objects, and parses the result as any job of `prometheus.yml`.
 //!
 //! ```text
-//! files (check) ─▶ Objects ─▶ collect: select ─▶ generate ─▶ parse ─▶ Collected
+//! files (check) ──────────▶ Objects ─▶ collect: select ─▶ generate ─▶ parse ─▶ Collected
+//! watches of the cluster ─────┘                              ▲
+//! Secrets, ConfigMaps (get) ─────────────────────────────────┘
 //! ```
 
+mod args;
 mod collect;
 mod directory;
+mod follow;
+mod materials;
+mod objects;
+mod status;
+mod watched;
 
+pub use self::{
+    args::{MonitorArgs, ObjectName},
+    directory::DirectoryError,
+};
 pub(crate) use self::{
-    collect::Collected,
-    directory::{DirectoryError, read},
+    collect::{Collected, Collector},
+    directory::read,
+    follow::{Following, once},
+    status::MonitorStatus,
 };

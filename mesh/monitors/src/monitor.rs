@@ -92,6 +92,23 @@ impl fmt::Display for Kind {
 // === impl Monitor ===
 
 impl Monitor {
+    /// Wraps an object that was read already.
+    pub fn new(
+        kind: Kind,
+        namespace: impl Into<String>,
+        name: impl Into<String>,
+        labels: BTreeMap<String, String>,
+        spec: Arc<Value>,
+    ) -> Self {
+        Self {
+            kind,
+            namespace: namespace.into(),
+            name: name.into(),
+            labels,
+            spec,
+        }
+    }
+
     /// Reads an object. Its `spec` is read when a configuration is generated.
     ///
     /// # Errors

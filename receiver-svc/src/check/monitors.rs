@@ -1,14 +1,18 @@
 //! Lists the scrape configurations that monitors make.
 
-use std::{fmt, path::Path};
+use std::{fmt, path::Path, time::Duration};
 
 use serde_json::Value;
 
-use crate::monitors::{self, Collected, DirectoryError};
+use crate::monitors::{self, Collected, Collector, DirectoryError, MonitorArgs};
 
 /// Result of checking monitors.
 #[derive(Debug)]
-pub struct MonitorReport(Collected);
+pub struct MonitorReport {
+    collected: Collected,
+    /// Lists that failed.
+    failures: Vec<String>,
+}
 
 // === impl MonitorReport ===
 
@@ -19,19 +23,39 @@ impl MonitorReport {
     /// Returns an error if a file cannot be read, or if the folder has several Prometheus
     /// objects.
     pub fn of_folder(folder: &Path) -> Result<Self, DirectoryError> {
-        Ok(Self(monitors::read(folder)?.collect()))
+        let (objects, materials) = monitors::read(folder)?;
+        Ok(Self {
+            collected: Collector::default().collect(&objects, &materials),
+            failures: Vec::new(),
+        })
+    }
+
+    /// Checks the monitors of a cluster, which has to list them within `limit`.
+    ///
+    /// # Errors
+    /// Returns an error if the API server cannot be reached, or if the Prometheus object is
+    /// missing or invalid.
+    pub async fn of_cluster(args: &MonitorArgs, limit: Duration) -> Result<Self, String> {
+        let (collected, failures) = monitors::once(args, limit).await?;
+        Ok(Self {
+            collected,
+            failures,
+        })
     }
 
     /// Returns true if every selected monitor is valid.
     pub fn is_success(&self) -> bool {
-        self.0.is_valid()
+        self.failures.is_empty() && self.collected.is_valid()
     }
 }
 
 impl fmt::Display for MonitorReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for failure in &self.failures {
+            writeln!(f, "  FAILED: {failure}")?;
+        }
         let (mut jobs, mut invalid) = (0, 0);
-        for outcome in &self.0.outcomes {
+        for outcome in &self.collected.outcomes {
             let name = &outcome.name;
             match &outcome.configs {
                 None => writeln!(f, "  {name}: not selected")?,
@@ -42,19 +66,23 @@ impl fmt::Display for MonitorReport {
                 }
                 Some(Ok(_)) => {
                     writeln!(f, "  {name}:")?;
-                    for job in &outcome.shown {
+                    for job in outcome.shown.iter() {
                         jobs += 1;
                         write_job(f, job)?;
                     }
                 }
             }
         }
-        let total = self.0.outcomes.len();
-        let word = if invalid == 0 { "SUCCESS" } else { "FAILED" };
-        let hash = self.0.hash();
+        let total = self.collected.outcomes.len();
+        let word = if self.is_success() {
+            "SUCCESS"
+        } else {
+            "FAILED"
+        };
+        let hash = self.collected.hash();
         writeln!(
             f,
-            "  {word}: {total} monitors, {jobs} scrape jobs, {invalid} invalid, hash {hash:016x}"
+            "  {word}: {total} monitors, {jobs} scrape jobs, {invalid} invalid, hash {hash:012x}"
         )
     }
 }

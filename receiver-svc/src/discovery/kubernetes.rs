@@ -37,9 +37,7 @@ use tokio::{sync::Notify, time::sleep};
 use tracing::warn;
 
 use super::{DiscoveryMetrics, TargetGroups};
-use cluster::{Cluster, ClusterWatches};
-
-pub(super) use cluster::Clusters;
+pub(crate) use cluster::{Cluster, ClusterWatches, Clusters};
 pub use metrics::KubernetesMetrics;
 pub use related::{Changes, Related};
 pub use role::{Discover, Discoverer, Role};

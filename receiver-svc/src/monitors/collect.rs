@@ -1,14 +1,21 @@
 //! Selects monitors and turns them into scrape configurations.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
-use mesh_model::config::{Config, discovery::DiscoveryConfig, scrape::ScrapeConfig};
+use mesh_model::{
+    config::{Config, discovery::DiscoveryConfig, scrape::ScrapeConfig},
+    go_regexp::Regexp,
+};
 use mesh_monitors::{
     Data, Invalid, Materials, Monitor, Reason, Reference, Settings, Shown, Verdict, Yaml, generate,
     verdict,
 };
 use serde_json::json;
-use xxhash_rust::xxh3::Xxh3;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 /// Objects of a cluster or a folder.
 #[derive(Debug, Default)]
@@ -17,7 +24,8 @@ pub(crate) struct Objects {
     pub(crate) monitors: Vec<Monitor>,
     /// Labels of each namespace.
     pub(crate) namespaces: BTreeMap<String, BTreeMap<String, String>>,
-    pub(crate) materials: Known,
+    /// kubeconfig of the cluster, if it is not the cluster of this pod.
+    pub(crate) kubeconfig: Option<PathBuf>,
     /// Objects that cannot be read, by kind and name.
     pub(crate) unreadable: Vec<(String, Invalid)>,
 }
@@ -26,24 +34,38 @@ pub(crate) struct Objects {
 #[derive(Debug, Default)]
 pub(crate) struct Known(pub(crate) BTreeMap<Reference, Arc<Data>>);
 
-/// Scrape configurations of all selected monitors.
+/// Turns objects into scrape configurations, again and again. Parses only what has changed.
 #[derive(Debug, Default)]
+pub(crate) struct Collector {
+    /// Outcomes of the last round, by the name of the monitor.
+    last: HashMap<String, Outcome>,
+    /// Regular expressions by source. Most rules of all monitors have the same ones.
+    regexes: HashMap<String, Regexp>,
+}
+
+/// Scrape configurations of all selected monitors.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Collected {
     /// Results by monitor, in the order of their jobs.
     pub(crate) outcomes: Vec<Outcome>,
 }
 
-/// Result of one monitor.
-#[derive(Debug)]
+/// Result of one monitor. Cheap to clone.
+#[derive(Clone, Debug)]
 pub(crate) struct Outcome {
     /// Kind, namespace and name.
     pub(crate) name: String,
     /// Scrape configurations without secrets, as JSON, for people. Empty if the monitor is
     /// invalid.
-    pub(crate) shown: Vec<String>,
+    pub(crate) shown: Arc<[String]>,
     /// Scrape configurations, or the mistake. `None` if no selector matches.
-    pub(crate) configs: Option<Result<Vec<ScrapeConfig>, Invalid>>,
+    pub(crate) configs: Option<Result<Arc<[ScrapeConfig]>, Invalid>>,
+    /// Hash of the generated text, with secrets.
+    text: u64,
 }
+
+/// Maximum number of regular expressions that are kept for the next round.
+const MAX_REGEXES: usize = 20_000;
 
 impl Materials for Known {
     fn find(&self, reference: &Reference) -> Result<Arc<Data>, String> {
@@ -52,71 +74,140 @@ impl Materials for Known {
     }
 }
 
-// === impl Objects ===
-
-impl Objects {
-    /// Generates and parses the scrape configurations.
-    pub(crate) fn collect(&self) -> Collected {
-        let unreadable = self.unreadable.iter().map(|(name, invalid)| Outcome {
-            name: name.clone(),
-            shown: Vec::new(),
-            configs: Some(Err(invalid.clone())),
-        });
-        let mut monitors: Vec<_> = self.monitors.iter().collect();
-        monitors.sort_by_key(|monitor| {
-            let kinds = self.settings.kinds();
-            let rank = kinds.iter().position(|kind| *kind == monitor.kind);
-            (rank, format!("{}/{}", monitor.namespace, monitor.name))
-        });
-        let outcomes = monitors.into_iter().map(|monitor| self.outcome(monitor));
-        Collected {
-            outcomes: outcomes.chain(unreadable).collect(),
-        }
-    }
-
-    fn outcome(&self, monitor: &Monitor) -> Outcome {
-        let none = BTreeMap::new();
-        let labels = self.namespaces.get(&monitor.namespace).unwrap_or(&none);
-        let is_used = self.settings.kinds().contains(&monitor.kind)
-            && verdict(&self.settings, monitor, labels) == Verdict::Selected;
-        let mut outcome = Outcome {
-            name: monitor.to_string(),
-            shown: Vec::new(),
-            configs: None,
+impl PartialEq for Outcome {
+    /// Compares the generated texts instead of the parsed configurations.
+    fn eq(&self, other: &Self) -> bool {
+        let mistake = |outcome: &Self| match &outcome.configs {
+            Some(Ok(_)) => Some(None),
+            Some(Err(mistake)) => Some(Some(mistake.clone())),
+            None => None,
         };
-        if is_used {
-            let jobs = generate(monitor, &self.settings, &self.materials);
-            outcome.configs = Some(jobs.and_then(|jobs| {
-                let configs = parse(monitor, &self.settings, &jobs)?;
-                let shown = jobs
-                    .iter()
-                    .map(|job| job.to_json(Shown::WithoutSecrets).to_string());
-                outcome.shown = shown.collect();
-                Ok(configs)
-            }));
-        }
-        outcome
+        self.name == other.name && self.text == other.text && mistake(self) == mistake(other)
     }
 }
 
-/// Parses jobs as a configuration file, and refuses mechanisms that a receiver cannot run.
-fn parse(
-    monitor: &Monitor,
-    settings: &Settings,
-    jobs: &[Yaml],
-) -> Result<Vec<ScrapeConfig>, Invalid> {
+// === impl Collector ===
+
+impl Collector {
+    /// Generates and parses the scrape configurations.
+    pub(crate) fn collect(&mut self, objects: &Objects, materials: &dyn Materials) -> Collected {
+        let unreadable = objects.unreadable.iter().map(|(name, invalid)| Outcome {
+            configs: Some(Err(invalid.clone())),
+            ..Outcome::not_selected(name.clone())
+        });
+        let mut monitors: Vec<_> = objects.monitors.iter().collect();
+        monitors.sort_by_key(|monitor| {
+            let kinds = objects.settings.kinds();
+            let rank = kinds.iter().position(|kind| *kind == monitor.kind);
+            (rank, format!("{}/{}", monitor.namespace, monitor.name))
+        });
+        let outcomes = monitors.into_iter();
+        let outcomes = outcomes.map(|monitor| self.outcome(objects, monitor, materials));
+        let outcomes: Vec<_> = outcomes.chain(unreadable).collect();
+        let by_name = outcomes.iter();
+        self.last = by_name
+            .map(|outcome| (outcome.name.clone(), outcome.clone()))
+            .collect();
+        if self.regexes.len() > MAX_REGEXES {
+            self.regexes.clear();
+        }
+        Collected { outcomes }
+    }
+
+    fn outcome(
+        &mut self,
+        objects: &Objects,
+        monitor: &Monitor,
+        materials: &dyn Materials,
+    ) -> Outcome {
+        let none = BTreeMap::new();
+        let settings = &objects.settings;
+        let labels = objects.namespaces.get(&monitor.namespace).unwrap_or(&none);
+        let mut outcome = Outcome::not_selected(monitor.to_string());
+        let is_used = settings.kinds().contains(&monitor.kind)
+            && verdict(settings, monitor, labels) == Verdict::Selected;
+        if !is_used {
+            return outcome;
+        }
+        let jobs = match generate(monitor, settings, materials) {
+            Ok(jobs) => jobs,
+            Err(invalid) => {
+                outcome.configs = Some(Err(invalid));
+                return outcome;
+            }
+        };
+        let text = text(settings, &jobs);
+        outcome.text = xxh3_64(text.as_bytes());
+        if let Some(last) = self.last.get(&outcome.name)
+            && last.text == outcome.text
+        {
+            return last.clone();
+        }
+        outcome.configs = Some(parse(monitor, &text).map(|mut configs| {
+            for config in &mut configs {
+                self.share_regexes(config);
+                discover_by(objects.kubeconfig.as_deref(), config);
+            }
+            let shown = jobs.iter().map(|job| job.to_json(Shown::WithoutSecrets));
+            outcome.shown = shown.map(|job| job.to_string()).collect();
+            configs.into()
+        }));
+        outcome
+    }
+
+    /// Replaces regular expressions by equal ones of other monitors, to save memory.
+    fn share_regexes(&mut self, config: &mut ScrapeConfig) {
+        let metric_rules = config.metric_relabel_configs.iter_mut();
+        for rule in config.relabel_configs.iter_mut().chain(metric_rules) {
+            if rule.regex.is_default() {
+                continue;
+            }
+            let source = rule.regex.as_str().to_owned();
+            let shared = self.regexes.entry(source);
+            rule.regex = shared.or_insert_with(|| rule.regex.clone()).clone();
+        }
+    }
+}
+
+// === impl Outcome ===
+
+impl Outcome {
+    fn not_selected(name: String) -> Self {
+        Self {
+            name,
+            shown: Arc::default(),
+            configs: None,
+            text: 0,
+        }
+    }
+}
+
+/// Lets a job discover its targets in the cluster of the monitors.
+fn discover_by(kubeconfig: Option<&Path>, config: &mut ScrapeConfig) {
+    for mechanism in &mut config.discovery {
+        if let DiscoveryConfig::Kubernetes(kubernetes) = mechanism
+            && kubernetes.api_server.is_none()
+        {
+            kubernetes.kubeconfig_file = kubeconfig.map(Path::to_owned);
+        }
+    }
+}
+
+/// Writes jobs as a configuration file, with secrets.
+fn text(settings: &Settings, jobs: &[Yaml]) -> String {
     let mut global = settings.global().to_json(Shown::WithSecrets);
     if let Some(keys) = global.as_object_mut() {
         // The path is one of the Prometheus pod.
         keys.remove("scrape_failure_log_file");
     }
-    let jobs: Vec<_> = jobs
-        .iter()
-        .map(|job| job.to_json(Shown::WithSecrets))
-        .collect();
-    let text = json!({"global": global, "scrape_configs": jobs}).to_string();
+    let jobs = jobs.iter().map(|job| job.to_json(Shown::WithSecrets));
+    json!({"global": global, "scrape_configs": jobs.collect::<Vec<_>>()}).to_string()
+}
+
+/// Parses a configuration file, and refuses mechanisms that a receiver cannot run.
+fn parse(monitor: &Monitor, text: &str) -> Result<Vec<ScrapeConfig>, Invalid> {
     let unsupported = |why: String| Invalid::new(Reason::Unsupported, "spec", why);
-    let config = Config::parse(&text, Path::new(&monitor.to_string()), &|_| None)
+    let config = Config::parse(text, Path::new(&monitor.to_string()), &|_| None)
         .map_err(|error| unsupported(error.to_string()))?;
     for mechanism in config.scrape_configs.iter().flat_map(|job| &job.discovery) {
         match mechanism {
@@ -142,15 +233,19 @@ fn parse(
 
 impl Collected {
     /// Returns a hash of all scrape configurations, without secrets. Receivers with the same
-    /// objects have the same hash.
+    /// objects have the same hash. It has 48 bits, so that a metric shows all of them.
     pub(crate) fn hash(&self) -> u64 {
         let mut hasher = Xxh3::new();
-        for job in self.outcomes.iter().flat_map(|outcome| &outcome.shown) {
+        for job in self
+            .outcomes
+            .iter()
+            .flat_map(|outcome| outcome.shown.iter())
+        {
             // Keys are sorted.
             hasher.update(job.as_bytes());
             hasher.update(b"\n");
         }
-        hasher.digest()
+        hasher.digest() >> 16
     }
 
     /// Returns true if no selected monitor is invalid.
@@ -177,7 +272,7 @@ mod tests {
             monitors,
             ..Objects::default()
         };
-        objects.collect()
+        Collector::default().collect(&objects, &Known::default())
     }
 
     #[test]

@@ -11,7 +11,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use mesh_monitors::{Data, Invalid, Kind, Monitor, Reason, Reference, Settings, Source};
 use serde_json::Value;
 
-use super::collect::Objects;
+use super::collect::{Known, Objects};
 
 /// A folder of manifests that cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -55,11 +55,11 @@ const EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];
 ///
 /// # Errors
 /// Returns an error if a file is not YAML, or if there are several Prometheus objects.
-pub(crate) fn read(folder: &Path) -> Result<Objects, DirectoryError> {
+pub(crate) fn read(folder: &Path) -> Result<(Objects, Known), DirectoryError> {
     let mut files = Vec::new();
     list(folder, &mut files)?;
     files.sort();
-    let mut objects = Objects::default();
+    let (mut objects, mut materials) = (Objects::default(), Known::default());
     let mut settings = BTreeMap::new();
     for path in files {
         let text = fs::read_to_string(&path).map_err(|source| DirectoryError::Read {
@@ -72,7 +72,7 @@ pub(crate) fn read(folder: &Path) -> Result<Objects, DirectoryError> {
             message: error.without_snippet().to_string(),
         })?;
         for document in documents {
-            add(document, &mut objects, &mut settings)?;
+            add(document, &mut objects, &mut materials, &mut settings)?;
         }
     }
     if settings.len() > 1 {
@@ -83,7 +83,7 @@ pub(crate) fn read(folder: &Path) -> Result<Objects, DirectoryError> {
         objects.settings = found;
     }
     objects.settings.deny_files = true;
-    Ok(objects)
+    Ok((objects, materials))
 }
 
 fn list(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), DirectoryError> {
@@ -106,13 +106,14 @@ fn list(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), DirectoryError> {
 fn add(
     mut object: Value,
     objects: &mut Objects,
+    materials: &mut Known,
     settings: &mut BTreeMap<String, Settings>,
 ) -> Result<(), DirectoryError> {
     if let Some(Value::Array(items)) = object.get_mut("items").map(Value::take) {
         // A List, as `kubectl get` prints it.
         return items
             .into_iter()
-            .try_for_each(|item| add(item, objects, settings));
+            .try_for_each(|item| add(item, objects, materials, settings));
     }
     let kind = object["kind"].as_str().unwrap_or_default().to_owned();
     let text = |key: &str| object["metadata"][key].as_str().unwrap_or_default();
@@ -137,7 +138,7 @@ fn add(
                         namespace,
                         name,
                     };
-                    objects.materials.0.insert(reference, Arc::new(data));
+                    materials.0.insert(reference, Arc::new(data));
                 }
                 Err(invalid) => objects.unreadable.push((title, invalid)),
             }
@@ -199,7 +200,10 @@ fn data(object: &Value, is_secret: bool) -> Result<Data, Invalid> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        super::collect::{Collected, Collector},
+        *,
+    };
 
     const MANIFESTS: &str = r#"
 apiVersion: v1
@@ -220,13 +224,18 @@ kind: Deployment
 metadata: {name: other}
 "#;
 
+    fn collected(folder: &Path) -> Collected {
+        let (objects, materials) = read(folder).unwrap();
+        Collector::default().collect(&objects, &materials)
+    }
+
     #[test]
     fn reads_monitors_and_secrets_of_several_documents() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("sub")).unwrap();
         std::fs::write(folder.path().join("sub/all.yaml"), MANIFESTS).unwrap();
         std::fs::write(folder.path().join("note.txt"), "not: [yaml").unwrap();
-        let collected = read(folder.path()).unwrap().collect();
+        let collected = collected(folder.path());
         assert!(collected.is_valid(), "{collected:?}");
         assert_eq!(collected.outcomes.len(), 1);
         let job = &collected.outcomes[0].shown[0];
@@ -245,7 +254,7 @@ metadata: {name: other}
         std::fs::write(folder.path().join("all.yaml"), MANIFESTS).unwrap();
         write("one");
         // It has no selectors, so it selects nothing.
-        let collected = read(folder.path()).unwrap().collect();
+        let collected = collected(folder.path());
         assert!(collected.outcomes[0].configs.is_none());
         write("two");
         let error = read(folder.path()).unwrap_err().to_string();

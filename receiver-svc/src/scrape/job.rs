@@ -11,7 +11,7 @@ use mesh_model::config::scrape::ScrapeConfig;
 use mesh_net::connector::Connector;
 use mesh_net::http_client::{HttpClient, HttpClientError};
 use mesh_outbox::Outbox;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 
 use super::{
     bounds::TextLimits,
@@ -55,6 +55,8 @@ pub struct Shared {
     pub start_timestamps: bool,
     /// Opens connections to targets; `None` for TCP.
     pub connector: Option<Connector>,
+    /// Notified when a target refuses the credentials of a scrape.
+    pub unauthorized: Arc<Notify>,
 }
 
 /// Settings that all scrape loops of a job share.
@@ -90,6 +92,12 @@ pub(crate) const MAX_BATCH_BYTES: usize = 4 << 20;
 // === impl Job ===
 
 impl Job {
+    /// Returns true if a job with these settings would be the same. A failure log is always
+    /// opened again, since it may have been rotated.
+    pub(crate) fn is_unchanged(&self, config: &ScrapeConfig, context: &BatchContext) -> bool {
+        self.failure_log.is_none() && *self.context == *context && self.config == *config
+    }
+
     /// Creates the job of a scrape configuration. It reuses the connections of `previous` if
     /// the HTTP settings are the same.
     ///

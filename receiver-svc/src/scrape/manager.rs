@@ -46,7 +46,7 @@ pub struct Prepared(pub(super) Vec<Arc<Job>>);
 #[derive(Debug, thiserror::Error)]
 #[error("job {job:?}: {source}")]
 pub struct JobError {
-    job: String,
+    pub(crate) job: String,
     source: PrepareError,
 }
 
@@ -88,11 +88,17 @@ impl Manager {
             .map(|job| (job.config.job_name.as_str(), job))
             .collect();
         let jobs = configs.iter().map(|config| {
+            let previous = previous.get(config.job_name.as_str());
+            if let Some(job) = previous
+                && job.is_unchanged(config, context)
+            {
+                return Ok(Arc::clone(job));
+            }
             let job = Job::new(
                 config.clone(),
                 context.clone(),
                 &self.shared,
-                previous.get(config.job_name.as_str()).map(|job| &***job),
+                previous.map(|job| &***job),
             );
             job.map(Arc::new).map_err(|source| JobError {
                 job: config.job_name.clone(),
@@ -111,6 +117,8 @@ impl Manager {
             .collect();
         for job in prepared.0 {
             let pool = match previous.remove(&job.config.job_name) {
+                // An unchanged job does not disturb its loops.
+                Some(pool) if Arc::ptr_eq(pool.job(), &job) => pool,
                 Some(mut pool) => {
                     pool.reload(job);
                     pool

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use http::StatusCode;
 use mesh_base::blocking::{self, BLOCKING_BYTES};
 use tokio::time::Instant;
 use tracing::debug;
@@ -209,6 +210,9 @@ impl ScrapeRun {
         metrics.series_taken.set(series as i64);
         if let Some(error) = failure {
             metrics.failed(error.reason());
+            if matches!(error, ScrapeError::Status(StatusCode::UNAUTHORIZED)) {
+                self.shared.unauthorized.notify_one();
+            }
             if let Some(log) = &self.job.failure_log {
                 log.append(&self.job.config.job_name, &self.target.url, error);
             }

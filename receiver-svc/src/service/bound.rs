@@ -73,11 +73,16 @@ impl<L: Listener> Bound<L> {
         // The admin port serves until everything else has ended.
         let (admin_stop, admin_shutdown) = shutdown::channel();
         let status = scraping.manager.status();
-        let routes = pages::router(status.clone(), scraping.discovery.failures())
+        let mut routes = pages::router(status.clone(), scraping.discovery.failures())
             .merge(self.handover.router());
+        let mut pages = vec!["/targets"];
+        if let Some(monitors) = &scraping.monitors {
+            routes = routes.merge(monitors.status.clone().router());
+            pages.push("/monitors");
+        }
         let admin = Admin::new("receiver-svc", self.registry, readiness.clone())
             .with_reload(reloader)
-            .with_routes(&["/targets"], routes);
+            .with_routes(&pages, routes);
         let mut admin = tokio::spawn(admin.serve(self.web, admin_shutdown));
         let poller = tokio::spawn(self.poller.run());
         readiness.set(true);

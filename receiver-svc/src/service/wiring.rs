@@ -17,20 +17,21 @@ use mesh_net::{
 };
 use mesh_outbox::Outbox;
 use prometheus_client::registry::Registry;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tower::{Layer, Service};
 
 use super::{
     bound::Bound,
     environment::{Addresses, Environment},
     error::Error,
-    scraping::Scraping,
+    scraping::{Monitors, Scraping},
 };
 use crate::{
     args::Args,
     discovery::{Discovery, DiscoveryMetrics},
     handover::{self, Handover, HandoverMetrics, Poller},
     heartbeat::{Heartbeat, HeartbeatMetrics},
+    monitors::{Following, MonitorStatus},
     scrape::{Endings, Manager, ScrapeMetrics, Shared},
     shard::{self, Shards},
 };
@@ -146,9 +147,14 @@ impl Parts<'_> {
         config: &Config,
     ) -> Result<Scraping, Error> {
         let args = self.args;
+        let unauthorized = Arc::default();
+        let discovery = self.discovery();
+        let monitors = self.monitors(&discovery, &unauthorized);
         let mut scraping = Scraping {
             config_file: args.config_file.clone(),
-            discovery: self.discovery(),
+            discovery,
+            config: Some(config.clone()),
+            monitors,
             manager: Manager::new(Shared {
                 clock: self.clock.clone(),
                 outbox: self.outbox.clone(),
@@ -164,6 +170,7 @@ impl Parts<'_> {
                 zstd: args.zstd,
                 start_timestamps: args.start_timestamps,
                 connector: self.connector.clone(),
+                unauthorized,
             }),
             shards,
             own_names: own_names(args),
@@ -171,6 +178,19 @@ impl Parts<'_> {
         };
         scraping.apply(config).await?;
         Ok(scraping)
+    }
+
+    /// Starts to follow the monitors of the cluster if they are scraped too.
+    fn monitors(&mut self, discovery: &Discovery, unauthorized: &Arc<Notify>) -> Option<Monitors> {
+        let args = self.args.monitors.clone();
+        args.cluster.then(|| {
+            let status = MonitorStatus::register(&mut self.registry);
+            let (clusters, unauthorized) = (discovery.clusters(), unauthorized.clone());
+            Monitors {
+                following: Following::start(args, clusters, unauthorized, status.clone()),
+                status,
+            }
+        })
     }
 
     fn discovery(&mut self) -> Discovery {

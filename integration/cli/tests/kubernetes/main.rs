@@ -3,6 +3,7 @@
 mod attached;
 mod deployed;
 mod endpoints;
+mod monitors;
 mod objects;
 mod receiver;
 mod sharing;

@@ -62,14 +62,19 @@ impl Receiver {
         self.mesh.receivers[0].addresses.web
     }
 
-    /// Targets of a job, from the status page.
-    pub(crate) async fn targets(&self, job: &str) -> Vec<Value> {
-        let url = format!("http://{}/targets", self.web());
+    /// A page as JSON.
+    pub(crate) async fn page(&self, path: &str) -> Value {
+        let url = format!("http://{}{path}", self.web());
         let client = HttpClient::new(&Default::default()).unwrap();
         let request = http::Request::get(url).body(bytes::Bytes::new()).unwrap();
         let response = client.request(request).await.unwrap();
         let body = http_body_util::BodyExt::collect(response.into_body()).await;
-        let page: Value = serde_json::from_slice(&body.unwrap().to_bytes()).unwrap();
+        serde_json::from_slice(&body.unwrap().to_bytes()).unwrap()
+    }
+
+    /// Targets of a job, from the status page.
+    pub(crate) async fn targets(&self, job: &str) -> Vec<Value> {
+        let page = self.page("/targets").await;
         let jobs = page["jobs"].as_array().unwrap();
         let found = jobs.iter().find(|found| found["job"] == job);
         found.map_or(Vec::new(), |found| {

@@ -1,4 +1,4 @@
-//! LIST and WATCH over HTTP.
+//! GET, LIST and WATCH over HTTP.
 
 use std::io;
 
@@ -58,7 +58,7 @@ async fn answer(
     Query(params): Query<RequestParams>,
     headers: HeaderMap,
 ) -> Response {
-    let Some((resource, namespace)) = resource(uri.path()) else {
+    let Some((resource, namespace, name)) = resource(uri.path()) else {
         return status(
             404,
             &format!("{} is not a resource of the stand-in", uri.path()),
@@ -68,7 +68,7 @@ async fn answer(
     let accept = accept.and_then(|accept| accept.to_str().ok());
     let metadata = accept.is_some_and(|accept| accept.contains("as=PartialObjectMetadata"));
     let selector = Selector::parse(
-        namespace,
+        namespace.clone(),
         params.label_selector.as_deref(),
         params.field_selector.as_deref(),
     );
@@ -91,10 +91,22 @@ async fn answer(
             return status(code, "failure requested by the test");
         }
         if state.forbidden.contains(&resource) {
-            let verb = if params.watch { "watch" } else { "list" };
+            let verb = match name {
+                Some(_) => "get",
+                None if params.watch => "watch",
+                None => "list",
+            };
             let message = format!("{resource} is forbidden: the test cannot {verb} it");
             return status(403, &message);
         }
+    }
+    if let Some(name) = name {
+        let namespace = namespace.unwrap_or_default();
+        let state = cluster.state();
+        return match state.objects.get(&resource, &namespace, &name) {
+            Some(object) => Json(object.clone()).into_response(),
+            None => status(404, &format!("{resource} {name:?} not found")),
+        };
     }
     if params.watch {
         return watch(cluster, resource, selector, metadata, &params);
@@ -102,8 +114,8 @@ async fn answer(
     list(&cluster, &resource, &selector, metadata, &params)
 }
 
-/// Parses a path into its resource and namespace.
-fn resource(path: &str) -> Option<(String, Option<String>)> {
+/// Parses a path into its resource, namespace and name.
+fn resource(path: &str) -> Option<(String, Option<String>, Option<String>)> {
     let mut parts = path.trim_matches('/').split('/');
     match parts.next()? {
         "api" => parts.next(),
@@ -111,13 +123,18 @@ fn resource(path: &str) -> Option<(String, Option<String>)> {
         _ => None,
     }?;
     let rest: Vec<_> = parts.collect();
-    let (resource, namespace) = match rest.as_slice() {
-        [resource] => (*resource, None),
-        ["namespaces", namespace, resource] => (*resource, Some((*namespace).to_owned())),
+    let (resource, namespace, name) = match rest.as_slice() {
+        [resource] => (*resource, None, None),
+        ["namespaces", namespace, resource] => (*resource, Some(*namespace), None),
+        ["namespaces", namespace, resource, name] => (*resource, Some(*namespace), Some(*name)),
         _ => return None,
     };
     kind(resource)?;
-    Some((resource.to_owned(), namespace))
+    Some((
+        resource.to_owned(),
+        namespace.map(str::to_owned),
+        name.map(str::to_owned),
+    ))
 }
 
 fn list(

@@ -28,7 +28,7 @@ pub(super) struct Change {
 }
 
 /// Supported kinds and their resources.
-const RESOURCES: [(&str, &str); 10] = [
+const RESOURCES: [(&str, &str); 17] = [
     ("Node", "nodes"),
     ("Namespace", "namespaces"),
     ("Pod", "pods"),
@@ -39,6 +39,13 @@ const RESOURCES: [(&str, &str); 10] = [
     ("ReplicaSet", "replicasets"),
     ("Job", "jobs"),
     ("Deployment", "deployments"),
+    ("Secret", "secrets"),
+    ("ConfigMap", "configmaps"),
+    ("ServiceMonitor", "servicemonitors"),
+    ("PodMonitor", "podmonitors"),
+    ("Probe", "probes"),
+    ("ScrapeConfig", "scrapeconfigs"),
+    ("Prometheus", "prometheuses"),
 ];
 
 // === impl Objects ===
@@ -109,6 +116,12 @@ impl Objects {
         let all = self.all.iter();
         all.filter(move |((of, ..), _)| of == resource)
             .map(|(_, object)| object)
+    }
+
+    /// Returns one object.
+    pub(super) fn get(&self, resource: &str, namespace: &str, name: &str) -> Option<&Value> {
+        let id = (resource.to_owned(), namespace.to_owned(), name.to_owned());
+        self.all.get(&id)
     }
 
     /// Returns the changes after a version, or `None` if that version was compacted.

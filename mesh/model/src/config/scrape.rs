@@ -41,7 +41,7 @@ pub enum EscapingScheme {
 /// One entry of `scrape_configs`, with `global` inherited.
 ///
 /// A limit of 0 means no limit, as in Prometheus.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ScrapeConfig {
     /// Unique name. It is the default of the `job` label.
     pub job_name: String,

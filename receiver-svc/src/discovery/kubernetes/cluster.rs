@@ -30,7 +30,7 @@ pub(crate) struct Clusters {
 
 /// One API server with its connection settings. Lives as long as a mechanism holds
 /// it.
-pub(super) struct Cluster {
+pub(crate) struct Cluster {
     server: ApiServer,
     client: Client,
     /// Running watches. Each value is a [`Watch`] of the object type in its key.
@@ -40,9 +40,9 @@ pub(super) struct Cluster {
 
 /// Watches of a cluster whose changes notify one mechanism.
 #[derive(Debug)]
-pub(super) struct ClusterWatches<'a> {
-    pub(super) cluster: &'a Cluster,
-    pub(super) notify: &'a Arc<Notify>,
+pub(crate) struct ClusterWatches<'a> {
+    pub(crate) cluster: &'a Cluster,
+    pub(crate) notify: &'a Arc<Notify>,
 }
 
 // === impl Clusters ===
@@ -59,7 +59,7 @@ impl Clusters {
     ///
     /// # Errors
     /// Returns an error if the client for a new cluster cannot be built.
-    pub(super) async fn cluster(&self, server: ApiServer) -> Result<Arc<Cluster>, ClientError> {
+    pub(crate) async fn cluster(&self, server: ApiServer) -> Result<Arc<Cluster>, ClientError> {
         if let Some(cluster) = Self::known(&self.clusters(), &server) {
             return Ok(cluster);
         }
@@ -93,6 +93,11 @@ impl Clusters {
 // === impl Cluster ===
 
 impl Cluster {
+    /// Returns the client of the API server.
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
     /// Returns the namespace of this pod, if it runs in the cluster.
     pub(super) fn own_namespace(&self) -> &str {
         self.client.default_namespace()

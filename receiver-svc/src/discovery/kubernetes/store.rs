@@ -200,12 +200,12 @@ impl<K: Object> Subscriber<K> {
     }
 
     /// Returns true once the first list is complete.
-    pub(super) fn is_synced(&self) -> bool {
+    pub(crate) fn is_synced(&self) -> bool {
         self.store.is_synced()
     }
 
     /// Returns the failure of the last request, if it failed.
-    pub(super) fn failure(&self) -> Option<String> {
+    pub(crate) fn failure(&self) -> Option<String> {
         self.store.state().failure.clone()
     }
 
@@ -215,12 +215,12 @@ impl<K: Object> Subscriber<K> {
     }
 
     /// Returns the object with this key.
-    pub(super) fn get(&self, key: &ObjectKey) -> Option<Arc<K>> {
+    pub(crate) fn get(&self, key: &ObjectKey) -> Option<Arc<K>> {
         self.store.state().objects.get(key).cloned()
     }
 
     /// Returns the keys of the objects that satisfy `wanted`.
-    pub(super) fn keys_of(&self, wanted: impl Fn(&K) -> bool) -> Vec<ObjectKey> {
+    pub(crate) fn keys_of(&self, wanted: impl Fn(&K) -> bool) -> Vec<ObjectKey> {
         let state = self.store.state();
         let objects = state.objects.iter().filter(|(_, object)| wanted(object));
         objects.map(|(key, _)| key.clone()).collect()

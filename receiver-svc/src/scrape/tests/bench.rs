@@ -147,6 +147,7 @@ impl Bench {
             outbox: outbox.clone(),
             ownership: Arc::new(handover),
             endings: Endings::default(),
+            unauthorized: Arc::default(),
             budget: Budget::new(1 << 20),
             series_budget: Budget::new(4 << 20),
             max_series_bytes: 2 << 20,

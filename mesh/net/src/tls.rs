@@ -1,6 +1,7 @@
 //! TLS configurations for clients, built from `tls_config`.
 
 mod no_verification;
+mod system;
 mod trust;
 mod unsupported;
 mod words;
@@ -70,12 +71,20 @@ pub fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
-/// Builds the configuration of a TLS client.
+/// Builds the configuration of a TLS client. Clients without settings of their own share the
+/// system's certificates and the session cache.
 ///
 /// # Errors
 /// Returns an error if a document cannot be read or is invalid, or if the key does not match
 /// the certificate.
 pub fn client_config(config: &TlsConfig) -> Result<ClientConfig, TlsError> {
+    let with_defaults = TlsConfig {
+        server_name: config.server_name.clone(),
+        ..TlsConfig::default()
+    };
+    if *config == with_defaults {
+        return system::client_config().map_err(TlsError::NativeRoots);
+    }
     let builder = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&versions(config)?)?;
     let builder = if config.insecure_skip_verify {

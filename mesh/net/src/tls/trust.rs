@@ -66,6 +66,11 @@ impl TrustVerifier {
         Ok(verifier)
     }
 
+    /// Returns true if both trust the same certificates.
+    pub(super) fn trusts_the_same(&self, other: &Self) -> bool {
+        self.digests == other.digests
+    }
+
     /// Returns true if no certificate can be used.
     pub(super) fn is_empty(&self) -> bool {
         self.roots.is_empty()

@@ -138,3 +138,21 @@ subjects:
   - {kind: ServiceAccount, name: {{ . }}, namespace: {{ $.root.Release.Namespace }}}
   {{- end }}
 {{ end }}
+
+{{/* Permissions to follow monitors and to discover the targets that they select. Argument: root. */}}
+{{- define "promesh.monitorPermissions" -}}
+{{- $all := list -}}
+{{- $resources := list "/namespaces" "/nodes" "/pods" "/services" "/endpoints" "discovery.k8s.io/endpointslices" "networking.k8s.io/ingresses" -}}
+{{- range list "servicemonitors" "podmonitors" "probes" "scrapeconfigs" -}}
+  {{- $resources = append $resources (printf "monitoring.coreos.com/%s" .) -}}
+{{- end -}}
+{{- with .Values.monitors.prometheus -}}
+  {{- $kind := ternary "prometheusagents" "prometheuses" (hasPrefix "prometheusagent/" .) -}}
+  {{- $resources = append $resources (printf "monitoring.coreos.com/%s" $kind) -}}
+{{- end -}}
+{{- range $resources }}{{ $all = append $all (printf "watch|*|%s" .) }}{{ end -}}
+{{- range $namespace := .Values.monitors.secretNamespaces -}}
+  {{- range list "/secrets" "/configmaps" }}{{ $all = append $all (printf "get|%s|%s" $namespace .) }}{{ end -}}
+{{- end -}}
+{{- toJson $all -}}
+{{- end }}

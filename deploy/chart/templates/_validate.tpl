@@ -23,6 +23,7 @@
     {{- end -}}{{- end -}}
   {{- end -}}
   {{- if and $r.autoscaling.enabled (eq $r.mode "DaemonSet") }}{{ fail "receivers.autoscaling.enabled: a DaemonSet has one pod per node and cannot be scaled; set it to false" }}{{ end -}}
+  {{- if and $v.monitors.enabled (eq $r.mode "DaemonSet") }}{{ fail "monitors.enabled with receivers.mode DaemonSet: every node would scrape the probes and static targets of monitors; set receivers.mode: StatefulSet" }}{{ end -}}
   {{- if and $v.config.clusterJobs (ne $r.mode "DaemonSet") }}{{ fail "config.clusterJobs is only for receivers.mode DaemonSet: write the jobs into scrape_configs of config.prometheus" }}{{ end -}}
 {{- end -}}
 {{- if and $v.gateways.enabled (not $v.exporters.enabled) }}{{ fail "gateways.enabled is true and exporters.enabled is false: gateways need exporters; set exporters.enabled: true" }}{{ end -}}

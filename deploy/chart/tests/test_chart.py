@@ -395,6 +395,17 @@ class Permissions(unittest.TestCase):
         self.assertEqual(self.discovering(role="service", attach_metadata=attach), watching("*", "services", "namespaces"))
         self.assertEqual(self.discovering(role="node", attach_metadata=attach), watching("*", "nodes"))
 
+    def test_monitors_get_what_they_select_and_secrets_only_where_asked(self):
+        monitors = {"enabled": True, "prometheus": "prometheusagent/mon/k8s", "secretNamespaces": ["shop"]}
+        resources = ["servicemonitors", "podmonitors", "probes", "scrapeconfigs", "prometheusagents"]
+        expected = watching("*", *(f"monitoring.coreos.com/{resource}" for resource in resources))
+        expected |= watching("*", "namespaces", "nodes", "pods", "services", "endpoints",
+                             "discovery.k8s.io/endpointslices", "networking.k8s.io/ingresses")
+        expected |= {("shop", "get", "secrets"), ("shop", "get", "configmaps")}
+        found = self.of([], monitors=monitors)
+        self.assertEqual(found - PEERS, expected)
+        self.assertEqual(self.of([]) - PEERS, set())
+
     def test_other_clusters_get_nothing(self):
         self.assertEqual(self.discovering(role="pod", api_server="https://other.example"), set())
         self.assertEqual(self.discovering(role="pod", kubeconfig_file="/etc/k"), set())
@@ -572,6 +583,9 @@ class Refusals(unittest.TestCase):
         ({"config": {"prometheus": "remote_write: [{url: %s}]" % AMP}, "remoteWrite": []}, "add `sigv4"),
         ({"remoteWrite": [{"url": AMP.replace("https", "http"), "sigv4": {}}]}, "https only"),
         ({"remoteWrite": [{"url": AMP.removesuffix("/api/v1/remote_write"), "sigv4": {"region": "x"}}]}, "ends in /api/v1/remote_write"),
+        ({"monitors": {"enabled": True}, "receivers": {"mode": "DaemonSet", "resources": {"limits": {"ephemeral-storage": "6Gi"}}}},
+         "set receivers.mode: StatefulSet"),
+        ({"monitors": {"prometheus": "k8s"}}, "does not match pattern"),
         ({"receivers": {"mode": "Deployment"}}, "'StatefulSet', 'DaemonSet'"),
         ({"receivers": {"outbox": None}}, "missing property 'outbox'"),
         ({"receivers": {"groups": "a"}}, "got string, want array"),

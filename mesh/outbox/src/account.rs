@@ -1,6 +1,6 @@
 //! The account of an outbox: counts each pushed sample by its outcome.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use prometheus_client::{
     collector::Collector,
@@ -46,6 +46,13 @@ pub(crate) trait AccountSource: fmt::Debug + Send + Sync {
 
     /// Returns the account of each destination, if exporters have named several.
     fn destinations(&self) -> BTreeMap<String, Account>;
+
+    /// Returns the bytes in flight to all destinations.
+    fn in_flight_bytes(&self) -> u64;
+
+    /// Returns the time in which the slowest destination receives its backlog. `None` while
+    /// one with a backlog receives nothing.
+    fn backlog(&self) -> Option<Duration>;
 
     /// Counts the batches that are held back at this moment.
     fn held_back(&self) -> HeldBackTotals;
@@ -199,11 +206,27 @@ impl Collector for AccountCollector {
                 "Maximum bytes of memory of the pending batches",
                 self.source.max_bytes() as u64,
             ),
+            (
+                "outbox_in_flight_bytes",
+                "Bytes of batches in Exports that have no outcome yet",
+                self.source.in_flight_bytes(),
+            ),
         ];
         for (name, help, value) in gauges {
             let gauge = ConstGauge::new(value as i64);
             gauge.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
         }
+        let backlog = self
+            .source
+            .backlog()
+            .map_or(f64::INFINITY, |it| it.as_secs_f64());
+        let (name, help) = (
+            "outbox_backlog_seconds",
+            "Time in which the pending samples are delivered at the current rate of the slowest \
+             destination. Infinite while it receives nothing",
+        );
+        let gauge = ConstGauge::new(backlog);
+        gauge.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
         by_destination(&mut encoder, &self.source.destinations())?;
         self.source.spill_stats().encode(&mut encoder)
     }

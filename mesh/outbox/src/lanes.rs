@@ -252,6 +252,21 @@ impl AccountSource for Lanes {
         Self::destinations(self)
     }
 
+    fn in_flight_bytes(&self) -> u64 {
+        let state = self.state.lock();
+        let bytes = state.routes.values().map(Route::in_flight_bytes);
+        bytes.sum::<usize>() as u64
+    }
+
+    fn backlog(&self) -> Option<Duration> {
+        let mut state = self.state.lock();
+        let is_named = state.routes.len() > 1;
+        let routes = state.routes.iter_mut();
+        let routes = routes.filter(|(id, _)| is_named == (**id != ALL));
+        let times = routes.map(|(_, route)| route.rate.time_for(route.account.waiting));
+        times.collect::<Option<Vec<_>>>()?.into_iter().max()
+    }
+
     fn held_back(&self) -> HeldBackTotals {
         let now_ms = self.clock.now_ms();
         let state = self.state.lock();
@@ -384,7 +399,10 @@ impl State {
                 continue;
             }
             match &departure {
-                Departure::Verdict(verdict) => it.account.record_verdict(verdict, weight),
+                Departure::Verdict(verdict) => {
+                    it.account.record_verdict(verdict, weight);
+                    it.rate.count(weight.samples);
+                }
                 Departure::Expired(expiry) => it.account.record_expiry(*expiry, weight),
             }
         }

@@ -62,6 +62,7 @@ mod lane;
 mod lanes;
 mod outcome;
 mod packed;
+mod rate;
 mod request;
 mod route;
 mod spill;

@@ -15,6 +15,7 @@ use crate::{
     entry::Entry,
     hold_backs::HoldBacks,
     lane::{Lane, Place, ReadyBatch},
+    rate::DeliveryRate,
 };
 
 /// The lanes of one destination.
@@ -43,6 +44,8 @@ pub(crate) struct Route {
     held_checked_at: Instant,
     in_flight_bytes: usize,
     last_dispatch: Option<Instant>,
+    /// Samples that the destination completes in a second.
+    pub(crate) rate: DeliveryRate,
 }
 
 /// State of the outbox that decides whether a batch can be sent.
@@ -91,6 +94,7 @@ impl Route {
             held_checked_at: Instant::now(),
             in_flight_bytes: 0,
             last_dispatch: None,
+            rate: DeliveryRate::new(),
         }
     }
 
@@ -281,6 +285,11 @@ impl Route {
             self.unlist(*key);
         }
         taken
+    }
+
+    /// Bytes in flight.
+    pub(crate) fn in_flight_bytes(&self) -> usize {
+        self.in_flight_bytes
     }
 
     /// Records that a request was sent.

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use harness::process::announce;
 use judge::{
-    backends, chaos, conformance, cortex, load, parity, sender,
+    backends, bench, chaos, conformance, cortex, load, parity, sender,
     starvation::{self, Void},
 };
 use mesh_base::shutdown::Shutdown;
@@ -33,6 +33,8 @@ enum Command {
     Load(load::LoadArgs),
     /// Runs a mesh against a real Cortex and compares what Cortex stores.
     Cortex(cortex::CortexArgs),
+    /// Measures services between generated load and a backend of a given latency.
+    Bench(bench::BenchArgs),
     /// Writes good and bad samples to real servers and compares what they store.
     Backends(backends::BackendsArgs),
     /// Compares what Prometheus and promesh store of the same targets.
@@ -82,6 +84,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Load(args) => load::run(&args, &std::env::current_exe()?).await,
         Command::LoadTargets(args) => load::targets::run(&args).await,
         Command::Cortex(args) => cortex::run(&args, &std::env::current_exe()?).await,
+        Command::Bench(args) => bench::run(&args, &std::env::current_exe()?).await,
         Command::Backends(args) => backends::run(&args).await,
         Command::Parity(args) => parity::run(args, std::env::current_exe()?).await,
         Command::Sender(args) => sender::run(&args).await,

@@ -3,6 +3,7 @@
 
 mod audit;
 pub mod backends;
+pub mod bench;
 pub mod chaos;
 mod comparable;
 pub mod conformance;

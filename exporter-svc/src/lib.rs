@@ -15,7 +15,10 @@ use std::{path::Path, sync::Arc};
 
 use mesh_base::shutdown::{self, Shutdown};
 use mesh_model::config::{Config, redacted};
-use mesh_net::server::{Accept, ServeMetrics, Server};
+use mesh_net::{
+    http_client,
+    server::{Accept, ServeMetrics, Server},
+};
 use mesh_service::{
     admin::{Admin, Listener, Readiness},
     reload, telemetry,
@@ -143,6 +146,7 @@ pub async fn start(
 impl Pipeline {
     async fn start(args: Args, options: Options) -> Result<Self, Error> {
         let mut registry = Registry::with_prefix("promesh_exporter");
+        http_client::register_metrics(&mut registry);
         let families = MetricFamilies::register(&mut registry);
         let metrics = ingest::metrics::Metrics::register(&mut registry);
         let destinations = start(&args.config_file, &options, &families).await?;

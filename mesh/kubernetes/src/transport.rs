@@ -7,8 +7,9 @@ use futures::stream;
 use http::{Request, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody, combinators::UnsyncBoxBody};
-use hyper::body::Incoming;
 use tokio::time::{Instant, timeout};
+
+use mesh_net::http_client::ResponseBody;
 
 use super::connections::Connections;
 
@@ -36,7 +37,7 @@ pub(crate) struct EndedAtOnce;
 
 /// The response body of a request and the stream that it occupies.
 struct Reading<S> {
-    body: Incoming,
+    body: ResponseBody,
     _stream: S,
     /// Start of a watch that has sent nothing yet.
     silent_since: Option<Instant>,
@@ -52,7 +53,7 @@ pub(crate) async fn send<C, B, E, F>(
 where
     C: Clone + Send + Sync + 'static,
     E: Into<Error>,
-    F: Future<Output = Result<Response<Incoming>, E>>,
+    F: Future<Output = Result<Response<ResponseBody>, E>>,
 {
     let is_watch = is_watch(&request);
     let limit = if is_watch {

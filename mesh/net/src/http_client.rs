@@ -25,7 +25,6 @@ use http::{
     header::{AUTHORIZATION, PROXY_AUTHORIZATION},
     request::Parts,
 };
-use hyper::body::Incoming;
 use hyper_rustls::{FixedServerNameResolver, HttpsConnectorBuilder};
 use mesh_base::{awaited_file::AwaitedFile, error::causes};
 use mesh_model::config::http::{HttpClientConfig, SecretSource};
@@ -43,7 +42,7 @@ use crate::{
 
 pub use connect::Connect;
 pub use redirect::KeepsMethod;
-pub use transport::{Replayable, Transport, TransportError};
+pub use transport::{Replayable, ResponseBody, Transport, TransportError, register_metrics};
 
 /// An HTTP client. Cheap to clone; clones share their connections.
 #[derive(Clone, Debug)]
@@ -201,7 +200,7 @@ impl HttpClient {
     pub async fn request(
         &self,
         request: Request<Bytes>,
-    ) -> Result<Response<Incoming>, HttpClientError> {
+    ) -> Result<Response<ResponseBody>, HttpClientError> {
         let mut redirects = Redirects::new(request.uri());
         let mut request = request;
         loop {
@@ -217,7 +216,10 @@ impl HttpClient {
     }
 
     /// Sends one request without following redirects.
-    async fn send(&self, request: &Request<Bytes>) -> Result<Response<Incoming>, HttpClientError> {
+    async fn send(
+        &self,
+        request: &Request<Bytes>,
+    ) -> Result<Response<ResponseBody>, HttpClientError> {
         let (mut parts, body) = request.clone().into_parts();
         self.authorize(&mut parts).await?;
         let transport = self.shared.transport.load()?;

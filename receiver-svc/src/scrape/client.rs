@@ -10,9 +10,8 @@ use http::{
     header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, USER_AGENT},
 };
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use mesh_base::budget::{Budget, Reservation};
-use mesh_net::http_client::HttpClient;
+use mesh_net::http_client::{HttpClient, ResponseBody};
 use mesh_wire::compression::WINDOW_LOG;
 use tokio::time::{Instant, timeout_at};
 use zstd::zstd_safe::DParameter;
@@ -147,7 +146,7 @@ impl HttpFetcher {
 
     async fn read(
         &self,
-        response: Response<Incoming>,
+        response: Response<ResponseBody>,
         expected: usize,
         reservation: Reservation,
     ) -> Result<FetchedBody, ScrapeError> {

@@ -14,6 +14,7 @@ use mesh_model::config::Config;
 use mesh_net::{
     connector::{Connector, plaintext},
     endpoints::{Addresses as Known, Endpoints},
+    http_client,
 };
 use mesh_outbox::Outbox;
 use prometheus_client::registry::Registry;
@@ -58,6 +59,7 @@ where
         reload_on_hangup,
     } = environment;
     let mut registry = Registry::with_prefix("promesh_receiver");
+    http_client::register_metrics(&mut registry);
     let balance = balance(&args, exporters, connector.clone(), &mut registry)?;
     let exports = exports.layer(balance);
     let (outbox, workers) = Outbox::sharing_keys(&args.outbox, clock.clone(), exports);

@@ -11,6 +11,7 @@
 
 mod framing;
 pub(super) mod head;
+mod settings;
 mod state;
 
 use std::{
@@ -35,6 +36,7 @@ use tower::Service;
 use self::{
     framing::Framing,
     head::{Head, HeadEnd, HeadError},
+    settings::Settings,
 };
 
 pub(super) use state::{ConnectionState, Stage};
@@ -47,7 +49,7 @@ pub(super) struct Http1Connect<C> {
     pub(super) heads: Budget,
 }
 
-/// A connection. Passes HTTP/2 through unchanged.
+/// A connection. Passes HTTP/2 through unchanged, and reads the server's settings.
 #[derive(Debug)]
 pub(super) struct Http1<T> {
     io: TokioIo<T>,
@@ -64,6 +66,8 @@ pub(super) struct Http1<T> {
 
 #[derive(Debug)]
 enum Phase {
+    /// The settings of an HTTP/2 server have not arrived completely.
+    Settings,
     /// Everything passes: HTTP/2, another protocol, or a body that ends with the connection.
     Raw,
     /// No exchange is in progress.
@@ -118,7 +122,7 @@ impl<T: Connection> Http1<T> {
         Self {
             io: TokioIo::new(io),
             state: ConnectionState::new(http1),
-            phase: if http1 { Phase::Idle } else { Phase::Raw },
+            phase: if http1 { Phase::Idle } else { Phase::Settings },
             output: BytesMut::new(),
             input: BytesMut::new(),
             heads,
@@ -227,6 +231,15 @@ impl<T: Read + Unpin> Read for Http1<T> {
             }
             this.output = BytesMut::new();
             match &mut this.phase {
+                Phase::Settings => match Settings::find(&this.input) {
+                    Settings::Incomplete if ready!(this.poll_fill(cx))? > 0 => {}
+                    found => {
+                        if let Settings::MaxStreams(limit) = found {
+                            this.state.set_max_streams(limit);
+                        }
+                        this.phase = Phase::Raw;
+                    }
+                },
                 Phase::Raw if this.input.is_empty() => {
                     return Pin::new(this.io.inner_mut()).poll_read(cx, buffer);
                 }

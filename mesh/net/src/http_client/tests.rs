@@ -16,6 +16,7 @@ mod http1;
 mod proxies;
 mod resend;
 mod secure;
+mod streams;
 
 /// Requests that a server received.
 #[derive(Clone, Default)]

@@ -1,5 +1,7 @@
 //! Sends requests over pooled connections, and sends those again that no server processed.
 
+mod body;
+mod connections;
 mod retry;
 
 use std::{sync::LazyLock, time::Duration};
@@ -7,27 +9,31 @@ use std::{sync::LazyLock, time::Duration};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
-use hyper::body::Incoming;
 use hyper_rustls::HttpsConnector;
 use hyper_util::{
     client::legacy::{self, Client},
     rt::{TokioExecutor, TokioTimer},
 };
 use mesh_base::budget::Budget;
+use prometheus_client::{metrics::counter::Counter, registry::Registry};
 
-use self::retry::{Attempts, Decision};
+use self::{
+    connections::Connections,
+    retry::{Attempts, Decision},
+};
 use super::{
     connect::Connect,
     http1::{ConnectionState, Http1Connect, head},
 };
 use crate::describe;
 
+pub use body::ResponseBody;
 pub use retry::Replayable;
 
 const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 /// Interval and timeout of HTTP/2 pings while a response is pending.
 ///
-/// All requests to a peer share one connection. Without pings, a connection that the network
+/// The requests to a peer share few connections. Without pings, a connection that the network
 /// drops silently would stay in use for minutes.
 const KEEPALIVE: Duration = Duration::from_secs(3);
 /// Memory of the large response heads of all clients in bytes (128 MiB).
@@ -39,6 +45,19 @@ const MAX_HTTP2_HEAD: u32 = 1 << 20;
 /// Fields that [`head`] adds to those of the server.
 const OWN_FIELDS: usize = 2;
 
+/// Requests that any client has sent again.
+static RESENT: LazyLock<Counter> = LazyLock::new(Counter::default);
+
+/// Registers the metrics of all HTTP clients of the process.
+pub fn register_metrics(registry: &mut Registry) {
+    registry.register(
+        "http_client_requests_resent",
+        "Requests to targets, discovery and backends that were sent again because the server had \
+         not processed them",
+        RESENT.clone(),
+    );
+}
+
 /// Sends requests over pooled connections. Cheap to clone; clones share the connections.
 ///
 /// A request is sent again if the server did not process it, as in Go: the server closed a
@@ -47,8 +66,11 @@ const OWN_FIELDS: usize = 2;
 /// its method is safe or if it is [`Replayable`].
 #[derive(Clone, Debug)]
 pub struct Transport {
-    client: Client<Http1Connect<HttpsConnector<Connect>>, Full<Bytes>>,
+    connections: Connections<Pool>,
 }
+
+/// Connections to each server: any number for HTTP/1, one for HTTP/2.
+type Pool = Client<Http1Connect<HttpsConnector<Connect>>, Full<Bytes>>;
 
 /// Failure of a request without a response.
 #[derive(Debug, thiserror::Error)]
@@ -74,17 +96,22 @@ impl Transport {
 
     /// Creates a transport whose large response heads share `heads`.
     pub(super) fn with_head_budget(connector: HttpsConnector<Connect>, heads: Budget) -> Self {
-        let client = Client::builder(TokioExecutor::new())
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            .pool_timer(TokioTimer::new())
-            .timer(TokioTimer::new())
-            .http1_max_buf_size(MAX_BUFFER)
-            .http1_max_headers(head::MAX_FIELDS + OWN_FIELDS)
-            .http2_max_header_list_size(MAX_HTTP2_HEAD)
-            .http2_keep_alive_interval(KEEPALIVE)
-            .http2_keep_alive_timeout(KEEPALIVE)
-            .build(Http1Connect { connector, heads });
-        Self { client }
+        let connect = Http1Connect { connector, heads };
+        let open = move || {
+            Client::builder(TokioExecutor::new())
+                .pool_idle_timeout(IDLE_TIMEOUT)
+                .pool_timer(TokioTimer::new())
+                .timer(TokioTimer::new())
+                .http1_max_buf_size(MAX_BUFFER)
+                .http1_max_headers(head::MAX_FIELDS + OWN_FIELDS)
+                .http2_max_header_list_size(MAX_HTTP2_HEAD)
+                .http2_keep_alive_interval(KEEPALIVE)
+                .http2_keep_alive_timeout(KEEPALIVE)
+                .build(connect.clone())
+        };
+        Self {
+            connections: Connections::new(open),
+        }
     }
 
     /// Sends a request and returns the head of the response.
@@ -94,16 +121,20 @@ impl Transport {
     pub async fn request(
         &self,
         request: Request<Bytes>,
-    ) -> Result<Response<Incoming>, TransportError> {
+    ) -> Result<Response<ResponseBody>, TransportError> {
         let mut attempts = Attempts::new(&request);
         let mut may_have_arrived = false;
         loop {
-            let error = match self.client.request(request.clone().map(Full::new)).await {
+            let (pool, stream) = self.connections.pool(request.uri());
+            let error = match pool.request(request.clone().map(Full::new)).await {
                 Ok(mut response) => {
                     if let Some(state) = response.extensions_mut().remove::<ConnectionState>() {
                         state.mark_used();
+                        if let Some(stream) = &stream {
+                            stream.set_limit(state.max_in_flight());
+                        }
                     }
-                    return Ok(response);
+                    return Ok(response.map(|body| ResponseBody::new(body, stream)));
                 }
                 Err(error) => error,
             };
@@ -116,6 +147,7 @@ impl Transport {
                 }
                 Decision::Repeat { after, unprocessed } => {
                     may_have_arrived |= !unprocessed;
+                    RESENT.inc();
                     if !after.is_zero() {
                         tokio::time::sleep(after).await;
                     }

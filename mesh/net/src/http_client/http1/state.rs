@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, AtomicU8, Ordering},
+    atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering},
 };
 
 /// Use of a connection and progress of its current exchange. Clones share it.
@@ -26,7 +26,13 @@ struct Shared {
     http1: bool,
     used: AtomicBool,
     stage: AtomicU8,
+    /// Maximum number of requests in flight over HTTP/2.
+    max_streams: AtomicU32,
 }
+
+/// Maximum number of requests in flight on an HTTP/2 connection whose server names no limit, as
+/// in Go.
+const DEFAULT_MAX_STREAMS: u32 = 1000;
 
 // === impl ConnectionState ===
 
@@ -36,6 +42,7 @@ impl ConnectionState {
             http1,
             used: AtomicBool::new(false),
             stage: AtomicU8::new(Stage::Unsent as u8),
+            max_streams: AtomicU32::new(DEFAULT_MAX_STREAMS),
         }))
     }
 
@@ -57,6 +64,20 @@ impl ConnectionState {
     /// Notes that the connection carried a response.
     pub(in super::super) fn mark_used(&self) {
         self.0.used.store(true, Ordering::Release);
+    }
+
+    /// Returns the maximum number of requests in flight: the HTTP/2 server's, or no limit for
+    /// HTTP/1, where each has a connection of its own.
+    pub(in super::super) fn max_in_flight(&self) -> usize {
+        match self.0.http1 {
+            true => usize::MAX,
+            false => self.0.max_streams.load(Ordering::Acquire) as usize,
+        }
+    }
+
+    /// Notes the limit of an HTTP/2 server.
+    pub(super) fn set_max_streams(&self, limit: u32) {
+        self.0.max_streams.store(limit, Ordering::Release);
     }
 
     pub(super) fn enter(&self, stage: Stage) {

@@ -1,5 +1,6 @@
 //! Tests HTTPS: certificates, TLS versions and proxy tunnels.
 
+use hyper::body::Incoming;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto,

@@ -234,7 +234,7 @@ pub enum CommandLine {
     /// No subcommand: discover, scrape and send.
     Run(Box<Args>),
     /// `check`: validate a configuration file.
-    Check(CheckArgs),
+    Check(Box<CheckArgs>),
 }
 
 // === impl Args ===
@@ -274,7 +274,9 @@ impl CommandLine {
             .subcommand(CheckArgs::command());
         let matches = command.try_get_matches_from(arguments)?;
         match matches.subcommand_matches("check") {
-            Some(matches) => CheckArgs::from_arg_matches(matches).map(Self::Check),
+            Some(matches) => {
+                CheckArgs::from_arg_matches(matches).map(|args| Self::Check(Box::new(args)))
+            }
             None => Args::from_arg_matches(&matches).map(|args| Self::Run(Box::new(args))),
         }
     }

@@ -17,7 +17,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 async fn main() -> ExitCode {
     let outcome = match CommandLine::parse() {
         CommandLine::Run(args) => run(*args).await.map(|()| true),
-        CommandLine::Check(args) => Ok(run_check(args).await),
+        CommandLine::Check(args) => Ok(run_check(*args).await),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,

@@ -89,6 +89,9 @@ const CORTEX: &[&str] = &[
     "per-user ",
     "per-metric ",
     "per-labelset ",
+    "per_user_",
+    "per_metric_",
+    "per_labelset_",
     "store locally for endpoint",
     "forwarding request to endpoint",
     // Forms in which Cortex names a time, a value, a metric or a series.

@@ -177,7 +177,10 @@ async fn a_check_lists_targets_and_reports_forbidden_resources() {
     let report = check(&file, &arguments).await;
     let text = report.to_string();
     assert!(!report.is_success());
-    let forbidden = "FAILED: job \"services\": services in *: status 403: services is forbidden";
-    assert!(text.contains(forbidden), "{text}");
+    let forbidden = format!(
+        "FAILED: {}:5:3: job \"services\": services in *: status 403: services is forbidden",
+        file.display()
+    );
+    assert!(text.contains(&forbidden), "{text}");
     assert!(text.contains("job \"pods\": 1 scraped"), "{text}");
 }

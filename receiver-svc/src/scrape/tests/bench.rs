@@ -133,7 +133,8 @@ impl Bench {
             // As with a fixed member list.
             members_are_ready: false,
             unready: watch::channel(None).1,
-            timeout: Duration::from_secs(10),
+            // Nothing is held back for longer after the start.
+            timeout: Duration::from_secs(2),
             away_timeout: Duration::from_secs(60),
             connector: Some(Connector::new(|_| async {
                 Err::<tokio::io::DuplexStream, _>(io::ErrorKind::ConnectionRefused.into())

@@ -4,8 +4,9 @@
 //! returns, both are alive, and the series jumps between two counters. The start time of
 //! the points identifies a writer, or its address if the points have none.
 
-use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
+use foldhash::{HashMap, HashMapExt};
 use opentelemetry_proto::tonic::{
     common::v1::any_value::Value,
     metrics::v1::{Metric, ResourceMetrics},

@@ -233,7 +233,10 @@ impl Route {
             return None;
         }
         let is_urgent = is_closed || self.ready_bytes >= LARGE_BYTES || self.ready_backlogs > 0;
-        let linger = if self.ready_awaited > 0 {
+        let linger = if self.ready_awaited > 0 && self.in_flight_bytes == 0 {
+            // Nobody else is pushing, so there is nothing to wait for.
+            Duration::ZERO
+        } else if self.ready_awaited > 0 {
             limits.linger.min(AWAITED_LINGER)
         } else {
             limits.linger

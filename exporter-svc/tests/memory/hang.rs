@@ -87,6 +87,7 @@ async fn lanes_recover_soon_after_an_exporter_is_killed() {
                 () = sleep_until(killed), if Instant::now() < killed => Err(ExportError::Unknown {
                     code: Code::Unknown,
                     message: "connection reset".to_owned(),
+                    is_broken: true,
                     report: export::FailureReport::default(),
                 }),
             }

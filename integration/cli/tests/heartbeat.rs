@@ -82,6 +82,7 @@ impl Backend {
             let unknown = ExportError::Unknown {
                 code: Code::Unavailable,
                 message: "connection reset".to_owned(),
+                is_broken: true,
                 report: FailureReport::default(),
             };
             return async { Err(unknown) }.boxed();

@@ -21,6 +21,9 @@ use mesh_net::{connector::Connector, describe};
 
 use crate::{BalanceMetrics, connect_error};
 
+/// Maximum size of the metadata of a response. It has the progress of up to 256 batches, and the
+/// names of the destinations.
+const MAX_HEAD_BYTES: u32 = 64 << 10;
 /// Timeout of the HTTP/2 handshake, and of the first response after it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const PROBE_PATH: &str = "/grpc.health.v1.Health/Check";
@@ -95,7 +98,9 @@ async fn open(
 ) -> Result<(Connection, Driver), Box<dyn std::error::Error + Send + Sync>> {
     let io = TokioIo::new(connector.connect(address).await?);
     let mut builder = http2::Builder::new(TokioExecutor::new());
-    builder.timer(TokioTimer::new());
+    builder
+        .timer(TokioTimer::new())
+        .max_header_list_size(MAX_HEAD_BYTES);
     if let Some(interval) = ping_interval {
         builder
             .keep_alive_interval(interval)

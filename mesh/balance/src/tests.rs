@@ -45,6 +45,8 @@ struct Stock {
     requests: Arc<AtomicUsize>,
     resources: Arc<AtomicUsize>,
     fail: bool,
+    /// Length of the progress in the metadata of failures.
+    progress_bytes: usize,
 }
 
 /// A server with its own runtime, so that a test can kill it and its connections.
@@ -66,7 +68,12 @@ impl MetricsService for Stock {
         assert!(request.metadata().contains_key("grpc-timeout"));
         self.requests.fetch_add(1, Ordering::SeqCst);
         if self.fail {
-            return Err(Status::unknown("broken"));
+            let mut status = Status::unknown("broken");
+            if self.progress_bytes > 0 {
+                let progress = "f".repeat(self.progress_bytes).parse().unwrap();
+                status.metadata_mut().insert("promesh-progress", progress);
+            }
+            return Err(status);
         }
         let resources = request.get_ref().resource_metrics.len();
         self.resources.fetch_add(resources, Ordering::SeqCst);
@@ -242,6 +249,21 @@ async fn ejects_a_failing_exporter() {
 }
 
 /// The peer accepts connections and sends nothing.
+#[tokio::test]
+async fn reads_the_progress_of_many_batches() {
+    let stock = Stock {
+        fail: true,
+        progress_bytes: 20 << 10,
+        ..Stock::default()
+    };
+    let (address, _running) = stock.serve().await;
+    let (balance, _addresses) = balance(&[&address]);
+    until_connected(&balance, 1).await;
+    let error = balance.oneshot(export()).await.unwrap_err();
+    let progress = error.report().progress;
+    assert_eq!(progress[0].as_str().len(), 20 << 10, "{error}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn does_not_send_to_a_silent_peer() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

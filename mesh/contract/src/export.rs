@@ -72,6 +72,8 @@ pub enum ExportError {
         code: Code,
         /// Message of the status.
         message: String,
+        /// `true` if the connection broke. `false` if somebody answered, maybe a proxy.
+        is_broken: bool,
         /// Progress of each batch, and the exporter's destinations.
         report: FailureReport,
     },
@@ -100,6 +102,9 @@ const SPLIT_KEY: &str = "promesh-split";
 const PROGRESS_KEY: &str = "promesh-progress";
 /// Separates the progress of two batches.
 const SEPARATOR: &str = "|";
+/// Maximum length of all progress of one request or failure. gRPC servers and clients limit the
+/// size of all metadata.
+const MAX_PROGRESS_BYTES: usize = 16 << 10;
 
 // === impl Export ===
 
@@ -131,13 +136,20 @@ impl Progress {
         batches.map(Self::new).collect()
     }
 
-    /// Writes the progress of each batch into the metadata of a request or a failure.
+    /// Writes the progress of each batch into the metadata of a request or a failure. Batches
+    /// beyond 16 KiB have none there, so that destinations receive them again.
     pub fn write(batches: &[Self], metadata: &mut MetadataMap) {
         if batches.iter().all(|it| it.as_str().is_empty()) {
             return;
         }
-        let texts: Vec<_> = batches.iter().map(Self::as_str).collect();
-        if let Ok(value) = texts.join(SEPARATOR).parse() {
+        let mut joined = String::new();
+        for batch in batches {
+            let fits = joined.len() + batch.as_str().len() < MAX_PROGRESS_BYTES;
+            joined.push_str(if fits { batch.as_str() } else { "" });
+            joined.push_str(SEPARATOR);
+        }
+        joined.pop();
+        if let Ok(value) = joined.parse() {
             metadata.insert(PROGRESS_KEY, value);
         }
     }
@@ -185,8 +197,8 @@ impl ExportError {
         }
     }
 
-    /// Returns true if the exporter may have died of the Export: the connection broke, and
-    /// no exporter has answered.
+    /// Returns true if the exporter may have died of the Export: no exporter has answered, but
+    /// maybe a proxy.
     pub fn may_have_killed(&self) -> bool {
         match self {
             Self::Unknown { code, report, .. } => {
@@ -194,6 +206,12 @@ impl ExportError {
             }
             Self::Unsent(_) | Self::Retry { .. } => false,
         }
+    }
+
+    /// Returns true if the connection broke while the Export was in flight. The answer of a
+    /// proxy or of a stock OTLP server never counts: it must not remove data (law 5).
+    pub fn broke_connection(&self) -> bool {
+        matches!(self, Self::Unknown { is_broken, .. } if *is_broken)
     }
 
     /// Returns true if a longer deadline will help.
@@ -235,6 +253,8 @@ pub fn failure(status: Status, samples: u64) -> Result<ExportResponse, ExportErr
     Err(ExportError::Unknown {
         code: status.code(),
         message: status.message().to_owned(),
+        // A status from the wire has no source.
+        is_broken: std::error::Error::source(&status).is_some(),
         report: FailureReport::read(status.metadata()),
     })
 }
@@ -304,6 +324,28 @@ mod tests {
             let proxy = failure(Status::new(code, "a proxy's"), 5);
             assert!(matches!(proxy, Err(ExportError::Unknown { .. })));
         }
+    }
+
+    #[test]
+    fn only_a_broken_connection_may_be_a_death() {
+        let broken = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+        let broken = failure(Status::from_error(broken.into()), 5).unwrap_err();
+        assert!(broken.broke_connection() && broken.may_have_killed());
+        let proxy = failure(Status::unavailable("no healthy upstream"), 5).unwrap_err();
+        assert!(!proxy.broke_connection() && proxy.may_have_killed());
+    }
+
+    #[test]
+    fn the_progress_of_many_batches_fits_into_the_metadata() {
+        let text = "f".repeat(100);
+        let progress = vec![Progress::new(&text); 256];
+        let mut metadata = MetadataMap::new();
+        Progress::write(&progress, &mut metadata);
+        let read = Progress::read(&metadata);
+        assert_eq!(read.len(), 256);
+        let whole = read.iter().filter(|it| it.as_str() == text).count();
+        assert!((150..170).contains(&whole), "{whole}");
+        assert!(metadata.get(PROGRESS_KEY).unwrap().len() < 17 << 10);
     }
 
     #[test]

@@ -89,6 +89,15 @@ impl DestinationProgress {
         partial.find_map(|(name, decided)| (*name == hash).then_some(&**decided))
     }
 
+    /// Progress that `destination` has made with a part of the series, without the others'.
+    #[must_use]
+    pub fn only_partial(&self, destination: &str) -> Self {
+        let mut progress = Self::default();
+        let decided = self.partial(destination).map(str::to_owned);
+        progress.record_partial(destination, decided);
+        progress
+    }
+
     /// Records the series that `destination` has decided so far, as visible ASCII without
     /// `;`, `+` and `|`.
     pub fn record_partial(&mut self, destination: &str, decided: Option<String>) {

@@ -87,6 +87,7 @@ where
         Err(_) => Err(ExportError::Unknown {
             code: Code::DeadlineExceeded,
             message: "no response before the deadline".to_owned(),
+            is_broken: false,
             report: FailureReport::default(),
         }),
     };

@@ -24,6 +24,13 @@ pub(crate) struct Flight {
     pub(crate) timeout: Duration,
 }
 
+/// An Export in flight.
+#[derive(Clone, Debug)]
+pub(crate) struct InFlight {
+    pub(crate) timeout: Duration,
+    pub(crate) destination: Option<Arc<str>>,
+}
+
 /// A batch in flight.
 #[derive(Clone, Debug)]
 pub(crate) struct FlightBatch {
@@ -61,6 +68,8 @@ pub(crate) struct Failure {
     pub(crate) must_split: bool,
     /// `true` if the exporter may have died of the Export.
     pub(crate) may_have_killed: bool,
+    /// `true` if the connection broke during the Export.
+    pub(crate) is_broken: bool,
     pub(crate) progress: Progress,
 }
 
@@ -108,6 +117,7 @@ impl Flight {
             is_unsent: matches!(error, ExportError::Unsent(_)),
             must_split: error.must_split(),
             may_have_killed: error.may_have_killed(),
+            is_broken: error.broke_connection(),
             progress: Progress::default(),
         };
         let failures = self.batches.iter().map(|_| {
@@ -136,6 +146,7 @@ impl Failure {
             is_unsent: false,
             must_split: false,
             may_have_killed: false,
+            is_broken: false,
             progress: retry.progress,
         }
     }

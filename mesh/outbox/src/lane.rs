@@ -40,7 +40,8 @@ pub(crate) struct Attempts {
     /// `true` if the batch must not share a request: with others it was too large, or an
     /// exporter died of one of them.
     pub(crate) is_alone: bool,
-    /// Number of exporters that died while they had this batch alone.
+    /// Number of exporters that died while they had this batch alone. After the first one the
+    /// batch is a suspect, and the outbox has one suspect in flight at a time.
     pub(crate) deaths: u32,
 }
 
@@ -63,6 +64,8 @@ pub(crate) enum Place {
     Ready(ReadyBatch),
     /// The next Export may leave at this time.
     Blocked(Instant),
+    /// The first batch can be sent while no other suspect is in flight.
+    Suspect(u64),
     /// The first batch is held back, or waits for an Export to all destinations.
     Held,
 }

@@ -24,7 +24,7 @@ use crate::{
     account::{Account, AccountSource},
     args::OutboxArgs,
     entry::{Body, Entry},
-    flight::Flight,
+    flight::{Flight, InFlight},
     hold_backs::{HeldBackTotals, HoldBacks},
     outcome::{Expiry, OutboxClosed, Outcome},
     route::{Pending, RequestLimits, Route},
@@ -66,8 +66,9 @@ struct State {
     in_memory: BTreeSet<(i64, u64)>,
     /// Batches that the spiller has not finished with.
     unprocessed: BTreeSet<u64>,
-    /// Timeouts of the Exports in flight.
-    flights: BTreeMap<u64, Duration>,
+    flights: BTreeMap<u64, InFlight>,
+    /// Export in flight whose only batch is a suspect.
+    suspect: Option<u64>,
     next_flight: u64,
     next_seq: u64,
     /// Set once the outbox accepts no more batches.
@@ -131,6 +132,7 @@ impl Lanes {
                 in_memory: BTreeSet::new(),
                 unprocessed: BTreeSet::new(),
                 flights: BTreeMap::new(),
+                suspect: None,
                 next_flight: 0,
                 next_seq: 0,
                 is_closed: false,
@@ -166,7 +168,11 @@ impl Lanes {
     }
 
     pub(crate) fn has_room(&self, bytes: usize) -> bool {
-        self.state.lock().fits(bytes, self.max_bytes)
+        let state = self.state.lock();
+        // A batch that one destination has completed must not keep newer ones from it, so that
+        // the destination that is behind loses its oldest samples instead.
+        let is_behind = |seq| !state.entries[&seq].completed.is_empty();
+        state.fits(bytes, self.max_bytes) || state.oldest_in_memory().is_some_and(is_behind)
     }
 
     pub(crate) fn push(
@@ -466,6 +472,9 @@ impl State {
 
     /// Time when there is something to do unless something changes.
     fn due_at(&self, limits: &RequestLimits) -> Option<Instant> {
+        if self.suspect.is_none() && self.routes.values().any(Route::has_suspect) {
+            return Some(Instant::now());
+        }
         let routes = self.routes.values();
         let due = routes.filter_map(|route| route.due_at(limits, self.is_closed));
         due.min()

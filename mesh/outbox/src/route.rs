@@ -26,12 +26,15 @@ pub(crate) struct Route {
     pub(crate) destination: Option<Arc<str>>,
     /// Samples of this destination by outcome.
     pub(crate) account: Account,
-    /// Time when an exporter named this destination last.
-    pub(crate) named_at: Instant,
+    /// Time when an exporter first did not name this destination, since one has named it.
+    pub(crate) missing_since: Option<Instant>,
+    began_at: Instant,
     lanes: BTreeMap<u64, Lane>,
     /// Keys of the lanes whose first batch can be sent, by its sequence number.
     ready: BTreeMap<u64, u64>,
     ready_bytes: usize,
+    /// Keys of the lanes whose first batch is a suspect, by its sequence number.
+    suspects: BTreeMap<u64, u64>,
     /// Number of ready batches whose outcome a client awaits.
     ready_awaited: usize,
     /// Number of ready lanes with more than one batch.
@@ -83,10 +86,12 @@ impl Route {
         Self {
             destination,
             account: Account::default(),
-            named_at: Instant::now(),
+            missing_since: None,
+            began_at: Instant::now(),
             lanes: BTreeMap::new(),
             ready: BTreeMap::new(),
             ready_bytes: 0,
+            suspects: BTreeMap::new(),
             ready_awaited: 0,
             ready_backlogs: 0,
             blocked: BTreeSet::new(),
@@ -95,6 +100,15 @@ impl Route {
             in_flight_bytes: 0,
             last_dispatch: None,
             rate: DeliveryRate::new(),
+        }
+    }
+
+    /// Returns true if this is the route of an Export for `destination`. A destination that was
+    /// removed and appears again has another route.
+    pub(crate) fn is_of(&self, destination: &Option<Arc<str>>) -> bool {
+        match (&self.destination, destination) {
+            (Some(own), Some(other)) => Arc::ptr_eq(own, other),
+            (own, other) => own.is_none() && other.is_none(),
         }
     }
 
@@ -154,6 +168,9 @@ impl Route {
             (Some(until), _) => Place::Blocked(until),
             (None, None) => Place::None,
             (None, Some(_)) if waits_for_all || is_held_back => Place::Held,
+            (None, Some(entry)) if lane.attempts.as_ref().is_some_and(|it| it.deaths > 0) => {
+                Place::Suspect(entry.seq)
+            }
             (None, Some(entry)) => Place::Ready(ReadyBatch {
                 seq: entry.seq,
                 bytes: entry.raw_bytes,
@@ -169,6 +186,9 @@ impl Route {
             }
             Place::Held => {
                 self.held.insert(key);
+            }
+            Place::Suspect(seq) => {
+                self.suspects.insert(seq, key);
             }
             Place::Ready(batch) => {
                 self.ready.insert(batch.seq, key);
@@ -190,6 +210,9 @@ impl Route {
             }
             Place::Held => {
                 self.held.remove(&key);
+            }
+            Place::Suspect(seq) => {
+                self.suspects.remove(&seq);
             }
             Place::Ready(batch) => {
                 self.ready.remove(&batch.seq);
@@ -244,7 +267,7 @@ impl Route {
         Some(match self.last_dispatch {
             Some(last) if is_urgent => last,
             Some(last) => last + linger,
-            None => self.named_at,
+            None => self.began_at,
         })
     }
 
@@ -288,6 +311,18 @@ impl Route {
             self.unlist(*key);
         }
         taken
+    }
+
+    /// Returns true if a suspect can be sent.
+    pub(crate) fn has_suspect(&self) -> bool {
+        !self.suspects.is_empty()
+    }
+
+    /// Takes the oldest suspect. It travels alone.
+    pub(crate) fn take_suspect(&mut self) -> Option<(u64, u64)> {
+        let (seq, key) = self.suspects.iter().next().map(|(seq, key)| (*seq, *key))?;
+        self.unlist(key);
+        Some((seq, key))
     }
 
     /// Bytes in flight.

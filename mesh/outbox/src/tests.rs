@@ -83,6 +83,7 @@ impl Exporter {
             Reply::Lost => Err(ExportError::Unknown {
                 code: Code::Unknown,
                 message: "connection reset".to_owned(),
+                is_broken: true,
                 report: FailureReport::default(),
             }),
             Reply::Unsent => Err(ExportError::Unsent("no exporter".into())),
@@ -172,6 +173,7 @@ async fn a_retry_returns_the_progress_of_the_exporter() {
                 1 => Err(ExportError::Unknown {
                     code: Code::DeadlineExceeded,
                     message: "slow".to_owned(),
+                    is_broken: false,
                     report: FailureReport {
                         progress: vec![Progress::new("one")],
                         ..FailureReport::default()

@@ -1,6 +1,6 @@
 //! Delivery: what the dispatcher sends next, and what becomes of it.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::{Instant, sleep};
 use tracing::warn;
@@ -10,12 +10,12 @@ use mesh_contract::{export::Progress, progress::DestinationProgress};
 
 use super::{ALL, Departure, Lanes, Next, State};
 use crate::{
-    flight::{Arrival, Failure, Flight, FlightBatch, Landing},
-    lane::Lane,
+    flight::{Arrival, Failure, Flight, FlightBatch, InFlight, Landing},
+    lane::{Attempts, Lane},
     outcome::Expiry,
     request::{self, Request},
+    route::RequestLimits,
     spill::SpillError,
-    weight::Weight,
 };
 
 /// Number of exporters in a row that may die while they have a batch alone, before the batch
@@ -23,6 +23,8 @@ use crate::{
 const MAX_DEATHS: u32 = 3;
 /// Delay before a spilled batch is read again after a temporary failure.
 const READ_RETRY_DELAY: Duration = Duration::from_secs(1);
+/// Mean additional delay of a suspect, for each exporter that died of it.
+const SUSPECT_DELAY: Duration = Duration::from_secs(2);
 /// Maximum random delay added to each backoff, so that Exports that failed together are not
 /// repeated together.
 const JITTER: Duration = Duration::from_millis(200);
@@ -44,8 +46,17 @@ impl Lanes {
             for key in state.take_due(id, now) {
                 state.refresh_key(key, now_ms);
             }
+            while state.suspect.is_none()
+                && let Some(suspect) = state.take_suspect(id)
+            {
+                if let Some(flight) = self.depart(state, id, vec![suspect], now_ms) {
+                    state.suspect = Some(flight.id);
+                    return Next::Flight(flight);
+                }
+            }
             while state.sends_at(id, self).is_some_and(|at| at <= now) {
-                if let Some(flight) = self.depart(state, id, now_ms) {
+                let taken = state.take(id, &self.limits);
+                if let Some(flight) = self.depart(state, id, taken, now_ms) {
                     return Next::Flight(flight);
                 }
             }
@@ -59,12 +70,17 @@ impl Lanes {
         Next::Wait(due)
     }
 
-    /// Puts the next batches of a route in flight. Batches that have become too old expire
+    /// Puts batches of a route in flight. Batches that have become too old expire
     /// first, and batches without waiters are withdrawn: between two attempts no Export of
     /// them is running. `None` if no batch remains.
-    fn depart(&self, state: &mut State, id: usize, now_ms: i64) -> Option<Flight> {
-        let route = state.routes.get_mut(&id)?;
-        let taken = route.take(&state.entries, &self.limits, state.knows_batches);
+    fn depart(
+        &self,
+        state: &mut State,
+        id: usize,
+        taken: Vec<(u64, u64)>,
+        now_ms: i64,
+    ) -> Option<Flight> {
+        let route = state.routes.get(&id)?;
         let mut flight = Flight {
             id: state.next_flight,
             route: id,
@@ -104,7 +120,11 @@ impl Lanes {
             return None;
         }
         state.next_flight += 1;
-        state.flights.insert(flight.id, flight.timeout);
+        let in_flight = InFlight {
+            timeout: flight.timeout,
+            destination: flight.destination.clone(),
+        };
+        state.flights.insert(flight.id, in_flight);
         state.longest_timeout = flight.timeout;
         state.routes.get_mut(&id)?.depart(flight.bytes);
         Some(flight)
@@ -141,10 +161,11 @@ impl Lanes {
 
     fn bodies(&self, flight: &mut Flight) -> Option<request::Bodies> {
         let state = self.state.lock();
+        let (route, destination) = (flight.route, &flight.destination);
         // A batch is gone if its destination was removed.
         flight
             .batches
-            .retain(|batch| state.entries.contains_key(&batch.seq));
+            .retain(|batch| state.is_pending_at(route, destination, batch.seq));
         let context = state.entries[&flight.batches.first()?.seq].context.clone();
         let entries = flight
             .batches
@@ -186,7 +207,7 @@ impl Lanes {
             JITTER.mul_f64(random::range(0.0..1.0))
         };
         for (batch, landing) in landed {
-            if !state.is_pending_at(flight, batch.seq) {
+            if !state.is_pending_at(flight.route, &flight.destination, batch.seq) {
                 continue;
             }
             match landing {
@@ -212,7 +233,9 @@ impl Lanes {
                 Landing::Retry(failure) => {
                     // The backoff starts with the attempt: a slow one has waited already.
                     let retry_at = (began + backoff).max(failure.retry_at) + jitter;
-                    state.retry(flight, &batch, &failure, retry_at, self.base_timeout);
+                    let retry_at = retry_at + state.suspect_delay(flight.route, batch.key);
+                    let base = self.base_timeout;
+                    state.retry(flight, &batch, &failure, retry_at, base, now_ms);
                     state.refresh_key(batch.key, now_ms);
                 }
             }
@@ -231,6 +254,16 @@ impl State {
         route.map(|route| route.take_due(now)).unwrap_or_default()
     }
 
+    fn take_suspect(&mut self, route: usize) -> Option<(u64, u64)> {
+        self.routes.get_mut(&route)?.take_suspect()
+    }
+
+    fn take(&mut self, route: usize, limits: &RequestLimits) -> Vec<(u64, u64)> {
+        let route = self.routes.get_mut(&route);
+        let taken = route.map(|route| route.take(&self.entries, limits, self.knows_batches));
+        taken.unwrap_or_default()
+    }
+
     fn sends_at(&self, route: usize, lanes: &Lanes) -> Option<Instant> {
         let route = self.routes.get(&route)?;
         route.sends_at(&lanes.limits, self.is_closed)
@@ -242,8 +275,9 @@ impl State {
 
     fn end_flight(&mut self, flight: &Flight) {
         self.flights.remove(&flight.id);
+        self.suspect.take_if(|suspect| *suspect == flight.id);
         if let Some(route) = self.routes.get_mut(&flight.route)
-            && route.destination == flight.destination
+            && route.is_of(&flight.destination)
         {
             route.arrive(flight.bytes);
         }
@@ -251,11 +285,13 @@ impl State {
 
     /// Returns true if a batch of a flight still waits for the flight's outcome. It does not
     /// if its destination was removed.
-    fn is_pending_at(&self, flight: &Flight, seq: u64) -> bool {
+    fn is_pending_at(&self, route: usize, destination: &Option<Arc<str>>, seq: u64) -> bool {
         let entry = self.entries.get(&seq);
-        let route = self.routes.get(&flight.route);
-        entry.is_some_and(|entry| entry.routes.contains(flight.route))
-            && route.is_some_and(|route| route.destination == flight.destination)
+        entry.is_some_and(|entry| entry.routes.contains(route))
+            && self
+                .routes
+                .get(&route)
+                .is_some_and(|it| it.is_of(destination))
     }
 
     fn next_backoff(&mut self, route: usize, key: u64) -> Duration {
@@ -272,12 +308,21 @@ impl State {
             return false;
         };
         let attempts = lane.attempts.get_or_insert_default();
-        if failure.may_have_killed && attempts.is_alone && flight.batches.len() == 1 {
+        if failure.is_broken && attempts.is_alone && flight.batches.len() == 1 {
             attempts.deaths += 1;
         } else if !failure.is_unsent {
             attempts.deaths = 0;
         }
         attempts.deaths >= MAX_DEATHS
+    }
+
+    /// Additional delay of a suspect. Suspects of other senders have another one, so that they
+    /// do not meet at an exporter again.
+    fn suspect_delay(&mut self, route: usize, key: u64) -> Duration {
+        let lane = self.lane_mut(route, key);
+        let attempts = lane.and_then(|lane| lane.attempts.as_ref());
+        let deaths = attempts.map_or(0, |attempts| attempts.deaths);
+        SUSPECT_DELAY.mul_f64(f64::from(deaths) * random::range(0.5..1.5))
     }
 
     /// Puts a batch back after a failed attempt. Refresh its key afterwards.
@@ -288,6 +333,7 @@ impl State {
         failure: &Failure,
         retry_at: Instant,
         base_timeout: Duration,
+        now_ms: i64,
     ) {
         let Some(lane) = self.lane_mut(flight.route, batch.key) else {
             return;
@@ -306,42 +352,46 @@ impl State {
             attempts.progress = failure.progress.clone();
         }
         if flight.route == ALL && self.routes.len() > 1 {
-            self.split(batch, retry_at);
+            self.split(batch, retry_at, now_ms);
         }
     }
 
     /// Moves a batch that was sent to all destinations into the lanes of those that have not
     /// completed it.
-    fn split(&mut self, batch: &FlightBatch, retry_at: Instant) {
+    fn split(&mut self, batch: &FlightBatch, retry_at: Instant, now_ms: i64) {
         let Some(lane) = self.lane_mut(ALL, batch.key) else {
             return;
         };
         let attempts = lane.attempts.take().unwrap_or_default();
-        let weight = Weight::of_samples(batch.samples);
         let Some(entry) = self.entries.get_mut(&batch.seq) else {
             return;
         };
         let progress = attempts.progress.or(entry.progress.clone());
         let progress = DestinationProgress::decode(&progress);
         entry.routes.remove(ALL);
+        let mut complete = Vec::new();
         for (id, route) in &mut self.routes {
             let Some(name) = route.destination.clone() else {
                 continue;
             };
-            if progress.is_complete(&name) {
-                let verdict = progress.verdict().clone().take(batch.samples);
-                route.account.record_verdict(&verdict, weight);
-                entry.merge(verdict);
-                entry.completed.push(name);
-                continue;
-            }
             entry.routes.insert(*id);
             route.push(batch.key, batch.seq);
-            if let Some(lane) = route.lane_mut(batch.key) {
+            if progress.is_complete(&name) {
+                complete.push(*id);
+            } else if let Some(lane) = route.lane_mut(batch.key) {
                 lane.not_before = Some(retry_at);
-                lane.attempts.get_or_insert_default().backoff = attempts.backoff.clone();
+                lane.attempts = Some(Box::new(Attempts {
+                    backoff: attempts.backoff.clone(),
+                    progress: progress.only_partial(&name).encode(),
+                    ..*attempts
+                }));
             }
         }
         self.complete_at(ALL, batch.seq, false);
+        let verdict = progress.verdict().clone().take(batch.samples);
+        for id in complete {
+            let verdict = Departure::Verdict(verdict.clone());
+            self.leave(id, batch.seq, verdict, now_ms);
+        }
     }
 }

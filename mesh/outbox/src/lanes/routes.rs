@@ -19,7 +19,7 @@ use crate::{
     weight::Weight,
 };
 
-/// Time after which a destination is removed that no exporter names, while others are named.
+/// Time after which a destination is removed that no exporter has named since one did not.
 /// During a rollout some exporters have it and others do not.
 const REMOVED_AFTER: Duration = Duration::from_secs(300);
 
@@ -48,13 +48,17 @@ impl State {
         for route in self.routes.values_mut() {
             let destination = route.destination.as_ref();
             if destination.is_some_and(|it| names.iter().any(|name| **name == **it)) {
-                route.named_at = now;
+                route.missing_since = None;
+            } else {
+                route.missing_since.get_or_insert(now);
             }
         }
-        let names = names.iter().map(|name| Arc::<str>::from(&**name));
-        let new: Vec<_> = names
-            .filter(|name| !known.contains(&Some(name.clone())))
-            .collect();
+        // An Export of a removed route may still be in flight to the destination.
+        let flights = self.flights.values();
+        let in_flight: BTreeSet<_> = flights.map(|it| it.destination.clone()).collect();
+        let names = names.iter().map(|name| Some(Arc::<str>::from(&**name)));
+        let new = names.filter(|name| !known.contains(name) && !in_flight.contains(name));
+        let new: Vec<_> = new.flatten().collect();
         if !new.is_empty() {
             self.add_routes(new, now_ms);
         }
@@ -62,7 +66,7 @@ impl State {
     }
 
     fn add_routes(&mut self, names: Vec<Arc<str>>, now_ms: i64) {
-        let (mut added, mut account) = (Vec::new(), self.account.clone());
+        let (now, mut added, mut account) = (Instant::now(), Vec::new(), self.account.clone());
         (account.spilled, account.waiting_bytes) = (0, 0);
         for name in names {
             let Some(id) = (ALL + 1..RouteSet::MAX).find(|id| !self.routes.contains_key(id)) else {
@@ -82,6 +86,12 @@ impl State {
         let mut keys = BTreeSet::new();
         for entry in self.entries.values_mut() {
             keys.insert(entry.key);
+            // A lane may wait for Exports or for records of an earlier process.
+            let lanes = self
+                .routes
+                .values()
+                .filter_map(|route| route.lane(entry.key));
+            let fence = lanes.filter_map(|lane| lane.blocked_until(now)).max();
             let mut is_in_flight = false;
             if entry.routes.contains(ALL)
                 && let Some(lane) = self
@@ -96,7 +106,7 @@ impl State {
                 }
             }
             if !is_in_flight {
-                add_to(&mut self.routes, &added, entry);
+                add_to(&mut self.routes, &added, entry, fence);
             }
         }
         let finished: Vec<_> = self
@@ -115,7 +125,8 @@ impl State {
 
     fn remove_routes(&mut self, now: Instant, now_ms: i64) {
         let stale = self.routes.iter().filter(|(_, route)| {
-            route.destination.is_some() && route.named_at + REMOVED_AFTER <= now
+            let missing = route.missing_since.filter(|_| route.destination.is_some());
+            missing.is_some_and(|since| since + REMOVED_AFTER <= now)
         });
         let stale: Vec<usize> = stale.map(|(id, _)| *id).collect();
         for id in stale {
@@ -136,7 +147,12 @@ impl State {
 
 /// Adds a batch to the lanes of these routes, except for destinations that an earlier process
 /// has completed it at.
-fn add_to(routes: &mut BTreeMap<usize, Route>, ids: &[usize], entry: &mut Entry) {
+fn add_to(
+    routes: &mut BTreeMap<usize, Route>,
+    ids: &[usize],
+    entry: &mut Entry,
+    fence: Option<Instant>,
+) {
     let progress = DestinationProgress::decode(&entry.progress);
     for id in ids {
         let Some(route) = routes.get_mut(id) else {
@@ -145,10 +161,13 @@ fn add_to(routes: &mut BTreeMap<usize, Route>, ids: &[usize], entry: &mut Entry)
         let name = route.destination.as_deref();
         if name.is_some_and(|name| progress.is_complete(name)) {
             let weight = Weight::of_samples(entry.samples);
-            route.account.record_verdict(&entry.verdict.clone(), weight);
+            route.account.record_verdict(&entry.verdict, weight);
             continue;
         }
         entry.routes.insert(*id);
         route.push(entry.key, entry.seq);
+        if let Some(lane) = route.lane_mut(entry.key) {
+            lane.not_before = lane.not_before.max(fence);
+        }
     }
 }

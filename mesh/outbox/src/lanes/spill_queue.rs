@@ -17,7 +17,7 @@ impl Lanes {
     /// Longest timeout of an Export in flight, or of the latest Export.
     pub(crate) fn longest_export_timeout(&self) -> Duration {
         let state = self.state.lock();
-        let in_flight = state.flights.values().copied();
+        let in_flight = state.flights.values().map(|it| it.timeout);
         in_flight.fold(state.longest_timeout, Duration::max)
     }
 
@@ -149,6 +149,8 @@ impl Lanes {
         match entries.get_mut(&seq) {
             Some(entry) => {
                 let before = entry.weight();
+                // The next process will not replay it, so no lane has to wait for its record.
+                let is_unspilled = entry.is_being_spilled && matches!(body, Body::InMemory(_));
                 entry.body = body;
                 entry.is_being_spilled = false;
                 account.record_move(before, entry.weight());
@@ -159,6 +161,9 @@ impl Lanes {
                     in_memory.remove(&(entry.time_ms, seq));
                     let completed = entry.completed.iter();
                     done.extend(completed.map(|name| Done::at(seq, location, name)));
+                }
+                if is_unspilled {
+                    state.ack(&BTreeSet::from([seq]), self.clock.now_ms());
                 }
             }
             // The batch was done in the meantime.

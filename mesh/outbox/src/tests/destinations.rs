@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, path::Path};
 use mesh_contract::progress::DestinationProgress;
 
 use super::*;
+use crate::entry::Body;
 
 /// Exporters with several destinations, some of which are down.
 #[derive(Clone, Default)]
@@ -14,6 +15,13 @@ struct Exporters(Arc<Mutex<Destinations>>);
 struct Destinations {
     names: Vec<String>,
     down: BTreeSet<String>,
+    /// Destinations that do not answer before the deadline.
+    hanging: BTreeSet<String>,
+    /// Exports to `us` in flight, and the most at any time.
+    in_flight: usize,
+    most_in_flight: usize,
+    /// Set while no exporter can be reached.
+    is_unreachable: bool,
     /// Payloads that each destination has stored, joined.
     stored: BTreeMap<String, String>,
     /// Destinations of the Exports so far.
@@ -51,7 +59,17 @@ impl Exporters {
     ) -> impl Service<Export, Response = ExportResponse, Error = ExportError, Future: Send> + Clone + use<>
     {
         let exporters = self.clone();
-        tower::service_fn(move |export| std::future::ready(exporters.0.lock().reply(&export)))
+        tower::service_fn(move |export: Export| {
+            let exporters = exporters.clone();
+            async move {
+                let _in_flight = InFlight::begin(&exporters, &export);
+                let hangs = |it: &Arc<str>| exporters.0.lock().hanging.contains(&**it);
+                if export.destination.as_ref().is_some_and(hangs) {
+                    std::future::pending::<()>().await;
+                }
+                exporters.0.lock().reply(&export)
+            }
+        })
     }
 
     fn outbox(&self, args: &OutboxArgs, clock: &Clock) -> (Outbox, Workers) {
@@ -59,9 +77,35 @@ impl Exporters {
     }
 }
 
+/// Counts an Export to `us`.
+struct InFlight(Option<Exporters>);
+
+impl InFlight {
+    fn begin(exporters: &Exporters, export: &Export) -> Self {
+        if export.destination.as_deref() != Some("us") {
+            return Self(None);
+        }
+        let mut state = exporters.0.lock();
+        state.in_flight += 1;
+        state.most_in_flight = state.most_in_flight.max(state.in_flight);
+        Self(Some(exporters.clone()))
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        if let Some(exporters) = &self.0 {
+            exporters.0.lock().in_flight -= 1;
+        }
+    }
+}
+
 impl Destinations {
     /// Writes a batch to the destinations that an Export is for. Fails if one is down.
     fn reply(&mut self, export: &Export) -> Result<ExportResponse, ExportError> {
+        if self.is_unreachable {
+            return Err(ExportError::Unsent("no exporter".into()));
+        }
         let only = export.destination.as_deref().map(str::to_owned);
         self.exports.push(only.clone());
         let selected = only.map_or_else(|| self.names.clone(), |name| vec![name]);
@@ -81,6 +125,7 @@ impl Destinations {
             return Err(ExportError::Unknown {
                 code: Code::Unavailable,
                 message: "down".to_owned(),
+                is_broken: false,
                 report: FailureReport {
                     progress: vec![progress.encode()],
                     destinations: self.names.clone(),
@@ -240,6 +285,151 @@ async fn a_restart_does_not_repeat_a_batch_at_a_destination_that_has_it() {
         (all.clone(), all)
     );
     drop(outbox);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_destination_keeps_its_batches_while_no_exporter_answers() {
+    let (exporters, clock) = (Exporters::new(&["eu", "us"]), Clock::tokio(START_MS));
+    let (outbox, workers) = exporters.outbox(&OutboxArgs::default(), &clock);
+    push(&outbox, &clock, 0..2).await;
+    exporters.take_down("us");
+    push(&outbox, &clock, 2..4).await;
+    exporters.0.lock().is_unreachable = true;
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    // The first exporter that answers has an older configuration file.
+    exporters.rename(&["eu"]);
+    exporters.0.lock().is_unreachable = false;
+    push(&outbox, &clock, 4..10).await;
+    exporters.rename(&["eu", "us"]);
+    exporters.bring_up("us");
+    let all: String = (0..10).map(|number| format!("{number},")).collect();
+    assert_eq!(drained(workers).await.stored, 100);
+    assert_eq!(exporters.stored("us"), all);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_destination_that_returns_waits_for_its_former_exports() {
+    let (exporters, clock) = (Exporters::new(&["eu", "us"]), Clock::tokio(START_MS));
+    let (outbox, workers) = exporters.outbox(&OutboxArgs::default(), &clock);
+    push(&outbox, &clock, 0..2).await;
+    exporters.0.lock().hanging.insert("us".to_owned());
+    push(&outbox, &clock, 2..100).await;
+    exporters.rename(&["eu"]);
+    let mut next = 100;
+    while outbox.destinations().contains_key("us") {
+        push(&outbox, &clock, next..next + 1).await;
+        next += 1;
+    }
+    exporters.0.lock().hanging.clear();
+    exporters.rename(&["eu", "us"]);
+    push(&outbox, &clock, next..next + 100).await;
+    let drained = drained(workers).await;
+    assert_eq!(drained.waiting, 0);
+    account(&outbox, "us");
+    assert_eq!(exporters.0.lock().most_in_flight, 1);
+    let last = format!("{},", next + 99);
+    assert!(exporters.stored("us").ends_with(&last), "{drained}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_destination_that_is_behind_loses_its_oldest_batches_and_no_others() {
+    let (exporters, clock) = (Exporters::new(&["eu", "us"]), Clock::tokio(START_MS));
+    let args = OutboxArgs {
+        max_bytes: ByteSize(40),
+        ..OutboxArgs::default()
+    };
+    let (outbox, workers) = exporters.outbox(&args, &clock);
+    exporters.take_down("us");
+    for number in 10..60 {
+        assert!(outbox.has_room(3), "{number}");
+        push(&outbox, &clock, number..number + 1).await;
+    }
+    let all: String = (10..60).map(|number| format!("{number},")).collect();
+    assert_eq!(exporters.stored("eu"), all);
+    exporters.bring_up("us");
+    let drained = drained(workers).await;
+    let lost = drained.expired[&Expiry::OutboxFull];
+    assert!((300..400).contains(&lost), "{drained}");
+    assert!(all.ends_with(&exporters.stored("us")) && !exporters.stored("us").is_empty());
+    assert_eq!(account(&outbox, "eu").stored, 500);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replayed_batch_waits_for_exports_of_the_dead_process_at_each_destination() {
+    let dir = tempfile::tempdir().unwrap();
+    let (exporters, clock) = (Exporters::new(&["eu", "us"]), Clock::tokio(START_MS));
+    let args = spilling(dir.path());
+    let (outbox, workers) = exporters.outbox(&args, &clock);
+    exporters.take_down("eu");
+    exporters.take_down("us");
+    push(&outbox, &clock, 0..5).await;
+    while outbox.account().spilled < 50 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    drop((outbox, workers));
+    exporters.bring_up("eu");
+    exporters.bring_up("us");
+    let (outbox, workers) = exporters.outbox(&args, &clock);
+    while outbox.account().waiting < 50 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    outbox.push(batch(2, "other,")).unwrap();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(exporters.stored("eu"), "other,");
+    assert_eq!(drained(workers).await.waiting, 0);
+    assert_eq!(exporters.stored("us"), "other,0,1,2,3,4,");
+    drop(outbox);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_does_not_repeat_a_spilled_batch_that_was_sent_to_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let (exporters, clock) = (Exporters::new(&["eu", "us"]), Clock::tokio(START_MS));
+    let args = spilling(dir.path());
+    exporters.0.lock().is_unreachable = true;
+    exporters.take_down("us");
+    let (outbox, workers) = exporters.outbox(&args, &clock);
+    push(&outbox, &clock, 0..3).await;
+    while outbox.account().spilled < 30 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    exporters.0.lock().is_unreachable = false;
+    while exporters.stored("eu") != "0,1,2," {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    drop((outbox, workers));
+    exporters.bring_up("us");
+    let (outbox, workers) = exporters.outbox(&args, &clock);
+    push(&outbox, &clock, 3..4).await;
+    assert_eq!(drained(workers).await.waiting, 0);
+    let stored = (exporters.stored("eu"), exporters.stored("us"));
+    assert_eq!(stored, ("0,1,2,3,".to_owned(), "0,1,2,3,".to_owned()));
+    drop(outbox);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_could_not_be_spilled_delays_no_later_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let (exporters, clock) = (Exporters::new(&["eu", "us"]), Clock::tokio(START_MS));
+    let mut args = spilling(dir.path());
+    args.spill.spill_after = Duration::from_secs(3600);
+    let (outbox, _workers) = exporters.outbox(&args, &clock);
+    push(&outbox, &clock, 0..2).await;
+    while outbox.account().waiting > 0 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    exporters.take_down("us");
+    outbox.push(batch(1, "2,")).unwrap();
+    let due = outbox.lanes.due(Duration::ZERO, 1 << 20);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    outbox.push(batch(1, "3,")).unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(exporters.stored("eu"), "0,1,2,");
+    let body = Body::InMemory(due[0].payload.clone());
+    outbox.lanes.replace_body(due[0].seq, body, false);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(exporters.stored("eu"), "0,1,2,3,");
 }
 
 fn spilling(dir: &Path) -> OutboxArgs {

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use tokio::sync::Notify;
 use tokio::time::{sleep, sleep_until};
 
 use super::*;
@@ -68,6 +69,7 @@ async fn progress_is_void_once_a_batch_of_the_request_has_expired() {
                 1 | 2 => Err(ExportError::Unknown {
                     code: Code::Unavailable,
                     message: "lost".to_owned(),
+                    is_broken: false,
                     report: FailureReport {
                         progress: vec![Progress::new("one")],
                         destinations: vec!["one".to_owned()],
@@ -109,6 +111,7 @@ fn mortal(
             Err(ExportError::Unknown {
                 code: Code::Unknown,
                 message: "connection reset".to_owned(),
+                is_broken: true,
                 report: FailureReport::default(),
             })
         } else if text.contains("large") && text.contains("small") {
@@ -161,4 +164,63 @@ async fn batches_that_are_too_large_together_travel_alone() {
     }
     assert_eq!(drained(workers).await.stored, 20);
     assert_eq!(*attempts.lock(), ["small large ", "small ", "large "]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_proxy_that_fails_removes_no_batch() {
+    let attempts = Arc::new(AtomicUsize::new(0));
+    let service = {
+        let attempts = attempts.clone();
+        tower::service_fn(move |_: Export| {
+            std::future::ready(match attempts.fetch_add(1, Ordering::SeqCst) {
+                0..8 => Err(ExportError::Unknown {
+                    code: Code::Unavailable,
+                    message: "no healthy upstream".to_owned(),
+                    is_broken: false,
+                    report: FailureReport::default(),
+                }),
+                _ => Ok(ExportResponse::default()),
+            })
+        })
+    };
+    let (outbox, workers) = Outbox::new(&OutboxArgs::default(), Clock::tokio(START_MS), service);
+    outbox.push(batch(1, "x")).unwrap();
+    assert_eq!(drained(workers).await.stored, 10);
+}
+
+/// The batches that are in flight when an exporter dies are as suspect as the one that killed
+/// it.
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_kills_exporters_takes_no_neighbour_along() {
+    let died = Arc::new(Notify::new());
+    let service = tower::service_fn(move |export: Export| {
+        let died = died.clone();
+        async move {
+            let dies = died.notified();
+            if export.payload.windows(4).any(|it| it == b"kill") {
+                // The neighbours arrive first.
+                sleep(Duration::from_millis(100)).await;
+                died.notify_waiters();
+            } else {
+                tokio::select! {
+                    () = sleep(Duration::from_secs(4)) => return Ok(ExportResponse::default()),
+                    () = dies => {}
+                }
+            }
+            Err(ExportError::Unknown {
+                code: Code::Unknown,
+                message: "connection reset".to_owned(),
+                is_broken: true,
+                report: FailureReport::default(),
+            })
+        }
+    });
+    let (outbox, workers) = Outbox::new(&OutboxArgs::default(), Clock::tokio(START_MS), service);
+    for key in 0..20 {
+        let text = if key == 7 { "kill " } else { "good " };
+        outbox.push(batch(key, text)).unwrap();
+    }
+    let account = drained(workers).await;
+    assert_eq!(account.expired, BTreeMap::from([(Expiry::Poison, 10)]));
+    assert_eq!(account.stored, 190, "{account}");
 }

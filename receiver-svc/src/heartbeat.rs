@@ -14,10 +14,17 @@
 //! scraped here. Otherwise a rolling update, which moves all targets of a group, would silence a
 //! healthy group until the next slot of a target.
 //!
+//! With several destinations, each of them gets a heartbeat while it acknowledges nothing else. One
+//! that is down does not silence the others: heartbeats for them wait for it, too.
+//!
 //! Scraped samples are sent in any case, including `up` 0. If the targets are down, both replicas
 //! report the same.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 
 use mesh_base::clock::Clock;
 use mesh_contract::batch::{Batch, BatchContext, Ha};
@@ -80,15 +87,28 @@ pub struct Heartbeat {
     /// Two series in two lanes, since one lane may have to wait for the deadline of a dead
     /// exporter.
     series: [HeartbeatSeries; 2],
+    /// Destinations by name; one without a name until the exporters have named several.
+    destinations: BTreeMap<String, DestinationState>,
     metrics: HeartbeatMetrics,
 }
 
-/// One heartbeat series. At most one of its samples is in flight.
+/// Acknowledgements of one destination.
+#[derive(Debug)]
+struct DestinationState {
+    /// Number of samples that it has acknowledged.
+    acknowledged: u64,
+    /// Time of the last acknowledgement or heartbeat.
+    since: Instant,
+    /// Heartbeats since the last acknowledgement.
+    unanswered: usize,
+}
+
+/// One heartbeat series. At most one of its samples is in flight to a destination.
 #[derive(Debug, Default)]
 struct HeartbeatSeries {
     key: u64,
-    /// Outcome of the sample in flight, if there is one.
-    outcome: Option<oneshot::Receiver<Outcome>>,
+    /// Outcomes of the samples that a destination has not answered.
+    outcomes: VecDeque<oneshot::Receiver<Outcome>>,
     /// Time of the last sample, in milliseconds since the Unix epoch.
     last_ms: i64,
 }
@@ -124,7 +144,7 @@ impl Heartbeat {
         let key = xxhash_rust::xxh3::xxh3_64(instance.as_bytes());
         let series = [0, 1].map(|n| HeartbeatSeries {
             key: key.wrapping_add(n),
-            outcome: None,
+            outcomes: VecDeque::new(),
             last_ms: 0,
         });
         Self {
@@ -134,6 +154,7 @@ impl Heartbeat {
             context,
             instance: instance.to_owned(),
             series,
+            destinations: BTreeMap::new(),
             metrics,
         }
     }
@@ -147,50 +168,79 @@ impl Heartbeat {
         } else {
             HEALTH_INTERVAL
         };
-        let (mut acknowledged, mut since) = (self.acknowledged(), Instant::now());
         loop {
-            sleep(pause).await;
             self.collect_outcomes();
-            let now = self.acknowledged();
-            if now != acknowledged {
-                (acknowledged, since) = (now, Instant::now());
-            }
+            self.observe_destinations();
             let healthy = is_healthy(self.clock.now_ms());
             self.metrics.healthy.set(healthy.into());
-            if sends && healthy && since.elapsed() >= self.interval && self.send() {
-                since = Instant::now();
+            if sends && healthy && self.is_due() && self.send() {
+                for destination in self.destinations.values_mut() {
+                    destination.since = Instant::now();
+                    destination.unanswered += 1;
+                }
+            }
+            sleep(pause).await;
+        }
+    }
+
+    /// Follows what each destination has acknowledged.
+    fn observe_destinations(&mut self) {
+        let mut accounts = self.outbox.destinations();
+        if accounts.is_empty() {
+            accounts.insert(String::new(), self.outbox.account());
+        }
+        self.destinations
+            .retain(|name, _| accounts.contains_key(name));
+        for (name, account) in accounts {
+            let acknowledged = account.stored + account.deduplicated;
+            let new = || DestinationState {
+                acknowledged,
+                since: Instant::now(),
+                unanswered: 0,
+            };
+            let destination = self.destinations.entry(name).or_insert_with(new);
+            if destination.acknowledged != acknowledged {
+                *destination = new();
             }
         }
     }
 
-    /// Number of samples that the backend has acknowledged.
-    fn acknowledged(&self) -> u64 {
-        let account = self.outbox.account();
-        account.stored + account.deduplicated
+    /// Returns true if a destination has acknowledged nothing for the interval. One that does
+    /// not answer heartbeats either gets no more of them, unless all others are answered.
+    fn is_due(&self) -> bool {
+        let is_free = self.series.iter().any(|series| series.outcomes.is_empty());
+        self.destinations.values().any(|destination| {
+            destination.since.elapsed() >= self.interval
+                && (is_free || destination.unanswered < self.series.len())
+        })
     }
 
     /// Counts the outcomes of the samples that were in flight.
     fn collect_outcomes(&mut self) {
         for series in &mut self.series {
-            match series.outcome.as_mut().map(oneshot::Receiver::try_recv) {
-                None | Some(Err(TryRecvError::Empty)) => continue,
-                Some(Ok(outcome)) => self.metrics.count(&outcome),
-                // The outbox is closed: the process stops.
-                Some(Err(TryRecvError::Closed)) => {}
-            }
-            series.outcome = None;
+            series
+                .outcomes
+                .retain_mut(|outcome| match outcome.try_recv() {
+                    Err(TryRecvError::Empty) => true,
+                    Ok(outcome) => {
+                        self.metrics.count(&outcome);
+                        false
+                    }
+                    // The outbox is closed: the process stops.
+                    Err(TryRecvError::Closed) => false,
+                });
         }
     }
 
-    /// Sends a sample of a series that has none in flight. Returns false if there is no such
-    /// series.
+    /// Sends a sample of the series that has the fewest in flight. Returns false while the
+    /// receiver belongs to no HA pair, and once the outbox is closed.
     fn send(&mut self) -> bool {
         let context = self.context.borrow().clone();
         let Some(ha) = &context.ha else {
             return false;
         };
-        let mut series = (0..).zip(&mut self.series);
-        let Some((lane, series)) = series.find(|(_, it)| it.outcome.is_none()) else {
+        let series = (0..).zip(&mut self.series);
+        let Some((lane, series)) = series.min_by_key(|(_, it)| it.outcomes.len()) else {
             return false;
         };
         // The clock may have been set back.
@@ -204,8 +254,10 @@ impl Heartbeat {
             context: Arc::clone(&context),
         };
         // Fails only while the process stops.
-        series.outcome = self.outbox.push_with_outcome(batch).ok();
-        series.outcome.is_some()
+        let outcome = self.outbox.push_with_outcome(batch).ok();
+        let is_sent = outcome.is_some();
+        series.outcomes.extend(outcome);
+        is_sent
     }
 }
 
@@ -295,6 +347,7 @@ mod tests {
     use mesh_contract::export::{Export, ExportError};
     use mesh_contract::report::ExportResponse;
     use mesh_outbox::OutboxArgs;
+    use parking_lot::Mutex;
 
     use super::*;
 
@@ -304,14 +357,7 @@ mod tests {
             panic!("no heartbeat is sent")
         });
         let (outbox, _workers) = Outbox::new(&OutboxArgs::default(), Clock::system(), exports);
-        let context = BatchContext {
-            ha: Some(Ha {
-                cluster: "c".to_owned(),
-                replica: "a".to_owned(),
-            }),
-            ..BatchContext::default()
-        };
-        let (_sender, contexts) = watch::channel(Arc::new(context));
+        let (_sender, contexts) = watch::channel(context());
         let metrics = HeartbeatMetrics::register(&mut Registry::default());
         let healthy = metrics.healthy.clone();
         let heartbeat = Heartbeat::new(
@@ -326,5 +372,53 @@ mod tests {
         sleep(HEALTH_INTERVAL * 20).await;
         assert_eq!(healthy.get(), 1);
         assert!(!task.is_finished());
+    }
+
+    fn context() -> Arc<BatchContext> {
+        Arc::new(BatchContext {
+            ha: Some(Ha {
+                cluster: "c".to_owned(),
+                replica: "a".to_owned(),
+            }),
+            ..BatchContext::default()
+        })
+    }
+
+    /// Seconds at which `good` gets heartbeats while `down` gets none.
+    async fn heartbeats_beside_a_dead_destination() -> Vec<u64> {
+        let arrived = Arc::new(Mutex::new(Vec::new()));
+        let (times, began) = (arrived.clone(), Instant::now());
+        let exports = tower::service_fn(move |export: Export| {
+            let is_good = export.destination.as_deref() != Some("down");
+            if is_good {
+                times.lock().push(began.elapsed().as_secs());
+            }
+            let destinations = vec!["good".to_owned(), "down".to_owned()];
+            std::future::ready(if is_good {
+                Ok(ExportResponse {
+                    destinations,
+                    ..ExportResponse::default()
+                })
+            } else {
+                Err(ExportError::Unsent("down".into()))
+            })
+        });
+        let clock = Clock::tokio(1_700_000_000_000);
+        let (outbox, _workers) = Outbox::new(&OutboxArgs::default(), clock.clone(), exports);
+        let (_sender, contexts) = watch::channel(context());
+        let metrics = HeartbeatMetrics::register(&mut Registry::default());
+        let interval = Duration::from_secs(3);
+        let heartbeat = Heartbeat::new(interval, outbox, clock, contexts, "r:1", metrics);
+        tokio::spawn(heartbeat.run(|_| true));
+        sleep(Duration::from_secs(120)).await;
+        arrived.lock().clone()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_destination_that_is_down_silences_no_other() {
+        let arrived = heartbeats_beside_a_dead_destination().await;
+        let gaps = arrived.windows(2).map(|two| two[1] - two[0]);
+        assert!(gaps.max().unwrap() <= 4, "{arrived:?}");
+        assert!((30..=41).contains(&arrived.len()), "{arrived:?}");
     }
 }

@@ -1,18 +1,20 @@
-//! The host of the AMP stand-in. Its stored samples survive crashes.
+//! The hosts of the AMP stand-ins. Their stored samples survive crashes.
 
 use stand_ins::amp::Backend;
 
 use super::net;
 
-/// Name of the host.
+/// Name of the host, and of the destination if there are two.
 pub(super) const HOST: &str = "backend";
+/// Name of the host of the second destination.
+pub(super) const SECOND: &str = "backend-2";
 
 const PORT: u16 = 9090;
 
-/// URL of the remote-write endpoint.
-pub(super) fn url() -> String {
+/// URL of the remote-write endpoint of a host.
+pub(super) fn url(host: &str) -> String {
     format!(
-        "http://{HOST}:{PORT}{}/api/v1/remote_write",
+        "http://{host}:{PORT}{}/api/v1/remote_write",
         stand_ins::amp::WORKSPACE
     )
 }

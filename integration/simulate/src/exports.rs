@@ -11,6 +11,7 @@ use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
 use mesh_contract::{
     export::{Export, ExportError},
+    progress::DestinationProgress,
     report::{BatchOutcome, ExportResponse},
     verdict::Verdict,
 };
@@ -47,6 +48,11 @@ pub(super) struct SentExport {
     pub(super) ended_ms: i64,
     /// Verdict and its time.
     pub(super) verdict: Option<(Verdict, i64)>,
+    /// The only destination of the Export; all if `None`. The verdict is then that of the
+    /// destination that stored least.
+    pub(super) destination: Option<String>,
+    /// Destinations that have the batch, after a failure.
+    pub(super) progress: DestinationProgress,
 }
 
 /// Samples of one scrape of one target.
@@ -62,9 +68,19 @@ pub(super) struct SentBatch {
 // === impl ExportLog ===
 
 impl ExportLog {
-    /// Returns all Exports so far.
-    pub(super) fn exports(&self) -> Vec<SentExport> {
-        self.0.lock().clone()
+    /// Returns the Exports so far that are for a destination, alone or with others.
+    pub(super) fn exports_to(&self, destination: &str) -> Vec<SentExport> {
+        let all = self.0.lock().clone().into_iter();
+        let own = all.filter(|it| it.destination.as_deref().is_none_or(|it| it == destination));
+        let own = own.map(|mut export| {
+            if export.progress.is_complete(destination) {
+                let samples = export.batches.iter().map(|batch| batch.samples).sum();
+                let verdict = export.progress.verdict().clone().take(samples);
+                export.verdict.get_or_insert((verdict, export.ended_ms));
+            }
+            export
+        });
+        own.collect()
     }
 
     /// Records an attempt at each batch of an Export, and returns their indices.
@@ -76,22 +92,35 @@ impl ExportLog {
             batches: batches(payload),
             at_ms: now_ms(),
             ended_ms: now_ms() + (export.deadline - Instant::now()).as_millis() as i64,
-            verdict: None,
+            destination: export.destination.as_deref().map(str::to_owned),
+            ..SentExport::default()
         }));
         begin..exports.len()
     }
 
-    fn end(&self, indices: Range<usize>, response: Option<&ExportResponse>) {
+    fn end(&self, indices: Range<usize>, response: &Result<ExportResponse, ExportError>) {
         let is_single = indices.len() == 1;
+        let progress = match response {
+            Ok(_) => Vec::new(),
+            Err(error) => error.report().progress,
+        };
         for (batch, export) in (0..).zip(&mut self.0.lock()[indices]) {
             export.ended_ms = now_ms();
-            let verdict = response.and_then(|response| match response.batches.get(&batch) {
-                None if is_single => Some(response.verdict.clone()),
-                None => Some(Verdict::default()),
-                Some(BatchOutcome::Verdict(verdict)) => Some(verdict.clone()),
-                Some(BatchOutcome::Retry(_)) => None,
-            });
+            let outcome = response
+                .as_ref()
+                .ok()
+                .map(|it| (it, it.batches.get(&batch)));
+            let (verdict, progress) = match outcome {
+                Some((response, None)) if is_single => (Some(response.verdict.clone()), None),
+                Some((_, None)) => (Some(Verdict::default()), None),
+                Some((_, Some(BatchOutcome::Verdict(verdict)))) => (Some(verdict.clone()), None),
+                Some((_, Some(BatchOutcome::Retry(retry)))) => (None, Some(&retry.progress)),
+                None => (None, progress.get(batch as usize)),
+            };
             export.verdict = verdict.map(|verdict| (verdict, now_ms()));
+            export.progress = progress
+                .map(DestinationProgress::decode)
+                .unwrap_or_default();
         }
     }
 }
@@ -128,7 +157,7 @@ where
         let response = self.inner.call(export);
         async move {
             let response = response.await;
-            log.end(indices, response.as_ref().ok());
+            log.end(indices, &response);
             response
         }
         .boxed()

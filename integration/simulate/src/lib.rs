@@ -96,12 +96,12 @@ pub fn simulate_day(seed: u64) -> anyhow::Result<Report> {
 
 /// Runs and judges a plan on a thread of its own, since the generator of random numbers is
 /// seeded per thread.
-fn judged(plan: Plan) -> anyhow::Result<(Record, Report)> {
+fn judged(plan: Plan) -> anyhow::Result<(Vec<Record>, Report)> {
     let simulated = thread::spawn(move || {
         let folder = tempfile::tempdir()?;
-        let record = simulation::run(plan, folder.path())?;
-        let report = judge::judge(&record);
-        Ok((record, report))
+        let records = simulation::run(plan, folder.path())?;
+        let report = judge::judge(&records);
+        Ok((records, report))
     });
     simulated
         .join()
@@ -110,12 +110,15 @@ fn judged(plan: Plan) -> anyhow::Result<(Record, Report)> {
 
 fn run_one(seed: u64, followed: Option<&str>) -> anyhow::Result<()> {
     println!("{:#?}", Plan::draw(seed));
-    let (record, report) = judged(Plan::draw(seed))?;
-    for process in &record.processes {
-        println!("{process}");
-    }
-    if let Some(instance) = followed {
-        print!("{}", TargetHistory::new(instance, &record));
+    let (records, report) = judged(Plan::draw(seed))?;
+    for record in &records {
+        println!("destination {}", record.destination);
+        for process in &record.processes {
+            println!("{process}");
+        }
+        if let Some(instance) = followed {
+            print!("{}", TargetHistory::new(instance, record));
+        }
     }
     println!("{report}");
     ensure!(report.passed(), "{} laws broken", report.violations.len());

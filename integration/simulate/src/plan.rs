@@ -43,6 +43,7 @@ const CHANGES: u64 = 0xc4a_96e5;
 const PARTITIONS: u64 = 0xc07;
 const HEARTBEATS: u64 = 0xbea7;
 const SPILL: u64 = 0x5b111;
+const SECOND_DESTINATION: u64 = 0x2de5;
 
 // === impl Plan ===
 
@@ -66,6 +67,7 @@ impl Plan {
         plan.add_changes(&mut sequence(CHANGES));
         let partitions = partition::draw_all(&plan.receivers(), &mut sequence(PARTITIONS));
         plan.disturbances.extend(partitions);
+        plan.add_second_destination(&mut sequence(SECOND_DESTINATION));
         plan
     }
 
@@ -78,6 +80,14 @@ impl Plan {
             disturbances: day::faults(&shape, &mut rng),
             shape,
             spares: BTreeSet::new(),
+        }
+    }
+
+    fn add_second_destination(&mut self, rng: &mut StdRng) {
+        self.shape.draw_second_destination(rng);
+        if self.shape.second_destination {
+            let faults = (0..rng.random_range(1..=3)).map(|_| Disturbance::draw_of_second(rng));
+            self.disturbances.extend(faults.collect::<Vec<_>>());
         }
     }
 
@@ -117,32 +127,52 @@ impl Plan {
         ends.max().unwrap_or(WARM_UP_MS)
     }
 
-    /// Returns the ranges of all disturbances, except changes that leave a pod ready.
-    pub(super) fn faults_ms(&self) -> Vec<(u64, u64)> {
+    /// Returns the end of the last disturbance of a destination.
+    pub(super) fn end_at_ms(&self, destination: &str) -> u64 {
+        let ends = self.concerning(destination).map(|d| d.range_ms().1);
+        ends.max().unwrap_or(WARM_UP_MS)
+    }
+
+    fn concerning(&self, destination: &str) -> impl Iterator<Item = &Disturbance> {
+        let all = self.disturbances.iter();
+        all.filter(move |disturbance| disturbance.concerns(destination))
+    }
+
+    /// Returns the ranges of the disturbances of a destination, except changes that leave a pod
+    /// ready.
+    pub(super) fn faults_ms(&self, destination: &str) -> Vec<(u64, u64)> {
         let pods = self.shape.receivers.min(self.shape.exporters);
-        let faults = self.disturbances.iter().filter(|d| match &d.kind {
+        let faults = self.concerning(destination).filter(|d| match &d.kind {
             Kind::Change(change) => !change.leaves_one(pods),
             _ => true,
         });
         faults.map(Disturbance::range_ms).collect()
     }
 
-    /// Returns the ranges in which the backend rejects samples.
-    pub(super) fn rejecting_ms(&self) -> Vec<(u64, u64)> {
-        self.backend_ms(|fault| matches!(fault, Fault::RejectMetric(_)))
+    /// Returns the ranges in which a destination rejects samples.
+    pub(super) fn rejecting_ms(&self, destination: &str) -> Vec<(u64, u64)> {
+        self.backend_ms(destination, |fault| {
+            matches!(
+                fault,
+                Fault::RejectMetric(_) | Fault::RejectMetricAndWholeRequests(_)
+            )
+        })
     }
 
-    /// Returns the ranges in which the backend may store requests after their senders gave up.
-    pub(super) fn slow_backend_ms(&self) -> Vec<(u64, u64)> {
-        let slow = self.backend_ms(|fault| matches!(fault, Fault::Slow(by) if *by > SLOW));
+    /// Returns the ranges in which a destination may store requests after their senders gave up.
+    pub(super) fn slow_backend_ms(&self, destination: &str) -> Vec<(u64, u64)> {
+        let slow = self.backend_ms(
+            destination,
+            |fault| matches!(fault, Fault::Slow(by) if *by > SLOW),
+        );
         let slow = slow.into_iter();
         slow.map(|(from_ms, to_ms)| (from_ms, to_ms + MAX_SLOW_MS))
             .collect()
     }
 
-    fn backend_ms(&self, is_it: impl Fn(&Fault) -> bool) -> Vec<(u64, u64)> {
-        let with_it = self.disturbances.iter().filter(|d| match &d.kind {
-            Kind::Backend(fault) => is_it(fault),
+    fn backend_ms(&self, destination: &str, is_it: impl Fn(&Fault) -> bool) -> Vec<(u64, u64)> {
+        let with_it = self.concerning(destination).filter(|d| match &d.kind {
+            Kind::Backend(fault) | Kind::SecondBackend(fault) => is_it(fault),
             Kind::BackendNext(faults) => faults.iter().any(&is_it),
             _ => false,
         });

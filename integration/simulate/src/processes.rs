@@ -22,6 +22,8 @@ struct RunningProcess {
     outbox: Option<Outbox>,
     exports: ExportLog,
     process: Process,
+    /// Account of each destination at the end of the process, if there are several.
+    accounts: BTreeMap<String, Account>,
 }
 
 // === impl Processes ===
@@ -45,6 +47,7 @@ impl Processes {
                 started_ms: now_ms(),
                 ..Process::default()
             },
+            accounts: BTreeMap::new(),
         });
     }
 
@@ -89,10 +92,11 @@ impl Processes {
         }
     }
 
-    /// Returns all receiver processes so far.
-    pub(super) fn records(&self) -> Vec<Process> {
+    /// Returns all receiver processes so far, each with what it sent to a destination.
+    pub(super) fn records(&self, destination: &str) -> Vec<Process> {
         let receivers = self.receivers.lock();
-        receivers.iter().map(RunningProcess::record).collect()
+        let records = receivers.iter().map(|it| it.record(destination));
+        records.collect()
     }
 
     fn update(&self, name: &str, update: impl FnOnce(&mut RunningProcess)) {
@@ -107,19 +111,19 @@ impl Processes {
 
 impl RunningProcess {
     fn end(&mut self) {
-        self.process.account = self.account();
-        self.outbox = None;
+        if let Some(outbox) = self.outbox.take() {
+            (self.process.account, self.accounts) = (outbox.account(), outbox.destinations());
+        }
     }
 
-    fn account(&self) -> Account {
-        let outbox = self.outbox.as_ref();
-        outbox.map_or_else(|| self.process.account.clone(), Outbox::account)
-    }
-
-    fn record(&self) -> Process {
+    fn record(&self, destination: &str) -> Process {
+        let (all, mut of) = match &self.outbox {
+            Some(outbox) => (outbox.account(), outbox.destinations()),
+            None => (self.process.account.clone(), self.accounts.clone()),
+        };
         Process {
-            account: self.account(),
-            exports: self.exports.exports(),
+            account: of.remove(destination).unwrap_or(all),
+            exports: self.exports.exports_to(destination),
             ..self.process.clone()
         }
     }

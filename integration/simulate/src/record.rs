@@ -20,6 +20,8 @@ pub(super) const REPLICA: &str = "__replica__";
 #[derive(Clone, Debug, Default)]
 pub(super) struct Record {
     pub(super) seed: u64,
+    /// Destination whose ledger, Exports and accounts this is.
+    pub(super) destination: String,
     pub(super) interval_ms: i64,
     pub(super) targets: usize,
     /// Replica groups. A single group has no replica label.

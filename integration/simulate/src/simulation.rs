@@ -46,7 +46,8 @@ const VIEW_DELAY_MS: std::ops::Range<u64> = 50..1_800;
 struct Simulation {
     sim: Sim<'static>,
     plan: Plan,
-    backend: Backend,
+    /// Destinations by host.
+    backends: BTreeMap<&'static str, Backend>,
     scrapes: ScrapeLog,
     processes: Arc<Processes>,
     views: BTreeMap<String, Arc<View>>,
@@ -63,8 +64,8 @@ struct Simulation {
     rng: StdRng,
     links: Links,
     view_lag_ms: Vec<(String, i64, i64)>,
-    /// End of the last known fault, in milliseconds since the start.
-    faults_end_ms: u64,
+    /// Time of the last kill at the end of a grace period, in milliseconds since the start.
+    killed_at_ms: u64,
 }
 
 /// Scheduled event.
@@ -92,11 +93,11 @@ enum Event {
     DrawLatencies,
 }
 
-/// Runs the simulation of a plan, with configuration files and spill directories in `folder`.
+/// Runs the simulation of a plan and returns a record for each destination, with configuration files and spill directories in `folder`.
 ///
 /// # Errors
 /// Returns an error if a service fails, or does not stop within its shutdown timeout.
-pub(super) fn run(plan: Plan, folder: &Path) -> anyhow::Result<Record> {
+pub(super) fn run(plan: Plan, folder: &Path) -> anyhow::Result<Vec<Record>> {
     mesh_base::random::seed(plan.seed);
     mesh_base::blocking::run_inline();
     let mut simulation = Simulation::new(plan, folder)?;
@@ -107,7 +108,8 @@ pub(super) fn run(plan: Plan, folder: &Path) -> anyhow::Result<Record> {
     }
     simulation.run_until_cool()?;
     simulation.stop_receivers()?;
-    Ok(simulation.record())
+    let destinations = simulation.plan.shape.destinations().iter();
+    Ok(destinations.map(|host| simulation.record(host)).collect())
 }
 
 // === impl Simulation ===
@@ -120,15 +122,18 @@ impl Simulation {
             .tick_duration(shape.tick)
             .tcp_capacity(4096)
             .build();
-        let backend = Backend::new(AmpOptions {
-            keys: None,
-            clock: Clock::new(now_ms),
-            ..AmpOptions::default()
+        let backends = shape.destinations().iter().map(|host| {
+            let options = AmpOptions {
+                keys: None,
+                clock: Clock::new(now_ms),
+                ..AmpOptions::default()
+            };
+            (*host, Backend::new(options))
         });
         let ready = shape.exporters().into_iter().chain(shape.all_receivers());
         let mut simulation = Self {
             sim,
-            backend,
+            backends: backends.collect(),
             scrapes: ScrapeLog::default(),
             processes: Arc::default(),
             views: BTreeMap::new(),
@@ -140,10 +145,10 @@ impl Simulation {
             rng: StdRng::seed_from_u64(plan.seed ^ 0x5eed),
             links: Links::new(&plan),
             view_lag_ms: Vec::new(),
-            faults_end_ms: plan.end_ms(),
+            killed_at_ms: 0,
             plan,
         };
-        simulation.add_backend_and_targets();
+        simulation.add_backends_and_targets();
         simulation.add_exporters()?;
         simulation.add_receivers()?;
         for name in &simulation.unwanted {
@@ -152,17 +157,20 @@ impl Simulation {
         Ok(simulation)
     }
 
-    fn add_backend_and_targets(&mut self) {
-        let backend = self.backend.clone();
-        self.sim
-            .host(backend::HOST, move || backend::run(backend.clone()));
+    fn add_backends_and_targets(&mut self) {
+        for (host, backend) in self.backends.clone() {
+            self.sim.host(host, move || backend::run(backend.clone()));
+        }
         let (scrapes, n) = (self.scrapes.clone(), self.plan.shape.targets);
         self.sim
             .host(targets::HOST, move || targets::run(scrapes.clone(), n));
     }
 
     fn add_exporters(&mut self) -> anyhow::Result<()> {
-        let config = format!("remote_write:\n- url: {}\n", backend::url());
+        let entries = self.plan.shape.destinations().iter();
+        let entries =
+            entries.map(|host| format!("- {{name: {host}, url: '{}'}}\n", backend::url(host)));
+        let config = format!("remote_write:\n{}", entries.collect::<String>());
         let config = self.write_config("exporter", &config)?;
         for name in self.plan.exporters() {
             let (processes, config, host) = (self.processes.clone(), config.clone(), name.clone());
@@ -237,36 +245,40 @@ impl Simulation {
         self.sim.is_host_running(name) || !self.unwanted.contains(name)
     }
 
-    fn record(self) -> Record {
+    /// Returns what happened, as far as it concerns a destination.
+    fn record(&self, destination: &str) -> Record {
         let shape = &self.plan.shape;
         let since_epoch = |(from_ms, to_ms)| (START_MS + from_ms as i64, START_MS + to_ms as i64);
         // The simulation handles an event at the end of its tick.
         let tick_ms = shape.tick.as_millis() as u64;
-        let rejecting = self.plan.rejecting_ms().into_iter();
+        let rejecting = self.plan.rejecting_ms(destination).into_iter();
         let rejecting = rejecting.map(|(from_ms, to_ms)| (from_ms, to_ms + tick_ms));
-        let slow_backend = self.plan.slow_backend_ms().into_iter();
-        let faults = self.plan.faults_ms().into_iter();
+        let slow_backend = self.plan.slow_backend_ms(destination).into_iter();
+        let faults = self.plan.faults_ms(destination).into_iter();
+        let faults_end_ms = self.plan.end_at_ms(destination).max(self.killed_at_ms);
+        let backend = &self.backends[destination];
         let unsettled = self.plan.unsettled_ms().into_iter().map(|(group, range)| {
             let (from_ms, to_ms) = since_epoch(range);
             (group, from_ms, to_ms)
         });
         Record {
             seed: self.plan.seed,
+            destination: destination.to_owned(),
             interval_ms: shape.interval.as_millis() as i64,
             targets: shape.targets,
             groups: shape.groups().iter().map(|g| g.to_string()).collect(),
             rejecting_ms: rejecting.map(since_epoch).collect(),
             slow_backend_ms: slow_backend.map(since_epoch).collect(),
-            view_lag_ms: self.view_lag_ms,
+            view_lag_ms: self.view_lag_ms.clone(),
             unsettled_ms: unsettled.collect(),
             heartbeats: shape.heartbeats,
             spill_after_ms: shape.spill_after.map(|after| after as i64 * 1000),
             faults_ms: faults.map(since_epoch).collect(),
-            faults_end_ms: START_MS + self.faults_end_ms as i64,
-            elections: self.backend.elections(),
-            arrivals: self.backend.arrivals(),
+            faults_end_ms: START_MS + faults_end_ms as i64,
+            elections: backend.elections(),
+            arrivals: backend.arrivals(),
             scrapes: self.scrapes.scrapes(),
-            processes: self.processes.records(),
+            processes: self.processes.records(destination),
         }
     }
 
@@ -287,7 +299,8 @@ impl Simulation {
     /// Runs until the mesh had time to recover from the last fault.
     fn run_until_cool(&mut self) -> anyhow::Result<()> {
         let cool_down = COOL_DOWN.max(self.plan.shape.interval * 2);
-        while self.sim.elapsed() < Duration::from_millis(self.faults_end_ms) + cool_down {
+        let end_ms = |it: &Self| it.plan.end_ms().max(it.killed_at_ms);
+        while self.sim.elapsed() < Duration::from_millis(end_ms(self)) + cool_down {
             self.step()?;
         }
         Ok(())
@@ -428,8 +441,11 @@ impl Simulation {
             Kind::PartitionOneWay(a, b) => self.sim.partition_oneway(a.as_str(), b.as_str()),
             Kind::Hold(a, b) => self.sim.hold(a.as_str(), b.as_str()),
             Kind::Slow(a, b, ms) => self.links.set_latency(a, b, Duration::from_millis(*ms)),
-            Kind::Backend(fault) => self.backend.faults().always(Some(fault.clone())),
-            Kind::BackendNext(faults) => self.backend.faults().next(faults.clone()),
+            Kind::Backend(fault) => self.set_fault(backend::HOST, Some(fault.clone())),
+            Kind::SecondBackend(fault) => self.set_fault(backend::SECOND, Some(fault.clone())),
+            Kind::BackendNext(faults) => {
+                self.backends[backend::HOST].faults().next(faults.clone());
+            }
             Kind::Clock(name, ms) => self.set_clock(name, *ms),
             Kind::Change(change) => self.schedule_change(change),
         }
@@ -442,8 +458,9 @@ impl Simulation {
             Kind::PartitionOneWay(a, b) => self.sim.repair_oneway(a.as_str(), b.as_str()),
             Kind::Hold(a, b) => self.sim.release(a.as_str(), b.as_str()),
             Kind::Slow(a, b, _) => self.links.set_latency(a, b, self.plan.shape.latency),
-            Kind::Backend(_) => self.backend.faults().always(None::<Fault>),
-            Kind::BackendNext(_) => self.backend.faults().clear(),
+            Kind::Backend(_) => self.set_fault(backend::HOST, None),
+            Kind::SecondBackend(_) => self.set_fault(backend::SECOND, None),
+            Kind::BackendNext(_) => self.backends[backend::HOST].faults().clear(),
             Kind::Clock(name, _) => self.set_clock(name, 0),
             Kind::Change(_) => {}
         }
@@ -455,6 +472,10 @@ impl Simulation {
             self.processes
                 .killed(name, START_MS + self.elapsed_ms() as i64);
         }
+    }
+
+    fn set_fault(&self, destination: &str, fault: Option<Fault>) {
+        self.backends[destination].faults().always(fault);
     }
 
     fn set_clock(&self, name: &str, skew_ms: i64) {

@@ -92,6 +92,12 @@ impl Account {
         *self.expired.entry(expiry).or_default() += weight.samples;
     }
 
+    /// Removes a pending batch as if it had not been pushed.
+    pub(crate) fn forget(&mut self, weight: Weight) {
+        self.remove_waiting(weight);
+        self.pushed -= weight.samples;
+    }
+
     /// Records a verdict, whose counts are not more than the samples of the batch.
     pub(crate) fn record_verdict(&mut self, verdict: &Verdict, weight: Weight) {
         self.remove_waiting(weight);

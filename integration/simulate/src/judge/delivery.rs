@@ -158,13 +158,18 @@ struct LedgerCounts {
     missing: u64,
     /// True if the backend's response may name a sample of another Export in the same request.
     may_be_unnamed: bool,
+    /// True if the verdict is the worst of several destinations.
+    is_of_all: bool,
 }
 
 // === impl LedgerCounts ===
 
 impl LedgerCounts {
     fn new(export: &SentExport, replica: &str, until_ms: i64, arrived: &Arrived) -> Self {
-        let mut counts = Self::default();
+        let mut counts = Self {
+            is_of_all: export.destination.is_none() && arrived.is_of_several,
+            ..Self::default()
+        };
         let keys = export.batches.iter().map(|batch| key(batch, replica));
         let keys: Vec<_> = keys.collect();
         for (batch, key) in export.batches.iter().zip(&keys) {
@@ -190,6 +195,10 @@ impl LedgerCounts {
     }
 
     fn contradicts(&self, verdict: &Verdict) -> bool {
+        self.missing > 0 || !self.is_of_all && self.counts_differ(verdict)
+    }
+
+    fn counts_differ(&self, verdict: &Verdict) -> bool {
         // A response of remote write 1.0 names one sample. The exporter counts all samples of
         // its scrape as rejected, although some may have been accepted. It does not know which
         // other scrapes of the request are affected.
@@ -198,8 +207,7 @@ impl LedgerCounts {
             0 => self.rejected,
             _ => u64::from(!self.may_be_unnamed),
         };
-        self.missing > 0
-            || verdict.deduplicated != self.deduplicated
+        verdict.deduplicated != self.deduplicated
             || !(least..=most).contains(&verdict.rejected_total())
     }
 }

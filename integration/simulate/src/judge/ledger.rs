@@ -18,6 +18,8 @@ pub(super) struct Arrived {
     scrapes: BTreeMap<Key, BTreeMap<Labels, Vec<SeriesArrival>>>,
     /// Scrapes with samples out of order, by request.
     out_of_order: BTreeMap<u64, BTreeSet<Key>>,
+    /// True if the exporters write to several destinations.
+    pub(super) is_of_several: bool,
 }
 
 /// Time, request and outcome of one sample of a series.
@@ -32,9 +34,15 @@ type Newest = BTreeMap<String, i64>;
 // === impl Arrived ===
 
 impl Arrived {
-    pub(super) fn new(arrivals: &[Arrival]) -> Self {
-        let mut all = Self::default();
-        for arrival in arrivals {
+    pub(super) fn new(record: &Record) -> Self {
+        let exports = record.processes.iter().flat_map(|it| &it.exports);
+        let mut all = Self {
+            is_of_several: exports
+                .into_iter()
+                .any(|export| export.destination.is_some()),
+            ..Self::default()
+        };
+        for arrival in &record.arrivals {
             let label = |name| arrival.labels.get(name).unwrap_or_default().to_owned();
             let key = (label(REPLICA), label("instance"), arrival.timestamp);
             if arrival.outcome == Outcome::OutOfOrder {

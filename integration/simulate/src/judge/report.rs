@@ -7,6 +7,8 @@ use std::fmt;
 pub struct Report {
     /// Seed of the simulation.
     pub seed: u64,
+    /// Destination, the first one after a merge.
+    pub(super) destination: String,
     /// Number of scrapes that targets answered.
     pub scrapes: usize,
     /// Number of those that the receiver aborted, since it was killed, stopped or lost the
@@ -46,6 +48,25 @@ impl Report {
     /// Adds the description of a broken law.
     pub(super) fn violation(&mut self, description: impl Into<String>) {
         self.violations.push(description.into());
+    }
+
+    /// Merges the report of another destination of the same run.
+    pub(super) fn merge(mut self, other: Self) -> Self {
+        let destination = &other.destination;
+        let violations = other.violations.into_iter();
+        let named = violations.map(|violation| format!("{destination}: {violation}"));
+        self.violations.extend(named);
+        Self {
+            aborted: self.aborted.max(other.aborted),
+            lost_in_memory: self.lost_in_memory.max(other.lost_in_memory),
+            duplicates: self.duplicates + other.duplicates,
+            overtaken: self.overtaken + other.overtaken,
+            missed: self.missed.max(other.missed),
+            elections: self.elections.max(other.elections),
+            recovery_ms: self.recovery_ms.max(other.recovery_ms),
+            digest: self.digest ^ other.digest.rotate_left(1),
+            ..self
+        }
     }
 }
 

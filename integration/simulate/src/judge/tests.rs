@@ -96,15 +96,16 @@ fn scrape(record: &mut Record, process: usize, time_ms: i64) {
         at_ms: time_ms + 10,
         ended_ms: time_ms + 100,
         verdict: Some((verdict, time_ms + 100)),
+        ..SentExport::default()
     });
 }
 
 /// Violations that the judge reports for a run of `groups` after `damage`.
 fn violations_after(groups: &[&str], damage: impl FnOnce(&mut Record)) -> Vec<String> {
     let mut record = good(groups);
-    assert_eq!(judge(&record).violations, Vec::<String>::new());
+    assert_eq!(judge_destination(&record).violations, Vec::<String>::new());
     damage(&mut record);
-    judge(&record).violations
+    judge_destination(&record).violations
 }
 
 #[track_caller]
@@ -150,7 +151,7 @@ fn allows_out_of_order_samples_only_behind_another_replica() {
         }
     };
     let is_disorder =
-        |violations: Vec<String>| violations.iter().any(|it| it.starts_with("out_of_order"));
+        |violations: Vec<String>| violations.iter().any(|it| it.contains("out_of_order: "));
     assert!(!is_disorder(violations_after(&["a", "b"], late(START_MS))));
     assert!(is_disorder(violations_after(
         &["a", "b"],
@@ -169,7 +170,7 @@ fn allows_a_slow_backend_to_repeat_stored_samples() {
         }
     };
     let is_disorder =
-        |violations: Vec<String>| violations.iter().any(|it| it.starts_with("out_of_order"));
+        |violations: Vec<String>| violations.iter().any(|it| it.contains("out_of_order: "));
     assert!(!is_disorder(violations_after(
         &["a"],
         late((START_MS, FAULTS_END_MS))
@@ -510,4 +511,19 @@ fn allows_the_wait_for_the_backlog_of_a_killed_receiver() {
             assert!(violations[0].starts_with("recovered only after"));
         }
     }
+}
+
+#[test]
+fn judges_each_destination() {
+    let at = |destination: &str| Record {
+        destination: destination.to_owned(),
+        ..good(&["a"])
+    };
+    let mut second = at("backend-2");
+    assert!(judge(&[at("backend"), second.clone()]).passed());
+    second.arrivals[20].outcome = Outcome::OutOfOrder;
+    let violations = judge(&[at("backend"), second]).violations;
+    assert!(!violations.is_empty());
+    let is_named = |it: &String| it.starts_with("backend-2: ");
+    assert!(violations.iter().all(is_named), "{violations:?}");
 }

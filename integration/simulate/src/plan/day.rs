@@ -33,6 +33,7 @@ pub(super) fn shape(rng: &mut StdRng) -> Shape {
         tick: TICK,
         heartbeats: true,
         spill_after: None,
+        second_destination: false,
     }
 }
 

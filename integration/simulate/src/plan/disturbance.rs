@@ -37,6 +37,8 @@ pub(crate) enum Kind {
     Backend(Fault),
     /// The backend handles the next requests like this.
     BackendNext(Vec<Fault>),
+    /// The second destination handles every request like this.
+    SecondBackend(Fault),
     /// Changes the clock of a receiver by this number of milliseconds, until the end.
     Clock(String, i64),
     /// Rolling update or scaling of a tier.
@@ -64,6 +66,33 @@ impl Disturbance {
             for_ms: rng.random_range(DURATION_MS),
             kind: Kind::draw(shape, rng),
         }
+    }
+
+    /// Draws a fault of the second destination.
+    pub(super) fn draw_of_second(rng: &mut StdRng) -> Self {
+        let kind = match rng.random_range(0..8) {
+            0 => Kind::Kill(backend::SECOND.to_owned()),
+            1 => Kind::SecondBackend(Fault::status(401, "invalid token")),
+            2 | 3 => Kind::SecondBackend(Fault::RejectMetricAndWholeRequests(VALUE.to_owned())),
+            _ => Kind::SecondBackend(backend_fault(rng)),
+        };
+        Self {
+            at_ms: rng.random_range(WARM_UP_MS..LATEST_MS),
+            for_ms: rng.random_range(DURATION_MS),
+            kind,
+        }
+    }
+
+    /// Returns true unless only another destination than `host` has this fault.
+    pub(super) fn concerns(&self, host: &str) -> bool {
+        let of = match &self.kind {
+            Kind::Backend(_) | Kind::BackendNext(_) => backend::HOST,
+            Kind::SecondBackend(_) => backend::SECOND,
+            Kind::Kill(name) | Kind::Partition(_, name) => name,
+            _ => host,
+        };
+        let is_destination = [backend::HOST, backend::SECOND].contains(&of);
+        of == host || !is_destination
     }
 
     /// Returns the start and the end, in milliseconds since the simulation began.

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use rand::{Rng, rngs::StdRng, seq::IndexedRandom};
 
+use crate::backend;
+
 /// Number and settings of the services in a mesh.
 #[derive(Clone, Debug)]
 pub(crate) struct Shape {
@@ -24,6 +26,8 @@ pub(crate) struct Shape {
     pub(crate) heartbeats: bool,
     /// Age in seconds at which receivers spill batches; `None` without a spill directory.
     pub(crate) spill_after: Option<u64>,
+    /// True if the exporters write to a second destination.
+    pub(crate) second_destination: bool,
 }
 
 /// Default for [`Shape::tick`].
@@ -60,6 +64,7 @@ impl Shape {
             tick: TICK,
             heartbeats: false,
             spill_after: None,
+            second_destination: false,
         }
     }
 
@@ -76,6 +81,16 @@ impl Shape {
         if rng.random_ratio(1, 3) {
             self.spill_after = [0, 3].choose(rng).copied();
         }
+    }
+
+    /// Gives some meshes a second destination.
+    pub(super) fn draw_second_destination(&mut self, rng: &mut StdRng) {
+        self.second_destination = rng.random_ratio(1, 3);
+    }
+
+    /// Returns the hosts of the destinations.
+    pub(crate) fn destinations(&self) -> &'static [&'static str] {
+        &[backend::HOST, backend::SECOND][..1 + usize::from(self.second_destination)]
     }
 
     /// Returns the names of the replica groups.

@@ -33,7 +33,7 @@ impl Simulation {
             Action::Kill if self.unwanted.contains(&pod) => {
                 if self.sim.is_host_running(pod.as_str()) {
                     self.kill(&pod);
-                    self.faults_end_ms = self.faults_end_ms.max(self.elapsed_ms());
+                    self.killed_at_ms = self.elapsed_ms();
                 }
             }
             Action::Kill => {}

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rand::{Rng, rngs::StdRng};
 use turmoil::Sim;
 
-use crate::{backend, plan::Plan, targets};
+use crate::{plan::Plan, targets};
 
 /// All links that carry traffic.
 #[derive(Debug)]
@@ -32,8 +32,10 @@ impl Links {
             ends.push((receiver.clone(), targets::HOST.to_owned()));
             ends.extend(exporters.iter().map(|to| (receiver.clone(), to.clone())));
         }
-        let last = exporters.into_iter();
-        ends.extend(last.map(|from| (from, backend::HOST.to_owned())));
+        for host in plan.shape.destinations() {
+            let exporters = exporters.iter().cloned();
+            ends.extend(exporters.map(|from| (from, (*host).to_owned())));
+        }
         let latency = plan.shape.latency;
         let links = ends.into_iter().map(|ends| Link { ends, latency });
         Self(links.collect())

@@ -29,6 +29,9 @@ pub enum Fault {
     /// Rejects a request as a whole if one of its samples is to be rejected, as Prometheus
     /// does with remote write 1.0. The ledger gets a rejected sample once it is alone.
     RejectWholeRequests,
+    /// Rejects a request as a whole if it has a series of this metric name, as
+    /// [`RejectWholeRequests`](Self::RejectWholeRequests) does.
+    RejectMetricAndWholeRequests(String),
 }
 
 /// Script of the failures to come. Cheap to clone.

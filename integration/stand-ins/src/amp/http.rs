@@ -127,8 +127,13 @@ async fn apply_fault(fault: Option<&Fault>) -> Option<Response> {
         Fault::StoreAndHang
         | Fault::RejectMetric(_)
         | Fault::SeriesLimit
-        | Fault::RejectWholeRequests => None,
+        | Fault::RejectWholeRequests
+        | Fault::RejectMetricAndWholeRequests(_) => None,
     }
+}
+
+fn has_name(labels: &Labels, name: &str) -> bool {
+    labels.get(METRIC_NAME) == Some(name)
 }
 
 /// Handles a request with an [`Intake`].
@@ -168,9 +173,17 @@ impl Backend {
             Some(elected) => state.ha.record(cluster, replica, now_ms, elected),
             None => state.ha.accepts(cluster, replica, now_ms),
         });
-        let rejects_whole = elected && fault == Some(&Fault::RejectWholeRequests);
-        let refusal = rejects_whole.then(|| state.refusal(incoming, pair.is_some(), now_ms));
-        let refusal = refusal.flatten();
+        let refusal = match fault.filter(|_| elected) {
+            Some(Fault::RejectWholeRequests) => state.refusal(incoming, pair.is_some(), now_ms),
+            Some(Fault::RejectMetricAndWholeRequests(name)) => {
+                let refused = incoming
+                    .series
+                    .iter()
+                    .find(|series| has_name(&series.labels, name));
+                refused.map(|_| "invalid sample")
+            }
+            _ => None,
+        };
         if let Some(refusal) = refusal
             && incoming.series.len() > 1
         {
@@ -250,8 +263,8 @@ impl State {
         if let Some(error) = Store::label_error(&labels) {
             return reject(error);
         }
-        if let Some(Fault::RejectMetric(name)) = fault
-            && labels.get(METRIC_NAME) == Some(name)
+        if let Some(Fault::RejectMetric(name) | Fault::RejectMetricAndWholeRequests(name)) = fault
+            && has_name(&labels, name)
         {
             return reject(format!("{USER}: label value invalid for metric {name}"));
         }

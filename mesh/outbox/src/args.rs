@@ -59,6 +59,29 @@ pub struct OutboxArgs {
     )]
     pub linger: Duration,
 
+    /// Time after which a destination is removed that no exporter has named since one did not.
+    /// What is pending only for it expires. During a rollout some exporters have a destination
+    /// and others do not.
+    #[arg(
+        long = "outbox.removed-destination-timeout",
+        env = "PROMESH_OUTBOX_REMOVED_DESTINATION_TIMEOUT",
+        value_name = "DURATION",
+        value_parser = flags::seconds,
+        default_value = "5m"
+    )]
+    pub removed_destination_timeout: Duration,
+
+    /// Destination that a push with --ack=stored waits for, by the name of its remote_write
+    /// entry. Repeat the flag, or separate names with commas. By default a push waits for all
+    /// destinations.
+    #[arg(
+        long = "outbox.required-destination",
+        env = "PROMESH_OUTBOX_REQUIRED_DESTINATION",
+        value_name = "NAME",
+        value_delimiter = ','
+    )]
+    pub required_destinations: Vec<String>,
+
     /// Timeout of one request to an exporter. It doubles, up to 60s, while the backend
     /// responds but needs longer. It does not grow while the backend does not
     /// respond at all.

@@ -40,6 +40,8 @@ pub(crate) struct Entry {
     pub(crate) verdict: Verdict,
     /// Set if the batch has expired at a destination.
     pub(crate) expiry: Option<Expiry>,
+    /// Set if the batch has expired at a destination that the caller waits for.
+    failure: Option<Expiry>,
     /// Destinations that have completed the batch while others have not, for the log.
     pub(crate) completed: Vec<Arc<str>>,
     /// Destinations that had completed the batch when an earlier process ended.
@@ -85,6 +87,7 @@ impl Entry {
             routes: RouteSet::default(),
             verdict: Verdict::default(),
             expiry: None,
+            failure: None,
             completed: Vec::new(),
             progress: Progress::default(),
             outcome,
@@ -107,6 +110,7 @@ impl Entry {
             routes: RouteSet::default(),
             verdict: Verdict::default(),
             expiry: None,
+            failure: None,
             completed: Vec::new(),
             progress,
             outcome: None,
@@ -176,15 +180,25 @@ impl Entry {
         }
     }
 
-    /// Sends the outcome to the caller that waits for it, if any.
-    pub(crate) fn send_outcome(self) {
-        let outcome = match self.expiry {
+    /// Records that the batch has expired at a destination. `is_required` is set if the caller
+    /// waits for that one.
+    pub(crate) fn expire(&mut self, expiry: Expiry, is_required: bool) {
+        self.expiry.get_or_insert(expiry);
+        if is_required {
+            self.failure.get_or_insert(expiry);
+        }
+    }
+
+    /// Sends the outcome to the caller that waits for it, if any. From then on, the batch is
+    /// not withdrawn and may be spilled.
+    pub(crate) fn send_outcome(&mut self) {
+        let outcome = match self.failure {
             // The other destinations have answered.
-            Some(Expiry::DestinationRemoved) => Outcome::Verdict(self.verdict),
+            None | Some(Expiry::DestinationRemoved) => Outcome::Verdict(self.verdict.clone()),
             Some(expiry) => Outcome::Expired(expiry),
-            None => Outcome::Verdict(self.verdict),
         };
-        if let Some(sender) = self.outcome {
+        self.waiters = None;
+        if let Some(sender) = self.outcome.take() {
             // The caller may have gone away; the account has the outcome anyway.
             let _ = sender.send(outcome);
         }

@@ -28,7 +28,7 @@ use crate::{
     hold_backs::{HeldBackTotals, HoldBacks},
     outcome::{Expiry, OutboxClosed, Outcome},
     route::{Pending, RequestLimits, Route},
-    spill::{Disk, Done, SpillStats},
+    spill::{Disk, Done, Poison, SpillStats},
     waiters::{Waiters, Withdraw},
     weight::Weight,
 };
@@ -46,6 +46,8 @@ pub(crate) struct Lanes {
     max_bytes: usize,
     max_age_ms: u64,
     limits: RequestLimits,
+    /// Time after which a destination is removed that no exporter names.
+    removed_after: Duration,
     /// Initial timeout of an Export.
     base_timeout: Duration,
     /// Time after which a pending batch is spilled; `None` without a spill directory.
@@ -82,6 +84,10 @@ struct State {
     is_delivery_stopped: bool,
     /// Spilled batches that are done, for the spiller to record in the log.
     done: Vec<Done>,
+    /// Batches that killed exporters, for the spiller to keep.
+    poison: Vec<Poison<Body>>,
+    /// Names of the destinations that callers wait for; empty for all.
+    required: BTreeSet<String>,
     /// Lanes that wait until a batch is recorded as done, by the batch.
     unacked: BTreeMap<u64, Vec<(usize, u64)>>,
     /// Time until which the dispatcher sleeps; `None` while it is awake.
@@ -140,6 +146,8 @@ impl Lanes {
                 replayed: None,
                 is_delivery_stopped: false,
                 done: Vec::new(),
+                poison: Vec::new(),
+                required: args.required_destinations.iter().cloned().collect(),
                 unacked: BTreeMap::new(),
                 sleeps_until: None,
                 knows_batches: false,
@@ -157,6 +165,7 @@ impl Lanes {
                 in_flight_bytes: args.max_in_flight_bytes.in_memory(),
                 linger: args.linger,
             },
+            removed_after: args.removed_destination_timeout,
             base_timeout: args.export_timeout(),
             spill_after: args
                 .spill
@@ -193,7 +202,7 @@ impl Lanes {
         while !state.fits(0, self.max_bytes) {
             let Some(oldest) = state.oldest_in_memory() else {
                 state.account.record_expiry(Expiry::OutboxFull, weight);
-                entry.expiry = Some(Expiry::OutboxFull);
+                entry.expire(Expiry::OutboxFull, true);
                 entry.send_outcome();
                 return Ok(());
             };
@@ -243,7 +252,7 @@ impl Lanes {
     }
 
     fn wake_spiller(&self, state: &State) {
-        if !state.done.is_empty() {
+        if !state.done.is_empty() || !state.poison.is_empty() {
             self.spiller_wakeup.notify_one();
         }
     }
@@ -389,6 +398,7 @@ impl State {
 
     /// Removes a batch from a lane. The batch is done once it has left all lanes.
     fn leave(&mut self, route: usize, seq: u64, departure: Departure, now_ms: i64) {
+        let is_required = self.is_required(route);
         let Some(entry) = self.entries.get_mut(&seq) else {
             return;
         };
@@ -414,9 +424,7 @@ impl State {
         }
         match departure {
             Departure::Verdict(verdict) => entry.merge(verdict),
-            Departure::Expired(expiry) => {
-                entry.expiry.get_or_insert(expiry);
-            }
+            Departure::Expired(expiry) => entry.expire(expiry, is_required),
         }
         let name = self
             .routes
@@ -432,6 +440,7 @@ impl State {
                 self.done.push(Done::at(seq, location, &name));
             }
         }
+        self.answer(seq);
         self.refresh_key(key, now_ms);
     }
 
@@ -453,9 +462,30 @@ impl State {
         }
     }
 
+    /// Returns true if callers wait for a destination: for those that are marked as required,
+    /// or for all if none of them is.
+    fn is_required(&self, route: usize) -> bool {
+        let is_marked = |route: &Route| route.is_required;
+        route == ALL
+            || !self.routes.values().any(is_marked)
+            || self.routes.get(&route).is_some_and(is_marked)
+    }
+
+    /// Sends the outcome of a batch that only destinations lack that its caller does not wait
+    /// for.
+    fn answer(&mut self, seq: u64) {
+        let Some(entry) = self.entries.get(&seq) else {
+            return;
+        };
+        let waits = entry.is_awaited() && !entry.routes.iter().any(|route| self.is_required(route));
+        if let Some(entry) = self.entries.get_mut(&seq).filter(|_| waits) {
+            entry.send_outcome();
+        }
+    }
+
     /// Forgets a batch that has left all lanes, and sends its outcome.
     fn finish(&mut self, seq: u64) {
-        let Some(entry) = self.entries.remove(&seq) else {
+        let Some(mut entry) = self.entries.remove(&seq) else {
             return;
         };
         self.unprocessed.remove(&seq);

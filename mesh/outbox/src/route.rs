@@ -24,6 +24,8 @@ pub(crate) struct Route {
     /// Name of the destination. `None` for all destinations, as long as no exporter has
     /// named several.
     pub(crate) destination: Option<Arc<str>>,
+    /// `true` if callers wait for this destination although others are not marked.
+    pub(crate) is_required: bool,
     /// Samples of this destination by outcome.
     pub(crate) account: Account,
     /// Time when an exporter first did not name this destination, since one has named it.
@@ -85,6 +87,7 @@ impl Route {
     pub(crate) fn new(destination: Option<Arc<str>>) -> Self {
         Self {
             destination,
+            is_required: false,
             account: Account::default(),
             missing_since: None,
             began_at: Instant::now(),

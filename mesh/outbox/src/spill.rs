@@ -8,6 +8,7 @@
 //! 0000000000000007.segment   records: appended, never changed
 //! 0000000000000007.done      sequence numbers of the records that are done
 //! 0000000000000007.partly    records that are done at one of several destinations
+//! poison-….otlp              batches that killed exporters, kept for the operator
 //! fence                      time until which Exports of this process may be in flight
 //! lock
 //! ```
@@ -20,6 +21,7 @@
 mod args;
 mod disk;
 mod log;
+mod poison;
 mod record;
 mod segment;
 mod stats;
@@ -27,6 +29,7 @@ mod stats;
 pub use args::SpillArgs;
 pub(crate) use disk::{Directory, Disk};
 pub(crate) use log::{Limits, Log, Replay};
+pub(crate) use poison::{Poison, keep, poison_name};
 pub(crate) use record::Record;
 pub(crate) use segment::{Done, Location, read};
 pub(crate) use stats::{SpillError, SpillStats};

@@ -15,7 +15,10 @@ use crate::{
     args::MAX_EXPORT_TIMEOUT,
     entry::Body,
     lanes::Lanes,
-    spill::{Directory, Disk, Done, Limits, Log, Record, Replay, SpillArgs, SpillError},
+    request,
+    spill::{
+        self, Directory, Disk, Done, Limits, Log, Poison, Record, Replay, SpillArgs, SpillError,
+    },
 };
 
 /// Compresses and spills pending batches.
@@ -144,7 +147,8 @@ impl Spiller {
 
     /// Records done batches, then compresses or spills the batches that are due.
     async fn step(&mut self) -> NextStep {
-        let done = self.lanes.take_done();
+        let (done, poison) = self.lanes.take_done();
+        self.keep(poison).await;
         let due = if Instant::now() < self.not_before {
             Vec::new()
         } else {
@@ -185,6 +189,24 @@ impl Spiller {
             self.lanes.replace_body(seq, body, is_final);
         }
         next
+    }
+
+    /// Keeps batches that killed exporters.
+    async fn keep(&self, poison: Vec<Poison<Body>>) {
+        let Some(disk) = self.lanes.disk.get().filter(|_| !poison.is_empty()) else {
+            return;
+        };
+        for Poison { name, body } in poison {
+            let (disk, file) = (disk.clone(), name.clone());
+            let bodies = vec![(0, body)];
+            let payload = request::payload(bodies, Some(disk.clone())).await;
+            let payload = payload.map_err(|failed| failed.error);
+            let kept = blocking::run(move || spill::keep(&*disk, &file, &payload?.bytes)).await;
+            if let Err(error) = kept {
+                self.lanes.spill_stats.count(SpillError::Write);
+                warn!(file = name, %error, "Keeping a batch that killed exporters failed");
+            }
+        }
     }
 
     fn write_fence(&self) {

@@ -15,7 +15,7 @@ use crate::{
     outcome::Expiry,
     request::{self, Request},
     route::RequestLimits,
-    spill::SpillError,
+    spill::{self, Poison, SpillError},
 };
 
 /// Number of exporters in a row that may die while they have a batch alone, before the batch
@@ -193,7 +193,7 @@ impl Lanes {
             Err(error) => error.report().destinations,
         };
         state.end_flight(flight);
-        state.learn_destinations(&destinations, now_ms);
+        state.learn_destinations(&destinations, self.removed_after, now_ms);
         let landed = flight.land(arrival);
         // Batches that failed together are sent together again.
         let backoff = landed.iter().filter_map(|(batch, landing)| match landing {
@@ -219,7 +219,9 @@ impl Lanes {
                     state.leave(flight.route, batch.seq, verdict, now_ms);
                 }
                 Landing::Retry(failure) if state.is_poison(flight, &batch, &failure) => {
+                    let file = state.keep_poison(&batch, self.disk.get().is_some());
                     warn!(
+                        file,
                         destination = flight.destination.as_deref(),
                         key = format!("{:016x}", batch.key),
                         samples = batch.samples,
@@ -314,6 +316,18 @@ impl State {
             attempts.deaths = 0;
         }
         attempts.deaths >= MAX_DEATHS
+    }
+
+    /// Lets the spiller keep a batch that killed exporters. Returns the name of the file, if
+    /// there is a spill directory.
+    fn keep_poison(&mut self, batch: &FlightBatch, has_disk: bool) -> Option<String> {
+        let entry = self.entries.get(&batch.seq).filter(|_| has_disk)?;
+        let name = spill::poison_name(entry.time_ms, entry.key, entry.seq);
+        self.poison.push(Poison {
+            name: name.clone(),
+            body: entry.body.clone(),
+        });
+        Some(name)
     }
 
     /// Additional delay of a suspect. Suspects of other senders have another one, so that they

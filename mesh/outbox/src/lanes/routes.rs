@@ -19,10 +19,6 @@ use crate::{
     weight::Weight,
 };
 
-/// Time after which a destination is removed that no exporter has named since one did not.
-/// During a rollout some exporters have it and others do not.
-const REMOVED_AFTER: Duration = Duration::from_secs(300);
-
 // === impl State ===
 
 impl State {
@@ -31,7 +27,12 @@ impl State {
     ///
     /// A new destination receives all pending batches. What is pending for a removed one
     /// expires.
-    pub(super) fn learn_destinations(&mut self, names: &[String], now_ms: i64) {
+    pub(super) fn learn_destinations(
+        &mut self,
+        names: &[String],
+        removed_after: Duration,
+        now_ms: i64,
+    ) {
         if names.is_empty() {
             return;
         }
@@ -62,7 +63,7 @@ impl State {
         if !new.is_empty() {
             self.add_routes(new, now_ms);
         }
-        self.remove_routes(now, now_ms);
+        self.remove_routes(now, removed_after, now_ms);
     }
 
     fn add_routes(&mut self, names: Vec<Arc<str>>, now_ms: i64) {
@@ -78,7 +79,9 @@ impl State {
                 continue;
             };
             info!(destination = &*name, "Destination learned from an exporter");
+            let is_required = self.required.contains(&*name);
             let mut route = Route::new(Some(name));
+            route.is_required = is_required;
             route.account = account.clone();
             self.routes.insert(id, route);
             added.push(id);
@@ -123,10 +126,10 @@ impl State {
         }
     }
 
-    fn remove_routes(&mut self, now: Instant, now_ms: i64) {
+    fn remove_routes(&mut self, now: Instant, removed_after: Duration, now_ms: i64) {
         let stale = self.routes.iter().filter(|(_, route)| {
             let missing = route.missing_since.filter(|_| route.destination.is_some());
-            missing.is_some_and(|since| since + REMOVED_AFTER <= now)
+            missing.is_some_and(|since| since + removed_after <= now)
         });
         let stale: Vec<usize> = stale.map(|(id, _)| *id).collect();
         for id in stale {

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::{Lanes, State};
 use crate::{
     entry::{Body, Entry},
-    spill::{Done, Record, Replay},
+    spill::{Done, Poison, Record, Replay},
 };
 
 impl Lanes {
@@ -190,9 +190,14 @@ impl Lanes {
         self.wake(&mut state);
     }
 
-    /// Takes the spilled batches that are done and not yet recorded in the log.
-    pub(crate) fn take_done(&self) -> Vec<Done> {
-        std::mem::take(&mut self.state.lock().done)
+    /// Takes the spilled batches that are done and not yet recorded in the log, and the batches
+    /// to keep for the operator. Keep them first: the log may remove what is done.
+    pub(crate) fn take_done(&self) -> (Vec<Done>, Vec<Poison<Body>>) {
+        let mut state = self.state.lock();
+        (
+            std::mem::take(&mut state.done),
+            std::mem::take(&mut state.poison),
+        )
     }
 
     /// Waits until a batch needs the spiller before its next poll.

@@ -408,3 +408,18 @@ fn remembers_the_destinations_that_have_completed_a_record() {
     log.mark_done(&everywhere(&locations[1..]));
     assert_eq!(disk.names("partly"), [""; 0]);
 }
+
+#[test]
+fn keeps_the_newest_batches_that_killed_exporters() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Directory::open(dir.path().to_owned()).unwrap();
+    for time_ms in 0..50 {
+        keep(&disk, &poison_name(time_ms, 7, 1), b"payload").unwrap();
+    }
+    let mut names = disk.list().unwrap();
+    names.retain(|name| name.starts_with("poison-"));
+    names.sort();
+    assert_eq!(names.len(), 32);
+    assert_eq!(names[31], poison_name(49, 7, 1));
+    assert_eq!(disk.read_all(&names[0]).unwrap(), "payload");
+}

@@ -20,6 +20,8 @@ struct Destinations {
     /// Exports to `us` in flight, and the most at any time.
     in_flight: usize,
     most_in_flight: usize,
+    /// Time that an Export takes.
+    latency: Duration,
     /// Set while no exporter can be reached.
     is_unreachable: bool,
     /// Payloads that each destination has stored, joined.
@@ -67,6 +69,8 @@ impl Exporters {
                 if export.destination.as_ref().is_some_and(hangs) {
                     std::future::pending::<()>().await;
                 }
+                let latency = exporters.0.lock().latency;
+                tokio::time::sleep(latency).await;
                 exporters.0.lock().reply(&export)
             }
         })
@@ -285,6 +289,61 @@ async fn a_restart_does_not_repeat_a_batch_at_a_destination_that_has_it() {
         (all.clone(), all)
     );
     drop(outbox);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_backlog_is_delivered_five_times_as_fast_as_it_grew() {
+    const MINUTES: u64 = 30;
+    let (exporters, clock) = (Exporters::new(&["eu", "us"]), Clock::tokio(START_MS));
+    exporters.0.lock().latency = Duration::from_secs(1);
+    exporters.take_down("us");
+    let (outbox, workers) = exporters.outbox(&OutboxArgs::default(), &clock);
+    let scrape = |outbox: &Outbox| {
+        for key in 0..100 {
+            let batch = Batch {
+                time_ms: clock.now_ms(),
+                ..batch(key, "x")
+            };
+            outbox.push(batch).unwrap();
+        }
+    };
+    for _ in 0..MINUTES * 4 {
+        scrape(&outbox);
+        tokio::time::sleep(Duration::from_secs(15)).await;
+    }
+    exporters.bring_up("us");
+    let began = Instant::now();
+    while account(&outbox, "us").waiting > 2 * 1_000 {
+        scrape(&outbox);
+        tokio::time::sleep(Duration::from_secs(15)).await;
+    }
+    assert!(began.elapsed() <= Duration::from_secs(MINUTES * 60 / 5));
+    assert_eq!(drained(workers).await.waiting, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_waits_for_required_destinations_only() {
+    let (exporters, clock) = (Exporters::new(&["eu", "us"]), Clock::tokio(START_MS));
+    let args = OutboxArgs {
+        required_destinations: vec!["eu".to_owned(), "unknown".to_owned()],
+        ..OutboxArgs::default()
+    };
+    let (outbox, workers) = exporters.outbox(&args, &clock);
+    push(&outbox, &clock, 0..2).await;
+    exporters.take_down("us");
+    let (outcome, waiter) = outbox.push_with_waiter(batch(2, "x")).unwrap();
+    let outcome = timeout(Duration::from_secs(5), outcome).await.unwrap();
+    assert_eq!(outcome.unwrap(), Outcome::Verdict(Verdict::default()));
+    drop(waiter);
+    exporters.take_down("eu");
+    let mut later = outbox.push_with_outcome(batch(2, "y")).unwrap();
+    exporters.bring_up("us");
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(exporters.stored("us"), "0,1,xy");
+    assert!(later.try_recv().is_err());
+    exporters.bring_up("eu");
+    assert_eq!(drained(workers).await.stored, 40);
+    assert_eq!(exporters.stored("eu"), "0,1,xy");
 }
 
 #[tokio::test(start_paused = true)]

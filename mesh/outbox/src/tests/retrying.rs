@@ -224,3 +224,25 @@ async fn a_batch_that_kills_exporters_takes_no_neighbour_along() {
     assert_eq!(account.expired, BTreeMap::from([(Expiry::Poison, 10)]));
     assert_eq!(account.stored, 190, "{account}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_kills_exporters_is_kept_in_the_spill_directory() {
+    for spill_after in [0, 3600] {
+        let dir = tempfile::tempdir().unwrap();
+        let attempts = Arc::default();
+        let mut args = OutboxArgs::default();
+        args.spill.spill_dir = Some(dir.path().to_owned());
+        args.spill.spill_after = Duration::from_secs(spill_after);
+        let (outbox, workers) = Outbox::new(&args, Clock::tokio(START_MS), mortal(&attempts));
+        outbox.push(batch(1, "kill ")).unwrap();
+        outbox.push(batch(1, "later ")).unwrap();
+        let account = drained(workers).await;
+        assert_eq!(account.expired, BTreeMap::from([(Expiry::Poison, 10)]));
+        let files = std::fs::read_dir(dir.path()).unwrap();
+        let files = files.map(|file| file.unwrap().path());
+        let is_kept = |path: &std::path::PathBuf| path.extension().is_some_and(|it| it == "otlp");
+        let kept: Vec<_> = files.filter(is_kept).collect();
+        assert_eq!(kept.len(), 1, "{kept:?}");
+        assert_eq!(std::fs::read_to_string(&kept[0]).unwrap(), "kill ");
+    }
+}

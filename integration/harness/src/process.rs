@@ -206,6 +206,14 @@ impl Process {
         self.signal("CONT").await
     }
 
+    /// Lets it read its configuration file again (SIGHUP).
+    ///
+    /// # Errors
+    /// Returns an error if the process has ended.
+    pub async fn reload(&self) -> anyhow::Result<()> {
+        self.signal("HUP").await
+    }
+
     async fn signal(&self, name: &str) -> anyhow::Result<()> {
         let pid = self
             .pid()

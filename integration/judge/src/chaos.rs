@@ -39,9 +39,11 @@ use monitor::Monitor;
 use pushes::Pushes;
 use record::Record;
 use scenario::Scenario;
+use shape::Second;
 
 use crate::starvation::{self, Void, Watchdog};
 use harness::cortex_server::Cortex;
+use stand_ins::amp::Amp;
 
 /// Flags of `chaos`.
 #[derive(Clone, Debug, clap::Args)]
@@ -154,9 +156,12 @@ async fn run_in(scenario: Scenario, cluster: &mut Cluster) -> anyhow::Result<Jud
     let pushes = Pushes::start(cluster.gateways.address().to_string());
     let mut monitor = Monitor::default();
     cluster.end_fault();
-    wait_for_flows(cluster, &mut monitor).await?;
+    let is_down = cluster.shape.second == Second::Down;
+    let second = cluster.second.as_ref().filter(|_| !is_down);
+    wait_for_flows(cluster, second, &mut monitor).await?;
+    let fault_begin_ms = Clock::system().now_ms();
     scenario.run(cluster).await?;
-    wait_for_flows(cluster, &mut monitor).await?;
+    wait_for_flows(cluster, cluster.second.as_ref(), &mut monitor).await?;
     let acknowledged = pushes.stop().await?;
     for pod in &mut cluster.pods {
         pod.record_memory();
@@ -166,27 +171,45 @@ async fn run_in(scenario: Scenario, cluster: &mut Cluster) -> anyhow::Result<Jud
     futures::future::try_join_all(stops.map(|pod| pod.stop())).await?;
     let mut record = Record::of(cluster, acknowledged, scenario.rules())?;
     record.violations = monitor.violations();
-    Ok(judge::judge(&record))
+    if cluster.shape.second == Second::None {
+        return Ok(judge::judge(&record));
+    }
+    let second = cluster.second.as_ref();
+    let second =
+        second.map(|it| judge::judge(&record.at(it.backend(), scenario.rules_of_second())));
+    // The first destination must not notice the fault.
+    record.fault_end_ms = fault_begin_ms;
+    let first = judge::judge(&record);
+    Ok(match second {
+        Some(second) => first.merge(second),
+        None => first,
+    })
 }
 
-/// Waits until each flow has delivered since the end of the fault, and the backlogs have,
-/// too.
+/// Waits until each flow has delivered since the end of the fault, to the second destination
+/// too if there is one, and the backlogs have, too.
 ///
 /// # Errors
 /// Returns an error after [`TIMEOUT`], with the flows that have arrived.
-async fn wait_for_flows(cluster: &Cluster, monitor: &mut Monitor) -> anyhow::Result<()> {
+async fn wait_for_flows(
+    cluster: &Cluster,
+    second: Option<&Amp>,
+    monitor: &mut Monitor,
+) -> anyhow::Result<()> {
     let (fault_end_ms, flows) = (cluster.fault_end_ms, cluster.flows());
-    let backend = cluster.amp.backend();
-    let all_arrived = async {
-        while backend.read(|arrivals| judge::first(arrivals, fault_end_ms).len() < flows) {
-            monitor.check(cluster).await;
-            sleep(POLL).await;
-        }
-    };
-    timeout(TIMEOUT, all_arrived).await.with_context(|| {
-        let arrived = backend.read(|all| format!("{:?}", judge::first(all, fault_end_ms)));
-        format!("after {TIMEOUT:?}, only these of {flows} flows have arrived: {arrived}")
-    })?;
+    for amp in [Some(&cluster.amp), second].into_iter().flatten() {
+        let backend = amp.backend();
+        let all_arrived = async {
+            while backend.read(|arrivals| judge::first(arrivals, fault_end_ms).len() < flows) {
+                monitor.check(cluster).await;
+                sleep(POLL).await;
+            }
+        };
+        timeout(TIMEOUT, all_arrived).await.with_context(|| {
+            let arrived = backend.read(|all| format!("{:?}", judge::first(all, fault_end_ms)));
+            format!("after {TIMEOUT:?}, only these of {flows} flows have arrived: {arrived}")
+        })?;
+    }
     // The backlogs of all lanes follow their first requests.
     sleep(cluster.shape.interval * SCRAPES).await;
     Ok(())

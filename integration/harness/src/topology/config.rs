@@ -13,10 +13,10 @@ pub struct Config {
     interval: Option<String>,
     external_labels: Option<String>,
     jobs: String,
-    remote_write: Option<RemoteWrite>,
+    remote_write: Vec<RemoteWrite>,
 }
 
-/// The section `remote_write`, with one destination.
+/// One destination in the section `remote_write`.
 #[derive(Clone, Debug)]
 pub struct RemoteWrite {
     url: String,
@@ -67,10 +67,10 @@ impl Config {
         self
     }
 
-    /// Sets the destination of remote write.
+    /// Adds a destination of remote write.
     #[must_use]
     pub fn remote_write(mut self, remote_write: RemoteWrite) -> Self {
-        self.remote_write = Some(remote_write);
+        self.remote_write.push(remote_write);
         self
     }
 
@@ -79,8 +79,7 @@ impl Config {
     /// # Errors
     /// Returns an error if a file cannot be written.
     pub fn write(&self, path: &Path, keys_in: KeysIn) -> anyhow::Result<()> {
-        let remote_write = self.remote_write.as_ref();
-        if let Some(ca) = remote_write.and_then(|remote_write| remote_write.ca.as_ref()) {
+        if let Some(ca) = self.remote_write.iter().find_map(|it| it.ca.as_ref()) {
             std::fs::write(path.with_file_name(CA_FILE), ca)?;
         }
         Ok(std::fs::write(path, self.render(keys_in))?)
@@ -88,7 +87,7 @@ impl Config {
 
     /// Keys of the destination, if it needs any.
     pub(super) fn keys(&self) -> Option<&Keys> {
-        self.remote_write.as_ref()?.keys.as_ref()
+        self.remote_write.iter().find_map(|it| it.keys.as_ref())
     }
 
     fn render(&self, keys_in: KeysIn) -> String {
@@ -107,7 +106,10 @@ impl Config {
         if !self.jobs.is_empty() {
             let _ = write!(file, "scrape_configs:\n{}", self.jobs);
         }
-        if let Some(remote_write) = &self.remote_write {
+        if !self.remote_write.is_empty() {
+            file.push_str("remote_write:\n");
+        }
+        for remote_write in &self.remote_write {
             file.push_str(&remote_write.render(keys_in));
         }
         file
@@ -155,7 +157,7 @@ impl RemoteWrite {
     }
 
     fn render(&self, keys_in: KeysIn) -> String {
-        let mut section = format!("remote_write:\n- url: '{}'\n", self.url);
+        let mut section = format!("- url: '{}'\n", self.url);
         let mut setting = |line: &str| {
             // Writing to a string cannot fail.
             let _ = writeln!(section, "  {line}");

@@ -30,7 +30,7 @@ use super::{
     clock,
     pod::Pod,
     proxy::Proxy,
-    shape::{Shape, Tier},
+    shape::{Second, Shape, Tier},
     views::{Endpoints, Propagation},
 };
 use stand_ins::{
@@ -38,11 +38,15 @@ use stand_ins::{
     sample_app::SampleApp,
 };
 
+pub(crate) use targets::APP;
+
 /// A running mesh.
 #[derive(Debug)]
 pub(crate) struct Cluster {
     /// Stand-in for AMP.
     pub amp: Amp,
+    /// Stand-in for a second destination.
+    pub second: Option<Amp>,
     /// Scrape targets.
     pub targets: Vec<SampleApp>,
     /// All pods, including those that have ended.
@@ -117,15 +121,23 @@ impl Cluster {
             clock::library()?;
         }
         let (net, reserved) = net::reserve(seed).await?;
-        let amp = Amp::start(AmpOptions {
+        let options = AmpOptions {
             max_sample_age: shape.max_sample_age,
-            upstream: shape.upstream.clone(),
             ..AmpOptions::default()
+        };
+        let second = match shape.second {
+            Second::None => None,
+            Second::Up | Second::Down => Some(Amp::start(options.clone()).await?),
+        };
+        let amp = Amp::start(AmpOptions {
+            upstream: shape.upstream.clone(),
+            ..options
         });
         let gateways = SocketAddr::from(([127, net, SERVICE_NET, 1], GRPC));
         net::wait_until_free(gateways).await?;
         let mut cluster = Self {
             amp: amp.await?,
+            second,
             targets: Vec::new(),
             pods: Vec::new(),
             rng: StdRng::seed_from_u64(seed),
@@ -141,6 +153,9 @@ impl Cluster {
             _reserved: reserved,
             shape,
         };
+        if cluster.shape.second == Second::Down {
+            cluster.fail_second(Some(Fault::status(503, "unavailable")));
+        }
         cluster.rotate_credentials(&Keys::example())?;
         for _ in 0..cluster.shape.targets {
             cluster.add_target().await?;
@@ -160,6 +175,13 @@ impl Cluster {
     /// Makes the backend fail every request until [`Cluster::restore_backend`].
     pub(crate) fn fail_backend(&self, fault: Fault) {
         self.amp.backend().faults().always(Some(fault));
+    }
+
+    /// Makes the second destination fail every request; `None` ends that.
+    pub(crate) fn fail_second(&self, fault: Option<Fault>) {
+        if let Some(second) = &self.second {
+            second.backend().faults().always(fault);
+        }
     }
 
     /// Makes the backend unavailable (503), as a load balancer without targets is.

@@ -59,7 +59,7 @@ pub(crate) struct Judgement {
 /// Maximum time until all samples flow again.
 const MAX_RECOVERY: Duration = Duration::from_secs(10);
 
-/// Judges a run.
+/// Judges a run at one destination.
 pub(crate) fn judge(record: &Record) -> Judgement {
     let mut judgement = Judgement {
         elections: record.elections,
@@ -88,6 +88,28 @@ impl Judgement {
     /// Descriptions of all broken laws.
     pub(crate) fn all_violations(&self) -> impl Iterator<Item = &String> {
         self.violations.iter().chain(&self.timing_violations)
+    }
+
+    /// Merges the judgement of the second destination.
+    pub(crate) fn merge(mut self, second: Self) -> Self {
+        let named = |violation: String| format!("second destination: {violation}");
+        self.violations
+            .extend(second.violations.into_iter().map(named));
+        let timing = second.timing_violations.into_iter();
+        self.timing_violations.extend(timing.map(named));
+        let recoveries = self.recovery.zip(second.recovery);
+        Self {
+            lost: self.lost + second.lost,
+            out_of_order: self.out_of_order + second.out_of_order,
+            conflicting: self.conflicting + second.conflicting,
+            duplicates: self.duplicates + second.duplicates,
+            markers: self.markers + second.markers,
+            overtaken: self.overtaken + second.overtaken,
+            refused: self.refused + second.refused,
+            elections: self.elections.max(second.elections),
+            recovery: recoveries.map(|(first, second)| first.max(second)),
+            ..self
+        }
     }
 
     /// Adds a broken law that holds on a machine of any speed.

@@ -7,17 +7,19 @@ use super::{
     cluster::{ClockStep, Cluster, Period},
     pod::Lifetime,
     scenario::Rules,
-    shape::{Disk, Tier},
+    shape::{Disk, Second, Tier},
 };
 use harness::account::Account;
 use stand_ins::{
-    amp::Arrival,
+    amp::{Arrival, Backend},
     validator::{REPORTS, expected},
 };
 
 /// Record of a run.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Record {
+    /// Set if the exporters write to two destinations.
+    pub has_second: bool,
     /// Ledger of the stand-in.
     pub arrivals: Vec<Arrival>,
     /// Elections of a replica group, including the first.
@@ -115,6 +117,7 @@ impl Record {
         });
         let peaks = cluster.pods.iter().map(|pod| pod.peak_memory);
         Ok(Self {
+            has_second: cluster.shape.second != Second::None,
             arrivals: cluster.amp.backend().arrivals(),
             elections: cluster.amp.backend().elections(),
             targets: targets(cluster)?,
@@ -131,6 +134,16 @@ impl Record {
             violations: Vec::new(),
             rules,
         })
+    }
+
+    /// Record of the same run at another destination.
+    pub(crate) fn at(&self, backend: &Backend, rules: Rules) -> Self {
+        Self {
+            arrivals: backend.arrivals(),
+            elections: backend.elections(),
+            rules,
+            ..self.clone()
+        }
     }
 
     /// Finds a receiver by name.

@@ -7,8 +7,8 @@ use mesh_model::labels::{Labels, METRIC_NAME};
 
 use super::{
     cluster::Cluster,
-    scenarios::{backend, clocks, disks, kill, network, outage, roll, scale, stale_views},
-    shape::{Disk, Shape, Tier},
+    scenarios::{backend, clocks, disks, kill, network, outage, roll, scale, second, stale_views},
+    shape::{Disk, Second, Shape, Tier},
 };
 
 /// A failure.
@@ -76,6 +76,19 @@ pub(crate) enum Scenario {
     /// Backend that is down for seventy minutes. All times are divided by twenty.
     #[value(name = "amp-down-70m")]
     AmpDown70m,
+    /// Second destination that is down from the start.
+    SecondDown,
+    /// Second destination that stores requests four seconds late.
+    SecondSlow,
+    /// Second destination that fails and works in turn.
+    SecondFlaps,
+    /// Second destination that refuses the token (401) for a minute.
+    #[value(name = "second-401")]
+    Second401,
+    /// Second destination that rejects whole requests because of one of twenty targets.
+    SecondRejectsRequests,
+    /// Second destination that a reload removes while samples are pending for it.
+    SecondRemoved,
     /// Disk of the outbox that is full while the backend is down.
     DiskFull,
     /// `fdatasync` that fails under the outbox while the backend is down.
@@ -96,6 +109,8 @@ pub(crate) struct Rules {
     pub allows_expiry: bool,
     /// Set if a receiver's clock may show a time twice.
     pub allows_repeated_times: bool,
+    /// Set if the second destination is removed. Samples that only it lacks expire.
+    pub removes_second: bool,
     /// Maximum number of elections of a replica group, including the first.
     pub elections: u64,
     /// Maximum time that a batch stays in the memory of a killed receiver, in milliseconds.
@@ -141,7 +156,7 @@ impl Scenario {
         matches!(
             self,
             Self::AmpRefusesOneSeries | Self::AmpSeriesLimit | Self::AmpDown70m | Self::VirtualDay
-        )
+        ) || self.shape().second != Second::None
     }
 
     /// Mesh of the scenario.
@@ -173,6 +188,19 @@ impl Scenario {
                 own_clocks: true,
                 ..default
             },
+            Self::SecondDown | Self::SecondRemoved => Shape {
+                second: Second::Down,
+                ..default
+            },
+            Self::SecondSlow | Self::SecondFlaps | Self::Second401 => Shape {
+                second: Second::Up,
+                ..default
+            },
+            Self::SecondRejectsRequests => Shape {
+                targets: 19,
+                second: Second::Up,
+                ..default
+            },
             _ => default,
         }
     }
@@ -202,6 +230,27 @@ impl Scenario {
             },
             Self::ClockSteps => Rules {
                 allows_repeated_times: true,
+                ..default
+            },
+            Self::SecondRemoved => Rules {
+                removes_second: true,
+                ..default
+            },
+            _ => default,
+        }
+    }
+
+    /// Laws that the scenario relaxes for the second destination.
+    pub(crate) fn rules_of_second(self) -> Rules {
+        let default = self.rules();
+        match self {
+            // It is down for longer than the 30 s of an election.
+            Self::SecondDown | Self::Second401 => Rules {
+                elections: 2,
+                ..default
+            },
+            Self::SecondRejectsRequests => Rules {
+                refuses: Some(Refused::Metric(second::REFUSED)),
                 ..default
             },
             _ => default,
@@ -245,6 +294,12 @@ impl Scenario {
             Self::DiskFull => disks::fails(cluster, "disk_full").await,
             Self::SyncFails => disks::fails(cluster, "sync").await,
             Self::ClockSteps => clocks::steps(cluster).await,
+            Self::SecondDown => second::down_from_the_start(cluster).await,
+            Self::SecondSlow => second::slow(cluster).await,
+            Self::SecondFlaps => second::flaps(cluster).await,
+            Self::Second401 => second::unauthorized(cluster).await,
+            Self::SecondRejectsRequests => second::rejects_whole_requests(cluster).await,
+            Self::SecondRemoved => second::removed(cluster).await,
             Self::VirtualDay => anyhow::bail!("virtual-day runs in the simulation"),
         }
     }
@@ -258,6 +313,7 @@ impl Default for Rules {
             refuses: None,
             allows_expiry: false,
             allows_repeated_times: false,
+            removes_second: false,
             elections: 1,
             memory_ms: 3_000,
         }

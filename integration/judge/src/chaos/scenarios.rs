@@ -9,4 +9,5 @@ pub(crate) mod network;
 pub(crate) mod outage;
 pub(crate) mod roll;
 pub(crate) mod scale;
+pub(crate) mod second;
 pub(crate) mod stale_views;

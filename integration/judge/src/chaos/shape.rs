@@ -31,6 +31,19 @@ pub(crate) struct Shape {
     pub own_clocks: bool,
     /// A real backend behind the stand-in.
     pub upstream: Option<Upstream>,
+    /// Second destination of the exporters.
+    pub second: Second,
+}
+
+/// Second destination of the exporters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Second {
+    /// There is no second destination.
+    None,
+    /// It works at the start.
+    Up,
+    /// It is down from the start.
+    Down,
 }
 
 /// Disk of a receiver.
@@ -86,6 +99,7 @@ impl Default for Shape {
             max_sample_age: Duration::from_secs(3600),
             own_clocks: false,
             upstream: None,
+            second: Second::None,
         }
     }
 }

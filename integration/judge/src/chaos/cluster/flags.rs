@@ -5,9 +5,12 @@ use std::{
     path::Path,
 };
 
-use super::{Cluster, GRPC, HTTP, WEB, targets};
+use anyhow::Context;
+
+use super::{Cluster, GRPC, HTTP, WEB, startup::TO_BACKEND, targets};
 use crate::chaos::{
     clock, disk,
+    proxy::Proxy,
     shape::{OUTBOX_BYTES, Tier, WORK_BYTES},
     views::NAMESPACE,
 };
@@ -24,6 +27,11 @@ use stand_ins::{
 
 const CONFIG: &str = "prometheus.yml";
 const CREDENTIALS: &str = "credentials";
+/// Time after which senders remove a destination that exporters do not name. Shorter than the
+/// default.
+const REMOVED_AFTER: &str = "10s";
+/// Flag by which pushes wait for the first of two destinations only.
+const REQUIRED: &str = "--outbox.required-destination=first";
 
 // === impl Cluster ===
 
@@ -44,6 +52,7 @@ impl Cluster {
         let outbox = [
             format!("--outbox.max-bytes={OUTBOX_BYTES}"),
             format!("--outbox.max-age={}", self.shape.max_batch_age.as_secs()),
+            format!("--outbox.removed-destination-timeout={REMOVED_AFTER}"),
         ];
         let spec = match tier {
             Tier::Exporter => {
@@ -61,7 +70,10 @@ impl Cluster {
                     http: Some(at(HTTP)),
                     web: at(WEB),
                 };
+                // Otherwise the application waits for the destination that is down.
+                let required = self.second.as_ref().map(|_| REQUIRED.to_owned());
                 ServiceSpec::gateway(name, addresses, &exporters)
+                    .flags(required)
                     .member_of(&members(GRPC))
                     .flags(outbox)
                     .flag(format!("--otlp.memory-budget={WORK_BYTES}"))
@@ -124,8 +136,29 @@ impl Cluster {
     ) -> anyhow::Result<()> {
         let url = format!("http://{backend}{WORKSPACE}/api/v1/remote_write");
         let remote_write = RemoteWrite::new(&url).signed_with(Keys::example());
-        let config = Config::default().remote_write(remote_write);
+        let mut config = Config::default().remote_write(remote_write.setting("name: first"));
+        if let Some(second) = &self.second {
+            config = config.remote_write(RemoteWrite::to(second).setting("name: second"));
+        }
         config.write(&folder.join(CONFIG), KeysIn::Environment)
+    }
+
+    /// Removes the second destination from the configuration files of all exporters, which
+    /// read them again.
+    ///
+    /// # Errors
+    /// Returns an error if a file cannot be written, or an exporter has ended.
+    pub(crate) async fn remove_second(&mut self) -> anyhow::Result<()> {
+        self.second = None;
+        for exporter in self.running(Tier::Exporter) {
+            let pod = &self.pods[exporter];
+            let backend = pod.links.get(&TO_BACKEND).map(Proxy::address);
+            let backend = backend.context("an exporter has no link to the backend")?;
+            let folder = self.folder.path().join(&pod.service.name);
+            self.write_exporter_config(&folder, backend)?;
+            pod.service.reload().await?;
+        }
+        Ok(())
     }
 
     pub(super) fn write_receiver_config(&self, folder: &Path, name: &str) -> anyhow::Result<()> {

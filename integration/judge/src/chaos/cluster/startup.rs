@@ -20,7 +20,7 @@ const POD_NET: u8 = 1;
 /// Third byte of the links of pod 0. Each other pod adds its number.
 const LINK_NET: u8 = 100;
 /// Fourth byte of an exporter's link to the backend, which is not a pod.
-const TO_BACKEND: u8 = 0;
+pub(super) const TO_BACKEND: u8 = 0;
 
 // === impl Cluster ===
 

@@ -15,7 +15,8 @@ pub(super) const FILE: &str = "targets.json";
 
 /// Third byte of the targets' addresses.
 const TARGET_NET: u8 = 2;
-const APP: SampleAppArgs = SampleAppArgs {
+/// Settings of most targets.
+pub(crate) const APP: SampleAppArgs = SampleAppArgs {
     load: 1,
     change_interval: Duration::from_secs(1),
 };
@@ -28,10 +29,18 @@ impl Cluster {
     /// # Errors
     /// Returns an error if the target cannot listen or the file cannot be written.
     pub(crate) async fn add_target(&mut self) -> anyhow::Result<()> {
+        self.add_target_with(APP).await
+    }
+
+    /// Starts one more target with these settings.
+    ///
+    /// # Errors
+    /// Returns an error as [`Self::add_target`] does.
+    pub(crate) async fn add_target_with(&mut self, app: SampleAppArgs) -> anyhow::Result<()> {
         let number = u8::try_from(self.targets.len() + 1)?;
         let at = SocketAddr::from(([127, self.net, TARGET_NET, number], METRICS));
         wait_until_free(at).await?;
-        self.targets.push(SampleApp::listen(&APP, at).await?);
+        self.targets.push(SampleApp::listen(&app, at).await?);
         let addresses = self.targets.iter().map(|target| target.address());
         let addresses: Vec<_> = addresses.map(|at| at.to_string()).collect();
         let groups = json!([{ "targets": addresses }]);

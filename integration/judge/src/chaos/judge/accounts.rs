@@ -26,7 +26,8 @@ impl Judgement {
                         receiver.name
                     ));
                 }
-                if account.waiting > 0 || account.expired() > 0 && !record.rules.allows_expiry {
+                let may_expire = record.rules.allows_expiry || record.rules.removes_second;
+                if account.waiting > 0 || account.expired() > 0 && !may_expire {
                     self.violates_timing(format!("{} dropped samples: {account:?}", receiver.name));
                 }
                 sum.pushed += account.pushed;
@@ -52,7 +53,15 @@ impl Judgement {
         let scraped = record.arrivals.iter().filter(|a| !replica(a).is_empty());
         let arrived: HashSet<_> = scraped.clone().map(|a| (&a.labels, a.timestamp)).collect();
         let arrived = arrived.len() as u64;
-        if sum.pushed != arrived + sum.expired() {
+        let expired_here = match record.rules.removes_second {
+            // They have arrived here, and expired for the other destination.
+            true => 0,
+            false => sum.expired(),
+        };
+        if record.rules.removes_second && sum.expired() == 0 {
+            self.violates_timing("nothing was pending for the removed destination");
+        }
+        if sum.pushed != arrived + expired_here {
             self.violates(format!(
                 "{} acquired, {arrived} arrived and {} expired",
                 sum.pushed,
@@ -70,7 +79,9 @@ impl Judgement {
         let stored = scraped.filter(|a| a.outcome == Outcome::Stored).count() as u64;
         // A refusal names one sample of a request. A sample that was stored without a
         // response may be another replica's copy when it is sent again.
-        let exact = self.refused == 0 && record.elections <= 1;
+        // The account has the outcome of the destination that stored least, and each elects for
+        // itself.
+        let exact = self.refused == 0 && record.elections <= 1 && !record.has_second;
         if exact && sum.stored != stored {
             self.violates(format!(
                 "the accounts say that {} are stored, the backend has {stored}",

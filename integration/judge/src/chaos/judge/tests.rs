@@ -144,6 +144,33 @@ fn passes_a_run_without_failures() {
 }
 
 #[test]
+fn judges_the_second_destination_too() {
+    let second = judge_with(|record| record.arrivals[4].outcome = Outcome::OutOfOrder);
+    let merged = judge_with(|_| {}).merge(second);
+    assert_eq!(merged.out_of_order, 1);
+    assert_violation(
+        &merged,
+        "second destination: 1 samples arrived out of order",
+    );
+}
+
+#[test]
+fn a_removed_destination_must_have_had_pending_samples() {
+    let removed = |expired: u64| {
+        judge_with(move |record| {
+            record.rules.removes_second = true;
+            let account = &mut record.receivers[0].accounts[0];
+            account
+                .expired
+                .insert("destination_removed".to_owned(), expired);
+            account.stored -= expired;
+        })
+    };
+    assert!(!removed(2).all_violations().any(|it| it.contains("expired")));
+    assert_violation(&removed(0), "nothing was pending");
+}
+
+#[test]
 fn counts_the_samples_of_a_missing_scrape_as_lost() {
     let judgement = judge_with(|record| remove_arrivals(record, 13));
     assert_eq!(judgement.lost, 2);

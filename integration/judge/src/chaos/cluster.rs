@@ -101,7 +101,7 @@ pub(crate) struct ClockStep {
 /// gRPC port of every pod.
 pub(crate) const GRPC: u16 = 14317;
 /// HTTP port of every gateway.
-const HTTP: u16 = 14318;
+pub(crate) const HTTP: u16 = 14318;
 /// Admin port of every pod.
 const WEB: u16 = 18080;
 /// Port of every target.

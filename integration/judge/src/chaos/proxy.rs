@@ -2,6 +2,9 @@
 //!
 //! A network partition does not close connections. Bytes are delayed, and a SYN gets no
 //! response. Both go through when the partition ends, as TCP retransmits them.
+//!
+//! A link can also have a trap: bytes at which it closes the connection instead of forwarding
+//! them. So a scenario knows which server would have died of a request.
 
 use std::{
     io,
@@ -34,8 +37,13 @@ pub(crate) struct Proxy {
     upstreams: Upstreams,
     /// Set while bytes are forwarded.
     forwarding: watch::Sender<bool>,
+    trap: Trap,
     _task: AbortOnDropHandle<()>,
 }
+
+/// Bytes at which a connection is closed, and the number of times that they were seen.
+#[derive(Clone, Debug, Default)]
+struct Trap(Arc<Mutex<Option<Vec<u8>>>>, Arc<AtomicUsize>);
 
 /// Addresses that connections go to, in turn.
 #[derive(Clone, Debug)]
@@ -55,18 +63,20 @@ impl Proxy {
     /// Returns an error if it cannot listen.
     pub(crate) fn start(address: SocketAddr, upstreams: Vec<SocketAddr>) -> anyhow::Result<Self> {
         let upstreams = Upstreams(Arc::new(Mutex::new(upstreams)), Arc::default());
-        let forwarding = watch::Sender::new(true);
+        let (forwarding, trap) = (watch::Sender::new(true), Trap::default());
         let listener = listen(address, BACKLOG).with_context(|| format!("a proxy at {address}"))?;
         let task = tokio::spawn(serve(
             listener,
             address,
             upstreams.clone(),
             forwarding.subscribe(),
+            trap.clone(),
         ));
         Ok(Self {
             address,
             upstreams,
             forwarding,
+            trap,
             _task: AbortOnDropHandle::new(task),
         })
     }
@@ -86,9 +96,34 @@ impl Proxy {
         self.forwarding.send_replace(false);
     }
 
+    /// Closes each connection whose client sends `bytes`, within one read.
+    pub(crate) fn set_trap(&self, bytes: &[u8]) {
+        *self.trap.0.lock() = Some(bytes.to_vec());
+    }
+
+    /// Takes the number of connections that the trap has closed.
+    pub(crate) fn take_trapped(&self) -> usize {
+        self.trap.1.swap(0, Ordering::Relaxed)
+    }
+
     /// Forwards again, delayed bytes first.
     pub(crate) fn restore(&self) {
         self.forwarding.send_replace(true);
+    }
+}
+
+// === impl Trap ===
+
+impl Trap {
+    /// Returns true if the bytes spring the trap.
+    fn springs(&self, bytes: &[u8]) -> bool {
+        let trap = self.0.lock();
+        let springs = trap.as_ref().is_some_and(|trap| {
+            let mut windows = bytes.windows(trap.len());
+            windows.any(|window| window == trap)
+        });
+        self.1.fetch_add(usize::from(springs), Ordering::Relaxed);
+        springs
     }
 }
 
@@ -111,6 +146,7 @@ async fn serve(
     address: SocketAddr,
     upstreams: Upstreams,
     mut forwarding: watch::Receiver<bool>,
+    trap: Trap,
 ) {
     let mut connections = JoinSet::new();
     let mut open = Some(listener);
@@ -134,7 +170,8 @@ async fn serve(
         tokio::select! {
             accepted = listener.accept() => {
                 if let (Ok((stream, _)), Some(upstream)) = (accepted, upstreams.next()) {
-                    connections.spawn(join(stream, upstream, forwarding.clone()));
+                    let forwarding = forwarding.clone();
+                    connections.spawn(join(stream, upstream, forwarding, trap.clone()));
                 }
             }
             changed = forwarding.changed() => if changed.is_err() { return },
@@ -158,7 +195,12 @@ fn fill(address: SocketAddr) -> Vec<JoinHandle<()>> {
     (0..FILLING).map(connect).collect()
 }
 
-async fn join(down: TcpStream, upstream: SocketAddr, forwarding: watch::Receiver<bool>) {
+async fn join(
+    down: TcpStream,
+    upstream: SocketAddr,
+    forwarding: watch::Receiver<bool>,
+    trap: Trap,
+) {
     let Ok(up) = TcpStream::connect(upstream).await else {
         return;
     };
@@ -166,8 +208,8 @@ async fn join(down: TcpStream, upstream: SocketAddr, forwarding: watch::Receiver
     let ((down_read, down_write), (up_read, up_write)) = (down.into_split(), up.into_split());
     // If one side closes, the other can receive nothing more.
     tokio::select! {
-        _ = pump(down_read, up_write, forwarding.clone()) => {}
-        _ = pump(up_read, down_write, forwarding) => {}
+        _ = pump(down_read, up_write, forwarding.clone(), trap) => {}
+        _ = pump(up_read, down_write, forwarding, Trap::default()) => {}
     }
 }
 
@@ -175,6 +217,7 @@ async fn pump(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     mut forwarding: watch::Receiver<bool>,
+    trap: Trap,
 ) -> io::Result<()> {
     let mut chunk = vec![0; CHUNK];
     loop {
@@ -185,6 +228,7 @@ async fn pump(
         }
         match read? {
             0 => return Ok(()),
+            n if trap.springs(&chunk[..n]) => return Ok(()),
             n => to.write_all(&chunk[..n]).await?,
         }
     }
@@ -244,6 +288,20 @@ mod tests {
         let new = timeout(LONG, TcpStream::connect(proxy.address())).await;
         let mut new = new.unwrap().unwrap();
         timeout(LONG, echoed(&mut new)).await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_trap_closes_the_connection() {
+        let own = reserve(([127, 0, 0, 1], 0).into()).unwrap();
+        let proxy = Proxy::start(own.local_addr().unwrap(), vec![echo().await]).unwrap();
+        proxy.set_trap(b"trap");
+        let mut stream = TcpStream::connect(proxy.address()).await.unwrap();
+        timeout(LONG, echoed(&mut stream)).await.unwrap().unwrap();
+        assert_eq!(proxy.take_trapped(), 0);
+        stream.write_all(b"a trap!").await.unwrap();
+        let ended = timeout(LONG, stream.read_u8()).await.unwrap();
+        assert!(ended.is_err());
+        assert_eq!(proxy.take_trapped(), 1);
     }
 
     #[tokio::test]

@@ -7,7 +7,9 @@ use mesh_model::labels::{Labels, METRIC_NAME};
 
 use super::{
     cluster::Cluster,
-    scenarios::{backend, clocks, disks, kill, network, outage, roll, scale, second, stale_views},
+    scenarios::{
+        backend, clocks, disks, kill, network, outage, poison, roll, scale, second, stale_views,
+    },
     shape::{Disk, Second, Shape, Tier},
 };
 
@@ -76,6 +78,8 @@ pub(crate) enum Scenario {
     /// Backend that is down for seventy minutes. All times are divided by twenty.
     #[value(name = "amp-down-70m")]
     AmpDown70m,
+    /// Pushed batch that kills each exporter that gets it, among good ones.
+    PoisonBatch,
     /// Second destination that is down from the start.
     SecondDown,
     /// Second destination that stores requests four seconds late.
@@ -188,6 +192,10 @@ impl Scenario {
                 own_clocks: true,
                 ..default
             },
+            Self::PoisonBatch => Shape {
+                gateway_flags: vec!["--exporter.compression=none".to_owned()],
+                ..default
+            },
             Self::SecondDown | Self::SecondRemoved => Shape {
                 second: Second::Down,
                 ..default
@@ -294,6 +302,7 @@ impl Scenario {
             Self::DiskFull => disks::fails(cluster, "disk_full").await,
             Self::SyncFails => disks::fails(cluster, "sync").await,
             Self::ClockSteps => clocks::steps(cluster).await,
+            Self::PoisonBatch => poison::batch(cluster).await,
             Self::SecondDown => second::down_from_the_start(cluster).await,
             Self::SecondSlow => second::slow(cluster).await,
             Self::SecondFlaps => second::flaps(cluster).await,

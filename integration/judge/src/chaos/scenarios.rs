@@ -7,6 +7,7 @@ pub(crate) mod disks;
 pub(crate) mod kill;
 pub(crate) mod network;
 pub(crate) mod outage;
+pub(crate) mod poison;
 pub(crate) mod roll;
 pub(crate) mod scale;
 pub(crate) mod second;

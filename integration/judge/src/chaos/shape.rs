@@ -23,6 +23,8 @@ pub(crate) struct Shape {
     pub disk: Disk,
     /// Further flags of receivers.
     pub receiver_flags: Vec<String>,
+    /// Further flags of gateways.
+    pub gateway_flags: Vec<String>,
     /// Maximum age of a batch in an outbox.
     pub max_batch_age: Duration,
     /// Maximum age of a sample that the backend accepts.
@@ -38,11 +40,11 @@ pub(crate) struct Shape {
 /// Second destination of the exporters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Second {
-    /// There is no second destination.
+    /// No second destination.
     None,
-    /// It works at the start.
+    /// A second destination that works at the start.
     Up,
-    /// It is down from the start.
+    /// A second destination that is down from the start.
     Down,
 }
 
@@ -95,6 +97,7 @@ impl Default for Shape {
             interval: Duration::from_secs(1),
             disk: Disk::None,
             receiver_flags: Vec::new(),
+            gateway_flags: Vec::new(),
             max_batch_age: Duration::from_secs(55 * 60),
             max_sample_age: Duration::from_secs(3600),
             own_clocks: false,

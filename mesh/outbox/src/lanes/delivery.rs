@@ -90,11 +90,13 @@ impl Lanes {
             timeout: self.base_timeout,
         };
         for (seq, key) in taken {
+            let is_suspect = state.is_suspect(id, key);
             let entry = &state.entries[&seq];
             let expiry = if entry.age_ms(now_ms) > self.max_age_ms {
                 Some(Expiry::TooOld)
             } else {
-                entry.is_withdrawn().then_some(Expiry::Withdrawn)
+                // The client of a suspect would send it again, and nobody would know its deaths.
+                (entry.is_withdrawn() && !is_suspect).then_some(Expiry::Withdrawn)
             };
             if let Some(expiry) = expiry {
                 state.leave(id, seq, Departure::Expired(expiry), now_ms);
@@ -328,6 +330,13 @@ impl State {
             body: entry.body.clone(),
         });
         Some(name)
+    }
+
+    /// Returns true if an exporter died while it had the first batch of a lane alone.
+    fn is_suspect(&self, route: usize, key: u64) -> bool {
+        let lane = self.routes.get(&route).and_then(|route| route.lane(key));
+        let attempts = lane.and_then(|lane| lane.attempts.as_ref());
+        attempts.is_some_and(|attempts| attempts.deaths > 0)
     }
 
     /// Additional delay of a suspect. Suspects of other senders have another one, so that they

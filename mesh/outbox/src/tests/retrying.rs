@@ -246,3 +246,18 @@ async fn a_batch_that_kills_exporters_is_kept_in_the_spill_directory() {
         assert_eq!(std::fs::read_to_string(&kept[0]).unwrap(), "kill ");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_kills_exporters_is_not_withdrawn() {
+    let attempts = Arc::default();
+    let clock = Clock::tokio(START_MS);
+    let (outbox, workers) = Outbox::new(&OutboxArgs::default(), clock, mortal(&attempts));
+    let (outcome, waiter) = outbox.push_with_waiter(batch(1, "kill ")).unwrap();
+    // Once together with others, as far as the outbox knows, and once alone.
+    sleep(Duration::from_secs(12)).await;
+    drop(waiter);
+    let account = drained(workers).await;
+    assert_eq!(account.expired, BTreeMap::from([(Expiry::Poison, 10)]));
+    assert_eq!(outcome.await.unwrap(), Outcome::Expired(Expiry::Poison));
+    assert_eq!(attempts.lock().len(), 4);
+}

@@ -74,6 +74,7 @@ impl Cluster {
                 let required = self.second.as_ref().map(|_| REQUIRED.to_owned());
                 ServiceSpec::gateway(name, addresses, &exporters)
                     .flags(required)
+                    .flags(self.shape.gateway_flags.iter().cloned())
                     .member_of(&members(GRPC))
                     .flags(outbox)
                     .flag(format!("--otlp.memory-budget={WORK_BYTES}"))

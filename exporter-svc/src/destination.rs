@@ -28,6 +28,7 @@ use crate::{
         metrics,
         part::RequestLimits,
     },
+    share::Share,
     sigv4::{
         self, Scope, Signer,
         credentials::{CredentialsCache, CredentialsFamilies},
@@ -53,6 +54,8 @@ pub struct Destination {
     pub batcher: Batcher,
     /// Metrics of the destination.
     pub metrics: Arc<metrics::Metrics>,
+    /// Bytes of the Exports to this destination alone.
+    pub share: Share,
 }
 
 /// Options that all destinations of a process share.
@@ -207,6 +210,7 @@ impl Destination {
             batcher: Batcher::spawn(Arc::clone(&client), batcher, Arc::clone(&metrics)),
             client,
             metrics,
+            share: Share::default(),
         })
     }
 }

@@ -29,8 +29,9 @@ use self::{
 };
 use crate::{
     destination::Destination,
-    memory::{ExportMemory, MemoryLimits, OutOfMemory},
+    memory::{EXPANSION, ExportMemory, MemoryLimits, OutOfMemory},
     remote_write::{Retry, RetryCause},
+    share::TakenShare,
     translate::TranslateError,
 };
 
@@ -154,6 +155,7 @@ impl Ingest {
         let context = BatchContext::read(metadata).map_err(malformed)?;
         let context = Arc::new(destinations.with_external_labels(context));
         let selected = destinations.select(read_destination(metadata))?;
+        let _share = self.take_share(destinations, &selected, request.get_ref().len())?;
         let mut progress = Progress::read(metadata).into_iter();
         let payloads = BatchSizes::split(metadata, request.get_ref()).map_err(malformed)?;
         let MemoryLimits { all, one } = self.limits.memory;
@@ -200,6 +202,34 @@ impl Ingest {
         }
         self.metrics.record_received(context.origin, units);
         outcome::reply(outcomes, destinations.names())
+    }
+
+    /// Takes the bytes of an Export to one of several destinations from its share of the memory.
+    ///
+    /// # Errors
+    /// Returns an error status if the destination has its share in flight already.
+    fn take_share(
+        &self,
+        destinations: &Destinations,
+        selected: &[&Destination],
+        bytes: usize,
+    ) -> Result<Option<TakenShare>, Status> {
+        let [only] = selected else {
+            return Ok(None);
+        };
+        if destinations.all.len() < 2 {
+            return Ok(None);
+        }
+        let limit = self.limits.memory.all / EXPANSION / destinations.all.len();
+        let taken = only.share.take(bytes, limit);
+        let refused = || {
+            retry_later(format!(
+                "destination {} has its share of the memory in flight, {limit} bytes of Exports \
+                 (--ingest.max-bytes); retry later or on another exporter",
+                only.name
+            ))
+        };
+        taken.map(Some).ok_or_else(refused)
     }
 
     /// Counts an Export that was refused before it was handled.

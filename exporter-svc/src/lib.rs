@@ -51,6 +51,7 @@ pub mod metrics;
 mod page;
 pub mod remote_write;
 pub mod service;
+pub mod share;
 pub mod sigv4;
 pub mod translate;
 

@@ -54,7 +54,7 @@ pub enum OutOfMemory {
 }
 
 /// Memory that a translated Export usually needs, as a multiple of its encoded size.
-const EXPANSION: usize = 3;
+pub(crate) const EXPANSION: usize = 3;
 /// Bytes to reserve in advance when more are needed. A large Export reserves an eighth of
 /// its memory in advance.
 const STEP: usize = 2 << 10;

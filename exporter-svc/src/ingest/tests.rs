@@ -17,7 +17,7 @@ use axum::{
 };
 use mesh_contract::{
     batch::{Batch, Ha},
-    export::{ExportError, Progress, failure},
+    export::{Export, ExportError, Progress, failure},
     report::ExportResponse,
     verdict::{Reason, Verdict},
 };
@@ -705,6 +705,54 @@ async fn no_sample_overtakes_an_undecided_one() {
         let before = newest.insert(name.clone(), time).unwrap_or(0);
         assert!(before <= time, "{name} at {time} after {before}");
     }
+}
+
+/// Exports to one destination as a sender with lanes of its own for it does.
+async fn send_to(
+    ingest: &Ingest,
+    destination: &str,
+    payload: Bytes,
+) -> Result<Response<Bytes>, Status> {
+    let export = Export {
+        context: Arc::new(BatchContext::default()),
+        payload: payload.clone(),
+        batches: BatchSizes::default(),
+        destination: Some(destination.into()),
+        samples: 1,
+        deadline: Instant::now(),
+        progress: Vec::new(),
+    };
+    let mut request = Request::new(payload);
+    export.write(request.metadata_mut());
+    request
+        .metadata_mut()
+        .insert("grpc-timeout", "10S".parse().unwrap());
+    ingest.export(request).await
+}
+
+#[tokio::test]
+async fn a_destination_that_hangs_leaves_memory_to_the_others() {
+    let (good, hangs) = (Backend::default(), Backend::default());
+    let ingest = ingest(&[&good.serve().await, &hangs.serve().await]).await;
+    let payload = |name: &str| {
+        let name = name.repeat(2_500);
+        let names: Vec<_> = (0..6).map(|i| format!("{name}{i}")).collect();
+        let series: Vec<_> = names.iter().map(|name| (name.as_str(), 1)).collect();
+        batch(&series)
+    };
+    for _ in 0..9 {
+        hangs.script(Scripted::Delayed);
+    }
+    let names = ["aaa", "bbb", "ccc", "ddd", "eee", "fff"];
+    let pending = names.map(|name| send_to(&ingest, "backend-1", payload(name)));
+    let mut pending = std::pin::pin!(futures::future::select_all(pending.map(Box::pin)));
+    // The first answer is a refusal.
+    let (refused, ..) = (&mut pending).await;
+    let refused = refused.unwrap_err();
+    assert_eq!(refused.code(), Code::ResourceExhausted);
+    assert!(refused.message().contains("backend-1"), "{refused}");
+    let stored = send_to(&ingest, "backend-0", payload("good")).await;
+    assert!(stored.is_ok(), "{stored:?}");
 }
 
 #[tokio::test]

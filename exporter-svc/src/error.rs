@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use mesh_contract::ha::HaError;
+use mesh_contract::{ha::HaError, report::MAX_DESTINATIONS};
 use mesh_model::config::ConfigError;
 use mesh_net::{listen::ListenAddress, server::ServerTlsError};
 use tokio::task::JoinError;
@@ -26,6 +26,18 @@ pub enum Error {
     /// The configuration file has no `remote_write` entry.
     #[error("{}: no remote_write section; add at least one destination", .0.display())]
     NoDestination(PathBuf),
+    /// The configuration file has too many `remote_write` entries.
+    #[error(
+        "{}: {found} remote_write entries, {MAX_DESTINATIONS} are allowed; senders keep a backlog \
+         for each",
+        .file.display()
+    )]
+    TooManyDestinations {
+        /// Path of the configuration file.
+        file: PathBuf,
+        /// Number of entries.
+        found: usize,
+    },
     /// The external labels do not form a valid HA pair.
     #[error("{}: {source}", .file.display())]
     Ha {

@@ -14,6 +14,7 @@
 use std::{path::Path, sync::Arc};
 
 use mesh_base::shutdown::{self, Shutdown};
+use mesh_contract::report::MAX_DESTINATIONS;
 use mesh_model::config::{Config, redacted};
 use mesh_net::{
     http_client,
@@ -121,6 +122,12 @@ pub async fn start(
     })?;
     if config.remote_write.is_empty() {
         return Err(Error::NoDestination(file()));
+    }
+    if config.remote_write.len() > MAX_DESTINATIONS {
+        return Err(Error::TooManyDestinations {
+            file: file(),
+            found: config.remote_write.len(),
+        });
     }
     let mut all = Vec::with_capacity(config.remote_write.len());
     for entry in &config.remote_write {

@@ -218,3 +218,20 @@ async fn reports_an_address_in_use() {
         "{error}"
     );
 }
+
+#[tokio::test]
+async fn refuses_more_destinations_than_senders_follow() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("prometheus.yml");
+    let entries = (0..64).map(|i| format!("- {{name: d{i}, url: 'http://127.0.0.1:1/'}}\n"));
+    let text = format!("remote_write:\n{}", entries.collect::<String>());
+    std::fs::write(&file, text).unwrap();
+    let Err(error) = bind(args(&file, "127.0.0.1:0")).await else {
+        panic!("64 destinations are accepted");
+    };
+    let text = error.to_string();
+    assert!(
+        text.contains("64 remote_write entries, 63 are allowed"),
+        "{text}"
+    );
+}

@@ -69,6 +69,9 @@ pub struct BatchSizesError {
 /// Maximum number of batches in an Export.
 pub const MAX_BATCHES: usize = 256;
 
+/// Maximum number of destinations of an exporter. Senders follow no more.
+pub const MAX_DESTINATIONS: usize = 63;
+
 /// Metadata key of [`BatchSizes`] in requests.
 const BATCHES_KEY: &str = "promesh-batches";
 /// Metadata key of the names of all destinations, in responses and failures. Names are

@@ -7,6 +7,7 @@ use tokio::{sync::oneshot, time::Instant};
 use mesh_contract::{
     batch::{Batch, BatchContext},
     export::Progress,
+    report::MAX_DESTINATIONS,
     verdict::Verdict,
 };
 
@@ -208,8 +209,8 @@ impl Entry {
 // === impl RouteSet ===
 
 impl RouteSet {
-    /// Maximum number of routes.
-    pub(crate) const MAX: usize = 64;
+    /// Maximum number of routes: one for each destination, and one for all at once.
+    pub(crate) const MAX: usize = MAX_DESTINATIONS + 1;
 
     pub(crate) fn insert(&mut self, route: usize) {
         self.0 |= 1 << route;

@@ -88,6 +88,8 @@ struct State {
     poison: Vec<Poison<Body>>,
     /// Names of the destinations that callers wait for; empty for all.
     required: BTreeSet<String>,
+    /// Names of the destinations beyond the maximum number, which get nothing.
+    ignored: BTreeSet<String>,
     /// Lanes that wait until a batch is recorded as done, by the batch.
     unacked: BTreeMap<u64, Vec<(usize, u64)>>,
     /// Time until which the dispatcher sleeps; `None` while it is awake.
@@ -147,6 +149,7 @@ impl Lanes {
                 is_delivery_stopped: false,
                 done: Vec::new(),
                 poison: Vec::new(),
+                ignored: BTreeSet::new(),
                 required: args.required_destinations.iter().cloned().collect(),
                 unacked: BTreeMap::new(),
                 sleeps_until: None,

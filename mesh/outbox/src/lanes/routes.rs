@@ -41,11 +41,6 @@ impl State {
             return;
         }
         let now = Instant::now();
-        let known: BTreeSet<_> = self
-            .routes
-            .values()
-            .map(|it| it.destination.clone())
-            .collect();
         for route in self.routes.values_mut() {
             let destination = route.destination.as_ref();
             if destination.is_some_and(|it| names.iter().any(|name| **name == **it)) {
@@ -54,16 +49,24 @@ impl State {
                 route.missing_since.get_or_insert(now);
             }
         }
-        // An Export of a removed route may still be in flight to the destination.
-        let flights = self.flights.values();
-        let in_flight: BTreeSet<_> = flights.map(|it| it.destination.clone()).collect();
-        let names = names.iter().map(|name| Some(Arc::<str>::from(&**name)));
-        let new = names.filter(|name| !known.contains(name) && !in_flight.contains(name));
-        let new: Vec<_> = new.flatten().collect();
+        let new = names.iter().filter(|name| self.may_add(name));
+        let new: Vec<_> = new.map(|name| Arc::<str>::from(&**name)).collect();
         if !new.is_empty() {
             self.add_routes(new, now_ms);
         }
         self.remove_routes(now, removed_after, now_ms);
+    }
+
+    /// Returns true if a destination is unknown. While an Export of a removed route is still in
+    /// flight to it, it is not added again.
+    fn may_add(&self, name: &str) -> bool {
+        let is_it = |destination: &Option<Arc<str>>| destination.as_deref() == Some(name);
+        !self.routes.values().any(|route| is_it(&route.destination))
+            && !self.ignored.contains(name)
+            && !self
+                .flights
+                .values()
+                .any(|flight| is_it(&flight.destination))
     }
 
     fn add_routes(&mut self, names: Vec<Arc<str>>, now_ms: i64) {
@@ -74,8 +77,9 @@ impl State {
                 warn!(
                     destination = &*name,
                     max = RouteSet::MAX - 1,
-                    "Too many destinations"
+                    "Too many destinations, this one gets nothing"
                 );
+                self.ignored.insert(name.to_string());
                 continue;
             };
             info!(destination = &*name, "Destination learned from an exporter");
@@ -85,6 +89,9 @@ impl State {
             route.account = account.clone();
             self.routes.insert(id, route);
             added.push(id);
+        }
+        if added.is_empty() {
+            return;
         }
         let mut keys = BTreeSet::new();
         for entry in self.entries.values_mut() {

@@ -322,6 +322,20 @@ async fn a_backlog_is_delivered_five_times_as_fast_as_it_grew() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn destinations_beyond_the_maximum_are_ignored() {
+    let names: Vec<_> = (0..70).map(|number| format!("d{number}")).collect();
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    let (exporters, clock) = (Exporters::new(&names), Clock::tokio(START_MS));
+    let (outbox, workers) = exporters.outbox(&OutboxArgs::default(), &clock);
+    let all = push(&outbox, &clock, 0..5).await;
+    assert_eq!(drained(workers).await.stored, 50);
+    assert_eq!(outbox.destinations().len(), 63);
+    assert_eq!(exporters.stored("d62"), all);
+    // The first Export was for all.
+    assert_eq!(exporters.stored("d63"), "0,");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_client_waits_for_required_destinations_only() {
     let (exporters, clock) = (Exporters::new(&["eu", "us"]), Clock::tokio(START_MS));
     let args = OutboxArgs {

@@ -84,6 +84,8 @@ pub(crate) enum Scenario {
     SecondDown,
     /// Second destination that stores requests four seconds late.
     SecondSlow,
+    /// Second destination that receives requests and answers none.
+    SecondHangs,
     /// Second destination that fails and works in turn.
     SecondFlaps,
     /// Second destination that refuses the token (401) for a minute.
@@ -200,7 +202,7 @@ impl Scenario {
                 second: Second::Down,
                 ..default
             },
-            Self::SecondSlow | Self::SecondFlaps | Self::Second401 => Shape {
+            Self::SecondSlow | Self::SecondHangs | Self::SecondFlaps | Self::Second401 => Shape {
                 second: Second::Up,
                 ..default
             },
@@ -305,6 +307,7 @@ impl Scenario {
             Self::PoisonBatch => poison::batch(cluster).await,
             Self::SecondDown => second::down_from_the_start(cluster).await,
             Self::SecondSlow => second::slow(cluster).await,
+            Self::SecondHangs => second::hangs(cluster).await,
             Self::SecondFlaps => second::flaps(cluster).await,
             Self::Second401 => second::unauthorized(cluster).await,
             Self::SecondRejectsRequests => second::rejects_whole_requests(cluster).await,

@@ -34,6 +34,11 @@ pub(crate) async fn slow(cluster: &mut Cluster) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The destination receives requests and answers none.
+pub(crate) async fn hangs(cluster: &mut Cluster) -> anyhow::Result<()> {
+    fail(cluster, Fault::Hang, SHORT_MS).await
+}
+
 /// The destination fails and works in turn.
 pub(crate) async fn flaps(cluster: &mut Cluster) -> anyhow::Result<()> {
     for _ in 0..FLAPS {

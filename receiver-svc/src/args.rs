@@ -10,8 +10,8 @@ use mesh_outbox::OutboxArgs;
 use mesh_service::telemetry::LogArgs;
 
 use crate::{
-    check::CheckArgs, heartbeat::HeartbeatArgs, monitors::MonitorArgs, scrape::TextLimits,
-    shard::ShardArgs,
+    check::CheckArgs, heartbeat::HeartbeatArgs, migrate::MigrateArgs, monitors::MonitorArgs,
+    scrape::TextLimits, shard::ShardArgs,
 };
 
 /// Discovers and scrapes Prometheus targets and sends their samples to exporters.
@@ -235,6 +235,8 @@ pub enum CommandLine {
     Run(Box<Args>),
     /// `check`: validate a configuration file.
     Check(Box<CheckArgs>),
+    /// `migrate`: translate the configuration of another scraper.
+    Migrate(MigrateArgs),
 }
 
 // === impl Args ===
@@ -271,13 +273,15 @@ impl CommandLine {
         let command = Args::command()
             .args_conflicts_with_subcommands(true)
             .subcommand_negates_reqs(true)
-            .subcommand(CheckArgs::command());
+            .subcommand(CheckArgs::command())
+            .subcommand(MigrateArgs::command());
         let matches = command.try_get_matches_from(arguments)?;
-        match matches.subcommand_matches("check") {
-            Some(matches) => {
+        match matches.subcommand() {
+            Some(("check", matches)) => {
                 CheckArgs::from_arg_matches(matches).map(|args| Self::Check(Box::new(args)))
             }
-            None => Args::from_arg_matches(&matches).map(|args| Self::Run(Box::new(args))),
+            Some(("migrate", matches)) => MigrateArgs::from_arg_matches(matches).map(Self::Migrate),
+            _ => Args::from_arg_matches(&matches).map(|args| Self::Run(Box::new(args))),
         }
     }
 }
@@ -305,7 +309,7 @@ mod tests {
         let line = [&["receiver-svc", "--exporter.endpoints=h:1"], flags].concat();
         match CommandLine::try_parse_from(line) {
             Ok(CommandLine::Run(args)) => Ok(*args),
-            Ok(CommandLine::Check(_)) => panic!("not run"),
+            Ok(_) => panic!("not run"),
             Err(error) => Err(error.to_string()),
         }
     }

@@ -16,6 +16,7 @@ pub mod discovery;
 pub mod exposition;
 pub mod handover;
 pub mod heartbeat;
+pub mod migrate;
 pub mod monitors;
 pub mod otlp;
 pub mod ownership;

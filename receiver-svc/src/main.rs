@@ -8,6 +8,7 @@ use receiver_svc::{
     args::CommandLine,
     bind,
     check::{CheckArgs, MonitorReport, check},
+    migrate::MigrateArgs,
 };
 
 #[global_allocator]
@@ -18,6 +19,7 @@ async fn main() -> ExitCode {
     let outcome = match CommandLine::parse() {
         CommandLine::Run(args) => run(*args).await.map(|()| true),
         CommandLine::Check(args) => Ok(run_check(*args).await),
+        CommandLine::Migrate(args) => run_migrate(&args),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
@@ -65,6 +67,12 @@ fn print_monitors(report: Result<MonitorReport, impl Display>) -> bool {
             false
         }
     }
+}
+
+/// Translates files and prints the notes.
+fn run_migrate(args: &MigrateArgs) -> anyhow::Result<bool> {
+    print!("{}", args.run()?);
+    Ok(true)
 }
 
 fn install_crypto() {

@@ -20,6 +20,7 @@ mod entries;
 mod go_regexp;
 mod headers;
 mod k8s_sd;
+mod migrate;
 mod openmetrics;
 mod operator;
 mod otlp_names;
@@ -71,6 +72,7 @@ pub const SUITES: &[Suite] = &[
     Suite::new("operator_loads", 300, operator::cases::loads),
     Suite::new("operator_rejects", 130, operator::rejects::run),
     Suite::new("operator_selection", 10, operator::selection::run),
+    Suite::new("migrate", 38, migrate::run),
     Suite::new("content_type", 20, headers::content_types),
     Suite::new("accept_header", 4, headers::accept_headers),
     Suite::new("max_schema", 14, headers::max_schemas),

@@ -55,8 +55,8 @@ use tracing::{info, warn};
 
 use admission::{Admission, AdmissionMetrics};
 pub use args::Args;
+pub use auth::AuthArgs;
 use auth::Authenticator;
-pub use auth::{AuthArgs, TokensError};
 pub use decoded::{Decoded, RejectedPoints};
 use delta::{DeltaAccumulator, DeltaMetrics, Owners, Peers};
 pub use delta::{DeltaArgs, Mode};
@@ -68,6 +68,7 @@ pub use intake::Ack;
 use intake::{Intake, IntakeMetrics, Stages, Validator};
 use invalid_text::InvalidText;
 pub use limits::LimitArgs;
+pub use mesh_net::bearer::TokensError;
 
 /// A gateway that listens but does not serve yet.
 #[derive(Debug)]

@@ -1,19 +1,13 @@
 //! TLS of connections to exporters.
 
-use std::{io, path::PathBuf, sync::Arc, time::Duration};
+use std::path::PathBuf;
 
-use rustls::ClientConfig;
-use rustls_pki_types::ServerName;
-use tokio::{
-    io::{AsyncBufReadExt, BufReader},
-    time::timeout,
-};
-use tokio_rustls::TlsConnector;
-
-use mesh_base::watched_file::WatchedFile;
 use mesh_model::config::http::{PemSource, TlsConfig};
-use mesh_net::connector::{Connector, Io};
-use mesh_net::tls::{TlsError, files, h2_client_config, host_name};
+use mesh_net::{
+    connector::{Connector, over_tls, server_name},
+    tls::TlsError,
+};
+use rustls_pki_types::ServerName;
 
 /// Flags for TLS of connections to exporters.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -51,10 +45,6 @@ pub struct ExporterTlsArgs {
     pub exporter_server_name: Option<ServerName<'static>>,
 }
 
-/// Maximum time to wait for the server's first bytes. Some servers send nothing before the
-/// client does.
-const FIRST_BYTES_TIMEOUT: Duration = Duration::from_millis(300);
-
 // === impl ExporterTlsArgs ===
 
 impl ExporterTlsArgs {
@@ -74,52 +64,14 @@ impl ExporterTlsArgs {
             key: file(&self.exporter_key_file),
             ..TlsConfig::default()
         };
-        let paths = files(&settings).map(Into::into).collect();
-        let read = move || h2_client_config(&settings);
-        let config = WatchedFile::watch("Exporters' TLS", paths, read)?;
         let name = self.exporter_server_name.clone();
-        Ok(Connector::new(move |address| {
-            let (inner, config, name) = (inner.clone(), config.load(), name.clone());
-            async move { handshake(&inner, config, name, &address).await }
-        }))
+        over_tls(inner, "Exporters' TLS", settings, name)
     }
-}
-
-async fn handshake(
-    inner: &Connector,
-    config: Arc<ClientConfig>,
-    name: Option<ServerName<'static>>,
-    address: &str,
-) -> io::Result<impl Io + use<>> {
-    let name = match name {
-        Some(name) => name,
-        None => host_name(address)?,
-    };
-    let stream = inner.connect(address).await?;
-    let stream = TlsConnector::from(config).connect(name, stream).await?;
-    let mut stream = BufReader::new(stream);
-    // In TLS 1.3 the server verifies the client certificate after the client's handshake
-    // has completed. Its first bytes are HTTP/2 settings or a TLS alert. A client that
-    // writes before it reads them may see a reset connection instead of the alert.
-    if let Ok(first) = timeout(FIRST_BYTES_TIMEOUT, stream.fill_buf()).await {
-        first?;
-    }
-    Ok(stream)
-}
-
-fn server_name(text: &str) -> Result<ServerName<'static>, String> {
-    let name = ServerName::try_from(text.to_owned());
-    name.map_err(|_| format!("{text:?} is neither a DNS name nor an IP address"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn rejects_an_invalid_server_name() {
-        assert!(server_name("not a name").is_err());
-    }
 
     #[tokio::test]
     async fn names_a_file_that_cannot_be_read() {

@@ -1,5 +1,7 @@
 //! Opens byte streams to peers over TCP, TLS or a simulated network.
 
+mod tls;
+
 use std::{fmt, io, sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
@@ -8,6 +10,8 @@ use tokio::{
     net::TcpStream,
     time::timeout,
 };
+
+pub use self::tls::{over_tls, server_name};
 
 /// Timeout for opening a stream.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);

@@ -6,6 +6,7 @@
 //! - [`http_client`]: the HTTP client of scrapes, discovery and remote write.
 //! - [`listen`]: the notation of listen addresses in flags.
 //! - [`server`]: the HTTP and gRPC listener.
+//! - [`bearer`]: bearer tokens from a file.
 //! - [`aws`]: AWS credentials and request signatures.
 //! - [`endpoints`]: the notation of peer addresses in flags.
 //!
@@ -21,6 +22,7 @@
 //! ```
 
 pub mod aws;
+pub mod bearer;
 pub mod connector;
 mod describe;
 pub mod endpoints;

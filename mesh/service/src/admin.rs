@@ -23,7 +23,7 @@ use tracing::debug;
 
 pub use axum::serve::Listener;
 
-use crate::reload::Reloader;
+use crate::{cross_site, reload::Reloader};
 
 /// Readiness of a service, as reported by `/-/ready`. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -141,7 +141,10 @@ async fn ready(State(admin): State<Arc<Admin>>) -> (StatusCode, &'static str) {
     }
 }
 
-async fn reload(State(admin): State<Arc<Admin>>) -> Response {
+async fn reload(State(admin): State<Arc<Admin>>, headers: HeaderMap) -> Response {
+    if let Some(why) = cross_site::refusal(&headers) {
+        return (StatusCode::FORBIDDEN, format!("Refused: {why}\n")).into_response();
+    }
     let Some(reloader) = &admin.reloader else {
         let why = "This service has no configuration file to reload\n";
         return (StatusCode::NOT_FOUND, why).into_response();
@@ -313,6 +316,17 @@ mod tests {
         // The client keeps its connection open.
         server.await.unwrap();
         assert!(TcpStream::connect(address).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn rejects_a_reload_by_a_page_of_another_site() {
+        let request = axum::http::Request::post("/-/reload")
+            .header(header::HOST, "10.0.0.1:8080")
+            .header(header::ORIGIN, "http://evil.example");
+        let request = request.body(axum::body::Body::empty()).unwrap();
+        let router = admin(Readiness::default()).router();
+        let response = router.oneshot(request).await.unwrap();
+        assert_eq!(response.status(), StatusCode::FORBIDDEN);
     }
 
     #[tokio::test]

@@ -16,6 +16,7 @@
 //! ```
 
 pub mod admin;
+mod cross_site;
 pub mod reload;
 pub mod telemetry;
 

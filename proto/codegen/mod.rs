@@ -4,10 +4,11 @@
 
 use std::path::{Path, PathBuf};
 
-const SOURCES: [&str; 3] = [
+const SOURCES: [&str; 4] = [
     "prometheus/exposition.proto",
     "prometheus/remote_write_v1.proto",
     "prometheus/remote_write_v2.proto",
+    "promesh/handover.proto",
 ];
 
 /// Returns the directory of the checked-in bindings.
@@ -21,6 +22,7 @@ pub(crate) fn generate(out: &Path) -> Result<(), Box<dyn std::error::Error>> {
     let descriptors = protox::compile(SOURCES, [root])?;
     prost_build::Config::new()
         .out_dir(out)
+        .btree_map([".promesh"])
         .compile_fds(descriptors)?;
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! Protobuf types of Prometheus: remote write 1.0 and 2.0, and the protobuf
-//! exposition format.
+//! Protobuf types of Prometheus (remote write 1.0 and 2.0, and the protobuf exposition format),
+//! and of the protocol between receivers.
 //!
 //! The modules are generated from `proto/*.proto` and checked in, so that a build
 //! needs no protobuf compiler. `cargo run -p proto --example codegen` regenerates
@@ -26,3 +26,9 @@ pub mod v2;
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
 #[path = "generated/io.prometheus.client.rs"]
 pub mod exposition;
+
+/// The handover of targets between receivers (`promesh.handover.v1`).
+#[rustfmt::skip]
+#[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
+#[path = "generated/promesh.handover.v1.rs"]
+pub mod handover;

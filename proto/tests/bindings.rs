@@ -19,5 +19,5 @@ fn matches_the_proto_files() {
         );
         compared += 1;
     }
-    assert_eq!(compared, 3);
+    assert_eq!(compared, 4);
 }

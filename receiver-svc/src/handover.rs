@@ -17,6 +17,11 @@
 //! The peers are all members, receivers that have left and may still have batches, receivers of
 //! the group that were not ready when this one started, and every receiver that those report.
 //!
+//! Peers talk over gRPC (`promesh.handover.v1`). [`Access`] says who may call. Without
+//! authentication, a receiver calls only peers that discovery lists, or has listed within the away
+//! timeout. Other peers count as silent. A peer that is known from hearsay only counts for the away
+//! timeout after this receiver heard of it first.
+//!
 //! - A peer that does not answer is presumed to scrape for [`GRACE`], and to have exports in
 //!   flight for [`Options::timeout`].
 //! - A peer that has reported batches on its disk gets [`Options::away_timeout`] to return. So
@@ -27,12 +32,17 @@
 //!
 //! ```text
 //! handover ─▶ server, poller ─▶ shared ─▶ state ─▶ foreign ─▶ claims, peers, protocol
+//!               │      └─▶ client ─▶ wire               listing ◀─┘
+//!               └─▶ access
 //! ```
 
+mod access;
 mod claims;
+mod client;
 mod foreign;
 mod gossip;
 mod hold_backs;
+mod listing;
 mod metrics;
 mod peers;
 mod poller;
@@ -40,23 +50,25 @@ mod protocol;
 mod server;
 mod shared;
 mod state;
+mod wire;
 
 use std::{collections::BTreeSet, convert::Infallible, sync::Arc, time::Duration};
 
-use axum::Router;
 use mesh_base::clock::Clock;
-use mesh_model::config::http::HttpClientConfig;
-use mesh_net::{connector::Connector, endpoints::Addresses, http_client::HttpClient};
+use mesh_net::{connector::Connector, endpoints::Addresses};
 use mesh_outbox::Outbox;
 use tokio::{sync::watch, time::timeout};
 
+pub use self::{
+    access::Access, metrics::HandoverMetrics, peers::GRACE, poller::Poller, server::HandoverServer,
+};
 use self::{
+    client::Client,
     gossip::ShutdownPhase,
     peers::{RESPONSE_TIMEOUT, WaitPolicy},
     shared::Shared,
     state::State,
 };
-pub use self::{metrics::HandoverMetrics, peers::GRACE, poller::Poller};
 use crate::{
     ownership::{ClaimKey, Overrides, Ownership, Request, ScrapeRecord},
     shard::{Assignment, Shards},
@@ -78,8 +90,10 @@ pub struct Options {
     /// Time for which batches are held back for a receiver that may be partitioned, or that may
     /// return with batches on its disk.
     pub away_timeout: Duration,
-    /// Connector to peers. TCP by default.
-    pub connector: Option<Connector>,
+    /// Connector to peers.
+    pub connector: Connector,
+    /// Authentication of peers, and towards them.
+    pub access: Access,
 }
 
 /// Handle of the handover protocol: claims targets and answers the claims of peers. Cheap to
@@ -87,6 +101,7 @@ pub struct Options {
 #[derive(Clone, Debug)]
 pub struct Handover {
     shared: Arc<Shared>,
+    access: Access,
 }
 
 // === impl Handover ===
@@ -99,22 +114,19 @@ impl Handover {
         outbox: Outbox,
         metrics: HandoverMetrics,
     ) -> (Self, Poller) {
-        let http = HttpClientConfig {
-            follow_redirects: false,
-            ..HttpClientConfig::default()
-        };
-        let client = HttpClient::with_connector("handover", &http, options.connector);
-        let client = client.expect("a client without TLS files can be made");
+        let client = Client::new(options.connector, options.access.tokens.clone());
         let policy = WaitPolicy {
             export_timeout: options.timeout,
             away_timeout: options.away_timeout,
             members_are_ready: options.members_are_ready,
             spills: outbox.has_spill_directory(),
+            authenticated: options.access.authenticates(),
         };
         let state = State::new(options.name, policy, options.unready);
         let shared = Arc::new(Shared::new(state, clock, outbox, metrics));
         let poller = Poller::new(shared.clone(), client);
-        (Self { shared }, poller)
+        let access = options.access;
+        (Self { shared, access }, poller)
     }
 
     /// Follows the members of the group. Never completes.
@@ -144,9 +156,9 @@ impl Handover {
         let _ = timeout(RESPONSE_TIMEOUT, self.shared.drain_announced.notified()).await;
     }
 
-    /// Routes of `POST /-/handover`, the endpoint for peers.
-    pub fn router(&self) -> Router {
-        server::router(self.shared.clone())
+    /// Creates the gRPC service for peers.
+    pub fn server(&self) -> HandoverServer {
+        HandoverServer::new(self.shared.clone(), self.access.clone())
     }
 
     fn announce(&self, phase: ShutdownPhase) {

@@ -28,10 +28,10 @@ pub use self::{
 };
 use crate::args::Args;
 
-/// Loads the configuration, opens the admin port and starts to connect to exporters.
+/// Loads the configuration, opens the ports and starts to connect to exporters.
 ///
 /// # Errors
-/// Returns an error if the configuration cannot be applied, the port is in use, or exporters or
+/// Returns an error if the configuration cannot be applied, a port is in use, or exporters or
 /// members cannot be discovered.
 pub async fn bind(args: Args) -> Result<Bound, Error> {
     // An invalid configuration opens no port.

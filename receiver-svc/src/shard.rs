@@ -5,13 +5,17 @@
 //! [`handover`](crate::handover).
 
 mod assignment;
+mod peering;
 
 use std::time::Duration;
 
 use mesh_model::flags;
 use mesh_net::endpoints::Endpoints;
 
-pub use self::assignment::Assignment;
+pub use self::{
+    assignment::Assignment,
+    peering::{PeeringArgs, PeeringError},
+};
 pub use mesh_kubernetes::shard::{Shard, Shards, alone, follow};
 
 /// Flags of the replica group.
@@ -28,7 +32,7 @@ pub struct ShardArgs {
     )]
     pub members: Option<Endpoints>,
 
-    /// Name of this receiver among the members.
+    /// Name of this receiver among the members: the address at which the others call it.
     #[arg(id = "self_address", long = "shard.self", env = "PROMESH_SHARD_SELF")]
     pub self_address: Option<String>,
 
@@ -56,4 +60,11 @@ pub struct ShardArgs {
         default_value = "60s"
     )]
     pub away_timeout: Duration,
+
+    #[command(flatten)]
+    #[allow(
+        missing_docs,
+        reason = "clap would show the text as the program's description"
+    )]
+    pub peering: PeeringArgs,
 }

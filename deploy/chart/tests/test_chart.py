@@ -516,7 +516,7 @@ class Placement(unittest.TestCase):
 
     def test_ipv6_addresses_of_pods_have_brackets(self):
         workload = named(render({"ipFamily": "IPv6"}), "StatefulSet", "promesh-receiver-a")
-        self.assertIn("--shard.self=[$(POD_IP)]:8080", container(workload)["args"])
+        self.assertIn("--shard.self=[$(POD_IP)]:9095", container(workload)["args"])
 
 
 class Tls(unittest.TestCase):

@@ -16,7 +16,6 @@ use harness::{
     topology::{Config, KeysIn, Mesh, RemoteWrite, Topology},
 };
 use mesh_model::labels::METRIC_NAME;
-use mesh_net::http_client::HttpClient;
 use parking_lot::Mutex;
 use serde_json::json;
 use stand_ins::{
@@ -48,9 +47,13 @@ struct Group {
     /// Port of the server of all targets.
     targets: u16,
     scrape_counts: ScrapeCounts,
-    /// Port of all receivers. Each has its own loopback address.
+    /// Ports of all receivers for each other, and for administration. Each receiver has its own
+    /// loopback address.
     port: u16,
-    _reserved: Vec<TcpSocket>,
+    web_port: u16,
+    /// Sockets of the first of these ports, by receiver.
+    reserved: Vec<TcpSocket>,
+    _reserved_web: Vec<TcpSocket>,
     receivers: BTreeMap<usize, Process>,
     folder: TempDir,
 }
@@ -65,6 +68,7 @@ impl Group {
         let config = Config::default().remote_write(RemoteWrite::to(&amp));
         let mesh = Topology::new(config).exporters(1);
         let (port, reserved) = free_port();
+        let (web_port, reserved_web) = free_port();
         Self {
             api: KubeApi::start().await.unwrap(),
             amp,
@@ -72,7 +76,9 @@ impl Group {
             targets: serve(scrape_counts.clone()).await,
             scrape_counts,
             port,
-            _reserved: reserved,
+            web_port,
+            reserved,
+            _reserved_web: reserved_web,
             receivers: BTreeMap::new(),
             folder,
         }
@@ -90,7 +96,11 @@ impl Group {
             .unwrap();
         self.discovers(n, targets);
         let exporter = self.mesh.exporters[0].addresses.grpc().unwrap();
-        let own = Addresses::web(format!("{}:{}", ip(n), self.port).parse().unwrap());
+        let at = |port| format!("{}:{port}", ip(n)).parse().unwrap();
+        let own = Addresses {
+            grpc: Some(at(self.port)),
+            ..Addresses::web(at(self.web_port))
+        };
         let kubeconfig = self.api.write_kubeconfig(&folder).unwrap();
         let name = format!("receiver-{n}");
         let spec = ServiceSpec::receiver(&name, own, &config_file, &exporter.to_string())
@@ -164,21 +174,6 @@ impl Group {
 
     async fn metrics(&self, n: usize) -> Metrics {
         self.receivers[&n].metrics().await.unwrap()
-    }
-
-    /// A receiver's response to a handover request that claims no targets.
-    async fn handover_response(&self, n: usize) -> serde_json::Value {
-        let process = json!({"id": 1, "age_ms": 1});
-        let request_body =
-            json!({"sender": "judge:1", "process": process, "claimed": [], "held_back": []});
-        let url = format!("http://{}:{}/-/handover", ip(n), self.port);
-        let request = http::Request::post(url).header("content-type", "application/json");
-        let request = request.body(request_body.to_string().into()).unwrap();
-        let client = HttpClient::new(&Default::default()).unwrap();
-        let response = client.request(request).await.unwrap();
-        assert_eq!(response.status(), 200);
-        let body = http_body_util::BodyExt::collect(response.into_body()).await;
-        serde_json::from_slice(&body.unwrap().to_bytes()).unwrap()
     }
 }
 
@@ -361,12 +356,6 @@ async fn targets_move_between_receivers_in_order() {
         !stopped.is_finished(),
         "the receiver stopped with a backlog"
     );
-    assert!(
-        group.handover_response(1).await["scraped"]
-            .as_array()
-            .unwrap()
-            .is_empty()
-    );
     faults.always(None);
     stopped.await.unwrap().unwrap();
     group.wait_for_scrapes(60, 1).await;
@@ -385,18 +374,10 @@ async fn a_new_receiver_asks_a_member_that_is_not_ready() {
     let slice = endpoint_slice("ns", "receiver", [ip(0)]);
     group.api.apply(with_unready(slice, [ip(1)]));
     group.start(0, 1).await;
-    let name = format!("{}:{}", ip(1), group.port);
-    let known = async {
-        while group.handover_response(0).await["peers"]
-            .get(&name)
-            .is_none()
-        {
-            sleep(Duration::from_millis(50)).await;
-        }
-    };
+    let peer = group.reserved.remove(1).listen(16).unwrap();
     assert!(
-        timeout(LIMIT, known).await.is_ok(),
-        "the receiver does not list the other one as a peer"
+        timeout(LIMIT, peer.accept()).await.is_ok(),
+        "the receiver does not call the other one"
     );
     // The receiver waits for a response of the other one, which does not run.
     group.wait_until_settled(&[(0, 1..=1)].into()).await;

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 /// Addresses that a service listens on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Addresses {
-    /// Address of the gRPC port, if the service has one.
+    /// Address of the gRPC port, if the service has one. A receiver has it for other receivers.
     pub grpc: Option<SocketAddr>,
     /// Address of the OTLP/HTTP port, if the service has one.
     pub http: Option<SocketAddr>,
@@ -154,7 +154,9 @@ impl ServiceSpec {
         flag("exporter.endpoints", self.endpoints.clone());
         match self.role {
             Role::Receiver => {
-                flag("shard.self", self.members.as_ref().map(|_| web.to_string()));
+                let own = self.members.as_ref().and(grpc);
+                flag("shard.listen-address", own.clone());
+                flag("shard.self", own);
                 flag("shard.members", self.members.clone());
             }
             Role::Exporter => flag("grpc.listen-address", grpc),
@@ -182,13 +184,13 @@ mod tests {
             http: Some(([127, 0, 0, 1], 2).into()),
             web: ([127, 0, 0, 1], 3).into(),
         };
-        let receiver =
-            ServiceSpec::receiver("r", Addresses::web(addresses.web), Path::new("f"), "e");
+        let receiver = ServiceSpec::receiver("r", addresses, Path::new("f"), "e");
         let expected = [
             "--config.file=f",
             "--web.listen-address=127.0.0.1:3",
             "--exporter.endpoints=e",
-            "--shard.self=127.0.0.1:3",
+            "--shard.listen-address=127.0.0.1:1",
+            "--shard.self=127.0.0.1:1",
             "--shard.members=m",
             "--more",
         ];

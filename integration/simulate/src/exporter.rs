@@ -27,7 +27,7 @@ pub(super) async fn run(
             grpc: net::any_address(PORT),
             web: net::any_address(ADMIN_PORT),
         },
-        connector: Some(net::connector()),
+        connector: Some(net::connector(80)),
         reload_on_hangup: false,
     };
     let exporter = bind_with(args, environment).await?;

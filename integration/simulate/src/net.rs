@@ -17,13 +17,15 @@ use turmoil::net::{TcpListener, TcpStream};
 /// Listener on a port of a simulated host, for the servers of the services.
 pub(super) struct Listener(TcpListener);
 
-/// Returns a connector that opens connections to simulated hosts by their names.
-pub(super) fn connector() -> Connector {
-    Connector::new(|address: String| async move {
-        let (host, port) = address
-            .rsplit_once(':')
-            .and_then(|(host, port)| Some((host.to_owned(), port.parse::<u16>().ok()?)))
-            .ok_or(io::ErrorKind::InvalidInput)?;
+/// Returns a connector that opens connections to simulated hosts by their names, at this port if
+/// the address has none.
+pub(super) fn connector(default_port: u16) -> Connector {
+    Connector::new(move |address: String| async move {
+        let (host, port) = match address.rsplit_once(':') {
+            Some((host, port)) => (host.to_owned(), port.parse::<u16>().ok()),
+            None => (address, Some(default_port)),
+        };
+        let port = port.ok_or(io::ErrorKind::InvalidInput)?;
         TcpStream::connect((host, port)).await
     })
 }

@@ -30,8 +30,10 @@ pub(super) const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// `--ha.heartbeat-interval` of groups with heartbeats, with its default.
 const HEARTBEAT: Duration = Duration::from_secs(3);
-/// Admin port. Members call each other by host name, without a port.
-const PORT: u16 = 80;
+/// Port on which members call each other, by host name and without a port.
+const PEERS_PORT: u16 = 80;
+/// Admin port.
+const PORT: u16 = 8080;
 
 /// Settings of one receiver.
 #[derive(Clone, Debug)]
@@ -47,6 +49,8 @@ pub(super) struct Spec {
     pub(super) spill: Option<(PathBuf, u64)>,
     /// Path of the configuration file.
     pub(super) config: PathBuf,
+    /// Path of the file with the group's token.
+    pub(super) tokens: PathBuf,
 }
 
 /// Knowledge of one receiver about its peers, and the skew of its clock.
@@ -115,6 +119,8 @@ impl Spec {
             "--exporter.endpoints=k8s:///simulation/exporter:4317".to_owned(),
             "--shard.members=k8s:///simulation/receiver:80".to_owned(),
             format!("--shard.self={}", self.name),
+            // Simulated addresses cannot be resolved, as a receiver without a token would do.
+            format!("--shard.token-file={}", self.tokens.display()),
             format!("--shard.handover-timeout={}", HANDOVER_TIMEOUT.as_secs()),
             format!("--shard.away-timeout={}", AWAY_TIMEOUT.as_secs()),
             format!("--ha.heartbeat-interval={}", heartbeat.as_secs()),
@@ -140,10 +146,11 @@ impl View {
         Ok(Environment {
             clock: Clock::new(move || now_ms() + skew_ms.load(Ordering::Relaxed)),
             listener: net::Listener::bind(PORT).await?,
+            peers: Some(net::Listener::bind(PEERS_PORT).await?),
             addresses: Addresses {
                 web: net::any_address(PORT),
             },
-            connector: Some(net::connector()),
+            connector: Some(net::connector(PEERS_PORT)),
             exporters: self.exporters.subscribe(),
             members: Some(Discovered {
                 ready: self.members.subscribe(),

@@ -202,6 +202,7 @@ impl Simulation {
                     .spill_after
                     .map(|after| (self.folder.join(&name), after)),
                 config: self.write_config(group, &receiver_config(&shape, group))?,
+                tokens: self.write_config("tokens", "secret\n")?,
             };
             let processes = self.processes.clone();
             self.sim.host(name, move || {

@@ -2,12 +2,17 @@
 
 mod tls;
 
-use std::{fmt, io, sync::Arc, time::Duration};
+use std::{
+    fmt, io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use futures::future::BoxFuture;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream, lookup_host},
     time::timeout,
 };
 
@@ -31,6 +36,30 @@ type Connecting = BoxFuture<'static, io::Result<Box<dyn Io>>>;
 pub fn plaintext() -> Connector {
     Connector::new(|address| async move {
         let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    })
+}
+
+/// Returns a connector for plain TCP that connects from this address of the host, so that the
+/// server sees it. It uses another address if the host has lost this one, or if the server has an
+/// address of the other family.
+pub fn plaintext_from(own: IpAddr) -> Connector {
+    Connector::new(move |address| async move {
+        let mut servers = lookup_host(address).await?;
+        let server = servers.next().ok_or(io::ErrorKind::NotFound)?;
+        let stream = if own.is_ipv4() == server.is_ipv4() {
+            let socket = match server {
+                SocketAddr::V4(_) => TcpSocket::new_v4(),
+                SocketAddr::V6(_) => TcpSocket::new_v6(),
+            }?;
+            match socket.bind(SocketAddr::new(own, 0)) {
+                Ok(()) => socket.connect(server).await,
+                Err(_) => TcpStream::connect(server).await,
+            }
+        } else {
+            TcpStream::connect(server).await
+        }?;
         stream.set_nodelay(true)?;
         Ok(stream)
     })
@@ -68,5 +97,30 @@ impl Connector {
 impl fmt::Debug for Connector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Connector")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn connects_from_the_given_address_if_the_host_has_it() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        for (own, seen) in [
+            ("127.0.0.9", "127.0.0.9"),
+            ("192.0.2.1", "127.0.0.1"),
+            ("::1", "127.0.0.1"),
+        ] {
+            let connector = plaintext_from(own.parse().unwrap());
+            let (connected, accepted) =
+                tokio::join!(connector.connect(&address), listener.accept());
+            connected.unwrap();
+            let (_, peer) = accepted.unwrap();
+            assert_eq!(peer.ip().to_string(), seen, "{own}");
+        }
     }
 }

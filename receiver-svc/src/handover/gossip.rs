@@ -2,23 +2,19 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 /// One process of a receiver.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Process {
     /// Random number that identifies the process.
     pub(super) id: u64,
     /// Time since the process started, in milliseconds.
     pub(super) age_ms: u64,
     /// Time that peers wait if the process is killed now.
-    #[serde(flatten)]
     pub(super) wait: WaitTimes,
 }
 
 /// Times that peers wait for a receiver that has stopped answering.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct WaitTimes {
     /// Time for which its exports may stay in flight, in milliseconds.
     pub(super) export_ms: u64,
@@ -28,30 +24,25 @@ pub(super) struct WaitTimes {
 }
 
 /// Report of one receiver about a peer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct PeerReport {
     /// Time for which the peer has not answered, in milliseconds.
     pub(super) silent_ms: u64,
     /// Wait times that the peer has stated, or assumed ones if it has not.
-    #[serde(flatten)]
     pub(super) wait: WaitTimes,
     /// Age of that statement, in milliseconds. `None` if the wait times are assumed.
-    #[serde(default)]
     pub(super) stated_ms: Option<u64>,
     /// Remaining time for which exports of an earlier process of the peer may be in flight,
     /// in milliseconds.
     pub(super) earlier_exports_ms: u64,
     /// Process of the peer that has announced an empty outbox, if one has.
-    #[serde(default)]
     pub(super) drained_process: Option<u64>,
     /// `true` if the pod of the peer has been deleted together with its disk.
-    #[serde(default)]
     pub(super) is_pod_deleted: bool,
 }
 
 /// Phases of an orderly shutdown, in order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum ShutdownPhase {
     /// The receiver has stopped scraping.
     Stopped,

@@ -5,6 +5,7 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
+use tonic::Status;
 
 /// Metrics of the handover. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -14,6 +15,7 @@ pub struct HandoverMetrics {
     retained: Gauge,
     orphans: Counter,
     released: Family<ReleaseLabels, Counter>,
+    refused: Family<RefusalLabels, Counter>,
 }
 
 /// Number of targets in each state.
@@ -27,6 +29,11 @@ pub(super) struct TargetCounts {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ReleaseLabels {
     reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RefusalLabels {
+    code: String,
 }
 
 // === impl HandoverMetrics ===
@@ -62,7 +69,18 @@ impl HandoverMetrics {
              answered) or unreachable (at least one did not)",
             metrics.released.clone(),
         );
+        registry.register(
+            "handover_requests_refused",
+            "Requests of peers that this receiver has refused, by gRPC code",
+            metrics.refused.clone(),
+        );
         metrics
+    }
+
+    /// Counts a request that was refused.
+    pub(super) fn count_refusal(&self, status: &Status) {
+        let code = format!("{:?}", status.code());
+        self.refused.get_or_create(&RefusalLabels { code }).inc();
     }
 
     pub(super) fn set_targets(&self, targets: TargetCounts) {

@@ -12,7 +12,10 @@ use tokio::time::Instant;
 
 pub(super) use self::peer::RESPONSE_TIMEOUT;
 use self::peer::{Peer, Pod};
-use super::gossip::{PeerReport, Process, ShutdownPhase, WaitTimes};
+use super::{
+    gossip::{PeerReport, Process, ShutdownPhase, WaitTimes},
+    listing::Listing,
+};
 
 /// Time for which a receiver that does not answer is presumed to go on scraping.
 pub const GRACE: Duration = Duration::from_secs(3);
@@ -21,12 +24,14 @@ pub const GRACE: Duration = Duration::from_secs(3);
 #[derive(Debug)]
 pub(super) struct Peers {
     me: String,
+    started: Instant,
     /// Time until which exports of an earlier process of this receiver may be in flight.
     own_exports_until: Option<Instant>,
     peers: BTreeMap<String, Peer>,
     /// Receivers of the group that exist and are not ready. `None` if the platform does not
     /// list them.
     unready: Addresses,
+    listing: Listing,
     /// Number of peers that were added so far.
     pub(super) added: u64,
     pub(super) policy: WaitPolicy,
@@ -45,10 +50,13 @@ pub(super) struct WaitPolicy {
     /// `true` if this receiver spills to a directory. A peer that nothing is known of is
     /// assumed to do so too.
     pub(super) spills: bool,
+    /// `true` if peers are authenticated. What they say about other receivers is then believed,
+    /// and those are called.
+    pub(super) authenticated: bool,
 }
 
 /// Maximum number of known peers. Names arrive over the network.
-const MAX_PEERS: usize = 1000;
+pub(super) const MAX_PEERS: usize = 1000;
 /// Time for which a request may be on its way to an exporter. The exporter counts the deadline
 /// from the arrival.
 const EXPORT_SLACK: Duration = Duration::from_secs(2);
@@ -84,6 +92,20 @@ impl WaitPolicy {
             ..self.minimum()
         }
     }
+
+    /// Wait times that a peer states, within the longest ones that this receiver accepts.
+    fn bounded(&self, stated: WaitTimes) -> WaitTimes {
+        let longest = self.longest_export().as_millis() as u64;
+        WaitTimes {
+            export_ms: stated.export_ms.min(longest),
+            away_ms: stated.away_ms.min(self.away_timeout.as_millis() as u64),
+        }
+    }
+
+    /// Longest time for which exports of a peer are presumed in flight, whatever it states.
+    fn longest_export(&self) -> Duration {
+        self.away_timeout.max(self.export_timeout) + EXPORT_SLACK
+    }
 }
 
 // === impl Peers ===
@@ -92,9 +114,11 @@ impl Peers {
     pub(super) fn new(me: String, policy: WaitPolicy, unready: Addresses) -> Self {
         Self {
             me,
+            started: Instant::now(),
             own_exports_until: None,
             peers: BTreeMap::new(),
             unready,
+            listing: Listing::new(policy.away_timeout),
             added: 0,
             policy,
         }
@@ -125,7 +149,31 @@ impl Peers {
                 peer.is_member = true;
             }
         }
+        self.update_listing();
         self.update_pods();
+    }
+
+    /// Records the receivers that discovery lists now.
+    pub(super) fn update_listing(&mut self) {
+        let members = self.peers.iter().filter(|(_, peer)| peer.is_member);
+        let unready = self.unready.borrow();
+        let unready = unready.iter().flatten();
+        let members = members.map(|(name, _)| name);
+        self.listing
+            .record(members.chain(unready).map(String::as_str));
+    }
+
+    /// Returns true if this receiver may call another one: discovery lists it, or has listed it
+    /// within the away timeout. If peers are authenticated, also one that a peer has named
+    /// within the away timeout.
+    pub(super) fn may_call(&self, name: &str) -> bool {
+        self.listing.contains(name) || self.policy.authenticated && self.listing.counts(name)
+    }
+
+    /// Receivers that discovery lists, or has listed within the away timeout.
+    pub(super) fn listed(&mut self) -> BTreeSet<String> {
+        self.update_listing();
+        self.listing.names()
     }
 
     /// Updates which pods Kubernetes lists. Does nothing on other platforms.
@@ -137,8 +185,8 @@ impl Peers {
         }
     }
 
-    /// Adds a peer unless it is known.
-    pub(super) fn add(&mut self, name: &str) {
+    /// Adds a member, unless it is known.
+    fn add(&mut self, name: &str) {
         let is_known = self.peers.contains_key(name) || name == self.me;
         if !is_known && self.peers.len() < MAX_PEERS {
             self.peers
@@ -147,18 +195,30 @@ impl Peers {
         }
     }
 
+    /// Adds a peer that has called or that another one has reported, unless it is known. A peer
+    /// that discovery does not list is added for the away timeout only.
+    fn add_heard(&mut self, name: &str) {
+        if name != self.me && self.listing.hear(name) {
+            self.add(name);
+        }
+    }
+
     /// Merges a report that another receiver made after `asked`, about a peer that has not
     /// answered or about this receiver. Does not add a peer that is gone.
     pub(super) fn merge_report(&mut self, name: &str, report: &PeerReport, asked: Instant) {
-        let wait = report.wait.max(&self.policy.minimum());
+        let wait = self.policy.bounded(report.wait).max(&self.policy.minimum());
         let wait_time = wait.after_deletion(report.is_pod_deleted).total();
         let is_gone = Duration::from_millis(report.silent_ms) >= wait_time;
         if report.drained_process.is_none() && !is_gone {
-            self.add(name);
+            self.add_heard(name);
         }
         let earlier_exports = Duration::from_millis(report.earlier_exports_ms);
+        let earlier_exports = earlier_exports.min(self.policy.longest_export());
         let until = (!earlier_exports.is_zero()).then_some(asked + earlier_exports);
         if name == self.me {
+            // The earlier process had ended when this one started.
+            let latest = self.started + self.policy.longest_export();
+            let until = until.map(|until| until.min(latest));
             self.own_exports_until = self.own_exports_until.max(until);
         } else if let Some(peer) = self.peers.get_mut(name) {
             if let Some(ago_ms) = report.stated_ms {
@@ -200,7 +260,10 @@ impl Peers {
     /// Records a message from a process of a peer. If the process is new, the earlier one had
     /// ended when it began.
     pub(super) fn record_contact(&mut self, name: &str, process: Process) {
-        self.add(name);
+        if self.policy.authenticated {
+            self.listing.record(std::iter::once(name));
+        }
+        self.add_heard(name);
         let Some(peer) = self.peers.get_mut(name) else {
             return;
         };
@@ -223,7 +286,7 @@ impl Peers {
             export_ms: process.wait.export_ms + EXPORT_SLACK.as_millis() as u64,
             ..process.wait
         };
-        peer.wait = wait.max(&self.policy.minimum());
+        peer.wait = self.policy.bounded(wait).max(&self.policy.minimum());
         peer.stated_at = Some(Instant::now());
         peer.drained_process = None;
     }
@@ -255,10 +318,10 @@ impl Peers {
 
     /// Forgets the peers that have left and are gone.
     pub(super) fn evict(&mut self) {
-        self.peers.retain(|_, peer| {
+        self.peers.retain(|name, peer| {
             let is_gone =
                 peer.is_evictable(self.policy.away_timeout) || peer.left_at.elapsed() >= PEER_TTL;
-            peer.is_member || !is_gone
+            peer.is_member || !is_gone && self.listing.counts(name)
         });
     }
 

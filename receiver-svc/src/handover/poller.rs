@@ -2,18 +2,15 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use futures::future::join_all;
-use http::{Request, StatusCode, header};
-use http_body_util::{BodyExt, Limited};
-use mesh_net::http_client::{HttpClient, HttpClientError};
 use tokio::time::{sleep, timeout};
 use tracing::debug;
 
 use super::{
+    client::{CallError, Client},
     gossip::ShutdownPhase,
     peers::RESPONSE_TIMEOUT,
-    protocol::{HandoverRequest, HandoverResponse, PATH},
+    protocol::{HandoverRequest, HandoverResponse},
     shared::Shared,
     state::Round,
 };
@@ -22,32 +19,13 @@ use super::{
 #[derive(Debug)]
 pub struct Poller {
     shared: Arc<Shared>,
-    client: HttpClient,
+    client: Client,
 }
-
-/// A peer did not answer.
-#[derive(Debug, thiserror::Error)]
-enum PollError {
-    #[error(transparent)]
-    Client(#[from] HttpClientError),
-    #[error("HTTP status {0}")]
-    Status(StatusCode),
-    #[error("response body: {0}")]
-    Body(Box<dyn std::error::Error + Send + Sync>),
-    #[error("invalid request: {0}")]
-    Request(#[from] http::Error),
-    #[error("JSON: {0}")]
-    Json(#[from] serde_json::Error),
-    #[error("timeout")]
-    Timeout,
-}
-
-const MAX_RESPONSE_BYTES: usize = 64 << 20;
 
 // === impl Poller ===
 
 impl Poller {
-    pub(super) fn new(shared: Arc<Shared>, client: HttpClient) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, client: Client) -> Self {
         Self { shared, client }
     }
 
@@ -78,6 +56,8 @@ impl Poller {
             }
             (name.clone(), response.ok())
         });
+        self.client
+            .retain(|name| self.shared.lock().peers.may_call(name));
         let responses = join_all(polls).await.into_iter().collect();
         let Shared {
             outbox, metrics, ..
@@ -91,40 +71,37 @@ impl Poller {
         pause
     }
 
-    /// Sends the request to one peer. A response after `limit` still shows that the peer is
-    /// alive, so that the next request to it gets the full timeout.
+    /// Sends the request to one peer, if it may be called. A response after `limit` still
+    /// shows that the peer is alive, so that the next request to it gets the full timeout.
     async fn poll(
         &self,
         name: &str,
-        request: &HandoverRequest,
+        request: &Arc<HandoverRequest>,
         limit: Duration,
-    ) -> Result<HandoverResponse, PollError> {
-        let request = Request::post(format!("http://{name}{PATH}"))
-            .header(header::CONTENT_TYPE, "application/json")
-            .body(Bytes::from(serde_json::to_vec(request)?))?;
-        let mut response = Box::pin(send(self.client.clone(), request));
-        if let Ok(response) = timeout(limit, &mut response).await {
+    ) -> Result<HandoverResponse, CallError> {
+        if !self.shared.lock().peers.may_call(name) {
+            return Err(CallError::Unlisted);
+        }
+        let (client, peer, request) = (self.client.clone(), name.to_owned(), request.clone());
+        let mut call = Box::pin(async move { client.call(&peer, &request).await });
+        if let Ok(response) = timeout(limit, &mut call).await {
             return response;
         }
         let rest = RESPONSE_TIMEOUT.saturating_sub(limit);
-        if !rest.is_zero() {
-            let (shared, name) = (self.shared.clone(), name.to_owned());
-            tokio::spawn(async move {
-                if let Ok(Ok(response)) = timeout(rest, response).await {
+        if rest.is_zero() {
+            self.client.close(name);
+            return Err(CallError::Timeout);
+        }
+        let (shared, client, name) = (self.shared.clone(), self.client.clone(), name.to_owned());
+        tokio::spawn(async move {
+            match timeout(rest, call).await {
+                Ok(Ok(response)) => {
                     shared.update(|state| state.peers.record_contact(&name, response.process));
                 }
-            });
-        }
-        Err(PollError::Timeout)
+                Ok(Err(_)) => {}
+                Err(_) => client.close(&name),
+            }
+        });
+        Err(CallError::Timeout)
     }
-}
-
-async fn send(client: HttpClient, request: Request<Bytes>) -> Result<HandoverResponse, PollError> {
-    let response = client.request(request).await?;
-    if response.status() != StatusCode::OK {
-        return Err(PollError::Status(response.status()));
-    }
-    let body = Limited::new(response.into_body(), MAX_RESPONSE_BYTES);
-    let body = body.collect().await.map_err(PollError::Body)?;
-    Ok(serde_json::from_slice(&body.to_bytes())?)
 }

@@ -1,8 +1,6 @@
-//! Messages of the handover protocol, as JSON over HTTP.
+//! Messages of the handover protocol.
 
 use std::collections::{BTreeMap, HashSet};
-
-use serde::{Deserialize, Serialize};
 
 use super::{
     gossip::{PeerReport, Process, ShutdownPhase},
@@ -10,11 +8,8 @@ use super::{
 };
 use crate::ownership::ScrapeRecord;
 
-/// Path of the endpoint on the admin port.
-pub(super) const PATH: &str = "/-/handover";
-
 /// Request for the state of targets, sent to every peer.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct HandoverRequest {
     /// Name of the sender among the members.
     pub(super) sender: String,
@@ -22,35 +17,31 @@ pub(super) struct HandoverRequest {
     pub(super) process: Process,
     /// Shutdown phase of the sender; `None` while it scrapes.
     pub(super) shutdown: Option<ShutdownPhase>,
-    /// Targets that the sender claims.
+    /// Targets that the sender claims. This and the other lists are sorted, each target once.
     pub(super) claimed: Vec<u64>,
     /// Targets of other receivers of which the sender needs to know whether they are scraped.
-    #[serde(default)]
     pub(super) watched: Vec<u64>,
     /// Targets whose batches the sender holds back.
     pub(super) held_back: Vec<u64>,
 }
 
 /// State of the requested targets at one receiver.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct HandoverResponse {
     /// Process of the receiver.
     pub(super) process: Process,
     /// Shutdown phase of the receiver. Receivers that started later have missed its own
     /// announcement.
-    #[serde(default)]
     pub(super) shutdown: Option<ShutdownPhase>,
     /// Targets that the receiver scrapes.
     pub(super) scraped: HashSet<u64>,
     /// Targets that the receiver claims as well.
     pub(super) claimed: HashSet<u64>,
     /// Targets that are gone from discovery and whose series the receiver has ended.
-    #[serde(default)]
     pub(super) ended: HashSet<u64>,
     /// Time of the last scrape by target, in milliseconds since the Unix epoch.
     pub(super) last_scrape_ms: BTreeMap<u64, i64>,
     /// Targets that answered the last scrape.
-    #[serde(default)]
     pub(super) up: HashSet<u64>,
     /// Time of the oldest batch in the outbox by target, in milliseconds since the Unix epoch.
     pub(super) oldest_batch_ms: BTreeMap<u64, i64>,

@@ -56,7 +56,7 @@ pub(super) struct State {
 /// One request to all peers.
 #[derive(Clone, Debug)]
 pub(super) struct Round {
-    pub(super) request: HandoverRequest,
+    pub(super) request: Arc<HandoverRequest>,
     /// Peers to poll, with the response timeout of each.
     pub(super) peers: Vec<(String, Duration)>,
     orphan_check: Option<OrphanCheck>,
@@ -194,6 +194,7 @@ impl State {
     /// Starts a round; `None` if there is nothing to ask. A change of the wait times needs a
     /// round too: the peers must know them before this receiver is killed.
     pub(super) fn start_round(&mut self, outbox: &Outbox) -> Option<Round> {
+        self.peers.update_listing();
         let wait = self.wait_times(outbox);
         let claimed = self.claims.mark_asked();
         let orphan_check = self.foreign.due_check();
@@ -213,14 +214,14 @@ impl State {
         self.announced_wait = wait;
         let peers = self.peers.to_poll();
         Some(Round {
-            request: HandoverRequest {
+            request: Arc::new(HandoverRequest {
                 sender: self.peers.me().to_owned(),
                 process: self.process(wait),
                 shutdown: self.shutdown,
                 claimed: claimed.into_iter().collect(),
                 watched: watched.into_iter().collect(),
                 held_back: self.hold_backs.targets().collect(),
-            },
+            }),
             peers: peers.map(|(name, limit)| (name.clone(), limit)).collect(),
             orphan_check,
             started: Instant::now(),

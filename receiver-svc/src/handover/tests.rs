@@ -3,20 +3,16 @@
 
 use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
 
-use axum::Router;
 use bytes::Bytes;
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo},
-    server::conn::auto::Builder,
-    service::TowerToHyperService,
-};
+use hyper::{body::Incoming, server::conn::http2, service::service_fn};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use mesh_base::clock::Clock;
 use mesh_contract::{
     batch::Batch,
     export::{Export, ExportError},
     report::ExportResponse,
 };
-use mesh_net::connector::Connector;
+use mesh_net::{connector::Connector, server::Peer};
 use mesh_outbox::{Outbox, OutboxArgs, Workers};
 use parking_lot::Mutex;
 use tempfile::TempDir;
@@ -48,7 +44,9 @@ struct Net(Arc<Mutex<BTreeMap<String, Listener>>>);
 
 /// Server of one receiver. Its connections end when it is dropped.
 struct Listener {
-    router: Router,
+    server: HandoverServer,
+    /// Time before each response.
+    delay: Duration,
     connections: JoinSet<()>,
 }
 
@@ -114,12 +112,17 @@ impl Net {
             unready: unready.subscribe(),
             timeout: TIMEOUT,
             away_timeout: AWAY_TIMEOUT,
-            connector: Some(self.connector()),
+            connector: self.connector(),
+            access: Access {
+                has_certificates: true,
+                ..Access::default()
+            },
         };
         let metrics = HandoverMetrics::default();
         let (handover, poller) = Handover::new(options, clock, outbox.clone(), metrics);
         let listener = Listener {
-            router: handover.router(),
+            server: handover.server(),
+            delay: Duration::ZERO,
             connections: JoinSet::new(),
         };
         self.0.lock().insert(name.to_owned(), listener);
@@ -144,10 +147,19 @@ impl Net {
 impl Listener {
     fn accept(&mut self) -> DuplexStream {
         let (client, server) = tokio::io::duplex(1 << 16);
-        let service = TowerToHyperService::new(self.router.clone());
+        let (handover, delay) = (self.server.clone(), self.delay);
+        let service = service_fn(move |mut request: http::Request<Incoming>| {
+            let caller = Peer(([127, 0, 0, 1], 1).into());
+            request.extensions_mut().insert(caller);
+            let handover = handover.clone();
+            async move {
+                sleep(delay).await;
+                Ok::<_, Infallible>(handover.respond(request).await)
+            }
+        });
         self.connections.spawn(async move {
+            let connection = http2::Builder::new(TokioExecutor::new());
             let server = TokioIo::new(server);
-            let connection = Builder::new(TokioExecutor::new());
             let _ = connection.serve_connection(server, service).await;
         });
         client

@@ -3,13 +3,18 @@
 use std::{sync::Arc, time::Duration};
 
 use mesh_base::shutdown::{self, Shutdown};
+use mesh_net::server::{Accept, Server};
 use mesh_outbox::{Outbox, Workers};
 use mesh_service::{
     admin::{Admin, Listener, Readiness},
     reload::{self, Reloader},
 };
 use prometheus_client::registry::Registry;
-use tokio::{net::TcpListener, sync::watch, time::Instant};
+use tokio::{
+    net::TcpListener,
+    sync::watch,
+    time::{Instant, timeout},
+};
 use tracing::{info, warn};
 
 use super::{environment::Addresses, error::Error, pages, scraping::Scraping};
@@ -26,6 +31,7 @@ pub struct Bound<L = TcpListener> {
     /// Listen addresses.
     pub addresses: Addresses,
     pub(super) web: L,
+    pub(super) peers: Option<Server<L>>,
     pub(super) reload_on_hangup: bool,
     pub(super) shutdown_timeout: Duration,
     pub(super) registry: Registry,
@@ -36,6 +42,9 @@ pub struct Bound<L = TcpListener> {
     pub(super) handover: Handover,
     pub(super) poller: Poller,
 }
+
+/// Time that peers have to close their connections when this receiver stops.
+const PEERS_TIMEOUT: Duration = Duration::from_secs(1);
 
 // === impl Bound ===
 
@@ -56,7 +65,7 @@ impl<L> Bound<L> {
     }
 }
 
-impl<L: Listener> Bound<L> {
+impl<L: Listener + Accept + 'static> Bound<L> {
     /// Scrapes until `shutdown`, then delivers the pending batches until the shutdown timeout.
     /// Writes no staleness markers when it stops (law 8).
     ///
@@ -73,8 +82,7 @@ impl<L: Listener> Bound<L> {
         // The admin port serves until everything else has ended.
         let (admin_stop, admin_shutdown) = shutdown::channel();
         let status = scraping.manager.status();
-        let mut routes = pages::router(status.clone(), scraping.discovery.failures())
-            .merge(self.handover.router());
+        let mut routes = pages::router(status.clone(), scraping.discovery.failures());
         let mut pages = vec!["/targets"];
         if let Some(monitors) = &scraping.monitors {
             routes = routes.merge(monitors.status.clone().router());
@@ -84,6 +92,12 @@ impl<L: Listener> Bound<L> {
             .with_reload(reloader)
             .with_routes(&pages, routes);
         let mut admin = tokio::spawn(admin.serve(self.web, admin_shutdown));
+        let (peers_stop, peers_shutdown) = shutdown::channel();
+        let peers = self.peers.map(|server| {
+            let service = self.handover.server();
+            let respond = move |request| service.clone().respond(request);
+            tokio::spawn(server.serve(respond, peers_shutdown))
+        });
         let poller = tokio::spawn(self.poller.run());
         readiness.set(true);
         tokio::select! {
@@ -111,6 +125,13 @@ impl<L: Listener> Bound<L> {
         }
         poller.abort();
         info!(%account, "Receiver stopped");
+        peers_stop.fire();
+        if let Some(mut peers) = peers {
+            // A peer that is unreachable cannot close its connection.
+            if timeout(PEERS_TIMEOUT, &mut peers).await.is_err() {
+                peers.abort();
+            }
+        }
         admin_stop.fire();
         admin.await.map_err(Error::Serve)
     }

@@ -7,6 +7,7 @@ use mesh_kubernetes::endpoints::{self, Discovered};
 use mesh_net::{
     connector::Connector,
     endpoints::{Addresses as Known, Endpoints},
+    listen::ListenAddress,
 };
 use tokio::net::TcpListener;
 use tower::layer::util::Identity;
@@ -21,6 +22,8 @@ pub struct Environment<L = TcpListener, X = Identity> {
     pub clock: Clock,
     /// Listener of the admin port.
     pub listener: L,
+    /// Listener for the other receivers of the group, if there may be any.
+    pub peers: Option<L>,
     /// Listen addresses.
     pub addresses: Addresses,
     /// Opens connections to targets, exporters and members; `None` for TCP.
@@ -45,17 +48,20 @@ pub struct Addresses {
 // === impl Environment ===
 
 impl Environment {
-    /// Opens the admin port and starts to discover exporters and members, as the flags say.
+    /// Opens the ports and starts to discover exporters and members, as the flags say.
     ///
     /// # Errors
-    /// Returns an error if the port is in use, or exporters or members cannot be discovered.
+    /// Returns an error if a port is in use, or exporters or members cannot be discovered.
     pub async fn system(args: &Args) -> Result<Self, Error> {
-        let address = &args.web_listen_address;
-        let bound = address.bind().await;
-        let (listener, web) = bound.map_err(|source| Error::Listen {
-            address: address.clone(),
-            source,
-        })?;
+        let (listener, web) = listen("--web.listen-address", &args.web_listen_address).await?;
+        let shard = &args.shard;
+        let peers = match shard.members.as_ref().and(shard.self_address.as_deref()) {
+            Some(own) => {
+                let address = shard.peering.listen_address(own);
+                Some(listen("--shard.listen-address", &address).await?.0)
+            }
+            None => None,
+        };
         let exporters = discover(&args.exporter.endpoints, "--exporter.endpoints").await?;
         let members = match &args.shard.members {
             Some(members) => Some(discover(members, "--shard.members").await?),
@@ -65,6 +71,7 @@ impl Environment {
             clock: Clock::system(),
             addresses: Addresses { web },
             listener,
+            peers,
             connector: None,
             exporters: exporters.ready,
             members,
@@ -72,6 +79,18 @@ impl Environment {
             reload_on_hangup: true,
         })
     }
+}
+
+async fn listen(
+    flag: &'static str,
+    address: &ListenAddress,
+) -> Result<(TcpListener, SocketAddr), Error> {
+    let bound = address.bind().await;
+    bound.map_err(|source| Error::Listen {
+        flag,
+        address: address.clone(),
+        source,
+    })
 }
 
 async fn discover(endpoints: &Endpoints, flag: &'static str) -> Result<Discovered, Error> {

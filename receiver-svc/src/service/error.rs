@@ -8,7 +8,7 @@ use mesh_model::config::ConfigError;
 use mesh_net::{listen::ListenAddress, tls::TlsError};
 use tokio::task::JoinError;
 
-use crate::{discovery::DiscoveryError, scrape::JobError};
+use crate::{discovery::DiscoveryError, scrape::JobError, shard::PeeringError};
 
 /// The receiver could not start, or had to stop.
 #[derive(Debug, thiserror::Error)]
@@ -27,9 +27,11 @@ pub enum Error {
         /// Cause.
         source: ApplyError,
     },
-    /// The admin port cannot be listened on.
-    #[error("--web.listen-address={address}: {source}")]
+    /// The admin port, or the port for other receivers, cannot be listened on.
+    #[error("{flag}={address}: {source}")]
     Listen {
+        /// Flag that names the address.
+        flag: &'static str,
         /// Configured address.
         address: ListenAddress,
         /// Cause.
@@ -43,6 +45,9 @@ pub enum Error {
         /// Cause.
         source: StartError,
     },
+    /// The port for other receivers cannot be secured.
+    #[error(transparent)]
+    Peering(#[from] PeeringError),
     /// The server of the admin port failed.
     #[error("admin port: {0}")]
     Serve(#[source] JoinError),

@@ -15,6 +15,7 @@ use mesh_net::{
     connector::{Connector, plaintext},
     endpoints::{Addresses as Known, Endpoints},
     http_client,
+    server::{ServeMetrics, Server},
 };
 use mesh_outbox::Outbox;
 use prometheus_client::registry::Registry;
@@ -51,6 +52,7 @@ where
     let Environment {
         clock,
         listener,
+        peers,
         addresses,
         connector,
         exporters,
@@ -72,7 +74,8 @@ where
         registry,
     };
     let (shards, unready) = shards(&args, members);
-    let (handover, poller) = parts.handover(unready);
+    let (handover, poller) = parts.handover(unready)?;
+    let peers = parts.peers(peers)?;
     let scraping = parts.scraping(&handover, shards, config).await?;
     let heartbeat = parts.heartbeat(&scraping, addresses);
     let Parts {
@@ -81,6 +84,7 @@ where
     Ok(Bound {
         addresses,
         web: listener,
+        peers,
         reload_on_hangup,
         shutdown_timeout: args.shutdown_timeout,
         registry,
@@ -127,18 +131,31 @@ struct Parts<'a> {
 // === impl Parts ===
 
 impl Parts<'_> {
-    fn handover(&mut self, unready: Known) -> (Handover, Poller) {
+    fn handover(&mut self, unready: Known) -> Result<(Handover, Poller), Error> {
         let shard = &self.args.shard;
+        let own = shard.self_address.as_deref();
+        let connector = shard.peering.connector(self.connector.clone(), own)?;
         let options = handover::Options {
             name: shard.self_address.clone().unwrap_or_default(),
             members_are_ready: shard.members.as_ref().is_some_and(Endpoints::are_ready),
             unready,
             timeout: shard.handover_timeout,
             away_timeout: shard.away_timeout,
-            connector: self.connector.clone(),
+            connector,
+            access: shard.peering.access()?,
         };
         let metrics = HandoverMetrics::register(&mut self.registry);
-        Handover::new(options, self.clock.clone(), self.outbox.clone(), metrics)
+        let (clock, outbox) = (self.clock.clone(), self.outbox.clone());
+        Ok(Handover::new(options, clock, outbox, metrics))
+    }
+
+    /// Builds the server for the other receivers of the group.
+    fn peers<L>(&mut self, listener: Option<L>) -> Result<Option<Server<L>>, Error> {
+        let Some(listener) = listener else {
+            return Ok(None);
+        };
+        let metrics = ServeMetrics::register(&mut self.registry);
+        Ok(Some(self.args.shard.peering.server(listener, &metrics)?))
     }
 
     /// Creates the scrape manager and its inputs, and applies the configuration.

@@ -96,9 +96,10 @@ impl Plan {
 
     fn add_receivers(&mut self, topology: &Topology, endpoints: &str) -> anyhow::Result<()> {
         for group in &topology.groups {
-            let addresses = (0..group.receivers).map(|_| self.reserved.web());
+            let addresses = (0..group.receivers).map(|_| self.reserved.grpc_and_web());
             let addresses: Vec<_> = addresses.collect::<anyhow::Result<_>>()?;
-            let members = addresses.iter().map(|address| address.web.to_string());
+            let members = addresses.iter().filter_map(|address| address.grpc);
+            let members = members.map(|address| address.to_string());
             let members = members.collect::<Vec<_>>().join(",");
             let prefix = match &group.replica {
                 Some(replica) => format!("receiver-{replica}"),

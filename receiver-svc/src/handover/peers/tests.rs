@@ -10,6 +10,7 @@ const POLICY: WaitPolicy = WaitPolicy {
     export_timeout: TIMEOUT,
     away_timeout: Duration::from_secs(60),
     spills: false,
+    authenticated: true,
 };
 
 /// Peers of a receiver on a platform that does not list unready receivers.

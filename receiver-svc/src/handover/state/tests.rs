@@ -9,6 +9,7 @@ async fn holds_replayed_batches_back_for_their_fence_only() {
         away_timeout: Duration::from_secs(60),
         members_are_ready: true,
         spills: true,
+        authenticated: true,
     };
     let (_, unready) = watch::channel(None);
     let mut state = State::new("a:1".to_owned(), policy, unready);

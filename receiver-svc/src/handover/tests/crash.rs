@@ -1,7 +1,5 @@
 //! Receivers that are killed, restart, or stop answering.
 
-use axum::middleware::{Next, from_fn};
-
 use super::*;
 
 /// Response time of a slow receiver.
@@ -154,15 +152,12 @@ async fn accepts_a_late_response_as_a_sign_of_life() {
     granted(b.claim(TARGET)).await;
     // `a` sends no requests, which would be signs of life.
     a.poller.abort();
-    let Listener { router, .. } = net.0.lock().remove("a:1").unwrap();
+    let Listener { server, .. } = net.0.lock().remove("a:1").unwrap();
     let mut new = b.claim(TARGET + 1);
     sleep(GRACE).await;
-    let slow = router.layer(from_fn(async |request, next: Next| {
-        sleep(SLOW).await;
-        next.run(request).await
-    }));
     let listener = Listener {
-        router: slow,
+        server,
+        delay: SLOW,
         connections: JoinSet::new(),
     };
     net.0.lock().insert("a:1".to_owned(), listener);

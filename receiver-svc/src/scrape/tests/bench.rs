@@ -136,9 +136,10 @@ impl Bench {
             // Nothing is held back for longer after the start.
             timeout: Duration::from_secs(2),
             away_timeout: Duration::from_secs(60),
-            connector: Some(Connector::new(|_| async {
+            connector: Connector::new(|_| async {
                 Err::<tokio::io::DuplexStream, _>(io::ErrorKind::ConnectionRefused.into())
-            })),
+            }),
+            access: handover::Access::default(),
         };
         let metrics = HandoverMetrics::default();
         let (handover, poller) = Handover::new(options, clock.clone(), outbox.clone(), metrics);

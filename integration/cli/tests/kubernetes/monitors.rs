@@ -1,5 +1,13 @@
 //! Monitors of the Prometheus Operator, read from the API server.
 
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
 use serde_json::{Value, json};
 use stand_ins::kube_api::{Gone, KubeApi};
 
@@ -127,31 +135,62 @@ async fn selects_as_the_named_prometheus_does() {
     receiver.until("scrapeConfig/team/one", "of", NONE).await;
 }
 
-/// An app that answers with 401 unless a scrape has the token `new`.
-async fn locked_app() -> u16 {
-    let answer = async |headers: axum::http::HeaderMap| {
-        let is_known = headers
-            .get("authorization")
-            .is_some_and(|value| value == "Bearer new");
-        let status = if is_known { 200 } else { 401 };
-        let status = axum::http::StatusCode::from_u16(status).unwrap();
-        (
-            status,
-            [("content-type", "text/plain; version=0.0.4")],
-            "a 1\n",
-        )
-    };
-    let app = axum::Router::new().route("/metrics", axum::routing::get(answer));
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
-    port
+/// An app that answers with 401 unless a scrape has its token, which can change.
+struct LockedApp {
+    port: u16,
+    token: Arc<Mutex<&'static str>>,
+    /// Number of scrapes with the token since it changed.
+    accepted: Arc<AtomicUsize>,
+}
+
+impl LockedApp {
+    async fn start(token: &'static str) -> Self {
+        let token = Arc::new(Mutex::new(token));
+        let accepted = Arc::new(AtomicUsize::new(0));
+        let (expected, count) = (token.clone(), accepted.clone());
+        let answer = async move |headers: axum::http::HeaderMap| {
+            let expected = format!("Bearer {}", expected.lock().unwrap());
+            let found = headers.get("authorization");
+            let status = if found.is_some_and(|value| *value == *expected) {
+                count.fetch_add(1, Ordering::Relaxed);
+                axum::http::StatusCode::OK
+            } else {
+                axum::http::StatusCode::UNAUTHORIZED
+            };
+            (
+                status,
+                [("content-type", "text/plain; version=0.0.4")],
+                "a 1\n",
+            )
+        };
+        let app = axum::Router::new().route("/metrics", axum::routing::get(answer));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+        Self {
+            port,
+            token,
+            accepted,
+        }
+    }
+
+    fn change_token(&self, token: &'static str) {
+        let mut expected = self.token.lock().unwrap();
+        *expected = token;
+        self.accepted.store(0, Ordering::Relaxed);
+    }
+
+    async fn accepts(&self) {
+        while self.accepted.load(Ordering::Relaxed) == 0 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn reads_a_secret_again_after_a_401_and_never_shows_it() {
     let api = KubeApi::start().await.unwrap();
-    let port = locked_app().await;
+    let app = LockedApp::start("old").await;
     let secret = |base64: &str| {
         json!({
             "apiVersion": "v1", "kind": "Secret", "data": {"token": base64},
@@ -160,28 +199,19 @@ async fn reads_a_secret_again_after_a_401_and_never_shows_it() {
     };
     // "old" and "new" as base64.
     api.apply(secret("b2xk"));
-    let mut monitor = scrape_config("locked", port);
+    let mut monitor = scrape_config("locked", app.port);
     let credentials = json!({"credentials": {"name": "creds", "key": "token"}});
     monitor["spec"]["authorization"] = credentials;
+    monitor["spec"]["scrapeInterval"] = json!("1s");
     api.apply(monitor);
     let folder = tempfile::tempdir().unwrap();
     let receiver = receiver(&api, &folder, &[]).await;
-    receiver
-        .until("scrapeConfig/team/locked", "of", ["locked"])
-        .await;
+    app.accepts().await;
+    // The secrets were just read, and would be read again after a minute without a 401.
+    app.change_token("new");
     api.apply(secret("bmV3"));
-    let is_up = async || {
-        let targets = receiver.targets("scrapeConfig/team/locked").await;
-        let last = &targets[0]["last_scrape"];
-        last.is_object() && last["failure"].is_null()
-    };
-    let up = tokio::time::timeout(std::time::Duration::from_secs(50), async {
-        while !is_up().await {
-            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-        }
-    });
-    // Without a 401 the secret would be read after a minute.
-    assert!(up.await.is_ok());
+    let accepted = tokio::time::timeout(Duration::from_secs(50), app.accepts());
+    assert!(accepted.await.is_ok());
     let page = receiver.page("/monitors").await.to_string();
     assert!(
         page.contains("<secret>") && !page.contains("\"new\""),

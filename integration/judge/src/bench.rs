@@ -1,20 +1,20 @@
-//! `bench`: measures services between generated load and a backend of a given latency.
+//! `bench`: measures CPU time, memory and delays of services, and of other agents, between
+//! generated load and a backend of a given latency.
 
-mod backend;
+mod bodies;
+mod figures;
+mod gateway;
+mod peer;
+mod scrape;
+mod sink;
+mod system;
+mod targets;
+mod workload;
 mod writer;
 
-use std::{path::Path, time::Duration};
+use std::path::Path;
 
-use harness::{
-    process::{Process, Processes},
-    spec::Role,
-    topology::{Config, Mesh, RemoteWrite, Topology},
-};
-use mesh_model::flags;
-use tokio::time::{Instant, sleep};
-
-use self::{backend::Backend, writer::Writer};
-use crate::cpu;
+use self::{gateway::GatewayArgs, scrape::ScrapeArgs, workload::Workload};
 
 /// Flags of `bench`.
 #[derive(Clone, Debug, clap::Args)]
@@ -25,149 +25,42 @@ pub struct BenchArgs {
 
 #[derive(Clone, Debug, clap::Subcommand)]
 enum Target {
+    /// Measures 10 targets of 1,000 series every second.
+    #[command(name = "W1", alias = "w1")]
+    W1(ScrapeArgs),
+    /// Measures 100 targets of 5,000 series every 5 seconds.
+    #[command(name = "W2", alias = "w2")]
+    W2(ScrapeArgs),
+    /// Measures 1,000 targets of 100 series every second.
+    #[command(name = "S", alias = "s")]
+    S(ScrapeArgs),
+    /// Measures 1,500 targets with recorded bodies every 15 seconds.
+    #[command(name = "R", alias = "r")]
+    R(ScrapeArgs),
+    /// Measures memory with 500,000 and 1,000,000 series after ten scrapes.
+    Memory(ScrapeArgs),
+    /// Measures the first scrapes of 100 targets of 5,000 series.
+    Cold(ScrapeArgs),
+    /// Measures 1,000, 5,000 and 10,000 samples per second.
+    Table(ScrapeArgs),
     /// Measures pushes through a gateway and an exporter that share one core.
     Gateway(GatewayArgs),
 }
-
-/// Flags of `bench gateway`.
-#[derive(Clone, Debug, clap::Args)]
-struct GatewayArgs {
-    /// Latencies of the backend, in milliseconds.
-    #[arg(long, value_delimiter = ',', default_values_t = [0, 50, 200])]
-    latency: Vec<u64>,
-
-    /// Numbers of clients. Each pushes again as soon as its last push is stored.
-    #[arg(long, value_delimiter = ',', default_values_t = [1, 10, 100, 1000])]
-    writers: Vec<usize>,
-
-    /// Time of each measurement.
-    #[arg(long, value_parser = flags::seconds, default_value = "5s")]
-    time: Duration,
-
-    /// Number of points in a push, each of its own series.
-    #[arg(long, default_value_t = 100)]
-    points: usize,
-
-    /// Core of the gateway and the exporter.
-    #[arg(long, default_value_t = 0)]
-    core: usize,
-}
-
-/// Result of one measurement.
-#[derive(Debug)]
-struct Row {
-    latency: Duration,
-    writers: usize,
-    /// Times of the pushes, sorted.
-    times: Vec<Duration>,
-    refused: u64,
-    elapsed: Duration,
-    cpu: Duration,
-    posts: u64,
-}
-
-/// Time before each measurement in which connections are opened.
-const WARM_UP: Duration = Duration::from_secs(2);
 
 /// Runs a measurement and prints a table.
 ///
 /// # Errors
 /// Returns an error if a process does not start or ends.
 pub async fn run(args: &BenchArgs, program: &Path) -> anyhow::Result<()> {
-    let Target::Gateway(args) = &args.target;
-    println!("{}", Row::HEADER);
-    for latency in &args.latency {
-        for writers in &args.writers {
-            let latency = Duration::from_millis(*latency);
-            let row = measure(args, program, latency, *writers).await?;
-            println!("{}", row.render(args.points));
-        }
-    }
-    Ok(())
-}
-
-async fn measure(
-    args: &GatewayArgs,
-    program: &Path,
-    latency: Duration,
-    writers: usize,
-) -> anyhow::Result<Row> {
-    let backend = Backend::start(latency).await?;
-    let config = Config::default().remote_write(RemoteWrite::new(&backend.url()));
-    let mut plan = Topology::new(config)
-        .exporters(1)
-        .gateways(1)
-        .flags(
-            Role::Gateway,
-            ["--otlp.max-concurrent-pushes-per-client=4096"],
-        )
-        .plan::<Processes>()?;
-    for service in plan.exporters.iter_mut().chain(&mut plan.gateways) {
-        service.wrapper = ["taskset", "--cpu-list", &args.core.to_string()]
-            .map(str::to_owned)
-            .into();
-    }
-    let mesh = plan.start(&Processes::new(program)).await?;
-    let gateway = mesh.gateways[0].addresses.http()?;
-    let writers: Vec<_> = (0..writers)
-        .map(|number| Writer::start(number, gateway, args.points))
-        .collect::<Result<_, _>>()?;
-    sleep(WARM_UP).await;
-    for writer in &writers {
-        writer.reset();
-    }
-    let (began, cpu, posts) = (Instant::now(), used(&mesh)?, backend.posts());
-    sleep(args.time).await;
-    let (elapsed, cpu, posts) = (began.elapsed(), used(&mesh)? - cpu, backend.posts() - posts);
-    let mut row = Row {
-        latency,
-        writers: writers.len(),
-        times: Vec::new(),
-        refused: 0,
-        elapsed,
-        cpu,
-        posts,
+    let (workloads, args) = match &args.target {
+        Target::Gateway(args) => return gateway::run(args, program).await,
+        Target::W1(args) => (vec![Workload::W1], args),
+        Target::W2(args) => (vec![Workload::W2], args),
+        Target::S(args) => (vec![Workload::S], args),
+        Target::R(args) => (vec![Workload::R], args),
+        Target::Memory(args) => (Workload::MEMORY.to_vec(), args),
+        Target::Cold(args) => (vec![Workload::COLD], args),
+        Target::Table(args) => (Workload::TABLE.to_vec(), args),
     };
-    for writer in writers {
-        let (times, refused) = writer.stop();
-        row.times.extend(times);
-        row.refused += refused;
-    }
-    row.times.sort();
-    mesh.stop().await?;
-    Ok(row)
-}
-
-/// CPU time of all services so far.
-fn used(mesh: &Mesh<Process>) -> anyhow::Result<Duration> {
-    let services = mesh.all().filter_map(Process::pid);
-    services.map(cpu::of_process).sum()
-}
-
-// === impl Row ===
-
-impl Row {
-    const HEADER: &str = "\
-| latency | writers | pushes/s | p50 | p99 | refused | posts/s | CPU s per million points |
-|---|---|---|---|---|---|---|---|";
-
-    fn render(&self, points: usize) -> String {
-        let seconds = self.elapsed.as_secs_f64();
-        let pushes = self.times.len();
-        let at = |share: f64| {
-            let index = (pushes as f64 * share) as usize;
-            self.times.get(index).map_or(0, Duration::as_millis)
-        };
-        format!(
-            "| {} ms | {} | {:.0} | {} ms | {} ms | {} | {:.0} | {:.2} |",
-            self.latency.as_millis(),
-            self.writers,
-            pushes as f64 / seconds,
-            at(0.5),
-            at(0.99),
-            self.refused,
-            self.posts as f64 / seconds,
-            self.cpu.as_secs_f64() * 1e6 / (pushes.max(1) * points) as f64,
-        )
-    }
+    scrape::run(args, &workloads, program).await
 }

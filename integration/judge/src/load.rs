@@ -14,7 +14,6 @@ mod fleet;
 mod judge;
 mod kills;
 mod ledger;
-mod peer;
 mod report;
 pub mod targets;
 mod usage;
@@ -107,10 +106,6 @@ async fn run_once(args: &LoadArgs, program: &Path) -> anyhow::Result<Judgement> 
         delays: &load.delays,
         usage: &load.usage,
     };
-    if args.peer.is_some() {
-        report::print_cost(&costs);
-        return Ok(Judgement::default());
-    }
     let run = Run {
         interval: args.interval,
         spill_after: args.spill_after(),

@@ -1,6 +1,6 @@
 //! Flags of `load`, and the sizes that follow from them.
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use mesh_model::flags;
 
@@ -55,11 +55,6 @@ pub struct LoadArgs {
     /// Report delays, but do not fail for them. For busy machines.
     #[arg(long)]
     pub(super) any_pace: bool,
-
-    /// Run this agent instead of receivers and exporters, to compare the cost: vmagent, or
-    /// Prometheus 3 as an agent. There are no kills and no verdict.
-    #[arg(long)]
-    pub(super) peer: Option<PathBuf>,
 }
 
 /// Additional share of series, for samples that kills and the rounding to whole blocks cost.
@@ -96,10 +91,7 @@ impl LoadArgs {
     pub(super) fn schedule(&self) -> KillSchedule {
         KillSchedule {
             seed: self.seed,
-            every: match self.peer {
-                Some(_) => Duration::ZERO,
-                None => self.kill_every,
-            },
+            every: self.kill_every,
             until: self.duration,
             receivers: self.receivers,
             exporters: self.exporters,

@@ -6,23 +6,14 @@ use anyhow::Context;
 use mesh_model::config::duration;
 use tempfile::TempDir;
 
-use super::{
-    args::LoadArgs,
-    exposition,
-    kills::Victim,
-    peer::{self, Peer, Setup},
-    targets,
-};
+use super::{args::LoadArgs, exposition, kills::Victim, targets};
 use harness::{
     account::Account,
     process::{Process, Processes},
     spec::Role,
     topology::{Config, KeysIn, Mesh, RemoteWrite, Topology},
 };
-use stand_ins::{
-    amp::{Amp, Keys},
-    sample_app::SCRAPED_BY,
-};
+use stand_ins::{amp::Amp, sample_app::SCRAPED_BY};
 
 /// Running processes.
 #[derive(Debug)]
@@ -31,8 +22,6 @@ pub(super) struct Fleet {
     pub(super) targets: Process,
     /// Receivers, which share the targets, and exporters.
     pub(super) mesh: Mesh<Process>,
-    /// Agent that runs instead of receivers and exporters.
-    peer: Option<Peer>,
     _folder: TempDir,
 }
 
@@ -71,22 +60,6 @@ impl Fleet {
         let targets = start_targets(args, program, folder.path()).await?;
         let config = |receiver| config(args, targets.addresses.web, amp, receiver);
         let (topology, launcher) = (Topology::new(config(0)), Processes::new(program));
-        if let Some(program) = &args.peer {
-            let mesh = topology.start(&launcher).await?;
-            let setup = Setup {
-                config: mesh.config_file().to_owned(),
-                url: &amp.remote_write_url(),
-                keys: &Keys::example(),
-                folder: folder.path(),
-            };
-            let peer = Some(Peer::start(program, &setup)?);
-            return Ok(Self {
-                targets,
-                mesh,
-                peer,
-                _folder: folder,
-            });
-        }
         let budget = |flag: &str| format!("--{flag}={BUDGET_BYTES}");
         let exporter_budgets = ["ingest.max-bytes", "remote-write.cache-bytes"].map(budget);
         let receiver_budgets = ["outbox.max-bytes", "scrape.memory-budget"].map(budget);
@@ -112,7 +85,6 @@ impl Fleet {
         Ok(Self {
             targets,
             mesh: plan.start(&launcher).await?,
-            peer: None,
             _folder: folder,
         })
     }
@@ -122,9 +94,7 @@ impl Fleet {
         let services = std::iter::once(&self.targets)
             .chain(&self.mesh.receivers)
             .chain(&self.mesh.exporters);
-        let services = services.filter_map(|service| Some((&*service.name, service.pid()?)));
-        let peer = self.peer.iter().filter_map(|peer| peer.pid());
-        services.chain(peer.map(|pid| (peer::NAME, pid)))
+        services.filter_map(|service| Some((&*service.name, service.pid()?)))
     }
 
     /// Account of a running receiver.

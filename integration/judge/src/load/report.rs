@@ -8,7 +8,6 @@ use super::{
     fleet::MAX_BYTES,
     judge::{Judgement, Run},
     ledger::Counts,
-    peer,
     usage::{ProcessUsage, STAND_IN, Trend, Usage},
 };
 
@@ -51,20 +50,17 @@ const MAX_GROWTH_BYTES: u64 = 4 << 20;
 
 /// Prints the parameters of the run.
 pub(super) fn print_header(args: &LoadArgs) {
-    let who = match &args.peer {
-        Some(program) => program.display().to_string(),
-        None => format!(
-            "{} receivers, {} exporters, a kill every {:?} (seed {}), {}",
-            args.receivers,
-            args.exporters,
-            args.kill_every,
-            args.seed,
-            match args.spill_after() {
-                Some(after) => format!("spilled after {after:?}"),
-                None => "no disk".to_owned(),
-            }
-        ),
-    };
+    let who = format!(
+        "{} receivers, {} exporters, a kill every {:?} (seed {}), {}",
+        args.receivers,
+        args.exporters,
+        args.kill_every,
+        args.seed,
+        match args.spill_after() {
+            Some(after) => format!("spilled after {after:?}"),
+            None => "no disk".to_owned(),
+        }
+    );
     println!(
         "{} targets of {} series every {:?}, {who}",
         args.targets(),
@@ -136,13 +132,6 @@ pub(super) fn print(run: &Run, judgement: &Judgement, costs: &Costs<'_>) {
     }
 }
 
-/// Prints the cost of an agent, which is not judged.
-pub(super) fn print_cost(costs: &Costs<'_>) {
-    println!("\nstored         {} samples", costs.stored);
-    costs.print_flow();
-    costs.print_processes();
-}
-
 // === impl Costs ===
 
 impl Costs<'_> {
@@ -203,7 +192,7 @@ impl Costs<'_> {
                 process.peak() >> 20,
             );
         }
-        for kind in ["receiver", "exporter", peer::NAME, "targets", STAND_IN] {
+        for kind in ["receiver", "exporter", "targets", STAND_IN] {
             let cpu: Duration = self.usage.of(kind).map(|(_, process)| process.cpu()).sum();
             if !cpu.is_zero() {
                 let cost = cpu.as_secs_f64() / millions;

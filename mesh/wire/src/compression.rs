@@ -48,9 +48,10 @@ struct ZstdCompressor {
     buffer: Vec<u8>,
 }
 
-/// zstd's default level. It compresses exposition data to about a tenth, at about four
-/// times the speed of the network.
-const LEVEL: i32 = 3;
+/// The slowest of zstd's fast levels. It takes half the CPU time of the default level for
+/// scraped data, and the result is about a quarter larger: 27 bytes for a sample with four
+/// labels of its own, 4 for a sample of a histogram.
+const LEVEL: i32 = -1;
 const GZIP_LEVEL: u32 = 6;
 /// Largest message that uses the thread's shared context: 256 KiB.
 ///

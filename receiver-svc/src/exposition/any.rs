@@ -1,10 +1,8 @@
 //! Selects the parser for the body of a scrape.
 
-use mesh_model::config::scrape::ScrapeProtocol;
-
 use super::{
-    ContentTypeError, Entry, Exemplar, Format, ParseError, Parser, nhcb::NhcbParser,
-    openmetrics::OpenMetricsParser, protobuf::ProtobufParser, text::TextParser,
+    Entry, Exemplar, Format, ParseError, Parser, nhcb::NhcbParser, openmetrics::OpenMetricsParser,
+    protobuf::ProtobufParser, text::TextParser,
 };
 
 /// Parser options of a scrape, from its configuration.
@@ -34,21 +32,6 @@ enum Inner<'a> {
     Protobuf(ProtobufParser<'a>),
     TextToNhcb(NhcbParser<'a, TextParser<'a>>),
     OpenMetricsToNhcb(NhcbParser<'a, OpenMetricsParser<'a>>),
-}
-
-/// Returns a parser of `body` for its `Content-Type`. Uses `fallback` if the target sent
-/// no `Content-Type` that Prometheus supports.
-///
-/// # Errors
-/// Returns an error if neither names an exposition format. The scrape fails.
-pub fn parser<'a>(
-    content_type: Option<&str>,
-    fallback: Option<ScrapeProtocol>,
-    options: &ParserOptions,
-    body: &'a [u8],
-) -> Result<AnyParser<'a>, ContentTypeError> {
-    let format = Format::negotiated(content_type, fallback)?;
-    Ok(AnyParser::new(format, options, body))
 }
 
 /// Evaluates an expression with the inner parser, whatever its format.
@@ -91,6 +74,10 @@ impl Parser for AnyParser<'_> {
         dispatch!(&mut self.0, parser => parser.next())
     }
 
+    fn next_expecting(&mut self, expected: &[u8]) -> Result<Option<Entry<'_>>, ParseError> {
+        dispatch!(&mut self.0, parser => parser.next_expecting(expected))
+    }
+
     fn labels(&self, out: &mut Vec<(String, String)>) {
         dispatch!(&self.0, parser => parser.labels(out));
     }
@@ -103,3 +90,6 @@ impl Parser for AnyParser<'_> {
         dispatch!(&mut self.0, parser => parser.start_timestamp())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -65,6 +65,25 @@ impl<'a> Cursor<'a> {
         found
     }
 
+    /// Reads the text of a series, which was read before, and returns it. Reads nothing if
+    /// another text follows, or if the text could go on.
+    pub(super) fn take_series(&mut self, text: &[u8]) -> Option<&'a [u8]> {
+        let rest = &self.body[self.at..];
+        let (found, after) = rest.split_at_checked(text.len())?;
+        if found != text {
+            return None;
+        }
+        let is_whole = match text.last()? {
+            b'}' => true,
+            // A bare name ends before a space. Braces may follow the space.
+            _ => matches!(after, [b' ', next, ..] if !matches!(next, b' ' | b'\t' | b'{')),
+        };
+        is_whole.then(|| {
+            self.at += found.len();
+            found
+        })
+    }
+
     /// Reads a keyword of a metadata line and returns true. Reads nothing if another text
     /// follows. Null bytes after a byte of the keyword are skipped, as in Prometheus.
     pub(super) fn eat_keyword(&mut self, keyword: &[u8]) -> bool {
@@ -252,6 +271,26 @@ mod tests {
         assert_eq!(read(r#""a"#, true), (None, 0));
         assert_eq!(read(r#""a\"#, true), (None, 0));
         assert_eq!(read("a", true), (None, 0));
+    }
+
+    #[test]
+    fn takes_a_series_only_if_its_text_cannot_go_on() {
+        let take = |body: &str, text: &str| {
+            let mut cursor = Cursor::new(body.as_bytes());
+            let taken = cursor.take_series(text.as_bytes()).is_some();
+            assert_eq!(cursor.at(), if taken { text.len() } else { 0 });
+            taken
+        };
+        assert!(take("a{b=\"c\"} 1\n", "a{b=\"c\"}"));
+        assert!(take("a 1\n", "a"));
+        assert!(!take("ab 1\n", "a"));
+        assert!(!take("a {b=\"c\"} 1\n", "a"));
+        assert!(!take("a  {b=\"c\"} 1\n", "a"));
+        assert!(!take("a\t{b=\"c\"} 1\n", "a"));
+        assert!(!take("a", "a"));
+        assert!(!take("a{b=\"d\"} 1\n", "a{b=\"c\"}"));
+        assert!(!take("a 1\n", ""));
+        assert!(!take("", "a"));
     }
 
     #[test]

@@ -142,10 +142,9 @@ impl<'a> OpenMetricsParser<'a> {
         let metric = series_text::unescape(name);
         Ok(Entry::Unit { metric, unit })
     }
-}
 
-impl<'a> BodyParser<'a> for OpenMetricsParser<'a> {
-    fn advance(&mut self) -> Result<Option<Entry<'a>>, ParseError> {
+    /// Reads the next entry. `expected` is the text of the series that probably follows.
+    fn entry(&mut self, expected: &[u8]) -> Result<Option<Entry<'a>>, ParseError> {
         while !self.ended {
             if self.sample.is_incomplete {
                 return Err(self.cursor.expected(sample::END_OF_LINE));
@@ -153,7 +152,7 @@ impl<'a> BodyParser<'a> for OpenMetricsParser<'a> {
             if self.cursor.eat_text(b"# ") {
                 return self.metadata_line();
             }
-            self.sample = Sample::read(&mut self.cursor)?;
+            self.sample = Sample::read(&mut self.cursor, expected)?;
             let Sample {
                 raw,
                 timestamp,
@@ -172,9 +171,19 @@ impl<'a> BodyParser<'a> for OpenMetricsParser<'a> {
     }
 }
 
+impl<'a> BodyParser<'a> for OpenMetricsParser<'a> {
+    fn advance(&mut self) -> Result<Option<Entry<'a>>, ParseError> {
+        self.entry(b"")
+    }
+}
+
 impl Parser for OpenMetricsParser<'_> {
     fn next(&mut self) -> Result<Option<Entry<'_>>, ParseError> {
-        self.advance()
+        self.entry(b"")
+    }
+
+    fn next_expecting(&mut self, expected: &[u8]) -> Result<Option<Entry<'_>>, ParseError> {
+        self.entry(expected)
     }
 
     fn labels(&self, out: &mut Vec<(String, String)>) {

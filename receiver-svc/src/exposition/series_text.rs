@@ -34,6 +34,13 @@ pub(super) fn read<'a, D: Dialect>(cursor: &mut Cursor<'a>) -> Result<&'a [u8], 
     name.ok_or_else(|| cursor.error("expected a metric name, found none".to_owned()))
 }
 
+/// Returns the name before the braces of a series whose text was validated before, or `None`
+/// if the name is between them.
+pub(super) fn bare_name(raw: &[u8]) -> Option<&[u8]> {
+    let name = Cursor::over_validated(raw).take_metric_name();
+    (!name.is_empty()).then_some(name)
+}
+
 /// Adds the labels of a series whose text was validated before.
 pub(super) fn labels<D: Dialect>(
     raw: &[u8],

@@ -49,14 +49,18 @@ impl<'a> TextParser<'a> {
             return Err(self.cursor.expected("a metric name, `{` or `#`"));
         }
         self.cursor = start;
+        let start = self.cursor.at();
+        series_text::read::<TextLabels>(&mut self.cursor)?;
+        self.sample(self.cursor.since(start))
+    }
+
+    /// Reads the rest of a sample, after the text of its series.
+    fn sample(&mut self, raw: &'a [u8]) -> Result<Entry<'a>, ParseError> {
+        self.raw = raw;
         let cursor = &mut self.cursor;
-        let start = cursor.at();
-        series_text::read::<TextLabels>(cursor)?;
-        self.raw = cursor.since(start);
         cursor.skip_whitespace();
         let value = value(cursor)?;
         let timestamp = timestamp(cursor)?;
-        let raw = self.raw;
         Ok(Entry::Series(Series {
             raw,
             timestamp,
@@ -98,11 +102,13 @@ impl<'a> TextParser<'a> {
         }
         Ok(Some(Entry::Comment(cursor.since(start))))
     }
-}
 
-impl<'a> BodyParser<'a> for TextParser<'a> {
-    fn advance(&mut self) -> Result<Option<Entry<'a>>, ParseError> {
+    /// Reads the next entry. `expected` is the text of the series that probably follows.
+    fn entry(&mut self, expected: &[u8]) -> Result<Option<Entry<'a>>, ParseError> {
         loop {
+            if let Some(raw) = self.cursor.take_series(expected) {
+                return self.sample(raw).map(Some);
+            }
             let start = self.cursor.clone();
             self.cursor.skip_whitespace();
             match self.cursor.peek() {
@@ -118,9 +124,19 @@ impl<'a> BodyParser<'a> for TextParser<'a> {
     }
 }
 
+impl<'a> BodyParser<'a> for TextParser<'a> {
+    fn advance(&mut self) -> Result<Option<Entry<'a>>, ParseError> {
+        self.entry(b"")
+    }
+}
+
 impl Parser for TextParser<'_> {
     fn next(&mut self) -> Result<Option<Entry<'_>>, ParseError> {
-        self.advance()
+        self.entry(b"")
+    }
+
+    fn next_expecting(&mut self, expected: &[u8]) -> Result<Option<Entry<'_>>, ParseError> {
+        self.entry(expected)
     }
 
     fn labels(&self, out: &mut Vec<(String, String)>) {

@@ -15,7 +15,7 @@ use super::{
     storage::{Accepted, Rejection, Storage},
 };
 use crate::{
-    exposition::{self, ContentTypeError, Entry, Exemplar, ParseError, Parser},
+    exposition::{AnyParser, ContentTypeError, Entry, Exemplar, Format, ParseError, Parser},
     samples::{AppendedSamples, Metadata, Sample, SampleValue, Series},
 };
 
@@ -242,8 +242,10 @@ impl<'a, S: Storage> Scrape<'a, S> {
         bounds: &mut Bounds<'_>,
     ) -> Result<(), AppendError> {
         let options = &self.options.parser;
-        let mut parser = exposition::parser(content_type, self.options.fallback, options, body)?;
-        while let Some(entry) = parser.next()? {
+        let format = Format::negotiated(content_type, self.options.fallback)?;
+        self.cache.set_format(format);
+        let mut parser = AnyParser::new(format, options, body);
+        while let Some(entry) = parser.next_expecting(self.cache.expected_text())? {
             if let Some(parsed) = self.read(entry, &bounds.texts)? {
                 self.sample(parsed, &mut parser, &bounds.texts)?;
             }

@@ -13,7 +13,7 @@ use mesh_model::labels::{Labels, METRIC_NAME};
 
 use super::family;
 use crate::{
-    exposition::MetricType,
+    exposition::{Format, MetricType},
     samples::{Families, Interner, SeriesTable},
 };
 
@@ -40,6 +40,8 @@ pub struct Cache {
     entries: Vec<Entry>,
     /// Entry expected next, as targets expose series in a stable order.
     expected: u32,
+    /// Format of the body that was read last.
+    format: Option<Format>,
     pub(crate) series: SeriesTable,
     pub(crate) families: Families,
     /// Memory that is reserved for the cache.
@@ -91,6 +93,7 @@ impl Cache {
             texts: Interner::default(),
             entries: Vec::new(),
             expected: 0,
+            format: None,
             series: SeriesTable::default(),
             families: Families::default(),
             reservation: None,
@@ -114,6 +117,27 @@ impl Cache {
     pub(crate) fn next_attempt(&mut self) -> u64 {
         self.attempts += 1;
         self.attempts
+    }
+
+    /// Sets the format of the next body. Removes all texts if it differs from the last one, as
+    /// a text may be valid in one format only.
+    pub(crate) fn set_format(&mut self, format: Format) {
+        if self
+            .format
+            .replace(format)
+            .is_some_and(|last| last != format)
+        {
+            self.clear_texts();
+        }
+    }
+
+    /// Returns the text of the series that the body probably exposes next, or an empty text.
+    pub(crate) fn expected_text(&self) -> &[u8] {
+        if (self.expected as usize) < self.texts.len() {
+            self.texts.get(self.expected)
+        } else {
+            b""
+        }
     }
 
     /// Looks up a series by its text and marks it as exposed by this scrape.
@@ -242,8 +266,13 @@ impl Cache {
         // Evicted entries stay in memory until there are enough to justify a copy.
         if self.entries.len() > self.live + self.live / 2 + FAILED_ENTRIES {
             self.compact(self.ended());
-            self.release();
         }
+        self.texts.shrink_if_settled();
+        if self.texts.is_shrunk() {
+            self.entries.shrink_to_fit();
+        }
+        self.series.shrink_if_settled();
+        self.release();
     }
 
     /// Releases the reservation of memory that is free now.

@@ -81,7 +81,7 @@ impl CreatedTimestamps {
         self.end = cursor.at();
         // Stops at an invalid line too. The parser reports it later.
         while cursor.peek().is_some_and(|byte| byte != b'#')
-            && let Ok(sample) = Sample::read(&mut cursor)
+            && let Ok(sample) = Sample::read(&mut cursor, b"")
         {
             self.end = cursor.at();
             if let Some(name) = sample.name.strip_suffix(b"_created") {

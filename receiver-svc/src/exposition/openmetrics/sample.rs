@@ -44,8 +44,14 @@ struct ExemplarLabels;
 // === impl Sample ===
 
 impl<'a> Sample<'a> {
-    pub(super) fn read(cursor: &mut Cursor<'a>) -> Result<Self, ParseError> {
+    /// Reads a line. `expected` is the text of the series that it probably has.
+    pub(super) fn read(cursor: &mut Cursor<'a>, expected: &[u8]) -> Result<Self, ParseError> {
         let start = cursor.at();
+        if let Some(name) = series_text::bare_name(expected)
+            && let Some(raw) = cursor.take_series(expected)
+        {
+            return Self::rest(cursor, raw, &raw[..name.len()]);
+        }
         if !matches!(
             cursor.peek(),
             Some(b'a'..=b'z' | b'A'..=b'Z' | b'_' | b':' | b'{')
@@ -53,7 +59,11 @@ impl<'a> Sample<'a> {
             return Err(cursor.expected("a metric name, `{` or `# EOF`"));
         }
         let name = series_text::read::<SampleLabels>(cursor)?;
-        let raw = cursor.since(start);
+        Self::rest(cursor, cursor.since(start), name)
+    }
+
+    /// Reads the rest of a line, after the text of its series.
+    fn rest(cursor: &mut Cursor<'a>, raw: &'a [u8], name: &'a [u8]) -> Result<Self, ParseError> {
         let value = number(cursor, "a value")?;
         let timestamp = timestamp(cursor)?;
         let exemplar = RawExemplar::read(cursor)?;

@@ -30,7 +30,7 @@ pub(super) struct Sink {
     _server: AbortOnDropHandle<()>,
 }
 
-/// What arrived so far.
+/// Counts of everything that arrived so far.
 #[derive(Debug)]
 struct Counts {
     latency: Duration,

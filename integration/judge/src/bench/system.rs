@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use super::peer::{Peer, PeerProgram, Setup};
 use crate::cpu;
 
-/// What a run measures.
+/// Program that a run measures.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Candidate<'a> {
     /// Receiver and exporter of a build.

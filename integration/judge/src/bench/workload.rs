@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// What the services scrape, and for how long.
+/// Load of one measurement: the targets and the time.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Workload {
     /// Name in the table.

@@ -172,6 +172,21 @@ impl Group {
         );
     }
 
+    /// Waits until receiver `n` scrapes a target that its owner has not discovered.
+    async fn wait_for_orphans(&self, n: usize) {
+        let adopted = async {
+            let orphans = "promesh_receiver_handover_orphans_total";
+            while self.metrics(n).await.sum(orphans) == 0.0 {
+                sleep(Duration::from_millis(100)).await;
+            }
+        };
+        let in_time = timeout(LIMIT, adopted).await.is_ok();
+        assert!(
+            in_time,
+            "no receiver scraped a target that its owner has not discovered"
+        );
+    }
+
     async fn metrics(&self, n: usize) -> Metrics {
         self.receivers[&n].metrics().await.unwrap()
     }
@@ -328,12 +343,7 @@ async fn targets_move_between_receivers_in_order() {
     // gives up old targets, which the others still assign to it.
     group.discovers(0, 60);
     group.wait_for_scrapes(40, 3).await;
-    let orphans = group.metrics(0).await;
-    let orphans = orphans.sum("promesh_receiver_handover_orphans_total");
-    assert!(
-        orphans > 0.0,
-        "no receiver scraped a target that its owner has not discovered"
-    );
+    group.wait_for_orphans(0).await;
     group.discovers(1, 60);
     group.discovers(2, 60);
     let third = 18..=22;

@@ -324,6 +324,13 @@ pub struct RemoteWriteArgs {
         default_value = "256MiB"
     )]
     pub cache_bytes: ByteSize,
+
+    /// Leave the external label `cluster` out of pushed series.
+    #[arg(
+        long = "remote-write.no-cluster-on-pushes",
+        env = "PROMESH_REMOTE_WRITE_NO_CLUSTER_ON_PUSHES"
+    )]
+    pub no_cluster_on_pushes: bool,
 }
 
 // === impl GrpcArgs ===
@@ -404,6 +411,7 @@ impl RemoteWriteArgs {
             linger: self.linger,
             allow_http: self.allow_http,
             cache_bytes: self.cache_bytes.in_memory(),
+            cluster_on_pushes: !self.no_cluster_on_pushes,
             label_limits,
             connector: None,
         }

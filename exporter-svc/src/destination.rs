@@ -71,6 +71,8 @@ pub struct Options {
     pub cache_bytes: usize,
     /// Limits of the labels of pushed series.
     pub label_limits: LabelLimits,
+    /// Adds the external label `cluster` to pushed series.
+    pub cluster_on_pushes: bool,
     /// Connector to the backend; TCP if `None`.
     pub connector: Option<Connector>,
 }

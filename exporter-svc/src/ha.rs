@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use mesh_contract::{
-    batch::BatchContext,
+    batch::{BatchContext, Origin},
     ha::{self, CLUSTER, HaError, REPLICA},
 };
 use mesh_model::{
@@ -66,7 +66,7 @@ impl LabelRewriter {
     /// The rules see external labels and the HA pair, as they do in Prometheus.
     pub fn rewrite(&self, labels: &mut LabelsBuilder) -> EncodedLabels {
         rename_conflicting(labels, REPLICA);
-        if self.context.ha.is_some() {
+        if self.sets_cluster(labels) {
             rename_conflicting(labels, CLUSTER);
         }
         for (name, value) in self.context.external_labels.iter() {
@@ -82,6 +82,15 @@ impl LabelRewriter {
         labels.del(REPLICA);
         self.set_ha_labels(labels);
         EncodedLabels::new(labels.iter())
+    }
+
+    /// Returns true if the series gets a `cluster` label in place of its own. A pushed series
+    /// with the same cluster keeps it.
+    fn sets_cluster(&self, labels: &LabelsBuilder) -> bool {
+        let external = self.context.external_labels.get(CLUSTER);
+        let is_pushed = self.context.origin == Origin::Otlp;
+        let differs = external.is_some() && labels.get(CLUSTER) != external;
+        self.context.ha.is_some() || is_pushed && differs
     }
 
     fn set_ha_labels(&self, labels: &mut LabelsBuilder) {
@@ -116,16 +125,21 @@ pub fn check(config: &Config) -> Result<(), HaError> {
     }
 }
 
-/// External labels for pushed data: all labels of the file except the HA pair, because
-/// pushed data has no second replica.
-pub fn external_labels_for_pushes(config: &Config) -> Labels {
-    let has_pair = config.external_labels.contains(REPLICA)
-        || config.empty_external_labels.iter().any(|n| n == REPLICA);
-    let pair = [CLUSTER, REPLICA];
+/// External labels for pushed data: all labels of the file except `__replica__`, because
+/// pushed data has no second replica. `cluster` is among them if `with_cluster` is set.
+pub fn external_labels_for_pushes(config: &Config, with_cluster: bool) -> Labels {
     let labels = config.external_labels.iter();
-    labels
-        .filter(|(name, _)| !(has_pair && pair.contains(name)))
-        .collect()
+    let is_set = |name: &str| name != REPLICA && (with_cluster || name != CLUSTER);
+    labels.filter(|(name, _)| is_set(name)).collect()
+}
+
+/// Returns true if the configuration names a `cluster` that expands to nothing here, so that
+/// pushed data gets none.
+pub fn lacks_cluster(config: &Config) -> bool {
+    config
+        .empty_external_labels
+        .iter()
+        .any(|name| name == CLUSTER)
 }
 
 #[cfg(test)]
@@ -236,11 +250,48 @@ mod tests {
     }
 
     #[test]
-    fn pushes_get_external_labels_without_the_ha_pair() {
-        let labels = |labels| external_labels_for_pushes(&config(labels)).to_string();
-        assert_eq!(labels("cluster: c, __replica__: a, r: x"), r#"{r="x"}"#);
-        assert_eq!(labels("cluster: c, __replica__: $A, r: x"), r#"{r="x"}"#);
-        assert_eq!(labels("cluster: c"), r#"{cluster="c"}"#);
+    fn pushes_get_external_labels_without_the_replica() {
+        let labels = |labels, with_cluster| {
+            external_labels_for_pushes(&config(labels), with_cluster).to_string()
+        };
+        let all = "cluster: c, __replica__: a, r: x";
+        assert_eq!(labels(all, true), r#"{cluster="c", r="x"}"#);
+        assert_eq!(labels(all, false), r#"{r="x"}"#);
+        let unset = "cluster: c, __replica__: $A, r: x";
+        assert_eq!(labels(unset, true), r#"{cluster="c", r="x"}"#);
+        assert_eq!(labels("cluster: c", true), r#"{cluster="c"}"#);
+        assert!(lacks_cluster(&config("cluster: $CLUSTER, __replica__: a")));
+        assert!(!lacks_cluster(&config("cluster: c")) && !lacks_cluster(&config("")));
+    }
+
+    #[test]
+    fn a_pushed_cluster_is_renamed_only_if_it_differs() {
+        let rewriter = |origin| {
+            let context = BatchContext {
+                origin,
+                external_labels: [(CLUSTER, "c"), ("r", "x")].into_iter().collect(),
+                ..Default::default()
+            };
+            LabelRewriter::new(Arc::new(context), [].into())
+        };
+        let pushed = rewriter(Origin::Otlp);
+        let of = |labels: &[(&str, &str)]| rewritten(&pushed, labels);
+        assert_eq!(of(&[("a", "1")]), r#"{a="1", cluster="c", r="x"}"#);
+        assert_eq!(of(&[("cluster", "c")]), r#"{cluster="c", r="x"}"#);
+        assert_eq!(
+            of(&[("cluster", "d"), ("r", "y")]),
+            r#"{cluster="c", exported_cluster="d", r="y"}"#
+        );
+        assert_eq!(
+            of(&[("__replica__", "b")]),
+            r#"{cluster="c", exported___replica__="b", r="x"}"#
+        );
+        // As in Prometheus, a scraped label precedes an external one.
+        let scraped = rewriter(Origin::Scrape);
+        assert_eq!(
+            rewritten(&scraped, &[("cluster", "d")]),
+            r#"{cluster="d", r="x"}"#
+        );
     }
 
     #[test]

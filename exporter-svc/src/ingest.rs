@@ -54,7 +54,7 @@ pub struct Ingest {
 pub struct Destinations {
     /// Destinations, one per entry of `remote_write`.
     pub all: Vec<Destination>,
-    /// `global.external_labels` of the exporter's own file, without the HA pair. The
+    /// `global.external_labels` of the exporter's own file, without `__replica__`. The
     /// exporter adds them to pushed data, whose senders have no configuration file.
     pub external_labels: Labels,
 }

@@ -138,7 +138,13 @@ pub async fn start(
         })?);
         info!(destination = entry.name, url = %redacted(&entry.url), "Destination ready");
     }
-    let external_labels = ha::external_labels_for_pushes(&config);
+    let external_labels = ha::external_labels_for_pushes(&config, options.cluster_on_pushes);
+    if options.cluster_on_pushes && ha::lacks_cluster(&config) {
+        warn!(
+            "global.external_labels: cluster expands to nothing, so pushed series get no cluster \
+             label; set the variable in the environment of the exporters"
+        );
+    }
     telemetry::set_level(config.log_level);
     for warning in &config.warnings {
         warn!(%warning, "Configuration has a probable mistake");

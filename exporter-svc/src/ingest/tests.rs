@@ -198,6 +198,7 @@ pub(crate) async fn ingest(urls: &[&str]) -> Arc<Ingest> {
         linger: Duration::from_millis(20),
         allow_http: false,
         cache_bytes: 1 << 20,
+        cluster_on_pushes: true,
         label_limits: LabelLimits::NONE,
         connector: None,
     };

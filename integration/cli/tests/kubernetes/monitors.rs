@@ -2,12 +2,13 @@
 
 use std::{
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use stand_ins::kube_api::{Gone, KubeApi};
 
@@ -149,7 +150,7 @@ impl LockedApp {
         let accepted = Arc::new(AtomicUsize::new(0));
         let (expected, count) = (token.clone(), accepted.clone());
         let answer = async move |headers: axum::http::HeaderMap| {
-            let expected = format!("Bearer {}", expected.lock().unwrap());
+            let expected = format!("Bearer {}", expected.lock());
             let found = headers.get("authorization");
             let status = if found.is_some_and(|value| *value == *expected) {
                 count.fetch_add(1, Ordering::Relaxed);
@@ -175,7 +176,7 @@ impl LockedApp {
     }
 
     fn change_token(&self, token: &'static str) {
-        let mut expected = self.token.lock().unwrap();
+        let mut expected = self.token.lock();
         *expected = token;
         self.accepted.store(0, Ordering::Relaxed);
     }

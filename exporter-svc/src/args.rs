@@ -8,7 +8,7 @@ use mesh_net::{
     listen::ListenAddress,
     server::{Limits, Protocol, ServeMetrics, Server, ServerTlsError, TlsArgs},
 };
-use mesh_service::telemetry::LogArgs;
+use mesh_service::{reload::WatchArgs, telemetry::LogArgs};
 
 use crate::{
     destination::Options, ingest::IngestLimits, memory::MemoryLimits, service::MessageLimits,
@@ -33,6 +33,10 @@ pub struct Args {
         default_value = "prometheus.yml"
     )]
     pub config_file: PathBuf,
+
+    /// Watch of the configuration file.
+    #[command(flatten)]
+    pub config_watch: WatchArgs,
 
     /// Address of the OTLP/gRPC port.
     #[arg(

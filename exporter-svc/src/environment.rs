@@ -18,8 +18,8 @@ pub struct Environment<G = TcpListener, W = TcpListener> {
     pub addresses: Addresses,
     /// Opens connections to the backends; `None` for TCP.
     pub connector: Option<Connector>,
-    /// Reloads the configuration on SIGHUP if true.
-    pub reload_on_hangup: bool,
+    /// Reloads the configuration on SIGHUP and when its files change, if true.
+    pub reloads_by_itself: bool,
 }
 
 /// Addresses that an exporter listens on.
@@ -50,7 +50,7 @@ impl Environment {
                 web: web_address,
             },
             connector: None,
-            reload_on_hangup: true,
+            reloads_by_itself: true,
         })
     }
 }

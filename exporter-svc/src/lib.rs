@@ -22,7 +22,8 @@ use mesh_net::{
 };
 use mesh_service::{
     admin::{Admin, Listener, Readiness},
-    reload, telemetry,
+    reload::{self, ConfigWatch},
+    telemetry,
 };
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
@@ -63,7 +64,7 @@ pub struct Bound<G = TcpListener, W = TcpListener> {
     pub addresses: Addresses,
     grpc: Server<G>,
     web: W,
-    reload_on_hangup: bool,
+    reloads_by_itself: bool,
     pipeline: Pipeline,
 }
 
@@ -75,6 +76,7 @@ struct Pipeline {
     registry: Registry,
     families: MetricFamilies,
     ingest: Arc<Ingest>,
+    watch: ConfigWatch,
 }
 
 /// Reads the configuration, starts the destinations and opens the ports.
@@ -163,6 +165,7 @@ impl Pipeline {
         http_client::register_metrics(&mut registry);
         let families = MetricFamilies::register(&mut registry);
         let metrics = ingest::metrics::Metrics::register(&mut registry);
+        let watch = ConfigWatch::new(&args.config_file, &args.config_watch);
         let destinations = start(&args.config_file, &options, &families).await?;
         let ingest = Arc::new(Ingest::new(destinations, args.grpc.limits(), metrics));
         Ok(Self {
@@ -171,6 +174,7 @@ impl Pipeline {
             registry,
             families,
             ingest,
+            watch,
         })
     }
 
@@ -180,7 +184,7 @@ impl Pipeline {
             addresses: environment.addresses,
             grpc: self.args.grpc.server(environment.grpc, &metrics)?,
             web: environment.web,
-            reload_on_hangup: environment.reload_on_hangup,
+            reloads_by_itself: environment.reloads_by_itself,
             pipeline: self,
         })
     }
@@ -198,18 +202,20 @@ impl<G: Accept, W: Listener> Bound<G, W> {
         let Pipeline {
             args,
             options,
-            registry,
+            mut registry,
             families,
             ingest,
+            watch,
         } = self.pipeline;
         info!(%grpc, %web, "Exporter ready");
         let readiness = Readiness::default();
         readiness.set(true);
-        let (reloader, mut requests) = reload::channel();
-        if self.reload_on_hangup
-            && let Err(error) = reloader.on_hangup()
-        {
-            warn!(%error, "Reload on SIGHUP not available");
+        let (reloader, mut requests) = reload::channel(&mut registry);
+        if self.reloads_by_itself {
+            reloader.on_change(watch);
+            if let Err(error) = reloader.on_hangup() {
+                warn!(%error, "Reload on SIGHUP not available");
+            }
         }
         // The admin port stays open until the gRPC server has stopped, so that the
         // drain can be observed.

@@ -7,7 +7,7 @@ use mesh_balance::ExporterArgs;
 use mesh_model::flags::{self, ByteSize};
 use mesh_net::listen::ListenAddress;
 use mesh_outbox::OutboxArgs;
-use mesh_service::telemetry::LogArgs;
+use mesh_service::{reload::WatchArgs, telemetry::LogArgs};
 
 use crate::{
     check::CheckArgs, heartbeat::HeartbeatArgs, migrate::MigrateArgs, monitors::MonitorArgs,
@@ -33,8 +33,11 @@ pub struct Args {
     )]
     pub config_file: PathBuf,
 
+    /// Watch of the configuration file.
+    #[command(flatten)]
+    pub config_watch: WatchArgs,
+
     /// Address that serves /metrics, /targets, /-/healthy, /-/ready and /-/reload.
-    /// Receivers of the same group also call /-/handover there.
     #[arg(
         long = "web.listen-address",
         env = "PROMESH_WEB_LISTEN_ADDRESS",

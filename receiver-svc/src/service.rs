@@ -19,6 +19,7 @@ use mesh_contract::{
     report::ExportResponse,
 };
 use mesh_model::config::Config;
+use mesh_service::reload::ConfigWatch;
 use tower::{Layer, Service};
 
 pub use self::{
@@ -35,9 +36,9 @@ use crate::args::Args;
 /// members cannot be discovered.
 pub async fn bind(args: Args) -> Result<Bound, Error> {
     // An invalid configuration opens no port.
-    let config = Config::load(&args.config_file)?;
+    let loaded = Loaded::new(&args)?;
     let environment = Environment::system(&args).await?;
-    wiring::wire(args, &config, environment).await
+    wiring::wire(args, loaded, environment).await
 }
 
 /// Starts a receiver like [`bind`], in another environment. The flags for listen address,
@@ -54,6 +55,22 @@ where
     E: Service<Export, Response = ExportResponse, Error = ExportError> + Clone + Send + 'static,
     E::Future: Send,
 {
-    let config = Config::load(&args.config_file)?;
-    wiring::wire(args, &config, environment).await
+    let loaded = Loaded::new(&args)?;
+    wiring::wire(args, loaded, environment).await
+}
+
+/// Configuration that was loaded, and the watch of its files.
+struct Loaded {
+    config: Config,
+    watch: ConfigWatch,
+}
+
+// === impl Loaded ===
+
+impl Loaded {
+    fn new(args: &Args) -> Result<Self, Error> {
+        let watch = ConfigWatch::new(&args.config_file, &args.config_watch);
+        let config = Config::load(&args.config_file)?;
+        Ok(Self { config, watch })
+    }
 }

@@ -310,12 +310,13 @@ class Configuration(unittest.TestCase):
                 rules = [r.get("regex") for r in job["relabel_configs"] if r.get("action") == "drop"]
                 self.assertIn("Pending|Succeeded|Failed", rules, job["job_name"])
 
-    def test_a_changed_configuration_changes_the_pods_unless_turned_off(self):
+    def test_a_changed_configuration_changes_the_pods_only_if_asked_for(self):
         def templates(changes):
             return {w["metadata"]["name"]: w["spec"]["template"] for w in workloads(render(changes))}
-        self.assertNotEqual(templates({}), templates({"config": {"scrapeInterval": "15s"}}))
-        off = {"config": {"restartOnChange": False}}
-        self.assertEqual(templates(off), templates(merged(off, {"config": {"scrapeInterval": "15s"}})))
+        changed = {"config": {"scrapeInterval": "15s"}}
+        self.assertEqual(templates({}), templates(changed))
+        on = {"config": {"restartOnChange": True}}
+        self.assertNotEqual(templates(on), templates(merged(on, changed)))
 
     def test_gateways_alone_need_no_scrape_configuration(self):
         documents = render({"receivers": {"enabled": False}, "gateways": {"enabled": True}})

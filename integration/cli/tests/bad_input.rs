@@ -16,7 +16,10 @@ use harness::{
     spec::{Addresses, Role, ServiceSpec},
     topology::{Config, Mesh, RemoteWrite, Topology},
 };
-use stand_ins::amp::{Amp, AmpOptions, Fault, Outcome};
+use stand_ins::{
+    amp::{Amp, AmpOptions, Fault, Outcome},
+    files::replace,
+};
 use tokio::{
     net::TcpListener,
     time::{sleep, timeout},
@@ -245,4 +248,54 @@ async fn a_failed_start_names_the_reason() {
         "{error}"
     );
     std::fs::remove_file(&config).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn takes_up_a_changed_configuration_and_keeps_it_while_the_file_is_invalid() {
+    let (address, scrapes) = counting_app("a 1\n").await;
+    let amp = Amp::start(AmpOptions::default()).await.unwrap();
+    let topology = topology("", &amp)
+        .flags(Role::Receiver, ["--config.check-interval=100ms"])
+        .flags(Role::Exporter, ["--config.check-interval=100ms"]);
+    let mesh = topology.start(&InProcess).await.unwrap();
+    let pair = Pair { amp, mesh };
+    let file = pair.mesh.config_file().to_owned();
+    let empty = std::fs::read_to_string(&file).unwrap();
+    let services = [
+        ("promesh_receiver", pair.mesh.receivers[0].addresses.web),
+        ("promesh_exporter", pair.mesh.exporters[0].addresses.web),
+    ];
+    let until = async |name: &str, value: f64| {
+        for (prefix, web) in services {
+            let name = format!("{prefix}_{name}");
+            let reached = async {
+                while Metrics::fetch(web).await.unwrap().sum(&name) != value {
+                    sleep(Duration::from_millis(50)).await;
+                }
+            };
+            let reached = timeout(TIMEOUT, reached).await;
+            assert!(reached.is_ok(), "{name}, expected {value}");
+        }
+    };
+    let with_job = format!("{empty}scrape_configs:\n{}", job("app", &address));
+    replace(&file, &with_job).unwrap();
+    let scraped = async |times: usize| {
+        let wanted = scrapes.load(Ordering::SeqCst) + times;
+        let reached = async {
+            while scrapes.load(Ordering::SeqCst) < wanted {
+                sleep(Duration::from_millis(50)).await;
+            }
+        };
+        timeout(TIMEOUT, reached).await.unwrap();
+    };
+    scraped(1).await;
+    until("config_last_reload_successful", 1.0).await;
+
+    replace(&file, "global: [\n").unwrap();
+    until("config_last_reload_successful", 0.0).await;
+    scraped(2).await;
+
+    replace(&file, &with_job).unwrap();
+    until("config_last_reload_successful", 1.0).await;
+    pair.mesh.stop().await.unwrap();
 }

@@ -28,7 +28,7 @@ pub(super) async fn run(
             web: net::any_address(ADMIN_PORT),
         },
         connector: Some(net::connector(80)),
-        reload_on_hangup: false,
+        reloads_by_itself: false,
     };
     let exporter = bind_with(args, environment).await?;
     exporter.run(processes.start(&name)).await?;

@@ -157,7 +157,7 @@ impl View {
                 unready: self.unready.subscribe(),
             }),
             exports,
-            reload_on_hangup: false,
+            reloads_by_itself: false,
         })
     }
 }

@@ -4,7 +4,8 @@
 //! symbolic link, other tools write in place. So the contents are compared, every 5 s. If
 //! the new contents are invalid, the previous value remains and a warning is logged.
 //!
-//! Two kinds of files are not watched this way. The HTTP client reads the secret files of a
+//! Three kinds of files are not watched this way. The configuration names further files, so
+//! `mesh-service` follows it. The HTTP client reads the secret files of a
 //! request on each request, as Prometheus does. `file_sd` watches folders, since its
 //! patterns also match files that do not exist yet.
 
@@ -127,9 +128,9 @@ impl<T> fmt::Debug for WatchedFile<T> {
     }
 }
 
-/// Returns a hash of the files' contents. The files are small and in the page cache, so
+/// Returns a hash of the files' contents, and of the errors of those that cannot be read. The files are small and in the page cache, so
 /// reading them blocks for microseconds only.
-fn fingerprint(files: &[PathBuf]) -> u128 {
+pub fn fingerprint(files: &[PathBuf]) -> u128 {
     let mut hasher = Xxh3::new();
     for file in files {
         match std::fs::read(file) {

@@ -29,7 +29,7 @@ mod target_groups;
 mod text;
 mod yaml;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub use self::{
     field_selector::check_field_selector,
@@ -48,6 +48,12 @@ impl Config {
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let text = text::read(path)?;
         Self::parse(&text, path, &|name| std::env::var(name).ok())
+    }
+
+    /// Returns `path` and the files that its `scrape_config_files` match now, as far as the file
+    /// can be read.
+    pub fn files(path: &Path) -> Vec<PathBuf> {
+        document::files(path)
     }
 
     /// Parses `text` as the contents of the file at `path`. `variable` returns the value of

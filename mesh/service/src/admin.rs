@@ -128,9 +128,22 @@ async fn index(State(admin): State<Arc<Admin>>) -> Html<String> {
         .map(|page| format!("<li><a href=\"{page}\">{page}</a></li>"))
         .collect();
     let (service, version) = (admin.service, crate::VERSION);
+    let failure = admin.reloader.as_ref().and_then(Reloader::failure);
+    let failure = failure.map_or_else(String::new, |failure| {
+        format!(
+            "<p><strong>The configuration file is not in use:</strong> {}</p>",
+            escaped(&failure)
+        )
+    });
     Html(format!(
-        "<!doctype html><title>{service}</title><h1>promesh {service} {version}</h1><ul>{links}</ul>"
+        "<!doctype html><title>{service}</title><h1>promesh {service} {version}</h1>{failure}<ul>{links}</ul>"
     ))
+}
+
+/// Escapes text for HTML.
+fn escaped(text: &str) -> String {
+    let text = text.replace('&', "&amp;").replace('<', "&lt;");
+    text.replace('>', "&gt;").replace('"', "&quot;")
 }
 
 async fn ready(State(admin): State<Arc<Admin>>) -> (StatusCode, &'static str) {
@@ -231,6 +244,7 @@ mod tests {
     use tower::ServiceExt;
 
     use super::*;
+    use crate::reload;
 
     fn admin(readiness: Readiness) -> Admin {
         let mut registry = Registry::with_prefix("test");
@@ -327,6 +341,20 @@ mod tests {
         let router = admin(Readiness::default()).router();
         let response = router.oneshot(request).await.unwrap();
         assert_eq!(response.status(), StatusCode::FORBIDDEN);
+    }
+
+    #[tokio::test]
+    async fn the_index_page_shows_why_the_configuration_file_is_not_in_use() {
+        let (reloader, mut requests) = reload::channel(&mut Registry::default());
+        let admin = admin(Readiness::default()).with_reload(reloader.clone());
+        let (_, body) = send(&admin, "GET", "/", "").await;
+        assert!(!body.contains("not in use"), "{body}");
+        let service = async { requests.next().await.respond(Err("line 3: <b>")) };
+        let (result, ()) = tokio::join!(reloader.reload(), service);
+        assert!(result.is_err());
+        let (_, body) = send(&admin, "GET", "/", "").await;
+        let expected = "not in use:</strong> line 3: &lt;b&gt;</p>";
+        assert!(body.contains(expected), "{body}");
     }
 
     #[tokio::test]

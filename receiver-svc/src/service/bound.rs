@@ -7,7 +7,7 @@ use mesh_net::server::{Accept, Server};
 use mesh_outbox::{Outbox, Workers};
 use mesh_service::{
     admin::{Admin, Listener, Readiness},
-    reload::{self, Reloader},
+    reload::{self, ConfigWatch, Reloader},
 };
 use prometheus_client::registry::Registry;
 use tokio::{
@@ -32,7 +32,8 @@ pub struct Bound<L = TcpListener> {
     pub addresses: Addresses,
     pub(super) web: L,
     pub(super) peers: Option<Server<L>>,
-    pub(super) reload_on_hangup: bool,
+    /// Watch of the configuration file, if this receiver reloads it by itself.
+    pub(super) watch: Option<ConfigWatch>,
     pub(super) shutdown_timeout: Duration,
     pub(super) registry: Registry,
     pub(super) outbox: Outbox,
@@ -75,8 +76,10 @@ impl<L: Listener + Accept + 'static> Bound<L> {
         let mut scraping = self.scraping;
         info!(web = %self.addresses.web, "Receiver started");
         let readiness = Readiness::default();
-        let (reloader, requests) = reload::channel();
-        if self.reload_on_hangup {
+        let mut registry = self.registry;
+        let (reloader, requests) = reload::channel(&mut registry);
+        if let Some(watch) = self.watch {
+            reloader.on_change(watch);
             reload_on_hangup(&reloader);
         }
         // The admin port serves until everything else has ended.
@@ -88,7 +91,7 @@ impl<L: Listener + Accept + 'static> Bound<L> {
             routes = routes.merge(monitors.status.clone().router());
             pages.push("/monitors");
         }
-        let admin = Admin::new("receiver-svc", self.registry, readiness.clone())
+        let admin = Admin::new("receiver-svc", registry, readiness.clone())
             .with_reload(reloader)
             .with_routes(&pages, routes);
         let mut admin = tokio::spawn(admin.serve(self.web, admin_shutdown));

@@ -34,8 +34,8 @@ pub struct Environment<L = TcpListener, X = Identity> {
     pub members: Option<Discovered>,
     /// Layer around the client of the exporters. It sees each Export and its verdict.
     pub exports: X,
-    /// Reloads the configuration on SIGHUP if true.
-    pub reload_on_hangup: bool,
+    /// Reloads the configuration on SIGHUP and when its files change, if true.
+    pub reloads_by_itself: bool,
 }
 
 /// Listen addresses of a receiver.
@@ -76,7 +76,7 @@ impl Environment {
             exporters: exporters.ready,
             members,
             exports: Identity::new(),
-            reload_on_hangup: true,
+            reloads_by_itself: true,
         })
     }
 }

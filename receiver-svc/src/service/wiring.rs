@@ -23,6 +23,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 use tower::{Layer, Service};
 
 use super::{
+    Loaded,
     bound::Bound,
     environment::{Addresses, Environment},
     error::Error,
@@ -41,7 +42,7 @@ use crate::{
 /// Wires a receiver and applies its configuration.
 pub(super) async fn wire<L, X, E>(
     args: Args,
-    config: &Config,
+    Loaded { config, watch }: Loaded,
     environment: Environment<L, X>,
 ) -> Result<Bound<L>, Error>
 where
@@ -58,7 +59,7 @@ where
         exporters,
         members,
         exports,
-        reload_on_hangup,
+        reloads_by_itself,
     } = environment;
     let mut registry = Registry::with_prefix("promesh_receiver");
     http_client::register_metrics(&mut registry);
@@ -76,7 +77,7 @@ where
     let (shards, unready) = shards(&args, members);
     let (handover, poller) = parts.handover(unready)?;
     let peers = parts.peers(peers)?;
-    let scraping = parts.scraping(&handover, shards, config).await?;
+    let scraping = parts.scraping(&handover, shards, &config).await?;
     let heartbeat = parts.heartbeat(&scraping, addresses);
     let Parts {
         outbox, registry, ..
@@ -85,7 +86,7 @@ where
         addresses,
         web: listener,
         peers,
-        reload_on_hangup,
+        watch: reloads_by_itself.then_some(watch),
         shutdown_timeout: args.shutdown_timeout,
         registry,
         outbox,

@@ -80,9 +80,12 @@ impl Cluster {
                     .flag(format!("--otlp.memory-budget={WORK_BYTES}"))
             }
             Tier::Receiver(_) => {
-                let addresses = Addresses::web(at(WEB));
+                let addresses = Addresses {
+                    grpc: Some(at(GRPC)),
+                    ..Addresses::web(at(WEB))
+                };
                 let spec = ServiceSpec::receiver(name, addresses, &config, &exporters)
-                    .member_of(&members(WEB))
+                    .member_of(&members(GRPC))
                     .flags(outbox)
                     .flag(format!("--scrape.memory-budget={WORK_BYTES}"))
                     .flag("--discovery.update-interval=1")

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use exporter_svc::{Args, bind};
 use mesh_base::shutdown::Shutdown;
+use mesh_service::descriptors;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -25,6 +26,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
     // Fails only if a provider is already installed.
     let _ = provider.install_default();
     args.log.init();
+    descriptors::raise_limit();
     let shutdown = Shutdown::on_signals()?;
     bind(args).await?.run(shutdown).await?;
     Ok(())

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use mesh_base::shutdown::Shutdown;
 use mesh_model::flags;
+use mesh_service::descriptors;
 
 use self::all::AllArgs;
 
@@ -56,6 +57,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Gateway(args) => &args.log,
     };
     log.init();
+    descriptors::raise_limit();
     let shutdown = Shutdown::on_signals()?;
     match command {
         Command::All(args) => all::run(&args, shutdown).await,

@@ -3,6 +3,7 @@
 use std::{fmt::Display, process::ExitCode};
 
 use mesh_base::shutdown::Shutdown;
+use mesh_service::descriptors;
 use receiver_svc::{
     Args,
     args::CommandLine,
@@ -84,6 +85,7 @@ fn install_crypto() {
 async fn run(args: Args) -> anyhow::Result<()> {
     install_crypto();
     args.log.init();
+    descriptors::raise_limit();
     let shutdown = Shutdown::on_signals()?;
     bind(args).await?.run(shutdown).await?;
     Ok(())

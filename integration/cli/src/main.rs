@@ -9,6 +9,7 @@ use judge::{
     starvation::{self, Void},
 };
 use mesh_base::shutdown::Shutdown;
+use mesh_service::descriptors;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -94,6 +95,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         }
         Command::Receiver(args) => {
             args.log.init();
+            descriptors::raise_limit();
             let shutdown = Shutdown::on_signals()?;
             let receiver = receiver_svc::bind(*args).await?;
             announce(receiver.addresses);
@@ -101,6 +103,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         }
         Command::Exporter(args) => {
             args.log.init();
+            descriptors::raise_limit();
             let shutdown = Shutdown::on_signals()?;
             let exporter = exporter_svc::bind(*args).await?;
             announce(exporter.addresses);
@@ -108,6 +111,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         }
         Command::Gateway(args) => {
             args.log.init();
+            descriptors::raise_limit();
             let shutdown = Shutdown::on_signals()?;
             let gateway = gateway::bind(*args).await?;
             announce(gateway.addresses);

@@ -1,6 +1,7 @@
 //! Parts of the process of each service.
 //!
 //! - [`admin`]: the HTTP port for probes, metrics and reloads.
+//! - [`descriptors`]: the limit of open files.
 //! - [`reload`]: reloads of the configuration, by SIGHUP or HTTP.
 //! - [`telemetry`]: the log subscriber.
 //!
@@ -17,6 +18,7 @@
 
 pub mod admin;
 mod cross_site;
+pub mod descriptors;
 pub mod reload;
 pub mod telemetry;
 

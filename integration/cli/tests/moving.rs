@@ -172,11 +172,16 @@ impl Group {
         );
     }
 
-    /// Waits until receiver `n` scrapes a target that its owner has not discovered.
-    async fn wait_for_orphans(&self, n: usize) {
+    /// Number of targets that receiver `n` has adopted, since no other one scraped them.
+    async fn orphans(&self, n: usize) -> f64 {
+        let metrics = self.metrics(n).await;
+        metrics.sum("promesh_receiver_handover_orphans_total")
+    }
+
+    /// Waits until receiver `n` has adopted more than `before` targets.
+    async fn wait_for_orphans(&self, n: usize, before: f64) {
         let adopted = async {
-            let orphans = "promesh_receiver_handover_orphans_total";
-            while self.metrics(n).await.sum(orphans) == 0.0 {
+            while self.orphans(n).await <= before {
                 sleep(Duration::from_millis(100)).await;
             }
         };
@@ -341,9 +346,10 @@ async fn targets_move_between_receivers_in_order() {
 
     // Only the first receiver discovers the new targets, some of which belong to others. It
     // gives up old targets, which the others still assign to it.
+    let orphans = group.orphans(0).await;
     group.discovers(0, 60);
     group.wait_for_scrapes(40, 3).await;
-    group.wait_for_orphans(0).await;
+    group.wait_for_orphans(0, orphans).await;
     group.discovers(1, 60);
     group.discovers(2, 60);
     let third = 18..=22;

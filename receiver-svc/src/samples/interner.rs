@@ -15,8 +15,6 @@ pub(crate) struct Interner {
     ends: Vec<usize>,
     ids: HashTable<u32>,
     state: RandomState,
-    /// Number of strings at the last call of [`Interner::shrink_if_settled`].
-    settled: usize,
 }
 
 // === impl Interner ===
@@ -32,22 +30,6 @@ impl Interner {
         self.bytes.capacity()
             + self.ends.capacity() * size_of::<usize>()
             + self.ids.allocation_size()
-    }
-
-    /// Releases unused memory if no string was added since the last call. An interner that still
-    /// grows needs that memory soon.
-    pub(crate) fn shrink_if_settled(&mut self) {
-        if self.settled != self.len() {
-            self.settled = self.len();
-        } else if self.bytes.capacity() > self.bytes.len() {
-            self.bytes.shrink_to_fit();
-            self.ends.shrink_to_fit();
-        }
-    }
-
-    /// Returns true if there is no unused memory.
-    pub(crate) fn is_shrunk(&self) -> bool {
-        self.bytes.capacity() == self.bytes.len()
     }
 
     /// Returns the string of an ID.
@@ -92,26 +74,6 @@ fn slice<'a>(bytes: &'a [u8], ends: &[usize], id: u32) -> &'a [u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn releases_memory_only_once_no_string_is_added() {
-        let mut interner = Interner::default();
-        let intern = |interner: &mut Interner, strings: std::ops::Range<u32>| {
-            strings.for_each(|at| {
-                interner.intern(at.to_string().as_bytes());
-            });
-        };
-        intern(&mut interner, 0..1000);
-        let grown = interner.allocated();
-        interner.shrink_if_settled();
-        assert_eq!(interner.allocated(), grown);
-        interner.shrink_if_settled();
-        assert!(interner.allocated() < grown);
-        assert_eq!(interner.bytes.capacity(), interner.bytes.len());
-        assert_eq!(interner.get(999), b"999");
-        intern(&mut interner, 1000..1001);
-        assert_eq!(interner.find(b"1000"), Some(1000));
-    }
 
     #[test]
     fn a_string_keeps_its_id() {

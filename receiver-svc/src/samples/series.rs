@@ -70,17 +70,6 @@ impl SeriesTable {
         texts.iter().sum::<usize>() + self.list.capacity() * size_of::<Series>()
     }
 
-    /// Releases unused memory, as far as no series was added since the last call.
-    pub(crate) fn shrink_if_settled(&mut self) {
-        for texts in [&mut self.names, &mut self.keys, &mut self.groups] {
-            texts.shrink_if_settled();
-        }
-        // There is one series for each key.
-        if self.keys.is_shrunk() {
-            self.list.shrink_to_fit();
-        }
-    }
-
     pub(crate) fn get(&self, series: u32) -> &Series {
         &self.list[series as usize]
     }

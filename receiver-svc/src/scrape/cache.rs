@@ -266,13 +266,8 @@ impl Cache {
         // Evicted entries stay in memory until there are enough to justify a copy.
         if self.entries.len() > self.live + self.live / 2 + FAILED_ENTRIES {
             self.compact(self.ended());
+            self.release();
         }
-        self.texts.shrink_if_settled();
-        if self.texts.is_shrunk() {
-            self.entries.shrink_to_fit();
-        }
-        self.series.shrink_if_settled();
-        self.release();
     }
 
     /// Releases the reservation of memory that is free now.

@@ -24,16 +24,18 @@ mod relabel;
 mod remote_write;
 mod scalar;
 mod scrape;
+mod scrape_config_files;
 mod section;
 mod target_groups;
 mod text;
 mod yaml;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 pub use self::{
     field_selector::check_field_selector,
     label_selector::{check_label_key, check_label_selector, check_label_value},
+    scrape_config_files::ScrapeConfigFiles,
     target_groups::{ignored_document, parse_target_groups, parse_target_groups_json},
 };
 use crate::config::{Config, ConfigError};
@@ -48,12 +50,6 @@ impl Config {
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let text = text::read(path)?;
         Self::parse(&text, path, &|name| std::env::var(name).ok())
-    }
-
-    /// Returns `path` and the files that its `scrape_config_files` match now, as far as the file
-    /// can be read.
-    pub fn files(path: &Path) -> Vec<PathBuf> {
-        document::files(path)
     }
 
     /// Parses `text` as the contents of the file at `path`. `variable` returns the value of

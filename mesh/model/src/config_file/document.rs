@@ -50,12 +50,6 @@ pub(in crate::config_file) struct Runtime {
     _gogc: Option<i64>,
 }
 
-/// The key of a configuration file that names further files.
-#[derive(Debug, Default, Deserialize)]
-struct Patterns {
-    scrape_config_files: Option<Vec<String>>,
-}
-
 /// A file of `scrape_config_files` as written.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -107,24 +101,6 @@ pub(super) fn parse(
     Ok(config)
 }
 
-/// Returns `path` and the files that its `scrape_config_files` match now.
-pub(super) fn files(path: &Path) -> Vec<PathBuf> {
-    let folder = path.parent().unwrap_or(Path::new(""));
-    let context = Context {
-        folder,
-        variable: &|_| None,
-    };
-    let text = text::read(path).unwrap_or_default();
-    let patterns: Patterns = yaml::parse(&text, path).unwrap_or_default();
-    let patterns = patterns.scrape_config_files.unwrap_or_default();
-    let matching = patterns
-        .iter()
-        .flat_map(|pattern| matching(&context, pattern));
-    std::iter::once(path.to_owned())
-        .chain(matching.flatten())
-        .collect()
-}
-
 fn scrape_configs(
     list: List<Scrape>,
     inherited: &Inherited,
@@ -136,7 +112,7 @@ fn scrape_configs(
 }
 
 /// Returns the paths that match `pattern`, a glob relative to the file's folder.
-fn matching(context: &Context<'_>, pattern: &str) -> Result<Vec<PathBuf>, Problem> {
+pub(super) fn matching(context: &Context<'_>, pattern: &str) -> Result<Vec<PathBuf>, Problem> {
     let bad = |why: String| {
         Problem::new(format!(
             "invalid scrape config file path {pattern:?}: {why}"

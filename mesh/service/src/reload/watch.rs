@@ -9,7 +9,7 @@ use std::{
 };
 
 use mesh_base::watched_file::fingerprint;
-use mesh_model::{config::Config, flags};
+use mesh_model::{config_file::ScrapeConfigFiles, flags};
 
 /// Flags of the watch.
 #[derive(Clone, Debug, clap::Args)]
@@ -31,7 +31,11 @@ pub struct WatchArgs {
 pub struct ConfigWatch {
     path: PathBuf,
     interval: Duration,
+    /// Fingerprint of the file.
     seen: u128,
+    /// Files that the file names, and their fingerprint.
+    others: ScrapeConfigFiles,
+    seen_others: u128,
 }
 
 // === impl ConfigWatch ===
@@ -40,10 +44,15 @@ impl ConfigWatch {
     /// Records the contents of the file at `path`. Has to be called before the file is loaded,
     /// so that no change in between is missed.
     pub fn new(path: &Path, args: &WatchArgs) -> Self {
+        let path = path.to_owned();
+        let seen = fingerprint(std::slice::from_ref(&path));
+        let others = ScrapeConfigFiles::read(&path);
         Self {
-            path: path.to_owned(),
+            path,
             interval: args.config_check_interval,
-            seen: fingerprint(&Config::files(path)),
+            seen,
+            seen_others: fingerprint(&others.matching()),
+            others,
         }
     }
 
@@ -54,8 +63,13 @@ impl ConfigWatch {
         }
         loop {
             tokio::time::sleep(self.interval).await;
-            let now = fingerprint(&Config::files(&self.path));
-            if std::mem::replace(&mut self.seen, now) != now {
+            let now = fingerprint(std::slice::from_ref(&self.path));
+            let has_changed = std::mem::replace(&mut self.seen, now) != now;
+            if has_changed {
+                self.others = ScrapeConfigFiles::read(&self.path);
+            }
+            let now = fingerprint(&self.others.matching());
+            if std::mem::replace(&mut self.seen_others, now) != now || has_changed {
                 return;
             }
         }

@@ -23,7 +23,7 @@ use tracing::debug;
 
 pub use axum::serve::Listener;
 
-use crate::{cross_site, reload::Reloader};
+use crate::{cross_site, html::escape, reload::Reloader};
 
 /// Readiness of a service, as reported by `/-/ready`. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -132,18 +132,12 @@ async fn index(State(admin): State<Arc<Admin>>) -> Html<String> {
     let failure = failure.map_or_else(String::new, |failure| {
         format!(
             "<p><strong>The configuration file is not in use:</strong> {}</p>",
-            escaped(&failure)
+            escape(&failure)
         )
     });
     Html(format!(
         "<!doctype html><title>{service}</title><h1>promesh {service} {version}</h1>{failure}<ul>{links}</ul>"
     ))
-}
-
-/// Escapes text for HTML.
-fn escaped(text: &str) -> String {
-    let text = text.replace('&', "&amp;").replace('<', "&lt;");
-    text.replace('>', "&gt;").replace('"', "&quot;")
 }
 
 async fn ready(State(admin): State<Arc<Admin>>) -> (StatusCode, &'static str) {

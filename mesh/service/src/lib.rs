@@ -2,6 +2,7 @@
 //!
 //! - [`admin`]: the HTTP port for probes, metrics and reloads.
 //! - [`descriptors`]: the limit of open files.
+//! - [`html`]: text in pages.
 //! - [`reload`]: reloads of the configuration, by SIGHUP or HTTP.
 //! - [`telemetry`]: the log subscriber.
 //!
@@ -19,6 +20,7 @@
 pub mod admin;
 mod cross_site;
 pub mod descriptors;
+pub mod html;
 pub mod reload;
 pub mod telemetry;
 

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use mesh_service::html::escape;
+
 use super::{
     ByJob, errors,
     page::{Disconnected, Page},
@@ -70,11 +72,4 @@ fn row(status: &TargetStatus) -> String {
         escape(&labels),
         escape(&state)
     )
-}
-
-/// Escapes text for HTML. Labels and errors come from targets and must not become markup.
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
 }

@@ -8,7 +8,9 @@ use mesh_model::config::{
     http::{Auth, OAuth2Config, PemSource, ProxyConfig, TlsConfig},
 };
 use parking_lot::Mutex;
+use rustls::ServerConfig;
 use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 
 use super::*;
 
@@ -17,6 +19,20 @@ mod proxies;
 mod resend;
 mod secure;
 mod streams;
+
+/// Acceptor of HTTP/2 over TLS for `localhost`, and its certificate in PEM.
+fn http2_acceptor() -> (TlsAcceptor, String) {
+    let issued = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let key = issued.signing_key.serialize_der().try_into().unwrap();
+    let mut tls = ServerConfig::builder_with_provider(tls::provider())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![issued.cert.der().clone()], key)
+        .unwrap();
+    tls.alpn_protocols = vec![b"h2".to_vec()];
+    (TlsAcceptor::from(Arc::new(tls)), issued.cert.pem())
+}
 
 /// Requests that a server received.
 #[derive(Clone, Default)]

@@ -8,9 +8,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto,
 };
-use rustls::ServerConfig;
 use tokio::sync::Barrier;
-use tokio_rustls::TlsAcceptor;
 
 use super::*;
 
@@ -22,16 +20,7 @@ const SLOW: usize = 5;
 /// Starts a server that responds to a request for `/slow` when there are [`SLOW`] of them.
 /// Returns its URL and its certificate.
 async fn slow_server() -> (String, String) {
-    let issued = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-    let key = issued.signing_key.serialize_der().try_into().unwrap();
-    let mut tls = ServerConfig::builder_with_provider(tls::provider())
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![issued.cert.der().clone()], key)
-        .unwrap();
-    tls.alpn_protocols = vec![b"h2".to_vec()];
-    let acceptor = TlsAcceptor::from(Arc::new(tls));
+    let (acceptor, certificate) = http2_acceptor();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let barrier = Arc::new(Barrier::new(SLOW));
@@ -58,7 +47,7 @@ async fn slow_server() -> (String, String) {
             });
         }
     });
-    (format!("https://localhost:{port}"), issued.cert.pem())
+    (format!("https://localhost:{port}"), certificate)
 }
 
 #[tokio::test]

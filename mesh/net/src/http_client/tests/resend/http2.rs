@@ -1,7 +1,6 @@
 //! Tests which requests are sent again over HTTP/2, against a server of single frames.
 
-use rustls::ServerConfig;
-use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_rustls::server::TlsStream;
 
 use super::*;
 
@@ -105,16 +104,7 @@ async fn exchange(
     requests: &[Method],
 ) -> (Result<Bytes, HttpClientError>, usize) {
     let connections: Vec<Vec<Reaction>> = connections.iter().map(|r| r.to_vec()).collect();
-    let issued = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-    let key = issued.signing_key.serialize_der().try_into().unwrap();
-    let mut tls = ServerConfig::builder_with_provider(tls::provider())
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![issued.cert.der().clone()], key)
-        .unwrap();
-    tls.alpn_protocols = vec![b"h2".to_vec()];
-    let acceptor = TlsAcceptor::from(Arc::new(tls));
+    let (acceptor, certificate) = http2_acceptor();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!(
         "https://localhost:{}/",
@@ -132,7 +122,7 @@ async fn exchange(
     });
     let config = HttpClientConfig {
         tls: TlsConfig {
-            ca: Some(PemSource::Inline(Secret::new(issued.cert.pem()))),
+            ca: Some(PemSource::Inline(Secret::new(certificate))),
             ..TlsConfig::default()
         },
         ..HttpClientConfig::default()

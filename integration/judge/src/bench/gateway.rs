@@ -10,7 +10,7 @@ use harness::{
 use mesh_model::flags;
 use tokio::time::{Instant, sleep};
 
-use super::{sink::Sink, writer::Writer};
+use super::{sink::Sink, system::pin, writer::Writer};
 use crate::cpu;
 
 /// Flags of `bench gateway`.
@@ -85,11 +85,10 @@ async fn measure(
             ["--otlp.max-concurrent-pushes-per-client=4096"],
         )
         .plan::<Processes>()?;
-    for service in plan.exporters.iter_mut().chain(&mut plan.gateways) {
-        service.wrapper = ["taskset", "--cpu-list", &args.core.to_string()]
-            .map(str::to_owned)
-            .into();
-    }
+    pin(
+        plan.exporters.iter_mut().chain(&mut plan.gateways),
+        args.core,
+    );
     let mesh = plan.start(&Processes::new(program)).await?;
     let gateway = mesh.gateways[0].addresses.http()?;
     let writers: Vec<_> = (0..writers)

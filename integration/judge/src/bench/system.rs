@@ -5,6 +5,7 @@ use std::{path::Path, time::Duration};
 use anyhow::Context;
 use harness::{
     process::{self, Process, Processes},
+    spec::ServiceSpec,
     topology::{Config, Mesh, RemoteWrite, Topology},
 };
 use stand_ins::amp::Keys;
@@ -53,6 +54,15 @@ pub(super) struct Settings<'a> {
     pub(super) core: usize,
 }
 
+/// Pins services that are not started yet to a core.
+pub(super) fn pin<'a>(services: impl Iterator<Item = &'a mut ServiceSpec>, core: usize) {
+    for service in services {
+        service.wrapper = ["taskset", "--cpu-list", &core.to_string()]
+            .map(str::to_owned)
+            .into();
+    }
+}
+
 // === impl System ===
 
 impl System {
@@ -76,10 +86,10 @@ impl System {
                     .exporters(1)
                     .receivers(1)
                     .plan::<Processes>()?;
-                for service in plan.exporters.iter_mut().chain(&mut plan.receivers) {
-                    let core = settings.core.to_string();
-                    service.wrapper = ["taskset", "--cpu-list", &core].map(str::to_owned).into();
-                }
+                pin(
+                    plan.exporters.iter_mut().chain(&mut plan.receivers),
+                    settings.core,
+                );
                 let mesh = plan.start(&Processes::new(program)).await?;
                 Ok(Self::Promesh(Box::new(mesh)))
             }

@@ -16,7 +16,7 @@ use mesh_contract::{
     batch::{BatchContext, Origin},
     export::{Progress, mark_split, parse_timeout},
     progress::DestinationProgress,
-    report::{BatchSizes, read_destination, write_destinations},
+    report::{BatchSizes, is_separable, read_destination, write_destinations},
 };
 use mesh_model::labels::Labels;
 use parking_lot::RwLock;
@@ -155,6 +155,9 @@ impl Ingest {
         let context = BatchContext::read(metadata).map_err(malformed)?;
         let context = Arc::new(destinations.with_external_labels(context));
         let selected = destinations.select(read_destination(metadata))?;
+        if selected.len() > 1 && is_separable(metadata) {
+            return Err(destinations.ask_for_separate_exports());
+        }
         let _share = self.take_share(destinations, &selected, request.get_ref().len())?;
         let mut progress = Progress::read(metadata).into_iter();
         let payloads = BatchSizes::split(metadata, request.get_ref()).map_err(malformed)?;
@@ -286,6 +289,22 @@ impl Destinations {
             .status()
         })?;
         Ok(vec![destination])
+    }
+
+    /// Status of an Export to all destinations whose sender can send a separate one to each. Its
+    /// metadata names them. Otherwise a destination that hangs would delay the others.
+    fn ask_for_separate_exports(&self) -> Status {
+        Retry {
+            cause: RetryCause::Unavailable,
+            after: Duration::ZERO,
+            settled: true,
+            slow: false,
+            message: format!(
+                "remote_write has {} destinations at this exporter; send a separate Export to each",
+                self.all.len()
+            ),
+        }
+        .status()
     }
 
     /// Adds the external labels of this exporter's file to the context of a push.

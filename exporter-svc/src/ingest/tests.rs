@@ -828,3 +828,33 @@ async fn refuses_an_export_above_the_limit_for_good() {
             .is_some_and(|text| text.contains("--ingest.max-bytes"))
     );
 }
+
+#[tokio::test]
+async fn asks_for_an_export_to_each_of_several_destinations() {
+    let (one, two) = (Backend::default(), Backend::default());
+    let ingest = ingest(&[&one.serve().await, &two.serve().await]).await;
+    let export = |destination: Option<&str>| {
+        let payload = batch(&[("up", 1)]);
+        let export = Export {
+            context: Arc::new(scrape(Some("a"))),
+            batches: BatchSizes::default(),
+            destination: destination.map(Arc::from),
+            samples: 1,
+            deadline: Instant::now() + Duration::from_secs(10),
+            progress: Vec::new(),
+            payload: payload.clone(),
+        };
+        let mut request = Request::new(payload);
+        export.write(request.metadata_mut());
+        request
+    };
+    let status = ingest.export(export(None)).await.unwrap_err();
+    let Err(error @ ExportError::Retry { .. }) = failure(status, 1) else {
+        panic!("expected a settled failure");
+    };
+    assert_eq!(error.report().destinations, ["backend-0", "backend-1"]);
+    assert!(one.requests().is_empty() && two.requests().is_empty());
+    ingest.export(export(Some("backend-1"))).await.unwrap();
+    assert!(one.requests().is_empty());
+    assert_eq!(two.requests().len(), 1);
+}

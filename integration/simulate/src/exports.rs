@@ -51,6 +51,9 @@ pub(super) struct SentExport {
     /// The only destination of the Export; all if `None`. The verdict is then that of the
     /// destination that stored least.
     pub(super) destination: Option<String>,
+    /// Destinations that had the batch before, maybe from an earlier process. The exporter
+    /// writes it to the others.
+    pub(super) before: DestinationProgress,
     /// Destinations that have the batch, after a failure.
     pub(super) progress: DestinationProgress,
 }
@@ -72,6 +75,7 @@ impl ExportLog {
     pub(super) fn exports_to(&self, destination: &str) -> Vec<SentExport> {
         let all = self.0.lock().clone().into_iter();
         let own = all.filter(|it| it.destination.as_deref().is_none_or(|it| it == destination));
+        let own = own.filter(|it| !it.before.is_complete(destination));
         let own = own.map(|mut export| {
             if export.progress.is_complete(destination) {
                 let samples = export.batches.iter().map(|batch| batch.samples).sum();
@@ -88,7 +92,9 @@ impl ExportLog {
         let mut exports = self.0.lock();
         let begin = exports.len();
         let payloads = export.batches.of(export.payload.clone()).into_iter();
+        let mut before = export.progress.iter().map(DestinationProgress::decode);
         exports.extend(payloads.map(|payload| SentExport {
+            before: before.next().unwrap_or_default(),
             batches: batches(payload),
             at_ms: now_ms(),
             ended_ms: now_ms() + (export.deadline - Instant::now()).as_millis() as i64,

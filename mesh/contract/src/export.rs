@@ -17,7 +17,7 @@ use tonic_types::{RpcStatusExt, pb};
 
 use crate::{
     batch::BatchContext,
-    report::{BatchSizes, ExportResponse, read_destinations, write_destination},
+    report::{BatchSizes, ExportResponse, mark_separable, read_destinations, write_destination},
     verdict::{Reason, Verdict},
 };
 
@@ -114,8 +114,9 @@ impl Export {
         self.context.write(metadata);
         self.batches.write(metadata);
         Progress::write(&self.progress, metadata);
-        if let Some(destination) = &self.destination {
-            write_destination(destination, metadata);
+        match &self.destination {
+            Some(destination) => write_destination(destination, metadata),
+            None => mark_separable(metadata),
         }
     }
 }

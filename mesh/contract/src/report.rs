@@ -77,6 +77,9 @@ const BATCHES_KEY: &str = "promesh-batches";
 /// Metadata key of the names of all destinations, in responses and failures. Names are
 /// separated by line ends.
 const DESTINATIONS_KEY: &str = "promesh-destinations-bin";
+/// Metadata key of an Export to all destinations whose sender can send a separate Export to
+/// each, in requests.
+const SEPARABLE_KEY: &str = "promesh-separable";
 /// Metadata key of the only destination of an Export, in requests.
 const DESTINATION_KEY: &str = "promesh-destination-bin";
 
@@ -315,6 +318,16 @@ pub fn read_destinations(metadata: &MetadataMap) -> Vec<String> {
 /// Writes the only destination of an Export into the metadata of its request.
 pub(crate) fn write_destination(name: &str, metadata: &mut MetadataMap) {
     metadata.insert_bin(DESTINATION_KEY, MetadataValue::from_bytes(name.as_bytes()));
+}
+
+/// Writes into the metadata of a request that the sender can send separate Exports.
+pub(crate) fn mark_separable(metadata: &mut MetadataMap) {
+    metadata.insert(SEPARABLE_KEY, MetadataValue::from_static("1"));
+}
+
+/// Returns true if the sender of an Export can send a separate one to each destination.
+pub fn is_separable(metadata: &MetadataMap) -> bool {
+    metadata.contains_key(SEPARABLE_KEY)
 }
 
 /// Reads the only destination of an Export. `None` means all.

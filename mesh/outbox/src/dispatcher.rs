@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use tokio::{
     task::JoinSet,
     time::{Instant, sleep_until, timeout_at},
@@ -28,6 +29,8 @@ pub(crate) struct Dispatcher<S> {
     flights: JoinSet<()>,
 }
 
+/// Timeout of a question for the destinations. An exporter answers at once.
+const QUESTION_TIMEOUT: Duration = Duration::from_secs(2);
 /// Time to wait if nothing is due. It only has to be long.
 const FAR: Duration = Duration::from_secs(3600);
 
@@ -57,6 +60,10 @@ where
                     let (lanes, exports) = (self.lanes.clone(), self.exports.clone());
                     self.flights.spawn(fly(lanes, exports, flight));
                 }
+                Next::Question => {
+                    let (lanes, exports) = (self.lanes.clone(), self.exports.clone());
+                    self.flights.spawn(ask(lanes, exports));
+                }
                 Next::Wait(until) => {
                     let until = until.unwrap_or_else(|| Instant::now() + FAR);
                     tokio::select! {
@@ -80,19 +87,41 @@ where
         return lanes.abandon(&flight);
     };
     let began = Instant::now();
-    let deadline = began + flight.timeout;
-    let export = export(request, &flight, deadline);
-    let result = match timeout_at(deadline, exports.oneshot(export)).await {
-        Ok(result) => result,
-        Err(_) => Err(ExportError::Unknown {
-            code: Code::DeadlineExceeded,
-            message: "no response before the deadline".to_owned(),
-            is_broken: false,
-            report: FailureReport::default(),
-        }),
-    };
+    let export = export(request, &flight, began + flight.timeout);
+    let result = send(exports, export).await;
     log(&flight, &result);
     lanes.land(&flight, Arrival { began, result });
+}
+
+/// Asks an exporter for its destinations, by an Export without batches.
+async fn ask<S>(lanes: Arc<Lanes>, exports: S)
+where
+    S: Service<Export, Response = ExportResponse, Error = ExportError>,
+{
+    let question = Export {
+        context: Arc::default(),
+        payload: Bytes::new(),
+        batches: BatchSizes::default(),
+        destination: None,
+        samples: 0,
+        deadline: Instant::now() + QUESTION_TIMEOUT,
+        progress: Vec::new(),
+    };
+    lanes.record_answer(&send(exports, question).await);
+}
+
+async fn send<S>(exports: S, export: Export) -> Result<ExportResponse, ExportError>
+where
+    S: Service<Export, Response = ExportResponse, Error = ExportError>,
+{
+    let late = || ExportError::Unknown {
+        code: Code::DeadlineExceeded,
+        message: "no response before the deadline".to_owned(),
+        is_broken: false,
+        report: FailureReport::default(),
+    };
+    let sent = timeout_at(export.deadline, exports.oneshot(export)).await;
+    sent.unwrap_or_else(|_| Err(late()))
 }
 
 fn export(request: Request, flight: &Flight, deadline: Instant) -> Export {

@@ -96,6 +96,8 @@ struct State {
     sleeps_until: Option<Instant>,
     /// `true` once an exporter has shown that it distinguishes the batches of an Export.
     knows_batches: bool,
+    /// Time of the next question for the destinations. `None` while one is in flight.
+    asks_at: Option<Instant>,
     /// Longest timeout of any Export so far that may still apply.
     longest_timeout: Duration,
 }
@@ -103,6 +105,8 @@ struct State {
 /// Next step of the dispatcher.
 pub(crate) enum Next {
     Flight(Flight),
+    /// Ask an exporter for its destinations.
+    Question,
     /// Wait until this time, or until something changes.
     Wait(Option<Instant>),
     End,
@@ -154,6 +158,7 @@ impl Lanes {
                 unacked: BTreeMap::new(),
                 sleeps_until: None,
                 knows_batches: false,
+                asks_at: Some(Instant::now()),
                 longest_timeout: Duration::ZERO,
             }),
             wakeup: Notify::new(),
@@ -288,7 +293,9 @@ impl AccountSource for Lanes {
     fn held_back(&self) -> HeldBackTotals {
         let now_ms = self.clock.now_ms();
         let state = self.state.lock();
-        state.hold_backs.totals(state.entries.values(), now_ms)
+        state
+            .hold_backs
+            .totals(state.entries.values(), &state.routes, now_ms)
     }
 
     fn max_bytes(&self) -> usize {

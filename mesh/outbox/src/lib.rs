@@ -60,6 +60,7 @@ mod flight;
 mod hold_backs;
 mod lane;
 mod lanes;
+mod oldest_pending;
 mod outcome;
 mod packed;
 mod rate;
@@ -94,6 +95,7 @@ use mesh_contract::{
 pub use account::{Account, AccountCollector};
 pub use args::OutboxArgs;
 pub use hold_backs::HeldBackTotals;
+pub use oldest_pending::OldestPending;
 pub use outcome::{Expiry, OutboxClosed, Outcome};
 pub use spill::SpillArgs;
 pub use waiters::{Waiter, Waiters};
@@ -229,11 +231,11 @@ impl Outbox {
         self.lanes.has_room(bytes)
     }
 
-    /// Holds back the batches of a key that are later than `after_ms`, in milliseconds
-    /// since the Unix epoch, until [`Self::release`]. Held-back batches count as pending
-    /// and expire like others. A drain waits for them.
-    pub fn hold_back(&self, key: u64, after_ms: i64) {
-        self.lanes.hold_back(key, after_ms);
+    /// Holds back the batches of a key that are later than the time of `after` for their
+    /// destination, until [`Self::release`]. Held-back batches count as pending and expire
+    /// like others. A drain waits for them.
+    pub fn hold_back(&self, key: u64, after: OldestPending) {
+        self.lanes.hold_back(key, after);
     }
 
     /// Releases the batches of a key that are held back.
@@ -253,11 +255,11 @@ impl Outbox {
         self.lanes.held_back()
     }
 
-    /// Returns the time of the oldest pending batch of each key, in milliseconds since the
-    /// Unix epoch. Held-back batches and batches in flight are pending too. Returns `None`
-    /// until the batches of an earlier process have been read from disk.
-    pub fn oldest_pending_ms(&self, keys: &HashSet<u64>) -> Option<HashMap<u64, i64>> {
-        self.lanes.oldest_pending_ms(keys)
+    /// Returns the times of the oldest pending batches of each key. Held-back batches and
+    /// batches in flight are pending too. Returns `None` until the batches of an earlier
+    /// process have been read from disk.
+    pub fn oldest_pending(&self, keys: &HashSet<u64>) -> Option<HashMap<u64, OldestPending>> {
+        self.lanes.oldest_pending(keys)
     }
 
     /// Returns the longest current timeout of any lane's Export.

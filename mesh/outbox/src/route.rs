@@ -165,7 +165,10 @@ impl Route {
         let entry = first.and_then(|seq| pending.entries.get(seq));
         let is_held_back = entry.is_some_and(|entry| {
             // An attempt may have delivered it, so that no later barrier concerns it.
-            lane.attempts.is_none() && pending.hold_backs.holds_back(entry, pending.now_ms)
+            lane.attempts.is_none()
+                && pending
+                    .hold_backs
+                    .holds_back(entry, self.destination.as_deref(), pending.now_ms)
         });
         lane.place = match (lane.blocked_until(pending.now), entry) {
             (Some(until), _) => Place::Blocked(until),
@@ -314,6 +317,11 @@ impl Route {
             self.unlist(*key);
         }
         taken
+    }
+
+    /// Returns true if a batch is held back or waits for an Export to all destinations.
+    pub(crate) fn has_held(&self) -> bool {
+        !self.held.is_empty()
     }
 
     /// Returns true if a suspect can be sent.

@@ -406,7 +406,7 @@ proptest! {
                     }
                     Step::HoldBack(key) => {
                         held_since.entry(key).or_insert(i);
-                        outbox.hold_back(key, START_MS + held_since[&key] as i64);
+                        outbox.hold_back(key, OldestPending::everywhere(START_MS + held_since[&key] as i64));
                     }
                     Step::Release(key) => {
                         held_since.remove(&key);

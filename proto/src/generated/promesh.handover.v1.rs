@@ -33,9 +33,12 @@ pub struct HandoverResponse {
         ::prost::alloc::string::String,
         PeerReport,
     >,
+    /// Names of the destinations that the receiver writes to, if the exporters have several.
+    #[prost(string, repeated, tag = "5")]
+    pub destinations: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// State of one target at a receiver.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct TargetState {
     #[prost(fixed64, tag = "1")]
     pub target: u64,
@@ -57,6 +60,20 @@ pub struct TargetState {
     /// Time of the oldest batch in the outbox since the Unix epoch.
     #[prost(int64, optional, tag = "7")]
     pub oldest_batch_ms: ::core::option::Option<i64>,
+    /// The same for each destination that lacks batches; none of the other destinations does.
+    /// Empty if the oldest batch counts for all, also for those that the receiver does not know.
+    #[prost(message, repeated, tag = "8")]
+    pub backlogs: ::prost::alloc::vec::Vec<DestinationBacklog>,
+}
+/// Batches of a target that wait for one destination.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DestinationBacklog {
+    /// Index in the `destinations` of the response.
+    #[prost(uint32, tag = "1")]
+    pub destination: u32,
+    /// Time of the oldest batch since the Unix epoch.
+    #[prost(int64, tag = "2")]
+    pub oldest_batch_ms: i64,
 }
 /// One process of a receiver.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

@@ -16,7 +16,7 @@ use tracing::debug;
 
 use super::{
     protocol::{HandoverRequest, HandoverResponse},
-    wire::{InvalidMessage, PATH},
+    wire::{InvalidMessage, MAX_BACKLOGS, PATH},
 };
 
 /// Calls peers. Cheap to clone.
@@ -54,9 +54,10 @@ pub(super) enum CallError {
 
 /// Timeout of the HTTP/2 handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(1);
-/// Maximum size of the peers in a response, and of what a response says about one target.
+/// Maximum size of the peers and destinations in a response.
 const MAX_PEERS_BYTES: usize = 1 << 20;
-const MAX_TARGET_BYTES: usize = 64;
+/// Maximum size of what a response says about one target, its backlogs included.
+const MAX_TARGET_BYTES: usize = 64 + 16 * MAX_BACKLOGS;
 const ORIGIN: &str = "http://receiver";
 
 // === impl Client ===

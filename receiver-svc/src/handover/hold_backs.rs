@@ -6,6 +6,8 @@
 
 use std::collections::BTreeMap;
 
+use mesh_outbox::OldestPending;
+
 /// Targets whose batches are held back.
 #[derive(Debug, Default)]
 pub(super) struct HoldBacks(BTreeMap<u64, HoldBack>);
@@ -24,12 +26,12 @@ pub(super) struct HoldBack {
 }
 
 /// Batches of a target in the outbox of a peer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Backlog {
     /// The peer has no batches.
     Empty,
-    /// The peer has batches. Time of the oldest, in milliseconds since the Unix epoch.
-    Since(i64),
+    /// The peer has batches. Times of the oldest.
+    Since(OldestPending),
 }
 
 // === impl HoldBacks ===
@@ -98,15 +100,15 @@ impl HoldBack {
     }
 
     /// Last report of a peer.
-    pub(super) fn backlog(&self, peer: &str) -> Option<Backlog> {
-        self.backlogs.get(peer).copied()
+    pub(super) fn backlog(&self, peer: &str) -> Option<&Backlog> {
+        self.backlogs.get(peer)
     }
 
-    /// Time of the oldest batch that a peer may have. Later batches wait for it.
-    pub(super) fn oldest_ms(&self, peer: &str) -> i64 {
+    /// Times of the oldest batches that a peer may have. Later batches wait for them.
+    pub(super) fn oldest(&self, peer: &str) -> OldestPending {
         match self.backlog(peer) {
-            Some(Backlog::Since(oldest_ms)) => oldest_ms,
-            _ => self.claimed_ms,
+            Some(Backlog::Since(oldest)) => oldest.clone(),
+            _ => OldestPending::everywhere(self.claimed_ms),
         }
     }
 

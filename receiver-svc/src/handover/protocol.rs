@@ -1,6 +1,8 @@
 //! Messages of the handover protocol.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use mesh_outbox::OldestPending;
 
 use super::{
     gossip::{PeerReport, Process, ShutdownPhase},
@@ -43,8 +45,8 @@ pub(super) struct HandoverResponse {
     pub(super) last_scrape_ms: BTreeMap<u64, i64>,
     /// Targets that answered the last scrape.
     pub(super) up: HashSet<u64>,
-    /// Time of the oldest batch in the outbox by target, in milliseconds since the Unix epoch.
-    pub(super) oldest_batch_ms: BTreeMap<u64, i64>,
+    /// Times of the oldest batches in the outbox, by target.
+    pub(super) oldest_pending: HashMap<u64, OldestPending>,
     /// Reports about other receivers, the requesting one among them.
     pub(super) peers: BTreeMap<String, PeerReport>,
 }
@@ -70,9 +72,9 @@ impl HandoverResponse {
 
     /// Backlog of a target in the outbox of the receiver.
     pub(super) fn backlog(&self, target: u64) -> Backlog {
-        match self.oldest_batch_ms.get(&target) {
+        match self.oldest_pending.get(&target) {
             None => Backlog::Empty,
-            Some(oldest_ms) => Backlog::Since(*oldest_ms),
+            Some(oldest) => Backlog::Since(oldest.clone()),
         }
     }
 }

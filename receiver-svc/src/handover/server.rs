@@ -83,10 +83,10 @@ impl HandoverServer {
         // push one more batch in between.
         let mut response = self.shared.update(|state| state.respond(request, outbox));
         // While batches of an earlier process are being read from disk, the backlog is unknown.
-        let oldest = outbox.oldest_pending_ms(&keys).ok_or_else(|| {
+        let oldest = outbox.oldest_pending(&keys).ok_or_else(|| {
             Status::unavailable("the outbox is still reading the batches of an earlier process")
         })?;
-        response.oldest_batch_ms = oldest.into_iter().collect();
+        response.oldest_pending = oldest;
         Ok(response)
     }
 }

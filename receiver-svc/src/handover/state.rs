@@ -6,7 +6,7 @@
 mod takeover;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
     time::Duration,
 };
@@ -186,7 +186,7 @@ impl State {
             ended: asked().filter(|t| self.claims.has_ended(*t)).collect(),
             last_scrape_ms: last_scrape_ms.collect(),
             up: up.map(|(target, _)| *target).collect(),
-            oldest_batch_ms: BTreeMap::new(),
+            oldest_pending: HashMap::new(),
             peers: self.peers.reports(),
         }
     }

@@ -3,12 +3,16 @@
 //! Decoding refuses what no receiver can have sent, so that the rest of the handover need not
 //! expect it.
 
+mod destinations;
+
 use std::collections::{BTreeMap, HashSet};
 
 use bytes::Bytes;
 use prost::Message;
 use proto::handover as wire;
 
+use self::destinations::Destinations;
+pub(super) use self::destinations::MAX_BACKLOGS;
 use super::{
     gossip::{PeerReport, Process, ShutdownPhase, WaitTimes},
     peers::MAX_PEERS,
@@ -106,8 +110,12 @@ impl HandoverResponse {
         for (target, ms) in &self.last_scrape_ms {
             state(*target, &|it| it.last_scrape_ms = Some(*ms));
         }
-        for (target, ms) in &self.oldest_batch_ms {
-            state(*target, &|it| it.oldest_batch_ms = Some(*ms));
+        let destinations = Destinations::of(self.oldest_pending.values());
+        for (target, oldest) in &self.oldest_pending {
+            state(*target, &|it| {
+                it.oldest_batch_ms = Some(oldest.oldest_ms());
+                it.backlogs = destinations.backlogs(oldest);
+            });
         }
         let peers = self.peers.iter();
         let message = wire::HandoverResponse {
@@ -117,6 +125,7 @@ impl HandoverResponse {
             peers: peers
                 .map(|(name, it)| (name.clone(), (*it).into()))
                 .collect(),
+            destinations: destinations.names(),
         };
         message.encode_to_vec()
     }
@@ -132,12 +141,13 @@ impl HandoverResponse {
             shutdown: phase(message.shutdown)?,
             ..Self::default()
         };
+        let destinations = Destinations::decode(message.destinations)?;
         let mut seen = HashSet::new();
         for state in message.targets {
             let target = state.target;
             check(seen.insert(target), "targets")?;
             check(request.asks_about(target), "targets.target")?;
-            response.add(target, &state)?;
+            response.add(target, &state, &destinations)?;
         }
         // A response reports the receiver that asks, too.
         check(message.peers.len() <= MAX_PEERS + 1, "peers")?;
@@ -147,7 +157,12 @@ impl HandoverResponse {
         Ok(response)
     }
 
-    fn add(&mut self, target: u64, state: &wire::TargetState) -> Checked<()> {
+    fn add(
+        &mut self,
+        target: u64,
+        state: &wire::TargetState,
+        destinations: &Destinations,
+    ) -> Checked<()> {
         let flags = [
             (state.scraped, &mut self.scraped),
             (state.claimed, &mut self.claimed),
@@ -165,7 +180,8 @@ impl HandoverResponse {
         }
         if let Some(ms) = state.oldest_batch_ms {
             check(is_time(ms), "targets.oldest_batch_ms")?;
-            self.oldest_batch_ms.insert(target, ms);
+            let oldest = destinations.oldest(ms, &state.backlogs)?;
+            self.oldest_pending.insert(target, oldest);
         }
         Ok(())
     }

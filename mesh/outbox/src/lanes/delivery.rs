@@ -6,7 +6,11 @@ use tokio::time::{Instant, sleep};
 use tracing::warn;
 
 use mesh_base::random;
-use mesh_contract::{export::Progress, progress::DestinationProgress};
+use mesh_contract::{
+    export::{ExportError, Progress},
+    progress::DestinationProgress,
+    report::ExportResponse,
+};
 
 use super::{ALL, Departure, Lanes, Next, State};
 use crate::{
@@ -14,13 +18,16 @@ use crate::{
     lane::{Attempts, Lane},
     outcome::Expiry,
     request::{self, Request},
-    route::RequestLimits,
+    route::{RequestLimits, Route},
     spill::{self, Poison, SpillError},
+    weight::Weight,
 };
 
 /// Number of exporters in a row that may die while they have a batch alone, before the batch
 /// is dropped.
 const MAX_DEATHS: u32 = 3;
+/// Minimum time between two questions for the destinations.
+const QUESTION_INTERVAL: Duration = Duration::from_secs(1);
 /// Delay before a spilled batch is read again after a temporary failure.
 const READ_RETRY_DELAY: Duration = Duration::from_secs(1);
 /// Mean additional delay of a suspect, for each exporter that died of it.
@@ -60,6 +67,9 @@ impl Lanes {
                     return Next::Flight(flight);
                 }
             }
+        }
+        if state.takes_question(now) {
+            return Next::Question;
         }
         self.wake_spiller(state);
         if state.is_closed && state.entries.is_empty() {
@@ -185,20 +195,31 @@ impl Lanes {
         self.wakeup.notify_one();
     }
 
+    /// Learns the destinations from the answer to a question.
+    pub(crate) fn record_answer(&self, answer: &Result<ExportResponse, ExportError>) {
+        let mut state = self.state.lock();
+        state.asks_at = Some(Instant::now() + QUESTION_INTERVAL);
+        let destinations = destinations_of(answer);
+        state.learn_destinations(&destinations, self.removed_after, self.clock.now_ms());
+        state.sleeps_until = None;
+        self.wakeup.notify_one();
+    }
+
     /// Records the result of an attempt.
     pub(crate) fn land(&self, flight: &Flight, arrival: Arrival) {
         let now_ms = self.clock.now_ms();
         let (began, took) = (arrival.began, arrival.began.elapsed());
         let mut state = self.state.lock();
-        let destinations = match &arrival.result {
-            Ok(response) => response.destinations.clone(),
-            Err(error) => error.report().destinations,
-        };
         state.end_flight(flight);
+        let was_joint = state.routes.len() == 1;
+        let destinations = destinations_of(&arrival.result);
         state.learn_destinations(&destinations, self.removed_after, now_ms);
+        // The exporter refused the Export to say that it has several destinations.
+        let has_learned = was_joint && state.routes.len() > 1;
         let landed = flight.land(arrival);
         // Batches that failed together are sent together again.
         let backoff = landed.iter().filter_map(|(batch, landing)| match landing {
+            Landing::Retry(_) if has_learned => None,
             Landing::Retry(_) => Some(state.next_backoff(flight.route, batch.key)),
             Landing::Verdict(_) => None,
         });
@@ -256,6 +277,15 @@ impl State {
     fn take_due(&mut self, route: usize, now: Instant) -> Vec<u64> {
         let route = self.routes.get_mut(&route);
         route.map(|route| route.take_due(now)).unwrap_or_default()
+    }
+
+    /// Returns true if an exporter has to be asked for its destinations now: batches wait for
+    /// older ones that only some destinations lack, and no Export can learn which there are.
+    fn takes_question(&mut self, now: Instant) -> bool {
+        let is_needed = !self.knows_batches
+            && self.hold_backs.names_destinations()
+            && self.routes.get(&ALL).is_some_and(Route::has_held);
+        is_needed && self.asks_at.take_if(|at| *at <= now).is_some()
     }
 
     fn take_suspect(&mut self, route: usize) -> Option<(u64, u64)> {
@@ -389,6 +419,7 @@ impl State {
         let Some(entry) = self.entries.get_mut(&batch.seq) else {
             return;
         };
+        let earlier = DestinationProgress::decode(&entry.progress);
         let progress = attempts.progress.or(entry.progress.clone());
         let progress = DestinationProgress::decode(&progress);
         entry.routes.remove(ALL);
@@ -397,6 +428,11 @@ impl State {
             let Some(name) = route.destination.clone() else {
                 continue;
             };
+            if earlier.is_complete(&name) {
+                // The process that spilled the batch has counted it.
+                route.account.forget(Weight::of_samples(entry.samples));
+                continue;
+            }
             entry.routes.insert(*id);
             route.push(batch.key, batch.seq);
             if progress.is_complete(&name) {
@@ -416,5 +452,13 @@ impl State {
             let verdict = Departure::Verdict(verdict.clone());
             self.leave(id, batch.seq, verdict, now_ms);
         }
+    }
+}
+
+/// Names of the destinations of the exporter that has answered. Empty if none has.
+fn destinations_of(answer: &Result<ExportResponse, ExportError>) -> Vec<String> {
+    match answer {
+        Ok(response) => response.destinations.clone(),
+        Err(error) => error.report().destinations,
     }
 }

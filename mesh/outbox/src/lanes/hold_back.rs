@@ -2,12 +2,13 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::Lanes;
+use super::{ALL, Lanes, State};
+use crate::{oldest_pending::OldestPending, route::Route};
 
 impl Lanes {
-    pub(crate) fn hold_back(&self, key: u64, after_ms: i64) {
+    pub(crate) fn hold_back(&self, key: u64, after: OldestPending) {
         let mut state = self.state.lock();
-        state.hold_backs.hold_back(key, after_ms);
+        state.hold_backs.hold_back(key, after);
         state.refresh_key(key, self.clock.now_ms());
     }
 
@@ -22,7 +23,10 @@ impl Lanes {
         self.state.lock().replayed.take()
     }
 
-    pub(crate) fn oldest_pending_ms(&self, keys: &HashSet<u64>) -> Option<HashMap<u64, i64>> {
+    pub(crate) fn oldest_pending(
+        &self,
+        keys: &HashSet<u64>,
+    ) -> Option<HashMap<u64, OldestPending>> {
         let mut oldest = HashMap::new();
         for key in keys {
             // Locks for one key at a time, as there may be many.
@@ -30,13 +34,30 @@ impl Lanes {
             if state.is_replaying {
                 return None;
             }
-            let lanes = state.routes.values().filter_map(|route| route.lane(*key));
-            let seqs = lanes.flat_map(|lane| &lane.seqs);
-            let times = seqs.filter_map(|seq| Some(state.entries.get(seq)?.time_ms));
-            if let Some(time_ms) = times.min() {
-                oldest.insert(*key, time_ms);
+            if let Some(pending) = state.oldest_pending(*key) {
+                oldest.insert(*key, pending);
             }
         }
         Some(oldest)
+    }
+}
+
+impl State {
+    fn oldest_pending(&self, key: u64) -> Option<OldestPending> {
+        let oldest_ms = |route: &Route| {
+            let seqs = route.lane(key)?.seqs.iter();
+            let times = seqs.filter_map(|seq| Some(self.entries.get(seq)?.time_ms));
+            times.min()
+        };
+        let all = self.routes.get(&ALL).and_then(oldest_ms);
+        let named = self.routes.values().filter_map(|route| {
+            let name = route.destination.clone()?;
+            Some((name, oldest_ms(route)))
+        });
+        let named = OldestPending::at_each(named.collect());
+        match (all.map(OldestPending::everywhere), named) {
+            (Some(all), Some(named)) => Some(all.merge(&named)),
+            (all, named) => all.or(named),
+        }
     }
 }

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::{Lanes, State};
 use crate::{
     entry::{Body, Entry},
+    oldest_pending::OldestPending,
     spill::{Done, Poison, Record, Replay},
 };
 
@@ -90,7 +91,8 @@ impl Lanes {
                 }
             }
             if self.shares_keys {
-                state.hold_backs.hold_back(*key, oldest_ms - 1);
+                let after = OldestPending::everywhere(oldest_ms - 1);
+                state.hold_backs.hold_back(*key, after);
             }
         }
         if self.shares_keys {

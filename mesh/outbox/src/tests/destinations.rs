@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, path::Path};
 
-use mesh_contract::progress::DestinationProgress;
+use mesh_contract::{progress::DestinationProgress, report::write_destinations};
 
 use super::*;
 use crate::entry::Body;
@@ -22,6 +22,8 @@ struct Destinations {
     most_in_flight: usize,
     /// Time that an Export takes.
     latency: Duration,
+    /// Set for exporters that refuse an Export to several destinations.
+    refuses_joint: bool,
     /// Set while no exporter can be reached.
     is_unreachable: bool,
     /// Payloads that each destination has stored, joined.
@@ -112,6 +114,9 @@ impl Destinations {
         }
         let only = export.destination.as_deref().map(str::to_owned);
         self.exports.push(only.clone());
+        if self.refuses_joint && only.is_none() && self.names.len() > 1 {
+            return Err(self.refusal());
+        }
         let selected = only.map_or_else(|| self.names.clone(), |name| vec![name]);
         let before = export.progress.first().cloned().unwrap_or_default();
         let mut progress = DestinationProgress::decode(&before);
@@ -140,6 +145,16 @@ impl Destinations {
             destinations: self.names.clone(),
             ..ExportResponse::default()
         })
+    }
+
+    /// Refusal of an Export to all destinations.
+    fn refusal(&self) -> ExportError {
+        let mut status = Status::unavailable("several");
+        write_destinations(&self.names, status.metadata_mut());
+        ExportError::Retry {
+            after: Some(Duration::ZERO),
+            status,
+        }
     }
 }
 
@@ -509,4 +524,88 @@ fn spilling(dir: &Path) -> OutboxArgs {
     let mut args = OutboxArgs::default();
     args.spill.spill_dir = Some(dir.to_owned());
     args
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_destination_that_hangs_delays_not_even_the_first_export_of_others() {
+    let (exporters, clock) = (Exporters::new(&["eu", "us"]), Clock::tokio(START_MS));
+    exporters.0.lock().refuses_joint = true;
+    exporters.0.lock().hanging.insert("us".to_owned());
+    let (outbox, _workers) = exporters.outbox(&OutboxArgs::default(), &clock);
+    outbox.push(batch(1, "x")).unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(exporters.stored("eu"), "x");
+    assert_eq!(account(&outbox, "us").waiting, 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn batches_are_held_back_from_one_destination_only() {
+    let (exporters, clock) = (Exporters::new(&["eu", "us"]), Clock::tokio(START_MS));
+    let (outbox, workers) = exporters.outbox(&OutboxArgs::default(), &clock);
+    push(&outbox, &clock, 0..1).await;
+    let of = |eu, us| {
+        let times = [(Arc::from("eu"), eu), (Arc::from("us"), us)];
+        OldestPending::at_each(times.into()).unwrap()
+    };
+    outbox.hold_back(1, of(None, Some(START_MS)));
+    push(&outbox, &clock, 1..3).await;
+    assert_eq!(
+        (exporters.stored("eu"), exporters.stored("us")),
+        ("0,1,2,".into(), "0,".into())
+    );
+    assert_eq!(outbox.held_back().batches, 2);
+    let oldest = outbox.oldest_pending(&HashSet::from([1])).unwrap();
+    assert_eq!(oldest[&1], of(None, Some(START_MS + 1_000)));
+    outbox.release(1);
+    assert_eq!(drained(workers).await.waiting, 0);
+    assert_eq!(exporters.stored("us"), "0,1,2,");
+}
+
+#[tokio::test(start_paused = true)]
+async fn asks_for_the_destinations_while_every_batch_is_held_back() {
+    let (exporters, clock) = (Exporters::new(&["eu", "us"]), Clock::tokio(START_MS));
+    exporters.0.lock().refuses_joint = true;
+    exporters.0.lock().is_unreachable = true;
+    let (outbox, _workers) = exporters.outbox(&OutboxArgs::default(), &clock);
+    let times = [
+        (Arc::from("eu"), None),
+        (Arc::from("us"), Some(START_MS - 1)),
+    ];
+    outbox.hold_back(1, OldestPending::at_each(times.into()).unwrap());
+    outbox.push(batch(1, "x")).unwrap();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    exporters.0.lock().is_unreachable = false;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(
+        (exporters.stored("eu"), exporters.stored("us")),
+        ("x".into(), String::new())
+    );
+    // One question, and one Export.
+    assert_eq!(exporters.0.lock().exports, [None, Some("eu".to_owned())]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_destination_counts_no_batch_that_an_earlier_process_has_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let (exporters, clock) = (Exporters::new(&["eu", "us"]), Clock::tokio(START_MS));
+    let args = spilling(dir.path());
+    exporters.take_down("us");
+    let (outbox, workers) = exporters.outbox(&args, &clock);
+    push(&outbox, &clock, 0..5).await;
+    while outbox.account().spilled < 50 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    drop((outbox, workers));
+    exporters.bring_up("us");
+    exporters.0.lock().refuses_joint = true;
+    exporters.0.lock().is_unreachable = true;
+    let (outbox, workers) = exporters.outbox(&args, &clock);
+    // The first batch has had attempts when the destinations become known.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    exporters.0.lock().is_unreachable = false;
+    assert_eq!(drained(workers).await.waiting, 0);
+    let (eu, us) = (account(&outbox, "eu"), account(&outbox, "us"));
+    assert_eq!((eu.pushed, eu.stored), (0, 0));
+    assert_eq!((us.pushed, us.stored), (50, 50));
 }

@@ -15,7 +15,7 @@ fn at(key: u64, after_ms: i64) -> Batch {
 async fn held_back_batches_are_skipped() {
     let exporter = Exporter::default();
     let (outbox, workers) = outbox(OutboxArgs::default(), &exporter);
-    outbox.hold_back(1, START_MS + 1);
+    outbox.hold_back(1, OldestPending::everywhere(START_MS + 1));
     for batch in [at(1, 1), at(1, 2), at(2, 3), at(1, 4), at(2, 5)] {
         outbox.push(batch).unwrap();
     }
@@ -27,7 +27,7 @@ async fn held_back_batches_are_skipped() {
         samples: 20,
     };
     assert_eq!(outbox.held_back(), held_back);
-    outbox.hold_back(1, START_MS + 2);
+    outbox.hold_back(1, OldestPending::everywhere(START_MS + 2));
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(exporter.stored().last().unwrap(), "1:002,");
     outbox.release(1);
@@ -40,7 +40,7 @@ async fn held_back_batches_are_skipped() {
 async fn a_drain_waits_for_held_back_batches() {
     let exporter = Exporter::default();
     let (outbox, workers) = outbox(OutboxArgs::default(), &exporter);
-    outbox.hold_back(1, START_MS);
+    outbox.hold_back(1, OldestPending::everywhere(START_MS));
     outbox.push(at(1, 1)).unwrap();
     let begun = Instant::now();
     let later = async {
@@ -60,11 +60,11 @@ async fn held_back_batches_expire() {
         ..OutboxArgs::default()
     };
     let (outbox, workers) = outbox(args, &exporter);
-    outbox.hold_back(1, START_MS);
+    outbox.hold_back(1, OldestPending::everywhere(START_MS));
     outbox.push(at(1, 1)).unwrap();
     for _ in 0..130 {
         tokio::time::sleep(Duration::from_millis(500)).await;
-        outbox.hold_back(1, START_MS);
+        outbox.hold_back(1, OldestPending::everywhere(START_MS));
     }
     let expired = BTreeMap::from([(Expiry::TooOld, 10)]);
     assert_eq!(outbox.account().expired, expired);
@@ -81,12 +81,13 @@ async fn returns_the_oldest_pending_batch_of_each_key() {
     }
     // The first batches are in flight, so they are still pending.
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let oldest = outbox.oldest_pending_ms(&HashSet::from([1, 2, 9])).unwrap();
-    let expected = [(1, START_MS + 1), (2, START_MS + 2)];
+    let oldest = outbox.oldest_pending(&HashSet::from([1, 2, 9])).unwrap();
+    let at = OldestPending::everywhere;
+    let expected = [(1, at(START_MS + 1)), (2, at(START_MS + 2))];
     assert_eq!(oldest, expected.into_iter().collect());
     drained(workers).await;
     assert_eq!(
-        outbox.oldest_pending_ms(&HashSet::from([1])),
+        outbox.oldest_pending(&HashSet::from([1])),
         Some(HashMap::new())
     );
 }

@@ -107,7 +107,7 @@ async fn delivers_a_batch_whose_outcome_receiver_is_dropped() {
 async fn a_drain_does_not_wait_for_withdrawn_batches() {
     let exporter = Exporter::default();
     let (outbox, workers) = outbox(OutboxArgs::default(), &exporter);
-    outbox.hold_back(1, START_MS - 1);
+    outbox.hold_back(1, OldestPending::everywhere(START_MS - 1));
     let (_, waiter) = outbox.push_with_waiter(batch(1, "x")).unwrap();
     let begun = Instant::now();
     let withdrawal = async {

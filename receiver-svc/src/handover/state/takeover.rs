@@ -1,6 +1,6 @@
 //! Decides when a claimed target may be scraped, and when its batches may be sent.
 
-use mesh_outbox::Outbox;
+use mesh_outbox::{OldestPending, Outbox};
 use tracing::debug;
 
 use super::{
@@ -32,15 +32,16 @@ impl State {
             let target = key.target;
             let mut hold_back = HoldBack::new(requested_ms);
             self.record_backlogs(&mut hold_back, target, responses);
-            let barrier_ms = self.barrier_ms(&hold_back, responses);
+            let barrier = self.barrier(&hold_back, responses);
             debug!(
                 target_id = format!("{target:016x}"),
-                barrier_ms, "Target taken over"
+                barrier_ms = barrier.as_ref().map(OldestPending::oldest_ms),
+                "Target taken over"
             );
-            match barrier_ms {
-                Some(after_ms) => {
+            match barrier {
+                Some(barrier) => {
                     self.hold_backs.insert(target, hold_back);
-                    outbox.hold_back(target, after_ms);
+                    outbox.hold_back(target, barrier);
                 }
                 None => metrics.count_release(has_silent_peers(responses)),
             }
@@ -60,17 +61,17 @@ impl State {
         metrics: &HandoverMetrics,
     ) {
         let own = targets.iter().copied().collect();
-        let own = outbox.oldest_pending_ms(&own).unwrap_or_default();
+        let own = outbox.oldest_pending(&own).unwrap_or_default();
         for &target in targets {
             let Some(mut hold_back) = self.hold_backs.remove(target) else {
                 continue;
             };
             self.record_backlogs(&mut hold_back, target, responses);
             let is_here = own.contains_key(&target) || self.claims.is_scraped(target);
-            match self.barrier_ms(&hold_back, responses) {
-                Some(after_ms) if is_here => {
+            match self.barrier(&hold_back, responses) {
+                Some(barrier) if is_here => {
                     self.hold_backs.insert(target, hold_back);
-                    outbox.hold_back(target, after_ms);
+                    outbox.hold_back(target, barrier);
                 }
                 _ => {
                     debug!(
@@ -107,9 +108,13 @@ impl State {
         }
     }
 
-    /// Time of the oldest batch of a target that may be elsewhere, in milliseconds since the
-    /// Unix epoch; `None` if there is no such batch. The backlogs must be recorded before.
-    pub(super) fn barrier_ms(&self, hold_back: &HoldBack, responses: &Responses) -> Option<i64> {
+    /// Times of the oldest batches of a target that may be elsewhere; `None` if there are no
+    /// such batches. The backlogs must be recorded before.
+    pub(super) fn barrier(
+        &self,
+        hold_back: &HoldBack,
+        responses: &Responses,
+    ) -> Option<OldestPending> {
         let awaited = responses
             .iter()
             .filter(|(name, response)| match hold_back.backlog(name) {
@@ -117,12 +122,12 @@ impl State {
                 Some(Backlog::Since(_)) if response.is_some() => true,
                 _ => self.peers.may_deliver(name),
             });
-        let awaited = awaited.map(|(name, _)| hold_back.oldest_ms(name));
+        let awaited = awaited.map(|(name, _)| hold_back.oldest(name));
         let has_earlier_exports = !hold_back.is_fenced() && self.peers.has_own_earlier_exports();
         let is_awaiting_own = has_earlier_exports || self.is_starting();
         awaited
-            .chain(is_awaiting_own.then(|| hold_back.claimed_ms()))
-            .min()
+            .chain(is_awaiting_own.then(|| OldestPending::everywhere(hold_back.claimed_ms())))
+            .reduce(|one, other| one.merge(&other))
     }
 }
 

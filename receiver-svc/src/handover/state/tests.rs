@@ -18,7 +18,10 @@ async fn holds_replayed_batches_back_for_their_fence_only() {
         ..PeerReport::default()
     };
     state.peers.merge_report("a:1", &report, Instant::now());
-    let barrier_ms = |hold_back: &HoldBack| state.barrier_ms(hold_back, &Responses::new());
+    let barrier_ms = |hold_back: &HoldBack| {
+        let barrier = state.barrier(hold_back, &Responses::new());
+        barrier.map(|barrier| barrier.oldest_ms())
+    };
     // During the startup hold, peers that it does not know yet may have older batches.
     assert_eq!(barrier_ms(&HoldBack::replayed(6)), Some(5));
     tokio::time::advance(policy.export_timeout).await;

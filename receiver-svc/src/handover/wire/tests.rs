@@ -1,3 +1,7 @@
+use std::sync::Arc;
+
+use mesh_outbox::OldestPending;
+
 use super::*;
 
 type Edit = fn(&mut wire::HandoverRequest);
@@ -75,13 +79,27 @@ fn rejects_responses_that_no_receiver_sends() {
         HandoverResponse::decode(response.encode_to_vec().into(), &request)
     };
     assert!(decode(&|it| it.targets = vec![state(1), state(2)]).is_ok());
-    let column: [(&str, EditResponse<'_>); 6] = [
+    let column: [(&str, EditResponse<'_>); 8] = [
         ("targets", &|it| it.targets = vec![state(1), state(1)]),
         ("targets.target", &|it| it.targets = vec![state(3)]),
         ("targets.oldest_batch_ms", &|it| {
             let oldest_batch_ms = Some(i64::MIN);
             it.targets = vec![wire::TargetState {
                 oldest_batch_ms,
+                ..state(1)
+            }];
+        }),
+        ("destinations", &|it| {
+            it.destinations = vec!["a".to_owned(), "a".to_owned()];
+        }),
+        ("targets.backlogs", &|it| {
+            it.destinations = vec!["a".to_owned()];
+            it.targets = vec![wire::TargetState {
+                oldest_batch_ms: Some(1),
+                backlogs: vec![wire::DestinationBacklog {
+                    destination: 1,
+                    oldest_batch_ms: 1,
+                }],
                 ..state(1)
             }];
         }),
@@ -137,10 +155,40 @@ fn decodes_what_it_encodes() {
         ended: [5].into(),
         up: [1].into(),
         last_scrape_ms: [(1, 1_000)].into(),
-        oldest_batch_ms: [(5, 900)].into(),
+        oldest_pending: [
+            (1, at_each(&[("a", None), ("b", Some(800))])),
+            (5, OldestPending::everywhere(900)),
+        ]
+        .into(),
         peers: [("b:1".to_owned(), report)].into(),
         ..HandoverResponse::default()
     };
     let decoded = HandoverResponse::decode(response.encode().into(), &request).unwrap();
     assert_eq!(decoded, response);
+}
+
+#[test]
+fn many_backlogs_of_a_target_count_for_all_destinations() {
+    let request = HandoverRequest {
+        sender: "a:1".to_owned(),
+        process: Process::default(),
+        shutdown: None,
+        claimed: vec![1],
+        watched: vec![],
+        held_back: vec![],
+    };
+    let names: Vec<_> = (0..=MAX_BACKLOGS).map(|n| format!("d{n}")).collect();
+    let times: Vec<_> = names.iter().map(|name| (name.as_str(), Some(7))).collect();
+    let response = HandoverResponse {
+        oldest_pending: [(1, at_each(&times))].into(),
+        ..HandoverResponse::default()
+    };
+    let decoded = HandoverResponse::decode(response.encode().into(), &request).unwrap();
+    let expected = [(1, OldestPending::everywhere(7))].into();
+    assert_eq!(decoded.oldest_pending, expected);
+}
+
+fn at_each(times: &[(&str, Option<i64>)]) -> OldestPending {
+    let times = times.iter().map(|(name, ms)| (Arc::from(*name), *ms));
+    OldestPending::at_each(times.collect()).unwrap()
 }

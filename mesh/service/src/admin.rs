@@ -18,12 +18,15 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use mesh_base::shutdown::Shutdown;
-use prometheus_client::{encoding::text::encode, registry::Registry};
+use prometheus_client::{
+    encoding::text::{encode_eof, encode_registry},
+    registry::Registry,
+};
 use tracing::debug;
 
 pub use axum::serve::Listener;
 
-use crate::{cross_site, html::escape, reload::Reloader};
+use crate::{cross_site, html::escape, process, reload::Reloader};
 
 /// Readiness of a service, as reported by `/-/ready`. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -34,6 +37,7 @@ pub struct Readiness(Arc<AtomicBool>);
 pub struct Admin {
     service: &'static str,
     registry: Arc<Registry>,
+    process: Arc<Registry>,
     readiness: Readiness,
     reloader: Option<Reloader>,
     pages: Vec<&'static str>,
@@ -57,11 +61,12 @@ impl Readiness {
 // === impl Admin ===
 
 impl Admin {
-    /// Creates the admin port of `service`, with the metrics of `registry`.
+    /// Creates the admin port of `service`, with the metrics of `registry` and of the process.
     pub fn new(service: &'static str, registry: Registry, readiness: Readiness) -> Self {
         Self {
             service,
             registry: Arc::new(registry),
+            process: Arc::new(process::registry(service)),
             readiness,
             reloader: None,
             pages: vec!["/metrics", "/-/healthy", "/-/ready"],
@@ -168,7 +173,10 @@ async fn reload(State(admin): State<Arc<Admin>>, headers: HeaderMap) -> Response
 /// Returns the metrics, in OpenMetrics if the client accepts it and in text 0.0.4 otherwise.
 async fn metrics(State(admin): State<Arc<Admin>>, headers: HeaderMap) -> Response {
     let mut body = String::new();
-    if encode(&mut body, &admin.registry).is_err() {
+    let encoded = encode_registry(&mut body, &admin.registry)
+        .and_then(|()| encode_registry(&mut body, &admin.process))
+        .and_then(|()| encode_eof(&mut body));
+    if encoded.is_err() {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     }
     let accept = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok());
@@ -302,6 +310,7 @@ mod tests {
                        test_things_total 1\n";
         assert!(plain.contains(counter), "{plain}");
         assert!(plain.contains("# HELP test_level Level.\n# TYPE test_level gauge\n"));
+        assert!(plain.contains("promesh_build_info{service=\"test-svc\""));
         assert!(!plain.contains("# EOF"));
         let (_, open) = send(&admin, "GET", "/metrics", "application/openmetrics-text").await;
         assert!(open.contains("# HELP test_things Things.\n# TYPE test_things counter\n"));

@@ -21,6 +21,7 @@ pub mod admin;
 mod cross_site;
 pub mod descriptors;
 pub mod html;
+mod process;
 pub mod reload;
 pub mod telemetry;
 

@@ -10,7 +10,13 @@ use prometheus_client::{
 
 use mesh_contract::verdict::{Reason, Verdict};
 
-use crate::{hold_backs::HeldBackTotals, outcome::Expiry, spill::SpillStats, weight::Weight};
+use crate::{
+    delay::{self, Delay},
+    hold_backs::HeldBackTotals,
+    outcome::Expiry,
+    spill::SpillStats,
+    weight::Weight,
+};
 
 /// Counts the pushed samples by their outcome.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -53,6 +59,10 @@ pub(crate) trait AccountSource: fmt::Debug + Send + Sync {
     /// Returns the time in which the slowest destination receives its backlog. `None` while
     /// one with a backlog receives nothing.
     fn backlog(&self) -> Option<Duration>;
+
+    /// Returns the delay of each destination. The name is empty if exporters have not named
+    /// several.
+    fn delays(&self) -> BTreeMap<String, Delay>;
 
     /// Counts the batches that are held back at this moment.
     fn held_back(&self) -> HeldBackTotals;
@@ -234,6 +244,7 @@ impl Collector for AccountCollector {
         let gauge = ConstGauge::new(backlog);
         gauge.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
         by_destination(&mut encoder, &self.source.destinations())?;
+        delay::encode(&mut encoder, &self.source.delays())?;
         self.source.spill_stats().encode(&mut encoder)
     }
 }

@@ -23,6 +23,7 @@ use mesh_contract::{batch::Batch, verdict::Verdict};
 use crate::{
     account::{Account, AccountSource},
     args::OutboxArgs,
+    delay::Delay,
     entry::{Body, Entry},
     flight::{Flight, InFlight},
     hold_backs::{HeldBackTotals, HoldBacks},
@@ -290,6 +291,23 @@ impl AccountSource for Lanes {
         times.collect::<Option<Vec<_>>>()?.into_iter().max()
     }
 
+    fn delays(&self) -> BTreeMap<String, Delay> {
+        let now_ms = self.clock.now_ms();
+        let state = self.state.lock();
+        let is_named = state.routes.len() > 1;
+        let routes = state.routes.iter();
+        let routes = routes.filter(|(id, _)| is_named == (**id != ALL));
+        // Batches that were on their way to all destinations when exporters named several.
+        let shared = state.routes.get(&ALL).and_then(|it| state.oldest_ms(it));
+        let delays = routes.map(|(_, route)| {
+            let name = route.destination.as_deref().unwrap_or_default();
+            let oldest_ms = state.oldest_ms(route).into_iter().chain(shared).min();
+            let age_ms = oldest_ms.map_or(0, |time_ms| now_ms - time_ms);
+            (name.to_owned(), route.delay.with_oldest(age_ms))
+        });
+        delays.collect()
+    }
+
     fn held_back(&self) -> HeldBackTotals {
         let now_ms = self.clock.now_ms();
         let state = self.state.lock();
@@ -396,6 +414,12 @@ impl State {
         })
     }
 
+    /// Time of the oldest batch that waits in a route. A lane has its oldest batch first.
+    fn oldest_ms(&self, route: &Route) -> Option<i64> {
+        let entries = route.first_seqs().filter_map(|seq| self.entries.get(&seq));
+        entries.map(|entry| entry.time_ms).min()
+    }
+
     /// Drops a batch at all destinations that have not completed it.
     fn expire(&mut self, seq: u64, expiry: Expiry, now_ms: i64) {
         let Some(entry) = self.entries.get(&seq) else {
@@ -418,6 +442,7 @@ impl State {
         let key = entry.key;
         entry.routes.remove(route);
         let weight = Weight::of_samples(entry.samples);
+        let time_ms = entry.time_ms;
         let is_unacked = entry.would_be_replayed();
         for (id, it) in &mut self.routes {
             // An Export to all destinations counts for each of them.
@@ -428,6 +453,9 @@ impl State {
                 Departure::Verdict(verdict) => {
                     it.account.record_verdict(verdict, weight);
                     it.rate.count(weight.samples);
+                    if verdict.not_stored() < weight.samples {
+                        it.delay.record_stored(time_ms, now_ms);
+                    }
                 }
                 Departure::Expired(expiry) => it.account.record_expiry(*expiry, weight),
             }

@@ -54,6 +54,7 @@
 
 mod account;
 mod args;
+mod delay;
 mod dispatcher;
 mod entry;
 mod flight;

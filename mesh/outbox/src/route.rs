@@ -12,6 +12,7 @@ use mesh_contract::report::MAX_BATCHES;
 
 use crate::{
     account::Account,
+    delay::Delay,
     entry::Entry,
     hold_backs::HoldBacks,
     lane::{Lane, Place, ReadyBatch},
@@ -28,6 +29,8 @@ pub(crate) struct Route {
     pub(crate) is_required: bool,
     /// Samples of this destination by outcome.
     pub(crate) account: Account,
+    /// Delay of the batches of this destination.
+    pub(crate) delay: Delay,
     /// Time when an exporter first did not name this destination, since one has named it.
     pub(crate) missing_since: Option<Instant>,
     began_at: Instant,
@@ -89,6 +92,7 @@ impl Route {
             destination,
             is_required: false,
             account: Account::default(),
+            delay: Delay::default(),
             missing_since: None,
             began_at: Instant::now(),
             lanes: BTreeMap::new(),
@@ -136,6 +140,13 @@ impl Route {
         self.lanes
             .values()
             .flat_map(|lane| lane.seqs.iter().copied())
+    }
+
+    /// Numbers of the first batches of all lanes.
+    pub(crate) fn first_seqs(&self) -> impl Iterator<Item = u64> {
+        self.lanes
+            .values()
+            .filter_map(|lane| lane.seqs.front().copied())
     }
 
     /// Adds `first` to the sequence numbers of all batches. Refresh all lanes afterwards.

@@ -1,3 +1,4 @@
+mod delay;
 mod destinations;
 mod hold_back;
 mod lingering;

@@ -133,6 +133,25 @@ impl PushError {
         }
     }
 
+    /// All values of [`Self::reason`].
+    pub(crate) const REASONS: [&str; 15] = [
+        "unauthenticated",
+        "content_type",
+        "encoding",
+        "too_large",
+        "malformed",
+        "slow_body",
+        "interrupted",
+        "client_limit",
+        "push_limit",
+        "memory",
+        "outbox_full",
+        "unanswered",
+        "peer",
+        "moving",
+        "stopping",
+    ];
+
     /// Value of the `reason` label in metrics.
     pub(crate) fn reason(&self) -> &'static str {
         match self {

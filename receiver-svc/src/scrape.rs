@@ -32,6 +32,7 @@ mod scrape_loop;
 mod status;
 mod storage;
 mod target;
+mod target_health;
 
 pub use self::{
     append::{AppendError, Counts, Scrape},
@@ -51,6 +52,7 @@ pub use self::{
     status::{DroppedTarget, Health, JobStatus, LastScrape, Status, TargetStatus},
     storage::{Accepted, InOrder, Rejection, Storage},
     target::{Populated, Target, TargetError, labels_before_relabeling, populate},
+    target_health::TargetHealth,
 };
 pub use crate::samples::{AppendedSamples, Metadata, STALE_NAN, SampleValue, SampleView};
 

@@ -43,6 +43,12 @@ impl Metrics {
             duration: Histogram::new(DURATION_BUCKETS),
             bytes: Gauge::default(),
         };
+        for code in CODES {
+            let _ = metrics.exports.get_or_create(&CodeLabels { code });
+        }
+        for origin in ["scrape", "otlp"] {
+            let _ = metrics.received.get_or_create(&OriginLabels { origin });
+        }
         registry.register(
             "samples_received",
             "Samples in Exports, as the sender counts them; retries count again",
@@ -93,6 +99,17 @@ impl Metrics {
             .inc_by(units);
     }
 }
+
+/// All values of [`name`].
+const CODES: [&str; 7] = [
+    "OK",
+    "INVALID_ARGUMENT",
+    "OUT_OF_RANGE",
+    "DEADLINE_EXCEEDED",
+    "RESOURCE_EXHAUSTED",
+    "UNAVAILABLE",
+    "OTHER",
+];
 
 /// Metric label value of a gRPC status code.
 fn name(code: Code) -> &'static str {

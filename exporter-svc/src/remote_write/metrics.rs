@@ -83,6 +83,22 @@ enum Code {
     None(&'static str),
 }
 
+/// Codes whose series exist from the start, so that `rate` sees their first increment.
+const USUAL_CODES: [Code; 12] = [
+    Code::Status(200),
+    Code::Status(204),
+    Code::Status(400),
+    Code::Status(401),
+    Code::Status(403),
+    Code::Status(404),
+    Code::Status(413),
+    Code::Status(429),
+    Code::Status(500),
+    Code::Status(503),
+    Code::None("connect"),
+    Code::None("deadline"),
+];
+
 /// Buckets of the request duration in seconds.
 const LATENCY_BUCKETS: [f64; 12] = [
     0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
@@ -183,6 +199,12 @@ impl Families {
             };
             self.samples.get_or_create(&labels).clone()
         };
+        for code in USUAL_CODES {
+            let destination = destination.to_owned();
+            let labels = RequestLabels { destination, code };
+            let _ = self.requests.get_or_create(&labels);
+            let _ = self.probes.get_or_create(&labels);
+        }
         let labels = DestinationLabels {
             destination: destination.to_owned(),
         };

@@ -32,11 +32,39 @@ struct Refused {
     reason: &'static str,
 }
 
+/// Status codes of responses over HTTP.
+const HTTP_ANSWERS: [&str; 8] = ["200", "400", "401", "408", "413", "415", "429", "503"];
+/// Codes of responses over gRPC; 415 answers a request that is not gRPC.
+const GRPC_ANSWERS: [&str; 8] = [
+    "Ok",
+    "InvalidArgument",
+    "Unauthenticated",
+    "ResourceExhausted",
+    "Unavailable",
+    "Unimplemented",
+    "DeadlineExceeded",
+    "415",
+];
+
 // === impl AdmissionMetrics ===
 
 impl AdmissionMetrics {
     pub(crate) fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
+        for protocol in ["grpc", "http"] {
+            for reason in PushError::REASONS {
+                let refused = Refused { protocol, reason };
+                let _ = metrics.refused.get_or_create(&refused);
+            }
+        }
+        let http = HTTP_ANSWERS.map(|answer| ("http", answer));
+        let grpc = GRPC_ANSWERS.map(|answer| ("grpc", answer));
+        for (protocol, answer) in http.into_iter().chain(grpc) {
+            let answer = answer.to_owned();
+            let _ = metrics
+                .requests
+                .get_or_create(&Request { protocol, answer });
+        }
         let own = metrics.clone();
         registry.register(
             "requests",

@@ -32,6 +32,9 @@ impl DeltaMetrics {
         let metrics = Self::default();
         let own = metrics.clone();
         let gauge = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+        for outcome in ["counted", "repeated", "passed_on", "refused"] {
+            let _ = own.points.get_or_create(&Outcome { outcome });
+        }
         own.streams_limit.set(gauge(args.max_streams));
         own.bytes_limit.set(gauge(args.max_bytes.in_memory()));
         for (name, help, gauge) in [

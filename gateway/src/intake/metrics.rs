@@ -1,6 +1,6 @@
 //! Metrics of the intake.
 
-use mesh_contract::verdict::Verdict;
+use mesh_contract::verdict::{Reason, Verdict};
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family},
@@ -24,6 +24,9 @@ struct ByReason {
 
 impl IntakeMetrics {
     pub(crate) fn register(&self, registry: &mut Registry) {
+        for reason in Reason::ALL.map(Reason::as_str) {
+            let _ = self.rejected.get_or_create(&ByReason { reason });
+        }
         registry.register(
             "data_points",
             "Data points of accepted pushes, including rejected points",

@@ -30,6 +30,11 @@ impl Metrics {
         Ok(Self(String::from_utf8(body.to_bytes().to_vec())?))
     }
 
+    /// Text of the page.
+    pub fn into_text(self) -> String {
+        self.0
+    }
+
     /// Sum of all series of a metric. `name` may also be one series with its labels, as the
     /// page shows it.
     pub fn sum(&self, name: &str) -> f64 {

@@ -55,12 +55,14 @@ impl Connecting {
             match open(address, &self.connector, self.ping_interval).await {
                 Ok((connection, driver)) => {
                     info!(address, "Connected");
+                    let connected = self.metrics.connected();
                     current.send_replace(Some(connection));
                     (backoff, last_error) = (Backoff::new(), String::new());
                     // Completes when no new request can be sent. hyper completes the
                     // requests in flight in a task of its own.
                     let ended = driver.await;
                     current.send_replace(None);
+                    drop(connected);
                     self.changed.notify_waiters();
                     info!(
                         address,

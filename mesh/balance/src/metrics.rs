@@ -15,8 +15,13 @@ use crate::Outcome;
 pub struct BalanceMetrics {
     exports: Family<OutcomeLabel, Counter>,
     exporters: Gauge,
+    connected: Gauge,
     connect_failures: Family<ReasonLabel, Counter>,
 }
+
+/// Guard that counts an exporter as connected until it is dropped.
+#[derive(Debug)]
+pub(crate) struct ConnectedExporter(Gauge);
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ReasonLabel {
@@ -33,6 +38,12 @@ struct OutcomeLabel {
 impl BalanceMetrics {
     /// Registers the metrics.
     pub fn register(&self, registry: &mut Registry) {
+        for outcome in ["verdict", "again", "unsent", "unknown"] {
+            let _ = self.exports.get_or_create(&OutcomeLabel { outcome });
+        }
+        for reason in ["refused", "timeout", "tls", "broken"] {
+            let _ = self.connect_failures.get_or_create(&ReasonLabel { reason });
+        }
         registry.register(
             "exports",
             "Requests to exporters by outcome: verdict, again (the exporter asks for a retry), \
@@ -43,6 +54,11 @@ impl BalanceMetrics {
             "exporters",
             "Exporters that discovery has found",
             self.exporters.clone(),
+        );
+        registry.register(
+            "exporters_connected",
+            "Exporters with an open connection",
+            self.connected.clone(),
         );
         registry.register(
             "exporter_connect_failures",
@@ -65,8 +81,21 @@ impl BalanceMetrics {
         self.exporters.set(exporters as i64);
     }
 
+    pub(crate) fn connected(&self) -> ConnectedExporter {
+        self.connected.inc();
+        ConnectedExporter(self.connected.clone())
+    }
+
     pub(crate) fn connect_failed(&self, reason: &'static str) {
         let reason = ReasonLabel { reason };
         self.connect_failures.get_or_create(&reason).inc();
+    }
+}
+
+// === impl ConnectedExporter ===
+
+impl Drop for ConnectedExporter {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }

@@ -85,6 +85,20 @@ fn is_wrapper(error: &(dyn error::Error + 'static)) -> bool {
     }
 }
 
+/// All values of [`WatchFailure::reason`].
+pub const FAILURE_REASONS: [&str; 10] = [
+    "timeout",
+    "unauthorized",
+    "malformed",
+    "connection",
+    "forbidden",
+    "not_found",
+    "gone",
+    "throttled",
+    "server",
+    "refused",
+];
+
 fn status_reason(status: &Status) -> &'static str {
     match status.code {
         401 => "unauthorized",

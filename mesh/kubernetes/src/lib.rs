@@ -29,5 +29,5 @@ mod url_client;
 mod watch;
 
 pub use api_server::{ApiServer, ClientError};
-pub use failure::WatchFailure;
+pub use failure::{FAILURE_REASONS, WatchFailure};
 pub use watch::{Watched, watch};

@@ -36,11 +36,17 @@ pub(super) struct UnreadableFiles {
     own: i64,
 }
 
+/// Mechanisms that can fail, as metric label values.
+const MECHANISMS: [&str; 7] = ["dns", "ec2", "ecs", "file", "http", "kubernetes", "msk"];
+
 // === impl DiscoveryMetrics ===
 
 impl DiscoveryMetrics {
     /// Registers the metrics.
     pub fn register(&self, registry: &mut Registry) {
+        for mechanism in MECHANISMS {
+            let _ = self.failures.get_or_create(&Mechanism { mechanism });
+        }
         registry.register(
             "discovery_targets",
             "Discovered targets of each job, before relabeling",
@@ -53,7 +59,7 @@ impl DiscoveryMetrics {
         );
         registry.register(
             "discovery_failures",
-            "Failed refreshes; the targets of the last successful refresh stay",
+            "Failed refreshes by mechanism; the targets of the last successful refresh stay",
             self.failures.clone(),
         );
         registry.register(

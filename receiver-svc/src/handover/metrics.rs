@@ -5,7 +5,7 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
-use tonic::Status;
+use tonic::{Code, Status};
 
 /// Metrics of the handover. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -36,12 +36,30 @@ struct RefusalLabels {
     code: String,
 }
 
+/// Codes with which a receiver refuses requests of its peers.
+const REFUSAL_CODES: [Code; 7] = [
+    Code::DeadlineExceeded,
+    Code::Internal,
+    Code::InvalidArgument,
+    Code::PermissionDenied,
+    Code::Unauthenticated,
+    Code::Unavailable,
+    Code::Unimplemented,
+];
+
 // === impl HandoverMetrics ===
 
 impl HandoverMetrics {
     /// Registers the metrics.
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
+        for reason in ["settled", "unreachable"] {
+            let _ = metrics.released.get_or_create(&ReleaseLabels { reason });
+        }
+        for code in REFUSAL_CODES {
+            let code = format!("{code:?}");
+            let _ = metrics.refused.get_or_create(&RefusalLabels { code });
+        }
         registry.register(
             "handover_targets_pending",
             "Targets that this receiver has claimed and does not scrape yet, because another \

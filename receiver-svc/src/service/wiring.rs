@@ -35,7 +35,7 @@ use crate::{
     handover::{self, Handover, HandoverMetrics, Poller},
     heartbeat::{Heartbeat, HeartbeatMetrics},
     monitors::{Following, MonitorStatus},
-    scrape::{Endings, Manager, ScrapeMetrics, Shared},
+    scrape::{Endings, Manager, ScrapeMetrics, Shared, TargetHealth},
     shard::{self, Shards},
 };
 
@@ -196,6 +196,8 @@ impl Parts<'_> {
             own_names: own_names(args),
             context: watch::Sender::default(),
         };
+        let health = TargetHealth::new(scraping.manager.status());
+        self.registry.register_collector(Box::new(health));
         scraping.apply(config).await?;
         Ok(scraping)
     }

@@ -56,6 +56,19 @@ pub(super) enum CloseReason {
     Broken,
 }
 
+/// Reasons of failed handshakes, see [`handshake_failure`].
+const HANDSHAKE_FAILURES: [&str; 9] = [
+    "broken",
+    "no_certificate",
+    "expired_certificate",
+    "unknown_issuer",
+    "invalid_certificate",
+    "refused_by_client",
+    "no_tls",
+    "incompatible",
+    "other",
+];
+
 /// Guard that counts a connection as open until it is dropped.
 #[derive(Debug)]
 pub(super) struct OpenConnection(Gauge);
@@ -108,6 +121,21 @@ impl ServeMetrics {
         let max = i64::try_from(limits.max_connections).unwrap_or(i64::MAX);
         let limit = self.families.limit.get_or_create(&Listener { listener });
         limit.set(max);
+        let _ = self.families.open.get_or_create(&Listener { listener });
+        let _ = self.families.accepted.get_or_create(&Listener { listener });
+        let _ = self.families.refused.get_or_create(&Listener { listener });
+        for reason in CloseReason::ALL.map(CloseReason::as_str) {
+            let _ = self
+                .families
+                .closed
+                .get_or_create(&Reason { listener, reason });
+        }
+        for reason in HANDSHAKE_FAILURES {
+            let _ = self
+                .families
+                .handshakes
+                .get_or_create(&Reason { listener, reason });
+        }
         Self {
             families: self.families.clone(),
             listener,
@@ -125,14 +153,7 @@ impl ServeMetrics {
     }
 
     pub(super) fn closed(&self, reason: CloseReason) {
-        let reason = match reason {
-            CloseReason::Silent => "silent",
-            CloseReason::Unread => "unread",
-            CloseReason::ClientLimit => "client_limit",
-            CloseReason::Aged => "aged",
-            CloseReason::Shutdown => "stopping",
-            CloseReason::Broken => "broken",
-        };
+        let reason = reason.as_str();
         self.families
             .closed
             .get_or_create(&self.reason(reason))
@@ -155,6 +176,30 @@ impl ServeMetrics {
         Reason {
             listener: self.listener,
             reason,
+        }
+    }
+}
+
+// === impl CloseReason ===
+
+impl CloseReason {
+    const ALL: [Self; 6] = [
+        Self::Silent,
+        Self::Unread,
+        Self::ClientLimit,
+        Self::Aged,
+        Self::Shutdown,
+        Self::Broken,
+    ];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Silent => "silent",
+            Self::Unread => "unread",
+            Self::ClientLimit => "client_limit",
+            Self::Aged => "aged",
+            Self::Shutdown => "stopping",
+            Self::Broken => "broken",
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Metrics of the Kubernetes watches.
 
+use mesh_kubernetes::FAILURE_REASONS;
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge},
@@ -81,6 +82,15 @@ impl KubernetesMetrics {
         self.watches.get_or_create(&resource).inc();
         // Shows the resource even if no watch of it ever fails.
         drop(self.failing.get_or_create(&resource));
+        drop(self.objects.get_or_create(&resource));
+        for event in ["listed", "applied", "deleted"] {
+            let resource = resource.resource.clone();
+            let _ = self.events.get_or_create(&Event { resource, event });
+        }
+        for reason in FAILURE_REASONS {
+            let resource = resource.resource.clone();
+            let _ = self.failures.get_or_create(&Failure { resource, reason });
+        }
         WatchMetrics {
             metrics: self.clone(),
             resource,

@@ -11,3 +11,4 @@ pub mod ha;
 pub mod progress;
 pub mod report;
 pub mod verdict;
+pub mod writer;

@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
 use mesh_base::blocking::{self, BLOCKING_BYTES};
+use mesh_contract::writer;
 
 use crate::{
     args::MAX_EXPORT_TIMEOUT,
@@ -148,7 +149,9 @@ impl Spiller {
     /// Records done batches, then compresses or spills the batches that are due.
     async fn step(&mut self) -> NextStep {
         let (done, poison) = self.lanes.take_done();
-        self.keep(poison).await;
+        for poison in poison {
+            self.report(poison).await;
+        }
         let due = if Instant::now() < self.not_before {
             Vec::new()
         } else {
@@ -191,21 +194,36 @@ impl Spiller {
         next
     }
 
-    /// Keeps batches that killed exporters.
-    async fn keep(&self, poison: Vec<Poison<Body>>) {
-        let Some(disk) = self.lanes.disk.get().filter(|_| !poison.is_empty()) else {
+    /// Logs a batch that killed exporters, and keeps it if there is a spill directory.
+    async fn report(&self, poison: Poison<Body>) {
+        let disk = self.lanes.disk.get().cloned();
+        let payload = request::payload(vec![(0, poison.body)], disk.clone()).await;
+        let payload = match payload {
+            Ok(payload) => Some(payload.bytes),
+            Err(failed) => {
+                self.lanes.spill_stats.count(SpillError::Read);
+                warn!(error = %failed.error, "Reading a batch that killed exporters failed");
+                None
+            }
+        };
+        let bytes = payload.as_deref().unwrap_or_default();
+        warn!(
+            writer = writer::describe(bytes),
+            destination = poison.destination.as_deref(),
+            samples = poison.samples,
+            bytes = bytes.len(),
+            deaths = poison.deaths,
+            file = disk.as_ref().map(|_| &poison.name),
+            "Exporters died while they had this batch alone, it is dropped"
+        );
+        let (Some(disk), Some(payload)) = (disk, payload) else {
             return;
         };
-        for Poison { name, body } in poison {
-            let (disk, file) = (disk.clone(), name.clone());
-            let bodies = vec![(0, body)];
-            let payload = request::payload(bodies, Some(disk.clone())).await;
-            let payload = payload.map_err(|failed| failed.error);
-            let kept = blocking::run(move || spill::keep(&*disk, &file, &payload?.bytes)).await;
-            if let Err(error) = kept {
-                self.lanes.spill_stats.count(SpillError::Write);
-                warn!(file = name, %error, "Keeping a batch that killed exporters failed");
-            }
+        let file = poison.name.clone();
+        let kept = blocking::run(move || spill::keep(&*disk, &file, &payload)).await;
+        if let Err(error) = kept {
+            self.lanes.spill_stats.count(SpillError::Write);
+            warn!(file = poison.name, %error, "Keeping a batch that killed exporters failed");
         }
     }
 

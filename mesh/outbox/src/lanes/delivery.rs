@@ -242,16 +242,7 @@ impl Lanes {
                     state.leave(flight.route, batch.seq, verdict, now_ms);
                 }
                 Landing::Retry(failure) if state.is_poison(flight, &batch, &failure) => {
-                    let file = state.keep_poison(&batch, self.disk.get().is_some());
-                    warn!(
-                        file,
-                        destination = flight.destination.as_deref(),
-                        key = format!("{:016x}", batch.key),
-                        samples = batch.samples,
-                        bytes = flight.bytes,
-                        deaths = MAX_DEATHS,
-                        "Exporters died while they had this batch alone, it is dropped"
-                    );
+                    state.hand_over_poison(flight, &batch);
                     let poison = Departure::Expired(Expiry::Poison);
                     state.leave(flight.route, batch.seq, poison, now_ms);
                 }
@@ -350,16 +341,17 @@ impl State {
         attempts.deaths >= MAX_DEATHS
     }
 
-    /// Lets the spiller keep a batch that killed exporters. Returns the name of the file, if
-    /// there is a spill directory.
-    fn keep_poison(&mut self, batch: &FlightBatch, has_disk: bool) -> Option<String> {
-        let entry = self.entries.get(&batch.seq).filter(|_| has_disk)?;
-        let name = spill::poison_name(entry.time_ms, entry.key, entry.seq);
-        self.poison.push(Poison {
-            name: name.clone(),
-            body: entry.body.clone(),
-        });
-        Some(name)
+    /// Lets the spiller report a batch that killed exporters, and keep it.
+    fn hand_over_poison(&mut self, flight: &Flight, batch: &FlightBatch) {
+        if let Some(entry) = self.entries.get(&batch.seq) {
+            self.poison.push(Poison {
+                name: spill::poison_name(entry.time_ms, entry.key, entry.seq),
+                destination: flight.destination.clone(),
+                samples: batch.samples,
+                deaths: MAX_DEATHS,
+                body: entry.body.clone(),
+            });
+        }
     }
 
     /// Returns true if an exporter died while it had the first batch of a lane alone.

@@ -1,15 +1,20 @@
 //! Batches that killed exporters, kept for the operator. Each is a file with an encoded
 //! `ExportMetricsServiceRequest`, which nothing sends again.
 
-use std::io;
+use std::{io, sync::Arc};
 
 use super::disk::Disk;
 
-/// A batch to keep.
+/// A batch that killed exporters.
 #[derive(Clone, Debug)]
 pub(crate) struct Poison<B> {
-    /// Name of the file.
+    /// Name of the file that keeps it, if there is a spill directory.
     pub(crate) name: String,
+    /// Destination that it was for; `None` for all.
+    pub(crate) destination: Option<Arc<str>>,
+    pub(crate) samples: u64,
+    /// Number of exporters that died.
+    pub(crate) deaths: u32,
     pub(crate) body: B,
 }
 

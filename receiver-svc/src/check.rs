@@ -99,11 +99,11 @@ struct Problems {
 
 /// Checks the file at `path`.
 pub async fn check(path: &Path, args: &CheckArgs) -> Report {
-    let config = match Config::load(path) {
+    let config = match Config::load_thoroughly(path) {
         Ok(config) => config,
-        Err(error) => {
+        Err(errors) => {
             return Report {
-                failures: vec![error.to_string()],
+                failures: errors.iter().map(ToString::to_string).collect(),
                 ..Report::default()
             };
         }

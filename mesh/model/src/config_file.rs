@@ -73,6 +73,28 @@ impl Config {
         path: &Path,
         variable: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, ConfigError> {
+        Self::parse_thoroughly(text, path, variable).map_err(|mut errors| errors.swap_remove(0))
+    }
+
+    /// Reads the file at `path` like [`Config::load`].
+    ///
+    /// # Errors
+    /// Returns the same errors as [`Config::parse_thoroughly`].
+    pub fn load_thoroughly(path: &Path) -> Result<Self, Vec<ConfigError>> {
+        let text = text::read(path).map_err(|error| vec![error])?;
+        Self::parse_thoroughly(&text, path, &|name| std::env::var(name).ok())
+    }
+
+    /// Parses `text` like [`Config::parse`].
+    ///
+    /// # Errors
+    /// Returns the first syntax or type error of each file, and all other mistakes of the files:
+    /// at least one.
+    pub fn parse_thoroughly(
+        text: &str,
+        path: &Path,
+        variable: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, Vec<ConfigError>> {
         document::parse(text, path, variable)
     }
 }

@@ -24,6 +24,20 @@ async fn reports_the_line_of_an_unknown_field() {
 }
 
 #[tokio::test]
+async fn reports_the_mistakes_of_every_job() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "scrape_configs:\n\
+        - {job_name: a, scrape_timeout: 2m}\n\
+        - {job_name: b, scrape_protocols: []}\n";
+    let report = checked(folder.path(), text, &[]).await;
+    let [a, b] = &report.failures[..] else {
+        panic!("{report}")
+    };
+    assert!(a.contains("prometheus.yml:2:3: scrape timeout "), "{a}");
+    assert!(b.contains("prometheus.yml:3:3: scrape_protocols "), "{b}");
+}
+
+#[tokio::test]
 async fn summarizes_a_valid_file() {
     let folder = tempfile::tempdir().unwrap();
     let text = "rule_files: [r.yml]\nalerting: {}\nremote_write: [{url: 'http://h/'}]\nscrape_configs:\n- {job_name: a, static_configs: [{targets: ['h:1']}]}\n- {job_name: b, static_configs: [{targets: ['h:2']}]}\n";

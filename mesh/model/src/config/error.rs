@@ -28,4 +28,14 @@ impl ConfigError {
             message: message.to_string(),
         }
     }
+
+    /// Returns the place of the problem.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// Returns the description of the problem, without its place.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
 }

@@ -44,6 +44,16 @@ impl Place {
             position,
         }
     }
+
+    /// Returns the path of the file.
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// Returns line and column, both starting at 1, if they are known.
+    pub fn position(&self) -> Option<(u64, u64)> {
+        self.position
+    }
 }
 
 impl fmt::Display for Place {

@@ -11,7 +11,7 @@ use super::{
     http::with_http,
     label_selector::LabelSelector,
     scalar::{FromText, Text, null_is_zero},
-    section::{Context, List, Problem, build_all},
+    section::{Context, List, Problem, both, build_all},
 };
 use crate::{
     config::{
@@ -126,50 +126,41 @@ impl Mechanisms {
         self,
         context: Context<'_>,
     ) -> Result<Vec<DiscoveryConfig>, Problem> {
-        let mut groups = Vec::new();
-        for group in build_all(self.static_configs, "section in static_configs", Ok)? {
-            if !self.relabeled {
+        let relabeled = self.relabeled;
+        let statics = build_all(self.static_configs, "section in static_configs", |group| {
+            if !relabeled {
                 group.check_addresses()?;
             }
-            let source = groups.len().to_string();
-            groups.push(TargetGroup {
-                source,
-                ..group.build()?
+            group.build()
+        });
+        let file = build_all(self.file, "file_sd_configs entry", |sd| sd.build(context));
+        let http = build_all(self.http, "http_sd_configs entry", |sd| sd.build(context));
+        let dns = build_all(self.dns, "dns_sd_configs entry", DnsSd::build);
+        let kubernetes = build_all(self.kubernetes, "kubernetes_sd_configs entry", |sd| {
+            sd.build(context)
+        });
+        let ec2 = build_all(self.ec2, "ec2_sd_configs entry", |sd| sd.build(context));
+        let ecs = build_all(self.ecs, "ecs_sd_configs entry", |sd| sd.build(context));
+        let msk = build_all(self.msk, "msk_sd_configs entry", |sd| sd.build(context));
+        let aws = build_all(self.aws, "aws_sd_configs entry", |sd| sd.build(context));
+        let mut others = Ok(Vec::new());
+        for list in [file, http, dns, kubernetes, ec2, ecs, msk, aws] {
+            others = both(others, list).map(|(mut all, list)| {
+                all.extend(list);
+                all
             });
+        }
+        let (mut groups, others) = both(statics, others)?;
+        for (index, group) in groups.iter_mut().enumerate() {
+            group.source = index.to_string();
         }
         let mut all = Vec::new();
         if !groups.is_empty() {
             all.push(DiscoveryConfig::Static(groups));
         }
-        all.extend(build_all(self.file, "file_sd_configs entry", |sd| {
-            sd.build(context)
-        })?);
-        all.extend(build_all(self.http, "http_sd_configs entry", |sd| {
-            sd.build(context)
-        })?);
-        all.extend(build_all(self.dns, "dns_sd_configs entry", DnsSd::build)?);
-        all.extend(build_all(
-            self.kubernetes,
-            "kubernetes_sd_configs entry",
-            |sd| sd.build(context),
-        )?);
-        all.extend(build_all(self.ec2, "ec2_sd_configs entry", |sd| {
-            sd.build(context)
-        })?);
-        all.extend(build_all(self.ecs, "ecs_sd_configs entry", |sd| {
-            sd.build(context)
-        })?);
-        all.extend(build_all(self.msk, "msk_sd_configs entry", |sd| {
-            sd.build(context)
-        })?);
-        all.extend(build_all(self.aws, "aws_sd_configs entry", |sd| {
-            sd.build(context)
-        })?);
-        all.extend(
-            self.unsupported
-                .into_iter()
-                .map(DiscoveryConfig::Unsupported),
-        );
+        all.extend(others);
+        let unsupported = self.unsupported.into_iter();
+        all.extend(unsupported.map(DiscoveryConfig::Unsupported));
         Ok(all)
     }
 }

@@ -13,11 +13,13 @@ use super::{
     remote_write::{Otlp, RemoteWrite},
     scalar::Text,
     scrape::{Global, Inherited, Scrape},
-    section::{Context, List, Problem, build_all, locations, place},
+    section::{Context, List, Problem, both, build_all, locations, place},
     text, yaml,
 };
 use crate::{
-    config::{Config, ConfigError, LogLevel, Places, scrape::ScrapeConfig},
+    config::{
+        Config, ConfigError, LogLevel, Places, remote_write::OtlpConfig, scrape::ScrapeConfig,
+    },
     labels::Labels,
     validation::{ValidationScheme, is_valid_legacy_label_name},
 };
@@ -26,10 +28,10 @@ use crate::{
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(in crate::config_file) struct File {
-    global: Option<Global>,
+    global: Option<Spanned<Option<Global>>>,
     runtime: Option<Runtime>,
     scrape_configs: List<Scrape>,
-    scrape_config_files: Option<Vec<String>>,
+    scrape_config_files: Option<Vec<Spanned<String>>>,
     remote_write: List<RemoteWrite>,
     otlp: Option<Spanned<Option<Otlp>>>,
     // Sections of Prometheus that promesh ignores.
@@ -70,35 +72,59 @@ struct ExternalLabels {
 }
 
 /// Parses `text`, the contents of the file at `path`, and loads the files that it names.
+///
+/// The error has the first syntax or type error of each file, and all other problems. It has at
+/// least one.
 pub(super) fn parse(
     text: &str,
     path: &Path,
     variable: &dyn Fn(&str) -> Option<String>,
-) -> Result<Config, ConfigError> {
+) -> Result<Config, Vec<ConfigError>> {
     let folder = path.parent().unwrap_or(Path::new(""));
     let context = Context { folder, variable };
-    let mut file: File = yaml::parse(text, path)?;
+    let mut file: File = yaml::parse(text, path).map_err(|error| vec![error])?;
     let ignored_sections = file.ignored();
     let patterns = file.scrape_config_files.take().unwrap_or_default();
     let jobs = locations(&file.scrape_configs);
-    let in_file = |problem: Problem| problem.in_file(path);
-    let (mut config, inherited) = file.build(context, path).map_err(in_file)?;
+    let global = file.global.take();
+    let at = global.as_ref().map(|global| global.referenced);
+    let mut global = global.and_then(|global| global.value).unwrap_or_default();
+    let external_labels = global.external_labels.take();
+    let (inherited, contradiction) = global.inherit(context);
+    let contradiction = contradiction.map_err(|problem| match at {
+        Some(at) => problem.at(at),
+        None => problem,
+    });
+    let built = both(
+        contradiction,
+        file.build(external_labels, &inherited, context, path),
+    );
+    // A file with problems still lends its settings to those that it names.
+    let (mut config, mut errors) = match built {
+        Ok(((), config)) => (config, Vec::new()),
+        Err(problem) => (Config::empty(), problem.all_in_file(path)),
+    };
     config.ignored_sections = ignored_sections;
-    config.add_source(text, path, &jobs)?;
+    if errors.is_empty() {
+        errors.extend(config.add_source(text, path, &jobs));
+    }
     for pattern in patterns {
-        for path in matching(&context, &pattern).map_err(in_file)? {
-            let text = text::read(&path)?;
-            let folder = path.parent().unwrap_or(Path::new(""));
-            let context = Context { folder, variable };
-            let file: ScrapeFile = yaml::parse(&text, &path)?;
-            let jobs = locations(&file.scrape_configs);
-            let more = scrape_configs(file.scrape_configs, &inherited, context)
-                .map_err(|problem| problem.in_file(&path))?;
-            config.scrape_configs.extend(more);
-            config.add_source(&text, &path, &jobs)?;
+        let paths = matching(&context, &pattern.value);
+        match paths.map_err(|problem| problem.at(pattern.referenced)) {
+            Ok(paths) => {
+                for path in paths {
+                    let added = config.add_scrape_file(&path, &inherited, variable);
+                    errors.extend(added.err().into_iter().flatten());
+                }
+            }
+            Err(problem) => errors.extend(problem.all_in_file(path)),
         }
     }
-    Ok(config)
+    if errors.is_empty() {
+        Ok(config)
+    } else {
+        Err(errors)
+    }
 }
 
 fn scrape_configs(
@@ -134,13 +160,47 @@ pub(super) fn matching(context: &Context<'_>, pattern: &str) -> Result<Vec<PathB
 // === impl Config ===
 
 impl Config {
-    /// Records the file at `path`, whose jobs are the last ones and begin at `jobs`.
-    fn add_source(
+    /// A configuration without jobs, to which the jobs of `scrape_config_files` are added.
+    fn empty() -> Self {
+        Self {
+            external_labels: Labels::default(),
+            empty_external_labels: Vec::new(),
+            scrape_configs: Vec::new(),
+            remote_write: Vec::new(),
+            otlp: OtlpConfig::default(),
+            log_level: None,
+            ignored_sections: Vec::new(),
+            sources: Vec::new(),
+            places: Places::default(),
+            warnings: Vec::new(),
+        }
+    }
+
+    /// Adds the jobs of the file at `path`.
+    fn add_scrape_file(
         &mut self,
-        text: &str,
         path: &Path,
-        jobs: &[Location],
-    ) -> Result<(), ConfigError> {
+        inherited: &Inherited,
+        variable: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<(), Vec<ConfigError>> {
+        let text = text::read(path).map_err(|error| vec![error])?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let context = Context { folder, variable };
+        let file: ScrapeFile = yaml::parse(&text, path).map_err(|error| vec![error])?;
+        let jobs = locations(&file.scrape_configs);
+        let more = scrape_configs(file.scrape_configs, inherited, context)
+            .map_err(|problem| problem.all_in_file(path))?;
+        self.scrape_configs.extend(more);
+        match self.add_source(&text, path, &jobs) {
+            repeated if repeated.is_empty() => Ok(()),
+            repeated => Err(repeated),
+        }
+    }
+
+    /// Records the file at `path`, whose jobs are the last ones and begin at `jobs`. Returns an
+    /// error for each job whose name is known already.
+    fn add_source(&mut self, text: &str, path: &Path, jobs: &[Location]) -> Vec<ConfigError> {
+        let mut repeated = Vec::new();
         let first = self.scrape_configs.len() - jobs.len();
         for (config, at) in self.scrape_configs[first..].iter().zip(jobs) {
             let name = &config.job_name;
@@ -149,27 +209,42 @@ impl Config {
                 let problem = Problem::new(format!(
                     "found multiple scrape configs with job name {name:?}, the first at {first}"
                 ));
-                return Err(problem.at(*at).in_file(path));
+                repeated.push(problem.at(*at).in_file(path));
             }
         }
         self.warnings.extend(yaml::ignored_document(text, path));
         self.sources.push(path.to_owned());
-        Ok(())
+        repeated
     }
 }
 
 // === impl File ===
 
 impl File {
-    fn build(self, context: Context<'_>, path: &Path) -> Result<(Config, Inherited), Problem> {
-        let mut global = self.global.unwrap_or_default();
-        let external = ExternalLabels::expand(global.external_labels.take(), context)?;
-        let inherited = global.inherit(context)?;
+    fn build(
+        self,
+        external_labels: Option<BTreeMap<String, Spanned<String>>>,
+        inherited: &Inherited,
+        context: Context<'_>,
+        path: &Path,
+    ) -> Result<Config, Problem> {
+        let external = ExternalLabels::expand(external_labels, context);
         let validation = inherited.validation;
         let destinations = locations(&self.remote_write);
         let remote_write = build_all(self.remote_write, "remote write config section", |rw| {
             rw.build(validation, context)
-        })?;
+        });
+        let otlp = match self.otlp {
+            Some(otlp) => otlp
+                .value
+                .unwrap_or_default()
+                .build(validation)
+                .map_err(|problem| problem.at(otlp.referenced)),
+            None => Otlp::default().build(ValidationScheme::Utf8),
+        };
+        let jobs = scrape_configs(self.scrape_configs, inherited, context);
+        let ((external, remote_write), (otlp, scrape_configs)) =
+            both(both(external, remote_write), both(otlp, jobs))?;
         let mut places = Places::default();
         for (destination, at) in remote_write.iter().zip(destinations) {
             let name = &destination.name;
@@ -183,18 +258,10 @@ impl File {
         }
         let labels = external.locations.into_iter();
         places.external_labels = labels.map(|(name, at)| (name, place(path, at))).collect();
-        let otlp = match self.otlp {
-            Some(otlp) => otlp
-                .value
-                .unwrap_or_default()
-                .build(validation)
-                .map_err(|problem| problem.at(otlp.referenced))?,
-            None => Otlp::default().build(ValidationScheme::Utf8)?,
-        };
-        let config = Config {
+        Ok(Config {
             external_labels: external.labels,
             empty_external_labels: external.empty,
-            scrape_configs: scrape_configs(self.scrape_configs, &inherited, context)?,
+            scrape_configs,
             remote_write,
             otlp,
             log_level: self
@@ -210,8 +277,7 @@ impl File {
                 .into_iter()
                 .map(|problem| problem.warning(path))
                 .collect(),
-        };
-        Ok((config, inherited))
+        })
     }
 
     fn ignored(&self) -> Vec<String> {

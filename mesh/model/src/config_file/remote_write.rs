@@ -15,7 +15,7 @@ use super::{
     http::with_http,
     relabel::{self, Rule},
     scalar::{Text, null_is_zero},
-    section::{Context, List, Problem, refuse},
+    section::{Context, List, Problem, both, refuse},
 };
 use crate::{
     config::remote_write::{
@@ -136,14 +136,23 @@ impl RemoteWrite {
         let url = self
             .url
             .take()
-            .ok_or_else(|| Problem::new("url for remote_write is empty"))?
-            .0;
+            .ok_or_else(|| Problem::new("url for remote_write is empty"));
         let headers = self.headers.take().unwrap_or_default();
-        check_headers(&headers)?;
         let enable_http2 = self.enable_http2.unwrap_or(false);
-        let mut http = self.take_http().build(context)?;
+        let http = self.take_http().build(context);
+        let rules = relabel::build(
+            self.write_relabel_configs.take(),
+            "relabeling rule in remote write config",
+            validation,
+        );
+        let sigv4 = self.sigv4.take().map(Sigv4::build).transpose();
+        let queue = self.queue_config.take().unwrap_or_default().build();
+        let client = both(both(check_headers(&headers), http), both(sigv4, queue));
+        let (client, (url, write_relabel_configs)) = both(client, both(url, rules))?;
+        let (((), mut http), (sigv4, queue)) = client;
+        let url = url.0;
         http.enable_http2 = enable_http2;
-        if http.auth.is_some() && self.sigv4.is_some() {
+        if http.auth.is_some() && sigv4.is_some() {
             return Err(Problem::new(
                 "at most one of basic_auth, authorization, oauth2, sigv4 must be configured",
             ));
@@ -159,11 +168,7 @@ impl RemoteWrite {
             }),
             remote_timeout: self.remote_timeout.map_or(Duration::from_secs(30), |t| t.0),
             headers,
-            write_relabel_configs: relabel::build(
-                self.write_relabel_configs.take(),
-                "relabeling rule in remote write config",
-                validation,
-            )?,
+            write_relabel_configs,
             protobuf_message: self
                 .protobuf_message
                 .take()
@@ -174,9 +179,9 @@ impl RemoteWrite {
             send_native_histograms: self.send_native_histograms.unwrap_or(true),
             failed_request_logging: self.failed_request_logging.unwrap_or(false),
             convert_nhcb_to_classic: self.convert_nhcb_to_classic.unwrap_or(false),
-            sigv4: self.sigv4.take().map(Sigv4::build).transpose()?,
+            sigv4,
             http,
-            queue: self.queue_config.take().unwrap_or_default().build()?,
+            queue,
             send_metadata: metadata.send.unwrap_or(true),
             metadata_send_interval: metadata
                 .send_interval

@@ -11,7 +11,7 @@ use super::{
     http::with_http,
     relabel::{self, Rule},
     scalar::{Size, Text, null_is_zero},
-    section::{Context, List, Problem},
+    section::{Context, List, Problem, both},
 };
 use crate::{
     config::{
@@ -167,33 +167,38 @@ scrape! {
 // === impl Global ===
 
 impl Global {
+    /// Returns the inherited settings, and the problem of settings that contradict each other.
     pub(in crate::config_file) fn inherit(
         mut self,
         context: Context<'_>,
-    ) -> Result<Inherited, Problem> {
+    ) -> (Inherited, Result<(), Problem>) {
         const INTERVAL: Duration = Duration::from_secs(60);
         const TIMEOUT: Duration = Duration::from_secs(10);
         let interval = given(&self.scrape_interval).unwrap_or(INTERVAL);
         let timeout = given(&self.scrape_timeout).unwrap_or(TIMEOUT.min(interval));
-        if timeout > interval {
-            return Err(Problem::new(format!(
+        let timing = if timeout > interval {
+            Err(Problem::new(format!(
                 "global scrape timeout greater than scrape interval: {} > {}",
                 duration::format(timeout),
                 duration::format(interval)
-            )));
-        }
-        check_protocols(self.scrape_protocols.as_deref())?;
+            )))
+        } else {
+            Ok(())
+        };
+        let known = check_protocols(self.scrape_protocols.as_deref());
         let validation = self.metric_name_validation_scheme.take();
         let validation = validation.map_or_else(ValidationScheme::default, |scheme| scheme.0);
-        escaping(validation, self.metric_name_escaping_scheme.as_ref())?;
+        let escaping = escaping(validation, self.metric_name_escaping_scheme.as_ref());
         let log = self.scrape_failure_log_file.take();
-        Ok(Inherited {
+        let inherited = Inherited {
             scrape_failure_log_file: path(log, context),
             global: self,
             interval,
             timeout,
             validation,
-        })
+        };
+        let problem = both(both(timing, known), escaping).map(drop);
+        (inherited, problem)
     }
 }
 
@@ -208,13 +213,7 @@ impl Scrape {
         let job_name = self.job_name.clone().filter(|name| !name.is_empty());
         let job_name = job_name.ok_or_else(|| Problem::new("job_name is empty"))?;
         self.build_named(job_name.clone(), inherited, context)
-            .map_err(|problem| Problem {
-                message: format!(
-                    "{} for scrape config with job name {job_name:?}",
-                    problem.message
-                ),
-                ..problem
-            })
+            .map_err(|problem| problem.of(&format!("scrape config with job name {job_name:?}")))
     }
 
     fn build_named(
@@ -231,27 +230,53 @@ impl Scrape {
         let scrape_interval = given(&self.scrape_interval).unwrap_or(inherited.interval);
         let scrape_timeout =
             given(&self.scrape_timeout).unwrap_or(inherited.timeout.min(scrape_interval));
-        if scrape_timeout > scrape_interval {
-            return Err(Problem::new("scrape timeout greater than scrape interval"));
-        }
+        let timing = if scrape_timeout > scrape_interval {
+            Err(Problem::new("scrape timeout greater than scrape interval"))
+        } else {
+            Ok(())
+        };
         let validation = self.metric_name_validation_scheme.as_ref();
         let validation = validation.map_or(inherited.validation, |scheme| scheme.0);
         let escaping_scheme = self
             .metric_name_escaping_scheme
             .as_ref()
             .or(global.metric_name_escaping_scheme.as_ref());
-        let metric_name_escaping_scheme = escaping(validation, escaping_scheme)?;
+        let escaping = escaping(validation, escaping_scheme);
         let native = self
             .scrape_native_histograms
             .or(global.scrape_native_histograms)
             .unwrap_or(false);
-        check_protocols(self.scrape_protocols.as_deref())?;
+        let known = check_protocols(self.scrape_protocols.as_deref());
         let protocols = self
             .scrape_protocols
             .as_ref()
             .or(global.scrape_protocols.as_ref())
             .map(|list| list.iter().map(|protocol| protocol.0).collect());
-        let (http, unsupported) = (self.take_http().build(context)?, self.unsupported());
+        let (http, unsupported) = (self.take_http().build(context), self.unsupported());
+        let relabel = relabel::build(self.relabel_configs, "target relabeling rule", validation);
+        let metric_relabel = relabel::build(
+            self.metric_relabel_configs,
+            "metric relabeling rule",
+            validation,
+        );
+        let discovery = Mechanisms {
+            relabeled,
+            static_configs: self.static_configs,
+            file: self.file_sd_configs,
+            http: self.http_sd_configs,
+            dns: self.dns_sd_configs,
+            kubernetes: self.kubernetes_sd_configs,
+            ec2: self.ec2_sd_configs,
+            ecs: self.ecs_sd_configs,
+            msk: self.msk_sd_configs,
+            aws: self.aws_sd_configs,
+            unsupported,
+        }
+        .build(context);
+        let settings = both(both(timing, known), both(escaping, http));
+        let lists = both(both(relabel, metric_relabel), discovery);
+        let ((_, (metric_name_escaping_scheme, http)), lists) = both(settings, lists)?;
+        let ((relabel_configs, metric_relabel_configs), discovery) = lists;
         let scrape_failure_log_file = path(self.scrape_failure_log_file, context)
             .or_else(|| inherited.scrape_failure_log_file.clone());
         let size = |size: &Option<Text<Size>>| size.as_ref().map_or(0, |size| size.0.0);
@@ -306,30 +331,9 @@ impl Scrape {
                 .or(global.extra_scrape_metrics)
                 .unwrap_or(false),
             scrape_failure_log_file,
-            relabel_configs: relabel::build(
-                self.relabel_configs,
-                "target relabeling rule",
-                validation,
-            )?,
-            metric_relabel_configs: relabel::build(
-                self.metric_relabel_configs,
-                "metric relabeling rule",
-                validation,
-            )?,
-            discovery: Mechanisms {
-                relabeled,
-                static_configs: self.static_configs,
-                file: self.file_sd_configs,
-                http: self.http_sd_configs,
-                dns: self.dns_sd_configs,
-                kubernetes: self.kubernetes_sd_configs,
-                ec2: self.ec2_sd_configs,
-                ecs: self.ecs_sd_configs,
-                msk: self.msk_sd_configs,
-                aws: self.aws_sd_configs,
-                unsupported,
-            }
-            .build(context)?,
+            relabel_configs,
+            metric_relabel_configs,
+            discovery,
             http,
             job_name,
         })

@@ -18,6 +18,8 @@ pub(super) type List<T> = Option<Vec<Spanned<Option<T>>>>;
 pub(super) struct Problem {
     pub(super) location: Option<Location>,
     pub(super) message: String,
+    /// Further problems that were found at the same time.
+    further: Vec<Problem>,
 }
 
 /// The environment in which a section is built.
@@ -29,22 +31,43 @@ pub(super) struct Context<'a> {
     pub(super) variable: &'a dyn Fn(&str) -> Option<String>,
 }
 
-/// Builds every entry of a list. `what` is the description of an entry in messages.
+/// Builds every entry of a list. `what` is the description of an entry in messages. The error has
+/// the problems of all entries.
 pub(super) fn build_all<T, U>(
     list: List<T>,
     what: &str,
     mut build: impl FnMut(T) -> Result<U, Problem>,
 ) -> Result<Vec<U>, Problem> {
-    let entries = list.unwrap_or_default().into_iter();
-    let built = entries.map(|entry| {
+    let mut all = Ok(Vec::new());
+    for entry in list.unwrap_or_default() {
         let location = entry.referenced;
-        match entry.value {
+        let built = match entry.value {
             Some(value) => build(value),
             None => Err(Problem::new(format!("empty or null {what}"))),
+        };
+        let both = both(all, built.map_err(|problem| problem.at(location)));
+        all = both.map(|(mut all, built)| {
+            all.push(built);
+            all
+        });
+    }
+    all
+}
+
+/// Joins the results of two parts that do not depend on each other. The error has the problems of
+/// both.
+pub(super) fn both<T, U>(
+    one: Result<T, Problem>,
+    other: Result<U, Problem>,
+) -> Result<(T, U), Problem> {
+    match (one, other) {
+        (Ok(one), Ok(other)) => Ok((one, other)),
+        (Err(mut problem), Err(other)) => {
+            problem.further.push(other);
+            Err(problem)
         }
-        .map_err(|problem| problem.at(location))
-    });
-    built.collect()
+        (Err(problem), Ok(_)) | (Ok(_), Err(problem)) => Err(problem),
+    }
 }
 
 /// Rejects keys of Prometheus that promesh does not implement. `keys` are their names, and
@@ -66,18 +89,56 @@ impl Problem {
         Self {
             location: None,
             message: message.to_string(),
+            further: Vec::new(),
         }
     }
 
     /// Sets the place, unless a more precise one is known.
-    pub(super) fn at(mut self, location: Location) -> Self {
-        self.location.get_or_insert(location);
-        self
+    pub(super) fn at(self, location: Location) -> Self {
+        self.map(&|mut problem| {
+            problem.location.get_or_insert(location);
+            problem
+        })
     }
 
-    /// Turns the problem into an error of the file at `path`.
+    /// Names what the problem concerns.
+    pub(super) fn of(self, what: &str) -> Self {
+        self.map(&|problem| Self {
+            message: format!("{} for {what}", problem.message),
+            ..problem
+        })
+    }
+
+    /// Changes this problem and the further ones.
+    fn map(mut self, change: &dyn Fn(Self) -> Self) -> Self {
+        let further = std::mem::take(&mut self.further).into_iter();
+        let further = further.map(|problem| problem.map(change)).collect();
+        Self {
+            further,
+            ..change(self)
+        }
+    }
+
+    /// Turns the problem, without the further ones, into an error of the file at `path`.
     pub(super) fn in_file(self, path: &Path) -> ConfigError {
         ConfigError::new(path, self.location.and_then(position), self.message)
+    }
+
+    /// Turns the problem and the further ones into errors of the file at `path`, in the order of
+    /// the file.
+    pub(super) fn all_in_file(self, path: &Path) -> Vec<ConfigError> {
+        let mut errors = Vec::new();
+        self.add_to(&mut errors, path);
+        errors.sort_by_key(|error| error.place().position());
+        errors
+    }
+
+    fn add_to(mut self, errors: &mut Vec<ConfigError>, path: &Path) {
+        let further = std::mem::take(&mut self.further);
+        errors.push(self.in_file(path));
+        for problem in further {
+            problem.add_to(errors, path);
+        }
     }
 
     /// Turns the problem into a warning about the file at `path`.

@@ -37,7 +37,7 @@ pub fn parse_target_groups(
     if is_json(origin) {
         return parse_target_groups_json(content, origin);
     }
-    let text = decode(content.as_ref()).map_err(|error| ConfigError::new(origin, None, error))?;
+    let text = decode(content.as_ref()).map_err(|error| error.in_file(origin))?;
     let list: GroupList = yaml::parse(&text, origin)?;
     list.0.map_err(|problem| problem.in_file(origin))
 }

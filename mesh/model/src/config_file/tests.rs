@@ -109,6 +109,53 @@ fn reports_each_mistake_with_its_place() {
 }
 
 #[test]
+fn collects_the_mistakes_of_all_files_and_entries() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write("1.yml", "scrape_configs:\n- {job_name: x, bogus: 1}\n");
+    write(
+        "2.yml",
+        "scrape_configs:\n- {job_name: y, scrape_timeout: 2h}\n",
+    );
+    let text = "global:\n  scrape_timeout: 2m\n  external_labels: {a-b: x}\n\
+        remote_write:\n- {url: 'http://h/', headers: {host: x}, sigv4: {access_key: k}}\n\
+        scrape_configs:\n\
+        - job_name: a\n  scrape_timeout: 3m\n  \
+          relabel_configs:\n  - {action: hashmod}\n  - {action: replace}\n  \
+          dns_sd_configs: [{names: [x], type: A}]\n\
+        - basic_auth: {username: u, username_file: f}\n\
+        scrape_config_files: ['*.yml', '*/a.yml']\n";
+    let path = folder.path().join("p.yaml");
+    let errors = Config::parse_thoroughly(text, &path, &|_| None).unwrap_err();
+    let found: Vec<_> = errors
+        .iter()
+        .map(|error| {
+            let file = error.place().file().file_name().unwrap();
+            let (line, _) = error.place().position().unwrap();
+            let words = error.message().split(' ').take(4).collect::<Vec<_>>();
+            format!("{} {line} {}", file.display(), words.join(" "))
+        })
+        .collect();
+    assert_eq!(
+        found,
+        [
+            "p.yaml 2 global scrape timeout greater",
+            "p.yaml 3 external_labels: \"a-b\" is not",
+            "p.yaml 5 host is a reserved",
+            "p.yaml 5 sigv4: access_key needs secret_key",
+            "p.yaml 7 scrape timeout greater than",
+            "p.yaml 10 relabel configuration for hashmod",
+            "p.yaml 11 relabel configuration for replace",
+            "p.yaml 12 a port is required",
+            "p.yaml 13 job_name is empty",
+            "1.yml 2 unknown key \"bogus\", expected",
+            "2.yml 2 scrape timeout greater than",
+            "p.yaml 14 invalid scrape config file",
+        ]
+    );
+}
+
+#[test]
 fn warns_of_unset_variables_and_of_a_second_document() {
     let text = "global:\n  external_labels:\n    region: eu-$UNSET\n    zone: '${SET}'\n---\nscrape_configs: []\n";
     let variable = |name: &str| (name == "SET").then(|| "z".to_owned());

@@ -41,9 +41,10 @@ pub(super) fn parse<'de, T: Deserialize<'de> + Default>(
     });
     match parsed {
         Err(error) if !budget.is_finished() => {
-            let problem = Problem {
-                location: error.location(),
-                message: message::of(&error),
+            let problem = Problem::new(message::of(&error));
+            let problem = match error.location() {
+                Some(location) => problem.at(location),
+                None => problem,
             };
             Err(problem.in_file(path))
         }

@@ -6,7 +6,7 @@ use clap::Parser;
 use mesh_model::flags::{self, ByteSize};
 use mesh_net::{
     listen::ListenAddress,
-    server::{Limits, Protocol, ServeMetrics, Server, ServerTlsError, TlsArgs},
+    server::{DiscardLimits, Limits, Protocol, ServeMetrics, Server, ServerTlsError, TlsArgs},
 };
 use mesh_service::{reload::WatchArgs, telemetry::LogArgs};
 
@@ -383,6 +383,8 @@ impl GrpcArgs {
             max_connections_per_client: self.max_connections_per_client,
             max_requests: self.max_requests,
             response_timeout: self.response_timeout,
+            // HTTP/2 resets the stream instead.
+            discard: DiscardLimits::default(),
             max_concurrent_streams: self.max_concurrent_streams,
             max_connection_age: self.max_connection_age,
             max_connection_age_grace: self.max_connection_age_grace,

@@ -7,8 +7,8 @@
 use std::time::Duration;
 
 use http::{HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
-use hyper::body::Incoming;
 use mesh_contract::export::parse_timeout;
+use mesh_net::server::RequestBody;
 use mesh_wire::otlp::{EXPORT_PATH, frame};
 use prost::Message;
 use tonic::{Code, Status, body::Body, metadata::MetadataMap};
@@ -31,7 +31,7 @@ const MIN_MARGIN: Duration = Duration::from_millis(20);
 const MAX_MARGIN: Duration = Duration::from_millis(500);
 
 /// Handles one request.
-pub(crate) async fn handle(handler: PushHandler, request: Request<Incoming>) -> Response<Body> {
+pub(crate) async fn handle(handler: PushHandler, request: Request<RequestBody>) -> Response<Body> {
     let (parts, body) = request.into_parts();
     if !is_grpc(&parts) {
         let mut response = Response::new(Body::empty());
@@ -56,7 +56,7 @@ pub(crate) async fn handle(handler: PushHandler, request: Request<Incoming>) -> 
 async fn export(
     handler: &PushHandler,
     parts: &Parts,
-    body: Incoming,
+    body: RequestBody,
 ) -> Result<ExportResult, PushError> {
     let encoding = parts.headers.get("grpc-encoding");
     let (framed, permit) = handler.receive(parts, body).await?;

@@ -5,7 +5,7 @@ mod cors;
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
 use http_body_util::Full;
-use hyper::body::Incoming;
+use mesh_net::server::RequestBody;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceResponse;
 use prost::Message;
 use serde_json::json;
@@ -38,7 +38,7 @@ const PROMETHEUS_PREFIX: &str = "/api/v1/otlp";
 pub(crate) async fn handle(
     handler: PushHandler,
     cors: CorsArgs,
-    request: Request<Incoming>,
+    request: Request<RequestBody>,
 ) -> HttpResponse {
     let (parts, body) = request.into_parts();
     let mut response = match (&parts.method, Route::of(parts.uri.path())) {
@@ -72,7 +72,7 @@ impl Route {
     }
 }
 
-async fn export(handler: &PushHandler, parts: &Parts, body: Incoming) -> HttpResponse {
+async fn export(handler: &PushHandler, parts: &Parts, body: RequestBody) -> HttpResponse {
     let encoding = Encoding::from_headers(&parts.headers);
     let result = match encoding {
         Some(encoding) => process(handler, parts, body, encoding).await,
@@ -96,7 +96,7 @@ async fn export(handler: &PushHandler, parts: &Parts, body: Incoming) -> HttpRes
 async fn process(
     handler: &PushHandler,
     parts: &Parts,
-    body: Incoming,
+    body: RequestBody,
     encoding: Encoding,
 ) -> Result<ExportResult, PushError> {
     let content_encoding = parts.headers.get(header::CONTENT_ENCODING);

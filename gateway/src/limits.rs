@@ -148,6 +148,26 @@ pub struct LimitArgs {
     )]
     pub body_timeout: Duration,
 
+    /// Maximum number of bytes that are read of a refused push and discarded, so that the client
+    /// sees why it was refused.
+    #[arg(
+        long = "otlp.max-discard-bytes",
+        env = "PROMESH_OTLP_MAX_DISCARD_BYTES",
+        value_name = "SIZE",
+        default_value = "256MiB"
+    )]
+    pub max_discard_bytes: ByteSize,
+
+    /// Maximum time for which a refused push is read and discarded.
+    #[arg(
+        long = "otlp.discard-timeout",
+        env = "PROMESH_OTLP_DISCARD_TIMEOUT",
+        value_name = "DURATION",
+        value_parser = flags::seconds,
+        default_value = "30s"
+    )]
+    pub discard_timeout: Duration,
+
     /// Time to wait for the backend's acknowledgement. Then the client must retry; the
     /// data is not delivered twice. A client's own timeout may be shorter.
     #[arg(
@@ -186,6 +206,10 @@ impl LimitArgs {
             max_connections_per_client: self.max_connections_per_client,
             max_requests: self.max_requests,
             response_timeout: self.response_timeout,
+            discard: server::DiscardLimits {
+                max_bytes: self.max_discard_bytes.0,
+                timeout: self.discard_timeout,
+            },
             max_concurrent_streams: self.max_concurrent_streams,
             max_connection_age: self.max_connection_age,
             max_connection_age_grace: self.max_connection_age_grace,

@@ -5,7 +5,8 @@
 //!
 //! A connection has a maximum age. After it the server sends GOAWAY or `Connection: close`, so
 //! that clients with long-lived connections reconnect and reach new pods too. The server closes
-//! connections whose clients send no request in time.
+//! connections whose clients send no request in time. It answers 400 to an HTTP/1.1 request
+//! without exactly one `Host`.
 //!
 //! ```text
 //! accept ─▶ limit ─▶ TLS handshake ─▶ HTTP ─▶ handler(request with its Peer)
@@ -14,6 +15,8 @@
 mod clients;
 mod connection;
 mod metrics;
+mod request_body;
+mod requests;
 mod responses;
 mod tls;
 
@@ -21,7 +24,6 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use http::{Request, Response};
 use http_body::Body;
-use hyper::body::Incoming;
 use mesh_base::shutdown::Shutdown;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -35,6 +37,8 @@ use tracing::warn;
 use clients::Clients;
 use metrics::CloseReason;
 pub use metrics::ServeMetrics;
+use request_body::Discard;
+pub use request_body::{DiscardLimits, RequestBody};
 pub use tls::{ServerTls, ServerTlsError, TlsArgs};
 
 /// HTTP versions that a listener supports.
@@ -60,6 +64,8 @@ pub struct Limits {
     pub max_requests: usize,
     /// Time in which a client must read a response. After it the server closes the connection.
     pub response_timeout: Duration,
+    /// Limits for the rest of a request that was answered before its end.
+    pub discard: DiscardLimits,
     /// Maximum age of a connection. After it the server asks the client to reconnect.
     pub max_connection_age: Duration,
     /// Additional time for requests in flight after the maximum age.
@@ -111,7 +117,7 @@ impl<L: Accept> Server<L> {
     /// flight are complete.
     pub async fn serve<H, F, B>(self, handler: H, shutdown: Shutdown)
     where
-        H: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+        H: Fn(Request<RequestBody>) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Response<B>> + Send + 'static,
         B: Body + Send + Unpin + 'static,
         B::Data: Send,
@@ -123,6 +129,10 @@ impl<L: Accept> Server<L> {
         let clients = Clients::new(self.limits.max_connections_per_client);
         let settings = connection::Settings {
             requests: Arc::new(Semaphore::new(self.limits.max_requests)),
+            discard: Arc::new(Discard {
+                limits: self.limits.discard,
+                metrics: self.metrics.clone(),
+            }),
             protocol: self.protocol,
             limits: self.limits,
             tls: self.tls,

@@ -7,7 +7,7 @@ use mesh_net::{
     bearer::{BearerTokens, TokensError},
     connector::{Connector, over_tls, plaintext, plaintext_from, server_name},
     listen::ListenAddress,
-    server::{Limits, Protocol, ServeMetrics, Server, ServerTlsError, TlsArgs},
+    server::{DiscardLimits, Limits, Protocol, ServeMetrics, Server, ServerTlsError, TlsArgs},
     tls::TlsError,
 };
 use rustls_pki_types::ServerName;
@@ -196,6 +196,8 @@ impl PeeringArgs {
             max_concurrent_streams: MAX_STREAMS,
             max_requests: self.max_requests,
             response_timeout: IO_TIMEOUT,
+            // HTTP/2 resets the stream instead.
+            discard: DiscardLimits::default(),
             max_connection_age: MAX_AGE,
             max_connection_age_grace: IO_TIMEOUT,
             header_timeout: IO_TIMEOUT,

@@ -1,12 +1,10 @@
 //! Serves one connection from start to end.
 
-use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
-use bytes::Buf;
-use http::{HeaderValue, Request, Response, StatusCode, header};
+use http::{Request, Response};
 use http_body::Body;
-use http_body_util::{Either, Empty};
-use hyper::{body::Incoming, service::service_fn};
+use hyper::service::service_fn;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto::Builder,
@@ -20,7 +18,8 @@ use tokio::{
 use tracing::{debug, info};
 
 use super::{
-    Limits, Peer, Protocol, ServeMetrics, ServerTls, metrics::CloseReason, responses::Responses,
+    Limits, Peer, Protocol, RequestBody, ServeMetrics, ServerTls, metrics::CloseReason,
+    request_body::Discard, requests::Requests, responses::Responses,
 };
 
 /// Maximum size of a request's head in bytes.
@@ -34,6 +33,7 @@ const MAX_SEND_BYTES: usize = 64 << 10;
 pub(super) struct Settings {
     /// Permits of requests in flight on all connections.
     pub(super) requests: Arc<Semaphore>,
+    pub(super) discard: Arc<Discard>,
     pub(super) protocol: Protocol,
     pub(super) limits: Limits,
     pub(super) tls: Option<ServerTls>,
@@ -48,7 +48,7 @@ impl Settings {
     pub(super) async fn serve<I, H, F, B>(self, stream: I, peer: Peer, handler: H)
     where
         I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-        H: Fn(Request<Incoming>) -> F + Send + Sync + 'static,
+        H: Fn(Request<RequestBody>) -> F + Send + Sync + 'static,
         F: Future<Output = Response<B>> + Send + 'static,
         B: Body + Send + Unpin + 'static,
         B::Data: Send,
@@ -73,7 +73,7 @@ impl Settings {
     async fn http<I, H, F, B>(&self, io: I, peer: Peer, handler: H, deadline: Instant)
     where
         I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-        H: Fn(Request<Incoming>) -> F + Send + Sync + 'static,
+        H: Fn(Request<RequestBody>) -> F + Send + Sync + 'static,
         F: Future<Output = Response<B>> + Send + 'static,
         B: Body + Send + Unpin + 'static,
         B::Data: Send,
@@ -81,25 +81,16 @@ impl Settings {
     {
         let (requested, mut has_request) = watch::channel(false);
         let responses = Responses::default();
-        let unread = responses.clone();
-        let (requests, metrics) = (self.requests.clone(), self.metrics.clone());
-        let service = service_fn(move |mut request: Request<Incoming>| {
-            requested.send_replace(true);
-            request.extensions_mut().insert(peer);
-            let permit = requests.clone().try_acquire_owned();
-            let admitted = permit.ok().map(|permit| (permit, handler(request)));
-            if admitted.is_none() {
-                metrics.request_refused();
-            }
-            let responses = responses.clone();
-            async move {
-                let Some((permit, response)) = admitted else {
-                    return Ok::<_, Infallible>(overloaded());
-                };
-                let response = response.await;
-                Ok(response.map(|body| Either::Left(responses.follow(body, permit))))
-            }
-        });
+        let requests = Requests {
+            peer,
+            handler,
+            permits: self.requests.clone(),
+            discard: self.discard.clone(),
+            responses: responses.clone(),
+            has_request: requested,
+            metrics: self.metrics.clone(),
+        };
+        let service = service_fn(move |request| requests.respond(request));
         let builder = self.builder();
         let mut connection = pin!(builder.serve_connection(TokioIo::new(io), service));
         let silent = async {
@@ -119,7 +110,7 @@ impl Settings {
                 return log_end(peer, ended);
             }
             () = silent => CloseReason::Silent,
-            () = unread.unread_for(self.limits.response_timeout) => CloseReason::Unread,
+            () = responses.unread_for(self.limits.response_timeout) => CloseReason::Unread,
             () = aged => CloseReason::Aged,
             () = self.shutdown.signaled() => CloseReason::Shutdown,
         };
@@ -166,15 +157,6 @@ fn log_end(peer: Peer, ended: Result<(), Box<dyn std::error::Error + Send + Sync
     if let Err(error) = ended {
         debug!(peer = %peer.0, %error, "Connection failed");
     }
-}
-
-/// Response to a request beyond the maximum number in flight.
-fn overloaded<L, D: Buf>() -> Response<Either<L, Empty<D>>> {
-    let mut response = Response::new(Either::Right(Empty::new()));
-    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-    let seconds = HeaderValue::from_static("1");
-    response.headers_mut().insert(header::RETRY_AFTER, seconds);
-    response
 }
 
 /// Shortens a connection's maximum age by up to 10 %, so that clients that connected together

@@ -46,6 +46,8 @@ pub(super) enum CloseReason {
     Silent,
     /// The client did not read a response in time.
     Unread,
+    /// The client sent more of a refused request than the server discards.
+    BodyLimit,
     /// The client had too many connections open.
     ClientLimit,
     /// The connection reached its maximum age.
@@ -183,9 +185,10 @@ impl ServeMetrics {
 // === impl CloseReason ===
 
 impl CloseReason {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Silent,
         Self::Unread,
+        Self::BodyLimit,
         Self::ClientLimit,
         Self::Aged,
         Self::Shutdown,
@@ -196,6 +199,7 @@ impl CloseReason {
         match self {
             Self::Silent => "silent",
             Self::Unread => "unread",
+            Self::BodyLimit => "body_limit",
             Self::ClientLimit => "client_limit",
             Self::Aged => "aged",
             Self::Shutdown => "stopping",

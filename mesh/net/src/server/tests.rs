@@ -25,12 +25,13 @@ struct Running {
     task: tokio::task::JoinHandle<()>,
 }
 
-fn limits() -> Limits {
+pub(super) fn limits() -> Limits {
     Limits {
         max_connections: 10,
         max_connections_per_client: 10,
         max_requests: 10,
         response_timeout: Duration::from_secs(6000),
+        discard: DiscardLimits::default(),
         max_concurrent_streams: 10,
         max_connection_age: Duration::from_secs(6000),
         max_connection_age_grace: Duration::from_secs(6000),
@@ -57,7 +58,7 @@ impl Running {
         let responding = respond.clone();
         let requested = Arc::new(Notify::new());
         let arrived = requested.clone();
-        let handler = move |request: Request<Incoming>| {
+        let handler = move |request: Request<RequestBody>| {
             assert!(request.extensions().get::<Peer>().is_some());
             let responding = responding.clone();
             arrived.notify_one();
@@ -297,4 +298,36 @@ async fn closes_connections_beyond_the_limit_of_a_client() {
     server
         .until("connections_closed_total{listener=\"test\",reason=\"client_limit\"} 1")
         .await;
+}
+
+#[tokio::test]
+async fn rejects_requests_of_http_1_1_without_exactly_one_host() {
+    let server = Running::start(Protocol::Any, limits(), None).await;
+    for (head, is_valid) in [
+        ("HTTP/1.1\r\nHost: a:8080", true),
+        ("HTTP/1.1\r\nHost:", true),
+        ("HTTP/1.1\r\nHost: [::1]:8080", true),
+        ("HTTP/1.0\r\nConnection: close", true),
+        ("HTTP/1.1\r\nAccept: */*", false),
+        ("HTTP/1.1\r\nHost: a\r\nHost: a", false),
+        ("HTTP/1.0\r\nHost: a\r\nHost: b", false),
+        ("HTTP/1.1\r\nHost: a, b", false),
+    ] {
+        let mut stream = server.connect().await;
+        let request = format!("GET / {head}\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        server.respond.notify_one();
+        let mut status = [0; 12];
+        stream.read_exact(&mut status).await.unwrap();
+        let status = std::str::from_utf8(&status[9..]).unwrap();
+        assert_eq!(status, if is_valid { "200" } else { "400" }, "{head}");
+        // Takes back the permission to respond of a refused request.
+        if !is_valid {
+            server.respond.notified().await;
+            assert!(
+                rest(&mut stream).await.contains("connection: close"),
+                "{head}"
+            );
+        }
+    }
 }

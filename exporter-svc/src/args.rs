@@ -8,7 +8,7 @@ use mesh_net::{
     listen::ListenAddress,
     server::{DiscardLimits, Limits, Protocol, ServeMetrics, Server, ServerTlsError, TlsArgs},
 };
-use mesh_service::{reload::WatchArgs, telemetry::LogArgs};
+use mesh_service::{reload::WatchArgs, telemetry::LogArgs, web::WebArgs};
 
 use crate::{
     destination::Options, ingest::IngestLimits, memory::MemoryLimits, service::MessageLimits,
@@ -56,6 +56,13 @@ pub struct Args {
         default_value = "0.0.0.0:8080"
     )]
     pub web_listen_address: ListenAddress,
+
+    #[command(flatten)]
+    #[allow(
+        missing_docs,
+        reason = "clap would show the text as the program's description"
+    )]
+    pub web: WebArgs,
 
     /// Time that a stopping exporter waits for the Exports in flight.
     #[arg(

@@ -21,9 +21,10 @@ use mesh_net::{
     server::{Accept, ServeMetrics, Server},
 };
 use mesh_service::{
-    admin::{Admin, Listener, Readiness},
+    admin::{Admin, Readiness},
     reload::{self, ConfigWatch},
     telemetry,
+    web::WebServer,
 };
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
@@ -63,7 +64,7 @@ pub struct Bound<G = TcpListener, W = TcpListener> {
     /// Addresses that the exporter listens on.
     pub addresses: Addresses,
     grpc: Server<G>,
-    web: W,
+    web: WebServer<W>,
     reloads_by_itself: bool,
     pipeline: Pipeline,
 }
@@ -183,7 +184,7 @@ impl Pipeline {
         Ok(Bound {
             addresses: environment.addresses,
             grpc: self.args.grpc.server(environment.grpc, &metrics)?,
-            web: environment.web,
+            web: self.args.web.server(environment.web, &metrics),
             reloads_by_itself: environment.reloads_by_itself,
             pipeline: self,
         })
@@ -192,7 +193,7 @@ impl Pipeline {
 
 // === impl Bound ===
 
-impl<G: Accept, W: Listener> Bound<G, W> {
+impl<G: Accept, W: Accept + 'static> Bound<G, W> {
     /// Serves until shutdown, then finishes the Exports in flight.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use mesh_balance::ExporterArgs;
 use mesh_model::flags;
 use mesh_net::{listen::ListenAddress, server::TlsArgs};
 use mesh_outbox::OutboxArgs;
-use mesh_service::telemetry::LogArgs;
+use mesh_service::{telemetry::LogArgs, web::WebArgs};
 
 use crate::{
     auth::AuthArgs, delta::DeltaArgs, http::CorsArgs, identity::IdentityArgs, intake::Ack,
@@ -49,6 +49,13 @@ pub struct Args {
         default_value = "0.0.0.0:8080"
     )]
     pub web_listen_address: ListenAddress,
+
+    #[command(flatten)]
+    #[allow(
+        missing_docs,
+        reason = "clap would show the text as the program's description"
+    )]
+    pub web: WebArgs,
 
     /// Event after which a push is answered: the backend's answer, or entry into the outbox.
     #[arg(long, env = "PROMESH_ACK", default_value = "stored")]

@@ -48,7 +48,10 @@ use mesh_net::{
     tls::TlsError,
 };
 use mesh_outbox::{Outbox, Workers};
-use mesh_service::admin::{Admin, Readiness};
+use mesh_service::{
+    admin::{Admin, Readiness},
+    web::WebServer,
+};
 use prometheus_client::registry::Registry;
 use tokio::{net::TcpListener, time::Instant};
 use tracing::{info, warn};
@@ -78,7 +81,7 @@ pub struct Bound {
     args: Args,
     grpc: Server,
     http: Server,
-    web: TcpListener,
+    web: WebServer<TcpListener>,
     registry: Registry,
     readiness: Readiness,
     handler: PushHandler,
@@ -160,6 +163,7 @@ pub async fn bind(args: Args) -> Result<Bound, Error> {
             limits,
         })
     };
+    let web = args.web.server(web, &serve_metrics);
     let grpc = server(grpc, Protocol::Http2, &["h2"], "grpc")?;
     let http = server(http, Protocol::Any, &["h2", "http/1.1"], "http")?;
     let balance_metrics = BalanceMetrics::default();

@@ -7,7 +7,7 @@ use mesh_balance::ExporterArgs;
 use mesh_model::flags::{self, ByteSize};
 use mesh_net::listen::ListenAddress;
 use mesh_outbox::OutboxArgs;
-use mesh_service::{reload::WatchArgs, telemetry::LogArgs};
+use mesh_service::{reload::WatchArgs, telemetry::LogArgs, web::WebArgs};
 
 use crate::{
     check::CheckArgs, heartbeat::HeartbeatArgs, migrate::MigrateArgs, monitors::MonitorArgs,
@@ -45,6 +45,13 @@ pub struct Args {
         default_value = "0.0.0.0:8080"
     )]
     pub web_listen_address: ListenAddress,
+
+    #[command(flatten)]
+    #[allow(
+        missing_docs,
+        reason = "clap would show the text as the program's description"
+    )]
+    pub web: WebArgs,
 
     /// Memory limit for the response bodies of all running scrapes. A scrape that
     /// needs more fails.

@@ -77,7 +77,11 @@ fn sources(folder: &Path, text: &mut String) {
 }
 
 fn check(service: &str, command: &Command, has_outbox: bool) {
-    let rows = rows(|heading| heading == service || has_outbox && heading.starts_with("Outbox"));
+    let rows = rows(|heading| {
+        heading == service
+            || heading.starts_with("Admin port")
+            || has_outbox && heading.starts_with("Outbox")
+    });
     let flags = flags(command);
     let mut metrics = String::new();
     for folder in [&format!("{service}/src"), "mesh"] {

@@ -12,21 +12,14 @@ use axum::{
     response::{Html, IntoResponse, Response},
     routing::{get, post},
 };
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo},
-    server::{conn::auto::Builder, graceful::GracefulShutdown},
-    service::TowerToHyperService,
-};
 use mesh_base::shutdown::Shutdown;
+use mesh_net::server::Accept;
 use prometheus_client::{
     encoding::text::{encode_eof, encode_registry},
     registry::Registry,
 };
-use tracing::debug;
 
-pub use axum::serve::Listener;
-
-use crate::{cross_site, html::escape, process, reload::Reloader};
+use crate::{html::escape, process, reload::Reloader, web::WebServer};
 
 /// Readiness of a service, as reported by `/-/ready`. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -88,29 +81,8 @@ impl Admin {
     }
 
     /// Serves requests until shutdown, then completes those in flight.
-    ///
-    /// Replaces `axum::serve`, which decides at random whether it closes an idle connection
-    /// or reads a request that has just arrived. A simulation must be repeatable.
-    pub async fn serve(self, mut listener: impl Listener, shutdown: Shutdown) {
-        let service = TowerToHyperService::new(self.router());
-        let connections = GracefulShutdown::new();
-        let accepting = async {
-            loop {
-                let (stream, _) = listener.accept().await;
-                let builder = Builder::new(TokioExecutor::new());
-                let connection = builder.serve_connection(TokioIo::new(stream), service.clone());
-                let connection = connections.watch(connection.into_owned());
-                tokio::spawn(async move {
-                    if let Err(error) = connection.await {
-                        debug!(%error, "Connection to the admin port failed");
-                    }
-                });
-            }
-        };
-        let _: Option<()> = shutdown.unless_signaled(accepting).await;
-        // Rejects new connections while the open ones end.
-        drop(listener);
-        connections.shutdown().await;
+    pub async fn serve<L: Accept>(self, server: WebServer<L>, shutdown: Shutdown) {
+        server.serve(self.router(), shutdown).await;
     }
 
     fn router(self) -> Router {
@@ -153,10 +125,7 @@ async fn ready(State(admin): State<Arc<Admin>>) -> (StatusCode, &'static str) {
     }
 }
 
-async fn reload(State(admin): State<Arc<Admin>>, headers: HeaderMap) -> Response {
-    if let Some(why) = cross_site::refusal(&headers) {
-        return (StatusCode::FORBIDDEN, format!("Refused: {why}\n")).into_response();
-    }
+async fn reload(State(admin): State<Arc<Admin>>) -> Response {
     let Some(reloader) = &admin.reloader else {
         let why = "This service has no configuration file to reload\n";
         return (StatusCode::NOT_FOUND, why).into_response();
@@ -239,10 +208,6 @@ fn counter_family(line: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
-    use tokio::{
-        io::{AsyncReadExt, AsyncWriteExt},
-        net::{TcpListener, TcpStream},
-    };
     use tower::ServiceExt;
 
     use super::*;
@@ -315,35 +280,6 @@ mod tests {
         let (_, open) = send(&admin, "GET", "/metrics", "application/openmetrics-text").await;
         assert!(open.contains("# HELP test_things Things.\n# TYPE test_things counter\n"));
         assert!(open.ends_with("# EOF\n"));
-    }
-
-    #[tokio::test]
-    async fn closes_idle_connections_on_shutdown() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let (trigger, shutdown) = mesh_base::shutdown::channel();
-        let server = tokio::spawn(admin(Readiness::default()).serve(listener, shutdown));
-        let mut client = TcpStream::connect(address).await.unwrap();
-        let request = b"GET /-/healthy HTTP/1.1\r\nhost: test\r\n\r\n";
-        client.write_all(request).await.unwrap();
-        let mut response = [0; 12];
-        client.read_exact(&mut response).await.unwrap();
-        assert_eq!(&response, b"HTTP/1.1 200");
-        trigger.fire();
-        // The client keeps its connection open.
-        server.await.unwrap();
-        assert!(TcpStream::connect(address).await.is_err());
-    }
-
-    #[tokio::test]
-    async fn rejects_a_reload_by_a_page_of_another_site() {
-        let request = axum::http::Request::post("/-/reload")
-            .header(header::HOST, "10.0.0.1:8080")
-            .header(header::ORIGIN, "http://evil.example");
-        let request = request.body(axum::body::Body::empty()).unwrap();
-        let router = admin(Readiness::default()).router();
-        let response = router.oneshot(request).await.unwrap();
-        assert_eq!(response.status(), StatusCode::FORBIDDEN);
     }
 
     #[tokio::test]

@@ -5,6 +5,7 @@
 //! - [`html`]: text in pages.
 //! - [`reload`]: reloads of the configuration, by SIGHUP or HTTP.
 //! - [`telemetry`]: the log subscriber.
+//! - [`web`]: limits of the admin port.
 //!
 //! ```
 //! use mesh_service::admin::{Admin, Readiness};
@@ -24,6 +25,7 @@ pub mod html;
 mod process;
 pub mod reload;
 pub mod telemetry;
+pub mod web;
 
 /// Version that `--version` and the admin pages show. Release builds name their commit.
 pub const VERSION: &str = env!("PROMESH_VERSION");

@@ -6,8 +6,9 @@ use mesh_base::shutdown::{self, Shutdown};
 use mesh_net::server::{Accept, Server};
 use mesh_outbox::{Outbox, Workers};
 use mesh_service::{
-    admin::{Admin, Listener, Readiness},
+    admin::{Admin, Readiness},
     reload::{self, ConfigWatch, Reloader},
+    web::WebServer,
 };
 use prometheus_client::registry::Registry;
 use tokio::{
@@ -30,7 +31,7 @@ use crate::{
 pub struct Bound<L = TcpListener> {
     /// Listen addresses.
     pub addresses: Addresses,
-    pub(super) web: L,
+    pub(super) web: WebServer<L>,
     pub(super) peers: Option<Server<L>>,
     /// Watch of the configuration file, if this receiver reloads it by itself.
     pub(super) watch: Option<ConfigWatch>,
@@ -66,7 +67,7 @@ impl<L> Bound<L> {
     }
 }
 
-impl<L: Listener + Accept + 'static> Bound<L> {
+impl<L: Accept + 'static> Bound<L> {
     /// Scrapes until `shutdown`, then delivers the pending batches until the shutdown timeout.
     /// Writes no staleness markers when it stops (law 8).
     ///

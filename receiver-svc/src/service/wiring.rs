@@ -15,7 +15,7 @@ use mesh_net::{
     connector::{Connector, plaintext},
     endpoints::{Addresses as Known, Endpoints},
     http_client,
-    server::{ServeMetrics, Server},
+    server::ServeMetrics,
 };
 use mesh_outbox::Outbox;
 use prometheus_client::registry::Registry;
@@ -76,7 +76,10 @@ where
     };
     let (shards, unready) = shards(&args, members);
     let (handover, poller) = parts.handover(unready)?;
-    let peers = parts.peers(peers)?;
+    let serve_metrics = ServeMetrics::register(&mut parts.registry);
+    let web = args.web.server(listener, &serve_metrics);
+    let peers = peers.map(|peers| args.shard.peering.server(peers, &serve_metrics));
+    let peers = peers.transpose()?;
     let scraping = parts.scraping(&handover, shards, &config).await?;
     let heartbeat = parts.heartbeat(&scraping, addresses);
     let Parts {
@@ -84,7 +87,7 @@ where
     } = parts;
     Ok(Bound {
         addresses,
-        web: listener,
+        web,
         peers,
         watch: reloads_by_itself.then_some(watch),
         shutdown_timeout: args.shutdown_timeout,
@@ -148,15 +151,6 @@ impl Parts<'_> {
         let metrics = HandoverMetrics::register(&mut self.registry);
         let (clock, outbox) = (self.clock.clone(), self.outbox.clone());
         Ok(Handover::new(options, clock, outbox, metrics))
-    }
-
-    /// Builds the server for the other receivers of the group.
-    fn peers<L>(&mut self, listener: Option<L>) -> Result<Option<Server<L>>, Error> {
-        let Some(listener) = listener else {
-            return Ok(None);
-        };
-        let metrics = ServeMetrics::register(&mut self.registry);
-        Ok(Some(self.args.shard.peering.server(listener, &metrics)?))
     }
 
     /// Creates the scrape manager and its inputs, and applies the configuration.

@@ -121,8 +121,12 @@ impl Settings {
         // Sends GOAWAY on HTTP/2, and `Connection: close` with the last response on HTTP/1.1.
         connection.as_mut().graceful_shutdown();
         if reason == CloseReason::Shutdown {
-            // The service applies its own drain timeout.
-            return log_end(peer, connection.await);
+            // The service applies its own drain timeout to requests in flight.
+            return tokio::select! {
+                biased;
+                ended = connection => log_end(peer, ended),
+                () = responses.unread_for(self.limits.response_timeout) => {}
+            };
         }
         match timeout(self.limits.max_connection_age_grace, connection).await {
             Ok(ended) => log_end(peer, ended),

@@ -7,6 +7,7 @@ use tokio::{sync::oneshot, time::Instant};
 use mesh_contract::{
     batch::{Batch, BatchContext},
     export::Progress,
+    progress::hash,
     report::MAX_DESTINATIONS,
     verdict::Verdict,
 };
@@ -141,6 +142,7 @@ impl Entry {
             samples: self.samples,
             time_ms: self.time_ms,
             context: self.context.clone(),
+            completed: self.completed.iter().map(|name| hash(name)).collect(),
             payload: payload.clone(),
         })
     }

@@ -21,10 +21,10 @@ pub(crate) struct Lane {
     /// Time of the next Export at the earliest. An earlier one may still be in flight.
     pub(crate) not_before: Option<Instant>,
     pub(crate) timeout: ExportTimeout,
-    /// Sequence numbers of batches that have left the lane while the log on disk still lists
-    /// them as pending. If a later batch were delivered now, the next process would send
-    /// them out of order.
-    unacked: Vec<u64>,
+    /// Batches that have left the lane while the log on disk still lists them as pending, each
+    /// with its time. If a later batch were delivered now, the next process would send them
+    /// out of order.
+    unacked: Vec<(u64, i64)>,
     /// Time when the first unacked batch left.
     unacked_since: Option<Instant>,
     /// List of the route that the lane stands in.
@@ -112,8 +112,16 @@ impl Lane {
         (self.attempts.is_some() || self.is_in_flight) && self.seqs.front() == Some(&seq)
     }
 
-    /// Removes a batch. An unacked one is still pending in the log on disk.
-    pub(crate) fn remove(&mut self, seq: u64, is_unacked: bool) {
+    /// Times of the batches that the next process may send again, unless the disk hangs.
+    pub(crate) fn unacked_times(&self) -> impl Iterator<Item = i64> {
+        let since = self.unacked_since;
+        let is_waited_for = since.is_some_and(|since| since.elapsed() < ACK_TIMEOUT);
+        let unacked = self.unacked.iter().filter(move |_| is_waited_for);
+        unacked.map(|(_, time_ms)| *time_ms)
+    }
+
+    /// Removes a batch. `unacked_ms` is its time if it is still pending in the log on disk.
+    pub(crate) fn remove(&mut self, seq: u64, unacked_ms: Option<i64>) {
         let Ok(index) = self.seqs.binary_search(&seq) else {
             return;
         };
@@ -122,15 +130,15 @@ impl Lane {
             self.attempts = None;
             self.is_in_flight = false;
         }
-        if is_unacked {
-            self.unacked.push(seq);
+        if let Some(time_ms) = unacked_ms {
+            self.unacked.push((seq, time_ms));
             self.unacked_since.get_or_insert_with(Instant::now);
         }
     }
 
     /// Removes an unacked batch that is recorded as done, or was never written to disk.
     pub(crate) fn ack(&mut self, seq: u64) {
-        self.unacked.retain(|unacked| *unacked != seq);
+        self.unacked.retain(|(unacked, _)| *unacked != seq);
         self.unacked_since.take_if(|_| self.unacked.is_empty());
     }
 }
@@ -165,5 +173,28 @@ impl ExportTimeout {
         if is_slow || self.silent > 1 {
             self.current = Some((self.or(base) * 2).min(MAX_EXPORT_TIMEOUT));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_batch_may_be_sent_again_until_it_is_recorded_as_done() {
+        let mut lane = Lane {
+            seqs: VecDeque::from([7, 8, 9]),
+            ..Lane::default()
+        };
+        let times = |lane: &Lane| lane.unacked_times().collect::<Vec<_>>();
+        lane.remove(7, Some(700));
+        lane.remove(8, Some(800));
+        lane.remove(9, None);
+        assert_eq!(times(&lane), [700, 800]);
+        lane.ack(7);
+        assert_eq!(times(&lane), [800]);
+        // The disk hangs.
+        tokio::time::advance(ACK_TIMEOUT).await;
+        assert_eq!(times(&lane), [0; 0]);
     }
 }

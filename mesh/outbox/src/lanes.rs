@@ -489,7 +489,7 @@ impl State {
         };
         let lane = self.routes.get_mut(&route);
         if let Some(lane) = lane.and_then(|route| route.lane_mut(entry.key)) {
-            lane.remove(seq, is_unacked);
+            lane.remove(seq, is_unacked.then_some(entry.time_ms));
             if is_unacked {
                 let lanes = self.unacked.entry(seq).or_default();
                 lanes.push((route, entry.key));

@@ -45,9 +45,11 @@ impl Lanes {
 impl State {
     fn oldest_pending(&self, key: u64) -> Option<OldestPending> {
         let oldest_ms = |route: &Route| {
-            let seqs = route.lane(key)?.seqs.iter();
+            let lane = route.lane(key)?;
+            let seqs = lane.seqs.iter();
             let times = seqs.filter_map(|seq| Some(self.entries.get(seq)?.time_ms));
-            times.min()
+            // If this process were killed now, the next one would send these again.
+            times.chain(lane.unacked_times()).min()
         };
         let all = self.routes.get(&ALL).and_then(oldest_ms);
         let named = self.routes.values().filter_map(|route| {

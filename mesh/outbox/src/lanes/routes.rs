@@ -111,7 +111,7 @@ impl State {
             {
                 is_in_flight = lane.has_attempted(entry.seq);
                 if !is_in_flight {
-                    lane.remove(entry.seq, false);
+                    lane.remove(entry.seq, None);
                     entry.routes.remove(ALL);
                 }
             }

@@ -7,7 +7,9 @@
 //! ```
 //!
 //! Numbers are little-endian. The context is the gRPC metadata of the batch, one
-//! `key=value` per line. Each record has its own, since a reload can change it.
+//! `key=value` per line. Each record has its own, since a reload can change it. The line
+//! `completed` lists the destinations that had the batch when it was written: a crash before
+//! the partly-done file is written must not send it to them again, behind later batches.
 
 use std::{io, sync::Arc};
 
@@ -27,6 +29,8 @@ pub(crate) struct Record {
     pub(crate) samples: u64,
     pub(crate) time_ms: i64,
     pub(crate) context: Arc<BatchContext>,
+    /// Hashes of the destinations that have completed the batch.
+    pub(crate) completed: Vec<u64>,
     pub(crate) payload: Packed,
 }
 
@@ -41,6 +45,8 @@ pub(super) enum Damage {
 
 /// Bytes of the header before the body.
 const HEADER: usize = 8;
+/// Line of the context that lists hashes of destinations. It is no metadata key.
+const COMPLETED: &str = "completed";
 /// Bytes of the fixed fields in the body.
 const FIXED: usize = 5 * 8 + 1 + 4;
 
@@ -52,7 +58,12 @@ impl Record {
     /// # Errors
     /// Returns an error if the record exceeds 4 GiB.
     pub(super) fn encode(&self) -> io::Result<Vec<u8>> {
-        let context = context_to_text(&self.context);
+        let mut context = context_to_text(&self.context);
+        if !self.completed.is_empty() {
+            let hashes = self.completed.iter().map(|hash| format!("{hash:x}"));
+            let hashes: Vec<_> = hashes.collect();
+            context.extend([COMPLETED, "=", &hashes.join(","), "\n"]);
+        }
         let payload = self.payload.bytes();
         let len = FIXED + context.len() + payload.len();
         let mut out = Vec::with_capacity(HEADER + len);
@@ -105,12 +116,14 @@ impl Record {
             return None;
         }
         let context = body.split_to(context_len);
+        let context = std::str::from_utf8(&context).ok()?;
         Some(Self {
             seq,
             key,
             samples,
             time_ms,
-            context: Arc::new(context_from_text(&context)?),
+            context: Arc::new(context_from_text(context)?),
+            completed: completed_from_text(context)?,
             payload: Packed::from_parts(body, encoding, raw_bytes),
         })
     }
@@ -129,14 +142,23 @@ fn context_to_text(context: &BatchContext) -> String {
     text
 }
 
-fn context_from_text(text: &[u8]) -> Option<BatchContext> {
+fn context_from_text(text: &str) -> Option<BatchContext> {
     let mut headers = HeaderMap::new();
-    for line in std::str::from_utf8(text).ok()?.lines() {
+    for line in text.lines() {
         let (name, value) = line.split_once('=')?;
         let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
         headers.insert(name, value.parse().ok()?);
     }
     BatchContext::read(&MetadataMap::from_headers(headers)).ok()
+}
+
+fn completed_from_text(text: &str) -> Option<Vec<u64>> {
+    let mut lines = text.lines().filter_map(|line| line.split_once('='));
+    let hashes = lines.find(|(name, _)| *name == COMPLETED);
+    let hashes = hashes.into_iter().flat_map(|(_, hashes)| hashes.split(','));
+    hashes
+        .map(|hash| u64::from_str_radix(hash, 16).ok())
+        .collect()
 }
 
 #[cfg(test)]
@@ -154,7 +176,8 @@ mod tests {
         );
         let payload = proptest::collection::vec(any::<u8>(), 0..300);
         let numbers = (any::<u64>(), any::<u64>(), any::<u64>(), any::<i64>());
-        (numbers, context, payload).prop_map(|(numbers, context, payload)| {
+        let completed = proptest::collection::vec(any::<u64>(), 0..3);
+        (numbers, context, payload, completed).prop_map(|(numbers, context, payload, completed)| {
             let (seq, key, samples, time_ms) = numbers;
             let (scraped, ha, external_labels) = context;
             let origin = if scraped {
@@ -173,6 +196,7 @@ mod tests {
                 samples,
                 time_ms,
                 context: Arc::new(context),
+                completed,
                 payload: Packed::raw(payload.into()).pack(),
             }
         })

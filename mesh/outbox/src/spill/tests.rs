@@ -25,6 +25,7 @@ fn record(seq: u64, bytes: usize) -> Record {
         samples: 10,
         time_ms: 1_700_000_000_000 + seq as i64,
         context: Arc::new(BatchContext::default()),
+        completed: Vec::new(),
         payload: Packed::raw(payload.collect()),
     }
 }

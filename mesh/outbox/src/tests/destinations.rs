@@ -609,3 +609,32 @@ async fn a_destination_counts_no_batch_that_an_earlier_process_has_counted() {
     assert_eq!((eu.pushed, eu.stored), (0, 0));
     assert_eq!((us.pushed, us.stored), (50, 50));
 }
+
+/// A crash between writing a batch and writing which destinations have it.
+#[tokio::test(start_paused = true)]
+async fn a_spilled_record_lists_the_destinations_that_have_the_batch() {
+    let dir = tempfile::tempdir().unwrap();
+    let (exporters, clock) = (Exporters::new(&["eu", "us"]), Clock::tokio(START_MS));
+    let args = spilling(dir.path());
+    exporters.take_down("us");
+    let (outbox, workers) = exporters.outbox(&args, &clock);
+    push(&outbox, &clock, 0..5).await;
+    while outbox.account().spilled < 50 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    drop((outbox, workers));
+    for file in std::fs::read_dir(dir.path()).unwrap() {
+        let path = file.unwrap().path();
+        if path.extension().is_some_and(|it| it == "partly") {
+            std::fs::remove_file(path).unwrap();
+        }
+    }
+    exporters.bring_up("us");
+    let (_outbox, workers) = exporters.outbox(&args, &clock);
+    assert_eq!(drained(workers).await.waiting, 0);
+    let all = "0,1,2,3,4,".to_owned();
+    assert_eq!(
+        (exporters.stored("eu"), exporters.stored("us")),
+        (all.clone(), all)
+    );
+}

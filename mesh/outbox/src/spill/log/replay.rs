@@ -92,8 +92,17 @@ impl Log {
             done_bytes: scanned.done_bytes,
             partly_bytes: scanned.partly_bytes,
         };
-        let partly = scanned.partly.into_iter();
-        progress.extend(partly.map(|(seq, done)| (seq, DestinationProgress::at(done).encode())));
+        let mut completed = scanned.partly;
+        for (_, record) in scanned
+            .records
+            .iter()
+            .filter(|it| !it.1.completed.is_empty())
+        {
+            let known = completed.entry(record.seq).or_default();
+            known.extend(&record.completed);
+        }
+        let completed = completed.into_iter();
+        progress.extend(completed.map(|(seq, at)| (seq, DestinationProgress::at(at).encode())));
         self.segments.insert(id, segment);
         scanned.records
     }

@@ -20,5 +20,5 @@ pub(crate) use self::{
     families::Families,
     interner::Interner,
     sample::Sample,
-    series::{Role, Series, SeriesTable},
+    series::{Role, SeriesTable},
 };

@@ -9,10 +9,7 @@ use super::{
 };
 use crate::{
     exposition::Exemplar,
-    samples::{
-        Role, Sample,
-        attributes::{self, HISTOGRAM_ATTRIBUTES},
-    },
+    samples::{Role, Sample, attributes::HISTOGRAM_ATTRIBUTES},
 };
 
 const COUNT: u32 = 4;
@@ -75,7 +72,7 @@ pub(super) fn put(group: Group<'_>, out: &mut Vec<u8>) {
     for (sample, _) in buckets(group) {
         exemplar::put(EXEMPLARS, group.exemplars(sample), out);
     }
-    attributes::put_as(HISTOGRAM_ATTRIBUTES, group.attributes(), out);
+    group.attributes().put_as(HISTOGRAM_ATTRIBUTES, out);
 }
 
 /// Buckets of a group, each with its upper bound.

@@ -2,7 +2,7 @@
 
 use crate::{
     exposition::{Exemplar, MetricType},
-    samples::{AppendedSamples, Role, Sample, SampleValue},
+    samples::{AppendedSamples, Role, Sample, SampleValue, attributes::Attributes},
 };
 
 /// Samples of one classic histogram or summary, in the order of the scrape.
@@ -122,7 +122,7 @@ impl<'a> Group<'a> {
     }
 
     /// Encoded labels that all samples share, taken from `_count`, which has no others.
-    pub(super) fn attributes(self) -> &'a [u8] {
+    pub(super) fn attributes(self) -> Attributes<'a> {
         let labelled = self.count().unwrap_or(self.first());
         self.appended.series.attributes_of(labelled.series)
     }

@@ -11,7 +11,7 @@ use crate::{
     exposition::{CUSTOM_BUCKETS, Counts, Exemplar, Histogram, Span, indexes},
     samples::{
         Sample,
-        attributes::{self, EXPONENTIAL_ATTRIBUTES, HISTOGRAM_ATTRIBUTES, NUMBER_ATTRIBUTES},
+        attributes::{Attributes, EXPONENTIAL_ATTRIBUTES, HISTOGRAM_ATTRIBUTES, NUMBER_ATTRIBUTES},
         resolution::is_exponential,
     },
 };
@@ -88,7 +88,7 @@ pub(super) fn representation(histogram: &Histogram) -> Representation {
 
 /// Writes the data point of a native histogram.
 pub(super) fn put(
-    attributes: &[u8],
+    attributes: Attributes<'_>,
     sample: &Sample,
     histogram: &Histogram,
     exemplars: &[Exemplar],
@@ -107,7 +107,7 @@ pub(super) fn put(
 }
 
 fn put_exponential(
-    attributes: &[u8],
+    attributes: Attributes<'_>,
     sample: &Sample,
     histogram: &Histogram,
     exemplars: &[Exemplar],
@@ -132,7 +132,7 @@ fn put_exponential(
     put_buckets(NEGATIVE, &histogram.negative_spans, negative_deltas, out);
     exemplar::put(EXPONENTIAL_EXEMPLARS, exemplars, out);
     protobuf::put_double(ZERO_THRESHOLD, histogram.zero_threshold, out);
-    attributes::put_as(EXPONENTIAL_ATTRIBUTES, attributes, out);
+    attributes.put_as(EXPONENTIAL_ATTRIBUTES, out);
 }
 
 fn put_buckets(field: u32, spans: &[Span], deltas: &[i64], out: &mut Vec<u8>) {
@@ -154,7 +154,7 @@ fn put_buckets(field: u32, spans: &[Span], deltas: &[i64], out: &mut Vec<u8>) {
 }
 
 fn put_custom(
-    attributes: &[u8],
+    attributes: Attributes<'_>,
     sample: &Sample,
     histogram: &Histogram,
     exemplars: &[Exemplar],
@@ -190,7 +190,7 @@ fn put_custom(
     protobuf::put_header(EXPLICIT_BOUNDS, bounds.len() * 8, out);
     out.extend(bounds.iter().flat_map(|bound| bound.to_le_bytes()));
     exemplar::put(EXEMPLARS, exemplars, out);
-    attributes::put_as(HISTOGRAM_ATTRIBUTES, attributes, out);
+    attributes.put_as(HISTOGRAM_ATTRIBUTES, out);
 }
 
 /// Returns the index of the first bucket and the counts of all buckets from there

@@ -5,7 +5,7 @@ use mesh_wire::protobuf::{self, FieldType};
 use super::{exemplar, time};
 use crate::{
     exposition::Exemplar,
-    samples::{Sample, SampleValue},
+    samples::{Sample, SampleValue, attributes::Attributes},
 };
 
 const START: u32 = 2;
@@ -26,7 +26,7 @@ pub(super) fn has_fixed_len(sample: &Sample) -> bool {
 }
 
 /// Length in bytes of the data point of a sample for which [`has_fixed_len`] holds.
-pub(super) fn fixed_len(attributes: &[u8], sample: &Sample) -> usize {
+pub(super) fn fixed_len(attributes: Attributes<'_>, sample: &Sample) -> usize {
     let start = time::start_nanos(sample.start_ms).map_or(0, |_| protobuf::FIXED64_LEN);
     let value = match sample.value {
         SampleValue::Stale => 2,
@@ -36,7 +36,12 @@ pub(super) fn fixed_len(attributes: &[u8], sample: &Sample) -> usize {
 }
 
 /// Writes the data point of a float sample or a staleness marker.
-pub(super) fn put(attributes: &[u8], sample: &Sample, exemplars: &[Exemplar], out: &mut Vec<u8>) {
+pub(super) fn put(
+    attributes: Attributes<'_>,
+    sample: &Sample,
+    exemplars: &[Exemplar],
+    out: &mut Vec<u8>,
+) {
     put_times(sample, out);
     match &sample.value {
         SampleValue::Float(value) => protobuf::put_double(AS_DOUBLE, *value, out),
@@ -48,7 +53,7 @@ pub(super) fn put(attributes: &[u8], sample: &Sample, exemplars: &[Exemplar], ou
         SampleValue::Histogram(_) => protobuf::put_double(AS_DOUBLE, f64::NAN, out),
     }
     exemplar::put(EXEMPLARS, exemplars, out);
-    out.extend_from_slice(attributes);
+    attributes.put(out);
 }
 
 /// Writes the start time and the time of a sample. All data point types use the same

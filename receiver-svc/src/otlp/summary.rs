@@ -45,7 +45,7 @@ pub(super) fn put(group: Group<'_>, out: &mut Vec<u8>) {
         protobuf::put_double(QUANTILE, quantile, out);
         protobuf::put_double(VALUE, sample.value.as_float().unwrap_or_default(), out);
     }
-    out.extend_from_slice(group.attributes());
+    group.attributes().put(out);
 }
 
 /// Quantile samples of a group, each with its quantile.

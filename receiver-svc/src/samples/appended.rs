@@ -3,7 +3,6 @@
 use mesh_model::labels::METRIC_NAME;
 
 use super::{
-    attributes,
     families::Families,
     sample::{Metadata, Sample, SampleValue},
     series::SeriesTable,
@@ -82,7 +81,7 @@ impl<'a> SampleView<'a> {
     pub fn labels(&self) -> Vec<(&'a str, &'a str)> {
         let series = self.series;
         let name = (METRIC_NAME, series.name_of(self.sample.series));
-        let others = attributes::decode(series.attributes_of(self.sample.series));
+        let others = series.attributes_of(self.sample.series).decode();
         let mut labels: Vec<_> = others.chain([name]).collect();
         labels.sort_unstable();
         labels

@@ -4,22 +4,31 @@
 //! give two series the same labels. So the state of a series is here, and the scrape
 //! cache refers to it by ID.
 
-use mesh_model::labels::{BUCKET, Labels, QUANTILE};
+use mesh_model::labels::{BUCKET, Labels, METRIC_NAME, QUANTILE};
 use mesh_wire::float;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-use super::{attributes, interner::Interner, sample::SampleValue};
+use super::{
+    attributes::{self, Attributes},
+    interner::{Interner, make_room},
+    sample::SampleValue,
+};
 
 /// All series of a target.
+///
+/// Most series share most of their labels. So each label is stored once, and a series refers
+/// to its labels by ID.
 #[derive(Debug, Default)]
 pub(crate) struct SeriesTable {
     names: Interner,
-    /// Series keys: the ID of the name, then the encoded attributes.
-    keys: Interner,
+    /// Labels, each encoded as one attribute of a `NumberDataPoint`.
+    pairs: Interner,
+    /// Series keys: the ID of the name, then those of the labels, sorted by label name.
+    keys: Interner<u32>,
     list: Vec<Series>,
     /// Keys of groups: series that may form one histogram or summary data point. A key has
-    /// the ID of the base name, then the shared attributes.
-    groups: Interner,
+    /// the ID of the base name, then those of the shared labels.
+    groups: Interner<u32>,
 }
 
 /// State of one series.
@@ -31,8 +40,11 @@ pub(crate) struct Series {
     pub(crate) tracked: u64,
     /// Time and value of the last committed sample.
     pub(crate) last: Option<(i64, SampleValue)>,
-    /// Last attempt that appended a sample, and the index of that sample.
-    pub(crate) appended: Option<(u64, u32)>,
+    /// Index of the last appended sample, if that is one of this series. Otherwise the current
+    /// scrape has appended none.
+    pub(crate) appended: u32,
+    /// Length of the encoded attributes in bytes.
+    attributes_len: u32,
 }
 
 /// Possible role of a series in a histogram or summary, by its name and labels.
@@ -54,9 +66,6 @@ pub(crate) enum Role {
     Count { group: u32 },
 }
 
-/// Length of the name's ID at the start of a key, in bytes.
-const NAME_ID_LEN: usize = size_of::<u32>();
-
 // === impl SeriesTable ===
 
 impl SeriesTable {
@@ -66,8 +75,9 @@ impl SeriesTable {
 
     /// Returns the allocated bytes, without native histograms.
     pub(crate) fn allocated(&self) -> usize {
-        let texts = [&self.names, &self.keys, &self.groups].map(Interner::allocated);
-        texts.iter().sum::<usize>() + self.list.capacity() * size_of::<Series>()
+        let texts = self.names.allocated() + self.pairs.allocated();
+        let keys = self.keys.allocated() + self.groups.allocated();
+        texts + keys + self.list.capacity() * size_of::<Series>()
     }
 
     pub(crate) fn get(&self, series: u32) -> &Series {
@@ -85,7 +95,7 @@ impl SeriesTable {
 
     /// Returns the ID of a group's base name: the name of its series without suffix.
     pub(crate) fn group_name_id(&self, group: u32) -> u32 {
-        name_id_in(self.groups.get(group))
+        self.groups.get(group)[0]
     }
 
     /// Returns the metric name of a series.
@@ -95,7 +105,7 @@ impl SeriesTable {
 
     /// Returns the ID of a series' metric name, equal for series with equal names.
     pub(crate) fn name_id(&self, series: u32) -> u32 {
-        name_id_in(self.keys.get(series))
+        self.keys.get(series)[0]
     }
 
     /// Returns the name with an ID.
@@ -105,14 +115,17 @@ impl SeriesTable {
     }
 
     /// Returns all labels except the name, as encoded attributes of a `NumberDataPoint`.
-    pub(crate) fn attributes_of(&self, series: u32) -> &[u8] {
-        &self.keys.get(series)[NAME_ID_LEN..]
+    pub(crate) fn attributes_of(&self, series: u32) -> Attributes<'_> {
+        let len = self.get(series).attributes_len as usize;
+        Attributes::new(&self.pairs, &self.keys.get(series)[1..], len)
     }
 
     /// Returns a hash of the name and the labels of a series, equal in all tables.
     pub(crate) fn hash_of(&self, series: u32) -> u64 {
-        let name = xxh3_64(self.names.get(self.name_id(series)));
-        xxh3_64_with_seed(self.attributes_of(series), name)
+        let key = self.keys.get(series);
+        let name = xxh3_64(self.names.get(key[0]));
+        let pairs = key[1..].iter().map(|&pair| self.pairs.get(pair));
+        pairs.fold(name, |hash, pair| xxh3_64_with_seed(pair, hash))
     }
 
     /// Returns the hashes of all series that have a stored sample.
@@ -123,24 +136,39 @@ impl SeriesTable {
 
     /// Returns the ID of the series with these labels, if there is one.
     pub(crate) fn find(&self, name: &str, labels: &Labels) -> Option<u32> {
-        let mut key = self.names.find(name.as_bytes())?.to_le_bytes().to_vec();
-        attributes::encode(labels, &mut key);
+        let mut key = vec![self.names.find(name.as_bytes())?];
+        let mut pair = Vec::new();
+        for (name, value) in without_name(labels) {
+            attributes::encode(name, value, &mut pair);
+            key.push(self.pairs.find(&pair)?);
+        }
         self.keys.find(&key)
     }
 
     /// Returns the ID of the series with these labels. Adds the series if it is new.
     pub(crate) fn intern(&mut self, name: &str, labels: &Labels) -> u32 {
-        let mut key = self.names.intern(name.as_bytes()).to_le_bytes().to_vec();
-        attributes::encode(labels, &mut key);
+        let mut key = vec![self.names.intern(name.as_bytes())];
+        let (mut pair, mut attributes_len) = (Vec::new(), 0);
+        for (name, value) in without_name(labels) {
+            attributes::encode(name, value, &mut pair);
+            attributes_len += pair.len() as u32;
+            key.push(self.pairs.intern(&pair));
+        }
         let series = self.keys.intern(&key);
         if series as usize == self.list.len() {
-            let role = self.role(name, labels, &key[NAME_ID_LEN..]);
-            self.list.push(Series {
+            let role = self.role(name, labels, &key[1..]);
+            self.push(Series {
                 role,
+                attributes_len,
                 ..Series::default()
             });
         }
         series
+    }
+
+    fn push(&mut self, series: Series) {
+        make_room(&mut self.list, 1);
+        self.list.push(series);
     }
 
     /// Returns the series last tracked in `iteration`.
@@ -152,22 +180,28 @@ impl SeriesTable {
 
     /// Moves a series from another table, which is dropped afterwards.
     pub(crate) fn move_from(&mut self, old: u32, from: &mut Self) -> u32 {
-        let name = from.name_of(old).to_owned();
-        let mut key = self.names.intern(name.as_bytes()).to_le_bytes().to_vec();
-        key.extend_from_slice(from.attributes_of(old));
+        let key = self.translated(from.keys.get(old), from);
         let series = self.keys.intern(&key);
         if series as usize == self.list.len() {
             let mut moved = std::mem::take(from.get_mut(old));
             moved.role = self.regroup(moved.role, from);
-            self.list.push(moved);
+            self.push(moved);
         }
         series
     }
 
+    /// Returns a key of another table with the IDs that its name and labels have in this one.
+    fn translated(&mut self, key: &[u32], from: &Self) -> Vec<u32> {
+        let name = self.names.intern(from.names.get(key[0]));
+        let pairs = key[1..].iter();
+        let pairs = pairs.map(|&pair| self.pairs.intern(from.pairs.get(pair)));
+        std::iter::once(name).chain(pairs).collect()
+    }
+
     fn regroup(&mut self, role: Role, from: &Self) -> Role {
         let mut group = |old| {
-            let attributes = &from.groups.get(old)[NAME_ID_LEN..];
-            self.group_of(from.names.get(from.group_name_id(old)), attributes)
+            let key = self.translated(from.groups.get(old), from);
+            self.groups.intern(&key)
         };
         match role {
             Role::Single => Role::Single,
@@ -187,47 +221,44 @@ impl SeriesTable {
         }
     }
 
-    fn role(&mut self, name: &str, labels: &Labels, attributes: &[u8]) -> Role {
+    fn role(&mut self, name: &str, labels: &Labels, pairs: &[u32]) -> Role {
         if let Some(base) = name.strip_suffix("_bucket")
             && let Some(bound) = parse_canonical(labels.get(BUCKET))
         {
-            let group = self.group_without(base, labels, BUCKET);
+            let group = self.group_without(base, labels, pairs, BUCKET);
             return Role::Bucket { group, bound };
         }
         if let Some(quantile) = parse_canonical(labels.get(QUANTILE)) {
-            let group = self.group_without(name, labels, QUANTILE);
+            let group = self.group_without(name, labels, pairs, QUANTILE);
             return Role::Quantile { group, quantile };
         }
         if let Some(base) = name.strip_suffix("_sum") {
-            let group = self.group_of(base.as_bytes(), attributes);
+            let group = self.group_of(base, pairs.iter());
             return Role::Sum { group };
         }
         if let Some(base) = name.strip_suffix("_count") {
-            let group = self.group_of(base.as_bytes(), attributes);
+            let group = self.group_of(base, pairs.iter());
             return Role::Count { group };
         }
         Role::Single
     }
 
-    fn group_without(&mut self, base: &str, labels: &Labels, label: &str) -> u32 {
-        let mut others = labels.to_builder();
-        others.del(label);
-        let mut attributes = Vec::new();
-        attributes::encode(&others.build(), &mut attributes);
-        self.group_of(base.as_bytes(), &attributes)
+    fn group_without(&mut self, base: &str, labels: &Labels, pairs: &[u32], label: &str) -> u32 {
+        let pairs = without_name(labels).zip(pairs);
+        let others = pairs.filter(|((name, _), _)| *name != label);
+        self.group_of(base, others.map(|(_, pair)| pair))
     }
 
-    fn group_of(&mut self, base: &[u8], attributes: &[u8]) -> u32 {
-        let mut key = self.names.intern(base).to_le_bytes().to_vec();
-        key.extend_from_slice(attributes);
+    fn group_of<'a>(&mut self, base: &str, pairs: impl Iterator<Item = &'a u32>) -> u32 {
+        let mut key = vec![self.names.intern(base.as_bytes())];
+        key.extend(pairs);
         self.groups.intern(&key)
     }
 }
 
-/// Returns the name's ID at the start of a key.
-fn name_id_in(key: &[u8]) -> u32 {
-    let (name, _) = key.split_at(NAME_ID_LEN);
-    name.try_into().map_or(0, u32::from_le_bytes)
+/// Returns all labels except the name.
+fn without_name(labels: &Labels) -> impl Iterator<Item = (&str, &str)> {
+    labels.iter().filter(|(name, _)| *name != METRIC_NAME)
 }
 
 /// Parses the number in a label value. Returns `None` unless formatting the number

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     exposition::{AnyParser, ContentTypeError, Entry, Exemplar, Format, ParseError, Parser},
-    samples::{AppendedSamples, Metadata, Sample, SampleValue, Series},
+    samples::{AppendedSamples, Metadata, Sample, SampleValue},
 };
 
 mod exemplars;
@@ -30,9 +30,6 @@ pub struct Scrape<'a, S> {
     target: &'a Labels,
     storage: S,
     time_ms: i64,
-    /// Number of this attempt to append. After a failed attempt, it distinguishes the
-    /// samples of the next one from those that were rolled back.
-    attempt: u64,
     samples: Vec<Sample>,
     exemplars: Vec<Exemplar>,
     counts: Counts,
@@ -120,7 +117,6 @@ impl<'a, S: Storage> Scrape<'a, S> {
     ) -> Self {
         cache.maintain();
         Self {
-            attempt: cache.next_attempt(),
             // Most scrapes expose the series of the previous one.
             samples: Vec::with_capacity(cache.series.len()),
             cache,
@@ -496,7 +492,7 @@ impl<'a, S: Storage> Scrape<'a, S> {
         let last = known.and_then(|known| known.last.as_ref());
         let last = last.map(|(time_ms, value)| (*time_ms, value));
         let accepted = self.storage.accept(last, time_ms, value)?;
-        let Some(before) = known.and_then(|known| self.appended(known)) else {
+        let Some(before) = series.and_then(|series| self.appended(series)) else {
             return Ok(accepted);
         };
         let before = Some((before.time_ms, &before.value));
@@ -508,9 +504,10 @@ impl<'a, S: Storage> Scrape<'a, S> {
     }
 
     /// Returns the last sample of a series in this scrape.
-    fn appended(&self, series: &Series) -> Option<&Sample> {
-        let (attempt, sample) = series.appended?;
-        (attempt == self.attempt).then(|| &self.samples[sample as usize])
+    fn appended(&self, series: u32) -> Option<&Sample> {
+        let last = self.cache.series.get(series).appended;
+        let sample = self.samples.get(last as usize)?;
+        (sample.series == series).then_some(sample)
     }
 
     fn reject(&mut self, rejection: Rejection) {
@@ -545,10 +542,9 @@ impl<'a, S: Storage> Scrape<'a, S> {
     }
 
     fn push(&mut self, mut sample: Sample) {
-        let series = self.cache.series.get(sample.series);
-        sample.round = self.appended(series).map_or(0, |before| before.round + 1);
-        let at = self.samples.len() as u32;
-        self.cache.series.get_mut(sample.series).appended = Some((self.attempt, at));
+        let before = self.appended(sample.series);
+        sample.round = before.map_or(0, |before| before.round + 1);
+        self.cache.series.get_mut(sample.series).appended = self.samples.len() as u32;
         self.samples.push(sample);
     }
 
@@ -566,6 +562,5 @@ impl<'a, S: Storage> Scrape<'a, S> {
     fn roll_back(&mut self) {
         self.samples.clear();
         self.exemplars.clear();
-        self.attempt = self.cache.next_attempt();
     }
 }

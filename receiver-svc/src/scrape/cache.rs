@@ -22,8 +22,6 @@ use crate::{
 pub struct Cache {
     /// Number of the current scrape, from 1.
     iteration: u64,
-    /// Number of attempts to append a body.
-    attempts: u64,
     /// First iteration of the live entries. Entries last seen before it are evicted.
     live_since: u64,
     /// Number of live entries.
@@ -83,7 +81,6 @@ impl Cache {
     pub fn new() -> Self {
         Self {
             iteration: 1,
-            attempts: 0,
             live_since: 0,
             live: 0,
             seen: 0,
@@ -111,12 +108,6 @@ impl Cache {
     /// Returns the number of the current scrape.
     pub(crate) fn iteration(&self) -> u64 {
         self.iteration
-    }
-
-    /// Starts a new attempt to append a body and returns its number.
-    pub(crate) fn next_attempt(&mut self) -> u64 {
-        self.attempts += 1;
-        self.attempts
     }
 
     /// Sets the format of the next body. Removes all texts if it differs from the last one, as

@@ -117,3 +117,47 @@ fn evicts_metadata_after_ten_scrapes() {
     cache.maintain();
     assert_eq!(cache.families.len(), 0);
 }
+
+/// Bodies of 5,000 series with the labels of a pod: histograms of 14 series, counters, and series
+/// of which each has a label value of its own.
+fn typical_bodies() -> [String; 3] {
+    let pod = "namespace=\"production\",service=\"frontend\",container=\"frontend-server\",\
+               version=\"2026.11.3-8f2c1d9\",method=\"GET\",status=\"200\"";
+    let (mut histograms, mut counters, mut unique) = (String::new(), String::new(), String::new());
+    for n in 0..5_000 / 14 {
+        let labels = format!("{pod},route=\"/api/v1/resource/{n}/items\"");
+        for bound in 0..12 {
+            histograms +=
+                &format!("request_duration_seconds_bucket{{{labels},le=\"{bound}\"}} 1\n");
+        }
+        histograms += &format!("request_duration_seconds_sum{{{labels}}} 1\n");
+        histograms += &format!("request_duration_seconds_count{{{labels}}} 1\n");
+    }
+    for n in 0..5_000 {
+        counters += &format!(
+            "requests_{}_total{{{pod},way=\"{}\"}} 1\n",
+            n / 100,
+            n % 100
+        );
+        unique += &format!("requests_total{{{pod},id=\"8f2c1d90-7be1-4c11-9d3e-{n:012}\"}} 1\n");
+    }
+    [histograms, counters, unique]
+}
+
+#[test]
+fn a_series_needs_few_bytes() {
+    let allocated = typical_bodies().map(|body| {
+        let mut cache = Cache::new();
+        let mut samples = 0;
+        for n in 0..3 {
+            (samples, ..) = scrape(&mut cache, n, &body).unwrap();
+        }
+        cache.allocated() / samples
+    });
+    let limits = [400, 340, 440];
+    let fits = allocated
+        .iter()
+        .zip(limits)
+        .all(|(bytes, limit)| *bytes <= limit);
+    assert!(fits, "bytes per series: {allocated:?}, at most {limits:?}");
+}
